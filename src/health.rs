@@ -1,0 +1,99 @@
+//! Can this station answer a scan now? Each part's state, gathered for the dashboards and for the technician. Plain values.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{reason::Reason, runtime::name::Name};
+
+/// The station's health, as `P/health` says it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// Can it answer a scan now? `Some` says why not.
+    pub unable: Option<Unable>,
+    /// Alarms, each a stable word.
+    pub alarms: Vec<&'static str>,
+    /// Each scanner: its state's stable word, and whether it ever yielded a known serial number.
+    pub scanners: BTreeMap<Name, ScannerHealth>,
+    /// Each lane's lamps: the state's stable word.
+    pub lamps: BTreeMap<Name, String>,
+    /// Each source.
+    pub sources: BTreeMap<Name, SourceHealth>,
+    /// The link's stable word.
+    pub broker: String,
+    /// The broker says that nobody listens, and rows are kept.
+    pub nobody_listens: bool,
+    /// The journal.
+    pub journal: JournalHealth,
+    /// Is the wall clock synchronised?
+    pub clock_synced: bool,
+    /// Boxes that are asked again by themselves.
+    pub waiting: usize,
+}
+
+/// Why the station cannot answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unable {
+    /// A required source fails, or the journal cannot be written.
+    Reason(Reason),
+    /// No scanner is there.
+    NoScanner,
+}
+
+impl Unable {
+    /// The stable word in `P/health`.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Reason(reason) => reason.code(),
+            Self::NoScanner => "no_scanner",
+        }
+    }
+}
+
+/// One scanner's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScannerHealth {
+    /// The state's stable word.
+    pub state: String,
+    /// It has yielded a known serial number.
+    pub proven: bool,
+}
+
+/// One source's health, as its last look-up or probe left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceHealth {
+    /// `None`: well. `Some`: the fault of the way or of the credentials, confirmed by a probe.
+    pub failing: Option<Reason>,
+    /// Since when it is in this state.
+    pub since: Option<Timestamp>,
+    /// The service's own last fetch from Apple (the oldest that counts).
+    pub as_of: Option<Timestamp>,
+    /// Days until the credential or the MDM's own token expires.
+    pub credential_days: Option<i64>,
+    /// Requests left in the service's window.
+    pub quota_left: Option<u64>,
+    /// The size of that window.
+    pub quota_limit: Option<u64>,
+}
+
+/// The journal's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalHealth {
+    /// `ok`, or the fault's stable word (`full`, `read_only`, `slow`, `fault`).
+    pub state: String,
+    /// The epoch of this journal.
+    pub epoch: Uuid,
+    /// Rows that wait for their PUBACK.
+    pub unsent: u64,
+    /// Rows that the broker will not take: their seq and why.
+    pub set_aside: Vec<(u64, String)>,
+    /// Undelivered rows that were dropped for lack of space.
+    pub dropped: u64,
+    /// Scans whose process died before their verdict.
+    pub interrupted: u64,
+    /// Scans answered `journal_fault`.
+    pub faulted: u64,
+    /// The journal could not be read at some start, and what could be read was salvaged.
+    pub salvaged: bool,
+}

@@ -1,0 +1,17 @@
+//! Benchlight: a bench lamp for Apple device staging.
+
+pub mod runtime;
+pub mod reason;
+pub mod label;
+pub mod readiness;
+pub mod verdict;
+pub mod record;
+pub mod health;
+pub mod journal;
+pub mod scanner;
+pub mod station;
+pub mod indicator;
+pub mod publisher;
+pub mod simulator;
+pub mod config;
+pub mod cli;

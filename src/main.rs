@@ -1,0 +1,3 @@
+//! Turn arguments into an exit code.
+
+fn main() {}

@@ -1,0 +1,179 @@
+//! One source's answer about one serial number, as a finding with what it rests on. Plain values, no I/O.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{label::Serial, reason::Reason, runtime::name::Name};
+
+/// Which kind of service a source asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// Kandji, being renamed Iru: an MDM that relays Apple's word.
+    Kandji,
+    /// Apple's Device Assignment Services ("DEP").
+    AppleDep,
+    /// Apple Business or School Manager's API.
+    AppleBusiness,
+}
+
+impl SourceKind {
+    /// The stable word in the config and in messages.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Kandji => "kandji",
+            Self::AppleDep => "apple-dep",
+            Self::AppleBusiness => "apple-business",
+        }
+    }
+
+    /// Reads the stable word back.
+    pub fn from_code(code: &str) -> Option<Self> {
+        [Self::Kandji, Self::AppleDep, Self::AppleBusiness].into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// Is it an MDM, which relays what Apple told it some time ago?
+    pub const fn is_mdm(self) -> bool {
+        matches!(self, Self::Kandji)
+    }
+}
+
+/// How good a proof of an assigned profile is, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grade {
+    /// An MDM's stored copy of Apple's word.
+    Relayed,
+    /// Apple's own word just now.
+    Apple,
+}
+
+impl Grade {
+    /// The stable word in the config and in messages.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Relayed => "relayed",
+            Self::Apple => "apple",
+        }
+    }
+
+    /// Reads the stable word back.
+    pub fn from_code(code: &str) -> Option<Self> {
+        [Self::Relayed, Self::Apple].into_iter().find(|grade| grade.code() == code)
+    }
+}
+
+/// What one source says about one serial number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Finding {
+    /// Profile assigned, not yet handed out. When: [`Evidence::assigned_at`].
+    Ready(Grade),
+    /// Cannot prove a profile and sees nothing against it (apple-business).
+    NoObjection,
+    /// Certain, from a well-formed and fresh reply: it will be ready by itself.
+    Wait(Reason),
+    /// Certain, from a well-formed and fresh reply: somebody must act.
+    No(Reason),
+    /// Anything else. Not knowing is a value, never an error.
+    Unknown(Reason),
+}
+
+impl Finding {
+    /// The stable word in messages (`says`).
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::Ready(_) => "ready",
+            Self::NoObjection => "no_objection",
+            Self::Wait(_) => "wait",
+            Self::No(_) => "no",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
+    /// The reason; `None` for `no_objection`.
+    pub const fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Ready(_) => Some(Reason::Assigned),
+            Self::NoObjection => None,
+            Self::Wait(reason) | Self::No(reason) | Self::Unknown(reason) => Some(reason),
+        }
+    }
+}
+
+/// A finding about one serial number and what it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// The source's name in the config.
+    pub source: Name,
+    /// The source's kind.
+    pub kind: SourceKind,
+    /// The serial number asked for.
+    pub serial: Serial,
+    /// What it says, as if returned devices were allowed; see `returned`.
+    pub finding: Finding,
+    /// The device was activated before, so the finding counts only under `allow_returned`;
+    /// without it the finding is `no(previously_activated)`. See [`Evidence::judged`].
+    pub returned: bool,
+    /// The source holds a record of this serial number, whatever its finding.
+    pub known: bool,
+    /// The service's own status word ("assigned", "pushed", "ASSIGNED"), for people.
+    pub status: Option<String>,
+    /// When the profile was assigned.
+    pub assigned_at: Option<Timestamp>,
+    /// When the device was given to this MDM server at Apple.
+    pub device_assigned_at: Option<Timestamp>,
+    /// When the source last heard from Apple (an MDM's own last fetch).
+    pub as_of: Option<Timestamp>,
+    /// When Apple's record of the device last changed (apple-business `updatedDateTime`).
+    pub updated_at: Option<Timestamp>,
+    /// The MDM server that the source's token is for, 32 hex digits.
+    pub server_uuid: Option<String>,
+    /// The reply's own `Date`: ages are counted from it, not from our clock.
+    pub replied_at: Option<Timestamp>,
+    /// Model name, for display.
+    pub model: Option<String>,
+    /// Device family, for display.
+    pub family: Option<String>,
+    /// What to add to the reason's sentence ("Last fetch 2026-01-09 22:01 UTC."). A whole sentence for a person, nothing personal.
+    pub detail: Option<String>,
+    /// How long the source took.
+    pub took: Duration,
+}
+
+impl Evidence {
+    /// Evidence with a finding and nothing else known.
+    pub fn bare(source: Name, kind: SourceKind, serial: Serial, finding: Finding) -> Self {
+        Self {
+            source,
+            kind,
+            serial,
+            finding,
+            returned: false,
+            known: false,
+            status: None,
+            assigned_at: None,
+            device_assigned_at: None,
+            as_of: None,
+            updated_at: None,
+            server_uuid: None,
+            replied_at: None,
+            model: None,
+            family: None,
+            detail: None,
+            took: Duration::ZERO,
+        }
+    }
+
+    /// The finding under the lane's policy for returned devices.
+    pub fn judged(&self, allow_returned: bool) -> Finding {
+        if self.returned && !allow_returned { Finding::No(Reason::PreviouslyActivated) } else { self.finding }
+    }
+}
+
+/// One source's whole answer to one question: evidence for each candidate, in the candidates' order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The source's name in the config.
+    pub source: Name,
+    /// One entry for each candidate, in [`crate::label::Candidates::iter`]'s order.
+    pub evidence: Vec<Evidence>,
+}

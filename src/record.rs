@@ -1,0 +1,126 @@
+//! The record: what is remembered, shown and published of one finished scan or one change. Plain values.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    label::Serial,
+    readiness::evidence::{Evidence, Grade},
+    reason::{Reason, Signal},
+    runtime::name::Name,
+};
+
+/// A barcode as it came from a scanner, before anything is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawScan {
+    /// UUID v7, drawn at the scan. A scan of one box gives its record the same id.
+    pub id: Uuid,
+    /// Wall clock at the scan.
+    pub at: Timestamp,
+    /// The scanner it came from.
+    pub scanner: Name,
+    /// The lane it counts for.
+    pub lane: Name,
+    /// The bytes without their end key; anything is possible.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a recorded box changed its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// A waiting box was asked again.
+    Recheck,
+    /// A source outside `require` answered after the verdict.
+    LateAnswer,
+    /// The record reached the disk after the lamp had shown `journal_fault`.
+    LateCommit,
+}
+
+impl Cause {
+    /// The stable code in messages and exports.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Recheck => "recheck",
+            Self::LateAnswer => "late_answer",
+            Self::LateCommit => "late_commit",
+        }
+    }
+
+    /// Reads a stable code back.
+    pub fn from_code(code: &str) -> Option<Self> {
+        [Self::Recheck, Self::LateAnswer, Self::LateCommit].into_iter().find(|cause| cause.code() == code)
+    }
+}
+
+/// What a change adds to a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The `id` of the scan it concerns.
+    pub scan: Uuid,
+    /// Why it changed.
+    pub cause: Cause,
+    /// The reason (and with it the verdict) until now.
+    pub previous_reason: Reason,
+}
+
+/// One finished scan, or one change of a recorded box.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// UUID v7: the de-duplication key, unique even over cloned cards.
+    pub id: Uuid,
+    /// The scan's bytes that this record closes (`None` for a change). Equal for all members of a group.
+    pub raw_scan: Option<Uuid>,
+    /// `Some` for a change, `None` for a scan.
+    pub change: Option<Change>,
+    /// Wall clock at the scan, or at the change.
+    pub at: Timestamp,
+    /// Was the wall clock synchronised?
+    pub clock_synced: bool,
+    /// The lane it counts for.
+    pub lane: Name,
+    /// The scanner it came from.
+    pub scanner: Name,
+    /// The serial number; `None` for a `rescan`.
+    pub serial: Option<Serial>,
+    /// The candidates that were asked, kept so that a waiting box can be asked again in the same way.
+    pub asked: Vec<Serial>,
+    /// The scanned text of what was no serial number, with control characters made visible.
+    pub raw: Option<String>,
+    /// The reason, and with it the verdict.
+    pub reason: Reason,
+    /// The reason's sentence with what the sources add to it.
+    pub message: String,
+    /// One next action.
+    pub action: String,
+    /// Best grade among the ready findings.
+    pub grade: Option<Grade>,
+    /// Model name.
+    pub model: Option<String>,
+    /// Device family.
+    pub family: Option<String>,
+    /// When the profile was assigned.
+    pub assigned_at: Option<Timestamp>,
+    /// From the scan to the verdict, in milliseconds.
+    pub took_ms: u64,
+    /// The signal given to the lane.
+    pub lamp: Signal,
+    /// This station's last record of the same serial number. The journal fills it in when it writes the record.
+    pub previous: Option<Uuid>,
+    /// The first member's `id` when one code held several serial numbers.
+    pub group: Option<Uuid>,
+    /// Hash of the policy it was judged by.
+    pub policy: String,
+    /// What each source said about this serial number, as judged; empty for a `rescan`.
+    pub evidence: Vec<Evidence>,
+}
+
+/// A record that is safe on disk, with its place in the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// The journal on this machine.
+    pub epoch: Uuid,
+    /// 1, 2, 3 .. over scans and changes alike, without gaps within an epoch.
+    pub seq: u64,
+    /// The record, with `previous` filled in.
+    pub record: Record,
+}

@@ -1,0 +1,80 @@
+//! Two clocks: the boot-time clock that counts a sleeping machine too, and the wall clock with the kernel's word on whether it is right.
+
+use std::{path::Path, time::Duration};
+
+use jiff::Timestamp;
+use rtime_clock::adjtime::{Timex, adjtimex};
+use rustix::time::{ClockId, clock_gettime};
+
+/// A reading of the boot-time clock (`CLOCK_BOOTTIME`): never set back, and it goes on while the machine sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Boot(Duration);
+
+impl Boot {
+    /// The clock now.
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::Boottime);
+        Self(Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
+    }
+
+    /// A reading made by hand, for the pure parts' tests.
+    pub const fn from_duration(since_boot: Duration) -> Self {
+        Self(since_boot)
+    }
+
+    /// Time passed since `earlier`; zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// This moment and `more`.
+    pub fn plus(self, more: Duration) -> Self {
+        Self(self.0.saturating_add(more))
+    }
+}
+
+/// Both clocks, read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Boot-time clock, for deadlines.
+    pub boot: Boot,
+    /// Wall clock, for records.
+    pub wall: Timestamp,
+}
+
+impl Moment {
+    /// Both clocks now.
+    pub fn now() -> Self {
+        Self { boot: Boot::now(), wall: Timestamp::now() }
+    }
+}
+
+/// Who says whether the wall clock is synchronised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClockWatch {
+    /// The kernel (`adjtimex`), or systemd-timesyncd's flag file.
+    #[default]
+    Kernel,
+    /// A fixed answer, for tests of an unsynchronised station.
+    Fixed {
+        /// The answer.
+        synced: bool,
+    },
+}
+
+impl ClockWatch {
+    /// Is the wall clock synchronised?
+    pub fn synced(self) -> bool {
+        match self {
+            Self::Kernel => kernel_synced() || Path::new("/run/systemd/timesync/synchronized").exists(),
+            Self::Fixed { synced } => synced,
+        }
+    }
+}
+
+/// The kernel lets its error estimate grow to 16 s when nobody disciplines the clock; below that somebody does.
+/// (The flag `STA_UNSYNC` alone would call a clock kept by chrony without RTC sync unsynchronised.)
+fn kernel_synced() -> bool {
+    let mut timex = Timex::new();
+    adjtimex(&mut timex).is_ok() && timex.0.maxerror < 16_000_000
+}

@@ -1,0 +1,5 @@
+//! Stay alive and visible: the clock, checked names, secrets. Knows nothing of the product.
+
+pub mod clock;
+pub mod credential;
+pub mod name;

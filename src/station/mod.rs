@@ -1,0 +1,3 @@
+//! One scan from start to finish: the pure core with its lanes, and the driver that carries its actions out.
+
+pub mod status;

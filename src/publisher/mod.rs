@@ -1,5 +1,7 @@
 //! Tell the fleet: the wire format (pure) and the MQTT session that loses nothing.
 
+pub mod message;
+
 use std::path::PathBuf;
 
 use url::Url;

@@ -1,0 +1,380 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{path::PathBuf, time::Duration};
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    health::{JournalHealth, ScannerHealth, Unable},
+    label::Serial,
+    publisher::NoSubscriber,
+    readiness::evidence::{Grade, SourceKind},
+    reason::Signal,
+    record::{Cause, Change},
+};
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn id(last: u8) -> Uuid {
+    Uuid::from_u128(0x019a_b0c2_6d1e_7c3a_9f00_3f2b_6c1d_9e00 | u128::from(last))
+}
+
+fn settings() -> Settings {
+    Settings {
+        site: name("ams1"),
+        station: name("bench-1"),
+        url: "mqtt://127.0.0.1:1883".parse().unwrap(),
+        username: None,
+        password: None,
+        ca_file: None::<PathBuf>,
+        client_certificate: None,
+        topic_prefix: "benchlight".to_owned(),
+        keep_alive: Duration::from_secs(30),
+        replay_per_second: 200,
+        no_subscriber: NoSubscriber::Keep,
+        publish_raw: false,
+        commands: false,
+    }
+}
+
+fn speaker() -> Speaker {
+    Speaker::new(&settings())
+}
+
+/// The scan of the product's sample.
+fn scan() -> Record {
+    let serial = Serial::new("C02XK0AAJG5H").unwrap();
+    let evidence = Evidence {
+        status: Some("assigned".to_owned()),
+        assigned_at: Some(at("2026-01-09T22:01:10Z")),
+        as_of: Some(at("2026-11-23T09:00:00Z")),
+        took: Duration::from_micros(84_900),
+        ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed))
+    };
+    Record {
+        id: id(0x10),
+        raw_scan: Some(id(0x10)),
+        change: None,
+        at: at("2026-11-23T09:41:07.123456Z"),
+        clock_synced: true,
+        lane: name("left"),
+        scanner: name("left"),
+        serial: Some(serial.clone()),
+        asked: vec![serial],
+        raw: None,
+        reason: Reason::Assigned,
+        message: Reason::Assigned.sentence().to_owned(),
+        action: Reason::Assigned.action().to_owned(),
+        grade: Some(Grade::Relayed),
+        model: Some("MacBook Air".to_owned()),
+        family: Some("Mac".to_owned()),
+        assigned_at: Some(at("2026-01-09T22:01:10Z")),
+        took_ms: 91,
+        lamp: Signal::Ready,
+        previous: None,
+        group: None,
+        policy: "9f2c41d0".to_owned(),
+        evidence: vec![evidence],
+    }
+}
+
+fn rescan() -> Record {
+    Record {
+        serial: None,
+        asked: Vec::new(),
+        raw: Some("356938035643809".to_owned()),
+        reason: Reason::Imei,
+        message: Reason::Imei.sentence().to_owned(),
+        action: Reason::Imei.action().to_owned(),
+        grade: None,
+        model: None,
+        family: None,
+        assigned_at: None,
+        lamp: Signal::Rescan,
+        evidence: Vec::new(),
+        ..scan()
+    }
+}
+
+fn change() -> Record {
+    Record {
+        id: id(0x20),
+        raw_scan: None,
+        change: Some(Change { scan: id(0x10), cause: Cause::Recheck, previous_reason: Reason::SyncPending }),
+        lamp: Signal::None,
+        previous: Some(id(0x10)),
+        ..scan()
+    }
+}
+
+fn recorded(record: Record) -> Recorded {
+    Recorded { epoch: Uuid::from_u128(0x019a_9f00_0000_7000_8000_0000_0000_0001), seq: 1234, record }
+}
+
+fn parsed(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_scan_is_the_cloud_event_of_the_product_field_by_field() {
+    assert_eq!(
+        parsed(&speaker().event(&recorded(scan()), Lane::Live)),
+        json!({
+            "specversion": "1.0", "id": "019ab0c2-6d1e-7c3a-9f00-3f2b6c1d9e10", "source": "/benchlight/ams1/bench-1", "type": "io.benchlight.scan.v1",
+            "time": "2026-11-23T09:41:07.123Z", "subject": "C02XK0AAJG5H", "datacontenttype": "application/json",
+            "data": {
+                "epoch": "019a9f00-0000-7000-8000-000000000001", "seq": 1234, "replay": false, "clock": "synced", "lane": "left", "scanner": "left",
+                "serial": "C02XK0AAJG5H", "verdict": "ready", "reason": "assigned",
+                "message": "The enrollment profile is Assigned.", "action": "Power it on.",
+                "grade": "relayed", "model": "MacBook Air", "family": "Mac", "assigned_at": "2026-01-09T22:01:10Z", "took_ms": 91, "lamp": "ready",
+                "previous": null, "group": null, "policy": "9f2c41d0", "raw": null,
+                "evidence": [{"source": "kandji", "kind": "kandji", "says": "ready", "reason": "assigned", "status": "assigned",
+                    "assigned_at": "2026-01-09T22:01:10Z", "as_of": "2026-11-23T09:00:00Z", "took_ms": 84}],
+            },
+        })
+    );
+}
+
+#[test]
+fn a_rescan_has_no_subject_no_serial_no_evidence_and_keeps_its_text_to_itself() {
+    let message = parsed(&speaker().event(&recorded(rescan()), Lane::Live));
+    assert!(message.get("subject").is_none());
+    assert_eq!(message["data"]["serial"], Value::Null);
+    assert_eq!(message["data"]["evidence"], json!([]));
+    assert_eq!(message["data"]["verdict"], "rescan");
+    assert_eq!(message["data"]["raw"], Value::Null);
+
+    let open = Speaker::new(&Settings { publish_raw: true, ..settings() });
+    assert_eq!(parsed(&open.event(&recorded(rescan()), Lane::Live))["data"]["raw"], "356938035643809");
+}
+
+#[test]
+fn a_change_names_the_scan_its_cause_and_what_was_before() {
+    let message = parsed(&speaker().event(&recorded(change()), Lane::Live));
+    assert_eq!(message["type"], "io.benchlight.change.v1");
+    let data = &message["data"];
+    assert_eq!(data["scan"], id(0x10).to_string());
+    assert_eq!(data["cause"], "recheck");
+    assert_eq!(data["lamp"], "none");
+    assert_eq!(data["previous_verdict"], "wait");
+    assert_eq!(data["previous_reason"], "sync_pending");
+    assert_eq!(Topics::new(&settings()).of(&change()), "benchlight/v1/ams1/bench-1/change");
+    assert_eq!(Topics::new(&settings()).of(&scan()), "benchlight/v1/ams1/bench-1/scan");
+}
+
+#[test]
+fn a_repeat_differs_in_replay_only() {
+    for record in [scan(), rescan(), change()] {
+        let once = String::from_utf8(speaker().event(&recorded(record.clone()), Lane::Live)).unwrap();
+        let again = String::from_utf8(speaker().event(&recorded(record), Lane::Replay)).unwrap();
+        assert_eq!(once.replacen("\"replay\":false", "\"replay\":true", 1), again);
+    }
+}
+
+#[test]
+fn an_unrecorded_scan_and_a_look_up_have_no_place_in_the_journal() {
+    let message = parsed(&speaker().unrecorded(&scan()));
+    assert_eq!((&message["data"]["epoch"], &message["data"]["seq"]), (&Value::Null, &Value::Null));
+    let looked_up = serde_json::to_value(speaker().lookup_data(&scan())).unwrap();
+    assert_eq!(looked_up, message["data"]);
+}
+
+#[test]
+fn times_have_milliseconds_and_a_service_is_quoted_no_finer_than_it_spoke() {
+    assert_eq!(milliseconds(at("2026-11-23T09:41:07Z")), "2026-11-23T09:41:07.000Z");
+    assert_eq!(milliseconds(at("2026-11-23T09:41:07.1239999Z")), "2026-11-23T09:41:07.123Z");
+    assert_eq!(as_known(at("2026-01-09T22:01:10Z")), "2026-01-09T22:01:10Z");
+    assert_eq!(as_known(at("2026-01-09T22:01:10.25Z")), "2026-01-09T22:01:10.250Z");
+}
+
+#[test]
+fn returned_stock_is_named_in_the_evidence() {
+    let mut record = scan();
+    record.evidence[0].returned = true;
+    assert_eq!(parsed(&speaker().event(&recorded(record), Lane::Live))["data"]["evidence"][0]["reason"], "returned_stock");
+}
+
+fn sample_health() -> Health {
+    Health {
+        unable: Some(Unable::Reason(Reason::Offline)),
+        alarms: vec!["not_found_streak"],
+        scanners: [(name("left"), ScannerHealth { state: "ok".to_owned(), proven: true })].into(),
+        lamps: [(name("left"), "ok".to_owned())].into(),
+        sources: [(
+            name("kandji"),
+            SourceHealth {
+                failing: Some(Reason::Offline),
+                since: Some(at("2026-11-23T09:40:00.5Z")),
+                as_of: Some(at("2026-11-23T09:00:00Z")),
+                credential_days: Some(112),
+                quota_left: Some(8990),
+                quota_limit: Some(10000),
+            },
+        )]
+        .into(),
+        broker: "connected".to_owned(),
+        nobody_listens: false,
+        journal: JournalHealth {
+            state: "ok".to_owned(),
+            epoch: id(1),
+            unsent: 0,
+            set_aside: vec![(7, "packet_too_large".to_owned())],
+            dropped: 0,
+            interrupted: 1,
+            faulted: 0,
+            salvaged: false,
+        },
+        clock_synced: true,
+        waiting: 3,
+    }
+}
+
+#[test]
+fn health_is_the_sample_of_the_product_field_by_field() {
+    assert_eq!(
+        parsed(&health(&sample_health(), None, "0.1.0", at("2026-11-23T09:41:08Z"))),
+        json!({
+            "time": "2026-11-23T09:41:08.000Z", "able": false, "reason": "offline", "alarms": ["not_found_streak"],
+            "scanners": {"left": {"state": "ok", "proven": true}}, "lamps": {"left": "ok"},
+            "sources": {"kandji": {"state": "offline", "since": "2026-11-23T09:40:00.500Z", "as_of": "2026-11-23T09:00:00Z", "credential_days": 112, "quota_left": 8990}},
+            "broker": {"state": "connected", "nobody_listens": false},
+            "journal": {"state": "ok", "unsent": 0, "set_aside": [{"seq": 7, "why": "packet_too_large"}], "dropped": 0, "interrupted": 1, "faulted": 0},
+            "clock": "synced", "waiting": 3, "version": "0.1.0",
+        })
+    );
+}
+
+#[test]
+fn health_names_the_topic_that_the_broker_refuses() {
+    let message = parsed(&health(&sample_health(), Some("benchlight/v1/ams1/bench-1/scan"), "0.1.0", at("2026-11-23T09:41:08Z")));
+    assert_eq!(message["broker"]["refused_topic"], "benchlight/v1/ams1/bench-1/scan");
+}
+
+#[test]
+fn health_stays_small_and_says_how_much_it_leaves_out() {
+    let mut many = sample_health();
+    many.journal.set_aside = (1..=5_000).map(|seq| (seq, "not_authorized".to_owned())).collect();
+    let bytes = health(&many, None, "0.1.0", at("2026-11-23T09:41:08Z"));
+    assert!(bytes.len() <= PAYLOAD_MAX);
+    let journal = &parsed(&bytes)["journal"];
+    assert_eq!(journal["set_aside"].as_array().unwrap().len() + usize::try_from(journal["set_aside_more"].as_u64().unwrap()).unwrap(), 5_000);
+
+    let source = many.sources.first_key_value().unwrap().1.clone();
+    many.sources = (0..200).map(|number| (name(&format!("source-{number}")), source.clone())).collect();
+    let bytes = health(&many, None, "0.1.0", at("2026-11-23T09:41:08Z"));
+    assert!(bytes.len() <= PAYLOAD_MAX);
+    assert_eq!(parsed(&bytes)["truncated"], true);
+}
+
+#[test]
+fn meta_is_the_sample_of_the_product_field_by_field() {
+    let station = Meta {
+        version: "0.1.0".to_owned(),
+        site: name("ams1"),
+        station: name("bench-1"),
+        epoch: id(1),
+        policy: "9f2c41d0".to_owned(),
+        lanes: vec![name("left")],
+        scanners: vec![(name("left"), "hid", name("left"))],
+        sources: vec![(name("kandji"), "kandji", true)],
+    };
+    assert_eq!(
+        parsed(&meta(&station)),
+        json!({
+            "schema": 1, "version": "0.1.0", "site": "ams1", "station": "bench-1", "epoch": id(1).to_string(), "policy": "9f2c41d0", "lanes": ["left"],
+            "scanners": [{"name": "left", "kind": "hid", "lane": "left"}], "sources": [{"name": "kandji", "kind": "kandji", "required": true}],
+        })
+    );
+    let crowded = Meta { scanners: (0..300).map(|number| (name(&format!("scanner-{number}")), "hid", name("left"))).collect(), ..station };
+    assert!(meta(&crowded).len() <= PAYLOAD_MAX);
+    assert_eq!(parsed(&meta(&crowded))["truncated"], true);
+}
+
+#[test]
+fn a_backfill_is_answered_with_its_counts_or_with_why_not() {
+    let done = BackfillDone { epoch: id(1), from: 1, to: 90, sent: 90, gone: 0, failed: 0 };
+    assert_eq!(parsed(&backfill_done(&done)), json!({"epoch": id(1).to_string(), "from": 1, "to": 90, "sent": 90, "gone": 0}));
+    assert_eq!(parsed(&backfill_done(&BackfillDone { sent: 88, failed: 2, ..done }))["failed"], 2);
+    assert_eq!(parsed(&refusal("no")), json!({"error": "no"}));
+}
+
+/// The message schema as released with 0.1.0. Dashboards read it: a field may be added, never renamed, removed or given another type.
+const RELEASED_SCAN: &str = include_str!("released-scan-v1.json");
+const RELEASED_CHANGE: &str = include_str!("released-change-v1.json");
+
+#[test]
+fn a_dashboard_built_on_the_released_schema_still_finds_every_field() {
+    fn still_there(path: &str, released: &Value, now: &Value) {
+        match (released, now) {
+            (Value::Object(released), Value::Object(now)) => {
+                for (key, value) in released {
+                    let found = now.get(key).unwrap_or_else(|| panic!("{path}.{key} is gone"));
+                    still_there(&format!("{path}.{key}"), value, found);
+                }
+            }
+            (Value::Array(released), Value::Array(now)) => {
+                for (released, now) in released.iter().zip(now) {
+                    still_there(&format!("{path}[]"), released, now);
+                }
+            }
+            (released, now) => assert_eq!(std::mem::discriminant(released), std::mem::discriminant(now), "{path} has another type"),
+        }
+    }
+    for (released, now) in [(RELEASED_SCAN, scan()), (RELEASED_CHANGE, change())] {
+        let released: Value = serde_json::from_str(released).unwrap();
+        still_there("", &released, &parsed(&speaker().event(&recorded(now), Lane::Live)));
+    }
+}
+
+#[test]
+fn fields_stand_in_the_order_of_the_product() {
+    let text = String::from_utf8(speaker().event(&recorded(scan()), Lane::Live)).unwrap();
+    let order = ["specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data", "epoch", "seq", "replay", "clock", "evidence"];
+    let places: Vec<usize> = order.iter().map(|key| text.find(&format!("\"{key}\":")).unwrap()).collect();
+    assert!(places.is_sorted(), "{text}");
+    assert!(keys(&parsed(text.as_bytes())).contains(&"data"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_record_makes_a_message_over_eight_kibibytes(
+        message in any::<String>(), action in "\\PC{0,3000}", model in proptest::option::of("[\\x00-\\x7f]{0,5000}"),
+        status in "\\PC{0,2000}", raw in "[\\x00-\\x1f]{0,4096}", sources in 0_usize..40,
+    ) {
+        let mut record = change();
+        let evidence = Evidence { status: Some(status), ..record.evidence[0].clone() };
+        record.evidence = vec![evidence; sources];
+        record.message = message;
+        record.action = action;
+        record.model = model;
+        record.raw = Some(raw);
+        let open = Speaker::new(&Settings { publish_raw: true, ..settings() });
+        let once = open.event(&recorded(record.clone()), Lane::Live);
+        prop_assert!(once.len() <= PAYLOAD_MAX, "{} bytes", once.len());
+        let again = open.event(&recorded(record.clone()), Lane::Replay);
+        let (mut once, mut again) = (parsed(&once), parsed(&again));
+        prop_assert_eq!(once["data"]["replay"].take(), Value::Bool(false));
+        prop_assert_eq!(again["data"]["replay"].take(), Value::Bool(true));
+        prop_assert_eq!(&once, &again);
+        if once["data"]["truncated"].is_null() {
+            prop_assert_eq!(once["data"]["evidence"].as_array().unwrap().len(), sources);
+            prop_assert_eq!(once["data"]["message"].as_str().unwrap(), record.message);
+        }
+    }
+}

@@ -1,13 +1,32 @@
 //! What other systems know about one serial number: one file per service, the evidence it yields, one HTTP client.
 
 pub mod evidence;
+pub mod http;
+pub mod keeper;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use tokio::{
+    sync::{OnceCell, watch},
+    time::Instant,
+};
 use url::Url;
 
-use crate::runtime::{credential::Credential, name::Name};
-use evidence::SourceKind;
+use crate::{
+    health::SourceHealth,
+    label::Candidates,
+    reason::Reason,
+    runtime::{clock::ClockWatch, credential::Credential, name::Name},
+};
+use evidence::{Answer, Evidence, Finding, SourceKind};
+use http::{Client, ClientFault, Fault, Limits};
+use keeper::{Keeper, Vitals};
 
 /// One `[[source]]` of the config.
 #[derive(Clone, Debug)]
@@ -78,10 +97,196 @@ impl Settings {
 }
 
 /// For what a source is asked: scans go first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// A person waits at the lamp.
     Scan,
     /// A waiting box is asked again; never into a source's last 20 % of quota.
     Recheck,
+}
+
+/// A service that can be asked about serial numbers. Cheap to clone; the clones are one source.
+#[derive(Clone)]
+pub struct Source {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: Name,
+    kind: SourceKind,
+    limits: Limits,
+    adapter: Adapter,
+    keeper: Keeper,
+    flights: Flights,
+}
+
+/// One file per service. To add one: a variant here, an arm in each function of [`Adapter`], a variant of [`Service`] and of [`SourceKind`].
+enum Adapter {}
+
+impl Source {
+    /// A source from its settings.
+    ///
+    /// # Errors
+    /// [`ClientFault`] when its URL or `ca_file` cannot be used.
+    pub fn new(settings: Settings, clock: ClockWatch) -> Result<Self, ClientFault> {
+        Self::with_limits(settings, clock, Limits::default())
+    }
+
+    /// As [`Source::new`], with other limits of time and size.
+    ///
+    /// # Errors
+    /// As [`Source::new`].
+    pub fn with_limits(settings: Settings, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
+        let name = settings.name.clone();
+        let kind = settings.kind();
+        let adapter = Adapter::new(settings, clock, limits)?;
+        let keeper = Keeper::new(name.clone(), keeper::Rhythm::default());
+        Ok(Self { shared: Arc::new(Shared { name, kind, limits, adapter, keeper, flights: Flights::default() }) })
+    }
+
+    /// Its name in the config.
+    pub fn name(&self) -> &Name {
+        &self.shared.name
+    }
+
+    /// Which kind of service it is.
+    pub fn kind(&self) -> SourceKind {
+        self.shared.kind
+    }
+
+    /// Asks about all candidates at once. Never fails: what is not known is a finding. Takes 10 s at most, and whoever asks
+    /// the same while it is being asked shares the answer.
+    pub async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Answer {
+        let started = Instant::now();
+        let mut evidence = self.shared.flights.join((candidates.clone(), purpose), self.shared.look_up(candidates, purpose)).await;
+        let took = started.elapsed();
+        for entry in &mut evidence {
+            entry.took = took;
+        }
+        Answer { source: self.shared.name.clone(), evidence }
+    }
+
+    /// The cheapest read that shows whether this source can answer a scan now.
+    ///
+    /// # Errors
+    /// [`Fault`] with the reason why it cannot.
+    pub async fn probe(&self) -> Result<(), Fault> {
+        let result = self.shared.probed().await;
+        if result.is_ok() {
+            self.shared.keeper.good(self.shared.vitals());
+        }
+        result
+    }
+
+    /// Its health, as the last look-ups and probes left it.
+    pub fn health(&self) -> watch::Receiver<SourceHealth> {
+        self.shared.keeper.health()
+    }
+
+    /// Keeps its health true in the background; never ends.
+    pub async fn run(self) {
+        let shared = &self.shared;
+        let now = keeper::Now {
+            vitals: &|| shared.vitals(),
+            held_for: &|| shared.adapter.client().held_for(),
+            refresh_in: &|| shared.adapter.refresh_in(),
+        };
+        shared.keeper.run(async || shared.probed().await, now).await;
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Source({}, {})", self.shared.name, self.shared.kind.code())
+    }
+}
+
+impl Shared {
+    async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+        let evidence = match tokio::time::timeout(self.limits.total, self.adapter.look_up(candidates, purpose)).await {
+            Ok(evidence) => evidence,
+            Err(_) => candidates.iter().map(|serial| self.unknown(serial, Reason::Timeout)).collect(),
+        };
+        let of_the_way = evidence.iter().find_map(|entry| match entry.finding {
+            Finding::Unknown(reason) if http::is_of_the_way(reason) => Some(reason),
+            _ => None,
+        });
+        match of_the_way {
+            None if evidence.iter().all(|entry| entry.finding == Finding::Unknown(Reason::GarbledAnswer)) => {}
+            None => self.keeper.good(self.vitals()),
+            // A re-check that is kept back for the sake of scans says nothing about the service.
+            Some(Reason::RateLimited) if purpose == Purpose::Recheck => {}
+            Some(_) => self.keeper.suspect(),
+        }
+        evidence
+    }
+
+    fn unknown(&self, serial: &crate::label::Serial, reason: Reason) -> Evidence {
+        Evidence::bare(self.name.clone(), self.kind, serial.clone(), Finding::Unknown(reason))
+    }
+
+    async fn probed(&self) -> Result<(), Fault> {
+        tokio::time::timeout(self.limits.total, self.adapter.probe()).await.unwrap_or_else(|_| Err(Fault::bare(Reason::Timeout)))
+    }
+
+    fn vitals(&self) -> Vitals {
+        Vitals { quota: self.adapter.client().quota(), ..self.adapter.vitals() }
+    }
+}
+
+impl Adapter {
+    fn new(settings: Settings, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
+        let _ = (clock, limits);
+        Err(ClientFault::NotInBuild(settings.kind()))
+    }
+
+    /// Evidence for each candidate, in their order; `took` is filled in by the caller.
+    async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+        let _ = (candidates, purpose);
+        match *self {}
+    }
+
+    /// The cheapest read.
+    async fn probe(&self) -> Result<(), Fault> {
+        match *self {}
+    }
+
+    /// The way to the service.
+    fn client(&self) -> &Client {
+        match *self {}
+    }
+
+    /// What is known beside the findings; the quota is filled in by the caller.
+    fn vitals(&self) -> Vitals {
+        match *self {}
+    }
+
+    /// In how much time its background knowledge must be read anew; `None`: it keeps none.
+    fn refresh_in(&self) -> Option<Duration> {
+        match *self {}
+    }
+}
+
+/// Look-ups under way: whoever asks the same joins. Scans and re-checks stay apart, so that a scan never
+/// gets the refusal that keeps a re-check back.
+#[derive(Default)]
+struct Flights {
+    under_way: Mutex<HashMap<(Candidates, Purpose), Arc<OnceCell<Vec<Evidence>>>>>,
+}
+
+impl Flights {
+    async fn join(&self, key: (Candidates, Purpose), look_up: impl Future<Output = Vec<Evidence>>) -> Vec<Evidence> {
+        let cell = self.locked().entry(key.clone()).or_default().clone();
+        // Should the first asker be dropped half-way, the next one in line asks anew.
+        let evidence = cell.get_or_init(|| look_up).await.clone();
+        let mut under_way = self.locked();
+        if under_way.get(&key).is_some_and(|current| Arc::ptr_eq(current, &cell)) {
+            under_way.remove(&key);
+        }
+        evidence
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<(Candidates, Purpose), Arc<OnceCell<Vec<Evidence>>>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

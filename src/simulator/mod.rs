@@ -1,1 +1,283 @@
-//! Faithful stand-ins for the services: for the demo, for training and for tests.
+//! Faithful stand-ins for the services: for the demo, for training and for tests. On loopback only.
+//!
+//! A simulator verifies what it is asked as strictly as it answers, and notes what the service would not have
+//! understood ([`Running::violations`]). Any fault of the way can be switched on, for everything, for one path or
+//! for one serial number: by flag, through the handle, or by `PUT /_simulator/faults` while it runs.
+
+pub mod faults;
+mod wire;
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use tokio::{net::TcpListener, sync::watch};
+
+use faults::{Effect, Faults};
+use wire::{Door, End, Wire};
+
+/// The requests of which the last ones are kept.
+const REMEMBERED: usize = 10_000;
+/// Questions are small; whatever is larger is no question.
+const LARGEST_QUESTION: usize = 1024 * 1024;
+
+/// A simulator that serves until it is dropped or stopped.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    faults: Faults,
+    log: Log,
+    stop: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its base URL, without a trailing slash.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The switches.
+    pub const fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// The requests that came, oldest first, as "GET /path?query".
+    pub fn requests(&self) -> Vec<String> {
+        self.log.with(|log| log.requests.iter().cloned().collect())
+    }
+
+    /// How many requests came, how many are being answered, and the most there were at once.
+    pub fn counts(&self) -> Counts {
+        self.log.with(|log| log.counts)
+    }
+
+    /// What was asked otherwise than the service would have understood.
+    pub fn violations(&self) -> Vec<String> {
+        self.log.with(|log| log.violations.clone())
+    }
+
+    /// Forgets the requests and counts so far.
+    pub fn forget(&self) {
+        self.log.with(|log| {
+            log.requests.clear();
+            log.violations.clear();
+            log.counts = Counts { total: 0, under_way: log.counts.under_way, most_under_way: log.counts.under_way };
+        });
+    }
+
+    /// Stops; connections under way are cut.
+    pub fn stop(&self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Numbers of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All that came.
+    pub total: u64,
+    /// Being answered now.
+    pub under_way: u64,
+    /// The most that were being answered at once.
+    pub most_under_way: u64,
+}
+
+/// What a simulator was asked. Cheap to clone; the clones are one log.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Arc<Mutex<Book>>);
+
+#[derive(Debug, Default)]
+struct Book {
+    requests: VecDeque<String>,
+    violations: Vec<String>,
+    counts: Counts,
+}
+
+impl Log {
+    /// Notes a request that the service would not have understood.
+    pub fn violation(&self, what: impl Into<String>) {
+        let what = what.into();
+        tracing::warn!(what, "the simulator was asked what the service does not understand");
+        self.with(|log| log.violations.push(what));
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Book) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn begin(&self, request: String) -> UnderWay {
+        self.with(|log| {
+            if log.requests.len() >= REMEMBERED {
+                log.requests.pop_front();
+            }
+            log.requests.push_back(request);
+            log.counts.total += 1;
+            log.counts.under_way += 1;
+            log.counts.most_under_way = log.counts.most_under_way.max(log.counts.under_way);
+        });
+        UnderWay(self.clone())
+    }
+}
+
+/// Counts a request as under way until it is dropped.
+struct UnderWay(Log);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.with(|log| log.counts.under_way = log.counts.under_way.saturating_sub(1));
+    }
+}
+
+/// Serves `service` on a loopback address, with faults in front of it.
+///
+/// # Errors
+/// When the address is not a loopback one, or cannot be bound.
+pub async fn serve(service: Router, listen: SocketAddr, faults: Faults, log: Log) -> io::Result<Running> {
+    if !listen.ip().is_loopback() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{listen} is not a loopback address: a simulator serves this machine only")));
+    }
+    let listener = TcpListener::bind(listen).await?;
+    let address = listener.local_addr()?;
+    let (stop, mut stopped) = watch::channel(false);
+    let front = Front { faults: faults.clone(), log: log.clone() };
+    let app = service.layer(middleware::from_fn_with_state(front, answer)).into_make_service_with_connect_info::<Wire>();
+    let door = Door::new(listener, stop.subscribe());
+    tokio::spawn(async move {
+        tokio::select! {
+            result = async { axum::serve(door, app).await } => if let Err(error) = result { tracing::error!(%error, "the simulator stopped") },
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+    });
+    Ok(Running { address, faults, log, stop })
+}
+
+#[derive(Clone)]
+struct Front {
+    faults: Faults,
+    log: Log,
+}
+
+/// Everything passes here: the control of the faults, the log, and the faults themselves.
+async fn answer(State(front): State<Front>, ConnectInfo(wire): ConnectInfo<Wire>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, LARGEST_QUESTION).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let asked = parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+    if parts.uri.path() == "/_simulator/faults" {
+        return control(&front, &parts.method, &body);
+    }
+    let _under_way = front.log.begin(format!("{} {asked}", parts.method));
+    let effect = front.faults.effect_on(parts.uri.path(), &asked, &body);
+    let served = next.run(Request::from_parts(parts, Body::from(body)));
+    match effect {
+        None => served.await,
+        Some(effect) => under(effect, &asked, &wire, served).await,
+    }
+}
+
+async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Output = Response>) -> Response {
+    match effect {
+        Effect::Status(status) => fault_status(status),
+        Effect::TooMany { retry_after } => {
+            let mut response = fault_status(429);
+            if let Some(value) = retry_after.and_then(|text| HeaderValue::from_str(&text).ok()) {
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+            response
+        }
+        Effect::Html => {
+            (StatusCode::OK, [(header::CONTENT_TYPE, "text/html")], "<!doctype html><title>Sign in to the guest network</title>").into_response()
+        }
+        Effect::CutJson | Effect::CutBody => {
+            let (mut parts, body) = served.await.into_parts();
+            let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+            let half = whole.slice(..whole.len() / 2);
+            if effect == Effect::CutJson {
+                parts.headers.remove(header::CONTENT_LENGTH);
+                return Response::from_parts(parts, Body::from(half));
+            }
+            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
+            Response::from_parts(parts, Body::new(wire::Flood::cut_after(half)))
+        }
+        Effect::Huge { bytes } => ([(header::CONTENT_TYPE, "application/json")], Body::new(wire::Flood::of_spaces(bytes))).into_response(),
+        Effect::Silence(time) | Effect::Delay(time) => {
+            tokio::time::sleep(time).await;
+            served.await
+        }
+        Effect::Reset => ended(wire, End::Reset).await,
+        Effect::Drop => ended(wire, End::Close).await,
+        Effect::Redirect(target) => redirect(&format!("{}{asked}", target.trim_end_matches('/'))),
+        Effect::Date(text) => {
+            let mut response = served.await;
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                response.headers_mut().insert(header::DATE, value);
+            }
+            response
+        }
+    }
+}
+
+/// The connection ends instead of a reply.
+async fn ended(wire: &Wire, end: End) -> Response {
+    wire.end(end);
+    // Written into a connection that lets nothing through any more; hyper then drops it.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    StatusCode::NO_CONTENT.into_response()
+}
+
+fn fault_status(status: u16) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, "application/json")], r#"{"message":"simulated fault"}"#).into_response()
+}
+
+fn redirect(target: &str) -> Response {
+    match HeaderValue::from_str(target) {
+        Ok(value) => (StatusCode::FOUND, [(header::LOCATION, value)]).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// `GET` shows the faults, `PUT` replaces them (one a line, as with `--fault`), `DELETE` mends all.
+fn control(front: &Front, method: &Method, body: &Bytes) -> Response {
+    match *method {
+        Method::GET => front.faults.to_string().into_response(),
+        Method::DELETE => {
+            front.faults.clear();
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Method::PUT => {
+            match String::from_utf8_lossy(body).lines().filter(|line| !line.trim().is_empty()).map(str::parse).collect::<Result<Vec<_>, _>>() {
+                Ok(switches) => {
+                    front.faults.replace(switches);
+                    StatusCode::NO_CONTENT.into_response()
+                }
+                Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+            }
+        }
+        _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    }
+}

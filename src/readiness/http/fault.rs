@@ -1,0 +1,130 @@
+//! What can go wrong between the station and a service, and the stable reason each fault has.
+
+use std::{error::Error, io, time::Duration};
+
+use jiff::Timestamp;
+use rustls::CertificateError;
+
+use crate::{reason::Reason, runtime::clock::ClockWatch};
+
+/// A request that brought no usable reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The stable reason; always one of verdict `unknown`.
+    pub reason: Reason,
+    /// What to add to the reason's sentence. A whole sentence for a person; never a secret, never a reply's text.
+    pub detail: Option<String>,
+    /// When to try again, where the service or our own limit says so.
+    pub retry_at: Option<Timestamp>,
+    /// The reply's own `Date`, if there was a reply.
+    pub replied_at: Option<Timestamp>,
+}
+
+impl Fault {
+    /// A fault with its reason and nothing to add.
+    pub const fn bare(reason: Reason) -> Self {
+        Self { reason, detail: None, retry_at: None, replied_at: None }
+    }
+
+    /// A fault with a sentence for a person.
+    pub fn with(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..Self::bare(reason) }
+    }
+}
+
+/// Is `reason` a fault of the way to a service or of the station's credentials there? Such a fault says
+/// nothing of the box, and a probe tells whether the station can answer a scan at all. A garbled answer is
+/// not among them: the way is good, and the next box may be answered.
+pub const fn is_of_the_way(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Offline
+            | Reason::Timeout
+            | Reason::SourceError
+            | Reason::RateLimited
+            | Reason::CredentialsRefused
+            | Reason::CredentialsExpired
+            | Reason::TermsNotSigned
+            | Reason::TlsUntrusted
+            | Reason::ClockUnsynced
+            | Reason::StationFault
+    )
+}
+
+/// How far a reply's `Date` may be from our clock, and a time in a reply from its `Date`.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
+
+/// The rule of the clock: a refused or expired credential is put down to the clock when nobody keeps ours right
+/// and the reply's `Date` is absent or far from it. Any other reason stays.
+pub fn under_clock(reason: Reason, clock: ClockWatch, replied_at: Option<Timestamp>) -> Reason {
+    let spoiled_by_clocks = matches!(reason, Reason::CredentialsRefused | Reason::CredentialsExpired);
+    if spoiled_by_clocks && clock_doubtful(clock, replied_at, Timestamp::now()) { Reason::ClockUnsynced } else { reason }
+}
+
+/// May our clock be the cause? Both must hold: the kernel says that nobody keeps it, and the service's clock does not vouch for it.
+fn clock_doubtful(clock: ClockWatch, replied_at: Option<Timestamp>, now: Timestamp) -> bool {
+    let vouched = replied_at.is_some_and(|date| date.duration_since(now).unsigned_abs() <= CLOCK_TOLERANCE);
+    !vouched && !clock.synced()
+}
+
+/// The fault that a failed exchange stands for, before a complete head was there.
+pub(super) fn of_exchange(error: &reqwest::Error, clock: ClockWatch) -> Fault {
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return of_tls(tls, clock);
+    }
+    if error.is_timeout() {
+        return Fault::bare(Reason::Timeout);
+    }
+    if error.is_builder() {
+        return Fault::with(Reason::StationFault, "The request could not be built.");
+    }
+    if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+        return Fault::with(Reason::GarbledAnswer, "What answered does not speak HTTP.");
+    }
+    if error.is_dns() {
+        return Fault::with(Reason::Offline, "Its name could not be resolved.");
+    }
+    let refused = find::<io::Error>(error).is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    Fault::with(Reason::Offline, if refused { "The connection was refused." } else { "The connection failed before a reply was there." })
+}
+
+/// The fault that a broken body stands for: the head was good, the rest did not come.
+pub(super) fn of_body(error: &reqwest::Error) -> Fault {
+    if error.is_timeout() { Fault::bare(Reason::Timeout) } else { Fault::with(Reason::GarbledAnswer, "The answer was cut off.") }
+}
+
+fn of_tls(error: &rustls::Error, clock: ClockWatch) -> Fault {
+    use CertificateError::{Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext, UnknownIssuer};
+
+    let detail = match error {
+        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }) => {
+            // No reply, so no `Date` that could vouch for our clock.
+            if clock_doubtful(clock, None, Timestamp::now()) {
+                return Fault::with(Reason::ClockUnsynced, "The certificate is out of date by this station's clock.");
+            }
+            "The certificate is out of date.".to_owned()
+        }
+        rustls::Error::InvalidCertificate(UnknownIssuer) => "No trusted authority issued the certificate.".to_owned(),
+        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => "The certificate is for another name.".to_owned(),
+        // Only the kind: a peer chooses what stands in the rest.
+        rustls::Error::InvalidCertificate(_) => "The certificate was refused.".to_owned(),
+        rustls::Error::AlertReceived(alert) => format!("The service ended the TLS handshake ({alert:?})."),
+        _ => "The TLS handshake failed.".to_owned(),
+    };
+    Fault::with(Reason::TlsUntrusted, detail)
+}
+
+/// Looks for an error of one type in the chain. An `io::Error` hides what it wraps from `source()`.
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}

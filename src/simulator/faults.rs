@@ -1,0 +1,220 @@
+//! The faults that a simulator can be told to have, and for what.
+
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// That status: `500`, `401`, `403`, ..
+    Status(u16),
+    /// 429: `429`, with `Retry-After` as `429:30` or `429:<HTTP date>`.
+    TooMany {
+        /// The header's text.
+        retry_after: Option<String>,
+    },
+    /// A page of HTML with status 200, as a guest network gives it: `html`.
+    Html,
+    /// JSON that ends half-way, in a complete reply: `cut-json`.
+    CutJson,
+    /// A body that ends before its announced length: `cut-body`.
+    CutBody,
+    /// A body of that many bytes: `huge:100000000`.
+    Huge {
+        /// Its size.
+        bytes: u64,
+    },
+    /// No byte for so long, then the true answer: `silence:8s`.
+    Silence(Duration),
+    /// The true answer so much later: `delay:200ms`.
+    Delay(Duration),
+    /// The connection is reset: `reset`.
+    Reset,
+    /// The connection is closed without a reply: `drop`.
+    Drop,
+    /// A redirect to another place: `redirect:http://127.0.0.1:9`.
+    Redirect(String),
+    /// The true answer with that text as its `Date`: `date:Sun, 06 Nov 1994 08:49:37 GMT`.
+    Date(String),
+}
+
+/// For what a fault counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every request.
+    Everything,
+    /// Requests to that path (a trailing slash does not count).
+    Path(String),
+    /// Requests that mention that serial number in path, query or body.
+    Serial(String),
+}
+
+/// One fault, switched on. As text: `[SERIAL= or /path=]EFFECT[*TIMES]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// For what.
+    pub scope: Scope,
+    /// What.
+    pub effect: Effect,
+    /// For so many requests; `None`: until it is switched off.
+    pub times: Option<u32>,
+}
+
+/// The text is not a [`Switch`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "{0:?} is not a fault: use [SERIAL= or /path=] before one of 500, 401, 429, 429:30, html, cut-json, cut-body, huge:BYTES, \
+     silence:8s, delay:200ms, reset, drop, redirect:URL, date:TEXT, and *N after it for N requests only"
+)]
+pub struct NotAFault(String);
+
+impl FromStr for Switch {
+    type Err = NotAFault;
+
+    fn from_str(text: &str) -> Result<Self, NotAFault> {
+        let fault = || NotAFault(text.to_owned());
+        let (scope, rest) = match text.trim().split_once('=') {
+            Some((path, rest)) if path.starts_with('/') => (Scope::Path(path.trim_end_matches('/').to_owned()), rest),
+            Some((serial, rest)) if !serial.is_empty() && serial.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                (Scope::Serial(serial.to_ascii_uppercase()), rest)
+            }
+            _ => (Scope::Everything, text.trim()),
+        };
+        let (effect, times) = match rest.rsplit_once('*') {
+            Some((effect, times)) => (effect, Some(times.parse().map_err(|_| fault())?)),
+            None => (rest, None),
+        };
+        Ok(Self { scope, effect: effect.parse().map_err(|_| fault())?, times })
+    }
+}
+
+impl FromStr for Effect {
+    type Err = NotAFault;
+
+    fn from_str(text: &str) -> Result<Self, NotAFault> {
+        let fault = || NotAFault(text.to_owned());
+        let (word, value) = text.split_once(':').map_or((text, None), |(word, value)| (word, Some(value)));
+        let duration =
+            || value.and_then(|value| value.parse::<jiff::SignedDuration>().ok()).and_then(|time| Duration::try_from(time).ok()).ok_or_else(fault);
+        match (word, value) {
+            ("429", value) => Ok(Self::TooMany { retry_after: value.map(str::to_owned) }),
+            ("html", None) => Ok(Self::Html),
+            ("cut-json", None) => Ok(Self::CutJson),
+            ("cut-body", None) => Ok(Self::CutBody),
+            ("huge", Some(bytes)) => Ok(Self::Huge { bytes: bytes.parse().map_err(|_| fault())? }),
+            ("silence", Some(_)) => Ok(Self::Silence(duration()?)),
+            ("delay", Some(_)) => Ok(Self::Delay(duration()?)),
+            ("reset", None) => Ok(Self::Reset),
+            ("drop", None) => Ok(Self::Drop),
+            ("redirect", Some(target)) => Ok(Self::Redirect(target.to_owned())),
+            ("date", Some(date)) => Ok(Self::Date(date.to_owned())),
+            (status, None) => status.parse().ok().filter(|status| (400..=599).contains(status)).map(Self::Status).ok_or_else(fault),
+            _ => Err(fault()),
+        }
+    }
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.scope {
+            Scope::Everything => {}
+            Scope::Path(path) => write!(out, "{path}=")?,
+            Scope::Serial(serial) => write!(out, "{serial}=")?,
+        }
+        write!(out, "{}", self.effect)?;
+        self.times.map_or(Ok(()), |times| write!(out, "*{times}"))
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(out, "{status}"),
+            Self::TooMany { retry_after: None } => out.write_str("429"),
+            Self::TooMany { retry_after: Some(text) } => write!(out, "429:{text}"),
+            Self::Html => out.write_str("html"),
+            Self::CutJson => out.write_str("cut-json"),
+            Self::CutBody => out.write_str("cut-body"),
+            Self::Huge { bytes } => write!(out, "huge:{bytes}"),
+            Self::Silence(time) => write!(out, "silence:{}ms", time.as_millis()),
+            Self::Delay(time) => write!(out, "delay:{}ms", time.as_millis()),
+            Self::Reset => out.write_str("reset"),
+            Self::Drop => out.write_str("drop"),
+            Self::Redirect(target) => write!(out, "redirect:{target}"),
+            Self::Date(text) => write!(out, "date:{text}"),
+        }
+    }
+}
+
+/// The switches of one simulator. Cheap to clone; the clones are one board.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Vec<Switch>>>);
+
+impl Faults {
+    /// A board with these faults on.
+    pub fn new(switches: Vec<Switch>) -> Self {
+        Self(Arc::new(Mutex::new(switches)))
+    }
+
+    /// Switches a fault on for every request.
+    pub fn all(&self, effect: Effect) {
+        self.add(Switch { scope: Scope::Everything, effect, times: None });
+    }
+
+    /// Switches a fault on for requests that mention a serial number.
+    pub fn serial(&self, serial: &str, effect: Effect) {
+        self.add(Switch { scope: Scope::Serial(serial.to_ascii_uppercase()), effect, times: None });
+    }
+
+    /// Switches a fault on for a path.
+    pub fn path(&self, path: &str, effect: Effect) {
+        self.add(Switch { scope: Scope::Path(path.trim_end_matches('/').to_owned()), effect, times: None });
+    }
+
+    /// Switches a fault on. The first that fits a request counts.
+    pub fn add(&self, switch: Switch) {
+        self.with(|switches| switches.push(switch));
+    }
+
+    /// These faults and no others.
+    pub fn replace(&self, switches: Vec<Switch>) {
+        self.with(|current| *current = switches);
+    }
+
+    /// Everything is well again.
+    pub fn clear(&self) {
+        self.with(Vec::clear);
+    }
+
+    /// The fault for one request, counted off if it has a number.
+    pub(super) fn effect_on(&self, path: &str, asked: &str, body: &[u8]) -> Option<Effect> {
+        let mentions =
+            |serial: &str| asked.to_ascii_uppercase().contains(serial) || String::from_utf8_lossy(body).to_ascii_uppercase().contains(serial);
+        self.with(|switches| {
+            let switch = switches.iter_mut().find(|switch| {
+                switch.times != Some(0)
+                    && match &switch.scope {
+                        Scope::Everything => true,
+                        Scope::Path(wanted) => path.trim_end_matches('/') == wanted,
+                        Scope::Serial(serial) => mentions(serial),
+                    }
+            })?;
+            switch.times = switch.times.map(|times| times - 1);
+            Some(switch.effect.clone())
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Vec<Switch>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with(|switches| switches.iter().try_for_each(|switch| writeln!(out, "{switch}")))
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+pub mod signal;
+
 /// `[indicator]`, or a lane's own `indicator`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settings {

@@ -1,5 +1,6 @@
 //! What other systems know about one serial number: one file per service, the evidence it yields, one HTTP client.
 
+pub mod apple_dep;
 pub mod evidence;
 pub mod http;
 pub mod keeper;

@@ -1,0 +1,167 @@
+//! Every row of the table from Apple's reply to a finding.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{readiness::evidence::SourceKind, runtime::name::Name};
+
+const SERIAL: &str = "C02XK0AAJG5H";
+const UUID: &str = "88FC4E378B4B4E3B9E7C5E0C9B7E5E6B";
+
+fn now() -> Timestamp {
+    "2026-11-23T09:41:07Z".parse().unwrap()
+}
+
+fn device(fields: &Value) -> Value {
+    let mut device = json!({
+        "serial_number": SERIAL, "model": "MacBook Air", "description": "MacBook Air 13 inch, 2024", "color": "MIDNIGHT", "asset_tag": "",
+        "device_family": "Mac", "os": "OSX", "profile_status": "assigned", "profile_uuid": UUID, "profile_assign_time": "2026-01-09T22:01:10Z",
+        "device_assigned_by": "admin@example.com", "device_assigned_date": "2026-01-09T21:00:00Z", "response_status": "SUCCESS"
+    });
+    for (key, value) in fields.as_object().unwrap() {
+        device[key] = value.clone();
+    }
+    device
+}
+
+fn judged(body: &Value, profile: &Profile, expected: &Expected) -> Evidence {
+    let serial = Serial::new(SERIAL).unwrap();
+    let mut evidence = Evidence::bare(Name::new("apple").unwrap(), SourceKind::AppleDep, serial.clone(), Finding::Unknown(Reason::StationFault));
+    evidence.replied_at = Some(now());
+    let reply = Reply::read(body.to_string().as_bytes(), std::slice::from_ref(&serial)).expect("a well-formed reply");
+    judge(&mut evidence, reply.device(&serial), profile, expected, now());
+    evidence
+}
+
+fn with(fields: &Value) -> Evidence {
+    judged(&json!({ "devices": { SERIAL: device(fields) } }), &Profile::NotAsked, &Expected::default())
+}
+
+#[test]
+fn every_row_of_the_table() {
+    let ready = Finding::Ready(Grade::Apple);
+    let table = [
+        (json!({}), ready, true),
+        (json!({"profile_assign_time": ""}), ready, true),
+        (json!({"profile_assign_time": null, "device_assigned_date": null}), ready, true),
+        (json!({"mdm_migration_deadline": ""}), ready, true),
+        (json!({"mdm_migration_deadline": "2026-12-24T00:00:00Z"}), Finding::No(Reason::MigrationPending), true),
+        (json!({"profile_status": "removed"}), Finding::No(Reason::ProfileRemoved), true),
+        (json!({"profile_status": "empty"}), Finding::No(Reason::NoProfile), true),
+        (json!({"profile_status": ""}), Finding::No(Reason::NoProfile), true),
+        (json!({"profile_status": null}), Finding::No(Reason::NoProfile), true),
+        (json!({"profile_status": "ASSIGNED"}), Finding::Unknown(Reason::GarbledAnswer), true),
+        (json!({"profile_status": "reassigned"}), Finding::Unknown(Reason::GarbledAnswer), true),
+        (json!({"profile_status": 1}), Finding::Unknown(Reason::GarbledAnswer), true),
+        (json!({"profile_assign_time": "yesterday"}), Finding::Unknown(Reason::GarbledAnswer), true),
+        (json!({"profile_assign_time": "2026-11-23T09:46:07Z"}), ready, true),
+        (json!({"profile_assign_time": "2026-11-23T09:46:08Z"}), Finding::Unknown(Reason::GarbledAnswer), true),
+        (json!({"serial_number": "C02XK0AAJG5J"}), Finding::Unknown(Reason::GarbledAnswer), false),
+        (json!({"serial_number": "c02xk0aajg5h"}), Finding::Unknown(Reason::GarbledAnswer), false),
+        (json!({"serial_number": null}), Finding::Unknown(Reason::GarbledAnswer), false),
+        (json!({"response_status": "NOT_ACCESSIBLE"}), Finding::No(Reason::NotFound), false),
+        (json!({"response_status": "NOT_FOUND"}), Finding::No(Reason::NotFound), false),
+        (json!({"response_status": "FAILED"}), Finding::Unknown(Reason::GarbledAnswer), false),
+        (json!({"response_status": null}), Finding::Unknown(Reason::GarbledAnswer), false),
+    ];
+    for (fields, finding, known) in table {
+        let evidence = with(&fields);
+        assert_eq!((evidence.judged(false), evidence.known), (finding, known), "{fields}");
+        assert_eq!(evidence.judged(true), finding, "{fields}");
+    }
+}
+
+#[test]
+fn a_pushed_profile_is_ready_only_where_returned_devices_are_allowed() {
+    let evidence = with(&json!({"profile_status": "pushed"}));
+    assert_eq!(evidence.judged(false), Finding::No(Reason::PreviouslyActivated));
+    assert_eq!(evidence.judged(true), Finding::Ready(Grade::Apple));
+
+    let migrating = with(&json!({"profile_status": "pushed", "mdm_migration_deadline": "2026-12-24T00:00:00Z"}));
+    assert_eq!(migrating.judged(false), Finding::No(Reason::PreviouslyActivated));
+    assert_eq!(migrating.judged(true), Finding::No(Reason::MigrationPending));
+}
+
+#[test]
+fn a_removed_profile_proves_nothing_by_its_uuid() {
+    let evidence = with(&json!({"profile_status": "removed"}));
+    assert_eq!(evidence.finding, Finding::No(Reason::ProfileRemoved));
+    assert_eq!(evidence.status.as_deref(), Some("removed"));
+}
+
+#[test]
+fn a_device_that_the_reply_does_not_hold_is_not_found() {
+    for body in [json!({"devices": {}}), json!({"devices": {SERIAL: null}})] {
+        assert_eq!(judged(&body, &Profile::NotAsked, &Expected::default()).finding, Finding::No(Reason::NotFound), "{body}");
+    }
+}
+
+#[test]
+fn a_reply_about_another_device_is_never_taken_for_not_found() {
+    let other = json!({"devices": {"C02XK0AAJG5J": device(&json!({"serial_number": "C02XK0AAJG5J"}))}});
+    let lower = json!({"devices": {"c02xk0aajg5h": device(&json!({}))}});
+    let number = json!({"devices": {SERIAL: 7}});
+    for body in [other, lower, number] {
+        let evidence = judged(&body, &Profile::NotAsked, &Expected::default());
+        assert_eq!((evidence.finding, evidence.known), (Finding::Unknown(Reason::GarbledAnswer), false), "{body}");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_reply_is_refused() {
+    let serial = Serial::new(SERIAL).unwrap();
+    for body in ["", "null", "[]", "{}", r#"{"devices":[]}"#, r#"{"devices":null}"#, "<html></html>", r#"{"devices":{"#] {
+        assert!(Reply::read(body.as_bytes(), std::slice::from_ref(&serial)).is_none(), "{body}");
+    }
+}
+
+#[test]
+fn only_an_expected_profile_is_ready() {
+    let expected = |profiles: &[&str]| Expected { profiles: profiles.iter().map(|&uuid| uuid.to_owned()).collect(), hosts: vec![] };
+    let body = |uuid: Value| json!({"devices": {SERIAL: device(&json!({"profile_uuid": uuid}))}});
+    let judge = |uuid: Value, profiles: &[&str]| judged(&body(uuid), &Profile::NotAsked, &expected(profiles)).finding;
+    assert_eq!(judge(json!(UUID), &["0000", &UUID.to_lowercase()]), Finding::Ready(Grade::Apple));
+    assert_eq!(judge(json!(UUID), &["0000"]), Finding::No(Reason::WrongProfile));
+    assert_eq!(judge(json!(""), &[UUID]), Finding::No(Reason::WrongProfile));
+    assert_eq!(judge(json!(null), &[UUID]), Finding::No(Reason::WrongProfile));
+}
+
+#[test]
+fn only_an_expected_host_is_ready() {
+    let expected = Expected { profiles: vec![], hosts: vec!["mdm.example.com".to_owned()] };
+    let body = json!({"devices": {SERIAL: device(&json!({}))}});
+    let judge = |profile: &Profile| judged(&body, profile, &expected).finding;
+    assert_eq!(judge(&Profile::Host("MDM.example.com".to_owned())), Finding::Ready(Grade::Apple));
+    assert_eq!(judge(&Profile::Host("mdm.example.org".to_owned())), Finding::No(Reason::WrongProfile));
+    assert_eq!(judge(&Profile::Unread(Reason::Timeout, None)), Finding::Unknown(Reason::Timeout));
+    assert_eq!(judge(&Profile::NotAsked), Finding::Unknown(Reason::StationFault));
+}
+
+#[test]
+fn what_is_shown_and_judged_beside_the_finding_is_there_and_nothing_personal() {
+    let evidence = with(&json!({}));
+    assert_eq!(evidence.assigned_at, Some("2026-01-09T22:01:10Z".parse().unwrap()));
+    assert_eq!(evidence.device_assigned_at, Some("2026-01-09T21:00:00Z".parse().unwrap()));
+    assert_eq!(evidence.model.as_deref(), Some("MacBook Air 13 inch, 2024"));
+    assert_eq!(evidence.family.as_deref(), Some("Mac"));
+    assert_eq!(evidence.status.as_deref(), Some("assigned"));
+    assert!(!format!("{evidence:?}").contains("admin@example.com"));
+}
+
+proptest! {
+    #[test]
+    fn no_reply_but_apples_own_assigned_makes_ready(status in "[a-z]{0,8}", response in "[A-Z_]{0,14}", serial in "[A-Z0-9]{12}") {
+        let evidence = with(&json!({"profile_status": status, "response_status": response, "serial_number": serial}));
+        prop_assert!(!matches!(evidence.judged(false), Finding::Ready(_)) || (status == "assigned" && response == "SUCCESS" && serial == SERIAL));
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let serial = Serial::new(SERIAL).unwrap();
+        if let Some(reply) = Reply::read(&body, std::slice::from_ref(&serial)) {
+            let _ = reply.device(&serial);
+        }
+    }
+}

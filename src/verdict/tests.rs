@@ -1,0 +1,500 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+//! Every combining rule and every candidate rule by name, and the promise over the whole cross product of findings.
+
+use super::*;
+use crate::readiness::evidence::{
+    Finding::{No, NoObjection, Ready, Unknown, Wait},
+    Grade::{Apple, Relayed},
+    SourceKind::{AppleBusiness, AppleDep, Kandji},
+};
+
+const FETCH: &str = "2026-11-23T08:00:00Z";
+const REPLY: &str = "2026-11-23T09:00:00Z";
+const LONG_AGO: &str = "2026-01-09T22:01:10Z";
+const AFTER_FETCH: &str = "2026-11-23T08:30:00Z";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn serial(text: &str) -> Serial {
+    Serial::new(text).unwrap()
+}
+
+fn source_name(kind: SourceKind) -> Name {
+    name(match kind {
+        Kandji => "kandji",
+        AppleDep => "apple",
+        AppleBusiness => "business",
+    })
+}
+
+fn policy_of(sources: &[(SourceKind, bool)]) -> Policy {
+    Policy {
+        sources: sources.iter().map(|(kind, required)| PolicySource { name: source_name(*kind), kind: *kind, required: *required }).collect(),
+        min_grade: Relayed,
+        deadline: Duration::from_secs(2),
+        allow_returned: false,
+        settle: Duration::from_secs(60),
+        recheck: Duration::from_secs(10),
+        recheck_for: Duration::from_secs(86_400),
+        hash: "9f2c41d0".to_owned(),
+    }
+}
+
+fn all_three() -> Policy {
+    policy_of(&[(Kandji, true), (AppleDep, true), (AppleBusiness, true)])
+}
+
+fn says_of(kind: SourceKind, finding: Finding, serial: Serial) -> Evidence {
+    let mut evidence = Evidence::bare(source_name(kind), kind, serial, finding);
+    evidence.known = !matches!(finding, Unknown(_) | No(Reason::NotFound | Reason::NotInOrg));
+    evidence.replied_at = Some(at(REPLY));
+    if matches!(finding, Ready(_)) {
+        evidence.assigned_at = Some(at(LONG_AGO));
+    }
+    match kind {
+        Kandji => {
+            evidence.as_of = Some(at(FETCH));
+            evidence.server_uuid = Some("AAAA".to_owned());
+        }
+        AppleDep => evidence.server_uuid = Some("aaaa".to_owned()),
+        AppleBusiness => evidence.updated_at = Some(at(LONG_AGO)),
+    }
+    evidence
+}
+
+fn says(kind: SourceKind, finding: Finding) -> Evidence {
+    says_of(kind, finding, serial("C02XK0AAJG5H"))
+}
+
+fn answer(evidence: Evidence) -> Answer {
+    Answer { source: evidence.source.clone(), evidence: vec![evidence] }
+}
+
+fn judge(policy: &Policy, evidence: Vec<Evidence>) -> Decision {
+    let answers: Vec<Answer> = evidence.into_iter().map(answer).collect();
+    let decision = decide(&Candidates::one(serial("C02XK0AAJG5H")), &answers, policy);
+    let reversed: Vec<Answer> = answers.into_iter().rev().collect();
+    let again = decide(&Candidates::one(serial("C02XK0AAJG5H")), &reversed, policy);
+    assert_eq!(decision, again, "the order of the answers never matters");
+    decision
+}
+
+fn reason(policy: &Policy, evidence: Vec<Evidence>) -> Reason {
+    judge(policy, evidence).reason
+}
+
+/// The rows of "how the views disagree", all three asked.
+#[test]
+fn each_way_the_three_views_disagree_has_its_verdict() {
+    use Reason::*;
+    let healthy = Ready(Relayed);
+    let dep_ready = Ready(Apple);
+    let rows: &[(&str, Finding, Finding, Finding, Reason)] = &[
+        ("healthy, new", healthy, dep_ready, NoObjection, Assigned),
+        ("no profile yet", Wait(AssignmentPending), No(NoProfile), NoObjection, AssignmentPending),
+        ("no profile yet, throttled", Wait(AssignmentThrottled), No(NoProfile), NoObjection, AssignmentThrottled),
+        ("no profile, the MDM says assigned", healthy, No(NoProfile), NoObjection, NoProfile),
+        ("no profile, the MDM has no row", No(NotFound), No(NoProfile), NoObjection, NoProfile),
+        ("profile removed", healthy, No(ProfileRemoved), NoObjection, ProfileRemoved),
+        ("moved to another server", healthy, No(NotFound), No(WrongServer), WrongServer),
+        ("unassigned", healthy, No(NotFound), No(Unassigned), Unassigned),
+        ("gone from the organisation", healthy, No(NotFound), No(NotInOrg), NotInOrg),
+        ("released", healthy, No(NotFound), No(Released), Released),
+        ("typo, not ours", No(NotFound), No(NotFound), No(NotInOrg), NotInOrg),
+        ("Apple Configurator", No(NotFound), No(NotFound), No(WrongServer), WrongServer),
+        ("migration ordered", healthy, No(MigrationPending), No(MigrationPending), MigrationPending),
+        ("migration ordered, DEP has no deadline", healthy, dep_ready, No(MigrationPending), MigrationPending),
+        ("activated before", No(PreviouslyActivated), No(PreviouslyActivated), NoObjection, PreviouslyActivated),
+        ("enrolled already", No(AlreadyEnrolled), No(PreviouslyActivated), NoObjection, AlreadyEnrolled),
+        ("Apple's two services disagree", healthy, dep_ready, No(Unassigned), Contradiction),
+        ("the assigned server is ours, DEP denies", healthy, No(NotFound), NoObjection, Contradiction),
+        ("DEP denies, the MDM waits", Wait(AssignmentPending), No(NotFound), NoObjection, Contradiction),
+        ("DEP denies, the MDM has none", No(NotFound), No(NotFound), NoObjection, Contradiction),
+    ];
+    for (what, kandji, dep, business, expected) in rows {
+        let got = reason(&all_three(), vec![says(Kandji, *kandji), says(AppleDep, *dep), says(AppleBusiness, *business)]);
+        assert_eq!(got, *expected, "{what}");
+    }
+    // Assigned minutes ago, the MDM has not fetched: none there, as-of older than the assignment.
+    let mut dep = says(AppleDep, dep_ready);
+    dep.assigned_at = Some(at(AFTER_FETCH));
+    assert_eq!(reason(&all_three(), vec![says(Kandji, No(NotFound)), dep, says(AppleBusiness, NoObjection)]), SyncPending);
+}
+
+#[test]
+fn rule_1_an_enrolled_device_is_never_ready() {
+    let decision =
+        judge(&all_three(), vec![says(Kandji, No(Reason::AlreadyEnrolled)), says(AppleDep, Ready(Apple)), says(AppleBusiness, NoObjection)]);
+    assert_eq!(decision.reason, Reason::AlreadyEnrolled);
+}
+
+#[test]
+fn rule_2_an_apple_token_for_another_server_is_said_so() {
+    let mut dep = says(AppleDep, No(Reason::NotFound));
+    dep.server_uuid = Some("BBBB".to_owned());
+    let decision = judge(&policy_of(&[(Kandji, true), (AppleDep, true)]), vec![says(Kandji, Ready(Relayed)), dep]);
+    assert_eq!(decision.reason, Reason::Contradiction);
+    assert!(decision.message().contains("token is for another server"), "{}", decision.message());
+    // The same server, written in another way: then Apple's denial counts.
+    let decision = judge(&policy_of(&[(Kandji, true), (AppleDep, true)]), vec![says(Kandji, Ready(Relayed)), says(AppleDep, No(Reason::NotFound))]);
+    assert_eq!(decision.reason, Reason::NotFound);
+}
+
+#[test]
+fn rule_3a_the_relay_is_late_when_apple_says_no() {
+    let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
+    for no in [Reason::Released, Reason::NotInOrg, Reason::Unassigned, Reason::WrongServer] {
+        assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed)), says(AppleBusiness, No(no))]), no);
+    }
+}
+
+#[test]
+fn rule_3b_an_mdm_that_has_not_fetched_since_the_assignment_makes_the_box_wait() {
+    let policy = policy_of(&[(Kandji, true), (AppleDep, true)]);
+    let dep = |assigned: Option<&str>, given: Option<&str>| {
+        let mut dep = says(AppleDep, Ready(Apple));
+        dep.assigned_at = assigned.map(at);
+        dep.device_assigned_at = given.map(at);
+        dep
+    };
+    let kandji = |no| says(Kandji, No(no));
+    assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(Some(AFTER_FETCH), None)]), Reason::SyncPending);
+    assert_eq!(reason(&policy, vec![kandji(Reason::ProfileRemoved), dep(Some(AFTER_FETCH), None)]), Reason::SyncPending);
+    assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(Some(LONG_AGO), None)]), Reason::Contradiction);
+    assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(None, Some(AFTER_FETCH))]), Reason::SyncPending);
+    assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(None, None)]), Reason::Contradiction);
+    let mut without_as_of = kandji(Reason::NotFound);
+    without_as_of.as_of = None;
+    assert_eq!(reason(&policy, vec![without_as_of, dep(Some(AFTER_FETCH), None)]), Reason::Contradiction);
+    // Older, but another `no` about the device: that one is the reason.
+    let three = all_three();
+    let evidence = vec![kandji(Reason::NotFound), dep(Some(AFTER_FETCH), None), says(AppleBusiness, No(Reason::MigrationPending))];
+    assert_eq!(reason(&three, evidence), Reason::MigrationPending);
+}
+
+#[test]
+fn rule_3c_apples_services_against_each_other_are_a_contradiction_with_both_sides() {
+    let policy = policy_of(&[(AppleDep, true), (AppleBusiness, true)]);
+    let decision = judge(&policy, vec![says(AppleDep, Ready(Apple)), says(AppleBusiness, No(Reason::Released))]);
+    assert_eq!(decision.reason, Reason::Contradiction);
+    let message = decision.message();
+    assert!(message.contains("apple says ready") && message.contains("business says no (released)"), "{message}");
+    // A `no` about the device stands beside an assignment: no contradiction.
+    assert_eq!(reason(&policy, vec![says(AppleDep, Ready(Apple)), says(AppleBusiness, No(Reason::MigrationPending))]), Reason::MigrationPending);
+}
+
+#[test]
+fn rule_4_needs_that_there_is_no_other_no() {
+    let evidence =
+        vec![says(Kandji, Wait(Reason::AssignmentPending)), says(AppleDep, No(Reason::NoProfile)), says(AppleBusiness, No(Reason::Unassigned))];
+    assert_eq!(reason(&all_three(), evidence), Reason::Unassigned);
+}
+
+#[test]
+fn rule_5_apple_has_it_and_the_mdm_has_not_fetched_yet() {
+    let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
+    assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), says(AppleBusiness, Wait(Reason::SyncPending))]), Reason::SyncPending);
+    let mut later = says(AppleBusiness, NoObjection);
+    later.updated_at = Some(at(AFTER_FETCH));
+    assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), later]), Reason::SyncPending);
+    assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), says(AppleBusiness, NoObjection)]), Reason::NotFound);
+}
+
+#[test]
+fn rule_6_the_most_telling_no_is_the_reason() {
+    use Reason::*;
+    let order = [
+        Released,
+        NotInOrg,
+        Unassigned,
+        WrongServer,
+        WrongProfile,
+        ProfileRemoved,
+        NoProfile,
+        AssignmentFailed,
+        MigrationPending,
+        PreviouslyActivated,
+        WrongBlueprint,
+        NotFound,
+    ];
+    for (nth, first) in order.iter().enumerate() {
+        for second in &order[nth..] {
+            let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
+            assert_eq!(reason(&policy, vec![says(Kandji, No(*second)), says(AppleBusiness, No(*first))]), *first);
+            assert_eq!(reason(&policy, vec![says(Kandji, No(*first)), says(AppleBusiness, No(*second))]), *first);
+        }
+    }
+}
+
+#[test]
+fn rule_6_a_certain_no_stands_when_another_source_cannot_be_asked_with_one_exception() {
+    let two = policy_of(&[(Kandji, true), (AppleDep, true)]);
+    assert_eq!(reason(&two, vec![says(Kandji, No(Reason::WrongBlueprint)), says(AppleDep, Unknown(Reason::Offline))]), Reason::WrongBlueprint);
+    assert_eq!(reason(&two, vec![says(Kandji, No(Reason::NotFound)), says(AppleDep, Unknown(Reason::Offline))]), Reason::NotFound);
+    for only in [Reason::NotFound, Reason::NoProfile] {
+        assert_eq!(reason(&two, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleDep, No(only))]), Reason::Offline);
+        let optional = policy_of(&[(Kandji, false), (AppleDep, true)]);
+        assert_eq!(reason(&optional, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleDep, No(only))]), only);
+    }
+    assert_eq!(reason(&two, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleDep, No(Reason::ProfileRemoved))]), Reason::ProfileRemoved);
+}
+
+#[test]
+fn rule_7_and_8_wait_goes_before_unknown_and_each_takes_the_first_in_config_order() {
+    let policy = all_three();
+    let evidence = |kandji, dep, business| vec![says(Kandji, kandji), says(AppleDep, dep), says(AppleBusiness, business)];
+    assert_eq!(
+        reason(&policy, evidence(Unknown(Reason::Offline), Ready(Apple), Wait(Reason::SyncPending))),
+        Reason::SyncPending,
+        "a wait is certain"
+    );
+    assert_eq!(reason(&policy, evidence(Unknown(Reason::Stale), Unknown(Reason::Offline), NoObjection)), Reason::Stale);
+    assert_eq!(reason(&policy, evidence(Ready(Relayed), Ready(Apple), Unknown(Reason::RateLimited))), Reason::RateLimited);
+    let turned = policy_of(&[(AppleBusiness, true), (AppleDep, true), (Kandji, true)]);
+    assert_eq!(reason(&turned, evidence(Unknown(Reason::Stale), Unknown(Reason::Offline), Unknown(Reason::SourceError))), Reason::SourceError);
+}
+
+#[test]
+fn a_required_source_without_an_answer_is_a_timeout() {
+    let decision = judge(&policy_of(&[(Kandji, true), (AppleDep, true)]), vec![says(Kandji, Ready(Relayed))]);
+    assert_eq!(decision.reason, Reason::Timeout);
+    assert_eq!(decision.evidence.len(), 2);
+}
+
+#[test]
+fn a_source_outside_require_never_makes_a_box_ready_and_its_unknown_is_ignored() {
+    let policy = policy_of(&[(Kandji, true), (AppleDep, false)]);
+    assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed)), says(AppleDep, Unknown(Reason::Offline))]), Reason::Assigned);
+    assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed))]), Reason::Assigned);
+    assert_eq!(reason(&policy, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleDep, Ready(Apple))]), Reason::Offline);
+    assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed)), says(AppleDep, No(Reason::ProfileRemoved))]), Reason::ProfileRemoved);
+}
+
+#[test]
+fn rule_9_a_weak_proof_is_never_enough() {
+    let mut policy = policy_of(&[(Kandji, true), (AppleDep, false)]);
+    policy.min_grade = Apple;
+    assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple))]), Reason::Stale);
+    let business_alone = policy_of(&[(AppleBusiness, true)]);
+    assert_eq!(reason(&business_alone, vec![says(AppleBusiness, NoObjection)]), Reason::Stale);
+}
+
+#[test]
+fn rule_10_a_fresh_assignment_settles_by_the_replys_own_clock() {
+    let policy = policy_of(&[(Kandji, true)]);
+    let assigned = |text: Option<&str>, reply: Option<&str>| {
+        let mut kandji = says(Kandji, Ready(Relayed));
+        kandji.assigned_at = text.map(at);
+        kandji.replied_at = reply.map(at);
+        reason(&policy, vec![kandji])
+    };
+    assert_eq!(assigned(Some("2026-11-23T08:59:01Z"), Some(REPLY)), Reason::Settling);
+    assert_eq!(assigned(Some("2026-11-23T08:59:00Z"), Some(REPLY)), Reason::Assigned);
+    assert_eq!(assigned(Some("2026-11-23T09:00:30Z"), Some(REPLY)), Reason::Settling);
+    assert_eq!(assigned(None, Some(REPLY)), Reason::Assigned);
+    assert_eq!(assigned(Some(LONG_AGO), None), Reason::Settling, "nobody can say how long ago that was");
+}
+
+#[test]
+fn rule_11_something_changed_at_apple_since_the_mdm_looked() {
+    let mut business = says(AppleBusiness, NoObjection);
+    business.updated_at = Some(at(AFTER_FETCH));
+    let two = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
+    assert_eq!(reason(&two, vec![says(Kandji, Ready(Relayed)), business.clone()]), Reason::SyncPending);
+    assert_eq!(reason(&all_three(), vec![says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple)), business]), Reason::Assigned);
+}
+
+#[test]
+fn rule_12_returned_stock_is_green_only_where_it_is_allowed() {
+    let mut kandji = says(Kandji, Ready(Relayed));
+    kandji.returned = true;
+    let mut policy = policy_of(&[(Kandji, true)]);
+    let refused = judge(&policy, vec![kandji.clone()]);
+    assert_eq!(refused.reason, Reason::PreviouslyActivated);
+    assert_eq!(refused.evidence[0].finding, No(Reason::PreviouslyActivated), "the evidence is shown as judged");
+    policy.allow_returned = true;
+    assert_eq!(reason(&policy, vec![kandji]), Reason::ReturnedStock);
+}
+
+#[test]
+fn the_two_conditions_are_each_a_line_of_evidence_and_the_grade_is_the_best() {
+    let decision = judge(&all_three(), vec![says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple)), says(AppleBusiness, NoObjection)]);
+    assert_eq!((decision.reason, decision.grade, decision.evidence.len()), (Reason::Assigned, Some(Apple), 3));
+    assert_eq!(decision.assigned_at, Some(at(LONG_AGO)));
+}
+
+/// The S rule. Columns: what Kandji says of the text as scanned, and of the text without S.
+#[test]
+fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
+    use Reason::*;
+    let ready = Ready(Relayed);
+    let rows: &[(&str, &str, &str, Finding, Finding, Reason, Option<&str>)] = &[
+        ("one known: without S", "SC02XK0AAJG", "C02XK0AAJG", No(NotFound), ready, Assigned, Some("C02XK0AAJG")),
+        ("one known: with S", "SC02XK0AAJG", "C02XK0AAJG", ready, No(NotFound), Assigned, Some("SC02XK0AAJG")),
+        ("both known", "SC02XK0AAJG", "C02XK0AAJG", ready, ready, Ambiguous, None),
+        ("none known: 11 is S and 10", "SC02XK0AAJG", "C02XK0AAJG", No(NotFound), No(NotFound), NotFound, Some("C02XK0AAJG")),
+        ("none known: 12 stands as it is", "SC02XK0AAJGA", "C02XK0AAJGA", No(NotFound), No(NotFound), NotFound, Some("SC02XK0AAJGA")),
+        ("none known: 13 is S and 12", "SC02XK0AAJG5H", "C02XK0AAJG5H", No(NotFound), No(NotFound), NotFound, Some("C02XK0AAJG5H")),
+        ("both open", "SC02XK0AAJG", "C02XK0AAJG", Unknown(Offline), Unknown(Offline), Offline, Some("SC02XK0AAJG")),
+        ("known without S, open with S", "SC02XK0AAJG", "C02XK0AAJG", Unknown(Stale), ready, Assigned, Some("C02XK0AAJG")),
+        ("known with S, open without", "SC02XK0AAJG", "C02XK0AAJG", ready, Unknown(Stale), Stale, Some("C02XK0AAJG")),
+        ("known has 11 characters, open is it with S", "SC02XK0AAJGA", "C02XK0AAJGA", Unknown(Stale), ready, Stale, Some("SC02XK0AAJGA")),
+        ("one open, one not known", "SC02XK0AAJG", "C02XK0AAJG", No(NotFound), Unknown(SourceError), SourceError, Some("C02XK0AAJG")),
+    ];
+    for (what, scanned, stripped, first, second, expected, shown) in rows {
+        let candidates = Candidates { scanned: serial(scanned), stripped: Some(serial(stripped)), unless_known: None };
+        let evidence = vec![says_of(Kandji, *first, serial(scanned)), says_of(Kandji, *second, serial(stripped))];
+        let decision = decide(&candidates, &[Answer { source: source_name(Kandji), evidence }], &policy_of(&[(Kandji, true)]));
+        assert_eq!(decision.reason, *expected, "{what}");
+        assert_eq!(decision.serial.as_ref().map(Serial::as_str), *shown, "{what}");
+    }
+}
+
+#[test]
+fn a_stale_record_is_still_known() {
+    let candidates = Candidates { scanned: serial("SC02XK0AAJG"), stripped: Some(serial("C02XK0AAJG")), unless_known: None };
+    let mut stale = says_of(Kandji, Unknown(Reason::Stale), serial("C02XK0AAJG"));
+    stale.known = true;
+    let evidence = vec![says_of(Kandji, No(Reason::NotFound), serial("SC02XK0AAJG")), stale];
+    let decision = decide(&candidates, &[Answer { source: source_name(Kandji), evidence }], &policy_of(&[(Kandji, true)]));
+    assert_eq!((decision.reason, decision.serial), (Reason::Stale, Some(serial("C02XK0AAJG"))));
+}
+
+#[test]
+fn a_code_that_looks_like_something_else_is_a_rescan_unless_a_source_knows_it() {
+    let candidates = Candidates { unless_known: Some(Reason::Unreadable), ..Candidates::one(serial("A0B1C2D3E4F5")) };
+    let judge = |finding| {
+        let evidence = vec![says_of(Kandji, finding, serial("A0B1C2D3E4F5"))];
+        decide(&candidates, &[Answer { source: source_name(Kandji), evidence }], &policy_of(&[(Kandji, true)]))
+    };
+    let rescan = judge(No(Reason::NotFound));
+    assert_eq!((rescan.reason, rescan.serial, rescan.evidence.len()), (Reason::Unreadable, None, 0));
+    assert_eq!(judge(Ready(Relayed)).reason, Reason::Assigned);
+    assert_eq!(judge(Unknown(Reason::Offline)).reason, Reason::Offline);
+}
+
+#[test]
+fn worst_first_is_not_ready_unknown_wait_rescan_ready() {
+    use Reason::*;
+    let order = [AlreadyEnrolled, Released, NotFound, Offline, AssignmentPending, Imei, Assigned];
+    for (nth, first) in order.iter().enumerate() {
+        for second in &order[nth + 1..] {
+            assert!(worse(*first, *second) && !worse(*second, *first), "{first:?} {second:?}");
+            assert_eq!(worst([*second, *first]), Some(*first));
+        }
+    }
+}
+
+fn findings(kind: SourceKind) -> Vec<Evidence> {
+    use Reason::*;
+    let nos: &[Reason] = match kind {
+        Kandji => &[AlreadyEnrolled, WrongServer, PreviouslyActivated, ProfileRemoved, AssignmentFailed, WrongBlueprint, NotFound],
+        AppleDep => &[MigrationPending, WrongProfile, PreviouslyActivated, ProfileRemoved, NoProfile, NotFound],
+        AppleBusiness => &[NotInOrg, Released, MigrationPending, Unassigned, WrongServer],
+    };
+    let mut all: Vec<Finding> = nos.iter().map(|no| No(*no)).collect();
+    all.extend([Unknown(Offline), Unknown(Timeout), Unknown(CredentialsRefused), Unknown(GarbledAnswer)]);
+    match kind {
+        Kandji => all.extend([Ready(Relayed), Wait(AssignmentPending), Wait(AssignmentThrottled), Unknown(Stale), Unknown(MdmLinkBroken)]),
+        AppleDep => all.push(Ready(Apple)),
+        AppleBusiness => all.extend([NoObjection, Wait(SyncPending)]),
+    }
+    let mut evidence: Vec<Evidence> = all.into_iter().map(|finding| says(kind, finding)).collect();
+    // The same findings with the times that the rules compare on the other side.
+    let mut later = evidence.clone();
+    for one in &mut later {
+        match kind {
+            Kandji => one.as_of = None,
+            AppleDep => (one.assigned_at, one.server_uuid) = (one.assigned_at.map(|_| at(AFTER_FETCH)), Some("bbbb".to_owned())),
+            AppleBusiness => one.updated_at = Some(at(AFTER_FETCH)),
+        }
+    }
+    let returned: Vec<Evidence> =
+        evidence.iter().filter(|one| matches!(one.finding, Ready(_))).map(|one| Evidence { returned: true, ..one.clone() }).collect();
+    evidence.extend(later);
+    evidence.extend(returned);
+    evidence
+}
+
+/// Walks the whole cross product: every finding of each of three sources, with both values of every compared time,
+/// for every way to require them, allowing returned devices or not.
+#[test]
+fn no_finding_replaced_by_unknown_ever_makes_a_box_ready() {
+    let mut walked = 0_u64;
+    let mut ready = 0_u64;
+    for required in [[true, true, true], [true, true, false], [true, false, false], [false, true, false], [true, false, true], [false, true, true]] {
+        for allow_returned in [false, true] {
+            let kinds = [Kandji, AppleDep, AppleBusiness];
+            let mut policy = policy_of(&[(Kandji, required[0]), (AppleDep, required[1]), (AppleBusiness, required[2])]);
+            policy.allow_returned = allow_returned;
+            for kandji in findings(Kandji) {
+                for dep in findings(AppleDep) {
+                    for business in findings(AppleBusiness) {
+                        let given = [kandji.clone(), dep.clone(), business];
+                        let before = reason_of(&policy, &given);
+                        walked += 1;
+                        if before.verdict() == Verdict::Ready {
+                            ready += 1;
+                            continue;
+                        }
+                        for (nth, kind) in kinds.iter().enumerate() {
+                            let mut replaced = given.clone();
+                            replaced[nth] = says(*kind, Unknown(Reason::Offline));
+                            // A source outside `require` is ignored when it does not know: only required ones count here.
+                            if required[nth] {
+                                let after = reason_of(&policy, &replaced);
+                                assert_ne!(after.verdict(), Verdict::Ready, "{before:?} became ready by losing {kind:?}: {given:?}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(walked > 50_000 && ready > 0, "{walked} walked, {ready} ready");
+}
+
+fn reason_of(policy: &Policy, evidence: &[Evidence]) -> Reason {
+    let answers: Vec<Answer> = evidence.iter().cloned().map(answer).collect();
+    decide(&Candidates::one(serial("C02XK0AAJG5H")), &answers, policy).reason
+}
+
+#[test]
+fn a_healthy_ready_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
+    let faults = [
+        Reason::Offline,
+        Reason::Timeout,
+        Reason::SourceError,
+        Reason::RateLimited,
+        Reason::CredentialsRefused,
+        Reason::CredentialsExpired,
+        Reason::TermsNotSigned,
+        Reason::TlsUntrusted,
+        Reason::MdmLinkBroken,
+        Reason::Stale,
+        Reason::GarbledAnswer,
+        Reason::ClockUnsynced,
+        Reason::StationFault,
+    ];
+    let healthy = [says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple)), says(AppleBusiness, NoObjection)];
+    let policy = all_three();
+    assert_eq!(reason_of(&policy, &healthy), Reason::Assigned);
+    for first in 0..3 {
+        for second in 0..3 {
+            for one in faults {
+                for other in faults {
+                    let mut given = healthy.clone();
+                    given[first].finding = Unknown(one);
+                    given[second].finding = Unknown(other);
+                    assert_eq!(reason_of(&policy, &given).verdict(), Verdict::Unknown);
+                }
+            }
+        }
+    }
+}

@@ -1,8 +1,31 @@
 //! What the bytes of a barcode mean: a serial number (or two candidates), or which wrong code it was. Pure and total.
 
-use std::{fmt, sync::Arc};
+mod plain;
+mod envelope;
+mod gs1;
+mod aim;
+mod check_digits;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use crate::reason::Reason;
+use aim::Symbology;
+
+/// Longest text that is looked at, in bytes; as much as a scanner may deliver.
+const LONGEST: usize = 4_096;
+
+/// Most serial numbers in one code; the bound of one group of records.
+const MOST_SERIALS: usize = 256;
+
+/// ASCII "group separator": ends a field of GS1 element strings and of ISO 15434 envelopes.
+const GS: char = '\x1d';
+/// ASCII "record separator": ends a format envelope of ISO 15434.
+const RS: char = '\x1e';
+/// ASCII "end of transmission": ends an ISO 15434 message.
+const EOT: char = '\x04';
 
 /// A text that can be a serial number: 8 to 14 of `A-Z0-9` with at least one letter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +48,12 @@ impl Serial {
     /// Is `other` the same serial number, ASCII case and surrounding space ignored? Services differ in both.
     pub fn is(&self, other: &str) -> bool {
         self.0.eq_ignore_ascii_case(other.trim())
+    }
+
+    /// Does it hold an I or an O? Apple's serial numbers have neither, so it was probably mistyped or misread.
+    /// Worth a word beside `not_found`, never a refusal: for random serial numbers nobody has promised it.
+    pub fn has_doubtful_letter(&self) -> bool {
+        self.0.contains(['I', 'O'])
     }
 }
 
@@ -61,8 +90,135 @@ impl Candidates {
 /// What one code says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// One or several serial numbers (several: a batch code, one group).
+    /// One or several serial numbers (several: a batch code, one group). Never empty, no two equal, at most 256.
     Serials(Vec<Candidates>),
     /// Another code of the box: the `rescan` reason.
     Wrong(Reason),
+}
+
+/// One field of a code that names its fields (a GS1 element string or an ISO 15434 envelope).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field<'a> {
+    /// A serial number by its own identifier (`S`, AI 21).
+    Serial(&'a str),
+    /// Another identifier of the same item (`1S`, `25S`), looked at when no field is the serial number itself.
+    SecondSerial(&'a str),
+    /// Something else of the box that has a `rescan` reason of its own.
+    Other(Reason),
+    /// Anything else: a date, a quantity.
+    Ignored,
+}
+
+/// Reads a code as it came from a scanner, without its end key. Total: any bytes have a reading, in linear time.
+pub fn read(bytes: &[u8]) -> Reading {
+    // Nothing outside ASCII is part of any code on a box; and what is refused here is never sent to a service.
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii()) else { return Reading::Wrong(Reason::Unreadable) };
+    let (symbology, text) = aim::split(trimmed(text));
+    let text = trimmed(text);
+    if text.len() > LONGEST || text.contains(|character: char| character.is_ascii_control() && ![GS, RS, EOT].contains(&character)) {
+        return Reading::Wrong(Reason::Unreadable);
+    }
+    let text = text.to_ascii_uppercase();
+    match symbology {
+        Symbology::Ean if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => Reading::Wrong(Reason::Upc),
+        // An EAN holds digits only: letters here mean that the scanner is set up wrongly.
+        Symbology::Ean => Reading::Wrong(Reason::Unreadable),
+        Symbology::Gs1 | Symbology::Any => read_upper_case(&text, symbology),
+    }
+}
+
+fn read_upper_case(text: &str, symbology: Symbology) -> Reading {
+    let fields = if let Some(message) = text.strip_prefix(envelope::HEADER) {
+        envelope::fields(message)
+    } else if text.contains([GS, RS, EOT]) {
+        gs1::fields(text).or_else(|| envelope::fields_without_header(text))
+    } else if text.starts_with('(') {
+        gs1::fields_in_brackets(text)
+    } else {
+        let reading = plain::read(text);
+        // Without separators an element string is told from a plain code by its identifier,
+        // or by beginning with a carton's or an article's number with a good check digit.
+        let as_gs1 = match symbology {
+            Symbology::Gs1 => gs1::fields(text),
+            Symbology::Ean | Symbology::Any => {
+                gs1::fields(text).filter(|_| reading == Reading::Wrong(Reason::Unreadable) && (text.starts_with("00") || text.starts_with("01")))
+            }
+        };
+        return as_gs1.map_or(reading, |fields| from_fields(&fields));
+    };
+    fields.map_or(Reading::Wrong(Reason::Unreadable), |fields| from_fields(&fields))
+}
+
+/// Several named fields as one reading. One field that should be a serial number and cannot be one spoils the whole
+/// code: a batch with a box left out would let that box pass unchecked.
+fn from_fields(fields: &[Field<'_>]) -> Reading {
+    let mut values: Vec<&str> = fields.iter().filter_map(|field| if let Field::Serial(value) = field { Some(*value) } else { None }).collect();
+    if values.is_empty() {
+        values = fields.iter().filter_map(|field| if let Field::SecondSerial(value) = field { Some(*value) } else { None }).collect();
+    }
+    match values.as_slice() {
+        [] => {
+            let other = fields.iter().find_map(|field| if let Field::Other(reason) = field { Some(*reason) } else { None });
+            Reading::Wrong(other.unwrap_or(Reason::Unreadable))
+        }
+        // The identifier has said that it is a serial number, and is gone: a leading S belongs to the number itself.
+        [value] => match (Serial::new(value), plain::read(value)) {
+            (Some(serial), _) => Reading::Serials(vec![Candidates::one(serial)]),
+            (None, Reading::Wrong(reason)) => Reading::Wrong(reason),
+            (None, Reading::Serials(_)) => Reading::Wrong(Reason::Unreadable),
+        },
+        values => group(values.iter().map(|value| Serial::new(value).map(Candidates::one))),
+    }
+}
+
+/// The members of one code, each once; unreadable when one is missing or there are too many.
+fn group(members: impl Iterator<Item = Option<Candidates>>) -> Reading {
+    let mut seen = HashSet::new();
+    let mut serials = Vec::new();
+    for member in members {
+        let Some(member) = member else { return Reading::Wrong(Reason::Unreadable) };
+        if seen.insert(member.clone()) {
+            serials.push(member);
+        }
+    }
+    if serials.is_empty() || serials.len() > MOST_SERIALS { Reading::Wrong(Reason::Unreadable) } else { Reading::Serials(serials) }
+}
+
+/// The text by which a repeated scan is recognised: trimmed, AIM identifier dropped, upper-case, lossy.
+/// It always reads as the scanned bytes do: an identifier that changes the meaning (`]E0`: never a serial number) stays.
+pub fn normalised(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = trimmed(&text);
+    let (_, rest) = aim::split(text);
+    let bare = trimmed(rest).to_ascii_uppercase();
+    let identifier = text.strip_suffix(rest).unwrap_or_default();
+    if identifier.is_empty() || read(bare.as_bytes()) == read(bytes) { bare } else { format!("{identifier}{bare}") }
+}
+
+/// The scanned text for people, safe on a terminal and in a table: lossy, control characters as their pictures (␝ for GS),
+/// characters that reorder or hide text as `\u{202e}`.
+pub fn visible(bytes: &[u8]) -> String {
+    let mut visible = String::with_capacity(bytes.len());
+    for character in String::from_utf8_lossy(bytes).chars() {
+        match character {
+            '\0'..='\x1f' => visible.push(char::from_u32(0x2400 + u32::from(character)).unwrap_or(char::REPLACEMENT_CHARACTER)),
+            '\x7f' => visible.push('\u{2421}'),
+            // C1 controls; marks and controls of writing direction; joiners and line separators; the byte order mark; tags.
+            '\u{80}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{e0000}'..='\u{e007f}' => visible.extend(character.escape_unicode()),
+            _ => visible.push(character),
+        }
+    }
+    visible
+}
+
+/// Without the white space and line ends around it.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\r', '\n'])
 }

@@ -1,0 +1,217 @@
+//! After the answer: late answers that only make it worse, and boxes that are asked again by themselves.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Action, Core, Now, scan::Stage};
+use crate::{
+    label::Serial,
+    readiness::{Purpose, evidence::Answer},
+    reason::{Signal, Verdict},
+    record::{Cause, Change, Record, Recorded},
+    runtime::clock::Boot,
+    station::waiting::{Rhythm, WaitingBox},
+    verdict::{self, Decision},
+};
+
+/// How long a re-check waits for its sources.
+const RECHECK_PATIENCE: Duration = Duration::from_secs(10);
+/// A recall that the journal could not take is offered again after this time.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// A waiting box that is being asked for.
+pub(super) struct Recheck {
+    one: WaitingBox,
+    answers: Vec<Answer>,
+    pub(super) give_up: Boot,
+}
+
+/// A change on its way to the journal.
+pub(super) struct PendingChange {
+    record: Record,
+    /// The box as the waiting list knows it, for a re-check.
+    rechecked: Option<Serial>,
+    /// Raised with the change's record, or without it: a lost green is said even if it cannot be recorded.
+    alarm: bool,
+    pub(super) retry_at: Option<Boot>,
+}
+
+impl Core {
+    /// Takes up the boxes that waited when the process ended: the newest record of each serial number, with its age.
+    pub fn restore(&mut self, newest_records: Vec<(Record, Duration)>, now: Boot) {
+        for (record, age) in newest_records {
+            if let Some(policy) = self.policy(&record.lane) {
+                let rhythm = Rhythm { recheck: policy.recheck, recheck_for: policy.recheck_for };
+                self.waiting.settle(record, rhythm, now, age.max(Duration::from_secs(1)));
+            }
+        }
+    }
+
+    /// Weighs what sources outside `require` said after the verdict: it can only make it worse.
+    pub(super) fn weigh_late_answers(&mut self, id: Uuid, now: Now, actions: &mut Vec<Action>) {
+        let Some(scan) = self.scans.get(&id) else { return };
+        let Some(lane) = self.lanes.get(&scan.lane) else { return };
+        if scan.stage != Stage::Late {
+            return;
+        }
+        let mut changes = Vec::new();
+        for (nth, member) in scan.members.iter().enumerate() {
+            let (Some(candidates), Some(before)) = (&member.candidates, &member.record) else { continue };
+            if member.question.is_none() {
+                continue;
+            }
+            let decision = verdict::decide(candidates, &member.answers, &lane.policy);
+            if decision.reason.verdict() != Verdict::Rescan && verdict::worse(decision.reason, before.reason) {
+                let record = scan.make_record(member, &decision, lane, now);
+                changes.push((nth, change_of(record, before, Cause::LateAnswer, (self.draw_id)(), now)));
+            }
+        }
+        let exhausted = scan.members.iter().all(|member| member.question.is_none() || lane.policy.exhausted(&member.answers));
+        for (nth, mut record) in changes {
+            let alarm = record.change.as_ref().is_some_and(|change| change.previous_reason.verdict() == Verdict::Ready);
+            record.lamp = if alarm { Signal::Alarm } else { Signal::None };
+            if let Some(member) = self.scans.get_mut(&id).and_then(|scan| scan.members.get_mut(nth)) {
+                member.record = Some(record.clone());
+            }
+            self.send_change(PendingChange { record, rechecked: None, alarm, retry_at: None }, actions);
+        }
+        if exhausted {
+            self.forget(id);
+        }
+    }
+
+    fn send_change(&mut self, change: PendingChange, actions: &mut Vec<Action>) {
+        let batch = change.record.id;
+        actions.push(Action::Record { batch, records: vec![change.record.clone()] });
+        self.changes.insert(batch, change);
+    }
+
+    pub(super) fn change_recorded(
+        &mut self,
+        batch: Uuid,
+        mut change: PendingChange,
+        recorded: Option<Vec<Recorded>>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        if change.alarm {
+            change.alarm = false;
+            self.raise_alarm(&change.record, actions);
+        }
+        let Some(recorded) = recorded else {
+            match &change.rechecked {
+                Some(serial) => self.waiting.attempted(serial, now.moment.boot),
+                None => {
+                    change.retry_at = Some(now.moment.boot.plus(RETRY));
+                    self.changes.insert(batch, change);
+                }
+            }
+            return;
+        };
+        for Recorded { record, .. } in recorded {
+            actions.push(Action::Tell(record.clone()));
+            let Some(policy) = self.policy(&record.lane) else { continue };
+            let rhythm = Rhythm { recheck: policy.recheck, recheck_for: policy.recheck_for };
+            match &change.rechecked {
+                Some(serial) => self.waiting.changed(serial, record, rhythm, now.moment.boot),
+                None => self.waiting.settle(record, rhythm, now.moment.boot, Duration::ZERO),
+            }
+        }
+    }
+
+    /// News of an earlier box: the lane's alarm. If the lamp is still that box's, its green is gone for good.
+    fn raise_alarm(&mut self, record: &Record, actions: &mut Vec<Action>) {
+        let Some(lane) = self.lanes.get_mut(&record.lane) else { return };
+        let scan = record.group.or_else(|| record.change.as_ref().map(|change| change.scan));
+        if let Some(scan) = scan {
+            lane.answer(scan, record.reason.verdict().signal());
+        }
+        lane.status.alarms += 1;
+        actions.push(Action::Show(record.lane.clone(), lane.status));
+    }
+
+    pub(super) fn recheck_answered(&mut self, question: Uuid, answer: Answer, now: Now, actions: &mut Vec<Action>) {
+        let Some(recheck) = self.rechecks.get_mut(&question) else { return };
+        recheck.answers.push(answer);
+        let Some(recheck) = self.rechecks.get(&question) else { return };
+        if self.policy(&recheck.one.record.lane).is_some_and(|policy| policy.exhausted(&recheck.answers)) {
+            self.finish_recheck(question, now, actions);
+        }
+    }
+
+    /// A changed verdict or reason is recorded and published; one that ends `unknown` is an attempt and changes nothing.
+    fn finish_recheck(&mut self, question: Uuid, now: Now, actions: &mut Vec<Action>) {
+        let Some(Recheck { one, answers, .. }) = self.rechecks.remove(&question) else { return };
+        let Some(policy) = self.policy(&one.record.lane) else { return };
+        if !self.waiting.holds(&one.serial, one.record.id) {
+            return;
+        }
+        let decision = verdict::decide(&one.candidates, &answers, policy);
+        let tells_nothing = matches!(decision.reason.verdict(), Verdict::Unknown | Verdict::Rescan) || decision.reason == one.record.reason;
+        if tells_nothing {
+            self.waiting.attempted(&one.serial, now.moment.boot);
+            return;
+        }
+        let renewed = renew(&one.record, &decision, &policy.hash, now);
+        let record = change_of(renewed, &one.record, Cause::Recheck, (self.draw_id)(), now);
+        self.send_change(PendingChange { record, rechecked: Some(one.serial), alarm: false, retry_at: None }, actions);
+    }
+
+    pub(super) fn timer_after(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let boot = now.moment.boot;
+        let over: Vec<Uuid> = self.rechecks.iter().filter(|(_, recheck)| recheck.give_up <= boot).map(|(id, _)| *id).collect();
+        for question in over {
+            self.finish_recheck(question, now, actions);
+        }
+        let again: Vec<Uuid> =
+            self.changes.iter().filter(|(_, change)| change.retry_at.is_some_and(|at| at <= boot)).map(|(id, _)| *id).collect();
+        for mut change in again.into_iter().filter_map(|id| self.changes.remove(&id)).collect::<Vec<_>>() {
+            // A new id: the first try may have reached the disk after all, too late to be believed.
+            change.record.id = (self.draw_id)();
+            change.retry_at = None;
+            self.send_change(change, actions);
+        }
+        if let Some(one) = self.waiting.due(boot) {
+            let question = (self.draw_id)();
+            actions.push(Action::Ask { question, candidates: one.candidates.clone(), purpose: Purpose::Recheck });
+            self.rechecks.insert(question, Recheck { one, answers: Vec::new(), give_up: boot.plus(RECHECK_PATIENCE) });
+        }
+    }
+}
+
+/// The box's record with a new decision.
+fn renew(before: &Record, decision: &Decision, policy: &str, now: Now) -> Record {
+    Record {
+        serial: decision.serial.clone().or_else(|| before.serial.clone()),
+        reason: decision.reason,
+        message: decision.message(),
+        action: decision.reason.action().to_owned(),
+        grade: decision.grade,
+        model: decision.model.clone().or_else(|| before.model.clone()),
+        family: decision.family.clone().or_else(|| before.family.clone()),
+        assigned_at: decision.assigned_at,
+        took_ms: decision.evidence.iter().map(|one| u64::try_from(one.took.as_millis()).unwrap_or(u64::MAX)).max().unwrap_or(0),
+        policy: policy.to_owned(),
+        evidence: decision.evidence.clone(),
+        clock_synced: now.clock_synced,
+        ..before.clone()
+    }
+}
+
+/// `record` as a change of `before`.
+fn change_of(record: Record, before: &Record, cause: Cause, id: Uuid, now: Now) -> Record {
+    let scan = before.change.as_ref().map_or(before.id, |change| change.scan);
+    Record {
+        id,
+        raw_scan: None,
+        change: Some(Change { scan, cause, previous_reason: before.reason }),
+        at: now.moment.wall,
+        clock_synced: now.clock_synced,
+        lamp: Signal::None,
+        previous: None,
+        group: before.group,
+        raw: None,
+        ..record
+    }
+}

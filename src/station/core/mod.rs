@@ -1,0 +1,401 @@
+//! The pure heart of the station: events and the time in, actions out. No clock, no I/O, no task.
+
+mod lane;
+mod scan;
+mod after;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use uuid::Uuid;
+
+use super::{status::LaneStatus, waiting::WaitingList};
+use crate::{
+    label::{self, Candidates, Reading},
+    readiness::{Purpose, evidence::Answer},
+    reason::{Reason, Verdict},
+    record::{RawScan, Record, Recorded},
+    runtime::{
+        clock::{Boot, Moment},
+        name::Name,
+    },
+    scanner::Content,
+    verdict::{self, Policy},
+};
+use after::{PendingChange, Recheck};
+use lane::Lane;
+use scan::{Member, ScanInProgress, Stage};
+
+/// A source outside `require` may still make an answer worse this long after the scan.
+const LATE: Duration = Duration::from_secs(10);
+/// This many `not_found` in a row from one scanner: its layout or prefix is likelier wrong than the boxes.
+const STREAK: u32 = 5;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A scanner delivered something.
+    Scanned(NewScan),
+    /// A source answered a question.
+    Answered {
+        /// Which question.
+        question: Uuid,
+        /// What it said.
+        answer: Answer,
+    },
+    /// The journal has committed records, or could not.
+    Recorded {
+        /// What asked for it.
+        batch: Uuid,
+        /// The records with their place, or `None`: not recorded (the journal says why in health and log).
+        recorded: Option<Vec<Recorded>>,
+    },
+    /// The station became unable to answer, or able again.
+    Unable(bool),
+    /// Time has passed.
+    Timer,
+}
+
+/// A scan as it enters the station.
+#[derive(Debug)]
+pub struct NewScan {
+    /// UUID v7, drawn by the driver.
+    pub id: Uuid,
+    /// The scanner.
+    pub scanner: Name,
+    /// When its last character came.
+    pub at: Moment,
+    /// What came.
+    pub content: Content,
+    /// All places for scans in progress were taken, and the scanner cannot be made to wait.
+    pub overloaded: bool,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Show this on the lane's lamps.
+    Show(Name, LaneStatus),
+    /// Queue the scan's bytes for the journal; nobody waits for it.
+    Journal(RawScan),
+    /// Ask every source; each answer comes back as [`Event::Answered`].
+    Ask {
+        /// Comes back with the answers.
+        question: Uuid,
+        /// What to ask for.
+        candidates: Candidates,
+        /// For a person or for a re-check.
+        purpose: Purpose,
+    },
+    /// Commit these in one transaction; comes back as [`Event::Recorded`].
+    Record {
+        /// Comes back with the outcome.
+        batch: Uuid,
+        /// The records: one, or a group.
+        records: Vec<Record>,
+    },
+    /// A result for the terminal and the log.
+    Tell(Record),
+    /// A scan that could not be recorded: published at best once.
+    Faulted(Record),
+    /// The scan is over: its place among the scans in progress is free.
+    Finished(Uuid),
+}
+
+/// What the station has seen of one scanner since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScannerRecord {
+    /// It has yielded a serial number that a source knows.
+    pub proven: bool,
+    /// `not_found` in a row.
+    pub not_found_in_a_row: u32,
+}
+
+impl ScannerRecord {
+    /// Is its layout or prefix likelier wrong than the boxes?
+    pub const fn is_suspect(&self) -> bool {
+        self.not_found_in_a_row >= STREAK
+    }
+}
+
+/// The moment an event is handled, with what the kernel says of the wall clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Both clocks.
+    pub moment: Moment,
+    /// Is the wall clock synchronised?
+    pub clock_synced: bool,
+}
+
+/// One lane as configured.
+#[derive(Clone, Debug)]
+pub struct LaneSettings {
+    /// Its name.
+    pub name: Name,
+    /// Its policy.
+    pub policy: Policy,
+}
+
+/// The station's state.
+pub struct Core {
+    lanes: BTreeMap<Name, Lane>,
+    lane_of: BTreeMap<Name, Name>,
+    scans: HashMap<Uuid, ScanInProgress>,
+    /// Questions under way: of a scan's member, or of a re-check.
+    questions: HashMap<Uuid, (Uuid, usize)>,
+    rechecks: HashMap<Uuid, Recheck>,
+    changes: HashMap<Uuid, PendingChange>,
+    waiting: WaitingList,
+    scanners: BTreeMap<Name, ScannerRecord>,
+    repeats: u64,
+    draw_id: fn() -> Uuid,
+}
+
+impl Core {
+    /// A station at its start: all lanes dark. `lane_of` says which lane each scanner's scans count for.
+    pub fn new(lanes: Vec<LaneSettings>, lane_of: BTreeMap<Name, Name>, now: Boot, draw_id: fn() -> Uuid) -> Self {
+        Self {
+            lanes: lanes.into_iter().map(|one| (one.name, Lane::new(one.policy, now))).collect(),
+            scanners: lane_of.keys().map(|scanner| (scanner.clone(), ScannerRecord::default())).collect(),
+            lane_of,
+            scans: HashMap::new(),
+            questions: HashMap::new(),
+            rechecks: HashMap::new(),
+            changes: HashMap::new(),
+            waiting: WaitingList::default(),
+            repeats: 0,
+            draw_id,
+        }
+    }
+
+    /// Boxes that are asked again by themselves.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// What was seen of each scanner.
+    pub const fn scanners(&self) -> &BTreeMap<Name, ScannerRecord> {
+        &self.scanners
+    }
+
+    /// Scans that only repeated the newest of their lane.
+    pub const fn repeats(&self) -> u64 {
+        self.repeats
+    }
+
+    /// Is every scan answered and recorded?
+    pub fn is_idle(&self) -> bool {
+        self.scans.values().all(|scan| scan.stage == Stage::Late) && self.changes.is_empty()
+    }
+
+    /// When to send [`Event::Timer`] at the latest.
+    pub fn wake_at(&self) -> Option<Boot> {
+        let scans = self.scans.values().filter_map(|scan| match scan.stage {
+            Stage::Asking => Some(scan.at.boot.plus(self.policy(&scan.lane)?.deadline)),
+            Stage::Recording => None,
+            Stage::Late => Some(scan.at.boot.plus(LATE)),
+        });
+        let rechecks = self.rechecks.values().map(|recheck| recheck.give_up);
+        let retries = self.changes.values().filter_map(|change| change.retry_at);
+        scans.chain(rechecks).chain(retries).chain(self.waiting.next()).min()
+    }
+
+    /// Handles one event, and whatever is due by now.
+    pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Scanned(scan) => self.scanned(scan, now, &mut actions),
+            Event::Answered { question, answer } => self.answered(question, answer, now, &mut actions),
+            Event::Recorded { batch, recorded } => self.recorded(batch, recorded, now, &mut actions),
+            Event::Unable(unable) => self.show_unable(unable, &mut actions),
+            Event::Timer => {}
+        }
+        self.timer(now, &mut actions);
+        actions
+    }
+
+    /// The lane's policy. A box of a lane that is no longer configured is judged by another lane's.
+    fn policy(&self, lane: &Name) -> Option<&Policy> {
+        self.lanes.get(lane).or_else(|| self.lanes.values().next()).map(|lane| &lane.policy)
+    }
+
+    fn show_unable(&mut self, unable: bool, actions: &mut Vec<Action>) {
+        for (name, lane) in &mut self.lanes {
+            lane.status.unable = unable;
+            actions.push(Action::Show(name.clone(), lane.status));
+        }
+    }
+
+    fn scanned(&mut self, new: NewScan, now: Now, actions: &mut Vec<Action>) {
+        let Some(lane_name) = self.lane_of.get(&new.scanner).cloned() else { return };
+        let Some(lane) = self.lanes.get_mut(&lane_name) else { return };
+        let (bytes, why_broken) = match new.content {
+            Content::Code(bytes) => (bytes, None),
+            Content::Broken { bytes, why } => (bytes, Some(why)),
+        };
+        let text = label::normalised(&bytes);
+        if why_broken.is_none() && lane.repeats_newest(&text, new.at.boot) {
+            self.repeats += 1;
+            actions.extend(lane.show_again(new.at.boot).map(|status| Action::Show(lane_name, status)));
+            actions.push(Action::Finished(new.id));
+            return;
+        }
+        let reading = if why_broken.is_some() { Reading::Wrong(Reason::Unreadable) } else { label::read(&bytes) };
+        let is_serial = matches!(reading, Reading::Serials(_));
+        let took_lane = is_serial || !lane.is_same_pull(new.at.boot);
+        if took_lane {
+            let overtaken = lane.take_over(new.id, text, new.at.boot, is_serial);
+            if let Some(excused) = overtaken.filter(|_| is_serial).and_then(|scan| self.scans.get_mut(&scan)) {
+                excused.excused = true;
+            }
+            actions.push(Action::Show(lane_name.clone(), lane.status));
+        }
+        let raw = RawScan { id: new.id, at: new.at.wall, scanner: new.scanner, lane: lane_name.clone(), bytes };
+        actions.push(Action::Journal(raw.clone()));
+        let members: Vec<Member> = match reading {
+            Reading::Wrong(reason) => vec![Member::wrong(reason, why_broken)],
+            Reading::Serials(codes) if new.overloaded => codes.into_iter().map(Member::overloaded).collect(),
+            Reading::Serials(codes) => codes.into_iter().map(|candidates| Member::open((self.draw_id)(), candidates)).collect(),
+        };
+        for (nth, member) in members.iter().enumerate() {
+            if let (Some(question), Some(candidates)) = (member.question, &member.candidates) {
+                self.questions.insert(question, (new.id, nth));
+                actions.push(Action::Ask { question, candidates: candidates.clone(), purpose: Purpose::Scan });
+            }
+        }
+        let scan = ScanInProgress { raw, at: new.at, lane: lane_name, took_lane, excused: false, members, stage: Stage::Asking };
+        self.scans.insert(new.id, scan);
+        self.conclude(new.id, now, actions);
+    }
+
+    fn answered(&mut self, question: Uuid, answer: Answer, now: Now, actions: &mut Vec<Action>) {
+        if self.rechecks.contains_key(&question) {
+            self.recheck_answered(question, answer, now, actions);
+            return;
+        }
+        let Some((id, nth)) = self.questions.get(&question).copied() else { return };
+        let Some(scan) = self.scans.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get(&scan.lane) else { return };
+        let Some(member) = scan.members.get_mut(nth) else { return };
+        let late = member.decision.is_some();
+        if late && lane.policy.requires(&answer.source) {
+            // Too late for this verdict; the re-check of the box will ask again.
+            return;
+        }
+        member.answers.push(answer);
+        match scan.stage {
+            Stage::Asking => self.conclude(id, now, actions),
+            // What comes between the verdict and its record is weighed when it is recorded.
+            Stage::Recording => {}
+            Stage::Late => self.weigh_late_answers(id, now, actions),
+        }
+    }
+
+    /// Decides every member that can be decided; when all are, asks the journal to record them.
+    fn conclude(&mut self, id: Uuid, now: Now, actions: &mut Vec<Action>) {
+        let Some(scan) = self.scans.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get(&scan.lane) else { return };
+        if scan.stage != Stage::Asking {
+            return;
+        }
+        let over = now.moment.boot.since(scan.at.boot) >= lane.policy.deadline;
+        for member in &mut scan.members {
+            if let (None, Some(candidates)) = (&member.decision, &member.candidates)
+                && (over || lane.policy.complete(&member.answers))
+            {
+                member.decision = Some(verdict::decide(candidates, &member.answers, &lane.policy));
+            }
+        }
+        if scan.members.iter().all(|member| member.decision.is_some()) {
+            scan.stage = Stage::Recording;
+            let records = scan.make_records(lane, self.draw_id, now);
+            actions.push(Action::Record { batch: id, records });
+        }
+    }
+
+    fn recorded(&mut self, batch: Uuid, recorded: Option<Vec<Recorded>>, now: Now, actions: &mut Vec<Action>) {
+        if let Some(change) = self.changes.remove(&batch) {
+            self.change_recorded(batch, change, recorded, now, actions);
+            return;
+        }
+        let Some(scan) = self.scans.get_mut(&batch) else { return };
+        let Some(lane) = self.lanes.get_mut(&scan.lane) else { return };
+        let safe = recorded.is_some();
+        let records: Vec<Record> = match recorded {
+            Some(recorded) => recorded.into_iter().map(|one| one.record).collect(),
+            None => scan.faulted_records(self.draw_id),
+        };
+        let worst = verdict::worst(records.iter().map(|record| record.reason)).unwrap_or(Reason::StationFault);
+        if scan.took_lane && lane.answer(batch, worst.verdict().signal()) {
+            actions.push(Action::Show(scan.lane.clone(), lane.status));
+        } else if scan.took_lane && !scan.excused && worst.verdict() != Verdict::Ready {
+            lane.status.alarms += 1;
+            actions.push(Action::Show(scan.lane.clone(), lane.status));
+        }
+        let rhythm = lane.rhythm();
+        scan.stage = Stage::Late;
+        let seen: Vec<(bool, Reason)> = scan.members.iter().filter_map(Member::seen).collect();
+        let scanner = self.scanners.entry(scan.raw.scanner.clone()).or_default();
+        for (known, reason) in seen {
+            scanner.note(known, reason);
+        }
+        for (member, record) in scan.members.iter_mut().zip(&records) {
+            member.record = Some(record.clone());
+        }
+        for record in records {
+            actions.push(Action::Tell(record.clone()));
+            if safe {
+                self.waiting.settle(record, rhythm, now.moment.boot, Duration::ZERO);
+            } else {
+                actions.push(Action::Faulted(record));
+            }
+        }
+        actions.push(Action::Finished(batch));
+        if safe {
+            self.weigh_late_answers(batch, now, actions);
+        } else {
+            self.forget(batch);
+        }
+    }
+
+    fn forget(&mut self, scan: Uuid) {
+        if let Some(scan) = self.scans.remove(&scan) {
+            for question in scan.members.iter().filter_map(|member| member.question) {
+                self.questions.remove(&question);
+            }
+        }
+    }
+
+    fn timer(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let boot = now.moment.boot;
+        let due = |scan: &ScanInProgress| match scan.stage {
+            Stage::Asking => self.policy(&scan.lane).is_some_and(|policy| boot.since(scan.at.boot) >= policy.deadline),
+            Stage::Recording => false,
+            Stage::Late => boot.since(scan.at.boot) >= LATE,
+        };
+        let due: Vec<(Uuid, Stage)> = self.scans.iter().filter(|(_, scan)| due(scan)).map(|(id, scan)| (*id, scan.stage)).collect();
+        for (id, stage) in due {
+            match stage {
+                Stage::Asking => self.conclude(id, now, actions),
+                Stage::Recording => {}
+                Stage::Late => self.forget(id),
+            }
+        }
+        self.timer_after(now, actions);
+    }
+}
+
+impl ScannerRecord {
+    fn note(&mut self, known: bool, reason: Reason) {
+        if known {
+            *self = Self { proven: true, not_found_in_a_row: 0 };
+        } else if matches!(reason, Reason::NotFound | Reason::NotInOrg) {
+            self.not_found_in_a_row = self.not_found_in_a_row.saturating_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

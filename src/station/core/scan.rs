@@ -1,0 +1,150 @@
+//! One scan in progress: its members, their answers, and the records they end in.
+
+use uuid::Uuid;
+
+use super::{Now, lane::Lane};
+use crate::{
+    label::{self, Candidates},
+    readiness::evidence::Answer,
+    reason::{Reason, Signal, Verdict},
+    record::{RawScan, Record},
+    runtime::{clock::Moment, name::Name},
+    verdict::{self, Decision},
+};
+
+pub(super) struct ScanInProgress {
+    pub(super) raw: RawScan,
+    pub(super) at: Moment,
+    pub(super) lane: Name,
+    /// `false`: a wrong barcode of a serial number's trigger pull; the lamp is not its.
+    pub(super) took_lane: bool,
+    /// A wrong barcode that a serial number of the same trigger pull replaced: no alarm.
+    pub(super) excused: bool,
+    /// One, or a group's.
+    pub(super) members: Vec<Member>,
+    pub(super) stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Asking,
+    Recording,
+    /// Recorded; sources outside `require` may still make it worse.
+    Late,
+}
+
+pub(super) struct Member {
+    /// Under which number it is asked for; `None`: nobody is asked.
+    pub(super) question: Option<Uuid>,
+    pub(super) candidates: Option<Candidates>,
+    pub(super) answers: Vec<Answer>,
+    pub(super) decision: Option<Decision>,
+    /// Its newest record.
+    pub(super) record: Option<Record>,
+}
+
+impl Member {
+    pub(super) const fn open(question: Uuid, candidates: Candidates) -> Self {
+        Self { question: Some(question), candidates: Some(candidates), answers: Vec::new(), decision: None, record: None }
+    }
+
+    pub(super) fn wrong(reason: Reason, why: Option<&str>) -> Self {
+        let detail = why.map(|why| format!("({why})"));
+        Self { question: None, candidates: None, answers: Vec::new(), decision: Some(Decision::unasked(reason, None, detail)), record: None }
+    }
+
+    pub(super) fn overloaded(candidates: Candidates) -> Self {
+        let detail = Some("Too many scans at once.".to_owned());
+        let decision = Decision::unasked(Reason::StationFault, Some(candidates.scanned.clone()), detail);
+        Self { question: None, candidates: Some(candidates), answers: Vec::new(), decision: Some(decision), record: None }
+    }
+
+    /// What it says about its scanner: was a source's own serial number read, and how did it end?
+    pub(super) fn seen(&self) -> Option<(bool, Reason)> {
+        self.decision.as_ref().map(|decision| (decision.known, decision.reason))
+    }
+}
+
+impl ScanInProgress {
+    /// The records of all members, decided by now. The first has the scan's own id.
+    pub(super) fn make_records(&mut self, lane: &Lane, draw_id: fn() -> Uuid, now: Now) -> Vec<Record> {
+        let decisions = || self.members.iter().filter_map(|member| member.decision.as_ref());
+        let worst = verdict::worst(decisions().map(|decision| decision.reason)).unwrap_or(Reason::StationFault);
+        let lamp = self.lamp(lane, worst.verdict());
+        let group = (self.members.len() > 1).then_some(self.raw.id);
+        let records: Vec<Record> = self
+            .members
+            .iter()
+            .enumerate()
+            .filter_map(|(nth, member)| {
+                let id = if nth == 0 { self.raw.id } else { draw_id() };
+                Some(Record { id, lamp, group, raw_scan: Some(self.raw.id), ..self.make_record(member, member.decision.as_ref()?, lane, now) })
+            })
+            .collect();
+        for (member, record) in self.members.iter_mut().zip(&records) {
+            member.record = Some(record.clone());
+        }
+        records
+    }
+
+    /// A record of one member's decision, with the scan's id and no lamp.
+    pub(super) fn make_record(&self, member: &Member, decision: &Decision, lane: &Lane, now: Now) -> Record {
+        Record {
+            id: self.raw.id,
+            raw_scan: None,
+            change: None,
+            at: self.raw.at,
+            clock_synced: now.clock_synced,
+            lane: self.lane.clone(),
+            scanner: self.raw.scanner.clone(),
+            serial: decision.serial.clone(),
+            asked: member.candidates.iter().flat_map(|candidates| candidates.iter().cloned()).collect(),
+            raw: (decision.reason.verdict() == Verdict::Rescan).then(|| label::visible(&self.raw.bytes)),
+            reason: decision.reason,
+            message: decision.message(),
+            action: decision.reason.action().to_owned(),
+            grade: decision.grade,
+            model: decision.model.clone(),
+            family: decision.family.clone(),
+            assigned_at: decision.assigned_at,
+            took_ms: u64::try_from(now.moment.boot.since(self.at.boot).as_millis()).unwrap_or(u64::MAX),
+            lamp: Signal::None,
+            previous: None,
+            group: None,
+            policy: lane.policy.hash.clone(),
+            evidence: decision.evidence.clone(),
+        }
+    }
+
+    /// The signal that the lane gets for this verdict. (A newer scan may still take the lane over while the record is on its way to disk.)
+    fn lamp(&self, lane: &Lane, verdict: Verdict) -> Signal {
+        if !self.took_lane || self.excused {
+            Signal::None
+        } else if lane.belongs_to(self.raw.id) {
+            verdict.signal()
+        } else if verdict == Verdict::Ready {
+            Signal::None
+        } else {
+            Signal::Alarm
+        }
+    }
+
+    /// The records of a scan that could not be recorded: what the lamp says instead, each under an id of its own.
+    pub(super) fn faulted_records(&self, draw_id: fn() -> Uuid) -> Vec<Record> {
+        let faulted = |record: &Record| Record {
+            id: draw_id(),
+            reason: Reason::JournalFault,
+            message: Reason::JournalFault.message(None),
+            action: Reason::JournalFault.action().to_owned(),
+            lamp: match record.lamp {
+                Signal::None | Signal::Alarm => record.lamp,
+                Signal::Ready | Signal::Stop | Signal::Hold | Signal::Rescan => Signal::Hold,
+            },
+            grade: None,
+            previous: None,
+            group: None,
+            ..record.clone()
+        };
+        self.members.iter().filter_map(|member| member.record.as_ref()).map(faulted).collect()
+    }
+}

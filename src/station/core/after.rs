@@ -164,8 +164,7 @@ impl Core {
         for question in over {
             self.finish_recheck(question, now, actions);
         }
-        let again: Vec<Uuid> =
-            self.changes.iter().filter(|(_, change)| change.retry_at.is_some_and(|at| at <= boot)).map(|(id, _)| *id).collect();
+        let again: Vec<Uuid> = self.changes.iter().filter(|(_, change)| change.retry_at.is_some_and(|at| at <= boot)).map(|(id, _)| *id).collect();
         for mut change in again.into_iter().filter_map(|id| self.changes.remove(&id)).collect::<Vec<_>>() {
             // A new id: the first try may have reached the disk after all, too late to be believed.
             change.record.id = (self.draw_id)();

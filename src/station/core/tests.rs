@@ -397,7 +397,7 @@ fn point_9_a_box_scanned_again_leaves_its_older_entry_and_a_late_re_check_of_it_
     bench.answer(READY, ready());
     bench.commit();
     assert_eq!(bench.core.waiting(), 0);
-    let evidence = vec![Evidence::bare(name("kandji"), SourceKind::Kandji, crate::label::Serial::new(READY).unwrap(), no(Reason::NotFound))];
+    let evidence = vec![Evidence::bare(name("kandji"), SourceKind::Kandji, label::Serial::new(READY).unwrap(), no(Reason::NotFound))];
     bench.handle(Event::Answered { question: recheck, answer: Answer { source: name("kandji"), evidence } });
     assert!(bench.recording.is_empty());
 }

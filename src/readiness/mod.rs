@@ -1,5 +1,6 @@
 //! What other systems know about one serial number: one file per service, the evidence it yields, one HTTP client.
 
+pub mod apple_business;
 pub mod apple_dep;
 pub mod evidence;
 pub mod http;
@@ -25,6 +26,8 @@ use crate::{
     reason::Reason,
     runtime::{clock::ClockWatch, credential::Credential, name::Name},
 };
+use apple_business::AppleBusiness;
+use apple_dep::AppleDep;
 use evidence::{Answer, Evidence, Finding, SourceKind};
 use http::{Client, ClientFault, Fault, Limits};
 use keeper::{Keeper, Vitals};
@@ -122,7 +125,10 @@ struct Shared {
 }
 
 /// One file per service. To add one: a variant here, an arm in each function of [`Adapter`], a variant of [`Service`] and of [`SourceKind`].
-enum Adapter {}
+enum Adapter {
+    AppleDep(AppleDep),
+    AppleBusiness(Box<AppleBusiness>),
+}
 
 impl Source {
     /// A source from its settings.
@@ -177,6 +183,28 @@ impl Source {
             self.shared.keeper.good(self.shared.vitals());
         }
         result
+    }
+
+    /// The MDM server at Apple that this source's server token is for; `None` for other kinds of source.
+    ///
+    /// # Errors
+    /// [`Fault`] when Apple does not say.
+    pub async fn apple_account(&self) -> Option<Result<apple_dep::Account, Fault>> {
+        match &self.shared.adapter {
+            Adapter::AppleDep(apple) => Some(apple.account().await),
+            _ => None,
+        }
+    }
+
+    /// The MDM servers of the organisation at Apple that this source can see; `None` for other kinds of source.
+    ///
+    /// # Errors
+    /// [`Fault`] when Apple does not say.
+    pub async fn apple_servers(&self) -> Option<Result<Vec<apple_business::Server>, Fault>> {
+        match &self.shared.adapter {
+            Adapter::AppleBusiness(apple) => Some(apple.servers().await),
+            _ => None,
+        }
     }
 
     /// Its health, as the last look-ups and probes left it.
@@ -237,34 +265,60 @@ impl Shared {
 
 impl Adapter {
     fn new(settings: Settings, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
-        let _ = (clock, limits);
-        Err(ClientFault::NotInBuild(settings.kind()))
+        let Settings { name, url, ca_file, reads_per_minute, service } = settings;
+        let ca_file = ca_file.as_deref();
+        match service {
+            Service::Kandji { .. } => Err(ClientFault::NotInBuild(SourceKind::Kandji)),
+            Service::AppleDep { token, user_agent, expected_profiles, expected_hosts } => {
+                let settings = apple_dep::Settings { name, url, token, user_agent, expected_profiles, expected_hosts, ca_file, reads_per_minute };
+                AppleDep::new(settings, clock, limits).map(Self::AppleDep)
+            }
+            Service::AppleBusiness { token_url, scope, client_id, key_id, key, expected_servers } => {
+                let settings =
+                    apple_business::Settings { name, url, token_url, scope, client_id, key_id, key, expected_servers, ca_file, reads_per_minute };
+                AppleBusiness::new(settings, clock, limits).map(|apple| Self::AppleBusiness(Box::new(apple)))
+            }
+        }
     }
 
     /// Evidence for each candidate, in their order; `took` is filled in by the caller.
     async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
-        let _ = (candidates, purpose);
-        match *self {}
+        match self {
+            Self::AppleDep(apple) => apple.look_up(candidates, purpose).await,
+            Self::AppleBusiness(apple) => apple.look_up(candidates, purpose).await,
+        }
     }
 
     /// The cheapest read.
     async fn probe(&self) -> Result<(), Fault> {
-        match *self {}
+        match self {
+            Self::AppleDep(apple) => apple.probe().await,
+            Self::AppleBusiness(apple) => apple.probe().await,
+        }
     }
 
     /// The way to the service.
     fn client(&self) -> &Client {
-        match *self {}
+        match self {
+            Self::AppleDep(apple) => apple.client(),
+            Self::AppleBusiness(apple) => apple.client(),
+        }
     }
 
     /// What is known beside the findings; the quota is filled in by the caller.
     fn vitals(&self) -> Vitals {
-        match *self {}
+        match self {
+            Self::AppleDep(apple) => apple.vitals(),
+            Self::AppleBusiness(apple) => apple.vitals(),
+        }
     }
 
     /// In how much time its background knowledge must be read anew; `None`: it keeps none.
     fn refresh_in(&self) -> Option<Duration> {
-        match *self {}
+        match self {
+            Self::AppleDep(_) => None,
+            Self::AppleBusiness(apple) => apple.refresh_in(),
+        }
     }
 }
 

@@ -1,7 +1,251 @@
 //! Apple's Device Assignment Services ("DEP"): Apple's own word on a device's profile.
+//!
+//! <https://developer.apple.com/documentation/devicemanagement/device-assignment>. The credential, a server token, could
+//! also assign profiles and disown devices: the list of what may be asked holds reads alone.
 
 pub mod server_token;
 pub mod token_file;
+mod batch;
 mod finding;
 mod oauth;
 mod refusal;
+mod session;
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use url::Url;
+
+use super::{
+    Purpose,
+    evidence::{Evidence, Finding, SourceKind},
+    http::{Allowed, Client, ClientFault, ClientSettings, Fault, Limits, Request},
+    keeper::Vitals,
+};
+use crate::{
+    label::{Candidates, Serial},
+    reason::Reason,
+    runtime::{clock::ClockWatch, credential::Credential, name::Name},
+};
+use batch::{Asked, Batches, Outcome};
+use finding::{Expected, Profile, Reply, Said};
+use session::{JSON, Session};
+
+/// How long a look-up waits beside its answer for the name of the server that the token is for.
+const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
+
+/// The MDM server at Apple that the server token is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name in Apple Business or School Manager.
+    pub server_name: String,
+    /// 32 hex digits.
+    pub server_uuid: Option<String>,
+    /// The organisation.
+    pub org_name: Option<String>,
+}
+
+/// The settings of this source alone.
+pub(super) struct Settings<'a> {
+    pub(super) name: Name,
+    pub(super) url: Url,
+    pub(super) token: Credential,
+    pub(super) user_agent: String,
+    pub(super) expected_profiles: Vec<String>,
+    pub(super) expected_hosts: Vec<String>,
+    pub(super) ca_file: Option<&'a Path>,
+    pub(super) reads_per_minute: u32,
+}
+
+/// One server token's view.
+pub(super) struct AppleDep {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: Name,
+    session: Session,
+    expected: Expected,
+    batches: Batches,
+    known: Mutex<Known>,
+}
+
+/// What is read once.
+#[derive(Default)]
+struct Known {
+    /// Of the token with that access token.
+    account: Option<(String, Account)>,
+    /// The host that a profile enrols with, by its uuid. Apple never changes a profile: another one has another uuid.
+    hosts: HashMap<String, String>,
+}
+
+impl AppleDep {
+    pub(super) fn new(settings: Settings<'_>, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
+        let client = Client::new(ClientSettings {
+            allow: allowed(&settings.url),
+            user_agent: &settings.user_agent,
+            ca_file: settings.ca_file,
+            reads_per_minute: settings.reads_per_minute,
+            quota: None,
+            clock,
+            limits,
+        })?;
+        let shared = Shared {
+            name: settings.name,
+            session: Session::new(client, settings.url, settings.token, clock),
+            expected: Expected { profiles: settings.expected_profiles, hosts: settings.expected_hosts },
+            batches: Batches::default(),
+            known: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    pub(super) async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+        let serials: Vec<Serial> = candidates.iter().cloned().collect();
+        let shared = self.shared.clone();
+        let asked = self.shared.batches.ask(&serials, purpose, move |asked| async move { shared.devices(asked).await });
+        let (outcome, account) = tokio::join!(asked, tokio::time::timeout(ACCOUNT_WAIT, self.shared.account_once(purpose)));
+        let account = account.ok().flatten();
+        let mut all = Vec::with_capacity(serials.len());
+        for serial in serials {
+            let mut evidence = Evidence::bare(self.shared.name.clone(), SourceKind::AppleDep, serial, Finding::Unknown(Reason::StationFault));
+            evidence.server_uuid = account.as_ref().and_then(|account| account.server_uuid.clone());
+            match outcome.as_ref() {
+                Ok((reply, date)) => {
+                    evidence.replied_at = *date;
+                    let said = reply.device(&evidence.serial);
+                    let profile = self.shared.profile_of(&said, purpose).await;
+                    finding::judge(&mut evidence, said, &profile, &self.shared.expected, Timestamp::now());
+                    if let (Finding::No(Reason::NotFound), Some(account)) = (evidence.finding, &account) {
+                        evidence.detail = Some(format!("Apple's MDM server {:?} does not hold it.", account.server_name));
+                    }
+                }
+                Err(fault) => {
+                    evidence.finding = Finding::Unknown(fault.reason);
+                    evidence.replied_at = fault.replied_at;
+                    evidence.detail.clone_from(&fault.detail);
+                }
+            }
+            all.push(evidence);
+        }
+        all
+    }
+
+    /// The account is the cheapest read, and the only one that a fresh server without devices answers.
+    pub(super) async fn probe(&self) -> Result<(), Fault> {
+        self.account().await.map(drop)
+    }
+
+    /// The MDM server that the token is for, read anew.
+    pub(super) async fn account(&self) -> Result<Account, Fault> {
+        self.shared.account(Purpose::Scan).await
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.shared.session.client()
+    }
+
+    pub(super) fn vitals(&self) -> Vitals {
+        let credential_days = self.shared.session.token().ok().and_then(|token| token.days_left(Timestamp::now()));
+        Vitals { credential_days, ..Vitals::default() }
+    }
+}
+
+/// Everything that may be asked. The service's other calls assign, remove and disown.
+fn allowed(base: &Url) -> Vec<Allowed> {
+    vec![
+        Allowed::get(base, "session", &[]),
+        Allowed::get(base, "account", &[]),
+        Allowed::get(base, "profile", &["profile_uuid"]),
+        Allowed::post(base, "devices"),
+    ]
+}
+
+#[derive(Deserialize)]
+struct AccountWire {
+    #[serde(default)]
+    server_name: String,
+    server_uuid: Option<String>,
+    org_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ProfileWire {
+    url: String,
+}
+
+impl Shared {
+    async fn devices(&self, asked: Asked) -> Outcome {
+        let serials: Vec<&str> = asked.serials.iter().map(Serial::as_str).collect();
+        let body = serde_json::json!({ "devices": serials }).to_string().into_bytes();
+        let reply = self.session.call(Request::post(self.session.url("devices"), JSON, body), asked.purpose).await?;
+        match Reply::read(&reply.body, &asked.serials) {
+            Some(read) => Ok((read, reply.date)),
+            None => Err(reply.fault(Reason::GarbledAnswer, "Apple's answer about the devices is not in Apple's form.")),
+        }
+    }
+
+    /// The account, read once for each token; `None` while it cannot be had.
+    async fn account_once(&self, purpose: Purpose) -> Option<Account> {
+        let access_token = self.session.token().ok()?.access_token;
+        let known = self.known().account.clone();
+        match known {
+            Some((of, account)) if of == access_token.reveal() => Some(account),
+            _ => self.account(purpose).await.ok(),
+        }
+    }
+
+    async fn account(&self, purpose: Purpose) -> Result<Account, Fault> {
+        let access_token = self.session.token()?.access_token;
+        let reply = self.session.call(Request::get(self.session.url("account")), purpose).await?;
+        let wire: AccountWire = reply.json()?;
+        let account = Account {
+            server_name: wire.server_name.chars().filter(|char| !char.is_control()).take(128).collect(),
+            server_uuid: wire.server_uuid.filter(|uuid| !uuid.is_empty()),
+            org_name: wire.org_name,
+        };
+        self.known().account = Some((access_token.reveal().to_owned(), account.clone()));
+        Ok(account)
+    }
+
+    /// The host of the device's profile, where the station's policy asks for it.
+    async fn profile_of(&self, said: &Said, purpose: Purpose) -> Profile {
+        let Said::Device(device) = said else { return Profile::NotAsked };
+        if self.expected.hosts.is_empty() || !device.has_profile() {
+            return Profile::NotAsked;
+        }
+        let Some(uuid) = device.profile_uuid.as_deref() else {
+            return Profile::Unread(Reason::GarbledAnswer, Some("Apple does not name the profile on it.".to_owned()));
+        };
+        let known = self.known().hosts.get(uuid).cloned();
+        if let Some(host) = known {
+            return Profile::Host(host);
+        }
+        match self.host_of(uuid, purpose).await {
+            Ok(host) => {
+                self.known().hosts.insert(uuid.to_owned(), host.clone());
+                Profile::Host(host)
+            }
+            Err(fault) => Profile::Unread(fault.reason, fault.detail),
+        }
+    }
+
+    async fn host_of(&self, uuid: &str, purpose: Purpose) -> Result<String, Fault> {
+        let mut url = self.session.url("profile");
+        url.query_pairs_mut().append_pair("profile_uuid", uuid);
+        let reply = self.session.call(Request::get(url), purpose).await?;
+        let profile: ProfileWire = reply.json()?;
+        let host = Url::parse(&profile.url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        host.ok_or_else(|| reply.fault(Reason::GarbledAnswer, "The profile's url names no host."))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -33,8 +33,8 @@ const CODES: &[(&str, Reason, &str)] = &[
     ("EXPIRED_CURSOR", Reason::GarbledAnswer, "Apple says EXPIRED_CURSOR."),
     ("TOO_MANY_REQUESTS", Reason::RateLimited, ""),
     ("SERVER_ERROR", Reason::SourceError, "Apple says SERVER_ERROR."),
-    ("UNAUTHORIZED", Reason::CredentialsRefused, "Apple refused a session twice (UNAUTHORIZED)."),
-    ("FORBIDDEN", Reason::CredentialsRefused, "Apple refused a session twice (FORBIDDEN)."),
+    ("UNAUTHORIZED", Reason::CredentialsRefused, "Apple refuses the session (UNAUTHORIZED)."),
+    ("FORBIDDEN", Reason::CredentialsRefused, "Apple refuses the session (FORBIDDEN)."),
     ("NOT_FOUND", Reason::GarbledAnswer, "Apple says NOT_FOUND to the request itself."),
 ];
 

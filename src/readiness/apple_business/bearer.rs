@@ -1,0 +1,161 @@
+//! The access token: asked for by one caller at a time, kept for its hour, renewed five minutes early and once when it is refused.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::Url;
+use uuid::Uuid;
+
+use super::assertion::{self, ApiKey};
+use crate::{
+    readiness::{
+        Purpose,
+        http::{Client, Fault, Reply, Request},
+    },
+    reason::Reason,
+    runtime::credential::{Credential, Secret},
+};
+
+/// So long before its end a token is renewed.
+const EARLY: Duration = Duration::from_mins(5);
+/// Too many token calls are refused too: after a refusal the same key is not tried again for so long.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What a token is asked with.
+pub(super) struct Identity {
+    pub(super) token_url: Url,
+    pub(super) scope: String,
+    pub(super) client_id: String,
+    pub(super) key_id: String,
+    pub(super) key: Credential,
+}
+
+/// The keeper of the one token.
+pub(super) struct Bearer {
+    client: Client,
+    identity: Identity,
+    making: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    live: Option<Live>,
+    /// The last refusal, of which key, and until when it stands.
+    refused: Option<(Fault, Secret, Instant)>,
+}
+
+struct Live {
+    token: Secret,
+    renew_at: Instant,
+    ends_at: Instant,
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    expires_in: u64,
+}
+
+impl Bearer {
+    pub(super) fn new(client: Client, identity: Identity) -> Self {
+        Self { client, identity, making: tokio::sync::Mutex::default(), state: Mutex::default() }
+    }
+
+    /// The token to use; `refused` is one that the service does not take any more.
+    pub(super) async fn token(&self, refused: Option<&Secret>, purpose: Purpose) -> Result<Secret, Fault> {
+        let _making = self.making.lock().await;
+        if let Some(live) = self.locked().live.as_ref()
+            && Some(&live.token) != refused
+            && Instant::now() < live.renew_at
+        {
+            return Ok(live.token.clone());
+        }
+        let unusable = |detail: String| Fault::with(Reason::CredentialsRefused, detail);
+        let pem = self.identity.key.read().map_err(|fault| unusable(format!("The API key cannot be used: {fault}.")))?;
+        if let Some((fault, key, until)) = self.locked().refused.clone()
+            && key == pem
+            && Instant::now() < until
+        {
+            return Err(fault);
+        }
+        let key = ApiKey::read(pem.reveal()).map_err(|fault| unusable(fault.to_string()))?;
+        match self.ask(&key, purpose).await {
+            Ok(granted) => {
+                let good_for = Duration::from_secs(granted.expires_in);
+                // A token of a few minutes would be renewed at once for ever.
+                let early = EARLY.min(good_for / 2);
+                let token = Secret::new(&granted.access_token);
+                let live =
+                    Live { token: token.clone(), renew_at: Instant::now() + good_for.saturating_sub(early), ends_at: Instant::now() + good_for };
+                *self.locked() = State { live: Some(live), refused: None };
+                Ok(token)
+            }
+            Err(fault) => {
+                let mut state = self.locked();
+                if fault.reason == Reason::CredentialsRefused {
+                    state.refused = Some((fault.clone(), pem, Instant::now() + PAUSE));
+                }
+                // An early renewal that fails spoils nothing while the old token lasts.
+                let lasting = state.live.as_ref().filter(|live| Some(&live.token) != refused && Instant::now() < live.ends_at);
+                lasting.map(|live| live.token.clone()).ok_or(fault)
+            }
+        }
+    }
+
+    /// In how much time the token is to be renewed; `None` while there is none.
+    pub(super) fn renew_in(&self) -> Option<Duration> {
+        self.locked().live.as_ref().map(|live| live.renew_at.saturating_duration_since(Instant::now()))
+    }
+
+    async fn ask(&self, key: &ApiKey, purpose: Purpose) -> Result<Granted, Fault> {
+        let Identity { client_id, key_id, scope, token_url, .. } = &self.identity;
+        let client = assertion::Client { id: client_id, key_id };
+        let assertion = key.assertion(&client, Timestamp::now().as_second(), &Uuid::now_v7().to_string());
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("client_id", client_id)
+            .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            .append_pair("client_assertion", &assertion)
+            .append_pair("scope", scope)
+            .finish();
+        let request = Request::post(token_url.clone(), "application/x-www-form-urlencoded", form.into_bytes()).header("accept", "application/json");
+        let reply = self.client.send(request, purpose).await?;
+        match reply.status {
+            200..=299 => {
+                let granted: Granted = reply.json()?;
+                if granted.access_token.trim().is_empty() {
+                    return Err(reply.fault(Reason::GarbledAnswer, "Apple's token is empty."));
+                }
+                Ok(granted)
+            }
+            // The body may repeat the assertion: of it only a word that is known beforehand is ever shown.
+            400 | 401 | 403 => Err(reply.fault(Reason::CredentialsRefused, refusal(&reply))),
+            status => Err(reply.fault(Reason::GarbledAnswer, &format!("Apple's token endpoint answered {status}."))),
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the token endpoint's refusal means for the technician.
+fn refusal(reply: &Reply) -> &'static str {
+    let body = String::from_utf8_lossy(&reply.body);
+    [
+        ("invalid_client", "Apple refuses the API key (invalid_client): check client_id, key_id and the key, and that the key was not revoked."),
+        ("invalid_scope", "Apple refuses the scope (invalid_scope): business.api is for Apple Business, school.api for Apple School Manager."),
+        ("unauthorized_client", "Apple refuses the API account (unauthorized_client): check its role."),
+        ("invalid_grant", "Apple refuses the assertion (invalid_grant)."),
+        ("invalid_request", "Apple refuses the token request (invalid_request)."),
+    ]
+    .into_iter()
+    .find(|(code, _)| body.contains(code))
+    .map_or("Apple gives this API key no token.", |(_, meaning)| meaning)
+}

@@ -1,0 +1,310 @@
+//! Apple Business Manager's and Apple School Manager's API: whether a device is the organisation's, and on which MDM server.
+//!
+//! <https://developer.apple.com/documentation/applebusinessmanagerapi>. It knows nothing of profiles, so it never makes a box
+//! ready; it explains what Apple's other service leaves open. Its key could also assign devices: only reads may leave.
+
+mod assertion;
+mod bearer;
+mod finding;
+
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::Url;
+
+use super::{
+    Purpose,
+    evidence::{Evidence, Finding, SourceKind},
+    http::{self, Allowed, Client, ClientFault, ClientSettings, Fault, Limits, Reply, Request},
+    keeper::Vitals,
+};
+use crate::{
+    label::{Candidates, Serial},
+    reason::Reason,
+    runtime::{clock::ClockWatch, credential::Credential, name::Name},
+};
+use bearer::{Bearer, Identity};
+use finding::{Linked, Said};
+
+const USER_AGENT: &str = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
+/// Servers in one page; an organisation has a handful.
+const PAGE: &str = "100";
+/// More pages than this are a service that goes in circles.
+const MOST_PAGES: usize = 10;
+/// For how long the servers' names are kept.
+const NAMES_KEPT: Duration = Duration::from_hours(1);
+/// How long a finding waits for names: they are a courtesy.
+const NAMES_WAIT: Duration = Duration::from_millis(500);
+
+/// One MDM server of the organisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// 32 hex digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `MDM`, `APPLE_CONFIGURATOR` or `APPLE_MDM`.
+    pub kind: String,
+}
+
+impl Server {
+    /// The server as a sentence names it.
+    fn shown(&self) -> String {
+        match self.kind.as_str() {
+            "APPLE_CONFIGURATOR" => format!("{:?} (Apple Configurator)", self.name),
+            _ => format!("{:?}", self.name),
+        }
+    }
+}
+
+/// The settings of this source alone.
+pub(super) struct Settings<'a> {
+    pub(super) name: Name,
+    pub(super) url: Url,
+    pub(super) token_url: Url,
+    pub(super) scope: String,
+    pub(super) client_id: String,
+    pub(super) key_id: String,
+    pub(super) key: Credential,
+    pub(super) expected_servers: Vec<String>,
+    pub(super) ca_file: Option<&'a Path>,
+    pub(super) reads_per_minute: u32,
+}
+
+/// One organisation's view.
+pub(super) struct AppleBusiness {
+    name: Name,
+    base: Url,
+    client: Client,
+    bearer: Bearer,
+    expected: Vec<String>,
+    servers: Mutex<Option<(Instant, Vec<Server>)>>,
+}
+
+impl AppleBusiness {
+    pub(super) fn new(settings: Settings<'_>, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
+        let client = Client::new(ClientSettings {
+            allow: allowed(&settings.url, &settings.token_url),
+            user_agent: USER_AGENT,
+            ca_file: settings.ca_file,
+            reads_per_minute: settings.reads_per_minute,
+            quota: None,
+            clock,
+            limits,
+        })?;
+        let identity = Identity {
+            token_url: settings.token_url,
+            scope: settings.scope,
+            client_id: settings.client_id,
+            key_id: settings.key_id,
+            key: settings.key,
+        };
+        Ok(Self {
+            name: settings.name,
+            base: settings.url,
+            bearer: Bearer::new(client.clone(), identity),
+            client,
+            expected: settings.expected_servers,
+            servers: Mutex::default(),
+        })
+    }
+
+    pub(super) async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+        let stripped = async {
+            match &candidates.stripped {
+                Some(serial) => Some(self.one(serial, purpose).await),
+                None => None,
+            }
+        };
+        let (scanned, stripped) = tokio::join!(self.one(&candidates.scanned, purpose), stripped);
+        std::iter::once(scanned).chain(stripped).collect()
+    }
+
+    /// The list of servers, which also gives their names.
+    pub(super) async fn probe(&self) -> Result<(), Fault> {
+        self.servers().await.map(drop)
+    }
+
+    /// The organisation's MDM servers, read anew.
+    pub(super) async fn servers(&self) -> Result<Vec<Server>, Fault> {
+        let mut servers = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let mut url = http::below(&self.base, "mdmServers");
+            url.query_pairs_mut().append_pair("limit", PAGE);
+            if let Some(cursor) = &cursor {
+                url.query_pairs_mut().append_pair("cursor", cursor);
+            }
+            let page: Page = self.get(url, Purpose::Scan).await?.accepted()?.json()?;
+            servers.extend(page.data.into_iter().map(Server::from));
+            // The links name whole addresses: only the cursor is followed, on the configured host.
+            let next = page.meta.and_then(|meta| meta.paging).and_then(|paging| paging.next_cursor).filter(|next| !next.is_empty());
+            if next.is_none() || next == cursor {
+                *self.known() = Some((Instant::now(), servers.clone()));
+                return Ok(servers);
+            }
+            cursor = next;
+        }
+        Err(Fault::with(Reason::GarbledAnswer, "Apple's list of MDM servers does not end."))
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn vitals(&self) -> Vitals {
+        Vitals::default()
+    }
+
+    pub(super) fn refresh_in(&self) -> Option<Duration> {
+        self.bearer.renew_in()
+    }
+
+    async fn one(&self, serial: &Serial, purpose: Purpose) -> Evidence {
+        let mut evidence = Evidence::bare(self.name.clone(), SourceKind::AppleBusiness, serial.clone(), Finding::Unknown(Reason::StationFault));
+        let reply = match self.readable(&format!("orgDevices/{serial}"), purpose).await {
+            Ok(reply) => reply,
+            Err(fault) => {
+                evidence.finding = Finding::Unknown(fault.reason);
+                evidence.detail = fault.detail;
+                evidence.replied_at = fault.replied_at;
+                return evidence;
+            }
+        };
+        evidence.replied_at = reply.date;
+        let said = Said::read(reply.status, &reply.body, serial);
+        let linked = if said.wants_server() { Some(self.linked(serial, purpose).await) } else { None };
+        let both_named = match &linked {
+            Some(Linked::To(id)) if !finding::is_expected(id, &self.expected) => Some(self.both_named(serial, id, purpose).await),
+            _ => None,
+        };
+        finding::judge(&mut evidence, said, linked, &self.expected, both_named);
+        evidence
+    }
+
+    /// To which server it is assigned.
+    async fn linked(&self, serial: &Serial, purpose: Purpose) -> Linked {
+        match self.readable(&format!("orgDevices/{serial}/relationships/assignedServer"), purpose).await {
+            Ok(reply) => Linked::read(reply.status, &reply.body),
+            Err(fault) => Linked::Unread(fault.reason, fault.detail),
+        }
+    }
+
+    /// The sentence that names the server it is assigned to and those that it should be.
+    async fn both_named(&self, serial: &Serial, id: &str, purpose: Purpose) -> String {
+        let named = tokio::time::timeout(NAMES_WAIT, self.names(serial, id, purpose)).await.unwrap_or_default();
+        let show = |id: &str| named.iter().find(|server| server.id.eq_ignore_ascii_case(id)).map_or_else(|| id.to_owned(), Server::shown);
+        let expected: Vec<String> = self.expected.iter().map(|id| show(id)).collect();
+        format!("It is assigned to {}, expected is {}.", show(id), expected.join(" or "))
+    }
+
+    /// The servers whose names are known or can be had quickly.
+    async fn names(&self, serial: &Serial, id: &str, purpose: Purpose) -> Vec<Server> {
+        let kept = self.known().clone();
+        let mut servers = match kept {
+            Some((read_at, servers)) if read_at.elapsed() < NAMES_KEPT => servers,
+            _ if purpose == Purpose::Scan => self.servers().await.unwrap_or_default(),
+            kept => kept.map_or_else(Vec::new, |(_, servers)| servers),
+        };
+        // A server that the list does not hold is named by the device's own record.
+        if !servers.iter().any(|server| server.id.eq_ignore_ascii_case(id))
+            && let Ok(reply) = self.readable(&format!("orgDevices/{serial}/assignedServer"), purpose).await
+            && let Ok(one) = reply.json::<One>()
+        {
+            servers.push(Server::from(one.data));
+        }
+        servers
+    }
+
+    /// A reply whose status says something about the device: 200, or 404.
+    async fn readable(&self, path: &str, purpose: Purpose) -> Result<Reply, Fault> {
+        let reply = self.get(http::below(&self.base, path), purpose).await?;
+        match reply.status {
+            200 | 404 => Ok(reply),
+            _ => {
+                let reply = reply.accepted()?;
+                Err(reply.fault(Reason::GarbledAnswer, &format!("The service answered {}.", reply.status)))
+            }
+        }
+    }
+
+    /// Asks with the token; when that is refused, once more with a new one.
+    async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {
+        let request = Request::get(url).header("accept", "application/json");
+        let token = self.bearer.token(None, purpose).await?;
+        let reply = self.send(&request, &token, purpose).await?;
+        if reply.status != 401 {
+            return Ok(reply);
+        }
+        let token = self.bearer.token(Some(&token), purpose).await?;
+        self.send(&request, &token, purpose).await
+    }
+
+    async fn send(&self, request: &Request, token: &crate::runtime::credential::Secret, purpose: Purpose) -> Result<Reply, Fault> {
+        self.client.send(request.clone().header("authorization", &format!("Bearer {}", token.reveal())), purpose).await
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<(Instant, Vec<Server>)>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Everything that may be asked. The service's other calls assign devices.
+fn allowed(base: &Url, token_url: &Url) -> Vec<Allowed> {
+    vec![
+        Allowed::post(token_url, ""),
+        Allowed::get(base, "orgDevices/*", &[]),
+        Allowed::get(base, "orgDevices/*/relationships/assignedServer", &[]),
+        Allowed::get(base, "orgDevices/*/assignedServer", &[]),
+        Allowed::get(base, "mdmServers", &["limit", "cursor"]),
+    ]
+}
+
+#[derive(Deserialize)]
+struct Page {
+    data: Vec<ServerWire>,
+    meta: Option<Meta>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    paging: Option<Paging>,
+}
+
+#[derive(Deserialize)]
+struct Paging {
+    #[serde(rename = "nextCursor")]
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct One {
+    data: ServerWire,
+}
+
+#[derive(Deserialize)]
+struct ServerWire {
+    id: String,
+    #[serde(default)]
+    attributes: ServerAttributes,
+}
+
+#[derive(Default, Deserialize)]
+struct ServerAttributes {
+    #[serde(rename = "serverName", default)]
+    name: String,
+    #[serde(rename = "serverType", default)]
+    kind: String,
+}
+
+impl From<ServerWire> for Server {
+    fn from(wire: ServerWire) -> Self {
+        let name: String = wire.attributes.name.chars().filter(|char| !char.is_control()).take(128).collect();
+        Self { name: if name.is_empty() { wire.id.clone() } else { name }, id: wire.id, kind: wire.attributes.kind }
+    }
+}

@@ -1,0 +1,176 @@
+//! The session: one per server token, made by one caller at a time, renewed once when Apple refuses it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use url::Url;
+use uuid::Uuid;
+
+use super::{
+    oauth::{self, Stamp},
+    refusal::{Refusal, refusal},
+    server_token::ServerToken,
+};
+use crate::{
+    readiness::{
+        Purpose,
+        http::{self, Client, Fault, Reply, Request},
+    },
+    reason::Reason,
+    runtime::{
+        clock::ClockWatch,
+        credential::{Credential, Secret},
+    },
+};
+
+/// In requests, and in any reply.
+const SESSION_HEADER: &str = "x-adm-auth-session";
+/// As Apple writes it.
+pub(super) const JSON: &str = "application/json;charset=UTF8";
+/// The version of the protocol that this file speaks.
+const PROTOCOL: &str = "10";
+/// A call may meet a session that another call has renewed or seen rotated meanwhile; it never makes more than one itself.
+const ATTEMPTS: usize = 3;
+
+/// The way to Apple through one session.
+pub(super) struct Session {
+    client: Client,
+    base: Url,
+    credential: Credential,
+    clock: ClockWatch,
+    state: Mutex<State>,
+    /// Parallel sessions of one token may not be supported: one is made at a time.
+    making: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The credential as last read; another text is another token, and ends the session.
+    credential: Option<Secret>,
+    current: Option<Live>,
+    made: u64,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Live {
+    word: Secret,
+    /// Which session it is: a late reply to an older one must not replace the word of a newer one.
+    number: u64,
+}
+
+#[derive(Deserialize)]
+struct Made {
+    auth_session_token: String,
+}
+
+impl Session {
+    pub(super) fn new(client: Client, base: Url, credential: Credential, clock: ClockWatch) -> Self {
+        Self { client, base, credential, clock, state: Mutex::default(), making: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn url(&self, path: &str) -> Url {
+        http::below(&self.base, path)
+    }
+
+    /// Asks within the session; what comes back is a reply of 2xx.
+    pub(super) async fn call(&self, request: Request, purpose: Purpose) -> Result<Reply, Fault> {
+        let request = with_headers(request);
+        let (mut live, _) = self.live(None, purpose).await?;
+        let mut renewed = false;
+        for attempt in 1.. {
+            let reply = self.client.send(request.clone().header(SESSION_HEADER, live.word.reveal()), purpose).await?;
+            self.follow(&live, &reply);
+            if (200..300).contains(&reply.status) {
+                return Ok(reply);
+            }
+            let refusal = refused(&reply);
+            let replaced = self.locked().current.as_ref().is_some_and(|current| *current != live);
+            if !refusal.session || attempt >= ATTEMPTS || (renewed && !replaced) {
+                return Err(reply.fault(refusal.reason, refusal.detail));
+            }
+            let made;
+            (live, made) = self.live(Some(&live), purpose).await?;
+            renewed |= made;
+        }
+        Err(Fault::bare(Reason::StationFault))
+    }
+
+    /// The server token. A new credential counts at once and ends the session of the old one.
+    pub(super) fn token(&self) -> Result<ServerToken, Fault> {
+        let unusable = |fault: &dyn std::fmt::Display| Fault::with(Reason::CredentialsRefused, format!("The server token cannot be used: {fault}."));
+        let text = self.credential.read().map_err(|fault| unusable(&fault))?;
+        let token = ServerToken::parse(text.reveal()).map_err(|fault| unusable(&fault))?;
+        let mut state = self.locked();
+        if state.credential.as_ref() != Some(&text) {
+            state.credential = Some(text);
+            state.current = None;
+        }
+        Ok(token)
+    }
+
+    /// The session that lives, and whether this caller has just made it. `refused` is one that Apple does not take any more.
+    async fn live(&self, refused: Option<&Live>, purpose: Purpose) -> Result<(Live, bool), Fault> {
+        let _making = self.making.lock().await;
+        let token = self.token()?;
+        // By our own clock only while somebody keeps it right; else Apple says so itself.
+        if token.expired(Timestamp::now()) && self.clock.synced() {
+            return Err(Fault::with(Reason::CredentialsExpired, "Renew the server token in Apple Business or School Manager."));
+        }
+        if let Some(live) = self.locked().current.clone().filter(|live| Some(live) != refused) {
+            return Ok((live, false));
+        }
+        let url = self.url("session");
+        let stamp = Stamp { timestamp: Timestamp::now().as_second(), nonce: Uuid::now_v7().simple().to_string() };
+        let authorization = oauth::authorization("GET", &url, &token, &stamp);
+        let reply = self.client.send(with_headers(Request::get(url)).header("authorization", &authorization), purpose).await?;
+        if !(200..300).contains(&reply.status) {
+            let refusal = refused_session(&reply);
+            return Err(reply.fault(refusal.reason, refusal.detail));
+        }
+        let made: Made = reply.json()?;
+        let word = reply.header(SESSION_HEADER).map_or(made.auth_session_token, str::to_owned);
+        if word.is_empty() {
+            return Err(reply.fault(Reason::GarbledAnswer, "Apple's session has no token."));
+        }
+        let mut state = self.locked();
+        state.made += 1;
+        let live = Live { word: Secret::new(&word), number: state.made };
+        state.current = Some(live.clone());
+        Ok((live, true))
+    }
+
+    /// Any reply may carry the session's next word.
+    fn follow(&self, used: &Live, reply: &Reply) {
+        let Some(word) = reply.header(SESSION_HEADER).filter(|word| !word.is_empty()) else { return };
+        if let Some(current) = self.locked().current.as_mut().filter(|current| current.number == used.number) {
+            current.word = Secret::new(word);
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The headers of every call, `/session` too.
+fn with_headers(request: Request) -> Request {
+    request.header("accept", JSON).header("content-type", JSON).header("x-server-protocol-version", PROTOCOL)
+}
+
+fn refused(reply: &Reply) -> Refusal {
+    refusal(reply.status, &String::from_utf8_lossy(&reply.body))
+}
+
+/// A session that is not given is a matter of the credential, whatever the text of a 400.
+fn refused_session(reply: &Reply) -> Refusal {
+    let refusal = refused(reply);
+    match (refusal.reason, reply.status) {
+        (Reason::GarbledAnswer, 400) => Refusal { reason: Reason::CredentialsRefused, detail: "Apple refuses to open a session.", session: false },
+        _ => refusal,
+    }
+}

@@ -20,7 +20,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
-use super::{Purpose, evidence::SourceKind};
+use super::Purpose;
 use crate::{
     reason::Reason,
     runtime::{
@@ -73,9 +73,6 @@ pub enum ClientFault {
     /// The HTTP library refused the settings.
     #[error("the HTTP client cannot be made: {0}")]
     Build(reqwest::Error),
-    /// This build has no such source.
-    #[error("source kind {:?} is not in this build", .0.code())]
-    NotInBuild(SourceKind),
 }
 
 /// The methods that a source may use.

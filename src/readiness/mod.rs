@@ -4,13 +4,15 @@ pub mod apple_business;
 pub mod apple_dep;
 pub mod evidence;
 pub mod http;
+mod kandji;
 pub mod keeper;
+pub mod lenient;
 
 use std::{
     collections::HashMap,
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -30,6 +32,7 @@ use apple_business::AppleBusiness;
 use apple_dep::AppleDep;
 use evidence::{Answer, Evidence, Finding, SourceKind};
 use http::{Client, ClientFault, Fault, Limits};
+use kandji::Kandji;
 use keeper::{Keeper, Vitals};
 
 /// One `[[source]]` of the config.
@@ -126,6 +129,7 @@ struct Shared {
 
 /// One file per service. To add one: a variant here, an arm in each function of [`Adapter`], a variant of [`Service`] and of [`SourceKind`].
 enum Adapter {
+    Kandji(Box<Kandji>),
     AppleDep(AppleDep),
     AppleBusiness(Box<AppleBusiness>),
 }
@@ -268,7 +272,11 @@ impl Adapter {
         let Settings { name, url, ca_file, reads_per_minute, service } = settings;
         let ca_file = ca_file.as_deref();
         match service {
-            Service::Kandji { .. } => Err(ClientFault::NotInBuild(SourceKind::Kandji)),
+            Service::Kandji { token, tokens, max_fetch_age, expected_blueprints } => {
+                let policy = kandji::Policy { tokens, max_fetch_age, expected_blueprints };
+                let settings = kandji::Settings { name, url, token, policy, ca_file, reads_per_minute };
+                Kandji::new(settings, clock, limits).map(|kandji| Self::Kandji(Box::new(kandji)))
+            }
             Service::AppleDep { token, user_agent, expected_profiles, expected_hosts } => {
                 let settings = apple_dep::Settings { name, url, token, user_agent, expected_profiles, expected_hosts, ca_file, reads_per_minute };
                 AppleDep::new(settings, clock, limits).map(Self::AppleDep)
@@ -284,14 +292,16 @@ impl Adapter {
     /// Evidence for each candidate, in their order; `took` is filled in by the caller.
     async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
         match self {
+            Self::Kandji(kandji) => kandji.look_up(candidates, purpose).await,
             Self::AppleDep(apple) => apple.look_up(candidates, purpose).await,
             Self::AppleBusiness(apple) => apple.look_up(candidates, purpose).await,
         }
     }
 
-    /// The cheapest read.
+    /// The cheapest reads that show whether a scan can be answered.
     async fn probe(&self) -> Result<(), Fault> {
         match self {
+            Self::Kandji(kandji) => kandji.probe().await,
             Self::AppleDep(apple) => apple.probe().await,
             Self::AppleBusiness(apple) => apple.probe().await,
         }
@@ -300,6 +310,7 @@ impl Adapter {
     /// The way to the service.
     fn client(&self) -> &Client {
         match self {
+            Self::Kandji(kandji) => kandji.client(),
             Self::AppleDep(apple) => apple.client(),
             Self::AppleBusiness(apple) => apple.client(),
         }
@@ -308,6 +319,7 @@ impl Adapter {
     /// What is known beside the findings; the quota is filled in by the caller.
     fn vitals(&self) -> Vitals {
         match self {
+            Self::Kandji(kandji) => kandji.vitals(),
             Self::AppleDep(apple) => apple.vitals(),
             Self::AppleBusiness(apple) => apple.vitals(),
         }
@@ -316,6 +328,7 @@ impl Adapter {
     /// In how much time its background knowledge must be read anew; `None`: it keeps none.
     fn refresh_in(&self) -> Option<Duration> {
         match self {
+            Self::Kandji(kandji) => kandji.refresh_in(),
             Self::AppleDep(_) => None,
             Self::AppleBusiness(apple) => apple.refresh_in(),
         }
@@ -326,8 +339,10 @@ impl Adapter {
 /// gets the refusal that keeps a re-check back.
 #[derive(Default)]
 struct Flights {
-    under_way: Mutex<HashMap<(Candidates, Purpose), Arc<OnceCell<Vec<Evidence>>>>>,
+    under_way: Mutex<UnderWay>,
 }
+
+type UnderWay = HashMap<(Candidates, Purpose), Arc<OnceCell<Vec<Evidence>>>>;
 
 impl Flights {
     async fn join(&self, key: (Candidates, Purpose), look_up: impl Future<Output = Vec<Evidence>>) -> Vec<Evidence> {
@@ -341,7 +356,7 @@ impl Flights {
         evidence
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<(Candidates, Purpose), Arc<OnceCell<Vec<Evidence>>>>> {
+    fn locked(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,0 +1,261 @@
+//! Kandji (being renamed Iru): an MDM that relays what Apple told it at its last fetch.
+//!
+//! Reads the ADE device list by serial number, the ADE tokens, and the device list where the first has no row:
+//! <https://api-docs.kandji.io/>. A fetch from Apple cannot be ordered, only awaited.
+
+mod rule;
+mod wire;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use url::Url;
+
+use super::{
+    Purpose,
+    evidence::{Evidence, Finding, SourceKind},
+    http::{Allowed, Client, ClientFault, ClientSettings, Fault, Limits, QuotaHeaders, Reply, Request, below},
+    keeper::Vitals,
+};
+use crate::{
+    label::{Candidates, Serial},
+    reason::Reason,
+    runtime::{
+        clock::{Boot, ClockWatch},
+        credential::Credential,
+        name::Name,
+    },
+};
+pub(super) use rule::Policy;
+use rule::{Records, Tokens};
+use wire::{Device, Devices, Page, Row, Token, TokenPage};
+
+const ADE_DEVICES: &str = "api/v1/integrations/apple/ade/devices";
+const ADE_TOKENS: &str = "api/v1/integrations/apple/ade";
+const DEVICES: &str = "api/v1/devices";
+
+/// The token list is not used when it is older.
+const TOKENS_KEPT: Duration = Duration::from_mins(15);
+/// It is read anew in the background when it is older, so that this costs no scan its time.
+const TOKENS_REFRESHED: Duration = Duration::from_mins(10);
+/// A filter that fits more rows than this many pages hold is no serial number's.
+const MAX_PAGES: u32 = 5;
+/// The most that one call to the device list gives.
+const DEVICES_LIMIT: usize = 300;
+/// Asked by a probe: too long for a serial number, so that it finds nothing and costs little.
+const NO_SERIAL: &str = "BENCHLIGHT0PROBE";
+
+/// The names of the hourly quota; the one by the second is never the narrower one for a bench.
+const QUOTA: QuotaHeaders = QuotaHeaders { left: "x-ratelimit-remaining-hour", limit: "x-ratelimit-limit-hour", reset: Some("ratelimit-reset") };
+
+const REFUSED: &str = "Kandji refused the API token, or the token lacks the permission for the ADE device list, the ADE integration list or the device list. \
+    A token also disappears with the administrator who made it.";
+
+/// What a Kandji source is made from.
+pub(super) struct Settings<'a> {
+    pub(super) name: Name,
+    pub(super) url: Url,
+    pub(super) token: Credential,
+    pub(super) policy: Policy,
+    pub(super) ca_file: Option<&'a Path>,
+    pub(super) reads_per_minute: u32,
+}
+
+/// One Kandji tenant.
+pub(super) struct Kandji {
+    name: Name,
+    base: Url,
+    client: Client,
+    credential: Credential,
+    policy: Policy,
+    tokens: Mutex<Option<Arc<TokenList>>>,
+    /// Held while the token list is being read: whoever needs it meanwhile waits for that one read.
+    reading_tokens: tokio::sync::Mutex<()>,
+}
+
+/// The ADE tokens as last read.
+struct TokenList {
+    list: Vec<Token>,
+    date: Option<Timestamp>,
+    read_at: Boot,
+}
+
+impl TokenList {
+    fn age(&self) -> Duration {
+        Boot::now().since(self.read_at)
+    }
+
+    /// The service's clock now, by the list's own `Date`.
+    fn now(&self) -> Option<Timestamp> {
+        self.date.and_then(|date| date.checked_add(self.age()).ok())
+    }
+}
+
+impl Kandji {
+    pub(super) fn new(settings: Settings<'_>, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
+        let base = settings.url;
+        let client = Client::new(ClientSettings {
+            allow: vec![
+                Allowed::get(&base, ADE_DEVICES, &["serial_number", "page"]),
+                Allowed::get(&base, ADE_TOKENS, &[]),
+                Allowed::get(&base, DEVICES, &["serial_number", "limit"]),
+            ],
+            user_agent: concat!("benchlight/", env!("CARGO_PKG_VERSION")),
+            ca_file: settings.ca_file,
+            reads_per_minute: settings.reads_per_minute,
+            quota: Some(QUOTA),
+            clock,
+            limits,
+        })?;
+        let (tokens, reading_tokens) = Default::default();
+        Ok(Self { name: settings.name, base, client, credential: settings.token, policy: settings.policy, tokens, reading_tokens })
+    }
+
+    pub(super) async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+        // The filter is a *contains*: the shorter candidate finds the rows of both.
+        let shorter = candidates.stripped.as_ref().unwrap_or(&candidates.scanned);
+        let (rows, tokens) = tokio::join!(self.rows(shorter.as_str(), purpose), self.tokens(purpose));
+        let (rows, now) = match rows {
+            Ok(read) => read,
+            Err(fault) => return candidates.iter().map(|serial| self.unknown(serial, &fault)).collect(),
+        };
+        let devices = if needs_devices(candidates, &rows) { self.devices(shorter, purpose).await } else { Ok(Vec::new()) };
+        let records = Records {
+            rows: &rows,
+            now,
+            tokens: tokens.as_ref().map(|tokens| Tokens { list: &tokens.list, now: tokens.now() }),
+            devices: devices.as_deref(),
+        };
+        candidates.iter().map(|serial| rule::judge(self.bare(serial, Reason::GarbledAnswer), &records, &self.policy)).collect()
+    }
+
+    /// The token list and an empty look-up: both permissions that a scan needs, and the token list is fresh again.
+    pub(super) async fn probe(&self) -> Result<(), Fault> {
+        let (tokens, rows) = tokio::join!(self.read_tokens(Purpose::Scan), self.rows(NO_SERIAL, Purpose::Scan));
+        tokens.and(rows.map(drop))
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn vitals(&self) -> Vitals {
+        let Some(tokens) = self.kept_tokens() else {
+            return Vitals::default();
+        };
+        let counted: Vec<&Token> = tokens.list.iter().filter(|token| self.policy.counts(&token.id)).collect();
+        Vitals { as_of: rule::last_fetch(&counted), credential_days: rule::days_left(&counted, tokens.now()), quota: None }
+    }
+
+    pub(super) fn refresh_in(&self) -> Option<Duration> {
+        Some(self.kept_tokens().map_or(Duration::ZERO, |tokens| TOKENS_REFRESHED.saturating_sub(tokens.age())))
+    }
+
+    /// All rows that the filter gives, and the last page's `Date`. The pages are counted here: the `next` of a reply names another host.
+    async fn rows(&self, filter: &str, purpose: Purpose) -> Result<(Vec<Row>, Option<Timestamp>), Fault> {
+        let mut rows = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let mut url = below(&self.base, ADE_DEVICES);
+            url.query_pairs_mut().append_pair("serial_number", filter);
+            if page > 1 {
+                url.query_pairs_mut().append_pair("page", &page.to_string());
+            }
+            let reply = self.get(url, purpose).await?;
+            let Page { results, next } = reply.json()?;
+            rows.extend(results);
+            if next.is_none() {
+                return Ok((rows, reply.date));
+            }
+        }
+        Err(Fault::with(Reason::GarbledAnswer, "Kandji lists more rows for this serial number than can be its own."))
+    }
+
+    async fn devices(&self, filter: &Serial, purpose: Purpose) -> Result<Vec<Device>, Fault> {
+        let mut url = below(&self.base, DEVICES);
+        url.query_pairs_mut().append_pair("serial_number", filter.as_str()).append_pair("limit", &DEVICES_LIMIT.to_string());
+        let devices = match self.get(url, purpose).await?.json()? {
+            Devices::Several(devices) => devices,
+            Devices::One(device) => vec![device],
+        };
+        if devices.len() >= DEVICES_LIMIT {
+            return Err(Fault::with(Reason::GarbledAnswer, "Kandji lists more devices for this serial number than can be its own."));
+        }
+        Ok(devices)
+    }
+
+    /// The token list, at most 15 minutes old.
+    async fn tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
+        if let Some(tokens) = self.kept_tokens() {
+            return Ok(tokens);
+        }
+        let _reading = self.reading_tokens.lock().await;
+        match self.kept_tokens() {
+            Some(tokens) => Ok(tokens),
+            None => self.fetch_tokens(purpose).await,
+        }
+    }
+
+    async fn read_tokens(&self, purpose: Purpose) -> Result<(), Fault> {
+        let _reading = self.reading_tokens.lock().await;
+        self.fetch_tokens(purpose).await.map(drop)
+    }
+
+    async fn fetch_tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
+        let reply = self.get(below(&self.base, ADE_TOKENS), purpose).await?;
+        let list = match reply.json()? {
+            TokenPage::Bare(list) | TokenPage::Listed { results: list, next: None } => list,
+            TokenPage::Listed { next: Some(_), .. } => {
+                return Err(reply.fault(Reason::GarbledAnswer, "Kandji lists more ADE tokens than fit a page."));
+            }
+        };
+        let tokens = Arc::new(TokenList { list, date: reply.date, read_at: Boot::now() });
+        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&tokens));
+        Ok(tokens)
+    }
+
+    fn kept_tokens(&self) -> Option<Arc<TokenList>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|tokens| tokens.age() < TOKENS_KEPT)
+    }
+
+    async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {
+        // Read anew each time: a new file counts without a restart.
+        let token = self.credential.read().map_err(|fault| Fault::with(Reason::CredentialsRefused, format!("The station's {fault}.")))?;
+        let request = Request::get(url)
+            .header("authorization", &format!("Bearer {}", token.reveal()))
+            .header("accept", "application/json")
+            .header("cache-control", "no-cache");
+        let reply = self.client.send(request, purpose).await?;
+        match reply.status {
+            // Which of the two means what differs even between the vendor's own tools.
+            401 | 403 => Err(reply.fault(Reason::CredentialsRefused, REFUSED)),
+            _ => reply.accepted(),
+        }
+    }
+
+    fn bare(&self, serial: &Serial, reason: Reason) -> Evidence {
+        Evidence::bare(self.name.clone(), SourceKind::Kandji, serial.clone(), Finding::Unknown(reason))
+    }
+
+    fn unknown(&self, serial: &Serial, fault: &Fault) -> Evidence {
+        Evidence { detail: fault.detail.clone(), replied_at: fault.replied_at, ..self.bare(serial, fault.reason) }
+    }
+}
+
+/// Is there a candidate without a row that may still be an enrolled device?
+///
+/// Not where the other candidate has a row, 10 or 12 characters, and this one is it with `S` in front: the rule of
+/// candidates takes the known one then, whatever is said of this one. So a label with its data identifier costs one request.
+fn needs_devices(candidates: &Candidates, rows: &[Row]) -> bool {
+    match &candidates.stripped {
+        None => !rule::has_row(&candidates.scanned, rows),
+        Some(stripped) => {
+            let (scanned_known, stripped_known) = (rule::has_row(&candidates.scanned, rows), rule::has_row(stripped, rows));
+            let settled = matches!(stripped.as_str().len(), 10 | 12) && candidates.scanned.as_str().strip_prefix('S') == Some(stripped.as_str());
+            !(stripped_known && (scanned_known || settled))
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Kandji's records of one serial number give one finding: the table, first row that applies. Pure.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::wire::{Device, Enrolled, Moment, Row, Token};
+use crate::{
+    label::Serial,
+    readiness::{
+        evidence::{Evidence, Finding, Grade},
+        http::{CLOCK_TOLERANCE, Fault},
+        lenient,
+    },
+    reason::{Reason, Verdict},
+};
+
+/// What the config says of a Kandji source.
+#[derive(Clone, Debug)]
+pub(in crate::readiness) struct Policy {
+    /// ADE token ids that count; empty: all.
+    pub(in crate::readiness) tokens: Vec<String>,
+    /// How old the last fetch may be.
+    pub(in crate::readiness) max_fetch_age: Duration,
+    /// Blueprint ids that count; empty: any.
+    pub(in crate::readiness) expected_blueprints: Vec<String>,
+}
+
+/// The service's ADE tokens, with the reply's `Date` carried on to the present.
+#[derive(Clone, Debug)]
+pub(super) struct Tokens<'a> {
+    pub(super) list: &'a [Token],
+    pub(super) now: Option<Timestamp>,
+}
+
+/// Everything that was read for one question.
+#[derive(Clone, Debug)]
+pub(super) struct Records<'a> {
+    /// The rows of the ADE device list that the filter gave, ours among them or not.
+    pub(super) rows: &'a [Row],
+    /// The reply's own `Date`.
+    pub(super) now: Option<Timestamp>,
+    /// The token list, or why it could not be had.
+    pub(super) tokens: Result<Tokens<'a>, &'a Fault>,
+    /// `/devices`, asked only where there is no row; or why it could not be had.
+    pub(super) devices: Result<&'a [Device], &'a Fault>,
+}
+
+/// Does an exact row exist? The service's filter is a *contains*: what it gives proves nothing.
+pub(super) fn has_row(serial: &Serial, rows: &[Row]) -> bool {
+    rows.iter().any(|row| serial.is(&row.serial_number))
+}
+
+/// Fills `evidence` (bare, for one serial number) with what the records say about it.
+pub(super) fn judge(mut evidence: Evidence, records: &Records<'_>, policy: &Policy) -> Evidence {
+    evidence.replied_at = records.now;
+    let serial = evidence.serial.clone();
+    let mut exact: Vec<&Row> = records.rows.iter().filter(|row| serial.is(&row.serial_number)).collect();
+    // The newest first; a row without a date counts as oldest.
+    exact.sort_by_key(|row| std::cmp::Reverse(row.device_assigned_date.known()));
+    let Some((newest, others)) = exact.split_first() else {
+        return without_row(evidence, records, policy);
+    };
+    let judged = of_row(evidence.clone(), newest, records, policy);
+    let differs = |row: &&&Row| {
+        let other = of_row(evidence.clone(), row, records, policy);
+        [true, false].into_iter().any(|allow_returned| verdict(judged.judged(allow_returned)) != verdict(other.judged(allow_returned)))
+    };
+    if others.iter().any(|row| differs(&row)) {
+        let detail = format!("Kandji lists it {} times, and the rows disagree.", exact.len());
+        return Evidence { returned: false, detail: Some(detail), finding: Finding::Unknown(Reason::Contradiction), ..judged };
+    }
+    judged
+}
+
+fn verdict(finding: Finding) -> Option<Verdict> {
+    finding.reason().map(Reason::verdict)
+}
+
+fn of_row(evidence: Evidence, row: &Row, records: &Records<'_>, policy: &Policy) -> Evidence {
+    let token_id = row.dep_account.id.as_deref();
+    let token = records.tokens.as_ref().ok().and_then(|tokens| tokens.list.iter().find(|token| token_id.is_some_and(|id| same_id(&token.id, id))));
+    let linked = link(row, token, records, policy);
+    // What is only known through a bad link is not known; and a device that is enrolled is that first.
+    let returned = linked.is_none() && was_activated(row);
+    let (finding, detail) = linked.unwrap_or_else(|| of_status(row, records.now, policy));
+    Evidence {
+        finding,
+        detail,
+        returned,
+        known: true,
+        status: row.profile_status.as_deref().map(lenient::shown),
+        assigned_at: row.profile_assign_time.known(),
+        device_assigned_at: row.device_assigned_date.known(),
+        as_of: token.and_then(|token| token.last_device_sync.known()),
+        server_uuid: token.and_then(|token| token.server_uuid.clone()),
+        model: row.model.as_deref().map(lenient::shown).filter(|text| !text.is_empty()),
+        family: row.device_family.as_deref().map(lenient::shown).filter(|text| !text.is_empty()),
+        ..evidence
+    }
+}
+
+/// Handed out once, or assigned again after the device was removed from the MDM: not new stock.
+fn was_activated(row: &Row) -> bool {
+    match row.profile_status.as_deref() {
+        Some("pushed") => true,
+        Some("assigned") => row.mdm_device == Enrolled::Removed,
+        _ => false,
+    }
+}
+
+/// A finding, and what to add to its reason's sentence.
+type Judgement = (Finding, Option<String>);
+
+fn unknown(reason: Reason, detail: impl Into<String>) -> Judgement {
+    (Finding::Unknown(reason), Some(detail.into()))
+}
+
+fn of_fault(fault: &Fault) -> Judgement {
+    (Finding::Unknown(fault.reason), fault.detail.clone())
+}
+
+/// The table's rows for an exact row, in its order, as far as they do not look at the profile's status; `None`: the status tells.
+fn link(row: &Row, token: Option<&Token>, records: &Records<'_>, policy: &Policy) -> Option<Judgement> {
+    if row.mdm_device == Enrolled::Yes {
+        return Some((Finding::No(Reason::AlreadyEnrolled), None));
+    }
+    let tokens = match &records.tokens {
+        Ok(tokens) => tokens,
+        Err(fault) => return Some(of_fault(fault)),
+    };
+    let Some(token_id) = row.dep_account.id.as_deref() else {
+        return Some(unknown(Reason::GarbledAnswer, "Its row names no ADE token."));
+    };
+    if !policy.counts(token_id) {
+        let there = token.and_then(|token| token.server_name.as_deref()).or(row.dep_account.server_name.as_deref());
+        return Some((Finding::No(Reason::WrongServer), Some(wrong_server(there.unwrap_or(token_id), tokens.list, policy))));
+    }
+    let Some(token) = token else {
+        let name = named(row.dep_account.server_name.as_deref(), token_id);
+        return Some(unknown(Reason::MdmLinkBroken, format!("Its ADE token {name} is not in Kandji's list.")));
+    };
+    broken(token, tokens.now).or_else(|| stale(token, [records.now, tokens.now], policy))
+}
+
+/// The table's rows that look at the profile's status, in its order, as if returned devices were allowed.
+fn of_status(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement {
+    let last = row.last_assignment_status.as_deref().map(str::trim).filter(|word| !word.is_empty());
+    let failed = last.is_some_and(|word| word != "SUCCESS");
+    match row.profile_status.as_deref().unwrap_or_default() {
+        "removed" => (Finding::No(Reason::ProfileRemoved), None),
+        "empty" | "" if last == Some("THROTTLED") => (Finding::Wait(Reason::AssignmentThrottled), None),
+        "empty" | "" if failed || row.failed_assignment_attempts.is_some_and(|attempts| attempts > 0) => {
+            (Finding::No(Reason::AssignmentFailed), None)
+        }
+        "empty" | "" => (Finding::Wait(Reason::AssignmentPending), None),
+        "assigned" | "pushed" if last == Some("THROTTLED") => {
+            (Finding::Wait(Reason::AssignmentThrottled), Some("An older profile is in place.".to_owned()))
+        }
+        "assigned" | "pushed" if failed => (Finding::No(Reason::AssignmentFailed), Some("An older profile is in place.".to_owned())),
+        "assigned" | "pushed" => of_assigned(row, now, policy),
+        other => unknown(Reason::GarbledAnswer, format!("Kandji says {:?}, which this station does not know.", lenient::shown(other))),
+    }
+}
+
+fn of_assigned(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement {
+    if !policy.expected_blueprints.is_empty() {
+        let blueprint = row.blueprint_id.as_deref().filter(|id| !id.is_empty()).or(row.blueprint.id.as_deref());
+        let expected = match blueprint {
+            Some(id) => policy.expected_blueprints.iter().any(|expected| same_id(expected, id)),
+            // Routing chooses the blueprint when the device enrolls; null is normal then.
+            None => row.use_blueprint_routing == Some(true),
+        };
+        if !expected {
+            return (
+                Finding::No(Reason::WrongBlueprint),
+                Some(blueprint.map_or("It has none.".to_owned(), |id| format!("It has {}.", lenient::shown(id)))),
+            );
+        }
+    }
+    match row.profile_assign_time {
+        Moment::Garbled => unknown(Reason::GarbledAnswer, "The time of the assignment cannot be read."),
+        Moment::At(assigned) if now.is_none_or(|now| assigned.duration_since(now) > tolerance()) => {
+            unknown(Reason::GarbledAnswer, format!("The assignment is dated {}, in the future.", lenient::spoken(assigned)))
+        }
+        Moment::At(_) | Moment::Absent => (Finding::Ready(Grade::Relayed), None),
+    }
+}
+
+fn without_row(evidence: Evidence, records: &Records<'_>, policy: &Policy) -> Evidence {
+    let exact =
+        || records.devices.as_ref().ok().into_iter().flat_map(|devices| devices.iter()).filter(|device| evidence.serial.is(&device.serial_number));
+    let known = exact().next().is_some();
+    let enrolled = exact().any(|device| device.is_removed != Some(true));
+    let counted: Vec<&Token> = match &records.tokens {
+        Ok(tokens) => tokens.list.iter().filter(|token| policy.counts(&token.id)).collect(),
+        Err(_) => Vec::new(),
+    };
+    let (finding, detail) = absent(records, policy, &counted, enrolled);
+    let only = match counted.as_slice() {
+        [token] => token.server_uuid.clone(),
+        _ => None,
+    };
+    Evidence { finding, detail, known, as_of: last_fetch(&counted), server_uuid: only, ..evidence }
+}
+
+/// The table's rows for a serial number without a row, in its order.
+fn absent(records: &Records<'_>, policy: &Policy, counted: &[&Token], enrolled: bool) -> Judgement {
+    let tokens = match (&records.tokens, &records.devices) {
+        (Err(fault), _) | (_, Err(fault)) => return of_fault(fault),
+        (Ok(tokens), Ok(_)) => tokens,
+    };
+    if enrolled {
+        return (Finding::No(Reason::AlreadyEnrolled), None);
+    }
+    let missing = policy.tokens.iter().find(|id| !counted.iter().any(|token| same_id(&token.id, id)));
+    match missing {
+        Some(id) => return unknown(Reason::MdmLinkBroken, format!("The ADE token {} is not in Kandji's list.", lenient::shown(id))),
+        None if counted.is_empty() => return unknown(Reason::MdmLinkBroken, "Kandji has no ADE token."),
+        None => {}
+    }
+    if let Some(judgement) = counted.iter().find_map(|token| broken(token, tokens.now)) {
+        return judgement;
+    }
+    if let Some(judgement) = counted.iter().find_map(|token| stale(token, [records.now, tokens.now], policy)) {
+        return judgement;
+    }
+    (Finding::No(Reason::NotFound), last_fetch(counted).map(|moment| format!("Last fetch {}.", lenient::spoken(moment))))
+}
+
+fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
+    let name = token.named();
+    let says = |detail: String| Some(unknown(Reason::MdmLinkBroken, detail));
+    match token.status.as_deref() {
+        Some("BROKEN") => {
+            return says(match token.status_reason.as_deref().filter(|reason| !reason.is_empty()) {
+                Some(reason) => format!("The ADE token {name} is BROKEN ({}).", lenient::shown(reason)),
+                None => format!("The ADE token {name} is BROKEN."),
+            });
+        }
+        // Null before the first sync, which the last fetch shows.
+        Some("SUCCESS" | "") | None => {}
+        Some(other) => {
+            return Some(unknown(
+                Reason::GarbledAnswer,
+                format!("Kandji says {:?} of the ADE token {name}, which this station does not know.", lenient::shown(other)),
+            ));
+        }
+    }
+    match (token.access_token_expiry, now) {
+        (Moment::At(expiry), Some(now)) if expiry <= now => says(format!("The ADE token {name} expired on {}.", lenient::spoken(expiry))),
+        _ if token.days_left.is_some_and(|days| days < 0) => says(format!("The ADE token {name} has expired.")),
+        _ => None,
+    }
+}
+
+/// Is the token's last fetch too old to trust? It is counted from the replies' own dates, never from our clock.
+fn stale(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Option<Judgement> {
+    let name = token.named();
+    let says = |detail: String| Some(unknown(Reason::Stale, detail));
+    let Moment::At(fetched) = token.last_device_sync else {
+        return says(format!("The ADE token {name} names no last fetch."));
+    };
+    for date in dates {
+        let Some(date) = date else {
+            return says("Kandji's answer carries no date to count its age from.".to_owned());
+        };
+        let age = date.duration_since(fetched);
+        let limit = SignedDuration::try_from(policy.max_fetch_age).unwrap_or(SignedDuration::MAX);
+        if age > limit {
+            return says(format!("Last fetch {} by {name}, {} ago.", lenient::spoken(fetched), long(age)));
+        }
+        if age < -tolerance() {
+            return says(format!("Last fetch {} by {name} lies in the future.", lenient::spoken(fetched)));
+        }
+    }
+    None
+}
+
+impl Policy {
+    /// Does this token count for the station?
+    pub(super) fn counts(&self, id: &str) -> bool {
+        self.tokens.is_empty() || self.tokens.iter().any(|counted| same_id(counted, id))
+    }
+}
+
+/// The oldest last fetch of the tokens that count; `None` when one of them has none.
+pub(super) fn last_fetch(counted: &[&Token]) -> Option<Timestamp> {
+    counted.iter().map(|token| token.last_device_sync.known()).min().flatten()
+}
+
+/// Days until the first of the tokens that count expires.
+pub(super) fn days_left(counted: &[&Token], now: Option<Timestamp>) -> Option<i64> {
+    counted
+        .iter()
+        .filter_map(|token| match (token.access_token_expiry, now) {
+            (Moment::At(expiry), Some(now)) => Some(expiry.duration_since(now).as_secs().div_euclid(86_400)),
+            _ => token.days_left,
+        })
+        .min()
+}
+
+fn same_id(one: &str, other: &str) -> bool {
+    one.trim().eq_ignore_ascii_case(other.trim())
+}
+
+fn named(name: Option<&str>, id: &str) -> String {
+    format!("\"{}\"", lenient::shown(name.unwrap_or(id)))
+}
+
+impl Token {
+    fn named(&self) -> String {
+        named(self.server_name.as_deref(), &self.id)
+    }
+}
+
+fn wrong_server(there: &str, list: &[Token], policy: &Policy) -> String {
+    let ours: Vec<String> = list.iter().filter(|token| policy.counts(&token.id)).map(|token| token.named()).collect();
+    let ours = if ours.is_empty() { policy.tokens.join(", ") } else { ours.join(", ") };
+    format!("It is on \"{}\", this station expects {ours}.", lenient::shown(there))
+}
+
+fn tolerance() -> SignedDuration {
+    SignedDuration::try_from(CLOCK_TOLERANCE).unwrap_or(SignedDuration::ZERO)
+}
+
+fn long(age: SignedDuration) -> String {
+    match age.as_hours() {
+        0 => format!("{} min", age.as_mins()),
+        hours @ 1..=48 => format!("{hours} h"),
+        hours => format!("{} days", hours / 24),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Reads what services write loosely: timestamps in their several spellings, and texts that a person will see.
+
+use jiff::{Timestamp, civil, tz::TimeZone};
+
+/// A moment as services write it: `T` or a space between date and time, `Z`, an offset, or none at all (then UTC), any fraction.
+pub fn timestamp(text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    let text = text.strip_suffix("UTC").map_or(text, str::trim_end);
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Some(moment);
+    }
+    // Without an offset. (A date alone is not a moment.)
+    let has_time = text.contains(':');
+    let civil = text.parse::<civil::DateTime>().ok().filter(|_| has_time)?;
+    TimeZone::UTC.to_timestamp(civil).ok()
+}
+
+/// A moment for a person: "2026-01-09 22:01 UTC".
+pub fn spoken(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// A service's text as it may be shown: on one line, and not endless.
+pub fn shown(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut shown: String = text.trim().chars().filter(|character| !character.is_control()).take(LONGEST).collect();
+    if shown.len() < text.trim().len() && shown.chars().count() == LONGEST {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_moment_is_read() {
+        let expected: Timestamp = "2026-01-09T22:01:10Z".parse().ok().unwrap_or_default();
+        for text in [
+            "2026-01-09T22:01:10Z",
+            "2026-01-09 22:01:10Z",
+            "2026-01-09T22:01:10+00:00",
+            "2026-01-09 22:01:10+00:00",
+            "2026-01-09T23:01:10+01:00",
+            "2026-01-09T22:01:10+0000",
+            "2026-01-09T22:01:10",
+            "2026-01-09 22:01:10 UTC",
+            " 2026-01-09T22:01:10.000000Z ",
+            "2026-01-09T22:01:10.000000",
+        ] {
+            assert_eq!(timestamp(text), Some(expected), "{text}");
+        }
+        assert_eq!(timestamp("2026-01-09T22:01:10.123456Z").map(Timestamp::as_microsecond), Some(expected.as_microsecond() + 123_456));
+    }
+
+    #[test]
+    fn what_is_no_moment_is_none() {
+        for text in ["", "never", "2026-01-09", "22:01:10", "2026-13-09T22:01:10Z", "0", "null"] {
+            assert_eq!(timestamp(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn shown_text_stays_on_one_line_and_ends() {
+        assert_eq!(shown(" HQ\nserver\u{1b}[31m "), "HQserver[31m");
+        assert_eq!(shown(&"x".repeat(500)).chars().count(), 81);
+    }
+}

@@ -2,7 +2,25 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use tokio::{sync::watch, time::sleep};
+
+use self::{
+    held::{Held, PROCESS},
+    output::Output,
+    signal::Levels,
+};
+use crate::{runtime::name::Name, station::status::LaneStatus};
+
 pub mod signal;
+mod output;
+mod rppal;
+mod gpiochip;
+mod terminal;
+#[cfg(test)]
+mod recording;
+pub mod held;
+mod lane;
+pub mod lines;
 
 /// `[indicator]`, or a lane's own `indicator`.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +97,14 @@ pub enum State {
 }
 
 impl State {
+    /// What is wrong, in words; `None` when nothing is.
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Ok | Self::None => None,
+            Self::Busy(words) | Self::Missing(words) | Self::NoRight(words) | Self::Fault(words) => Some(words),
+        }
+    }
+
     /// The stable word in `P/health`.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -91,3 +117,88 @@ impl State {
         }
     }
 }
+
+/// Shows one lane's status on its lamps until `stop`. Lamps that cannot be opened are a state, not an end: the station goes on, and
+/// they are tried again every few seconds. `ready_limit` is how long after its scan a box may be green: `deadline` + 2 s.
+///
+/// It returns early only when its thread hangs or has ended, so that the process can end, too.
+pub async fn run(
+    settings: Settings,
+    lane: Name,
+    ready_limit: Duration,
+    status: watch::Receiver<LaneStatus>,
+    state: watch::Sender<State>,
+    mut stop: watch::Receiver<bool>,
+) {
+    if settings == Settings::None {
+        state.send_replace(State::None);
+        let _ = stop.wait_for(|stop| *stop).await;
+        return;
+    }
+    let name = lane.as_str().to_owned();
+    let opening = settings.clone();
+    let open = move || Output::open(&opening, &name)?.map(|output| PROCESS.hold(output)).ok_or(State::None);
+    lane::run(lane::Lane { name: lane, settings, ready_limit, retry: lane::RETRY, status, state, stop }, open).await;
+}
+
+/// Drives the lamps dark, for `lamps off` and for the end of a process. Lamps that this process holds stay dark until it has ended.
+///
+/// # Errors
+/// The state that keeps the lamps from being driven: another program holds a line, the chip is missing, there is no right to it.
+pub fn darken(settings: &Settings) -> Result<(), State> {
+    if PROCESS.extinguish() && PROCESS.holds_some() {
+        return Ok(());
+    }
+    match settings {
+        // Opening drives the off level; with rppal it stays, with gpiochip the pin's pull keeps it.
+        Settings::Gpio(_) => Output::open(settings, "").map(|mut output| output.as_mut().is_none_or(Output::put_out)).map(|_| ()),
+        Settings::Terminal { .. } | Settings::None => Ok(()),
+    }
+}
+
+/// Lights all lamps together for `duration`, with a short tone, then darkens them. Green is never lit alone, so that nobody takes
+/// the test for an answer. Dropped half-way, the lamps are dark, too.
+///
+/// # Errors
+/// The state that keeps the lamps from being driven.
+pub async fn test(settings: &Settings, duration: Duration) -> Result<(), State> {
+    match Output::open(settings, "test")? {
+        Some(output) => light_all(&PROCESS.hold(output), duration).await,
+        None => Err(State::None),
+    }
+}
+
+async fn light_all(held: &Held, duration: Duration) -> Result<(), State> {
+    const TONE: Duration = Duration::from_millis(200);
+    let all = Levels { green: true, red: true, amber: true, buzzer: true };
+    held.set(all)?;
+    sleep(TONE.min(duration)).await;
+    held.set(Levels { buzzer: false, ..all })?;
+    sleep(duration.saturating_sub(TONE)).await;
+    held.set(Levels::DARK).map(|_| ())
+}
+
+/// Opens the lamps, drives them dark, reads them back and lets go of them: what `doctor` says of them. Not for lamps that a running
+/// agent holds: its lamps would go dark, since nobody sees who drives a pin by rppal.
+pub fn probe(settings: &Settings) -> State {
+    match Output::open(settings, "probe") {
+        Ok(None) => State::None,
+        Ok(Some(output)) => probe_held(&PROCESS.hold(output)),
+        Err(state) => state,
+    }
+}
+
+fn probe_held(held: &Held) -> State {
+    match held.set(Levels::DARK).and_then(|_| held.read_back()) {
+        Ok(Levels::DARK) => State::Ok,
+        Ok(lit) => {
+            let stuck = [("green", lit.green), ("red", lit.red), ("amber", lit.amber), ("buzzer", lit.buzzer)];
+            let stuck: Vec<_> = stuck.into_iter().filter_map(|(name, lit)| lit.then_some(name)).collect();
+            State::Fault(format!("{} is driven dark and reads lit: check the wiring for a short", stuck.join(", ")))
+        }
+        Err(state) => state,
+    }
+}
+
+#[cfg(test)]
+mod tests;

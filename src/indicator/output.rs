@@ -1,0 +1,84 @@
+//! What shows the levels: pins by one of two drivers, or the terminal.
+
+use super::{Chip, Driver, Gpio, Settings, State, gpiochip, rppal, signal::Fitted, signal::Levels, terminal};
+
+/// Outputs that are held and driven.
+pub(super) enum Output {
+    /// A Pi's pins by its registers.
+    Rppal(rppal::Pins),
+    /// Lines of the kernel's GPIO interface.
+    Gpiochip(gpiochip::Lines),
+    /// Drawn on the terminal.
+    Terminal(terminal::Bar),
+    /// Written down, for tests.
+    #[cfg(test)]
+    Recording(super::recording::Recording),
+}
+
+impl Output {
+    /// Takes the outputs, driven to their off level. `None`: no lamps are configured.
+    pub(super) fn open(settings: &Settings, lane: &str) -> Result<Option<Self>, State> {
+        Ok(match settings {
+            Settings::Gpio(gpio) => Some(open_gpio(gpio)?),
+            Settings::Terminal { .. } => Some(Self::Terminal(terminal::Bar::new(lane))),
+            Settings::None => None,
+        })
+    }
+
+    /// Drives the levels. `false`: the output did not take them now, try again soon. An error: it is lost and must be opened again.
+    pub(super) fn set(&mut self, levels: Levels) -> Result<bool, State> {
+        match self {
+            Self::Rppal(pins) => pins.set(levels),
+            Self::Gpiochip(lines) => lines.set(levels)?,
+            Self::Terminal(bar) => return Ok(bar.set(levels)),
+            #[cfg(test)]
+            Self::Recording(recording) => recording.set(levels)?,
+        }
+        Ok(true)
+    }
+
+    /// Dark for the last time: pins keep the driven off level, the terminal gets its line back. Says whether that was done.
+    pub(super) fn put_out(&mut self) -> bool {
+        if let Self::Terminal(bar) = self {
+            bar.leave();
+            return true;
+        }
+        self.set(Levels::DARK).is_ok()
+    }
+
+    /// The levels as the outputs carry them; the terminal carries what it was told.
+    pub(super) fn read_back(&self) -> Result<Levels, State> {
+        match self {
+            Self::Rppal(pins) => Ok(pins.read_back()),
+            Self::Gpiochip(lines) => lines.read_back(),
+            Self::Terminal(_) => Ok(Levels::DARK),
+            #[cfg(test)]
+            Self::Recording(recording) => Ok(recording.read_back()),
+        }
+    }
+}
+
+/// What `settings` fit beside green and red.
+pub(super) const fn fitted(settings: &Settings) -> Fitted {
+    match settings {
+        Settings::Gpio(gpio) => Fitted { amber: gpio.amber.is_some(), buzzer: gpio.buzzer.is_some() },
+        Settings::Terminal { .. } => Fitted { amber: true, buzzer: false },
+        Settings::None => Fitted { amber: false, buzzer: false },
+    }
+}
+
+fn open_gpio(gpio: &Gpio) -> Result<Output, State> {
+    let by_rppal = || Ok(Output::Rppal(rppal::open(gpio)?));
+    let by_gpiochip = || Ok(Output::Gpiochip(gpiochip::open(gpio)?));
+    match gpio.driver {
+        Driver::Rppal => by_rppal(),
+        Driver::Gpiochip => by_gpiochip(),
+        // Who names a chip means the kernel's interface: rppal knows only the header.
+        Driver::Auto if gpio.chip != Chip::Auto || !rppal::knows_this_pi() => by_gpiochip(),
+        // rppal also fails on Pis it knows: it stops searching at the first missing /dev/gpiochip number, and needs /dev/gpiomem.
+        Driver::Auto => match by_rppal() {
+            Err(State::Missing(_) | State::NoRight(_) | State::Fault(_)) => by_gpiochip(),
+            taken => taken,
+        },
+    }
+}

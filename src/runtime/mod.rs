@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod credential;
+pub mod machine;
 pub mod name;

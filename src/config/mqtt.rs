@@ -1,0 +1,137 @@
+//! `[mqtt]`: the broker, and what it is told.
+
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::{document::Section, files::Files, station::Station};
+use crate::publisher::{NoSubscriber, Settings};
+
+const EXAMPLE: &str =
+    "write for example:\n[mqtt]\nurl = \"mqtts://broker.example:8883\"\nusername = \"bench-1\"\npassword_credential = \"mqtt-password\"";
+
+pub(super) fn read(section: Section<'_, '_>, station: &Station, files: &Files) -> Option<Settings> {
+    if !section.is_there() {
+        section.report().absence(section.at(), "there is no [mqtt]: where do the results go?", EXAMPLE);
+        return None;
+    }
+    let url = section.required("url", broker_url(&section), "\"mqtts://broker.example:8883\"");
+    let username = section.optional("username", section.text("username", "\"bench-1\""));
+    let password = files.credential(&section, "password_credential", None, "\"mqtt-password\"");
+    let password = section.optional("password_credential", password);
+    if section.has("password_credential") && !section.has("username") {
+        section.wrong::<()>("password_credential", "a password without a user name", "write for example: username = \"bench-1\"");
+    }
+    let ca_file = files.trust_anchors(&section, "ca_file");
+    let client_certificate = files.client_certificate(&section);
+    let topic_prefix = topic_prefix(&section);
+    let keep_alive = section.duration("keep_alive", Duration::from_secs(30), Duration::from_secs(1)..=Duration::from_hours(18));
+    let replay_per_second = section.optional("replay_per_second", section.number("replay_per_second", 0..=1_000_000, 200));
+    let choices = [("keep", NoSubscriber::Keep), ("accept", NoSubscriber::Accept)];
+    let no_subscriber = section.choice("no_subscriber", &choices, Some("keep"));
+    let publish_raw = section.flag("publish_raw", false);
+    let commands = section.flag("commands", false);
+    if let Some(url) = &url
+        && url.scheme() == "mqtt"
+    {
+        for key in ["ca_file", "client_cert_file"] {
+            if section.has(key) {
+                section.report().warn(Some(&section.place(key)), format!("`{key}` counts only with mqtts://"));
+            }
+        }
+    }
+    section.finish();
+    Some(Settings {
+        site: station.site.clone()?,
+        station: station.name.clone()?,
+        url: url?,
+        username: username?.map(|found| found.value.to_owned()),
+        password: password?,
+        ca_file: ca_file?,
+        client_certificate: client_certificate?,
+        topic_prefix: topic_prefix?,
+        keep_alive: keep_alive?,
+        replay_per_second: replay_per_second?.map_or(200, |found| found.value),
+        no_subscriber: no_subscriber?.value,
+        publish_raw: publish_raw?,
+        commands: commands?,
+    })
+}
+
+/// The broker's URL, with its port written out.
+fn broker_url(section: &Section<'_, '_>) -> Option<Url> {
+    let allow_plaintext = section.flag("allow_plaintext", false)?;
+    let found = section.url("url", &["mqtts", "mqtt"], "mqtts://broker.example:8883")?;
+    let mut url = found.value;
+    if !matches!(url.path(), "" | "/") {
+        return section.wrong("url", "a broker's URL has no path", "end it after the port");
+    }
+    let plain = url.scheme() == "mqtt";
+    if plain && !is_loopback(&url) && !allow_plaintext {
+        let message = "mqtt:// is not encrypted, and the broker is not on this machine";
+        return section.wrong("url", message, "use mqtts://, or say allow_plaintext = true");
+    }
+    if url.port() == Some(0) {
+        return section.wrong("url", "a broker does not listen on port 0", "write its port, such as 8883");
+    }
+    let port = url.port().unwrap_or(if plain { 1883 } else { 8883 });
+    match url.set_port(Some(port)) {
+        Ok(()) => Some(url),
+        Err(()) => section.wrong("url", "`url` takes no port", "write for example: url = \"mqtts://broker.example:8883\""),
+    }
+}
+
+fn topic_prefix(section: &Section<'_, '_>) -> Option<String> {
+    const DEFAULT: &str = "benchlight";
+    if !section.has("topic_prefix") {
+        return Some(DEFAULT.to_owned());
+    }
+    let prefix = section.text("topic_prefix", "\"benchlight\"")?.value;
+    // One level: every station's topics then have the same number of levels, and one broker rule fits them all.
+    if prefix.chars().any(|character| "/+#".contains(character) || character.is_whitespace()) || prefix.starts_with('$') || prefix.len() > 64 {
+        let remedy = "use one level of at most 64 bytes without / + # or spaces, not beginning with $";
+        return section.wrong("topic_prefix", "`topic_prefix` is not one level of a topic", remedy);
+    }
+    Some(prefix.to_owned())
+}
+
+/// Does the URL stay on this machine?
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback() || address.to_ipv4_mapped().is_some_and(|address| address.is_loopback()),
+        // The URL standard leaves the hosts of schemes it does not know (mqtt) as they are.
+        Some(Host::Domain(host)) => {
+            host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for url in
+            ["mqtt://127.0.0.1:1", "mqtt://localhost", "mqtt://[::1]:1883", "http://127.9.9.9/x", "http://LOCALHOST", "http://[::ffff:127.0.0.1]"]
+        {
+            assert!(is_loopback(&Url::parse(url).unwrap()), "{url}");
+        }
+        for url in [
+            "mqtt://127.0.0.1.example",
+            "mqtt://localhost.example",
+            "http://10.0.0.1",
+            "mqtt://10.0.0.1",
+            "http://[::2]",
+            "mqtt://0.0.0.0",
+            "http://2130706434",
+        ] {
+            let url = Url::parse(url).unwrap();
+            assert_eq!(is_loopback(&url), url.host_str() == Some("127.0.0.2"), "{url}");
+        }
+    }
+}

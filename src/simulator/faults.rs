@@ -12,6 +12,13 @@ use std::{
 pub enum Effect {
     /// That status: `500`, `401`, `403`, ..
     Status(u16),
+    /// That status with that text: `403:T_C_NOT_SIGNED`. A text that begins with `<` is HTML, with `{` JSON.
+    Say {
+        /// The status.
+        status: u16,
+        /// The body.
+        text: String,
+    },
     /// 429: `429`, with `Retry-After` as `429:30` or `429:<HTTP date>`.
     TooMany {
         /// The header's text.
@@ -67,7 +74,7 @@ pub struct Switch {
 /// The text is not a [`Switch`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{0:?} is not a fault: use [SERIAL= or /path=] before one of 500, 401, 429, 429:30, html, cut-json, cut-body, huge:BYTES, \
+    "{0:?} is not a fault: use [SERIAL= or /path=] before one of 500, 401, 403:TEXT, 429, 429:30, html, cut-json, cut-body, huge:BYTES, \
      silence:8s, delay:200ms, reset, drop, redirect:URL, date:TEXT, and *N after it for N requests only"
 )]
 pub struct NotAFault(String);
@@ -112,8 +119,10 @@ impl FromStr for Effect {
             ("drop", None) => Ok(Self::Drop),
             ("redirect", Some(target)) => Ok(Self::Redirect(target.to_owned())),
             ("date", Some(date)) => Ok(Self::Date(date.to_owned())),
-            (status, None) => status.parse().ok().filter(|status| (400..=599).contains(status)).map(Self::Status).ok_or_else(fault),
-            _ => Err(fault()),
+            (status, text) => {
+                let status = status.parse().ok().filter(|status| (400..=599).contains(status)).ok_or_else(fault)?;
+                Ok(text.map_or(Self::Status(status), |text| Self::Say { status, text: text.to_owned() }))
+            }
         }
     }
 }
@@ -134,6 +143,7 @@ impl fmt::Display for Effect {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(out, "{status}"),
+            Self::Say { status, text } => write!(out, "{status}:{text}"),
             Self::TooMany { retry_after: None } => out.write_str("429"),
             Self::TooMany { retry_after: Some(text) } => write!(out, "429:{text}"),
             Self::Html => out.write_str("html"),

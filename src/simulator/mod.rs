@@ -5,6 +5,7 @@
 //! for one serial number: by flag, through the handle, or by `PUT /_simulator/faults` while it runs.
 
 pub mod faults;
+pub mod stock;
 mod wire;
 
 use std::{
@@ -202,6 +203,7 @@ async fn answer(State(front): State<Front>, ConnectInfo(wire): ConnectInfo<Wire>
 async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Output = Response>) -> Response {
     match effect {
         Effect::Status(status) => fault_status(status),
+        Effect::Say { status, text } => said(status, text),
         Effect::TooMany { retry_after } => {
             let mut response = fault_status(429);
             if let Some(value) = retry_after.and_then(|text| HeaderValue::from_str(&text).ok()) {
@@ -252,6 +254,16 @@ async fn ended(wire: &Wire, end: End) -> Response {
 fn fault_status(status: u16) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(header::CONTENT_TYPE, "application/json")], r#"{"message":"simulated fault"}"#).into_response()
+}
+
+fn said(status: u16, text: String) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = match text.trim_start().chars().next() {
+        Some('<') => "text/html",
+        Some('{') => "application/json",
+        _ => "text/plain",
+    };
+    (status, [(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 fn redirect(target: &str) -> Response {

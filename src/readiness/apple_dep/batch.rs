@@ -123,7 +123,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_asked_within_a_moment_goes_in_one_request() {
         let (batches, seen) = (Arc::new(Batches::default()), Seen::default());
-        let askers: Vec<_> = (0..20)
+        let askers: Vec<_> = (1..=20)
             .map(|number| {
                 let (batches, seen) = (batches.clone(), seen.clone());
                 let purpose = if number == 7 { Purpose::Scan } else { Purpose::Recheck };
@@ -133,7 +133,7 @@ mod tests {
         for asker in askers {
             assert!(asker.await.unwrap().is_err());
         }
-        assert_eq!(*seen.lock().unwrap(), [(20, Purpose::Scan)], "each serial number once, and a scan among them makes it a scan");
+        assert_eq!(*seen.lock().unwrap(), [(21, Purpose::Scan)], "each serial number once, and a scan among them makes it a scan");
         let _ = batches.ask(&[serial(1)], Purpose::Scan, noted(&seen)).await;
         assert_eq!(seen.lock().unwrap().len(), 2, "the next moment is another request");
     }

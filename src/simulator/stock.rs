@@ -1,0 +1,236 @@
+//! The boxes on the demo's bench: one row each, with what each of the three services says of it and what the station should say.
+//!
+//! One table for all three simulators, so that they tell one story: every way in which the services' views differ has a box.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// One box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DemoBox {
+    /// Its serial number.
+    pub serial: &'static str,
+    /// What happened to it, for people.
+    pub story: &'static str,
+    /// The code of the reason that the station gives when all three services are asked.
+    pub expected: &'static str,
+    /// The model, as Apple describes it.
+    pub model: &'static str,
+    /// The device family.
+    pub family: &'static str,
+    /// What the MDM lists.
+    pub mdm: Mdm,
+    /// What Apple's Device Assignment Services say to the token of the MDM's server.
+    pub dep: Dep,
+    /// What Apple Business Manager holds.
+    pub business: Business,
+}
+
+/// What the MDM's list says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mdm {
+    /// No row and no device record.
+    None,
+    /// No row: assigned at Apple after the MDM's last fetch.
+    NotFetchedYet,
+    /// `assigned`, awaiting enrollment.
+    Assigned,
+    /// `empty`, nothing recorded: Pending.
+    Pending,
+    /// `empty`, with a failure recorded: Failed.
+    Failed,
+    /// `empty`, Apple slows the assignment down.
+    Throttled,
+    /// `removed`.
+    Removed,
+    /// `pushed`, no device record.
+    Pushed,
+    /// `pushed`, and a device record.
+    Enrolled,
+}
+
+/// What Apple's Device Assignment Services say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dep {
+    /// `SUCCESS`, `empty`.
+    Empty,
+    /// `SUCCESS`, `assigned` so long ago.
+    Assigned(Duration),
+    /// `SUCCESS`, `assigned`, with a migration deadline.
+    Migrating,
+    /// `SUCCESS`, `pushed`.
+    Pushed,
+    /// `SUCCESS`, `removed`; the uuid stays.
+    Removed,
+    /// `NOT_ACCESSIBLE`.
+    NotAccessible,
+}
+
+/// What Apple Business Manager holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Business {
+    /// Nothing: 404.
+    None,
+    /// `ASSIGNED` to the MDM's server.
+    Ours,
+    /// `ASSIGNED` to the MDM's server moments ago.
+    OursJustNow,
+    /// `ASSIGNED` to another MDM server.
+    Other,
+    /// `ASSIGNED` to Apple Configurator.
+    Configurator,
+    /// `ASSIGNED`, and the server not to be had yet.
+    Lagging,
+    /// `ASSIGNED`, a migration was ordered.
+    Migrating,
+    /// `UNASSIGNED`.
+    Unassigned,
+    /// `releasedFromOrgDateTime` set.
+    Released,
+}
+
+/// The MDM's server at Apple, in all three services.
+pub const SERVER_UUID: &str = "1F97349736CF4614A94F624E705841AD";
+/// Its name.
+pub const SERVER_NAME: &str = "Kandji";
+/// Another MDM server of the organisation.
+pub const OTHER_SERVER_UUID: &str = "7C0DE5A1B2F34C6D8E9FA0B1C2D3E4F5";
+/// Its name.
+pub const OTHER_SERVER_NAME: &str = "Old MDM";
+/// Apple Configurator.
+pub const CONFIGURATOR_UUID: &str = "A0C0F16A70A84B1C9D2E3F405162738A";
+/// Its name.
+pub const CONFIGURATOR_NAME: &str = "Apple Configurator 2";
+/// The profile that the MDM's server assigns.
+pub const PROFILE_UUID: &str = "88FC4E378B4B4E3B9E7C5E0C9B7E5E6B";
+/// Where that profile enrols.
+pub const PROFILE_URL: &str = "https://acme.web-api.kandji.io/mdm/enroll/ade";
+
+const DAY: Duration = Duration::from_hours(24);
+const LONG_AGO: Dep = Dep::Assigned(Duration::from_hours(45 * 24));
+const MACBOOK_AIR: (&str, &str) = ("MacBook Air 13\" (M4, 2025)", "Mac");
+const MACBOOK_PRO: (&str, &str) = ("MacBook Pro 14\" (M4, 2024)", "Mac");
+const IMAC: (&str, &str) = ("iMac 24\" (M4, 2024)", "Mac");
+const IPHONE: (&str, &str) = ("iPhone 16", "iPhone");
+const IPAD: (&str, &str) = ("iPad (A16)", "iPad");
+
+const fn row(
+    serial: &'static str,
+    story: &'static str,
+    expected: &'static str,
+    (model, family): (&'static str, &'static str),
+    (mdm, dep, business): (Mdm, Dep, Business),
+) -> DemoBox {
+    DemoBox { serial, story, expected, model, family, mdm, dep, business }
+}
+
+/// The boxes.
+pub const DEMO: &[DemoBox] = &[
+    row("C02XK0AAJG5H", "healthy new stock", "assigned", MACBOOK_AIR, (Mdm::Assigned, LONG_AGO, Business::Ours)),
+    row("FVFGK1BBQ6L4", "healthy new stock", "assigned", MACBOOK_PRO, (Mdm::Assigned, LONG_AGO, Business::Ours)),
+    row("K7QW2CCPX9", "healthy new stock", "assigned", IPHONE, (Mdm::Assigned, Dep::Assigned(DAY), Business::Ours)),
+    // A serial number that begins with S: with and without its first letter it is one candidate each.
+    row("SK7QW3DDPX91", "healthy new stock whose serial number begins with S", "assigned", IPAD, (Mdm::Assigned, Dep::Assigned(DAY), Business::Ours)),
+    row("C02PD4EEJG5J", "no profile yet: Pending", "assignment_pending", MACBOOK_AIR, (Mdm::Pending, Dep::Empty, Business::Ours)),
+    row("C02TH5FFJG5K", "Apple slows the assignment down", "assignment_throttled", MACBOOK_AIR, (Mdm::Throttled, Dep::Empty, Business::Ours)),
+    row("C02NP6GGJG5L", "no profile, and the MDM knows nothing of it", "no_profile", IMAC, (Mdm::Assigned, Dep::Empty, Business::Ours)),
+    row("C02FL7HHJG5M", "the assignment failed", "no_profile", IMAC, (Mdm::Failed, Dep::Empty, Business::Ours)),
+    row("C02RM8JJJG5N", "the profile was removed", "profile_removed", MACBOOK_AIR, (Mdm::Assigned, Dep::Removed, Business::Ours)),
+    row("C02WS9KKJG5P", "moved to another MDM server", "wrong_server", MACBOOK_PRO, (Mdm::Assigned, Dep::NotAccessible, Business::Other)),
+    row("C02UN1LLJG5Q", "unassigned at Apple", "unassigned", MACBOOK_AIR, (Mdm::Assigned, Dep::NotAccessible, Business::Unassigned)),
+    row("C02RL2MMJG5R", "released from the organisation", "released", MACBOOK_AIR, (Mdm::Assigned, Dep::NotAccessible, Business::Released)),
+    row(
+        "C02RL3NNJG5T",
+        "released, and gone from the organisation's list",
+        "not_in_org",
+        MACBOOK_AIR,
+        (Mdm::Assigned, Dep::NotAccessible, Business::None),
+    ),
+    row("C02NO4PPJG5V", "not ours", "not_in_org", IPHONE, (Mdm::None, Dep::NotAccessible, Business::None)),
+    row("K7QW5QQPX9", "assigned to Apple Configurator", "wrong_server", IPAD, (Mdm::None, Dep::NotAccessible, Business::Configurator)),
+    row(
+        "C02MG6RRJG5W",
+        "a migration to another MDM was ordered",
+        "migration_pending",
+        MACBOOK_PRO,
+        (Mdm::Assigned, Dep::Migrating, Business::Migrating),
+    ),
+    row("C02PU7SSJG5X", "activated before", "previously_activated", MACBOOK_AIR, (Mdm::Pushed, Dep::Pushed, Business::Ours)),
+    row("C02EN8TTJG5Y", "enrolled", "already_enrolled", MACBOOK_AIR, (Mdm::Enrolled, Dep::Pushed, Business::Ours)),
+    row(
+        "C02SY9VVJG60",
+        "assigned minutes ago; the MDM has not fetched",
+        "sync_pending",
+        MACBOOK_AIR,
+        (Mdm::NotFetchedYet, Dep::Assigned(Duration::from_mins(3)), Business::OursJustNow),
+    ),
+    row("C02CX1WWJG61", "Apple's two services disagree", "contradiction", IMAC, (Mdm::Assigned, LONG_AGO, Business::Unassigned)),
+    row(
+        "C02CY2XXJG62",
+        "on our server by one of Apple's services, not by the other",
+        "contradiction",
+        IMAC,
+        (Mdm::Assigned, Dep::NotAccessible, Business::Ours),
+    ),
+    row(
+        "C02LG3YYJG63",
+        "assigned seconds ago; Apple does not name the server yet",
+        "sync_pending",
+        MACBOOK_PRO,
+        (Mdm::Assigned, LONG_AGO, Business::Lagging),
+    ),
+];
+
+/// A moment so long before another, as the services write it.
+pub(super) fn before(now: Timestamp, age: Duration) -> String {
+    let at = now.checked_sub(age).unwrap_or(now);
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::{
+        label::{self, Reading},
+        reason::Reason,
+    };
+
+    #[test]
+    fn every_box_can_be_scanned_and_has_a_reason_of_its_own() {
+        let mut seen = HashSet::new();
+        for demo in DEMO {
+            assert!(seen.insert(demo.serial), "{} twice", demo.serial);
+            assert!(Reason::from_code(demo.expected).is_some(), "{}", demo.expected);
+            match label::read(demo.serial.as_bytes()) {
+                Reading::Serials(candidates) => assert!(candidates.len() == 1 && candidates[0].scanned.as_str() == demo.serial, "{}", demo.serial),
+                Reading::Wrong(reason) => panic!("{} is read as {}", demo.serial, reason.code()),
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_in_which_the_services_differ_has_a_box() {
+        for expected in [
+            "assigned",
+            "assignment_pending",
+            "no_profile",
+            "profile_removed",
+            "wrong_server",
+            "unassigned",
+            "released",
+            "not_in_org",
+            "migration_pending",
+            "previously_activated",
+            "already_enrolled",
+            "sync_pending",
+            "contradiction",
+        ] {
+            assert!(DEMO.iter().any(|demo| demo.expected == expected), "{expected}");
+        }
+    }
+}

@@ -94,6 +94,10 @@ pub struct JournalHealth {
     pub interrupted: u64,
     /// Scans answered `journal_fault`.
     pub faulted: u64,
-    /// The journal could not be read at some start, and what could be read was salvaged.
+    /// The journal could not be read, or came from another machine, within the last week; what could be read was salvaged.
     pub salvaged: bool,
+    /// Records salvaged then.
+    pub salvaged_rows: u64,
+    /// Records known to be lost then.
+    pub lost_rows: u64,
 }

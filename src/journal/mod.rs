@@ -1,6 +1,41 @@
 //! Remember: one SQLite thread that commits each record with its outbox row before the lamp answers.
+//!
+//! [`Journal`] is the writing side: a handle to the thread that owns the file. [`reader::Reader`] is the reading side, with
+//! a connection of its own. A journal that cannot be written is a state, not an error: scans are answered `journal_fault`,
+//! and the thread tries again every second.
 
-use std::{path::PathBuf, time::Duration};
+mod machine;
+mod schema;
+mod row;
+mod store;
+mod inbox;
+mod salvage;
+mod retention;
+mod writer;
+pub mod reader;
+pub mod export;
+pub mod story;
+#[cfg(test)]
+mod tests;
+
+pub use machine::machine_id;
+pub use row::Stored;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
+use uuid::Uuid;
+
+use crate::{
+    health::JournalHealth,
+    record::{RawScan, Record, Recorded},
+};
+use inbox::{Request, Shared, Ticket};
+use reader::Reader;
+use store::Fate;
 
 /// `[journal]`, with where it lives.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,4 +48,185 @@ pub struct Settings {
     pub keep_raw: Duration,
     /// Bound of the journal in bytes.
     pub max_bytes: u64,
+}
+
+/// Why a journal was not opened. A bad file, a full or a read-only disk is none of these.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
+    /// Another agent works on it.
+    #[error("{} is in use by another benchlight; stop that one, or give this one a state_dir of its own", .0.display())]
+    InUse(PathBuf),
+    /// The system gives no thread.
+    #[error("cannot start the journal's thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Why a record is not safe on disk. The answer to its scan is `unknown/journal_fault`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No space left.
+    #[error("the disk is full; free some space")]
+    Full,
+    /// The disk or the file is read-only.
+    #[error("the disk is read-only; check the card and its filesystem")]
+    ReadOnly,
+    /// The disk did not confirm within a second.
+    #[error("the disk did not confirm the record within a second")]
+    Slow,
+    /// Anything else, in words.
+    #[error("the journal cannot be written: {0}")]
+    Broken(String),
+}
+
+impl Fault {
+    /// The stable word in health.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::ReadOnly => "read_only",
+            Self::Slow => "slow",
+            Self::Broken(_) => "fault",
+        }
+    }
+}
+
+/// The writing side of the journal. Clones share one thread, which ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    shared: Arc<Shared>,
+    _last: Arc<Closing>,
+}
+
+/// Tells the thread to end when the last handle goes.
+#[derive(Debug)]
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Journal {
+    /// Opens the journal in `state_dir` for the machine named `machine` (see [`machine_id`]) and starts its thread.
+    ///
+    /// A file that is damaged, foreign or newer is set aside, what reads of it is salvaged, and the journal works on in a new
+    /// epoch. A directory that cannot be written leaves a journal that answers [`Fault`] until it can be.
+    /// Blocks for some milliseconds.
+    pub fn open(settings: &Settings, machine: &str) -> Result<Self, OpenFault> {
+        let shared = writer::start(settings, machine)?;
+        Ok(Self { _last: Arc::new(Closing(Arc::clone(&shared))), shared })
+    }
+
+    /// Queues the bytes of a scan. Never blocks and never fails: beyond 1,024 waiting scans the bytes are dropped and counted.
+    ///
+    /// A scan without a record at the next start counts as interrupted; its record closes it, or [`Journal::forget`].
+    pub fn scanned(&self, scan: RawScan) {
+        self.shared.scanned(scan);
+    }
+
+    /// Closes a scan that needs no record: it joined the scan that it repeats.
+    pub fn forget(&self, scan: Uuid) {
+        self.shared.end_scans(vec![(scan, Fate::Forgotten)]);
+    }
+
+    /// Writes `records` in one transaction, each with the next `seq` and its outbox row, and syncs it to disk.
+    ///
+    /// Resolves within one second of being called, whatever the disk does. After an error none of them counts: if the disk
+    /// confirms them later all the same, each is followed by a change to `journal_fault`. So it is when this future is dropped.
+    pub async fn record(&self, records: Vec<Record>) -> Result<Vec<Recorded>, Fault> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let many = records.len() as u64;
+        let scans: Vec<(Uuid, Fate)> = records.iter().filter_map(|record| record.raw_scan).map(|scan| (scan, Fate::Faulted)).collect();
+        let ticket = Arc::new(Ticket::new());
+        let _unheard = GiveUp(Arc::clone(&ticket));
+        let (answer, mut answered) = oneshot::channel();
+        self.shared.request(Request { records, ticket: Some(Arc::clone(&ticket)), answer: Some(answer) });
+
+        let gone = || Fault::Broken("its thread has ended".to_owned());
+        let result = match timeout(inbox::PATIENCE, &mut answered).await {
+            Ok(answered) => answered.unwrap_or_else(|_| Err(gone())),
+            Err(_) if ticket.give_up() => {
+                self.shared.gave_up();
+                Err(Fault::Slow)
+            }
+            // The commit returned in the same moment; its answer is on the way.
+            Err(_) => answered.await.unwrap_or_else(|_| Err(gone())),
+        };
+        if result.is_err() {
+            self.shared.faulted(many);
+            self.shared.end_scans(scans);
+        }
+        result
+    }
+
+    /// Marks rows (see [`Stored::row`]) as acknowledged by the broker. Written in batches, behind the scans.
+    pub fn sent(&self, rows: Vec<u64>) {
+        self.shared.sent(rows);
+    }
+
+    /// Sets a row aside that the broker will not take: it stays, is listed in health, and is not offered until
+    /// [`Journal::release_set_aside`].
+    pub fn set_aside(&self, row: u64, why: &str) {
+        self.shared.set_aside(row, why);
+    }
+
+    /// Offers every row that was set aside again. Returns how many there were; 0 too when the journal cannot be written.
+    pub async fn release_set_aside(&self) -> u64 {
+        self.shared.release().await.unwrap_or(0)
+    }
+
+    /// Waits until everything that [`Journal::sent`] and [`Journal::set_aside`] were told is written; 2 seconds at most.
+    pub async fn flush(&self) {
+        let _ = timeout(Duration::from_secs(2), self.shared.flush()).await;
+    }
+
+    /// The row of the newest record. It only grows: a publisher waits for it to change.
+    pub fn newest(&self) -> watch::Receiver<u64> {
+        self.shared.newest.subscribe()
+    }
+
+    /// Changes when older rows have come into the outbox again (salvaged, or no longer set aside): a publisher then reads
+    /// [`reader::Reader::unsent`] from the start once more.
+    pub fn backlog(&self) -> watch::Receiver<u64> {
+        self.shared.backlog.subscribe()
+    }
+
+    /// The journal's health, as it changes.
+    pub fn health(&self) -> watch::Receiver<JournalHealth> {
+        self.shared.health.subscribe()
+    }
+
+    /// The current epoch; nil while the journal could not be opened yet. A salvage draws a new one.
+    pub fn epoch(&self) -> Uuid {
+        self.shared.health.borrow().epoch
+    }
+
+    /// The reading side, with a connection of its own that is opened at the first question.
+    pub fn reader(&self) -> Reader {
+        Reader::of(Arc::clone(&self.shared))
+    }
+
+    /// Writes what is queued, closes the file and ends the thread; 3 seconds at most.
+    pub async fn close(&self) {
+        self.shared.close();
+        let _ = timeout(Duration::from_secs(3), self.ended()).await;
+    }
+
+    /// Resolves when the journal's thread has ended. Before [`Journal::close`] that is a fault of this program.
+    pub async fn ended(&self) {
+        let mut ended = self.shared.ended.subscribe();
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+/// A caller that is gone cannot light a lamp, so its record must not stand as shown.
+struct GiveUp(Arc<Ticket>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
 }

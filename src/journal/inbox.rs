@@ -1,0 +1,321 @@
+//! What waits for the writing thread, and the agreement by which a caller gives up.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use super::{Fault, Settings, store::Fate};
+use crate::{
+    health::JournalHealth,
+    record::{RawScan, Record, Recorded},
+    runtime::clock::Boot,
+};
+
+/// How long a caller waits for the disk: it must have its answer within a second.
+pub(super) const PATIENCE: Duration = Duration::from_millis(950);
+
+/// Scans whose bytes may wait for the disk.
+pub(super) const SCANS_WAITING: usize = 1024;
+
+/// Requests that may wait before those that were given up are cleared away.
+const REQUESTS_WAITING: usize = 256;
+
+/// Marks are written in batches: this many, or after this long.
+const MARKS: usize = 256;
+const MARKS_WAIT: Duration = Duration::from_millis(100);
+
+/// The agreement between one caller and the writer: exactly one of "given up" and "done" happens.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    state: AtomicU8,
+    asked: Boot,
+}
+
+const OPEN: u8 = 0;
+const GIVEN_UP: u8 = 1;
+const DONE: u8 = 2;
+
+impl Ticket {
+    pub(super) fn new() -> Self {
+        Self { state: AtomicU8::new(OPEN), asked: Boot::now() }
+    }
+
+    /// The caller stops waiting. `false`: too late, the record is done and its answer is on the way.
+    pub(super) fn give_up(&self) -> bool {
+        self.state.compare_exchange(OPEN, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The record is on disk. `false`: too late, nobody waits for it any more.
+    ///
+    /// The writer looks at the boot-time clock itself: after a sleep of the whole machine or process the caller's timer
+    /// may be the later one of the two.
+    pub(super) fn done(&self) -> bool {
+        if Boot::now().since(self.asked) >= PATIENCE {
+            self.give_up();
+        }
+        self.state.compare_exchange(OPEN, DONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Has its time passed?
+    pub(super) fn expired(&self) -> bool {
+        self.state.load(Ordering::Acquire) != OPEN || Boot::now().since(self.asked) >= PATIENCE
+    }
+}
+
+/// A group of records on its way to the disk. Without a ticket nobody waits for it and it must be written.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) records: Vec<Record>,
+    pub(super) ticket: Option<std::sync::Arc<Ticket>>,
+    pub(super) answer: Option<oneshot::Sender<Result<Vec<Recorded>, Fault>>>,
+}
+
+impl Request {
+    /// Has the caller's time passed?
+    pub(super) fn expired(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| ticket.expired())
+    }
+
+    /// Answers the caller, if it still listens.
+    pub(super) fn answer(self, result: Result<Vec<Recorded>, Fault>) {
+        if let Some(answer) = self.answer {
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// What a check of every page found.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// The file that was looked at, counted as [`Shared::generation`] does.
+    pub(super) generation: u64,
+    /// What is wrong with it.
+    pub(super) damage: Option<String>,
+}
+
+/// Everything that waits.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    pub(super) requests: VecDeque<Request>,
+    pub(super) scans: VecDeque<RawScan>,
+    pub(super) fates: Vec<(Uuid, Fate)>,
+    pub(super) sent: Vec<u64>,
+    pub(super) aside: Vec<(u64, String)>,
+    pub(super) release: Vec<oneshot::Sender<u64>>,
+    pub(super) flush: Vec<oneshot::Sender<()>>,
+    pub(super) checked: Option<Checked>,
+    /// A reader met damage.
+    pub(super) suspected: bool,
+    pub(super) closing: bool,
+    /// Scans answered `journal_fault`, not counted on disk yet.
+    pub(super) faulted: u64,
+    /// Scans whose bytes found no place, not counted on disk yet.
+    pub(super) overflowed: u64,
+    /// Something changed that the writer must look at.
+    nudged: bool,
+    /// When the oldest mark came.
+    marks_since: Option<Instant>,
+    /// The writer holds marks or scans back that it could not write.
+    held_back: usize,
+}
+
+impl Inbox {
+    fn urgent(&self) -> bool {
+        !self.requests.is_empty()
+            || !self.scans.is_empty()
+            || !self.fates.is_empty()
+            || !self.release.is_empty()
+            || !self.flush.is_empty()
+            || self.checked.is_some()
+            || self.suspected
+            || self.nudged
+            || self.closing
+            || self.sent.len() + self.aside.len() >= MARKS
+    }
+}
+
+/// What the handles, the readers and the thread share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) machine: String,
+    pub(super) health: watch::Sender<JournalHealth>,
+    pub(super) newest: watch::Sender<u64>,
+    /// Counts the times that older rows came into the outbox again.
+    pub(super) backlog: watch::Sender<u64>,
+    pub(super) ended: watch::Sender<bool>,
+    /// Counts the files: another number means that readers must open the file anew.
+    pub(super) generation: AtomicU64,
+    inbox: Mutex<Inbox>,
+    woken: Condvar,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings, machine: String) -> Self {
+        Self {
+            settings,
+            machine,
+            health: watch::Sender::new(JournalHealth {
+                state: "ok".to_owned(),
+                epoch: Uuid::nil(),
+                unsent: 0,
+                set_aside: Vec::new(),
+                dropped: 0,
+                interrupted: 0,
+                faulted: 0,
+                salvaged: false,
+                salvaged_rows: 0,
+                lost_rows: 0,
+            }),
+            newest: watch::Sender::new(0),
+            backlog: watch::Sender::new(0),
+            ended: watch::Sender::new(false),
+            generation: AtomicU64::new(0),
+            inbox: Mutex::default(),
+            woken: Condvar::new(),
+        }
+    }
+
+    /// The database file.
+    pub(super) fn path(&self) -> std::path::PathBuf {
+        self.settings.state_dir.join("journal.sqlite")
+    }
+
+    /// Waits until there is something to do, `due` has come or marks have waited long enough, and takes everything.
+    pub(super) fn wait(&self, due: Option<Instant>) -> Inbox {
+        let mut inbox = self.lock();
+        loop {
+            let marks_due = inbox.marks_since.map(|since| since + MARKS_WAIT);
+            let due = [due, marks_due].into_iter().flatten().min();
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            if inbox.urgent() || left == Some(Duration::ZERO) {
+                let held_back = inbox.held_back;
+                let closing = inbox.closing;
+                return std::mem::replace(&mut *inbox, Inbox { held_back, closing, ..Inbox::default() });
+            }
+            inbox = match left {
+                Some(left) => self.woken.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.woken.wait(inbox).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Is a caller waiting for the disk?
+    pub(super) fn hurried(&self) -> bool {
+        let inbox = self.lock();
+        !inbox.requests.is_empty() || !inbox.scans.is_empty() || inbox.closing
+    }
+
+    /// The writer holds this many scans back: they count against the bound.
+    pub(super) fn hold_back(&self, scans: usize) {
+        self.lock().held_back = scans;
+    }
+
+    pub(super) fn scanned(&self, scan: RawScan) {
+        self.tell(|inbox| {
+            if inbox.scans.len() + inbox.held_back < SCANS_WAITING {
+                inbox.scans.push_back(scan);
+            } else {
+                inbox.overflowed += 1;
+            }
+        });
+    }
+
+    pub(super) fn end_scans(&self, fates: Vec<(Uuid, Fate)>) {
+        self.tell(|inbox| {
+            // While the disk is away these queue up like the scans, and are bounded like them.
+            let room = SCANS_WAITING.saturating_sub(inbox.fates.len());
+            inbox.fates.extend(fates.into_iter().take(room));
+        });
+    }
+
+    pub(super) fn request(&self, request: Request) {
+        self.tell(|inbox| {
+            // A disk that hangs for hours must not fill the memory with what nobody waits for.
+            if inbox.requests.len() >= REQUESTS_WAITING {
+                inbox.requests.retain(|waiting| !waiting.expired());
+            }
+            inbox.requests.push_back(request);
+        });
+    }
+
+    pub(super) fn sent(&self, rows: Vec<u64>) {
+        if !rows.is_empty() {
+            self.tell(|inbox| {
+                inbox.marks_since.get_or_insert_with(Instant::now);
+                inbox.sent.extend(rows);
+            });
+        }
+    }
+
+    pub(super) fn set_aside(&self, row: u64, why: &str) {
+        self.tell(|inbox| {
+            inbox.marks_since.get_or_insert_with(Instant::now);
+            inbox.aside.push((row, why.to_owned()));
+        });
+    }
+
+    pub(super) async fn release(&self) -> Option<u64> {
+        let (done, released) = oneshot::channel();
+        self.tell(|inbox| inbox.release.push(done));
+        released.await.ok()
+    }
+
+    pub(super) async fn flush(&self) -> Option<()> {
+        let (done, flushed) = oneshot::channel();
+        self.tell(|inbox| inbox.flush.push(done));
+        flushed.await.ok()
+    }
+
+    pub(super) fn checked(&self, checked: Checked) {
+        self.tell(|inbox| inbox.checked = Some(checked));
+    }
+
+    pub(super) fn suspect(&self) {
+        self.tell(|inbox| inbox.suspected = true);
+    }
+
+    pub(super) fn close(&self) {
+        self.tell(|inbox| inbox.closing = true);
+    }
+
+    /// A caller's second passed.
+    pub(super) fn gave_up(&self) {
+        self.health.send_if_modified(|health| {
+            let well = health.state == "ok";
+            if well {
+                health.state = Fault::Slow.code().to_owned();
+                tracing::warn!("the disk did not confirm a record within a second; scans are answered journal_fault until it does");
+            }
+            well
+        });
+        self.tell(|inbox| inbox.nudged = true);
+    }
+
+    pub(super) fn faulted(&self, records: u64) {
+        self.lock().faulted += records;
+        self.health.send_modify(|health| health.faulted += records);
+    }
+
+    /// The file now open, for readers.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn tell(&self, say: impl FnOnce(&mut Inbox)) {
+        say(&mut self.lock());
+        self.woken.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

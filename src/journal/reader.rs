@@ -1,0 +1,342 @@
+//! The reading side: a connection of its own, read-only, beside the one that writes. Every call blocks on the disk.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, ToSql, params, params_from_iter};
+use uuid::Uuid;
+
+use super::{
+    inbox::Shared,
+    row::{self, Stored, Unreadable, nanos},
+    schema::{self, Found},
+    store::Trouble,
+};
+use crate::{label::Serial, reason::Reason, record::Record};
+
+/// Rows read at a time by [`Reader::export`]: a long export must not hold the log back from being written into the file.
+const CHUNK: usize = 256;
+
+/// Why the journal cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadFault {
+    /// There is none.
+    #[error("there is no journal at {}; has the agent ever run with this state_dir?", .0.display())]
+    Absent(PathBuf),
+    /// It may not be read by this user.
+    #[error("cannot open {}: {why}; run this as the agent's user or as root", path.display())]
+    Closed {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// It is no journal that this build knows.
+    #[error("{} is no journal of this build", .0.display())]
+    Foreign(PathBuf),
+    /// The disk or the file is damaged; a running agent sets such a file aside by itself.
+    #[error("cannot read the journal: {0}")]
+    Broken(String),
+}
+
+/// One line of the record, whether or not it came to a verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// A finished scan or a change.
+    Record(Box<Stored>),
+    /// A scan that ended without a record.
+    Unfinished(Unfinished),
+}
+
+impl Entry {
+    /// When it happened, by the wall clock.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Record(stored) => stored.recorded.record.at,
+            Self::Unfinished(scan) => scan.at,
+        }
+    }
+}
+
+/// A scan that ended without a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The scan's id.
+    pub id: Uuid,
+    /// Wall clock at the scan.
+    pub at: Timestamp,
+    /// The scanner's name.
+    pub scanner: String,
+    /// The lane's name.
+    pub lane: String,
+    /// What was scanned; `None` once `keep_raw` is over.
+    pub bytes: Option<Vec<u8>>,
+    /// It was answered `journal_fault`. Else its process died before the verdict.
+    pub faulted: bool,
+}
+
+/// Reads the journal. Every method blocks on the disk: call it from a blocking thread.
+pub struct Reader {
+    source: Source,
+    open: Option<(u64, Connection)>,
+}
+
+/// Whose journal it is.
+enum Source {
+    /// This process writes it: its file may be replaced.
+    Own(Arc<Shared>),
+    /// Another process may.
+    File(PathBuf),
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Reader").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Reads the journal in `state_dir`, whether or not an agent runs on it. Takes no lock and changes nothing.
+    pub fn open(state_dir: &Path) -> Result<Self, ReadFault> {
+        let mut reader = Self { source: Source::File(state_dir.join("journal.sqlite")), open: None };
+        reader.conn()?;
+        Ok(reader)
+    }
+
+    pub(super) fn of(shared: Arc<Shared>) -> Self {
+        Self { source: Source::Own(shared), open: None }
+    }
+
+    /// The first `limit` rows of the outbox behind `after` (0: from the start), in order of epoch and seq.
+    /// Rows set aside are not among them.
+    pub fn unsent(&mut self, after: u64, limit: usize) -> Result<Vec<Stored>, ReadFault> {
+        let sql = select("delivered_at IS NULL AND aside IS NULL AND row > ?1 ORDER BY row LIMIT ?2");
+        self.rows(&sql, params![after.cast_signed(), limited(limit)])
+    }
+
+    /// The records of one epoch from one seq to another, both included, at most `limit`.
+    pub fn range(&mut self, epoch: Uuid, from: u64, to: u64, limit: usize) -> Result<Vec<Stored>, ReadFault> {
+        let number: Option<i64> =
+            self.read(|conn| conn.query_row("SELECT number FROM epoch WHERE id = ?1", [epoch.as_bytes()], |row| row.get(0)).optional())?;
+        let Some(number) = number else { return Ok(Vec::new()) };
+        let key = |seq: u64| schema::row_of(number, seq.min(schema::SEQ_MAX));
+        self.rows(&select("row BETWEEN ?1 AND ?2 ORDER BY row LIMIT ?3"), params![key(from), key(to), limited(limit)])
+    }
+
+    /// The record with this `id`, with when it was delivered.
+    pub fn find(&mut self, id: Uuid) -> Result<Option<Stored>, ReadFault> {
+        Ok(self.rows(&select("id = ?1"), [id.as_bytes()])?.pop())
+    }
+
+    /// Everything recorded of one serial number, oldest first.
+    pub fn story(&mut self, serial: &Serial) -> Result<Vec<Stored>, ReadFault> {
+        self.rows(&select("serial = ?1 ORDER BY row"), [serial.as_str()])
+    }
+
+    /// The newest record of each serial number, where it is not older than `since` and its reason is one of `reasons`:
+    /// the boxes that were waiting when the agent last ended.
+    pub fn waiting(&mut self, since: Timestamp, reasons: &[Reason]) -> Result<Vec<Record>, ReadFault> {
+        let marks = vec!["?"; reasons.len()].join(", ");
+        let newest = "row IN (SELECT max(row) FROM record WHERE serial IS NOT NULL GROUP BY serial)";
+        let sql = select(&format!("{newest} AND at >= ? AND reason IN ({marks}) ORDER BY row"));
+        let since = nanos(since);
+        let codes: Vec<&str> = reasons.iter().map(|reason| reason.code()).collect();
+        let params = std::iter::once(&since as &dyn ToSql).chain(codes.iter().map(|code| code as &dyn ToSql));
+        Ok(self.rows(&sql, params_from_iter(params))?.into_iter().map(|stored| stored.recorded.record).collect())
+    }
+
+    /// Hands every scan, change and unfinished scan from `since` on and before `until` to `take`, in order of time.
+    /// Stops at the first error of `take`.
+    pub fn export<E: From<ReadFault>>(
+        &mut self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+        mut take: impl FnMut(Entry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let until = until.map_or(i64::MAX, nanos);
+        let mut records = Pages::new(since.map_or(i64::MIN, nanos));
+        let mut scans = Pages::new(since.map_or(i64::MIN, nanos));
+        loop {
+            records.fill(|after, at| self.record_page(after, at, until))?;
+            scans.fill(|after, at| self.scan_page(after, at, until))?;
+            let scan_first = match (records.first(), scans.first()) {
+                (None, None) => return Ok(()),
+                (Some(record), Some(scan)) => scan.at() < record.at(),
+                (None, Some(_)) => true,
+                (Some(_), None) => false,
+            };
+            if let Some(entry) = if scan_first { scans.take() } else { records.take() } {
+                take(entry)?;
+            }
+        }
+    }
+
+    fn record_page(&mut self, at: i64, after: i64, until: i64) -> Result<Vec<Keyed>, ReadFault> {
+        let sql = select("(at, row) > (?1, ?2) AND at < ?3 ORDER BY at, row LIMIT ?4");
+        let rows = self.rows(&sql, params![at, after, until, limited(CHUNK)])?;
+        Ok(rows.into_iter().map(|stored| ((nanos(stored.recorded.record.at), stored.row.cast_signed()), Entry::Record(Box::new(stored)))).collect())
+    }
+
+    fn scan_page(&mut self, at: i64, after: i64, until: i64) -> Result<Vec<Keyed>, ReadFault> {
+        let sql = "SELECT number, id, at, scanner, lane, bytes, fate FROM raw_scan \
+            WHERE fate IS NOT NULL AND (at, number) > (?1, ?2) AND at < ?3 ORDER BY at, number LIMIT ?4";
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(sql)?;
+            let rows = statement.query_map(params![at, after, until, limited(CHUNK)], |row| {
+                let scan = Unfinished {
+                    id: row::uuid(row, 1)?.unwrap_or_default(),
+                    at: row::time(row.get(2)?),
+                    scanner: row.get(3)?,
+                    lane: row.get(4)?,
+                    bytes: row.get(5)?,
+                    faulted: row.get::<_, String>(6)? == "faulted",
+                };
+                Ok(((row.get(2)?, row.get(0)?), Entry::Unfinished(scan)))
+            })?;
+            rows.collect()
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        match &self.source {
+            Source::Own(shared) => shared.path(),
+            Source::File(path) => path.clone(),
+        }
+    }
+
+    /// Reads records. One that this build cannot understand is left out, and set aside if it waits in the outbox:
+    /// a single bad row must not hold the others up.
+    fn rows(&mut self, sql: &str, params: impl Params) -> Result<Vec<Stored>, ReadFault> {
+        let mut unreadable = Vec::new();
+        let found = self.read(|conn| {
+            let mut found = Vec::new();
+            let mut statement = conn.prepare_cached(sql)?;
+            let mut rows = statement.query(params)?;
+            while let Some(row) = rows.next()? {
+                match row::stored(row) {
+                    Ok(stored) => found.push(stored),
+                    Err(Unreadable::Sqlite(error)) if error.sqlite_error().is_some() => return Err(error),
+                    Err(error) => {
+                        if row.get::<_, Option<i64>>(27)?.is_none() {
+                            unreadable.push((row.get::<_, i64>(0)?, error));
+                        }
+                    }
+                }
+            }
+            Ok(found)
+        })?;
+        if let Source::Own(shared) = &self.source {
+            for (row, error) in unreadable {
+                tracing::warn!("setting a row aside: {error}");
+                shared.set_aside(row.cast_unsigned(), "unreadable");
+            }
+        }
+        Ok(found)
+    }
+
+    fn read<T>(&mut self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadFault> {
+        let path = self.path();
+        let answer = question(self.conn()?);
+        answer.map_err(|error| {
+            self.open = None;
+            if let (Trouble::Corrupt(_), Source::Own(shared)) = (Trouble::of(&error, &path), &self.source) {
+                shared.suspect();
+            }
+            ReadFault::Broken(error.to_string())
+        })
+    }
+
+    /// The connection, opened anew when the file was replaced.
+    fn conn(&mut self) -> Result<&Connection, ReadFault> {
+        let generation = match &self.source {
+            Source::Own(shared) => shared.generation(),
+            Source::File(_) => 0,
+        };
+        let path = self.path();
+        let kept = self.open.take().filter(|(of, _)| *of == generation);
+        let open = match kept {
+            Some(kept) => kept,
+            None => (generation, connect(&path)?),
+        };
+        Ok(&self.open.insert(open).1)
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, ReadFault> {
+    if let Err(error) = std::fs::metadata(path) {
+        return Err(match error.kind() {
+            std::io::ErrorKind::NotFound => ReadFault::Absent(path.to_owned()),
+            _ => ReadFault::Closed { path: path.to_owned(), why: error.to_string() },
+        });
+    }
+    let open = || {
+        let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        conn.busy_timeout(Duration::from_secs(2))?;
+        conn.pragma_update(None, "trusted_schema", false)?;
+        conn.pragma_update(None, "cache_size", -512)?;
+        let found = schema::look(&conn)?;
+        Ok((conn, found))
+    };
+    match open() {
+        Ok((conn, Found::Journal | Found::Newer)) => Ok(conn),
+        Ok((_, Found::New)) => Err(ReadFault::Absent(path.to_owned())),
+        Ok((_, Found::Foreign)) => Err(ReadFault::Foreign(path.to_owned())),
+        Err(error) => {
+            let error: rusqlite::Error = error;
+            Err(match error.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly) => {
+                    ReadFault::Closed { path: path.to_owned(), why: error.to_string() }
+                }
+                Some(rusqlite::ErrorCode::NotADatabase) => ReadFault::Foreign(path.to_owned()),
+                _ => ReadFault::Broken(error.to_string()),
+            })
+        }
+    }
+}
+
+fn select(rest: &str) -> String {
+    format!("SELECT {} FROM record WHERE {rest}", row::COLUMNS)
+}
+
+fn limited(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// An entry with its place in the order of time.
+type Keyed = ((i64, i64), Entry);
+
+/// One of the two streams that an export merges.
+struct Pages {
+    after: (i64, i64),
+    waiting: std::collections::VecDeque<Keyed>,
+    ended: bool,
+}
+
+impl Pages {
+    fn new(since: i64) -> Self {
+        Self { after: (since, i64::MIN), waiting: std::collections::VecDeque::new(), ended: false }
+    }
+
+    fn fill(&mut self, read: impl FnOnce(i64, i64) -> Result<Vec<Keyed>, ReadFault>) -> Result<(), ReadFault> {
+        if self.waiting.is_empty() && !self.ended {
+            let page = read(self.after.0, self.after.1)?;
+            self.ended = page.is_empty();
+            self.after = page.last().map_or(self.after, |(key, _)| *key);
+            self.waiting.extend(page);
+        }
+        Ok(())
+    }
+
+    fn first(&self) -> Option<&Entry> {
+        self.waiting.front().map(|(_, entry)| entry)
+    }
+
+    fn take(&mut self) -> Option<Entry> {
+        self.waiting.pop_front().map(|(_, entry)| entry)
+    }
+}

@@ -1,0 +1,485 @@
+//! The writing connection: one file, opened, checked and written to. Nothing here waits longer than SQLite itself does.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi, params};
+use uuid::Uuid;
+
+use super::{
+    row::{self, Stored},
+    schema::{self, Found},
+};
+use crate::{
+    health::JournalHealth,
+    record::{RawScan, Record, Recorded},
+};
+
+/// How long SQLite itself waits for another process that writes; the writer looks at its callers' time in between.
+const BUSY: Duration = Duration::from_millis(50);
+
+/// Rows set aside that health lists by name.
+const LISTED: i64 = 100;
+
+/// Why the file cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// No space left.
+    Full,
+    /// The file or its filesystem is read-only.
+    ReadOnly,
+    /// Another process holds the file.
+    Busy,
+    /// The file cannot be this station's journal any more: what is wrong with it.
+    Corrupt(String),
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl Trouble {
+    /// What `error` means for the file at `path`.
+    pub(super) fn of(error: &rusqlite::Error, path: &Path) -> Self {
+        let extended = error.sqlite_extended_error_code().unwrap_or(0);
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::ReadOnly) if extended == ffi::SQLITE_READONLY_DBMOVED => Self::Corrupt("the file was moved away".to_owned()),
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            // SQLITE_ERROR: a table or column is not there, so this is not a journal.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => Self::Corrupt(error.to_string()),
+            Some(ErrorCode::SystemIoFailure)
+                if matches!(
+                    extended,
+                    ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS | ffi::SQLITE_IOERR_DATA
+                ) =>
+            {
+                Self::Corrupt(error.to_string())
+            }
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Self::of_filesystem(path).unwrap_or_else(|| Self::Other(error.to_string())),
+            None => Self::Corrupt(error.to_string()),
+            Some(_) => Self::Other(error.to_string()),
+        }
+    }
+
+    /// What the filesystem says of itself when a file on it cannot be written.
+    fn of_filesystem(path: &Path) -> Option<Self> {
+        let filesystem = rustix::fs::statvfs(path.parent()?).ok()?;
+        if filesystem.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+            Some(Self::ReadOnly)
+        } else {
+            (filesystem.f_bavail == 0).then_some(Self::Full)
+        }
+    }
+
+    /// What an operation on the directory or the lock file ran into.
+    pub(super) fn of_io(error: &std::io::Error, what: &str) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
+            std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            _ => Self::Other(format!("{what}: {error}")),
+        }
+    }
+}
+
+/// What became of a scan that has no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Its process died before the verdict.
+    Interrupted,
+    /// It was answered `journal_fault`.
+    Faulted,
+    /// It needs no record (it repeated another one).
+    Forgotten,
+}
+
+impl Fate {
+    /// The word in the column `fate`; a forgotten scan's row is removed.
+    pub(super) const fn code(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::Faulted => "faulted",
+            Self::Forgotten => "forgotten",
+        }
+    }
+}
+
+/// What one transaction writes.
+#[derive(Default)]
+pub(super) struct Batch<'a> {
+    /// Scans whose bytes are not on disk yet.
+    pub(super) scans: Option<&'a VecDeque<RawScan>>,
+    /// Scans that end without a record.
+    pub(super) fates: &'a [(Uuid, Fate)],
+    /// Groups of records; each is written whole or not at all.
+    pub(super) groups: Vec<&'a [Record]>,
+    /// Counters and what to add to them.
+    pub(super) counts: &'a [(&'static str, u64)],
+}
+
+/// How one transaction ended.
+pub(super) enum Written {
+    /// On disk: for each group its records, or why it could not be written.
+    Committed(Vec<Result<Vec<Stored>, String>>),
+    /// Somebody gave up before the commit: nothing was written.
+    GivenUp,
+}
+
+/// One open journal file.
+pub(super) struct Store {
+    pub(super) conn: Connection,
+    pub(super) path: PathBuf,
+    /// The current epoch's number and id.
+    pub(super) epoch: (i64, Uuid),
+    /// Device and inode: a file that was moved away or deleted takes commits and loses them.
+    file: (u64, u64),
+    synced: bool,
+    /// This file last ran on another machine.
+    pub(super) moved: bool,
+    /// A process ended without closing it: its pages deserve a check.
+    pub(super) unclean: bool,
+}
+
+impl Store {
+    /// Opens or makes the journal at `path`. `Trouble::Corrupt`: it must be set aside first.
+    /// A new file's first epoch gets the number `floor`.
+    pub(super) fn open(path: &Path, machine: &str, floor: i64) -> Result<Self, Trouble> {
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+            return Err(Trouble::Corrupt("it is a directory".to_owned()));
+        }
+        let unclean = fs::metadata(wal_of(path)).is_ok_and(|wal| wal.len() > 0);
+        Self::open_inner(path, machine, floor, unclean).map_err(|error| Trouble::of(&error, path))?
+    }
+
+    fn open_inner(path: &Path, machine: &str, floor: i64, unclean: bool) -> rusqlite::Result<Result<Self, Trouble>> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags)?;
+        conn.busy_timeout(BUSY)?;
+        match schema::look(&conn)? {
+            // Freed pages go back to the filesystem in small steps. Only an empty file can be told so.
+            Found::New => conn.pragma_update(None, "auto_vacuum", "incremental")?,
+            Found::Journal => {}
+            Found::Newer => return Ok(Err(Trouble::Corrupt("a newer build wrote it".to_owned()))),
+            Found::Foreign => return Ok(Err(Trouble::Corrupt("it is no journal of this product".to_owned()))),
+        }
+        let mode: String = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if !mode.eq_ignore_ascii_case("wal") {
+            return Ok(Err(Trouble::Other(format!("the filesystem of {} does not support a write-ahead log", path.display()))));
+        }
+        conn.pragma_update(None, "synchronous", "full")?;
+        // Checkpoints are made by hand while no scan is under way: an automatic one would happen inside a scan's commit.
+        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+        conn.pragma_update(None, "journal_size_limit", 4 << 20)?;
+        conn.pragma_update(None, "cache_size", -1024)?;
+        conn.pragma_update(None, "temp_store", "memory")?;
+        conn.pragma_update(None, "trusted_schema", false)?;
+        conn.pragma_update(None, "cell_size_check", true)?;
+        // Blanked texts are overwritten where that costs no further page.
+        conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
+        schema::migrate(&conn)?;
+
+        let file = fs::metadata(path).map(|found| (found.dev(), found.ino())).unwrap_or_default();
+        let mut store = Self { conn, path: path.to_owned(), epoch: (0, Uuid::nil()), file, synced: true, moved: false, unclean };
+        store.look_at_the_ends()?;
+        store.settle_epoch(machine, floor)?;
+        Ok(Ok(store))
+    }
+
+    /// Reads the first and the last row of each table: cheap, and finds a file that was cut. A check of every page would
+    /// take seconds for a big journal, so it runs beside the scans, and only after an unclean end.
+    fn look_at_the_ends(&self) -> rusqlite::Result<()> {
+        for order in ["ASC", "DESC"] {
+            let sql = format!("SELECT {} FROM record ORDER BY row {order} LIMIT 1", row::COLUMNS);
+            self.conn.query_row(&sql, [], |found| found.get::<_, i64>(0)).optional()?;
+            let sql = format!("SELECT id, at, scanner, lane, bytes, fate FROM raw_scan ORDER BY number {order} LIMIT 1");
+            self.conn.query_row(&sql, [], |found| found.get::<_, [u8; 16]>(0)).optional()?;
+            let sql = format!("SELECT row FROM record WHERE delivered_at IS NULL AND aside IS NULL ORDER BY row {order} LIMIT 1");
+            self.conn.query_row(&sql, [], |found| found.get::<_, i64>(0)).optional()?;
+        }
+        for sql in ["SELECT value FROM counter", "SELECT count FROM dropped", "SELECT saved FROM salvage", "SELECT 1 FROM probe"] {
+            self.conn.query_row(sql, [], |found| found.get::<_, i64>(0)).optional()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in the newest epoch if it is this machine's, else draws a new one.
+    fn settle_epoch(&mut self, machine: &str, floor: i64) -> rusqlite::Result<()> {
+        let newest = self
+            .conn
+            .query_row("SELECT number, id, machine, next_seq FROM epoch ORDER BY number DESC LIMIT 1", [], |found| {
+                Ok((found.get::<_, i64>(0)?, found.get::<_, [u8; 16]>(1)?, found.get::<_, String>(2)?, found.get::<_, i64>(3)?))
+            })
+            .optional()?;
+        match newest {
+            Some((number, id, of, next_seq)) if of == machine => {
+                self.epoch = (number, Uuid::from_bytes(id));
+                let last: Option<i64> = self.conn.query_row("SELECT max(row) FROM record", [], |found| found.get(0))?;
+                let least = last.filter(|row| schema::epoch_number_of(*row) == number).map_or(1, |row| schema::seq_of(row).cast_signed() + 1);
+                if next_seq < least {
+                    self.conn.execute("UPDATE epoch SET next_seq = ?2 WHERE number = ?1", params![number, least])?;
+                }
+            }
+            other => {
+                let number = other.as_ref().map_or(floor, |(number, ..)| number.saturating_add(1).max(floor));
+                let id = Uuid::now_v7();
+                let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+                let now = row::nanos(Timestamp::now());
+                transaction.execute(
+                    "INSERT INTO epoch (number, id, machine, created_at, next_seq, removed) VALUES (?1, ?2, ?3, ?4, 1, 0)",
+                    params![number, id.as_bytes(), machine, now],
+                )?;
+                if other.is_some() {
+                    transaction.execute(
+                        "INSERT INTO salvage (at, file, cause, saved, lost, done_at) VALUES (?1, NULL, 'another machine wrote it', 0, 0, ?1)",
+                        [now],
+                    )?;
+                    self.moved = true;
+                }
+                transaction.commit()?;
+                self.epoch = (number, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the scans of a process that died: at the first opening only, for later ones are still under way.
+    pub(super) fn close_interrupted(&self) -> Result<u64, Trouble> {
+        let close = || {
+            let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+            let closed = transaction.execute("UPDATE raw_scan SET fate = ?1 WHERE fate IS NULL", [Fate::Interrupted.code()])?;
+            count(&transaction, "interrupted", closed as u64)?;
+            transaction.commit()?;
+            Ok(closed as u64)
+        };
+        close().map_err(|error| self.trouble(&error))
+    }
+
+    /// Writes a batch in one transaction, synced to disk when it holds records. `wanted` is asked just before the commit.
+    pub(super) fn write(&mut self, batch: &Batch<'_>, wanted: impl FnOnce() -> bool) -> Result<Written, Trouble> {
+        self.still_there()?;
+        // Scans alone need not be safe from a power cut, only from a dying process; without the sync the record that
+        // follows within a blink need not queue behind it. A later synced commit covers earlier ones.
+        self.sync(!batch.groups.is_empty()).map_err(|error| self.trouble(&error))?;
+        self.write_inner(batch, wanted).map_err(|error| self.trouble(&error))
+    }
+
+    fn write_inner(&self, batch: &Batch<'_>, wanted: impl FnOnce() -> bool) -> rusqlite::Result<Written> {
+        let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+        for scan in batch.scans.into_iter().flatten() {
+            transaction
+                .prepare_cached("INSERT OR IGNORE INTO raw_scan (id, at, scanner, lane, bytes) VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .execute(params![scan.id.as_bytes(), row::nanos(scan.at), scan.scanner.as_str(), scan.lane.as_str(), scan.bytes])?;
+        }
+        for (id, fate) in batch.fates {
+            match fate {
+                Fate::Forgotten => transaction.prepare_cached("DELETE FROM raw_scan WHERE id = ?1")?.execute([id.as_bytes()])?,
+                fate => transaction.prepare_cached("UPDATE raw_scan SET fate = ?2 WHERE id = ?1")?.execute(params![id.as_bytes(), fate.code()])?,
+            };
+        }
+        for (name, more) in batch.counts {
+            count(&transaction, name, *more)?;
+        }
+        let mut written = Vec::with_capacity(batch.groups.len());
+        for group in &batch.groups {
+            transaction.execute_batch("SAVEPOINT one_group")?;
+            match self.insert_group(group) {
+                Ok(stored) => written.push(Ok(stored)),
+                // A record that the tables refuse (an id that is there already) must not spoil the others.
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                    transaction.execute_batch("ROLLBACK TO one_group")?;
+                    written.push(Err(error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+            transaction.execute_batch("RELEASE one_group")?;
+        }
+        if !wanted() {
+            return Ok(Written::GivenUp);
+        }
+        transaction.commit()?;
+        Ok(Written::Committed(written))
+    }
+
+    fn insert_group(&self, group: &[Record]) -> rusqlite::Result<Vec<Stored>> {
+        let (number, epoch) = self.epoch;
+        let mut stored = Vec::with_capacity(group.len());
+        for record in group {
+            let seq: i64 = self
+                .conn
+                .prepare_cached("UPDATE epoch SET next_seq = next_seq + 1 WHERE number = ?1 RETURNING next_seq - 1")?
+                .query_row([number], |found| found.get(0))?;
+            let seq = seq.cast_unsigned();
+            let mut record = record.clone();
+            record.previous = match &record.serial {
+                Some(serial) => self
+                    .conn
+                    .prepare_cached("SELECT id FROM record WHERE serial = ?1 ORDER BY row DESC LIMIT 1")?
+                    .query_row([serial.as_str()], |found| row::uuid(found, 0))
+                    .optional()?
+                    .flatten(),
+                None => None,
+            };
+            if let Some(scan) = record.raw_scan {
+                self.conn.prepare_cached("DELETE FROM raw_scan WHERE id = ?1")?.execute([scan.as_bytes()])?;
+            }
+            let row = Stored {
+                row: schema::row_of(number, seq).cast_unsigned(),
+                recorded: Recorded { epoch, seq, record },
+                delivered_at: None,
+                set_aside: None,
+            };
+            row::insert(&mut self.conn.prepare_cached(row::INSERT)?, &row)?;
+            stored.push(row);
+        }
+        Ok(stored)
+    }
+
+    /// Marks rows as delivered; returns how many of them had been waiting.
+    pub(super) fn mark_sent(&mut self, rows: &[u64], at: Timestamp) -> Result<u64, Trouble> {
+        self.unsynced(|transaction| {
+            let mut marked = 0;
+            for row in rows {
+                marked += transaction
+                    .prepare_cached("UPDATE record SET delivered_at = ?2, aside = NULL WHERE row = ?1 AND delivered_at IS NULL")?
+                    .execute(params![row.cast_signed(), row::nanos(at)])?;
+            }
+            Ok(marked as u64)
+        })
+    }
+
+    /// Sets rows aside, each with its reason.
+    pub(super) fn set_aside(&mut self, rows: &[(u64, String)]) -> Result<(), Trouble> {
+        self.unsynced(|transaction| {
+            for (row, why) in rows {
+                transaction
+                    .prepare_cached("UPDATE record SET aside = ?2 WHERE row = ?1 AND delivered_at IS NULL")?
+                    .execute(params![row.cast_signed(), why])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Offers every row that was set aside again; returns how many.
+    pub(super) fn release(&mut self) -> Result<u64, Trouble> {
+        self.unsynced(|transaction| {
+            let sql = "UPDATE record SET aside = NULL WHERE delivered_at IS NULL AND aside IS NOT NULL";
+            Ok(transaction.execute(sql, [])? as u64)
+        })
+    }
+
+    /// Proves that a record could be written now: takes pages, commits synced, gives them back.
+    pub(super) fn probe(&mut self) -> Result<(), Trouble> {
+        self.still_there()?;
+        self.sync(true).map_err(|error| self.trouble(&error))?;
+        let probe = || {
+            let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+            transaction.execute("INSERT INTO probe (page) VALUES (zeroblob(16384))", [])?;
+            transaction.execute("DELETE FROM probe", [])?;
+            transaction.commit()
+        };
+        probe().map_err(|error| self.trouble(&error))
+    }
+
+    /// One transaction that may be lost in a power cut: marks are repeated then, and that is allowed.
+    pub(super) fn unsynced<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, Trouble> {
+        let run = |conn: &Connection| {
+            let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        };
+        self.sync(false).and_then(|()| run(&self.conn)).map_err(|error| self.trouble(&error))
+    }
+
+    /// Fills in what the file knows of its own health.
+    pub(super) fn tell(&self, health: &mut JournalHealth, alarm_since: Timestamp) -> Result<(), Trouble> {
+        let mut read = || {
+            health.epoch = self.epoch.1;
+            let unsent: i64 =
+                self.conn.query_row("SELECT count(*) FROM record WHERE delivered_at IS NULL AND aside IS NULL", [], |row| row.get(0))?;
+            health.unsent = unsent.cast_unsigned();
+            self.tell_set_aside(health)?;
+            for (name, value) in [("dropped", &mut health.dropped), ("interrupted", &mut health.interrupted), ("faulted", &mut health.faulted)] {
+                let found: Option<i64> = self.conn.query_row("SELECT value FROM counter WHERE name = ?1", [name], |row| row.get(0)).optional()?;
+                *value = found.unwrap_or(0).cast_unsigned();
+            }
+            let since = row::nanos(alarm_since);
+            let sql = "SELECT count(*), coalesce(sum(saved), 0), coalesce(sum(lost), 0) FROM salvage WHERE at >= ?1 OR done_at IS NULL";
+            let (events, saved, lost): (i64, i64, i64) = self.conn.query_row(sql, [since], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            health.salvaged = events > 0;
+            health.salvaged_rows = saved.cast_unsigned();
+            health.lost_rows = lost.cast_unsigned();
+            Ok(())
+        };
+        read().map_err(|error| self.trouble(&error))
+    }
+
+    fn tell_set_aside(&self, health: &mut JournalHealth) -> rusqlite::Result<()> {
+        let sql = "SELECT row, aside FROM record WHERE delivered_at IS NULL AND aside IS NOT NULL ORDER BY row LIMIT ?1";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let rows = statement.query_map([LISTED], |row| Ok((schema::seq_of(row.get(0)?), row.get(1)?)))?;
+        health.set_aside = rows.collect::<rusqlite::Result<_>>()?;
+        Ok(())
+    }
+
+    /// The newest record's row in the current epoch, or the place before its first.
+    pub(super) fn newest(&self) -> Result<u64, Trouble> {
+        let read: rusqlite::Result<Option<i64>> = self.conn.query_row("SELECT max(row) FROM record", [], |row| row.get(0));
+        let least = schema::row_of(self.epoch.0, 0);
+        read.map(|row| row.unwrap_or(least).max(least).cast_unsigned()).map_err(|error| self.trouble(&error))
+    }
+
+    /// Moves committed pages into the main file. `truncate` also empties the log.
+    pub(super) fn checkpoint(&self, truncate: bool) -> Result<(), Trouble> {
+        let mode = if truncate { "truncate" } else { "passive" };
+        self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())).map_err(|error| self.trouble(&error))
+    }
+
+    /// The trouble behind `error`.
+    pub(super) fn trouble(&self, error: &rusqlite::Error) -> Trouble {
+        Trouble::of(error, &self.path)
+    }
+
+    fn sync(&mut self, synced: bool) -> rusqlite::Result<()> {
+        if self.synced != synced {
+            self.conn.pragma_update(None, "synchronous", if synced { "full" } else { "normal" })?;
+            self.synced = synced;
+        }
+        Ok(())
+    }
+
+    fn still_there(&self) -> Result<(), Trouble> {
+        match fs::metadata(&self.path) {
+            Ok(found) if (found.dev(), found.ino()) == self.file => Ok(()),
+            Ok(_) => Err(Trouble::Corrupt("another file took its place".to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Trouble::Corrupt("the file was deleted".to_owned())),
+            Err(error) => Err(Trouble::of_io(&error, "the journal cannot be found")),
+        }
+    }
+}
+
+/// Adds to a counter that survives restarts.
+pub(super) fn count(conn: &Connection, name: &str, more: u64) -> rusqlite::Result<()> {
+    if more > 0 {
+        conn.prepare_cached("INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value + ?2")?
+            .execute(params![name, more.cast_signed()])?;
+    }
+    Ok(())
+}
+
+/// The log beside a database file.
+pub(super) fn wal_of(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+/// A file whose name is `path` with `suffix`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,127 @@
+//! What the journal promises, held against real SQLite files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{fs, path::Path, process::Command, time::Instant};
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::{
+    export::{self, Format},
+    reader::{Entry, Reader},
+    *,
+};
+use crate::{
+    label::Serial,
+    readiness::evidence::{Evidence, Finding, Grade, SourceKind},
+    reason::{Reason, Signal},
+    record::{Cause, Change},
+    runtime::name::Name,
+};
+
+mod bad_days;
+mod outbox;
+mod slow;
+mod stored;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn settings(dir: &Path) -> Settings {
+    Settings { state_dir: dir.to_owned(), keep: 90 * DAY, keep_raw: 7 * DAY, max_bytes: 1 << 30 }
+}
+
+fn open(dir: &TempDir) -> Journal {
+    Journal::open(&settings(dir.path()), "machine-1").unwrap()
+}
+
+fn file(dir: &TempDir) -> PathBuf {
+    dir.path().join("journal.sqlite")
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn serial(number: usize) -> Serial {
+    Serial::new(&format!("C02X{number:08}")).unwrap()
+}
+
+/// A ready box with everything filled in that a real one has.
+fn record(serial: &Serial) -> Record {
+    let id = Uuid::now_v7();
+    let at: Timestamp = Timestamp::now();
+    Record {
+        id,
+        raw_scan: Some(id),
+        change: None,
+        at,
+        clock_synced: true,
+        lane: name("left"),
+        scanner: name("left"),
+        serial: Some(serial.clone()),
+        asked: vec![serial.clone()],
+        raw: None,
+        reason: Reason::Assigned,
+        message: Reason::Assigned.sentence().to_owned(),
+        action: Reason::Assigned.action().to_owned(),
+        grade: Some(Grade::Relayed),
+        model: Some("MacBook Air".to_owned()),
+        family: Some("Mac".to_owned()),
+        assigned_at: Some("2026-01-09T22:01:10Z".parse().unwrap()),
+        took_ms: 91,
+        lamp: Signal::Ready,
+        previous: None,
+        group: None,
+        policy: "9f2c41d0".to_owned(),
+        evidence: vec![Evidence {
+            status: Some("assigned".to_owned()),
+            known: true,
+            as_of: Some("2026-01-09T22:05:00Z".parse().unwrap()),
+            took: Duration::from_millis(84),
+            ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed))
+        }],
+    }
+}
+
+fn scan_of(record: &Record) -> RawScan {
+    let bytes = record.serial.as_ref().map_or_else(|| b"?".to_vec(), |serial| serial.as_str().as_bytes().to_vec());
+    RawScan { id: record.id, at: record.at, scanner: record.scanner.clone(), lane: record.lane.clone(), bytes }
+}
+
+async fn record_some(journal: &Journal, serials: std::ops::Range<usize>) -> Vec<Recorded> {
+    let mut recorded = Vec::new();
+    for number in serials {
+        recorded.extend(journal.record(vec![record(&serial(number))]).await.unwrap());
+    }
+    recorded
+}
+
+/// Waits until health satisfies `wanted`; fails after 20 s.
+async fn health_is(journal: &Journal, wanted: impl FnMut(&JournalHealth) -> bool) -> JournalHealth {
+    let mut health = journal.health();
+    let found = timeout(Duration::from_secs(20), health.wait_for(wanted)).await;
+    found.unwrap_or_else(|_| panic!("health stays {:?}", journal.health().borrow())).unwrap().clone()
+}
+
+/// Copies a journal as a power cut would leave it. `cp`, for a copy made by this process would drop SQLite's locks.
+fn copy(from: &TempDir) -> TempDir {
+    let to = TempDir::new().unwrap();
+    for file in ["journal.sqlite", "journal.sqlite-wal"] {
+        if from.path().join(file).exists() {
+            assert!(Command::new("cp").arg(from.path().join(file)).arg(to.path()).status().unwrap().success());
+        }
+    }
+    to
+}
+
+fn all(dir: &Path) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    Reader::open(dir)
+        .unwrap()
+        .export(None, None, |entry| {
+            entries.push(entry);
+            Ok::<_, reader::ReadFault>(())
+        })
+        .unwrap();
+    entries
+}

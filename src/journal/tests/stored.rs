@@ -1,0 +1,324 @@
+//! What is written comes back, in order and whole.
+
+use proptest::{collection::vec, option, prelude::*};
+
+use super::*;
+
+#[tokio::test]
+async fn a_record_is_readable_by_another_connection_once_its_answer_came() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let written = record(&serial(1));
+    let recorded = journal.record(vec![written.clone()]).await.unwrap();
+    assert_eq!((recorded[0].seq, recorded[0].epoch), (1, journal.epoch()));
+    assert_eq!(recorded[0].record, written);
+
+    let found = Reader::open(dir.path()).unwrap().find(written.id).unwrap().unwrap();
+    assert_eq!(found.recorded, recorded[0]);
+    assert_eq!((found.delivered_at, found.set_aside), (None, None));
+}
+
+#[tokio::test]
+async fn a_record_survives_the_end_of_the_process_right_after_its_answer() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let recorded = record_some(&journal, 0..20).await;
+    // The writer still runs: this is the file as a kill would leave it.
+    let killed = copy(&dir);
+    let again = open(&killed);
+    assert_eq!(again.epoch(), journal.epoch());
+    let found: Vec<Recorded> = again.reader().unsent(0, 100).unwrap().into_iter().map(|stored| stored.recorded).collect();
+    assert_eq!(found, recorded);
+    assert_eq!(again.record(vec![record(&serial(99))]).await.unwrap()[0].seq, 21);
+    assert!(!again.health().borrow().salvaged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seq_has_no_gap_over_many_recorders_at_once() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let journal = journal.clone();
+            tokio::spawn(async move { record_some(&journal, task * 25..(task + 1) * 25).await })
+        })
+        .collect();
+    let mut seqs = Vec::new();
+    for task in tasks {
+        seqs.extend(task.await.unwrap().into_iter().map(|recorded| recorded.seq));
+    }
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=200).collect::<Vec<u64>>());
+    assert_eq!(journal.health().borrow().unsent, 200);
+}
+
+#[tokio::test]
+async fn a_group_is_written_whole_or_not_at_all_and_spoils_no_other() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let known = record(&serial(1));
+    journal.record(vec![known.clone()]).await.unwrap();
+
+    let good = record(&serial(2));
+    let bad = vec![record(&serial(3)), Record { serial: Some(serial(4)), ..known.clone() }];
+    let (good_answer, bad_answer) = tokio::join!(journal.record(vec![good.clone()]), journal.record(bad));
+    assert_eq!(good_answer.unwrap()[0].record.id, good.id);
+    assert!(matches!(bad_answer, Err(Fault::Broken(_))), "an id is written once only");
+    assert_eq!(journal.record(vec![record(&serial(5))]).await.unwrap()[0].seq, 3, "a refused group takes no seq");
+    assert_eq!(journal.health().borrow().state, "ok");
+    assert_eq!(journal.health().borrow().faulted, 2);
+}
+
+#[tokio::test]
+async fn previous_is_the_stations_last_record_of_the_same_serial() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let first = journal.record(vec![record(&serial(1))]).await.unwrap().remove(0);
+    record_some(&journal, 2..4).await;
+    let second = journal.record(vec![record(&serial(1))]).await.unwrap().remove(0);
+    let third = journal.record(vec![record(&serial(1))]).await.unwrap().remove(0);
+    assert_eq!(first.record.previous, None);
+    assert_eq!(second.record.previous, Some(first.record.id));
+    assert_eq!(third.record.previous, Some(second.record.id));
+}
+
+#[tokio::test]
+async fn a_clean_stop_leaves_one_file_and_the_next_start_goes_on_counting() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    record_some(&journal, 0..3).await;
+    let epoch = journal.epoch();
+    journal.close().await;
+    assert!(!dir.path().join("journal.sqlite-wal").exists());
+    let again = open(&dir);
+    assert_eq!(again.epoch(), epoch);
+    assert_eq!(record_some(&again, 3..4).await[0].seq, 4);
+}
+
+#[tokio::test]
+async fn a_scan_without_a_record_is_closed_as_interrupted_at_the_next_start() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let (finished, lost, repeated) = (record(&serial(1)), record(&serial(2)), record(&serial(3)));
+    for scan in [&finished, &lost, &repeated] {
+        journal.scanned(scan_of(scan));
+    }
+    journal.record(vec![finished.clone()]).await.unwrap();
+    journal.forget(repeated.id);
+    journal.close().await;
+
+    let again = open(&dir);
+    let health = again.health().borrow().clone();
+    assert_eq!((health.interrupted, health.unsent), (1, 1), "no seq and no message for it");
+    assert_eq!(again.record(vec![record(&serial(4))]).await.unwrap()[0].seq, 2);
+    let unfinished: Vec<_> =
+        all(dir.path()).into_iter().filter_map(|entry| if let Entry::Unfinished(scan) = entry { Some(scan) } else { None }).collect();
+    assert_eq!(unfinished.len(), 1);
+    assert_eq!((unfinished[0].id, unfinished[0].faulted), (lost.id, false));
+    assert_eq!(unfinished[0].bytes.as_deref(), Some(serial(2).as_str().as_bytes()));
+}
+
+#[tokio::test]
+async fn a_scan_still_in_progress_is_not_exported() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    journal.scanned(scan_of(&record(&serial(1))));
+    journal.flush().await;
+    assert_eq!(all(dir.path()), Vec::new());
+}
+
+#[tokio::test]
+async fn one_agent_at_a_time_works_on_a_directory_and_reading_beside_it_works() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    record_some(&journal, 0..1).await;
+    let second = Journal::open(&settings(dir.path()), "machine-1");
+    let words = second.err().unwrap().to_string();
+    assert!(words.contains("in use by another benchlight"), "{words}");
+    assert_eq!(all(dir.path()).len(), 1);
+    journal.close().await;
+    assert_eq!(all(dir.path()).len(), 1, "and without an agent");
+    open(&dir);
+}
+
+#[test]
+fn a_missing_directory_is_made_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().unwrap();
+    let state_dir = dir.path().join("var/lib/benchlight");
+    let journal = Journal::open(&settings(&state_dir), "machine-1").unwrap();
+    assert_eq!(fs::metadata(&state_dir).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(journal.health().borrow().state, "ok");
+}
+
+/// The journal of the first release with one row in each table: it must open for ever.
+#[tokio::test]
+async fn the_first_released_schema_still_opens() {
+    let dir = TempDir::new().unwrap();
+    let conn = rusqlite::Connection::open(file(&dir)).unwrap();
+    conn.execute_batch(&include_str!("schema_1.sql").replace("@MACHINE@", &machine::hashed("machine-1"))).unwrap();
+    drop(conn);
+
+    let journal = open(&dir);
+    assert_eq!(journal.epoch().to_string(), "019a9f00-0000-7000-8000-000000000001");
+    let health = journal.health().borrow().clone();
+    assert_eq!((health.salvaged, health.unsent, health.interrupted, health.dropped), (false, 1, 2, 7));
+    let unsent = journal.reader().unsent(0, 10).unwrap();
+    let evidence = &unsent[0].recorded.record.evidence;
+    assert_eq!((unsent[0].recorded.seq, evidence[0].finding), (2, Finding::Ready(Grade::Relayed)));
+    assert_eq!(journal.record(vec![record(&serial(1))]).await.unwrap()[0].seq, 3);
+    assert_eq!(all(dir.path()).len(), 4);
+}
+
+#[tokio::test]
+async fn opening_a_hundred_thousand_rows_takes_a_blink() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    record_some(&journal, 0..1).await;
+    journal.close().await;
+    let conn = rusqlite::Connection::open(file(&dir)).unwrap();
+    conn.execute_batch(
+        "CREATE TEMP TABLE grown AS SELECT * FROM record;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+         INSERT INTO record SELECT row + i, epoch, randomblob(16), NULL, scan, cause, previous_reason, at + i, clock_synced, lane, scanner,
+           printf('C02Y%08d', i), asked, raw, reason, message, action, grade, model, family, assigned_at, took_ms, lamp, previous, grouped, policy,
+           evidence, CASE WHEN i < 50000 THEN at END, NULL FROM grown, n;
+         UPDATE epoch SET next_seq = 100002;",
+    )
+    .unwrap();
+    drop(conn);
+
+    let began = Instant::now();
+    let journal = open(&dir);
+    let took = began.elapsed();
+    assert_eq!(journal.health().borrow().unsent, 50_002);
+    let began = Instant::now();
+    let first = journal.reader().unsent(0, 64).unwrap();
+    let read = began.elapsed();
+    assert_eq!(first.len(), 64);
+    let waiting = journal.reader().waiting(Timestamp::UNIX_EPOCH, &[Reason::Settling]).unwrap();
+    assert!(waiting.is_empty());
+    // Generous for a busy test machine; a check of every page takes ten times as long.
+    assert!(took < Duration::from_millis(400) && read < Duration::from_millis(200), "opened in {took:?}, read in {read:?}");
+}
+
+fn any_time() -> impl Strategy<Value = Timestamp> {
+    (-62_135_596_800_i64..253_402_000_000, 0..1_000_000_000).prop_map(|(second, nano)| Timestamp::new(second, nano).unwrap())
+}
+
+fn our_time() -> impl Strategy<Value = Timestamp> {
+    (0..4_102_444_800_i64, 0..1_000_000_000).prop_map(|(second, nano)| Timestamp::new(second, nano).unwrap())
+}
+
+fn any_serial() -> impl Strategy<Value = Serial> {
+    "[A-Z][A-Z0-9]{7,13}".prop_map(|text| Serial::new(&text).unwrap())
+}
+
+fn any_name() -> impl Strategy<Value = Name> {
+    "[a-z0-9-]{1,32}".prop_map(|text| Name::new(&text).unwrap())
+}
+
+fn any_reason() -> impl Strategy<Value = Reason> {
+    proptest::sample::select(Reason::ALL)
+}
+
+fn any_finding() -> impl Strategy<Value = Finding> {
+    prop_oneof![
+        prop_oneof![Just(Grade::Relayed), Just(Grade::Apple)].prop_map(Finding::Ready),
+        Just(Finding::NoObjection),
+        any_reason().prop_map(Finding::Wait),
+        any_reason().prop_map(Finding::No),
+        any_reason().prop_map(Finding::Unknown),
+    ]
+}
+
+fn any_text() -> impl Strategy<Value = Option<String>> {
+    option::of(any::<String>())
+}
+
+fn any_evidence() -> impl Strategy<Value = Evidence> {
+    let kinds = prop_oneof![Just(SourceKind::Kandji), Just(SourceKind::AppleDep), Just(SourceKind::AppleBusiness)];
+    let times = (option::of(any_time()), option::of(any_time()), option::of(any_time()), option::of(any_time()), option::of(any_time()));
+    let texts = (any_text(), any_text(), any_text(), any_text(), any_text());
+    let took = (0..1_000_000_u64, 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos));
+    (any_name(), kinds, any_serial(), any_finding(), any::<(bool, bool)>(), times, texts, took).prop_map(
+        |(source, kind, serial, finding, (returned, known), times, texts, took)| Evidence {
+            source,
+            kind,
+            serial,
+            finding,
+            returned,
+            known,
+            status: texts.0,
+            assigned_at: times.0,
+            device_assigned_at: times.1,
+            as_of: times.2,
+            updated_at: times.3,
+            server_uuid: texts.1,
+            replied_at: times.4,
+            model: texts.2,
+            family: texts.3,
+            detail: texts.4,
+            took,
+        },
+    )
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let id = || any::<u128>().prop_map(Uuid::from_u128);
+    let causes = prop_oneof![Just(Cause::Recheck), Just(Cause::LateAnswer), Just(Cause::LateCommit)];
+    let change = (id(), causes, any_reason()).prop_map(|(scan, cause, previous_reason)| Change { scan, cause, previous_reason });
+    let signals = [Signal::Ready, Signal::Stop, Signal::Hold, Signal::Rescan, Signal::Alarm, Signal::None];
+    let signals = proptest::sample::select(signals.to_vec());
+    let grades = prop_oneof![Just(Grade::Relayed), Just(Grade::Apple)];
+    let names = (any_name(), any_name(), option::of(any_serial()), vec(any_serial(), 0..3));
+    let texts = (any_text(), any::<String>(), any::<String>(), any_text(), any_text(), any::<String>());
+    (
+        (id(), option::of(id()), option::of(change), option::of(id())),
+        (our_time(), any::<bool>(), option::of(any_time()), 0..i64::MAX as u64),
+        names,
+        texts,
+        (any_reason(), option::of(grades), signals),
+        vec(any_evidence(), 0..3),
+    )
+        .prop_map(|(ids, times, names, texts, codes, evidence)| Record {
+            id: ids.0,
+            raw_scan: ids.1,
+            change: ids.2,
+            at: times.0,
+            clock_synced: times.1,
+            lane: names.0,
+            scanner: names.1,
+            serial: names.2,
+            asked: names.3,
+            raw: texts.0,
+            reason: codes.0,
+            message: texts.1,
+            action: texts.2,
+            grade: codes.1,
+            model: texts.3,
+            family: texts.4,
+            assigned_at: times.2,
+            took_ms: times.3,
+            lamp: codes.2,
+            previous: None,
+            group: ids.3,
+            policy: texts.5,
+            evidence,
+        })
+}
+
+/// One journal for all cases: a file for each would test the disk.
+#[test]
+fn any_record_comes_back_as_it_was_written() {
+    let dir = TempDir::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let journal = open(&dir);
+    let reader = std::cell::RefCell::new(journal.reader());
+    proptest!(ProptestConfig::with_cases(128), |(record in any_record())| {
+        let recorded = runtime.block_on(journal.record(vec![record.clone()])).unwrap().remove(0);
+        let found = reader.borrow_mut().find(record.id).unwrap().unwrap();
+        prop_assert_eq!(&found.recorded, &recorded);
+        prop_assert_eq!(Record { previous: None, ..found.recorded.record }, record);
+    });
+}

@@ -1,0 +1,720 @@
+//! The one thread that writes: outcomes first and together, then marks, then upkeep in small steps while nobody waits.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{
+    Fault, OpenFault, Settings, Stored,
+    inbox::{Checked, Inbox, Request, Shared},
+    machine, retention,
+    retention::Step,
+    salvage::{self, Salvage},
+    store::{Batch, Fate, Store, Trouble, Written},
+};
+use crate::{
+    reason::{Reason, Signal},
+    record::{Cause, Change, RawScan, Record},
+    runtime::clock::ClockWatch,
+};
+
+/// How often a journal that cannot be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often ages and sizes are looked at.
+const UPKEEP: Duration = Duration::from_secs(60);
+/// Rows changed before the log is written back while nobody waits, and after which it is done all the same.
+const CHECKPOINT_IDLE: u64 = 500;
+const CHECKPOINT_NOW: u64 = 10_000;
+/// How long nobody must have come before the log is written back.
+const IDLE: Duration = Duration::from_millis(300);
+/// A file that is damaged again so soon after a salvage says that the disk is, not the file.
+const SALVAGE_PAUSE: Duration = Duration::from_secs(30);
+/// For how long health names a salvage.
+const ALARM: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Marks written in one transaction.
+const MARKS: usize = 256;
+
+/// Opens the journal as far as it can be, and starts the thread.
+pub(super) fn start(settings: &Settings, machine: &str) -> Result<Arc<Shared>, OpenFault> {
+    let shared = Arc::new(Shared::new(settings.clone(), machine::hashed(machine)));
+    let mut writer = Writer::new(Arc::clone(&shared));
+    match writer.open() {
+        Ok(()) => writer.well(),
+        Err(Blocked::InUse) => return Err(OpenFault::InUse(settings.state_dir.clone())),
+        Err(Blocked::Trouble(trouble)) => writer.unwell(&trouble),
+    }
+    let ended = Ended(Arc::clone(&shared));
+    let thread = thread::Builder::new().name("journal".to_owned());
+    thread
+        .spawn(move || {
+            // After the writer with its lock is gone.
+            let _ended = ended;
+            writer.run();
+        })
+        .map_err(OpenFault::Thread)?;
+    Ok(shared)
+}
+
+/// Why the journal is not open.
+enum Blocked {
+    InUse,
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for Blocked {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+/// What became of one group of records in a commit.
+type Group = Result<Vec<Stored>, String>;
+
+/// The thread's own state.
+struct Writer {
+    shared: Arc<Shared>,
+    /// Held for life: one agent per directory.
+    lock: Option<File>,
+    store: Option<Store>,
+    /// The first opening has closed the scans of the process before.
+    interrupted_closed: bool,
+    scans: VecDeque<RawScan>,
+    fates: Vec<(Uuid, Fate)>,
+    sent: VecDeque<u64>,
+    aside: Vec<(u64, String)>,
+    faulted: u64,
+    overflowed: u64,
+    /// Changes that take back what was committed too late.
+    late: VecDeque<Vec<Record>>,
+    retry_at: Option<Instant>,
+    upkeep_at: Instant,
+    busy_at: Instant,
+    /// `total_changes` at the last checkpoint.
+    checkpointed: u64,
+    salvage: Option<Salvage>,
+    salvaged_at: Option<Instant>,
+    checking: bool,
+    closing: bool,
+}
+
+impl Writer {
+    fn new(shared: Arc<Shared>) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            lock: None,
+            store: None,
+            interrupted_closed: false,
+            scans: VecDeque::new(),
+            fates: Vec::new(),
+            sent: VecDeque::new(),
+            aside: Vec::new(),
+            faulted: 0,
+            overflowed: 0,
+            late: VecDeque::new(),
+            retry_at: None,
+            upkeep_at: now,
+            busy_at: now,
+            checkpointed: 0,
+            salvage: None,
+            salvaged_at: None,
+            checking: false,
+            closing: false,
+        }
+    }
+
+    fn run(mut self) {
+        while !self.closing {
+            let due = self.due();
+            let mut work = self.shared.wait(due);
+            self.closing = work.closing;
+            let requests = self.keep(&mut work);
+            if !requests.is_empty() {
+                self.busy_at = Instant::now();
+            }
+            self.outcomes(requests);
+            self.marks();
+            self.answer(work.release, work.flush);
+            if let Some(checked) = work.checked {
+                self.checked(checked);
+            }
+            if work.suspected {
+                self.check();
+            }
+            self.recover();
+            self.upkeep();
+        }
+        // A late request must not be left without its answer.
+        let left = self.shared.wait(Some(Instant::now()));
+        for request in left.requests {
+            request.answer(Err(Fault::Broken("it is being closed".to_owned())));
+        }
+        if let Some(store) = self.store.take() {
+            let _ = store.checkpoint(true);
+        }
+    }
+
+    /// Takes over what may have to wait for the disk; returns the requests.
+    fn keep(&mut self, work: &mut Inbox) -> VecDeque<Request> {
+        self.scans.append(&mut work.scans);
+        self.fates.append(&mut work.fates);
+        self.sent.extend(work.sent.drain(..));
+        self.aside.append(&mut work.aside);
+        self.faulted += work.faulted;
+        self.overflowed += work.overflowed;
+        std::mem::take(&mut work.requests)
+    }
+
+    /// When the thread must look up without being asked.
+    fn due(&self) -> Option<Instant> {
+        let now = Instant::now();
+        if self.store.is_none() || self.retry_at.is_some() {
+            return Some(self.retry_at.unwrap_or(now + RETRY));
+        }
+        if !self.late.is_empty() || self.salvage.is_some() {
+            return Some(now);
+        }
+        let checkpoint = (self.unwritten() >= CHECKPOINT_IDLE).then_some(self.busy_at + IDLE);
+        [Some(self.upkeep_at), checkpoint].into_iter().flatten().min()
+    }
+
+    /// Writes everything that callers and lamps wait for. Every request is answered, except those that gave up.
+    fn outcomes(&mut self, requests: VecDeque<Request>) {
+        let Err((requests, trouble)) = self.commit(requests, true) else { return };
+        // Each alone, with nothing beside it: what one cannot write must not spoil the others.
+        let mut trouble = trouble;
+        for request in requests {
+            if let Err((requests, its)) = self.commit(VecDeque::from([request]), false) {
+                trouble = its;
+                for request in requests {
+                    request.answer(Err(fault_of(&trouble)));
+                }
+            }
+        }
+        self.unwell(&trouble);
+    }
+
+    /// Commits `requests` together, with all that waits (`rest`) or without. Gives back what could not be written.
+    fn commit(&mut self, mut requests: VecDeque<Request>, rest: bool) -> Result<(), (VecDeque<Request>, Trouble)> {
+        loop {
+            requests = answer_expired(requests);
+            let late = if rest { std::mem::take(&mut self.late) } else { VecDeque::new() };
+            let counts = [("faulted", self.faulted), ("scans_overflowed", self.overflowed)];
+            let anything = rest && !(self.scans.is_empty() && self.fates.is_empty() && self.faulted + self.overflowed == 0);
+            if requests.is_empty() && late.is_empty() && !anything {
+                return Ok(());
+            }
+            if let Err(trouble) = self.opened() {
+                self.late = late;
+                return Err((requests, trouble));
+            }
+            let Some(store) = self.store.as_mut() else {
+                self.late = late;
+                return Err((requests, Trouble::Other("it is not open".to_owned())));
+            };
+            let groups = late.iter().map(Vec::as_slice).chain(requests.iter().map(|request| request.records.as_slice())).collect();
+            let batch = if rest {
+                Batch { scans: Some(&self.scans), fates: &self.fates, groups, counts: &counts }
+            } else {
+                Batch { groups, ..Batch::default() }
+            };
+            match store.write(&batch, || !requests.iter().any(Request::expired)) {
+                Ok(Written::Committed(mut written)) => {
+                    if rest {
+                        self.scans.clear();
+                        self.shared.hold_back(0);
+                        self.fates.clear();
+                        (self.faulted, self.overflowed) = (0, 0);
+                    }
+                    let answers = written.split_off(late.len().min(written.len()));
+                    self.committed(written, requests, answers);
+                    // A commit that came too late left changes to write, at once.
+                    requests = VecDeque::new();
+                    if self.late.is_empty() || !rest {
+                        return Ok(());
+                    }
+                }
+                Ok(Written::GivenUp) => self.late = late,
+                Err(Trouble::Busy) if !requests.is_empty() => self.late = late,
+                Err(Trouble::Corrupt(why)) => {
+                    self.late = late;
+                    if let Err(trouble) = self.replace(&why) {
+                        return Err((requests, trouble));
+                    }
+                }
+                Err(trouble) => {
+                    self.late = late;
+                    return Err((requests, trouble));
+                }
+            }
+        }
+    }
+
+    /// Answers the callers of a commit, and takes back what nobody waits for any more.
+    fn committed(&mut self, late: Vec<Group>, requests: VecDeque<Request>, written: Vec<Group>) {
+        let rows = late.iter().chain(&written).flatten().flatten().count() as u64;
+        let newest = late.iter().chain(&written).flatten().flatten().map(|stored| stored.row).max();
+        for error in late.into_iter().filter_map(Result::err) {
+            tracing::error!("a change to journal_fault could not be recorded: {error}");
+        }
+        let mut answers = Vec::with_capacity(requests.len());
+        for (request, group) in requests.into_iter().zip(written) {
+            let answer = match group {
+                Ok(stored) if request.ticket.as_ref().is_none_or(|ticket| ticket.done()) => {
+                    Ok(stored.into_iter().map(|stored| stored.recorded).collect())
+                }
+                Ok(stored) => {
+                    self.late.push_back(stored.into_iter().map(|stored| taken_back(stored.recorded.record)).collect());
+                    Err(Fault::Slow)
+                }
+                Err(error) => Err(Fault::Broken(error)),
+            };
+            answers.push((request, answer));
+        }
+        if rows > 0 {
+            self.shared.health.send_modify(|health| health.unsent += rows);
+        }
+        if let Some(newest) = newest {
+            self.shared.newest.send_if_modified(|known| std::mem::replace(known, newest.max(*known)) < newest);
+        }
+        if !self.late.is_empty() {
+            self.shared.gave_up();
+        } else if answers.iter().any(|(_, answer)| answer.is_ok()) {
+            self.well();
+        }
+        for (request, answer) in answers {
+            request.answer(answer);
+        }
+    }
+
+    /// Writes what the publisher reported, a batch at a time, behind whoever waits for a lamp.
+    fn marks(&mut self) {
+        while !(self.sent.is_empty() && self.aside.is_empty()) {
+            let Some(store) = self.store.as_mut() else { return };
+            let rows: Vec<u64> = self.sent.iter().take(MARKS).copied().collect();
+            let marked = store.mark_sent(&rows, Timestamp::now()).and_then(|marked| store.set_aside(&self.aside).map(|()| marked));
+            match marked {
+                Ok(marked) => {
+                    self.sent.drain(..rows.len());
+                    if self.aside.is_empty() && self.shared.health.borrow().set_aside.is_empty() {
+                        self.shared.health.send_if_modified(|health| {
+                            health.unsent = health.unsent.saturating_sub(marked);
+                            marked > 0
+                        });
+                    } else {
+                        self.aside.clear();
+                        self.tell();
+                    }
+                }
+                Err(Trouble::Corrupt(why)) => {
+                    // The rows are in the file set aside now; those that are salvaged as unsent are delivered once more.
+                    self.sent.clear();
+                    self.aside.clear();
+                    if let Err(trouble) = self.replace(&why) {
+                        self.unwell(&trouble);
+                    }
+                    return;
+                }
+                Err(trouble) => {
+                    self.unwell(&trouble);
+                    return;
+                }
+            }
+            if !self.closing && self.shared.hurried() {
+                // The rest goes on after the scan: `due` brings the thread back at once.
+                self.upkeep_at = Instant::now();
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self, release: Vec<oneshot::Sender<u64>>, flush: Vec<oneshot::Sender<()>>) {
+        if !release.is_empty() {
+            let released = self.store.as_mut().and_then(|store| store.release().ok()).unwrap_or(0);
+            if released > 0 {
+                self.tell();
+                self.shared.backlog.send_modify(|count| *count += 1);
+            }
+            for waiting in release {
+                let _ = waiting.send(released);
+            }
+        }
+        if !flush.is_empty() {
+            self.marks();
+            for waiting in flush {
+                let _ = waiting.send(());
+            }
+        }
+    }
+
+    /// Tries a journal that cannot be written, once a second.
+    fn recover(&mut self) {
+        self.shared.hold_back(self.scans.len());
+        let unwell = self.shared.health.borrow().state != "ok";
+        if !unwell && self.store.is_some() {
+            self.retry_at = None;
+            return;
+        }
+        let now = Instant::now();
+        if self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.retry_at = Some(now + RETRY);
+        let tried = self.opened().and_then(|()| match self.store.as_mut() {
+            Some(store) => store.probe(),
+            None => Ok(()),
+        });
+        match tried {
+            // A disk that answers slowly is not well yet.
+            Ok(()) if now.elapsed() < RETRY => {
+                self.well();
+                self.outcomes(VecDeque::new());
+            }
+            Ok(()) => {}
+            Err(Trouble::Corrupt(why)) => {
+                if let Err(trouble) = self.replace(&why) {
+                    self.unwell(&trouble);
+                }
+            }
+            Err(trouble) => {
+                if trouble == Trouble::Full
+                    && let Some(store) = &self.store
+                {
+                    let _ = retention::remove_copies(store, &self.shared.settings, true);
+                }
+                self.unwell(&trouble);
+            }
+        }
+    }
+
+    /// Salvage, retention and checkpoints, one small step at a time.
+    fn upkeep(&mut self) {
+        if self.retry_at.is_some() || self.closing || self.shared.hurried() {
+            return;
+        }
+        let now = Instant::now();
+        let Some(store) = self.store.as_mut() else { return };
+        let done = if let Some(salvage) = self.salvage.as_mut() {
+            salvage.step(store).map(|finished| {
+                if finished {
+                    self.salvage_finished();
+                }
+            })
+        } else if now >= self.upkeep_at {
+            retention::step(store, &self.shared.settings, ClockWatch::default().synced()).and_then(|step| {
+                match step {
+                    Step::Done => {
+                        self.upkeep_at = now + UPKEEP;
+                        if let Some(store) = &self.store {
+                            retention::remove_copies(store, &self.shared.settings, false)?;
+                        }
+                    }
+                    Step::More => {}
+                    Step::Dropped => self.tell(),
+                }
+                Ok(())
+            })
+        } else {
+            Ok(())
+        };
+        let done = done.and_then(|()| self.checkpoint(now));
+        match done {
+            Ok(()) | Err(Trouble::Busy) => {}
+            Err(Trouble::Corrupt(why)) => {
+                if let Err(trouble) = self.replace(&why) {
+                    self.unwell(&trouble);
+                }
+            }
+            Err(trouble) => self.unwell(&trouble),
+        }
+    }
+
+    fn salvage_finished(&mut self) {
+        self.salvage = None;
+        self.tell();
+        self.shared.backlog.send_modify(|count| *count += 1);
+        self.next_salvage();
+    }
+
+    /// Rows changed since the log was written back.
+    fn unwritten(&self) -> u64 {
+        self.store.as_ref().map_or(0, |store| store.conn.total_changes().saturating_sub(self.checkpointed))
+    }
+
+    fn checkpoint(&mut self, now: Instant) -> Result<(), Trouble> {
+        let unwritten = self.unwritten();
+        let idle = now.saturating_duration_since(self.busy_at) >= IDLE;
+        if unwritten >= CHECKPOINT_NOW || (unwritten >= CHECKPOINT_IDLE && idle) {
+            if let Some(store) = &self.store {
+                store.checkpoint(false)?;
+                self.checkpointed = store.conn.total_changes();
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the file is open.
+    fn opened(&mut self) -> Result<(), Trouble> {
+        match self.open() {
+            Ok(()) => Ok(()),
+            Err(Blocked::InUse) => Err(Trouble::Other("another benchlight uses the directory".to_owned())),
+            Err(Blocked::Trouble(trouble)) => Err(trouble),
+        }
+    }
+
+    fn open(&mut self) -> Result<(), Blocked> {
+        if self.store.is_some() {
+            return Ok(());
+        }
+        let state_dir = self.shared.settings.state_dir.clone();
+        make_directory(&state_dir)?;
+        if self.lock.is_none() {
+            self.lock = Some(lock(&state_dir)?);
+        }
+        let path = self.shared.path();
+        let mut cause = "it was found set aside".to_owned();
+        let opened = match Store::open(&path, &self.shared.machine, 1) {
+            Err(Trouble::Corrupt(why)) => {
+                self.may_replace(&why)?;
+                let copy = salvage::put_aside(&path, Timestamp::now()).map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
+                self.salvaged_at = Some(Instant::now());
+                let floor = copy.as_deref().map_or(1, salvage::floor_above);
+                cause = why;
+                Store::open(&path, &self.shared.machine, floor)
+            }
+            opened => opened,
+        };
+        self.settle(opened?, &cause)?;
+        Ok(())
+    }
+
+    /// Takes a file into use.
+    fn settle(&mut self, mut store: Store, cause: &str) -> Result<(), Trouble> {
+        if store.moved {
+            tracing::warn!("the journal was written by another machine; this one goes on in a new epoch");
+        }
+        salvage::adopt(&mut store, &self.shared.settings.state_dir, cause)?;
+        if !self.interrupted_closed {
+            let closed = store.close_interrupted()?;
+            if closed > 0 {
+                tracing::warn!(scans = closed, "scans were interrupted when the agent last ended; box and answer are unknown");
+            }
+        }
+        let newest = store.newest()?;
+        let unclean = store.unclean;
+        self.checkpointed = store.conn.total_changes();
+        self.store = Some(store);
+        self.tell();
+        self.shared.generation.fetch_add(1, Ordering::AcqRel);
+        self.shared.newest.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+        self.next_salvage();
+        self.interrupted_closed = true;
+        self.upkeep_at = Instant::now();
+        if unclean {
+            self.check();
+        }
+        Ok(())
+    }
+
+    /// Sets the open file aside and goes on in a new one.
+    fn replace(&mut self, why: &str) -> Result<(), Trouble> {
+        self.may_replace(why)?;
+        self.salvaged_at = Some(Instant::now());
+        let path = self.shared.path();
+        let old = self.store.take();
+        if let Some(old) = &old {
+            // Closing it must neither write into the damaged file nor delete a log by a name that is another file's by then.
+            let _ = old.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+        let copy = salvage::put_aside(&path, Timestamp::now()).map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
+        let floor = copy.as_deref().map_or(1, salvage::floor_above).max(old.as_ref().map_or(1, |old| old.epoch.0.saturating_add(1)));
+        drop(old);
+        let store = Store::open(&path, &self.shared.machine, floor)?;
+        self.settle(store, why)
+    }
+
+    fn may_replace(&self, why: &str) -> Result<(), Trouble> {
+        if self.salvaged_at.is_some_and(|at| at.elapsed() < SALVAGE_PAUSE) {
+            return Err(Trouble::Other(format!("damaged again right after it was made anew, check the disk: {why}")));
+        }
+        tracing::error!("the journal cannot be used ({why}); setting it aside as journal.corrupt-<time> and going on in a new epoch");
+        Ok(())
+    }
+
+    fn next_salvage(&mut self) {
+        let ended = (!self.interrupted_closed).then_some(Fate::Interrupted);
+        let next = self.store.as_ref().map(|store| Salvage::next(store, &self.shared.settings.state_dir, ended));
+        self.salvage = next.and_then(Result::ok).flatten();
+    }
+
+    /// Reads every page of the file on a thread and a connection of its own: that takes seconds for a big journal.
+    fn check(&mut self) {
+        if std::mem::replace(&mut self.checking, true) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let generation = shared.generation();
+        let spawned = thread::Builder::new().name("journal-check".to_owned()).spawn(move || {
+            let damage = damage_in(&shared.path());
+            shared.checked(Checked { generation, damage });
+        });
+        self.checking = spawned.is_ok();
+    }
+
+    fn checked(&mut self, checked: Checked) {
+        self.checking = false;
+        if let Some(damage) = checked.damage
+            && checked.generation == self.shared.generation()
+            && let Err(trouble) = self.replace(&damage)
+        {
+            self.unwell(&trouble);
+        }
+    }
+
+    /// Takes the file's own numbers into health.
+    fn tell(&self) {
+        let Some(store) = &self.store else { return };
+        let mut health = self.shared.health.borrow().clone();
+        let since = Timestamp::now().checked_sub(ALARM).unwrap_or(Timestamp::MIN);
+        match store.tell(&mut health, since) {
+            Ok(()) => {
+                health.faulted += self.faulted;
+                self.shared.health.send_modify(|known| {
+                    // The callers change these two themselves.
+                    health.state = std::mem::take(&mut known.state);
+                    health.faulted = health.faulted.max(known.faulted);
+                    *known = health;
+                });
+            }
+            Err(trouble) => tracing::debug!("the journal's numbers cannot be read: {trouble:?}"),
+        }
+    }
+
+    fn well(&mut self) {
+        self.retry_at = None;
+        self.shared.health.send_if_modified(|health| {
+            let unwell = health.state != "ok";
+            if unwell {
+                tracing::info!("the journal can be written again");
+                health.state = "ok".to_owned();
+            }
+            unwell
+        });
+    }
+
+    fn unwell(&mut self, trouble: &Trouble) {
+        let fault = fault_of(trouble);
+        self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
+        self.shared.health.send_if_modified(|health| {
+            let new = health.state != fault.code();
+            if new {
+                tracing::error!("{fault}; scans are answered journal_fault until it can be written");
+                health.state = fault.code().to_owned();
+            }
+            new
+        });
+    }
+}
+
+/// Says that the thread has ended, however it did.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended.send_replace(true);
+    }
+}
+
+/// The change that follows a record whose commit came too late: the lamp had said `journal_fault` by then.
+fn taken_back(record: Record) -> Record {
+    let scan = record.change.as_ref().map_or(record.id, |change| change.scan);
+    Record {
+        id: Uuid::now_v7(),
+        raw_scan: None,
+        change: Some(Change { scan, cause: Cause::LateCommit, previous_reason: record.reason }),
+        at: Timestamp::now(),
+        reason: Reason::JournalFault,
+        message: Reason::JournalFault.sentence().to_owned(),
+        action: Reason::JournalFault.action().to_owned(),
+        grade: None,
+        lamp: Signal::None,
+        previous: None,
+        ..record
+    }
+}
+
+fn answer_expired(requests: VecDeque<Request>) -> VecDeque<Request> {
+    let (expired, waiting): (VecDeque<_>, VecDeque<_>) = requests.into_iter().partition(Request::expired);
+    for request in expired {
+        request.answer(Err(Fault::Slow));
+    }
+    waiting
+}
+
+fn fault_of(trouble: &Trouble) -> Fault {
+    match trouble {
+        Trouble::Full => Fault::Full,
+        Trouble::ReadOnly => Fault::ReadOnly,
+        Trouble::Busy => Fault::Slow,
+        Trouble::Corrupt(why) | Trouble::Other(why) => Fault::Broken(why.clone()),
+    }
+}
+
+fn make_directory(state_dir: &Path) -> Result<(), Trouble> {
+    if state_dir.is_dir() {
+        return Ok(());
+    }
+    let trouble = |error: std::io::Error| Trouble::of_io(&error, &format!("cannot make the directory {}", state_dir.display()));
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(trouble)?;
+    // The directory's own entry must survive a power cut, or the journal in it would not.
+    if let Some(parent) = state_dir.parent()
+        && let Ok(parent) = File::open(parent)
+    {
+        let _ = parent.sync_all();
+    }
+    Ok(())
+}
+
+/// Takes the directory for this agent, for as long as the file stays open.
+fn lock(state_dir: &Path) -> Result<File, Blocked> {
+    let path = state_dir.join("journal.lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    // An existing file can be locked on a disk that is read-only now.
+    let file = file.or_else(|error| File::open(&path).map_err(|_| error));
+    let file = file.map_err(|error| Trouble::of_io(&error, &format!("cannot open {}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Blocked::InUse),
+        Err(TryLockError::Error(error)) => Err(Trouble::of_io(&error, &format!("cannot lock {}", path.display())).into()),
+    }
+}
+
+/// Reads every page of a journal. `None`: nothing is wrong with it, or it could not be told.
+fn damage_in(path: &Path) -> Option<String> {
+    fs::metadata(path).ok()?;
+    let check = || {
+        let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        conn.busy_timeout(Duration::from_secs(5))?;
+        conn.pragma_update(None, "cache_size", -512)?;
+        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+    };
+    match check() {
+        Ok(word) if word == "ok" => None,
+        Ok(damage) => Some(damage),
+        Err(error) => match Trouble::of(&error, path) {
+            Trouble::Corrupt(why) => Some(why),
+            _ => None,
+        },
+    }
+}

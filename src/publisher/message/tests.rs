@@ -237,6 +237,8 @@ fn sample_health() -> Health {
             interrupted: 1,
             faulted: 0,
             salvaged: false,
+            salvaged_rows: 0,
+            lost_rows: 0,
         },
         clock_synced: true,
         waiting: 3,

@@ -185,14 +185,14 @@ fn group(members: impl Iterator<Item = Option<Candidates>>) -> Reading {
 }
 
 /// The text by which a repeated scan is recognised: trimmed, AIM identifier dropped, upper-case, lossy.
-/// It always reads as the scanned bytes do: an identifier that changes the meaning (`]E0`: never a serial number) stays.
+/// It always reads as the scanned bytes do: where the identifier changes the meaning (`]E0`: never a serial number), or upper case
+/// would make a known identifier of an unknown one, the text stays as it is.
 pub fn normalised(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = trimmed(&text);
     let (_, rest) = aim::split(text);
     let bare = trimmed(rest).to_ascii_uppercase();
-    let identifier = text.strip_suffix(rest).unwrap_or_default();
-    if identifier.is_empty() || read(bare.as_bytes()) == read(bytes) { bare } else { format!("{identifier}{bare}") }
+    if read(bare.as_bytes()) == read(bytes) { bare } else { text.to_owned() }
 }
 
 /// The scanned text for people, safe on a terminal and in a table: lossy, control characters as their pictures (␝ for GS),

@@ -1,8 +1,12 @@
 //! Where bytes come from: keyboard-wedge and serial scanners, standard input, TCP lines.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+mod framing;
+mod stdin;
+mod tcp;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::runtime::{clock::Moment, name::Name};
 
@@ -58,6 +62,17 @@ impl Kind {
             Self::Serial { .. } => "serial",
             Self::Stdin => "stdin",
             Self::Tcp { .. } => "tcp",
+        }
+    }
+
+    /// Where it is, in words that begin a sentence of a log or of the doctor.
+    fn place(&self) -> String {
+        match self {
+            Self::Hid { device: Device::Auto, .. } => "the only keyboard-type scanner in /dev/input/by-id".to_owned(),
+            Self::Serial { device: Device::Auto, .. } => "the only serial scanner in /dev/serial/by-id".to_owned(),
+            Self::Hid { device: Device::Path(path), .. } | Self::Serial { device: Device::Path(path), .. } => format!("scanner {}", path.display()),
+            Self::Stdin => "standard input".to_owned(),
+            Self::Tcp { listen } => format!("port {listen}"),
         }
     }
 
@@ -147,6 +162,50 @@ impl State {
             Self::Fault(_) => "fault",
         }
     }
+
+    /// What is found, in words, for doctor and log.
+    pub fn describe(&self, kind: &Kind) -> String {
+        let what = kind.place();
+        match (self, kind) {
+            (Self::Starting, _) => format!("{what} has not been opened yet"),
+            (Self::Ok, Kind::Hid { .. }) => format!("{what} is open and types to Benchlight alone"),
+            (Self::Ok, Kind::Serial { .. }) => format!("{what} is open"),
+            (Self::Ok, Kind::Stdin) => format!("{what} is being read"),
+            (Self::Ok, Kind::Tcp { .. }) => format!("{what} is listening"),
+            (Self::Absent, _) => format!("{what} is not there"),
+            (Self::NoRight, _) => format!("{what} may not be opened by this user"),
+            (Self::Busy, _) => format!("{what} is in use by another program"),
+            (Self::Ended, _) => format!("{what} has ended"),
+            (Self::Fault(words), _) => words.clone(),
+        }
+    }
+
+    /// What to do about it; `None` when nothing is wrong.
+    pub fn remedy(&self, kind: &Kind) -> Option<String> {
+        let remedy = match (self, kind) {
+            (Self::Starting | Self::Ok | Self::Ended, _) => return None,
+            (Self::Absent, Kind::Hid { .. }) => {
+                "plug the scanner in and set it to USB keyboard mode; `ls /dev/input/by-id` shows what the system sees"
+            }
+            (Self::Absent, Kind::Serial { .. }) => {
+                "plug the scanner in and set it to USB serial (CDC-ACM) mode; `ls /dev/serial/by-id` shows what the system sees"
+            }
+            (Self::Absent, Kind::Stdin | Kind::Tcp { .. }) => "start the agent again",
+            (Self::NoRight, Kind::Hid { .. }) => "add the agent's user to the group `input`, or install the udev rule of Benchlight's package",
+            (Self::NoRight, Kind::Serial { .. }) => "add the agent's user to the group `dialout`, or install the udev rule of Benchlight's package",
+            (Self::NoRight, Kind::Tcp { .. }) => "choose a port above 1023 in `listen`",
+            (Self::NoRight, Kind::Stdin) => "start the agent with a readable standard input",
+            (Self::Busy, Kind::Hid { .. }) => "end the program that has grabbed it, and give each device to one [[scanner]] only",
+            (Self::Busy, Kind::Serial { .. }) => {
+                "end the program that holds it (ModemManager often does: install the udev rule of Benchlight's package), and give each device to one [[scanner]] only"
+            }
+            (Self::Busy, Kind::Stdin | Kind::Tcp { .. }) => "end the program that holds the port, or choose another one in `listen`",
+            (Self::Fault(_), Kind::Hid { .. } | Kind::Serial { .. }) => "check `device` in the config, or unplug the scanner and plug it in again",
+            (Self::Fault(_), Kind::Stdin) => "start the agent again",
+            (Self::Fault(_), Kind::Tcp { .. }) => "check `listen` in the config: the address must be one of this machine's",
+        };
+        Some(remedy.to_owned())
+    }
 }
 
 /// The way from a scanner to the station, with the bound on scans in progress.
@@ -163,11 +222,14 @@ impl Outlet {
         Self { scanner, station, places }
     }
 
-    /// Sends a scan of a source that can wait: holds the source back while all places are taken.
+    /// Sends a scan of a source that can wait: holds the source back while all places are taken. The scan counts from
+    /// the moment it gets its place: the lines of a long pipe must not grow old before anybody looks at them.
     /// Returns `false` when the station has ended.
-    pub async fn send_waiting(&self, at: Moment, content: Content) -> bool {
+    pub async fn send_waiting(&self, content: Content) -> bool {
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return false };
-        self.station.send(Scan { scanner: self.scanner.clone(), at, content, place: Some(place) }).await.is_ok()
+        let Ok(slot) = self.station.reserve().await else { return false };
+        slot.send(Scan { scanner: self.scanner.clone(), at: Moment::now(), content, place: Some(place) });
+        true
     }
 
     /// Sends a scan of a device that cannot wait, from the device's own thread. Returns `false` when the station has ended.
@@ -175,4 +237,68 @@ impl Outlet {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         self.station.blocking_send(Scan { scanner: self.scanner.clone(), at, content, place }).is_ok()
     }
+
+    /// Resolves when the station has ended and takes no more scans.
+    async fn closed(&self) {
+        self.station.closed().await;
+    }
 }
+
+/// Runs one scanner until `stop` says so (or its sender is gone). Never returns earlier: a scanner that is away, or whose
+/// stream has ended, is a [`State`], which is told once all its scans have been taken.
+pub async fn run(settings: Settings, outlet: Outlet, state: watch::Sender<State>, mut stop: watch::Receiver<bool>) {
+    let teller = Teller { settings, state };
+    let settings = &teller.settings;
+    let scanning = async {
+        match &settings.kind {
+            Kind::Hid { .. } | Kind::Serial { .. } => teller.tell(State::Fault("this kind of scanner cannot be read yet".to_owned())),
+            Kind::Stdin => stdin::run(settings.name.as_str(), io::stdin(), &outlet, &teller).await,
+            Kind::Tcp { listen } => tcp::run(*listen, &outlet, &teller).await,
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = scanning => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// Tries a scanner as the agent would, without keeping it. Blocks for a moment; meant for the doctor.
+pub fn probe(settings: &Settings) -> State {
+    match &settings.kind {
+        Kind::Hid { .. } | Kind::Serial { .. } => State::Fault("this kind of scanner cannot be read yet".to_owned()),
+        Kind::Stdin => State::Ok,
+        Kind::Tcp { listen } => tcp::probe(*listen),
+    }
+}
+
+/// Tells a scanner's state to health, and to the log when it changes.
+#[derive(Clone, Debug)]
+struct Teller {
+    settings: Settings,
+    state: watch::Sender<State>,
+}
+
+impl Teller {
+    fn tell(&self, new: State) {
+        let (scanner, code, finding) = (&self.settings.name, new.code(), new.describe(&self.settings.kind));
+        let (well, remedy) = (matches!(new, State::Ok | State::Ended), new.remedy(&self.settings.kind));
+        let changed = self.state.send_if_modified(|state| {
+            let changed = *state != new;
+            *state = new;
+            changed
+        });
+        if changed && well {
+            tracing::info!(%scanner, state = code, "{finding}");
+        } else if changed {
+            tracing::warn!(%scanner, state = code, "{finding}: {}", remedy.unwrap_or_default());
+        }
+    }
+
+    fn name(&self) -> &Name {
+        &self.settings.name
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ impl Keeper {
     }
 
     /// Probes by the rhythm; never ends.
-    pub(super) async fn run(&self, probe: impl AsyncFn() -> Result<(), Fault>, now: Now<'_>) {
+    pub(super) async fn run<P: Future<Output = Result<(), Fault>>>(&self, probe: impl Fn() -> P, now: Now<'_>) {
         let mut failed_probes = 0_u32;
         loop {
             let suspected = loop {

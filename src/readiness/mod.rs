@@ -224,7 +224,7 @@ impl Source {
             held_for: &|| shared.adapter.client().held_for(),
             refresh_in: &|| shared.adapter.refresh_in(),
         };
-        shared.keeper.run(async || shared.probed().await, now).await;
+        shared.keeper.run(|| shared.probed(), now).await;
     }
 }
 

@@ -5,6 +5,7 @@
 //! for one serial number: by flag, through the handle, or by `PUT /_simulator/faults` while it runs.
 
 pub mod faults;
+pub mod kandji;
 pub mod stock;
 mod wire;
 
@@ -13,7 +14,6 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use axum::{
@@ -230,8 +230,8 @@ async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Out
             tokio::time::sleep(time).await;
             served.await
         }
-        Effect::Reset => ended(wire, End::Reset).await,
-        Effect::Drop => ended(wire, End::Close).await,
+        Effect::Reset => ended(wire, End::Reset),
+        Effect::Drop => ended(wire, End::Close),
         Effect::Redirect(target) => redirect(&format!("{}{asked}", target.trim_end_matches('/'))),
         Effect::Date(text) => {
             let mut response = served.await;
@@ -243,11 +243,9 @@ async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Out
     }
 }
 
-/// The connection ends instead of a reply.
-async fn ended(wire: &Wire, end: End) -> Response {
+/// The connection ends instead of a reply: what is written here meets a wire that lets nothing through any more.
+fn ended(wire: &Wire, end: End) -> Response {
     wire.end(end);
-    // Written into a connection that lets nothing through any more; hyper then drops it.
-    tokio::time::sleep(Duration::from_millis(1)).await;
     StatusCode::NO_CONTENT.into_response()
 }
 

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{
@@ -21,7 +22,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::Sleep,
 };
+
+const CUT_AFTER: Duration = Duration::from_millis(50);
 
 /// How a connection ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,18 +132,19 @@ impl AsyncWrite for Stream {
 pub(super) struct Flood {
     left: u64,
     chunk: Bytes,
-    cut: bool,
+    /// What was written reaches the peer before the connection breaks.
+    cut: Option<Pin<Box<Sleep>>>,
 }
 
 impl Flood {
     /// So many spaces, which JSON allows.
     pub(super) fn of_spaces(bytes: u64) -> Self {
-        Self { left: bytes, chunk: Bytes::from_static(&[b' '; 64 * 1024]), cut: false }
+        Self { left: bytes, chunk: Bytes::from_static(&[b' '; 64 * 1024]), cut: None }
     }
 
     /// These bytes, and then the connection breaks.
     pub(super) fn cut_after(bytes: Bytes) -> Self {
-        Self { left: u64::try_from(bytes.len()).unwrap_or(u64::MAX), chunk: bytes, cut: true }
+        Self { left: u64::try_from(bytes.len()).unwrap_or(u64::MAX), chunk: bytes, cut: Some(Box::pin(tokio::time::sleep(CUT_AFTER))) }
     }
 }
 
@@ -147,9 +152,12 @@ impl Body for Flood {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if self.left == 0 {
-            return Poll::Ready(self.cut.then(|| Err(io::ErrorKind::ConnectionAborted.into())));
+            return match &mut self.cut {
+                Some(pause) => pause.as_mut().poll(context).map(|()| Some(Err(io::ErrorKind::ConnectionAborted.into()))),
+                None => Poll::Ready(None),
+            };
         }
         let take = self.chunk.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= u64::try_from(take).unwrap_or(self.left);
@@ -157,6 +165,6 @@ impl Body for Flood {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.cut { SizeHint::default() } else { SizeHint::with_exact(self.left) }
+        if self.cut.is_some() { SizeHint::default() } else { SizeHint::with_exact(self.left) }
     }
 }

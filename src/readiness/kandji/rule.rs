@@ -140,7 +140,7 @@ fn link(row: &Row, token: Option<&Token>, records: &Records<'_>, policy: &Policy
         let name = named(row.dep_account.server_name.as_deref(), token_id);
         return Some(unknown(Reason::MdmLinkBroken, format!("Its ADE token {name} is not in Kandji's list.")));
     };
-    broken(token, tokens.now).or_else(|| stale(token, [records.now, tokens.now], policy))
+    broken(token, records.now.max(tokens.now)).or_else(|| stale(token, [records.now, tokens.now], policy))
 }
 
 /// The table's rows that look at the profile's status, in its order, as if returned devices were allowed.
@@ -219,7 +219,7 @@ fn absent(records: &Records<'_>, policy: &Policy, counted: &[&Token], enrolled: 
         None if counted.is_empty() => return unknown(Reason::MdmLinkBroken, "Kandji has no ADE token."),
         None => {}
     }
-    if let Some(judgement) = counted.iter().find_map(|token| broken(token, tokens.now)) {
+    if let Some(judgement) = counted.iter().find_map(|token| broken(token, records.now.max(tokens.now))) {
         return judgement;
     }
     if let Some(judgement) = counted.iter().find_map(|token| stale(token, [records.now, tokens.now], policy)) {

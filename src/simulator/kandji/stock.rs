@@ -1,0 +1,273 @@
+//! The tenant's devices and ADE tokens, written as Kandji writes them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// The ADE token that devices belong to unless they say otherwise.
+pub const HQ: &str = "4d6f1c1e-8f5a-4a53-9d0e-000000000001";
+/// The blueprint that devices have unless they say otherwise.
+pub const BLUEPRINT: &str = "7a0cb2c4-52d1-4f0b-8a55-00000000b001";
+
+/// Is the device in the MDM?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enrollment {
+    /// Awaiting enrollment.
+    Awaiting,
+    /// Enrolled.
+    Enrolled,
+    /// Once enrolled, its record removed.
+    Removed,
+}
+
+/// When the profile was assigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssignedAt {
+    /// Null.
+    Never,
+    /// At that moment.
+    At(Timestamp),
+    /// A second before the device was asked for first.
+    JustNow,
+}
+
+/// One device of the tenant.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Serial number.
+    pub serial: String,
+    /// `profile_status`; `None`: null.
+    pub profile_status: Option<String>,
+    /// `profile_assign_time`.
+    pub assigned_at: AssignedAt,
+    /// `last_assignment_status`.
+    pub last_assignment: Option<String>,
+    /// `failed_assignment_attempts`.
+    pub failed_attempts: i64,
+    /// `mdm_device`.
+    pub enrollment: Enrollment,
+    /// `blueprint_id`.
+    pub blueprint: Option<String>,
+    /// `use_blueprint_routing`.
+    pub blueprint_routing: bool,
+    /// The ADE token's id.
+    pub token: String,
+    /// `device_assigned_date`.
+    pub given_at: Timestamp,
+    /// Model.
+    pub model: String,
+    /// Device family.
+    pub family: String,
+    /// Does the ADE list hold it? (An enrolled device need not be in it.)
+    pub in_ade: bool,
+    /// It is assigned by itself so long after it was asked for first.
+    pub ready_after: Option<Duration>,
+    /// When it was asked for first; `None`: not yet.
+    pub first_asked: Option<(Instant, Timestamp)>,
+}
+
+impl Device {
+    /// A new device whose profile was assigned two days ago.
+    pub fn ready(serial: &str) -> Self {
+        let now = Timestamp::now();
+        let days = |days: u64| now.checked_sub(Duration::from_hours(24 * days)).unwrap_or(now);
+        Self {
+            serial: serial.to_owned(),
+            profile_status: Some("assigned".to_owned()),
+            assigned_at: AssignedAt::At(days(2)),
+            last_assignment: Some("SUCCESS".to_owned()),
+            failed_attempts: 0,
+            enrollment: Enrollment::Awaiting,
+            blueprint: Some(BLUEPRINT.to_owned()),
+            blueprint_routing: false,
+            token: HQ.to_owned(),
+            given_at: days(3),
+            model: "MacBook Air (13-inch, M4, 2025)".to_owned(),
+            family: "Mac".to_owned(),
+            in_ade: true,
+            ready_after: None,
+            first_asked: None,
+        }
+    }
+
+    /// A device that still waits for its assignment.
+    pub fn pending(serial: &str) -> Self {
+        Self { profile_status: Some("empty".to_owned()), assigned_at: AssignedAt::Never, last_assignment: None, ..Self::ready(serial) }
+    }
+
+    /// Moves on with the time: notes the first question, and assigns what was to become ready.
+    fn asked(&mut self) {
+        let (since, at) = *self.first_asked.get_or_insert_with(|| (Instant::now(), Timestamp::now()));
+        if self.assigned_at == AssignedAt::JustNow {
+            self.assigned_at = AssignedAt::At(at.checked_sub(Duration::from_secs(1)).unwrap_or(at));
+        }
+        if self.ready_after.is_some_and(|after| since.elapsed() >= after) {
+            self.ready_after = None;
+            self.profile_status = Some("assigned".to_owned());
+            self.last_assignment = Some("SUCCESS".to_owned());
+            self.assigned_at = AssignedAt::At(Timestamp::now());
+        }
+    }
+
+    fn ade_row(&self, tokens: &[Token]) -> Value {
+        let assigned_at = match self.assigned_at {
+            AssignedAt::At(moment) => Some(written(moment)),
+            AssignedAt::Never | AssignedAt::JustNow => None,
+        };
+        let enrolled = |removed: bool| {
+            json!({"id": id_of(&self.serial), "enrolled_at": written(self.given_at), "name": format!("Mac of {}", self.serial), "enrollment_status": 2,
+                   "deferred_install": false, "is_missing": false, "is_removed": removed})
+        };
+        let token = tokens.iter().find(|token| token.id == self.token);
+        json!({
+            "id": id_of(&self.serial),
+            "serial_number": self.serial,
+            "profile_status": self.profile_status,
+            "profile_assign_time": assigned_at,
+            "profile_push_time": (self.profile_status.as_deref() == Some("pushed")).then(|| written(self.given_at)),
+            "last_assignment_status": self.last_assignment,
+            "failed_assignment_attempts": self.failed_attempts,
+            "assignment_status_received_at": self.last_assignment.as_ref().map(|_| self.given_at.strftime("%Y-%m-%d %H:%M:%S.123456+00:00").to_string()),
+            "mdm_device": match self.enrollment { Enrollment::Awaiting => Value::Null, Enrollment::Enrolled => enrolled(false), Enrollment::Removed => enrolled(true) },
+            "blueprint_id": self.blueprint,
+            "blueprint": self.blueprint.as_ref().map(|id| json!({"id": id, "name": "Staging", "icon": "ss-files"})),
+            "use_blueprint_routing": self.blueprint_routing,
+            "user_id": null,
+            "user": null,
+            "dep_account": {"id": self.token, "server_name": token.map_or("Unknown", |token| token.server_name.as_str())},
+            "asset_tag": "",
+            "model": self.model,
+            "device_family": self.family,
+            "os": "OSX",
+            "color": "SILVER",
+            "description": self.model.to_ascii_uppercase(),
+            "device_assigned_by": "somebody@example.com",
+            "device_assigned_date": written(self.given_at),
+        })
+    }
+
+    fn device_row(&self) -> Value {
+        json!({
+            "device_id": id_of(&self.serial), "device_name": format!("Mac of {}", self.serial), "model": self.model, "serial_number": self.serial,
+            "platform": self.family, "os_version": "26.1", "last_check_in": written(self.given_at), "user": {"email": "somebody@example.com"},
+            "asset_tag": null, "blueprint_id": self.blueprint, "mdm_enabled": true, "agent_installed": true, "is_missing": false,
+            "is_removed": self.enrollment == Enrollment::Removed, "first_enrollment": written(self.given_at), "lost_mode_status": "",
+        })
+    }
+}
+
+/// One ADE token: the tenant's link to one MDM server at Apple.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// Its id, which the devices name.
+    pub id: String,
+    /// The MDM server's name at Apple.
+    pub server_name: String,
+    /// The MDM server's id at Apple, 32 hex digits.
+    pub server_uuid: String,
+    /// `SUCCESS` or `BROKEN`.
+    pub status: String,
+    /// Why it is `BROKEN`.
+    pub status_reason: Option<String>,
+    /// How long ago it fetched from Apple; `None`: never.
+    pub fetched_ago: Option<Duration>,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+impl Token {
+    /// A token that fetched five minutes ago and expires in 200 days.
+    pub fn healthy(id: &str, server_name: &str, server_uuid: &str) -> Self {
+        let now = Timestamp::now();
+        Self {
+            id: id.to_owned(),
+            server_name: server_name.to_owned(),
+            server_uuid: server_uuid.to_owned(),
+            status: "SUCCESS".to_owned(),
+            status_reason: None,
+            fetched_ago: Some(Duration::from_mins(5)),
+            expires_at: now.checked_add(Duration::from_hours(24 * 200)).unwrap_or(now),
+        }
+    }
+
+    fn row(&self) -> Value {
+        let now = Timestamp::now();
+        json!({
+            "id": self.id, "server_name": self.server_name, "server_uuid": self.server_uuid, "admin_id": "somebody@example.com", "org_name": "Example",
+            "access_token_expiry": written(self.expires_at),
+            "days_left": self.expires_at.duration_since(now).as_hours().div_euclid(24),
+            "status": self.status, "status_reason": self.status_reason, "status_received_at": written(now),
+            "last_device_sync": self.fetched_ago.and_then(|ago| now.checked_sub(ago).ok()).map(written),
+            "device_counts": {"total": 0},
+        })
+    }
+}
+
+/// Everything in the tenant.
+#[derive(Clone, Debug, Default)]
+pub struct Stock {
+    /// The devices.
+    pub devices: Vec<Device>,
+    /// The ADE tokens.
+    pub tokens: Vec<Token>,
+}
+
+impl Stock {
+    /// These devices behind one healthy token.
+    pub fn of(devices: Vec<Device>) -> Self {
+        Self { devices, tokens: vec![Token::healthy(HQ, "HQ", "A1B2C3D4E5F60718293A4B5C6D7E8F90")] }
+    }
+
+    /// Puts a device in, in the place of one of the same serial number.
+    pub fn put(&mut self, device: Device) {
+        self.remove(&device.serial);
+        self.devices.push(device);
+    }
+
+    /// Takes a device out.
+    pub fn remove(&mut self, serial: &str) {
+        self.devices.retain(|device| device.serial != serial);
+    }
+
+    /// The rows of the ADE list whose serial number contains `filter`.
+    pub(super) fn ade_rows(&mut self, filter: &str) -> Vec<Value> {
+        let Self { devices, tokens } = self;
+        devices
+            .iter_mut()
+            .filter(|device| device.in_ade && contains(&device.serial, filter))
+            .map(|device| {
+                device.asked();
+                device.ade_row(tokens)
+            })
+            .collect()
+    }
+
+    /// The rows of the device list whose serial number contains `filter`.
+    pub(super) fn device_rows(&self, filter: &str) -> Vec<Value> {
+        self.devices
+            .iter()
+            .filter(|device| device.enrollment != Enrollment::Awaiting && contains(&device.serial, filter))
+            .map(Device::device_row)
+            .collect()
+    }
+
+    pub(super) fn token_rows(&self) -> Vec<Value> {
+        self.tokens.iter().map(Token::row).collect()
+    }
+}
+
+fn contains(serial: &str, filter: &str) -> bool {
+    serial.to_ascii_uppercase().contains(&filter.to_ascii_uppercase())
+}
+
+fn written(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A stable id for a serial number, shaped like the service's.
+fn id_of(serial: &str) -> String {
+    let number = serial.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(u64::from(byte)));
+    format!("00000000-0000-4000-8000-{:012x}", number & 0xffff_ffff_ffff)
+}

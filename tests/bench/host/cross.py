@@ -1,0 +1,136 @@
+"""Builds for the Raspberry Pi on this machine: C compilers from Debian, Rust's standard library for the two targets."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import apt
+
+PROJECT = Path(__file__).resolve().parents[3]
+CACHE = PROJECT / "target/bench"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One of the two Raspberry Pi targets."""
+
+    architecture: str  # Debian's name
+    triple: str  # Rust's name
+    gcc: str  # the prefix of Debian's cross tools
+    packages: tuple
+    qemu: str  # the user-mode emulator
+    loader: str  # the folder of the target's C library, as the emulator wants it
+
+    def environment(self, std):
+        """What cargo needs to build for this target and to run what it built."""
+        upper = self.triple.upper().replace("-", "_")
+        lower = self.triple.replace("-", "_")
+        env = {
+            f"CARGO_TARGET_{upper}_LINKER": f"{self.gcc}-gcc",
+            f"CC_{lower}": f"{self.gcc}-gcc",
+            f"AR_{lower}": f"{self.gcc}-ar",
+            f"CARGO_TARGET_{upper}_RUNNER": f"{self.qemu} -L {self.loader}",
+        }
+        if std:
+            env[f"CARGO_TARGET_{upper}_RUSTFLAGS"] = f"--sysroot={std}"
+        return env
+
+
+TARGETS = {
+    "arm64": Target(
+        "arm64", "aarch64-unknown-linux-gnu", "aarch64-linux-gnu",
+        ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"), "qemu-aarch64-static", "/usr/aarch64-linux-gnu",
+    ),
+    "armhf": Target(
+        "armhf", "armv7-unknown-linux-gnueabihf", "arm-linux-gnueabihf",
+        ("gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"), "qemu-arm-static", "/usr/arm-linux-gnueabihf",
+    ),
+}
+
+
+def _output(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=PROJECT).stdout.strip()
+
+
+def tools(targets):
+    """Install the cross compilers and linkers."""
+    for target in targets:
+        apt.install(CACHE / "apt-host", target.packages, [f"{target.gcc}-gcc"], f"C code and linking for {target.architecture}")
+
+
+def standard_library(targets):
+    """A sysroot with the standard library of `targets`, or None where the compiler brings it itself.
+
+    Rust's `rustup target add` is asked for nothing: where the toolchain has the targets they are used, else the
+    library is built once from its source of exactly the compiler's version and kept by that version.
+    """
+    toolchain = Path(_output("rustc", "--print", "sysroot"))
+    if all(list((toolchain / "lib/rustlib" / target.triple / "lib").glob("libstd-*.rlib")) for target in targets):
+        return None
+    version = _output("rustc", "--version").split()[1]
+    std = CACHE / f"std-{version}"
+    missing = [target for target in targets if not (std / "lib/rustlib" / target.triple / "lib").exists()]
+    if not missing:
+        return std
+    with tempfile.TemporaryDirectory(prefix="benchlight-std-") as work:
+        work = Path(work)
+        library = toolchain / "lib/rustlib/src/rust/library"
+        if not library.exists():
+            library = _library_from_debian(version, work)
+        stub = work / "stub"
+        (stub / "src").mkdir(parents=True)
+        (stub / "Cargo.toml").write_text('[package]\nname = "stub"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n')
+        (stub / "src/lib.rs").write_text("#![no_std]\n")
+        for target in missing:
+            print(f"building Rust's standard library {version} for {target.triple}", flush=True)
+            env = dict(
+                os.environ, RUSTC_BOOTSTRAP="1", __CARGO_TESTS_ONLY_SRC_ROOT=str(library),
+                # Link-time optimisation of the release profile needs the library's bitcode.
+                RUSTFLAGS="-Cembed-bitcode=yes", CARGO_TARGET_DIR=str(stub / "target"),
+            )
+            crates = "std,test,panic_abort,panic_unwind,proc_macro"
+            subprocess.run(
+                ["cargo", "build", "--quiet", "--release", f"-Zbuild-std={crates}", "--target", target.triple],
+                cwd=stub, env=env, check=True, timeout=1800,
+            )
+            into = std / "lib/rustlib" / target.triple / "lib"
+            half = into.with_name("lib.half")
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir(parents=True)
+            for rlib in (stub / "target" / target.triple / "release/deps").glob("lib*.rlib"):
+                if not rlib.name.startswith("libstub"):
+                    shutil.copy(rlib, half)
+            half.rename(into)
+    return std
+
+
+def _library_from_debian(version, work):
+    for suite in ("trixie-backports", "forky", "sid", "trixie"):
+        suites = apt.Suites(CACHE / "apt" / suite, [suite], apt.machine_architecture())
+        exact = [found for found in suites.versions("rust-src") if found.startswith(version + "+")]
+        if exact:
+            suites.unpack([f"rust-src={exact[0]}"], work, only=f"./usr/src/rustc-{version}/library*")
+            return work / f"usr/src/rustc-{version}/library"
+    raise apt.Unavailable(
+        f"no source of Rust's standard library {version}: neither the toolchain (rustup component add rust-src) nor Debian has it"
+    )
+
+
+def cargo(target, std, arguments, timeout=3600):
+    """Run cargo for `target`."""
+    env = dict(os.environ, **target.environment(std))
+    command = ["nice", "-n", "10", "cargo", *arguments, "--target", target.triple]
+    if "--" in arguments:
+        cut = arguments.index("--")
+        command = ["nice", "-n", "10", "cargo", *arguments[:cut], "--target", target.triple, *arguments[cut:]]
+    return subprocess.run(command, cwd=PROJECT, env=env, timeout=timeout).returncode
+
+
+def newest_glibc(binary):
+    """The newest version of the C library that `binary` asks for."""
+    needed = re.findall(r"GLIBC_(\d+)\.(\d+)", _output("readelf", "--version-info", "--wide", str(binary)))
+    return max((int(major), int(minor)) for major, minor in needed)

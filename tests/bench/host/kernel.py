@@ -1,7 +1,6 @@
 """A Debian kernel that has the simulated hardware, with the modules a guest loads, in the order it loads them."""
 
 import lzma
-import os
 import re
 import shutil
 import subprocess
@@ -86,7 +85,7 @@ def _fetch(home, names_of_suites, architecture, names):
         if not images:
             raise apt.Unavailable(f"no kernel image in {' '.join(packages)}")
         shutil.copy(images[0], home / "vmlinuz")
-        shutil.copy(next(path for path in work.rglob("busybox") if path.is_file()), home / "busybox")
+        shutil.copy(next(path for path in work.rglob("bin/busybox") if path.is_file()), home / "busybox")
         for tree in work.rglob("bcm2*-rpi-*.dtb"):
             shutil.copy(tree, home / "dtb")
         if "gpio_sim" not in _collect(work, home / "modules", names):
@@ -156,6 +155,6 @@ def initramfs(out, files):
         entry("dev/null", 0o20666, device=(1, 3))
         for name, source in files.items():
             data = source if isinstance(source, bytes) else Path(source).read_bytes()
-            entry(name, 0o100755 if isinstance(source, bytes) or os.access(source, os.X_OK) else 0o100644, data)
+            entry(name, 0o100755, data)
         entry("TRAILER!!!", 0)
     half.rename(out)

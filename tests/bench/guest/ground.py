@@ -1,0 +1,90 @@
+"""The ground the bench stands on: without these, none of its other assertions would mean anything."""
+
+import fcntl
+import os
+import struct
+import termios
+import time
+import tty
+
+from hardware import ENTER, Pins, Scanner, SerialScanner, start_udev, until
+from results import check, figure, run
+
+
+class Console:
+    """The login console: what a keyboard types when nobody holds it."""
+
+    def __init__(self):
+        self._file = os.open("/dev/tty1", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        tty.setraw(self._file)
+
+    def typed(self, seconds=0.5):
+        """What reached the console."""
+        ends, text = time.monotonic() + seconds, b""
+        while time.monotonic() < ends:
+            try:
+                text += os.read(self._file, 4096)
+            except BlockingIOError:
+                time.sleep(0.02)
+        return text.decode("ascii", "replace")
+
+    def clear(self):
+        termios.tcflush(self._file, termios.TCIFLUSH)
+
+
+def pins():
+    """a simulated pin shows outside what a program drives"""
+    chip = Pins(name="ground", label="ground", lines=8)
+    request = bytearray(592)
+    # struct gpio_v2_line_request: offsets[64], consumer[32], config, num_lines, event_buffer_size, pad[5], fd
+    struct.pack_into("I", request, 0, 3)
+    struct.pack_into("32s", request, 256, b"bench")
+    struct.pack_into("Q", request, 288, 1 << 3)  # output
+    struct.pack_into("I", request, 288 + 272, 1)
+    device = os.open(f"/dev/{chip.chip}", os.O_RDWR)
+    fcntl.ioctl(device, 0xC250B407, request)
+    line = struct.unpack_from("i", request, 588)[0]
+    seen = []
+    for level in (1, 0):
+        fcntl.ioctl(line, 0xC010B40F, bytearray(struct.pack("QQ", level, 1)))
+        seen.append(chip.level(3))
+    check("ground: a simulated pin shows outside what a program drives", seen == [1, 0], seen)
+    os.close(line)
+    os.close(device)
+
+
+def keyboard():
+    """a USB scanner is a keyboard of its own that types into the console when nobody grabs it"""
+    console = Console()
+    scanner = Scanner("ground", 3, serial="GROUND").plug()
+    start = time.monotonic()
+    scanner.scan("C02XK0AAJG5H")
+    took = time.monotonic() - start
+    typed = console.typed()
+    check("ground: an ungrabbed scan is typed into the login console", typed.strip().upper() == "C02XK0AAJG5H", typed)
+    figure("a 12-character scan on the simulated bus, ms", round(took * 1000))
+    first = scanner.event()
+    scanner.unplug()
+    check("ground: pulling the plug takes the device away", until(lambda: not scanner.by_id.exists(), 5), os.listdir("/dev/input"))
+    other = Scanner("other", 2, serial="OTHER").plug()
+    scanner.plug()
+    check("ground: a replugged scanner comes under another event number", scanner.event() != first, first)
+    scanner.unplug()
+    other.unplug()
+
+
+def serial():
+    """a USB serial scanner's bytes arrive"""
+    scanner = SerialScanner("groundserial", 3, serial="GROUNDSERIAL").plug()
+    port = os.open(str(scanner.by_id), os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(port)
+    scanner.scan("C02XK0AAJG5H")
+    text = until(lambda: os.read(port, 64), 5)
+    check("ground: a USB serial scanner's bytes arrive", text and text.startswith(b"C02"), text)
+    os.close(port)
+    scanner.unplug()
+
+
+def main():
+    start_udev()
+    run("ground", [pins, keyboard, serial])

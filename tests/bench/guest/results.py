@@ -1,0 +1,41 @@
+"""How a guest tells the bench what it found: one line per assertion on the console."""
+
+import json
+import sys
+import traceback
+
+
+def say(kind, **more):
+    print("@@ " + json.dumps({"kind": kind, **more}), flush=True)
+
+
+def check(promise, held, found=""):
+    """One assertion: the promise in words, whether it held, and what was found when it did not."""
+    say("check", promise=promise, held=bool(held), found="" if held else str(found)[-1500:])
+    return bool(held)
+
+
+def note(text):
+    """A line for the reader of the bench."""
+    say("note", text=str(text))
+
+
+def figure(name, value):
+    """A measured number for the bench's table."""
+    say("figure", name=name, value=value)
+
+
+def ask(what, **more):
+    """Ask the host to do something outside the guest: a QMP command, bytes into a socket."""
+    say("ask", what=what, **more)
+
+
+def run(part, steps):
+    """Run the steps of a part; a step that raises has failed, and the next one goes on."""
+    for step in steps:
+        try:
+            step()
+        except Exception as fault:  # noqa: BLE001
+            text = "".join(traceback.format_exception(fault)[-3:])
+            check(f"{part}: {step.__doc__ or step.__name__}", False, text)
+            sys.stdout.flush()

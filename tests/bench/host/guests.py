@@ -1,0 +1,147 @@
+"""The guests of the bench: an x86_64 machine on this machine's own files, and what it says on its console."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from . import apt
+from .cross import CACHE, PROJECT
+from .kernel import initramfs, kernel
+from .vm import Machine, TimeOut
+
+BENCH = PROJECT / "tests/bench"
+
+
+class Results:
+    """What held and what did not."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.figures = {}
+        self.failures = []
+
+    def check(self, promise, held, found=""):
+        if held:
+            self.passed += 1
+            print(f"  ok    {promise}", flush=True)
+        else:
+            self.failed += 1
+            self.failures.append(promise)
+            print(f"  FAIL  {promise}", flush=True)
+            for line in str(found).splitlines():
+                print(f"        {line}", flush=True)
+        return held
+
+    def skip(self, part, why):
+        self.skipped += 1
+        print(f"  SKIP  {part}: {why}", flush=True)
+
+    def figure(self, name, value):
+        self.figures[name] = value
+        print(f"  {name}: {value}", flush=True)
+
+
+def emulator(name):
+    """QEMU's system emulator, installed when it is missing.
+
+    From backports: bookworm's own qemu-system conflicts with a newer qemu-utils and would take it away.
+    """
+    package = {"qemu-system-x86_64": "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm"}[name]
+    apt.install(CACHE / "apt-host", [package], [name], "the virtual machines", suite="bookworm-backports" if _codename() == "bookworm" else None)
+    return name
+
+
+def _codename():
+    for line in Path("/etc/os-release").read_text().splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2]
+    return ""
+
+
+def _udev():
+    """udev's programs and rules, laid over the guest's root: this machine may have none."""
+    home = CACHE / "udev"
+    if not (home / "complete").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        suites = apt.Suites(CACHE / "apt" / "own", [_codename() or "bookworm"], apt.machine_architecture())
+        suites.unpack(["udev", "libkmod2", "libacl1", "libblkid1", "libcap2", "libselinux1", "libpcre2-8-0"], home)
+        # The root keeps its programs and libraries under /usr: a folder in place of its links would hide them.
+        for folder in ("lib", "bin", "sbin"):
+            if (home / folder).exists():
+                shutil.copytree(home / folder, home / "usr" / folder, symlinks=True, dirs_exist_ok=True)
+                shutil.rmtree(home / folder)
+        (home / "complete").touch()
+    return home
+
+
+def run_part(part, results, seconds, binary=None, extra=(), memory=1024, on_line=None):
+    """Boot the x86_64 guest, run `guest/<part>.py` in it, take down what it says; True when it came to its end."""
+    if platform.machine() != "x86_64":
+        raise apt.Unavailable("this guest runs on this machine's own files and needs an x86_64 machine")
+    qemu, boot, udev = emulator("qemu-system-x86_64"), kernel("amd64"), _udev()
+    environment = {
+        "PYTHON": os.path.realpath(sys.executable), "BENCH": BENCH, "BENCHLIGHT": binary or "",
+        "BENCH_PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    }
+    files = {"bin/busybox": boot.busybox, "init": BENCH / "guest/init",
+             "bench.env": "".join(f'{key}="{value}"\n' for key, value in environment.items()).encode()}
+    files.update({f"modules/{module.name}": module for module in boot.modules()})
+    image = CACHE / "guest-amd64.img"
+    initramfs(image, files)
+    arguments = [
+        qemu, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory),
+        "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
+        "-virtfs", f"local,path={udev},mount_tag=udev,security_model=none,readonly=on,multidevs=remap",
+        "-device", "qemu-xhci,id=xhci", *extra, "-kernel", str(boot.image), "-initrd", str(image),
+        "-append", f"console=ttyS0 quiet panic=-1 bench={part}",
+    ]
+    with Machine(arguments, seconds) as machine:
+        return follow(machine, part, results, on_line)
+
+
+def follow(machine, part, results, on_line=None):
+    """Take down what a guest says until its end; True when it came there."""
+    ended = False
+    try:
+        for line in machine.lines():
+            if os.environ.get("BENCH_VERBOSE"):
+                print(f"    | {line}", flush=True)
+            at = line.find("@@ ")
+            if at < 0:
+                continue
+            text = line[at + 3:]
+            if text.startswith("note "):
+                print(f"  {text[5:]}", flush=True)
+            elif text.startswith("end"):
+                ended = text.split()[1:2] in ([], ["0"])
+                if not ended:
+                    results.check(f"{part}: the guest ran to its end", False, "\n".join(machine.console[-25:]))
+                    ended = True
+                break
+            elif text.startswith("{"):
+                _said(machine, json.loads(text), results)
+            if on_line:
+                on_line(machine, text)
+    except TimeOut as last:
+        results.check(f"{part}: done in its time", False, last)
+        return False
+    if not ended:
+        results.check(f"{part}: the guest ran to its end", False, "\n".join(machine.console[-25:]))
+    return ended
+
+
+def _said(machine, said, results):
+    match said["kind"]:
+        case "check":
+            results.check(said["promise"], said["held"], said["found"])
+        case "note":
+            print(f"  {said['text']}", flush=True)
+        case "figure":
+            results.figure(said["name"], said["value"])
+        case "ask" if said["what"] == "monitor":
+            machine.monitor(said["line"])
+        case "ask" if said["what"] == "send":
+            machine.send(said["socket"], said["text"].encode())

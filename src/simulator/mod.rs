@@ -4,6 +4,8 @@
 //! understood ([`Running::violations`]). Any fault of the way can be switched on, for everything, for one path or
 //! for one serial number: by flag, through the handle, or by `PUT /_simulator/faults` while it runs.
 
+pub mod apple_business;
+pub mod apple_dep;
 pub mod faults;
 pub mod kandji;
 pub mod stock;

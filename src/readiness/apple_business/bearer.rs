@@ -70,8 +70,11 @@ impl Bearer {
     /// The token to use; `refused` is one that the service does not take any more.
     pub(super) async fn token(&self, refused: Option<&Secret>, purpose: Purpose) -> Result<Secret, Fault> {
         let _making = self.making.lock().await;
+        if refused.is_some() {
+            let mut state = self.locked();
+            state.live = state.live.take().filter(|live| Some(&live.token) != refused);
+        }
         if let Some(live) = self.locked().live.as_ref()
-            && Some(&live.token) != refused
             && Instant::now() < live.renew_at
         {
             return Ok(live.token.clone());
@@ -102,7 +105,7 @@ impl Bearer {
                     state.refused = Some((fault.clone(), pem, Instant::now() + PAUSE));
                 }
                 // An early renewal that fails spoils nothing while the old token lasts.
-                let lasting = state.live.as_ref().filter(|live| Some(&live.token) != refused && Instant::now() < live.ends_at);
+                let lasting = state.live.as_ref().filter(|live| Instant::now() < live.ends_at);
                 lasting.map(|live| live.token.clone()).ok_or(fault)
             }
         }

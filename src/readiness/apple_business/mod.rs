@@ -308,3 +308,64 @@ impl From<ServerWire> for Server {
         Self { name: if name.is_empty() { wire.id.clone() } else { name }, id: wire.id, kind: wire.attributes.kind }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    /// Nothing listens there: a request that leaves is told from one that may not by its reason.
+    const BASE: &str = "http://127.0.0.1:9/v1";
+    const TOKEN: &str = "http://127.0.0.1:9/auth/oauth2/token";
+
+    async fn reason(request: Request) -> Reason {
+        let settings = ClientSettings {
+            allow: allowed(&BASE.parse().unwrap(), &TOKEN.parse().unwrap()),
+            user_agent: USER_AGENT,
+            ca_file: None,
+            reads_per_minute: 0,
+            quota: None,
+            clock: ClockWatch::Fixed { synced: true },
+            limits: Limits::default(),
+        };
+        Client::new(settings).unwrap().send(request, Purpose::Scan).await.unwrap_err().reason
+    }
+
+    #[tokio::test]
+    async fn what_writes_or_is_not_needed_never_leaves() {
+        let base: Url = BASE.parse().unwrap();
+        let token: Url = TOKEN.parse().unwrap();
+        for path in ["orgDeviceActivities", "orgDevices", "orgDevices/C02XK0AAJG5H", "mdmServers", "mdmServers/1/relationships/devices"] {
+            assert_eq!(
+                reason(Request::post(http::below(&base, path), "application/json", b"{}".to_vec())).await,
+                Reason::StationFault,
+                "POST {path}"
+            );
+        }
+        for path in ["orgDevices/", "orgDevices/a/b", "orgDevices/a%2Fb", "users", "mdmServers/1/relationships/devices", "orgDeviceActivities/1"] {
+            assert_eq!(reason(Request::get(http::below(&base, path))).await, Reason::StationFault, "GET {path}");
+        }
+        assert_eq!(reason(Request::get(token.clone())).await, Reason::StationFault);
+        assert_eq!(reason(Request::post(http::below(&token, "x"), "text/plain", vec![])).await, Reason::StationFault);
+        assert_eq!(
+            reason(Request::get("http://127.0.0.1:10/v1/mdmServers".parse().unwrap())).await,
+            Reason::StationFault,
+            "a cursor's link to elsewhere"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_needed_leaves() {
+        let base: Url = BASE.parse().unwrap();
+        assert_eq!(reason(Request::post(TOKEN.parse().unwrap(), "application/x-www-form-urlencoded", vec![])).await, Reason::Offline);
+        for path in [
+            "orgDevices/C02XK0AAJG5H",
+            "orgDevices/C02XK0AAJG5H/relationships/assignedServer",
+            "orgDevices/C02XK0AAJG5H/assignedServer",
+            "mdmServers",
+        ] {
+            assert_eq!(reason(Request::get(http::below(&base, path))).await, Reason::Offline, "{path}");
+        }
+    }
+}

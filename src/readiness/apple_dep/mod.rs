@@ -249,3 +249,64 @@ impl Shared {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::readiness::http::below;
+
+    /// Nothing listens there: a request that leaves is told from one that may not by its reason.
+    const BASE: &str = "http://127.0.0.1:9";
+
+    async fn reason(request: Request) -> Reason {
+        let base: Url = BASE.parse().unwrap();
+        let settings = ClientSettings {
+            allow: allowed(&base),
+            user_agent: "test",
+            ca_file: None,
+            reads_per_minute: 0,
+            quota: None,
+            clock: ClockWatch::Fixed { synced: true },
+            limits: Limits::default(),
+        };
+        Client::new(settings).unwrap().send(request, Purpose::Scan).await.unwrap_err().reason
+    }
+
+    #[tokio::test]
+    async fn what_writes_or_is_not_needed_never_leaves() {
+        let base: Url = BASE.parse().unwrap();
+        for path in [
+            "session",
+            "account",
+            "profile",
+            "profile/devices",
+            "devices/disown",
+            "devices/activationlock",
+            "server/devices",
+            "devices/sync",
+            "account-driven-enrollment/profile",
+        ] {
+            assert_eq!(reason(Request::post(below(&base, path), JSON, b"{}".to_vec())).await, Reason::StationFault, "POST {path}");
+        }
+        for path in ["", "devices", "profile/devices", "beta-enrollment/tokens", "account/x", "os-beta-enrollment/tokens"] {
+            assert_eq!(reason(Request::get(below(&base, path))).await, Reason::StationFault, "GET {path}");
+        }
+        let mut elsewhere = base.clone();
+        elsewhere.set_port(Some(10)).unwrap();
+        assert_eq!(reason(Request::get(below(&elsewhere, "account"))).await, Reason::StationFault);
+        let mut query = below(&base, "profile");
+        query.set_query(Some("profile_uuid=1&delete=1"));
+        assert_eq!(reason(Request::get(query)).await, Reason::StationFault);
+    }
+
+    #[tokio::test]
+    async fn what_is_needed_leaves() {
+        let base: Url = BASE.parse().unwrap();
+        assert_eq!(reason(Request::post(below(&base, "devices"), JSON, b"{}".to_vec())).await, Reason::Offline);
+        for path in ["session", "account", "profile"] {
+            assert_eq!(reason(Request::get(below(&base, path))).await, Reason::Offline, "{path}");
+        }
+    }
+}

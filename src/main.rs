@@ -1,3 +1,7 @@
 //! Turn arguments into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    benchlight::cli::main(std::env::args_os())
+}

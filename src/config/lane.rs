@@ -21,6 +21,8 @@ pub(super) struct LaneEntry {
     /// `None`: the name is wrong.
     pub(super) name: Option<Found<Name>>,
     pub(super) settings: Option<Lane>,
+    /// Its lamps, even if something else about it is wrong.
+    pub(super) lamps: Option<Settings>,
 }
 
 /// A lane's lamps with the place to blame for them.
@@ -57,14 +59,14 @@ pub(super) fn read(document: &Section<'_, '_>, policy: Option<&Policy>) -> Vec<L
             report.problem(&name.at, format!("there is already a lane {:?}", name.value.as_str()), "give each lane a name of its own");
         }
         let settings = lane(name.as_ref().map(|name| &name.value), policy, allow_returned, lamps.settings.as_ref());
-        lanes.push(LaneEntry { name, settings });
+        lanes.push(LaneEntry { name, settings, lamps: lamps.settings.clone() });
         all_lamps.push(lamps);
     }
     if !document.has("lane") {
         let name = Name::new(ONLY_LANE).ok();
         let lamps = of_shared(shared_at.clone());
         let settings = lane(name.as_ref(), policy, Some(None), lamps.settings.as_ref());
-        lanes.push(LaneEntry { name: name.map(|value| Found { value, at: document.at().clone() }), settings });
+        lanes.push(LaneEntry { name: name.map(|value| Found { value, at: document.at().clone() }), settings, lamps: lamps.settings.clone() });
         all_lamps.push(lamps);
     }
 

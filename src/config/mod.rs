@@ -17,7 +17,10 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use toml::de::DeTable;
 
@@ -28,8 +31,11 @@ use crate::{
     verdict::Policy,
 };
 use document::Section;
+use lane::LaneEntry;
 pub use problems::{Problem, Problems};
 use problems::{Report, syntax_problem};
+use source::Source;
+use station::Station;
 
 /// Where the config is looked for when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/benchlight/benchlight.toml";
@@ -75,6 +81,17 @@ pub struct Lane {
     pub indicator: lamps::Settings,
 }
 
+/// The lamps of a config, for commands that need nothing else of it.
+#[derive(Clone, Debug)]
+pub struct LampsOnly {
+    /// Every lane's lamps that could be read, whatever else is wrong.
+    pub settings: Vec<lamps::Settings>,
+    /// Where an agent with this config works, if it could be read.
+    pub state_dir: Option<PathBuf>,
+    /// What is wrong with the text of the config. Credentials and certificates are not looked at.
+    pub problems: Option<Problems>,
+}
+
 /// What the checks may use of the machine they run on.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -101,9 +118,20 @@ impl Options {
 /// # Errors
 /// All [`Problems`] of the file together.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    let file = path.display().to_string();
-    let text = read_text(path).map_err(|(message, remedy)| Problems::of_file(&file, message, remedy))?;
-    parse(&text, &file, &Options::of_this_machine())
+    parse(&read_text(path)?, &path.display().to_string(), &Options::of_this_machine())
+}
+
+/// Reads the lamps of a config file, even of one with mistakes elsewhere: whatever is wrong, lamps must go dark.
+pub fn load_lamps(path: &Path) -> LampsOnly {
+    match read_text(path) {
+        Ok(text) => {
+            let options = Options { check_files: false, ..Options::of_this_machine() };
+            let (parts, result) = judge(&text, &path.display().to_string(), &options);
+            let settings = parts.lanes.into_iter().filter_map(|lane| lane.lamps).collect();
+            LampsOnly { settings, state_dir: parts.station.state_dir, problems: result.err() }
+        }
+        Err(problems) => LampsOnly { settings: Vec::new(), state_dir: None, problems: Some(problems) },
+    }
 }
 
 /// Checks a config's text; `file` is its name in the problems.
@@ -111,61 +139,83 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
 /// # Errors
 /// All [`Problems`] of the text together.
 pub fn parse(text: &str, file: &str, options: &Options) -> Result<Config, Problems> {
-    let report = Report::new(file, text);
-    let (document, errors) = DeTable::parse_recoverable(text);
-    let config = read(Section::document(&report, document.get_ref()), options);
-    report.syntax(errors.iter().map(|error| syntax_problem(text, error)).collect());
-    match config {
-        Some(config) if report.is_clean() => Ok(Config { warnings: report.into_warnings(), ..config }),
-        Some(_) => Err(report.into_problems()),
-        None => {
-            if report.is_clean() {
-                report.problem(&report.end(), "the config could not be read completely", "this is a fault of benchlight: please report it");
-            }
-            Err(report.into_problems())
-        }
-    }
+    judge(text, file, options).1
 }
 
-fn read(document: Section<'_, '_>, options: &Options) -> Option<Config> {
+/// Every section as far as it could be read.
+struct Parts {
+    station: Station,
+    sources: Vec<Source>,
+    policy: Option<Policy>,
+    lanes: Vec<LaneEntry>,
+    scanners: Option<Vec<scanners::Settings>>,
+    mqtt: Option<publisher::Settings>,
+    journal: Option<memory::Settings>,
+}
+
+fn judge(text: &str, file: &str, options: &Options) -> (Parts, Result<Config, Problems>) {
+    let report = Report::new(file, text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let parts = read(Section::document(&report, document.get_ref()), options);
+    report.syntax(errors.iter().map(|error| syntax_problem(text, error)).collect());
+    let config = parts.whole();
+    if config.is_none() && report.is_clean() {
+        report.problem(&report.end(), "the config could not be read completely", "this is a fault of benchlight: please report it");
+    }
+    let result = match config {
+        Some(config) if report.is_clean() => Ok(Config { warnings: report.into_warnings(), ..config }),
+        _ => Err(report.into_problems()),
+    };
+    (parts, result)
+}
+
+fn read(document: Section<'_, '_>, options: &Options) -> Parts {
     let station = station::read(document.section("station"), options);
-    let credentials = files::Files { store: station.credentials.clone(), check: options.check_files };
+    let files = files::Files { store: station.credentials.clone(), check: options.check_files };
     let verdict = verdict::read(document.section("verdict"));
-    let sources = source::read(&document, &verdict, &credentials);
+    let sources = source::read(&document, &verdict, &files);
     let policy = verdict::policy(verdict, &sources, document.report());
     let lanes = lane::read(&document, policy.as_ref());
     let scanners = scanner::read(&document, &lanes);
-    let mqtt = mqtt::read(document.section("mqtt"), &station, &credentials);
+    let mqtt = mqtt::read(document.section("mqtt"), &station, &files);
     let journal = journal::read(document.section("journal"), &station);
     document.finish();
-
-    Some(Config {
-        site: station.site?,
-        station: station.name?,
-        state_dir: station.state_dir?,
-        exit_at_eof: station.exit_at_eof?,
-        scanners: scanners?,
-        lanes: lanes.into_iter().map(|lane| lane.settings).collect::<Option<_>>()?,
-        sources: sources.into_iter().map(|source| source.settings).collect::<Option<_>>()?,
-        policy: policy?,
-        mqtt: mqtt?,
-        journal: journal?,
-        warnings: Vec::new(),
-    })
+    Parts { station, sources, policy, lanes, scanners, mqtt, journal }
 }
 
-fn read_text(path: &Path) -> Result<String, (String, &'static str)> {
+impl Parts {
+    /// The config, if nothing of it is missing.
+    fn whole(&self) -> Option<Config> {
+        Some(Config {
+            site: self.station.site.clone()?,
+            station: self.station.name.clone()?,
+            state_dir: self.station.state_dir.clone()?,
+            exit_at_eof: self.station.exit_at_eof?,
+            scanners: self.scanners.clone()?,
+            lanes: self.lanes.iter().map(|lane| lane.settings.clone()).collect::<Option<_>>()?,
+            sources: self.sources.iter().map(|source| source.settings.clone()).collect::<Option<_>>()?,
+            policy: self.policy.clone()?,
+            mqtt: self.mqtt.clone()?,
+            journal: self.journal.clone()?,
+            warnings: Vec::new(),
+        })
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Problems> {
     const REMEDY: &str = "name the file with --config, or copy config/benchlight.toml there and edit it";
-    let metadata = std::fs::metadata(path).map_err(|error| (format!("cannot be read: {error}"), REMEDY))?;
+    let refuse = |message: String, remedy| Problems::of_file(&path.display().to_string(), message, remedy);
+    let unreadable = |error: io::Error| refuse(format!("cannot be read: {error}"), REMEDY);
+    let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(("is not a file".to_owned(), REMEDY));
+        return Err(refuse("is not a file".to_owned(), REMEDY));
     }
     if metadata.len() > LARGEST_FILE {
-        return Err(("is larger than 1 MiB: that is no config".to_owned(), REMEDY));
+        return Err(refuse("is larger than 1 MiB: that is no config".to_owned(), REMEDY));
     }
-    let bytes = std::fs::read(path).map_err(|error| (format!("cannot be read: {error}"), REMEDY))?;
+    let bytes = fs::read(path).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n').count() + 1;
-        (format!("is not UTF-8 text (line {line})"), "save it as UTF-8")
+        refuse(format!("is not UTF-8 text (line {line})"), "save it as UTF-8")
     })
 }

@@ -195,6 +195,6 @@ fn a_file_that_is_no_config_is_named_with_a_remedy() {
     let is_folder = load(folder.path()).unwrap_err();
     assert!(is_folder.to_string().contains("is not a file"), "{is_folder}");
     let binary = folder.path().join("binary.toml");
-    std::fs::write(&binary, b"[station]\n\xff\n").unwrap();
+    fs::write(&binary, b"[station]\n\xff\n").unwrap();
     assert!(load(&binary).unwrap_err().to_string().contains("is not UTF-8 text (line 2)"));
 }

@@ -1,6 +1,6 @@
-//! Which machine this is: a Raspberry Pi's serial number, else the system's machine id.
+//! A Raspberry Pi's serial number.
 
-use std::{fs, path::Path};
+use std::fs;
 
 /// Where a Pi's firmware leaves its serial number.
 const DEVICE_TREE: [&str; 2] = ["/sys/firmware/devicetree/base/serial-number", "/proc/device-tree/serial-number"];
@@ -13,12 +13,6 @@ pub fn pi_serial() -> Option<String> {
         return None;
     }
     DEVICE_TREE.iter().find_map(|path| serial_text(&fs::read(path).ok()?))
-}
-
-/// An identity that differs from machine to machine and survives restarts: the Pi's serial number, else
-/// `/etc/machine-id`. `None` where there is neither.
-pub fn identity() -> Option<String> {
-    pi_serial().or_else(|| fs::read_to_string(Path::new("/etc/machine-id")).ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()))
 }
 
 /// The device tree ends its texts with a NUL.

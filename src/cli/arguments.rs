@@ -1,0 +1,166 @@
+//! The command line: every command and option with its help.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+use super::time;
+use crate::{config::DEFAULT_PATH, simulator::faults::Switch};
+
+/// The version with the commit it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("BENCHLIGHT_BUILD"), ")");
+
+/// A bench lamp for Apple device staging: green only when the scanned box's Automated Device Enrollment profile is assigned.
+#[derive(Debug, Parser)]
+#[command(name = "benchlight", version = VERSION, arg_required_else_help = false, subcommand_required = true)]
+pub(super) struct Arguments {
+    /// The config file
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    pub(super) config: PathBuf,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the station: answer scans until SIGTERM or SIGINT
+    Run,
+    /// Try it with nothing else: simulated services, a broker on loopback, lamps on the terminal; type serial numbers, or pipe them
+    Demo,
+    /// Ask the configured services about serial numbers, once; exit 0: all ready, 1: not all, 2: some unknown
+    Lookup(Lookup),
+    /// Check the config and show all its problems at once
+    Check,
+    /// Try every configured part for real and give advice
+    Doctor(Doctor),
+    /// Read the station's own record
+    #[command(subcommand)]
+    Journal(Journal),
+    /// Try the lamps, or darken them
+    #[command(subcommand)]
+    Lamps(Lamps),
+    /// Bring credentials into their form
+    #[command(subcommand)]
+    Credential(Credential),
+    /// Stand in for a service on loopback, with faults to switch on
+    #[command(subcommand)]
+    Simulate(Simulate),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print the manual page
+    Man,
+}
+
+impl Command {
+    /// Does it go on until somebody stops it?
+    pub(super) const fn runs_on(&self) -> bool {
+        matches!(self, Self::Run | Self::Demo | Self::Simulate(_))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Lookup {
+    /// Serial numbers, or whole codes as a scanner reads them
+    #[arg(required = true, value_name = "SERIAL")]
+    pub(super) serials: Vec<String>,
+    /// One JSON array; each element is a scan's `data`
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// One JSON array of findings
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Journal {
+    /// Print every scan and change, oldest first
+    Export(Export),
+    /// Tell the story of one box
+    Why {
+        /// Its serial number
+        serial: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// From then on: RFC 3339, a date (its first moment here), or how long ago, such as 2h
+    #[arg(long, value_name = "T", value_parser = time::moment)]
+    pub(super) since: Option<Timestamp>,
+    /// Before then
+    #[arg(long, value_name = "T", value_parser = time::moment)]
+    pub(super) until: Option<Timestamp>,
+    /// The form of the rows
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    pub(super) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Comma-separated, with a head line
+    Csv,
+    /// A JSON object a line
+    Jsonl,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Lamps {
+    /// Light all lamps together for a moment
+    Test,
+    /// Drive all lamps dark
+    Off,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Credential {
+    /// Make the credential of an apple-dep source from the token file that Apple gives
+    ImportAppleToken(ImportAppleToken),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportAppleToken {
+    /// Apple's file (*_smime.p7m), or the JSON decrypted elsewhere
+    pub(super) token: PathBuf,
+    /// The private key (PEM) of the certificate that was uploaded to Apple
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: Option<PathBuf>,
+    /// That certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(super) cert: Option<PathBuf>,
+    /// The credential to write
+    #[arg(long, value_name = "FILE", default_value = "/etc/benchlight/credentials/apple-dep-token")]
+    pub(super) out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Simulate {
+    /// Kandji's API
+    Kandji(Simulator),
+    /// Apple's Device Assignment Services
+    AppleDep(Simulator),
+    /// Apple Business Manager's API
+    AppleBusiness(Simulator),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Simulator {
+    /// Where to listen, on loopback; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    pub(super) listen: SocketAddr,
+    /// A fault to switch on: [SERIAL= or /path=] before one of 500, 401, 429, 429:30, html, cut-json, cut-body, huge:BYTES,
+    /// silence:8s, delay:200ms, reset, drop, redirect:URL, date:TEXT, and *N after it for N requests only. May be given again.
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub(super) faults: Vec<Switch>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// The shell
+    pub(super) shell: clap_complete::Shell,
+}

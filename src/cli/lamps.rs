@@ -1,0 +1,99 @@
+//! `lamps`: the lamps alone, beside no running agent (`test`) or beside a dead one (`off`).
+
+use std::{
+    fs::{File, TryLockError},
+    io::{self, Write},
+    path::Path,
+    time::Duration,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+
+use super::{CONFIG, FAILED, OK, arguments::Lamps, runtime};
+use crate::{
+    config::{self, LampsOnly},
+    indicator::{self, Settings, State},
+};
+
+/// How long `test` lights the lamps.
+const TEST: Duration = Duration::from_secs(2);
+
+/// Does what `command` asks with every lane's lamps. Only the lamps' part of the config counts: a missing credential must
+/// not keep a lamp lit.
+pub(super) fn lamps(path: &Path, command: &Lamps) -> anyhow::Result<u8> {
+    let lamps = config::load_lamps(path);
+    match command {
+        Lamps::Off => off(&lamps),
+        Lamps::Test => test(&lamps),
+    }
+}
+
+/// Darkens what can be darkened, and complains afterwards.
+fn off(lamps: &LampsOnly) -> anyhow::Result<u8> {
+    let mut code = OK;
+    for settings in &lamps.settings {
+        if let Err(state) = indicator::darken(settings) {
+            complain(&state)?;
+            code = FAILED;
+        }
+    }
+    match &lamps.problems {
+        Some(problems) => {
+            writeln!(io::stderr().lock(), "{problems}")?;
+            Ok(CONFIG)
+        }
+        None => Ok(code),
+    }
+}
+
+fn test(lamps: &LampsOnly) -> anyhow::Result<u8> {
+    if let Some(problems) = &lamps.problems {
+        return Err(problems.clone().into());
+    }
+    if lamps.state_dir.as_deref().is_some_and(agent_holds) {
+        anyhow::bail!("the lamps are in use by benchlight; stop the agent first");
+    }
+    let fitted: Vec<Settings> = lamps.settings.iter().filter(|settings| **settings != Settings::None).cloned().collect();
+    if fitted.is_empty() {
+        anyhow::bail!("no lamps are configured: write an [indicator] of kind \"gpio\" or \"terminal\"");
+    }
+    runtime()?.block_on(async {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut tests = JoinSet::new();
+        for settings in fitted {
+            tests.spawn(async move { indicator::test(&settings, TEST).await });
+        }
+        let mut code = OK;
+        loop {
+            // Interrupted, the tests are dropped: that darkens their lamps.
+            let ended = tokio::select! {
+                ended = tests.join_next() => ended,
+                _ = terminate.recv() => break code = FAILED,
+                _ = interrupt.recv() => break code = FAILED,
+            };
+            match ended {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(state))) => {
+                    complain(&state)?;
+                    code = FAILED;
+                }
+                Some(Err(error)) => return Err(error.into()),
+                None => break,
+            }
+        }
+        tests.shutdown().await;
+        Ok(code)
+    })
+}
+
+fn complain(state: &State) -> io::Result<()> {
+    writeln!(io::stderr().lock(), "benchlight: lamps: {}", state.problem().unwrap_or_else(|| state.code()))
+}
+
+/// Does an agent work on this folder? It locks a file there for as long as it lives.
+fn agent_holds(state_dir: &Path) -> bool {
+    File::open(state_dir.join("journal.lock")).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}

@@ -1,0 +1,205 @@
+//! The commands through the real binary: what they print, and their exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// What a command did.
+struct Outcome {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn benchlight(arguments: &[&str], environment: &[(&str, &Path)]) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_benchlight"));
+    command.args(arguments).stdin(Stdio::null()).env_remove("CREDENTIALS_DIRECTORY").env_remove("RUST_LOG");
+    let output = command.envs(environment.iter().copied()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Outcome { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A folder as systemd hands it to the unit, and beside it what the examples expect in /etc/benchlight.
+fn folder_of_credentials() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["bench-3".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    for name in ["kandji-token", "apple-dep-token", "apple-business-key", "mqtt-password"] {
+        write_private(&folder.path().join(name), "made for this test\n");
+    }
+    write_private(&folder.path().join("mqtt-key"), &key.serialize_pem());
+    fs::write(folder.path().join("ca.pem"), &certificate).unwrap();
+    fs::write(folder.path().join("client.pem"), &certificate).unwrap();
+    folder
+}
+
+#[test]
+fn check_passes_every_shipped_config_once_its_credentials_are_there() {
+    let credentials = folder_of_credentials();
+    let place = credentials.path().display().to_string();
+    let copies = tempfile::tempdir().unwrap();
+    let mut checked = 0;
+    for folder in ["config", "config/examples"] {
+        for entry in fs::read_dir(repository(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "toml") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text.replace("\"/etc/benchlight/", &format!("\"{place}/"));
+            let text = text
+                .replace("@KANDJI_PORT@", "4711")
+                .replace("@BROKER_PORT@", "4712")
+                .replace("@STATE_DIR@", &place)
+                .replace("@CREDENTIALS_DIR@", &place);
+            let copy = copies.path().join(path.file_name().unwrap());
+            fs::write(&copy, text).unwrap();
+            let outcome = benchlight(&["check", "--config", &copy.display().to_string()], &[("CREDENTIALS_DIRECTORY", credentials.path())]);
+            assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{}", path.display());
+            assert!(outcome.out.contains(": good: station "), "{}", outcome.out);
+            checked += 1;
+        }
+    }
+    assert!(checked >= 5, "only {checked} configs found");
+}
+
+#[test]
+fn check_refuses_the_shipped_config_without_its_credential() {
+    let empty = tempfile::tempdir().unwrap();
+    let config = repository("config/benchlight.toml").display().to_string();
+    let outcome = benchlight(&["check", "--config", &config], &[("CREDENTIALS_DIRECTORY", empty.path())]);
+    assert_eq!((outcome.code, outcome.out.as_str()), (78, ""));
+    assert!(outcome.err.contains("credential \"kandji-token\" is missing"), "{}", outcome.err);
+    // The way without a file.
+    let secret = Path::new("made-for-this-test");
+    let outcome = benchlight(&["check", "--config", &config], &[("BENCHLIGHT_CREDENTIAL_KANDJI_TOKEN", secret)]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+}
+
+#[test]
+fn every_command_that_needs_the_config_ends_with_78_when_it_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("bench.toml");
+    fs::write(&config, "[station]\nsite = 1\n").unwrap();
+    let config = config.display().to_string();
+    for arguments in [&["check"][..], &["run"], &["lookup", "C02XK0AAJG5H"], &["doctor"], &["lamps", "test"], &["lamps", "off"]] {
+        let outcome = benchlight(&[arguments, &["--config", &config]].concat(), &[]);
+        assert_eq!(outcome.code, 78, "{arguments:?}: {}", outcome.err);
+        assert!(outcome.err.contains(&format!("{config}:2:8: `site` is a text, found a whole number\n2 | site = 1\n")), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn a_usage_error_is_64_and_leaves_standard_output_alone() {
+    for arguments in [
+        &[][..],
+        &["bogus"],
+        &["check", "--bogus"],
+        &["journal"],
+        &["journal", "export", "--since", "yesterday"],
+        &["lookup"],
+        &["simulate", "jamf"],
+        &["simulate", "kandji", "--fault", "gremlins"],
+    ] {
+        let outcome = benchlight(arguments, &[]);
+        assert_eq!((outcome.code, outcome.out.as_str()), (64, ""), "{arguments:?}");
+        assert!(!outcome.err.is_empty());
+    }
+}
+
+#[test]
+fn help_and_version_are_results() {
+    for arguments in [&["--help"][..], &["help"], &["journal", "export", "--help"]] {
+        let outcome = benchlight(arguments, &[]);
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{arguments:?}");
+        assert!(outcome.out.contains("Usage: benchlight"), "{}", outcome.out);
+    }
+    let outcome = benchlight(&["--version"], &[]);
+    assert_eq!(outcome.code, 0);
+    assert!(outcome.out.starts_with(&format!("benchlight {} (build ", env!("CARGO_PKG_VERSION"))), "{}", outcome.out);
+}
+
+#[test]
+fn packagers_get_completions_and_a_manual() {
+    for shell in ["bash", "zsh", "fish"] {
+        let outcome = benchlight(&["completions", shell], &[]);
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+        assert!(outcome.out.contains("import-apple-token"), "{shell}");
+    }
+    let manual = benchlight(&["man"], &[]);
+    assert_eq!(manual.code, 0);
+    for page in [".TH benchlight 1", ".TH benchlight-journal-export 1", "\\-\\-since"] {
+        assert!(manual.out.contains(page), "{page} is not in the manual");
+    }
+}
+
+#[test]
+fn lamps_go_dark_whatever_else_is_wrong_with_the_config() {
+    // Lamps on the terminal have nothing to darken, so `off` gets as far as the rest: a broker is missing, and that is all.
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("bench.toml");
+    let text = "[station]\nsite = \"a\"\nname = \"b\"\n[[scanner]]\nname = \"s\"\n[indicator]\nkind = \"terminal\"\n[[source]]\nname = \"k\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n[mqtt]\nurl = \"mqtts://b.example\"\n";
+    fs::write(&config, text).unwrap();
+    let arguments = ["lamps", "off", "--config", config.to_str().unwrap()];
+    assert_eq!(benchlight(&arguments, &[]).code, 0, "a missing credential is not the lamps' business");
+    fs::write(&config, text.replace("url = \"mqtts://b.example\"", "")).unwrap();
+    let outcome = benchlight(&arguments, &[]);
+    assert_eq!(outcome.code, 78);
+    assert!(outcome.err.contains("`url` is missing in [mqtt]"), "{}", outcome.err);
+}
+
+#[test]
+fn lamps_are_not_tested_beside_a_running_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("bench.toml");
+    let text = format!(
+        "[station]\nsite = \"a\"\nname = \"b\"\nstate_dir = \"{}\"\n[[scanner]]\nname = \"s\"\n[indicator]\nkind = \"terminal\"\n[[source]]\nname = \"k\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n[mqtt]\nurl = \"mqtts://b.example\"\n",
+        folder.path().display()
+    );
+    fs::write(&config, &text).unwrap();
+    let lock = fs::File::create(folder.path().join("journal.lock")).unwrap();
+    lock.lock().unwrap();
+    let arguments = ["lamps", "test", "--config", config.to_str().unwrap()];
+    let outcome = benchlight(&arguments, &[]);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.err.contains("in use by benchlight"), "{}", outcome.err);
+    lock.unlock().unwrap();
+    let outcome = benchlight(&arguments, &[]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    // No lamps are nothing to test.
+    fs::write(&config, text.replace("kind = \"terminal\"", "kind = \"none\"")).unwrap();
+    let outcome = benchlight(&arguments, &[]);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.err.contains("no lamps are configured"), "{}", outcome.err);
+}
+
+#[test]
+fn an_apple_token_becomes_a_credential_that_check_accepts() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token.json");
+    let out = folder.path().join("apple-dep-token");
+    let json = "{\"consumer_key\":\"CK_1\",\"consumer_secret\":\"CS_1\",\"access_token\":\"AT_1\",\"access_secret\":\"AS_1\",\"access_token_expiry\":\"2999-01-01T00:00:00Z\"}";
+    fs::write(&token, json).unwrap();
+    let outcome = benchlight(&["credential", "import-apple-token", token.to_str().unwrap(), "--out", out.to_str().unwrap()], &[]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    assert!(outcome.out.contains("it expires on 2999-01-01"), "{}", outcome.out);
+    assert!(!outcome.out.contains("CS_1"));
+    assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::write(&token, "{}").unwrap();
+    assert_eq!(benchlight(&["credential", "import-apple-token", token.to_str().unwrap(), "--out", out.to_str().unwrap()], &[]).code, 1);
+}

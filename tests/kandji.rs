@@ -24,6 +24,7 @@ use benchlight::{
             serve,
             stock::{Device, Enrollment, HQ, Stock, Token},
         },
+        stock::{DEMO, Mdm, SERVER_UUID},
     },
 };
 use tempfile::TempDir;
@@ -139,7 +140,7 @@ async fn an_assigned_profile_is_ready_and_the_question_is_the_services_own() {
     assert_eq!(evidence.finding, READY);
     assert!(evidence.known && !evidence.returned);
     assert_eq!(evidence.family.as_deref(), Some("Mac"));
-    assert_eq!(evidence.server_uuid.as_deref(), Some("A1B2C3D4E5F60718293A4B5C6D7E8F90"));
+    assert_eq!(evidence.server_uuid.as_deref(), Some(SERVER_UUID));
     assert!(evidence.assigned_at.is_some() && evidence.as_of.is_some() && evidence.replied_at.is_some());
     assert!(!format!("{evidence:?}").contains("example.com"), "nothing personal is kept");
     bench.assert_understood();
@@ -184,6 +185,87 @@ async fn every_box_of_the_demo_comes_out_as_told() {
         assert_eq!(reason, sample.reason, "{sample:?}: {evidence:?}");
     }
     bench.assert_understood();
+}
+
+#[tokio::test]
+async fn the_common_table_of_the_demo_is_told_as_kandji_sees_it() {
+    let demo = demo_stock();
+    let mut setting = Setting::of(Vec::new());
+    setting.options.stock = demo.stock;
+    setting.tokens = demo.tokens;
+    let bench = setting.bench().await;
+    for demo in DEMO {
+        let expected = match demo.mdm {
+            Mdm::None | Mdm::NotFetchedYet => Finding::No(Reason::NotFound),
+            Mdm::Assigned => READY,
+            Mdm::Pending => Finding::Wait(Reason::AssignmentPending),
+            Mdm::Failed => Finding::No(Reason::AssignmentFailed),
+            Mdm::Throttled => Finding::Wait(Reason::AssignmentThrottled),
+            Mdm::Removed => Finding::No(Reason::ProfileRemoved),
+            Mdm::Pushed => Finding::No(Reason::PreviouslyActivated),
+            Mdm::Enrolled => Finding::No(Reason::AlreadyEnrolled),
+        };
+        assert_eq!(bench.ask(demo.serial).await.judged(false), expected, "{demo:?}");
+    }
+}
+
+/// One request as somebody else might make it; the status line and headers of the reply.
+async fn raw(tenant: &Tenant, request: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let mut stream = tokio::net::TcpStream::connect(tenant.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn the_simulator_verifies_what_it_is_asked() {
+    let tenant = serve(Options::new(TOKEN, Stock::of((0..301).map(|n| Device::ready(&format!("TESTKAND{n:04}"))).collect()))).await.unwrap();
+    let good = format!("authorization: Bearer {TOKEN}\r\naccept: application/json\r\ncache-control: no-cache\r\n");
+    let ask = async |line: &str, headers: &str| raw(&tenant, &format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")).await;
+    for (line, headers, status, understood) in [
+        (format!("GET {ADE_TOKENS}"), good.as_str(), "200", true),
+        (format!("GET {ADE_DEVICES}?page=2"), &good, "200", true),
+        (format!("GET {ADE_DEVICES}?page=3"), &good, "404", true),
+        (format!("GET {ADE_TOKENS}"), "authorization: Bearer other\r\n", "401", true),
+        (format!("GET {ADE_TOKENS}"), "", "401", false),
+        (format!("GET {ADE_TOKENS}"), &format!("authorization: Bearer {TOKEN}\r\n"), "406", false),
+        (format!("GET {ADE_DEVICES}?serial_number="), &good, "400", false),
+        (format!("GET {ADE_DEVICES}"), &good, "400", false),
+        (format!("GET {ADE_DEVICES}?serial=X"), &good, "400", false),
+        (format!("GET {DEVICES}?serial_number=&limit=300"), &good, "400", false),
+        (format!("GET {DEVICES}?serial_number=X&limit=301"), &good, "400", false),
+        ("GET /api/v1/blueprints".to_owned(), &good, "404", false),
+        (format!("DELETE {DEVICES}"), &good, "405", false),
+    ] {
+        tenant.forget();
+        let reply = ask(&line, headers).await;
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {reply}");
+        assert_eq!(tenant.violations().is_empty(), understood, "{line}");
+        assert!(reply.contains("x-ratelimit-remaining-hour: 99"), "{line}: {reply}");
+    }
+    let page = ask(&format!("GET {ADE_DEVICES}?page=1"), &good).await;
+    assert!(page.contains(r#""count":301"#) && page.contains("https://simulated.kandji.io/api/v1/"), "next names another host");
+    assert_eq!(page.matches("profile_status").count(), 300);
+    assert!(ask(&format!("GET {DEVICES}?serial_number=NOBODY"), &good).await.ends_with("[]"), "a bare array");
+}
+
+#[tokio::test]
+async fn faults_are_switched_at_run_time() {
+    let bench = Setting::of(vec![Device::ready(SERIAL), Device::ready("TESTKANDJ002")]).bench().await.warmed().await;
+    let put = |body: &str| format!("PUT /_simulator/faults HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let reply = raw(&bench.tenant, &put(&format!("{SERIAL}=500\n\n/api/v1/devices/=delay:10ms*2\n"))).await;
+    assert!(reply.starts_with("HTTP/1.1 204 "), "{reply}");
+    assert_eq!(bench.ask(SERIAL).await.finding, Finding::Unknown(Reason::SourceError));
+    assert_eq!(bench.ask("TESTKANDJ002").await.finding, READY);
+    let shown = raw(&bench.tenant, "GET /_simulator/faults HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(shown.ends_with("TESTKANDJ001=500\n/api/v1/devices=delay:10ms*2\n"), "{shown}");
+    assert!(raw(&bench.tenant, &put("nonsense")).await.starts_with("HTTP/1.1 400 "));
+    raw(&bench.tenant, "DELETE /_simulator/faults HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(bench.ask(SERIAL).await.finding, READY);
+    assert!(serve(Options { listen: "0.0.0.0:0".parse().unwrap(), ..Options::new(TOKEN, Stock::default()) }).await.is_err(), "this machine only");
 }
 
 #[tokio::test]

@@ -176,8 +176,6 @@ pub struct QuotaHeaders {
     pub left: &'static str,
     /// The size of the window.
     pub limit: &'static str,
-    /// Seconds until the window ends.
-    pub reset: Option<&'static str>,
 }
 
 /// What a client is made from.
@@ -206,23 +204,31 @@ pub struct Request {
     url: Url,
     headers: Vec<(&'static str, Secret)>,
     body: Vec<u8>,
+    repeatable: bool,
 }
 
 impl Request {
     /// A plain read.
     pub const fn get(url: Url) -> Self {
-        Self { method: Method::Get, url, headers: Vec::new(), body: Vec::new() }
+        Self { method: Method::Get, url, headers: Vec::new(), body: Vec::new(), repeatable: false }
     }
 
     /// A question in a body (JSON or a form, as `content_type` says).
     pub fn post(url: Url, content_type: &str, body: Vec<u8>) -> Self {
-        Self { method: Method::Post, url, headers: vec![("content-type", Secret::new(content_type))], body }
+        Self { method: Method::Post, url, headers: vec![("content-type", Secret::new(content_type))], body, repeatable: false }
     }
 
     /// Adds a header, by its lower-case name.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, Secret::new(value)));
+        self
+    }
+
+    /// May be sent once more, as it is, when a kept connection was closed under it. Not for what is signed with a nonce.
+    #[must_use]
+    pub const fn repeatable(mut self) -> Self {
+        self.repeatable = true;
         self
     }
 }
@@ -406,13 +412,14 @@ impl Client {
     }
 
     async fn exchange(&self, request: &Request) -> Result<reqwest::Response, Fault> {
+        let failed = |error: &reqwest::Error| fault::of_exchange(error, self.shared.clock);
         match self.http.execute(built(request)?).await {
             Ok(response) => Ok(response),
-            // A kept connection that the service closed just now looks like this. All requests here are reads: asked once more.
-            Err(error) if !error.is_connect() && !error.is_timeout() && fault::of_exchange(&error, self.shared.clock).reason == Reason::Offline => {
-                self.http.execute(built(request)?).await.map_err(|error| fault::of_exchange(&error, self.shared.clock))
+            // A kept connection that the service closes just now looks like this.
+            Err(error) if request.repeatable && !error.is_connect() && failed(&error).reason == Reason::Offline => {
+                self.http.execute(built(request)?).await.map_err(|error| failed(&error))
             }
-            Err(error) => Err(fault::of_exchange(&error, self.shared.clock)),
+            Err(error) => Err(failed(&error)),
         }
     }
 
@@ -425,8 +432,7 @@ impl Client {
         if let Some(names) = self.shared.quota
             && let (Some(left), Some(limit)) = (number(names.left), number(names.limit))
         {
-            let window_ends_in = names.reset.and_then(number).map(Duration::from_secs);
-            self.budget(|budget| budget.note_quota(Quota { left, limit }, window_ends_in, now));
+            self.budget(|budget| budget.note_quota(Quota { left, limit }, now));
         }
         if matches!(status, 429 | 503)
             && let Some(wait) = text("retry-after").and_then(|text| budget::retry_after(text, date, Timestamp::now()))
@@ -521,3 +527,6 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientFault> {
         .map_err(ClientFault::Tls)?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,7 @@ const DEVICES_LIMIT: usize = 300;
 const NO_SERIAL: &str = "BENCHLIGHT0PROBE";
 
 /// The names of the hourly quota; the one by the second is never the narrower one for a bench.
-const QUOTA: QuotaHeaders = QuotaHeaders { left: "x-ratelimit-remaining-hour", limit: "x-ratelimit-limit-hour", reset: Some("ratelimit-reset") };
+const QUOTA: QuotaHeaders = QuotaHeaders { left: "x-ratelimit-remaining-hour", limit: "x-ratelimit-limit-hour" };
 
 const REFUSED: &str = "Kandji refused the API token, or the token lacks the permission for the ADE device list, the ADE integration list or the device list. \
     A token also disappears with the administrator who made it.";
@@ -227,7 +227,8 @@ impl Kandji {
         let request = Request::get(url)
             .header("authorization", &format!("Bearer {}", token.reveal()))
             .header("accept", "application/json")
-            .header("cache-control", "no-cache");
+            .header("cache-control", "no-cache")
+            .repeatable();
         let reply = self.client.send(request, purpose).await?;
         match reply.status {
             // Which of the two means what differs even between the vendor's own tools.

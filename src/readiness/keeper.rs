@@ -171,3 +171,167 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// A service whose state a test sets, and the moments at which it was probed.
+    #[derive(Default)]
+    struct Service {
+        fails: Mutex<Option<Reason>>,
+        refresh_in: Mutex<Option<Duration>>,
+        held_for: Mutex<Option<Duration>>,
+        probes: Mutex<Vec<Instant>>,
+    }
+
+    struct Rig {
+        keeper: Arc<Keeper>,
+        service: Arc<Service>,
+        begun: Instant,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let keeper = Arc::new(Keeper::new(Name::new("test").unwrap(), Rhythm::default()));
+            let service = Arc::new(Service::default());
+            let (kept, asked) = (Arc::clone(&keeper), Arc::clone(&service));
+            tokio::spawn(async move {
+                let probe = || async {
+                    asked.probes.lock().unwrap().push(Instant::now());
+                    asked.fails.lock().unwrap().map_or(Ok(()), |reason| Err(Fault::bare(reason)))
+                };
+                let now = Now {
+                    vitals: &Vitals::default,
+                    held_for: &|| *asked.held_for.lock().unwrap(),
+                    refresh_in: &|| *asked.refresh_in.lock().unwrap(),
+                };
+                kept.run(probe, now).await;
+            });
+            Self { keeper, service, begun: Instant::now() }
+        }
+
+        fn fails(&self, reason: impl Into<Option<Reason>>) {
+            *self.service.fails.lock().unwrap() = reason.into();
+        }
+
+        /// The seconds at which probes came, of this many seconds more.
+        async fn probes_in(&self, seconds: u64) -> Vec<u64> {
+            let known = self.service.probes.lock().unwrap().len();
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            self.service.probes.lock().unwrap()[known..].iter().map(|at| at.duration_since(self.begun).as_secs()).collect()
+        }
+
+        fn failing(&self) -> Option<Reason> {
+            self.keeper.health().borrow().failing
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_is_probed_at_the_start_and_after_five_idle_minutes() {
+        let rig = Rig::new();
+        assert_eq!(rig.probes_in(1000).await, [0, 300, 600, 900]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_live_look_up_counts_as_a_probe() {
+        let rig = Rig::new();
+        assert_eq!(rig.probes_in(200).await, [0]);
+        rig.keeper.good(Vitals::default());
+        assert_eq!(rig.probes_in(301).await, [500]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_source_is_probed_every_ten_seconds_for_a_minute_and_then_every_minute() {
+        let rig = Rig::new();
+        rig.probes_in(1).await;
+        rig.fails(Reason::Offline);
+        rig.keeper.suspect();
+        assert_eq!(rig.probes_in(190).await, [1, 11, 21, 31, 41, 51, 61, 121, 181]);
+        assert_eq!(rig.failing(), Some(Reason::Offline));
+        rig.fails(None);
+        assert_eq!(rig.probes_in(60).await, [241]);
+        assert_eq!(rig.failing(), None);
+        assert_eq!(rig.probes_in(300).await, [541], "and then only when idle");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_failed_look_up_that_no_probe_confirms_changes_nothing() {
+        let rig = Rig::new();
+        rig.probes_in(1).await;
+        rig.keeper.suspect();
+        assert_eq!(rig.probes_in(100).await, [1]);
+        assert_eq!(rig.failing(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_idle_probe_is_confirmed_by_a_second_one() {
+        let rig = Rig::new();
+        rig.probes_in(1).await;
+        rig.fails(Reason::Timeout);
+        assert_eq!(rig.probes_in(300).await, [300, 300]);
+        assert_eq!(rig.failing(), Some(Reason::Timeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_garbled_probe_neither_fails_nor_mends() {
+        let rig = Rig::new();
+        rig.probes_in(1).await;
+        rig.fails(Reason::GarbledAnswer);
+        rig.keeper.suspect();
+        rig.probes_in(5).await;
+        assert_eq!(rig.failing(), None);
+        rig.fails(Reason::Offline);
+        rig.keeper.suspect();
+        rig.probes_in(5).await;
+        rig.fails(Reason::GarbledAnswer);
+        rig.probes_in(30).await;
+        assert_eq!(rig.failing(), Some(Reason::Offline));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_source_is_well_again_with_the_next_good_look_up() {
+        let rig = Rig::new();
+        rig.fails(Reason::Offline);
+        rig.probes_in(1).await;
+        assert_eq!(rig.failing(), Some(Reason::Offline));
+        rig.keeper.good(Vitals::default());
+        assert_eq!(rig.failing(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_timed_probe_comes_before_retry_after_ends() {
+        let rig = Rig::new();
+        rig.fails(Reason::RateLimited);
+        rig.probes_in(1).await;
+        *rig.service.held_for.lock().unwrap() = Some(Duration::from_secs(3600));
+        assert!(rig.probes_in(600).await.is_empty());
+        *rig.service.held_for.lock().unwrap() = None;
+        assert_eq!(rig.probes_in(3600).await.first(), Some(&3610), "it slept for as long as it was told");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_must_be_fresh_is_read_anew_and_a_failing_refresh_has_its_pauses() {
+        let rig = Rig::new();
+        rig.probes_in(1).await;
+        *rig.service.refresh_in.lock().unwrap() = Some(Duration::ZERO);
+        rig.keeper.suspect();
+        rig.fails(Reason::GarbledAnswer);
+        assert_eq!(rig.probes_in(35).await, [1, 11, 21, 31]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn since_tells_when_the_state_began() {
+        let rig = Rig::new();
+        rig.probes_in(1).await;
+        let well = rig.keeper.health().borrow().since;
+        assert!(well.is_some());
+        rig.keeper.good(Vitals { credential_days: Some(3), ..Vitals::default() });
+        let health = rig.keeper.health().borrow().clone();
+        assert_eq!((health.since, health.credential_days), (well, Some(3)), "a change of numbers is no change of state");
+    }
+}

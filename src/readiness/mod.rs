@@ -169,7 +169,12 @@ impl Source {
     /// the same while it is being asked shares the answer.
     pub async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Answer {
         let started = Instant::now();
-        let mut evidence = self.shared.flights.join((candidates.clone(), purpose), self.shared.look_up(candidates, purpose)).await;
+        let answer = self.shared.flights.join((candidates.clone(), purpose), self.shared.look_up(candidates, purpose));
+        // Of use only to one who joined a look-up that its first asker dropped: begun anew, it would take longer than promised.
+        let mut evidence = match tokio::time::timeout(self.shared.limits.total, answer).await {
+            Ok(evidence) => evidence,
+            Err(_) => self.shared.unknown_to_all(candidates, Reason::Timeout),
+        };
         let took = started.elapsed();
         for entry in &mut evidence {
             entry.took = took;
@@ -236,9 +241,11 @@ impl fmt::Debug for Source {
 
 impl Shared {
     async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
-        let evidence = match tokio::time::timeout(self.limits.total, self.adapter.look_up(candidates, purpose)).await {
+        // A little earlier than the asker's own end, so that the keeper hears of it.
+        let limit = self.limits.total.mul_f32(0.98);
+        let evidence = match tokio::time::timeout(limit, self.adapter.look_up(candidates, purpose)).await {
             Ok(evidence) => evidence,
-            Err(_) => candidates.iter().map(|serial| self.unknown(serial, Reason::Timeout)).collect(),
+            Err(_) => self.unknown_to_all(candidates, Reason::Timeout),
         };
         let of_the_way = evidence.iter().find_map(|entry| match entry.finding {
             Finding::Unknown(reason) if http::is_of_the_way(reason) => Some(reason),
@@ -254,8 +261,8 @@ impl Shared {
         evidence
     }
 
-    fn unknown(&self, serial: &crate::label::Serial, reason: Reason) -> Evidence {
-        Evidence::bare(self.name.clone(), self.kind, serial.clone(), Finding::Unknown(reason))
+    fn unknown_to_all(&self, candidates: &Candidates, reason: Reason) -> Vec<Evidence> {
+        candidates.iter().map(|serial| Evidence::bare(self.name.clone(), self.kind, serial.clone(), Finding::Unknown(reason))).collect()
     }
 
     async fn probed(&self) -> Result<(), Fault> {

@@ -228,3 +228,59 @@ impl fmt::Display for Faults {
         self.with(|switches| switches.iter().try_for_each(|switch| writeln!(out, "{switch}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn every_fault_is_written_as_it_is_read() {
+        for text in [
+            "500",
+            "403*3",
+            "429",
+            "429:30",
+            "429:Sun, 06 Nov 1994 08:49:37 GMT",
+            "html",
+            "cut-json",
+            "cut-body",
+            "huge:100000000",
+            "silence:8000ms",
+            "delay:200ms*1",
+            "reset",
+            "drop",
+            "redirect:http://127.0.0.1:9",
+            "redirect:http://127.0.0.1:9/?x=1",
+            "date:Sun, 06 Nov 1994 08:49:37 GMT",
+            "C02XK0AAJG5H=401",
+            "/api/v1/devices=reset*2",
+        ] {
+            assert_eq!(text.parse::<Switch>().unwrap().to_string(), text);
+        }
+        let short: Switch = "silence:8s".parse().unwrap();
+        assert_eq!(short.effect, Effect::Silence(Duration::from_secs(8)));
+    }
+
+    #[test]
+    fn what_is_no_fault_is_refused_with_the_words_that_are() {
+        for text in ["", "200", "999", "5xx", "html:1", "huge", "huge:big", "silence", "silence:soon", "reset*", "reset*x", "redirect", "C02X="] {
+            let error = text.parse::<Switch>().unwrap_err();
+            assert!(error.to_string().contains("cut-json"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_switch_that_fits_counts_and_is_used_up() {
+        let faults = Faults::new(["C02X=500*1", "/ask=403", "reset"].iter().map(|text| text.parse().unwrap()).collect());
+        let effect = |path: &str, asked: &str, body: &[u8]| faults.effect_on(path, asked, body);
+        assert_eq!(effect("/other", "/other?serial=c02x", b""), Some(Effect::Status(500)));
+        assert_eq!(effect("/other", "/other?serial=c02x", b""), Some(Effect::Reset), "used up");
+        assert_eq!(effect("/ask/", "/ask/", b"{}"), Some(Effect::Status(403)));
+        faults.replace(vec!["C02X=500".parse().unwrap()]);
+        assert_eq!(effect("/devices", "/devices", br#"{"devices":["C02X"]}"#), Some(Effect::Status(500)), "in a body");
+        faults.clear();
+        assert_eq!(effect("/ask", "/ask", b""), None);
+    }
+}

@@ -8,7 +8,8 @@ use crate::{readiness::Purpose, runtime::clock::Boot};
 
 /// A service that asks for more than a day is misread rather than obeyed: the station would be lost.
 const LONGEST_HOLD: Duration = Duration::from_hours(24);
-/// For how long a quota that was read counts, where the service does not say when its window ends.
+/// For how long a quota that was read counts. When its window ends the service tells of the narrowest window only, which is
+/// not this one; the probes of an idle source read it anew long before.
 const WINDOW: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -94,12 +95,12 @@ impl Budget {
         self.held_until.map(|until| until.since(now)).filter(|wait| !wait.is_zero())
     }
 
-    /// The service told its quota, and when the window ends if it says so.
-    pub(super) fn note_quota(&mut self, quota: Quota, window_ends_in: Option<Duration>, now: Boot) {
-        self.quota = Some((quota, now.plus(window_ends_in.unwrap_or(WINDOW).min(WINDOW))));
+    /// The service told its quota.
+    pub(super) fn note_quota(&mut self, quota: Quota, now: Boot) {
+        self.quota = Some((quota, now.plus(WINDOW)));
     }
 
-    /// The quota as last told, while its window lasts.
+    /// The quota as last told.
     pub(super) fn quota(&self, now: Boot) -> Option<Quota> {
         self.quota.filter(|(_, until)| now < *until).map(|(quota, _)| quota)
     }
@@ -113,4 +114,72 @@ pub(super) fn retry_after(text: &str, replied_at: Option<Timestamp>, now: Timest
     }
     let until = super::http_date(text)?;
     Some(Duration::try_from(until.duration_since(replied_at.unwrap_or(now))).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const START: Boot = Boot::from_duration(Duration::from_secs(100));
+
+    fn at(seconds: u64) -> Boot {
+        START.plus(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn nothing_leaves_inside_retry_after_and_a_longer_one_stays() {
+        let mut budget = Budget::new(0);
+        budget.hold(Duration::from_secs(30), at(0));
+        budget.hold(Duration::from_secs(5), at(1));
+        assert_eq!(budget.take(Purpose::Scan, at(29)), Err(Refusal::Held(Duration::from_secs(1))));
+        assert_eq!(budget.take(Purpose::Scan, at(30)), Ok(()));
+        assert_eq!(budget.held_for(at(30)), None);
+    }
+
+    #[test]
+    fn a_retry_after_of_years_is_cut_to_a_day() {
+        let mut budget = Budget::new(0);
+        budget.hold(Duration::from_secs(u64::MAX), at(0));
+        assert_eq!(budget.held_for(at(0)), Some(LONGEST_HOLD));
+    }
+
+    #[test]
+    fn rechecks_leave_the_last_fifth_and_scans_use_it() {
+        let mut budget = Budget::new(0);
+        budget.note_quota(Quota { left: 201, limit: 1000 }, at(0));
+        assert_eq!(budget.take(Purpose::Recheck, at(1)), Ok(()));
+        budget.note_quota(Quota { left: 200, limit: 1000 }, at(2));
+        assert!(matches!(budget.take(Purpose::Recheck, at(3)), Err(Refusal::KeptForScans(_))));
+        assert_eq!(budget.take(Purpose::Scan, at(3)), Ok(()));
+        assert_eq!(budget.quota(at(4)), Some(Quota { left: 200, limit: 1000 }));
+        assert_eq!((budget.take(Purpose::Recheck, at(3700)), budget.quota(at(3700))), (Ok(()), None), "what was told an hour ago is over");
+    }
+
+    #[test]
+    fn the_own_limit_slides_and_keeps_a_fifth_for_scans() {
+        let mut budget = Budget::new(10);
+        for second in 0..8 {
+            assert_eq!(budget.take(Purpose::Recheck, at(second)), Ok(()));
+        }
+        assert!(matches!(budget.take(Purpose::Recheck, at(8)), Err(Refusal::KeptForScans(_))));
+        assert_eq!((budget.take(Purpose::Scan, at(8)), budget.take(Purpose::Scan, at(9))), (Ok(()), Ok(())));
+        assert_eq!(budget.take(Purpose::Scan, at(10)), Err(Refusal::OwnLimit(Duration::from_secs(50))));
+        assert_eq!(budget.take(Purpose::Scan, at(60)), Ok(()));
+        assert!(budget.take(Purpose::Scan, at(60)).is_err());
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+        let read = |text: &str, replied_at: Option<&str>| retry_after(text, replied_at.map(|text| text.parse().unwrap()), now);
+        assert_eq!(read(" 120 ", None), Some(Duration::from_secs(120)));
+        assert_eq!(read("Mon, 23 Nov 2026 12:01:00 GMT", None), Some(Duration::from_mins(1)));
+        assert_eq!(read("Mon, 23 Nov 2026 12:01:00 GMT", Some("2026-11-23T12:00:30Z")), Some(Duration::from_secs(30)), "by the service's clock");
+        assert_eq!(read("Mon, 23 Nov 2026 11:00:00 GMT", None), Some(Duration::ZERO));
+        for text in ["", "soon", "-1", "1.5"] {
+            assert_eq!(read(text, None), None, "{text}");
+        }
+    }
 }

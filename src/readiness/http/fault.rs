@@ -128,3 +128,58 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::reason::Verdict;
+
+    const SYNCED: ClockWatch = ClockWatch::Fixed { synced: true };
+    const UNSYNCED: ClockWatch = ClockWatch::Fixed { synced: false };
+
+    #[test]
+    fn the_clock_is_blamed_only_when_nobody_keeps_it_and_the_reply_does_not_vouch_for_it() {
+        let now = Timestamp::now();
+        let near = now.checked_sub(Duration::from_secs(290)).ok();
+        let far = now.checked_sub(Duration::from_secs(310)).ok();
+        let ahead = now.checked_add(Duration::from_secs(310)).ok();
+        for reason in [Reason::CredentialsRefused, Reason::CredentialsExpired] {
+            for date in [far, ahead, None] {
+                assert_eq!(under_clock(reason, UNSYNCED, date), Reason::ClockUnsynced);
+                assert_eq!(under_clock(reason, SYNCED, date), reason);
+            }
+            assert_eq!(under_clock(reason, UNSYNCED, near), reason);
+        }
+        for reason in Reason::ALL.iter().filter(|reason| !matches!(reason, Reason::CredentialsRefused | Reason::CredentialsExpired)) {
+            assert_eq!(under_clock(*reason, UNSYNCED, None), *reason);
+        }
+    }
+
+    #[test]
+    fn faults_of_the_way_are_never_about_the_box() {
+        for reason in Reason::ALL.iter().filter(|reason| is_of_the_way(**reason)) {
+            assert_eq!(reason.verdict(), Verdict::Unknown, "{}", reason.code());
+        }
+        for reason in [Reason::GarbledAnswer, Reason::Stale, Reason::MdmLinkBroken, Reason::Contradiction, Reason::JournalFault] {
+            assert!(!is_of_the_way(reason), "{}", reason.code());
+        }
+    }
+
+    #[test]
+    fn what_an_io_error_wraps_is_found() {
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError));
+        assert_eq!(find::<rustls::Error>(&wrapped), Some(&rustls::Error::DecryptError));
+    }
+
+    #[test]
+    fn only_dates_of_a_certificate_are_put_down_to_the_clock() {
+        let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
+        assert_eq!(of_tls(&expired, UNSYNCED).reason, Reason::ClockUnsynced);
+        assert_eq!(of_tls(&expired, SYNCED).reason, Reason::TlsUntrusted);
+        for error in [rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer), rustls::Error::DecryptError] {
+            assert_eq!(of_tls(&error, UNSYNCED).reason, Reason::TlsUntrusted);
+        }
+    }
+}

@@ -5,7 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::stock::{AssignedAt, BLUEPRINT, Device, Enrollment, HQ, Stock, Token};
-use crate::simulator::faults::{Effect, Scope, Switch};
+use crate::simulator::{
+    faults::{Effect, Scope, Switch},
+    stock::{DEMO, OTHER_SERVER_NAME, OTHER_SERVER_UUID},
+};
 
 /// The MDM server of which the station expects no device.
 const OTHER: &str = "4d6f1c1e-8f5a-4a53-9d0e-000000000002";
@@ -36,7 +39,8 @@ pub struct Demo {
     pub expected_blueprints: Vec<String>,
 }
 
-/// The demo's tenant.
+/// The demo's tenant: the samples below, which Apple's simulators do not know, and Kandji's view of the boxes in the
+/// common table of all three simulators.
 ///
 /// A token that is broken or stale would spoil the answer for every box that is not listed (it might be behind that
 /// token), so the boxes for `stale` and `mdm_link_broken` get a reply that is dated ahead instead: its age then tells.
@@ -46,8 +50,9 @@ pub fn demo_stock() -> Demo {
     somebody_must_act(&mut boxes);
     nobody_can_say(&mut boxes);
     candidates(&mut boxes);
-    let mut stock = Stock::of(boxes.devices);
-    stock.tokens.push(Token::healthy(OTHER, "Old MDM", "0F1E2D3C4B5A69788796A5B4C3D2E1F0"));
+    let common = DEMO.iter().filter_map(Device::of_demo);
+    let mut stock = Stock::of(boxes.devices.into_iter().chain(common).collect());
+    stock.tokens.push(Token::healthy(OTHER, OTHER_SERVER_NAME, OTHER_SERVER_UUID));
     Demo { stock, switches: boxes.switches, samples: boxes.samples, tokens: vec![HQ.to_owned()], expected_blueprints: vec![BLUEPRINT.to_owned()] }
 }
 

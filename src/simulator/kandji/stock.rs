@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::simulator::stock::{DemoBox, Dep, Mdm, SERVER_NAME, SERVER_UUID};
+
 /// The ADE token that devices belong to unless they say otherwise.
 pub const HQ: &str = "4d6f1c1e-8f5a-4a53-9d0e-000000000001";
 /// The blueprint that devices have unless they say otherwise.
@@ -95,6 +97,31 @@ impl Device {
     /// A device that still waits for its assignment.
     pub fn pending(serial: &str) -> Self {
         Self { profile_status: Some("empty".to_owned()), assigned_at: AssignedAt::Never, last_assignment: None, ..Self::ready(serial) }
+    }
+
+    /// What Kandji lists of a box of the demo's common table; `None`: nothing.
+    pub fn of_demo(demo: &DemoBox) -> Option<Self> {
+        let ready = Self { model: demo.model.to_owned(), family: demo.family.to_owned(), ..Self::ready(demo.serial) };
+        let pending = |last: Option<&str>, failed_attempts| {
+            let last_assignment = last.map(str::to_owned);
+            Self { profile_status: Some("empty".to_owned()), assigned_at: AssignedAt::Never, last_assignment, failed_attempts, ..ready.clone() }
+        };
+        let status = |word: &str| Self { profile_status: Some(word.to_owned()), ..ready.clone() };
+        let assigned_at = match demo.dep {
+            // Kandji relays Apple's word, so both name the same moment.
+            Dep::Assigned(ago) => AssignedAt::At(Timestamp::now().checked_sub(ago).unwrap_or_default()),
+            _ => ready.assigned_at,
+        };
+        Some(match demo.mdm {
+            Mdm::None | Mdm::NotFetchedYet => return None,
+            Mdm::Assigned => Self { assigned_at, ..ready },
+            Mdm::Pending => pending(None, 0),
+            Mdm::Failed => pending(Some("FAILED"), 3),
+            Mdm::Throttled => pending(Some("THROTTLED"), 0),
+            Mdm::Removed => status("removed"),
+            Mdm::Pushed => status("pushed"),
+            Mdm::Enrolled => Self { enrollment: Enrollment::Enrolled, ..status("pushed") },
+        })
     }
 
     /// Moves on with the time: notes the first question, and assigns what was to become ready.
@@ -217,7 +244,7 @@ pub struct Stock {
 impl Stock {
     /// These devices behind one healthy token.
     pub fn of(devices: Vec<Device>) -> Self {
-        Self { devices, tokens: vec![Token::healthy(HQ, "HQ", "A1B2C3D4E5F60718293A4B5C6D7E8F90")] }
+        Self { devices, tokens: vec![Token::healthy(HQ, SERVER_NAME, SERVER_UUID)] }
     }
 
     /// Puts a device in, in the place of one of the same serial number.

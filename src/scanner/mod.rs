@@ -3,6 +3,10 @@
 mod framing;
 mod stdin;
 mod tcp;
+mod device;
+mod serial;
+mod hid;
+mod keymap;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -251,7 +255,8 @@ pub async fn run(settings: Settings, outlet: Outlet, state: watch::Sender<State>
     let settings = &teller.settings;
     let scanning = async {
         match &settings.kind {
-            Kind::Hid { .. } | Kind::Serial { .. } => teller.tell(State::Fault("this kind of scanner cannot be read yet".to_owned())),
+            Kind::Hid { device, layout, pause } => hid::run(device, *layout, *pause, &outlet, &teller).await,
+            Kind::Serial { device, baud, pause } => serial::run(device, *baud, *pause, &outlet, &teller).await,
             Kind::Stdin => stdin::run(settings.name.as_str(), io::stdin(), &outlet, &teller).await,
             Kind::Tcp { listen } => tcp::run(*listen, &outlet, &teller).await,
         }
@@ -266,7 +271,8 @@ pub async fn run(settings: Settings, outlet: Outlet, state: watch::Sender<State>
 /// Tries a scanner as the agent would, without keeping it. Blocks for a moment; meant for the doctor.
 pub fn probe(settings: &Settings) -> State {
     match &settings.kind {
-        Kind::Hid { .. } | Kind::Serial { .. } => State::Fault("this kind of scanner cannot be read yet".to_owned()),
+        Kind::Hid { device, layout, .. } => hid::probe(device, *layout),
+        Kind::Serial { device, baud, .. } => serial::probe(device, *baud),
         Kind::Stdin => State::Ok,
         Kind::Tcp { listen } => tcp::probe(*listen),
     }

@@ -1,0 +1,280 @@
+//! One scanner that is a device file: it is looked for, opened, read on a thread of its own, lost and found again.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+use tokio::sync::oneshot;
+
+use super::{Content, Device, Outlet, State, Teller};
+use crate::runtime::clock::Moment;
+
+/// How long to wait before looking for the device again. A serial device that was unplugged needs this rest, too.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The first silence after opening, at most: what comes before it may be the rest of a code whose beginning nobody read.
+const SETTLE: Duration = Duration::from_millis(80);
+
+/// An open device.
+pub(super) trait Port: AsFd {
+    /// Reads what has come, without blocking; returns the scans that ended in it. Every error means that the device is lost.
+    fn read(&mut self) -> io::Result<Vec<Content>>;
+    /// Has a code begun that has not ended?
+    fn pending(&self) -> bool;
+    /// The code that is being read is broken, whatever still comes of it.
+    fn spoil(&mut self, why: &'static str);
+    /// Silence for as long as a pause: ends the code that has begun.
+    fn pause(&mut self) -> Option<Content>;
+}
+
+/// Where to look for the device.
+#[derive(Clone, Debug)]
+pub(super) struct Finder {
+    /// The folder of stable names.
+    pub(super) folder: PathBuf,
+    /// How the names of eligible devices end.
+    pub(super) ending: &'static str,
+    /// Which of them.
+    pub(super) device: Device,
+}
+
+impl Finder {
+    /// The one device that fits; otherwise the state that says why there is none.
+    pub(super) fn find(&self) -> Result<PathBuf, State> {
+        let (folder, pattern) = match &self.device {
+            Device::Auto => (self.folder.clone(), format!("*{}", self.ending)),
+            Device::Path(path) => {
+                let path = self.folder.join(path);
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if !name.contains(['*', '?']) {
+                    return Ok(path);
+                }
+                (path.parent().unwrap_or(&self.folder).to_owned(), name)
+            }
+        };
+        let mut names = match names(&folder) {
+            Ok(names) => names,
+            Err(error) => return Err(state_of(&folder, &error)),
+        };
+        names.retain(|name| fits(pattern.as_bytes(), name.as_bytes()));
+        names.sort();
+        match names.as_slice() {
+            [] => Err(State::Absent),
+            [name] => Ok(folder.join(name)),
+            several => {
+                let list = several.join(", ");
+                Err(State::Fault(format!("{} devices in {} fit ({list}): name one of them in `device`", several.len(), folder.display())))
+            }
+        }
+    }
+}
+
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Does `name` fit a glob of `*` and `?`?
+fn fits(glob: &[u8], name: &[u8]) -> bool {
+    // `reached` holds for each length of the glob whether it fits the name up to here: no glob takes more than glob x name.
+    let mut reached = vec![false; glob.len() + 1];
+    if let Some(first) = reached.first_mut() {
+        *first = true;
+    }
+    skip_stars(glob, &mut reached);
+    for byte in name {
+        let mut next = vec![false; glob.len() + 1];
+        for (place, wanted) in glob.iter().enumerate() {
+            if reached.get(place) != Some(&true) {
+                continue;
+            }
+            let to = if *wanted == b'*' { place } else { place + 1 };
+            if let Some(slot) = next.get_mut(to).filter(|_| matches!(wanted, b'*' | b'?') || wanted == byte) {
+                *slot = true;
+            }
+        }
+        skip_stars(glob, &mut next);
+        reached = next;
+    }
+    reached.last() == Some(&true)
+}
+
+/// A star may stand for nothing.
+fn skip_stars(glob: &[u8], reached: &mut [bool]) {
+    for (place, wanted) in glob.iter().enumerate() {
+        if *wanted == b'*'
+            && reached.get(place) == Some(&true)
+            && let Some(slot) = reached.get_mut(place + 1)
+        {
+            *slot = true;
+        }
+    }
+}
+
+/// What an error at opening or reading says about the scanner.
+pub(super) fn state_of(path: &Path, error: &io::Error) -> State {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => State::Absent,
+        Some(Errno::ACCESS | Errno::PERM) => State::NoRight,
+        Some(Errno::BUSY | Errno::AGAIN) => State::Busy,
+        _ => State::Fault(format!("cannot open {}: {error}", path.display())),
+    }
+}
+
+/// Looks for the device, opens it and lets it go again.
+pub(super) fn probe<P: Port>(finder: &Finder, open: impl Fn(&Path) -> io::Result<P>) -> State {
+    match finder.find() {
+        Ok(path) => open(&path).map_or_else(|error| state_of(&path, &error), |_| State::Ok),
+        Err(state) => state,
+    }
+}
+
+/// Runs the device's thread; the thread ends, and lets the device go, when this future is dropped.
+pub(super) async fn run<P, O>(finder: Finder, open: O, pause: Duration, outlet: &Outlet, teller: &Teller)
+where
+    P: Port,
+    O: Fn(&Path) -> io::Result<P> + Send + 'static,
+{
+    let (sender, ended) = oneshot::channel::<()>();
+    let started = UnixStream::pair().and_then(|(stay, gone)| {
+        let (outlet, teller) = (outlet.clone(), teller.clone());
+        let name = format!("scanner-{}", teller.name());
+        let reading = move || {
+            let _sender = sender;
+            let thread = Reader { finder, pause, outlet, teller, gone };
+            while let Next::Again = thread.session(&open) {}
+        };
+        std::thread::Builder::new().name(name).spawn(reading).map(|_| stay)
+    });
+    match started {
+        // While this end is open the thread goes on; its closing wakes the thread from any wait.
+        Ok(_stay) => {
+            let _ = ended.await;
+            teller.tell(State::Fault("the scanner's thread has ended".to_owned()));
+        }
+        Err(error) => teller.tell(State::Fault(format!("cannot start the scanner's thread: {error}"))),
+    }
+}
+
+/// What a session or a wait came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Look for the device again.
+    Again,
+    /// The station has ended.
+    End,
+}
+
+/// What woke a wait.
+enum Woken {
+    Device,
+    Silence,
+    End,
+}
+
+/// The device's thread.
+struct Reader {
+    finder: Finder,
+    pause: Duration,
+    outlet: Outlet,
+    teller: Teller,
+    gone: UnixStream,
+}
+
+impl Reader {
+    /// Finds, opens and reads the device until it is lost; then rests.
+    fn session<P: Port>(&self, open: &impl Fn(&Path) -> io::Result<P>) -> Next {
+        match self.finder.find().and_then(|path| open(&path).map_err(|error| state_of(&path, &error))) {
+            Ok(port) => {
+                if self.listen(port) == Next::End {
+                    return Next::End;
+                }
+                self.teller.tell(State::Absent);
+            }
+            Err(state) => self.teller.tell(state),
+        }
+        match wait(None, &self.gone, Some(RETRY)) {
+            Woken::End => Next::End,
+            Woken::Device | Woken::Silence => Next::Again,
+        }
+    }
+
+    /// Reads the device until it is lost. A code that had begun then is lost with it, and never joins the next one.
+    fn listen(&self, mut port: impl Port) -> Next {
+        let (mut settled, mut unended_said, mut last) = (false, false, Moment::now());
+        loop {
+            let patience = if settled { port.pending().then_some(self.pause) } else { Some(self.pause.min(SETTLE)) };
+            let scans = match wait(Some(port.as_fd()), &self.gone, patience) {
+                Woken::End => return Next::End,
+                Woken::Silence => {
+                    let scan = port.pause();
+                    if settled && !unended_said && matches!(scan, Some(Content::Code(_))) {
+                        unended_said = true;
+                        tracing::warn!(scanner = %self.teller.name(), "codes arrive without an end key: set the scanner's suffix to Enter (CR), it answers sooner then");
+                    }
+                    settled = true;
+                    Vec::from_iter(scan)
+                }
+                Woken::Device => {
+                    let Ok(mut scans) = port.read() else { return Next::Again };
+                    last = Moment::now();
+                    if !settled {
+                        settled = spoil_first(&mut scans, &mut port);
+                    }
+                    scans
+                }
+            };
+            if settled {
+                self.teller.tell(State::Ok);
+            }
+            for scan in scans {
+                if !self.outlet.send_now(last, scan) {
+                    return Next::End;
+                }
+            }
+        }
+    }
+}
+
+/// The first code after opening, before any silence, may lack its beginning. True when it has ended.
+fn spoil_first(scans: &mut [Content], port: &mut impl Port) -> bool {
+    const WHY: &str = "the scanner was opened in the middle of a code";
+    if let Some(first) = scans.first_mut() {
+        if let Content::Code(bytes) = first {
+            *first = Content::Broken { bytes: std::mem::take(bytes), why: WHY };
+        }
+        return true;
+    }
+    if port.pending() {
+        port.spoil(WHY);
+    }
+    false
+}
+
+/// Waits for the device, for the end of the station, or for `patience` to pass.
+fn wait(device: Option<BorrowedFd<'_>>, gone: &UnixStream, patience: Option<Duration>) -> Woken {
+    let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+    let mut watched = vec![PollFd::new(gone, PollFlags::IN)];
+    watched.extend(device.map(|device| PollFd::from_borrowed_fd(device, PollFlags::IN)));
+    loop {
+        match poll(&mut watched, patience.as_ref()) {
+            Err(Errno::INTR) => {}
+            Ok(0) => return Woken::Silence,
+            // The read after a failed wait says what is wrong.
+            Err(_) => return Woken::Device,
+            Ok(_) => return if watched.first().is_some_and(|gone| !gone.revents().is_empty()) { Woken::End } else { Woken::Device },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Which device file a setting means.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn folder(names: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in names {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    folder
+}
+
+fn find(folder: &Path, device: Device) -> Result<String, State> {
+    let finder = Finder { folder: folder.to_owned(), ending: "-event-kbd", device };
+    finder.find().map(|path| path.strip_prefix(folder).unwrap_or(&path).display().to_string())
+}
+
+#[test]
+fn auto_takes_exactly_one_device_and_otherwise_lists_what_it_saw() {
+    let one = folder(&["usb-Zebra_DS2208-event-kbd", "usb-Zebra_DS2208-event-if01", "usb-Mouse-event-mouse"]);
+    assert_eq!(find(one.path(), Device::Auto), Ok("usb-Zebra_DS2208-event-kbd".to_owned()));
+    assert_eq!(find(folder(&["usb-Mouse-event-mouse"]).path(), Device::Auto), Err(State::Absent));
+    let two = folder(&["usb-B-event-kbd", "usb-A-event-kbd", "usb-C-event-mouse"]);
+    let Err(State::Fault(words)) = find(two.path(), Device::Auto) else { panic!("two fit") };
+    assert!(words.contains("usb-A-event-kbd, usb-B-event-kbd)") && !words.contains("mouse") && words.contains("`device`"), "{words}");
+    assert_eq!(find(&one.path().join("no/such/folder"), Device::Auto), Err(State::Absent), "udev makes the folder with the first device");
+}
+
+#[test]
+fn a_setting_may_be_a_path_a_name_or_a_glob() {
+    let folder = folder(&["usb-Zebra_1-event-kbd", "usb-Zebra_2-event-kbd", "usb-Honeywell-event-kbd"]);
+    let found = |text: &str| find(folder.path(), Device::Path(text.into()));
+    assert_eq!(found("usb-Zebra_1-event-kbd"), Ok("usb-Zebra_1-event-kbd".to_owned()));
+    assert_eq!(found("/dev/input/event7"), Ok("/dev/input/event7".to_owned()));
+    assert_eq!(found("*Honeywell*"), Ok("usb-Honeywell-event-kbd".to_owned()));
+    assert_eq!(found(&format!("{}/usb-Zebra_?-*", folder.path().display())), found("usb-Zebra_?-*"));
+    assert!(matches!(found("usb-Zebra_?-*"), Err(State::Fault(words)) if words.contains("usb-Zebra_1-event-kbd, usb-Zebra_2-event-kbd")));
+    assert_eq!(found("*Datalogic*"), Err(State::Absent));
+}
+
+#[test]
+fn what_the_system_refuses_is_told_apart() {
+    let state = |errno: Errno| state_of(Path::new("/dev/x"), &errno.into());
+    assert_eq!(state(Errno::NODEV), State::Absent);
+    assert_eq!(state(Errno::NOENT), State::Absent);
+    assert_eq!(state(Errno::ACCESS), State::NoRight);
+    assert_eq!(state(Errno::PERM), State::NoRight);
+    assert_eq!(state(Errno::BUSY), State::Busy);
+    assert_eq!(state(Errno::AGAIN), State::Busy);
+    assert!(matches!(state(Errno::NOTTY), State::Fault(words) if words.contains("/dev/x")));
+}
+
+#[test]
+fn globs() {
+    for (glob, name, expected) in [
+        ("*", "", true),
+        ("**", "x", true),
+        ("a*b*c", "a-b-b-c", true),
+        ("a*b*c", "a-b-b-c-", false),
+        ("?", "", false),
+        ("a?", "ab", true),
+        ("ab", "ab", true),
+        ("ab", "abc", false),
+        ("*kbd", "usb-event-kbd", true),
+        ("", "", true),
+        ("", "a", false),
+    ] {
+        assert_eq!(fits(glob.as_bytes(), name.as_bytes()), expected, "{glob} {name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_glob_made_from_a_name_fits_it(name in "[a-c]{0,12}", cuts in prop::collection::vec((0_usize..12, 0_usize..4), 0..4)) {
+        let mut glob = name.clone();
+        for (place, length) in cuts {
+            let from = place.min(glob.len());
+            glob.replace_range(from..(from + length).min(glob.len()), "*");
+        }
+        prop_assert!(fits(glob.as_bytes(), name.as_bytes()), "{} {}", glob, name);
+    }
+}

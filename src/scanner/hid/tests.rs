@@ -1,0 +1,142 @@
+//! The event device itself, by keyboards made with uinput; without `/dev/uinput` these tests say that they are skipped.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says aloud when it is skipped"
+)]
+
+use std::{fs::OpenOptions, os::unix::fs::symlink, path::PathBuf, time::Instant};
+
+use evdev::{AttributeSet, EventType, InputEvent, uinput::VirtualDevice};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::scanner::{
+    Kind,
+    tests::{Bench, code},
+};
+
+const PAUSE: Duration = Duration::from_millis(80);
+
+/// A keyboard that the kernel believes in, with its name in a folder like udev's.
+struct Wedge {
+    keyboard: VirtualDevice,
+    device: PathBuf,
+}
+
+impl Wedge {
+    fn plugged(folder: &Path, name: &str) -> Option<Self> {
+        if OpenOptions::new().write(true).open("/dev/uinput").is_err() {
+            eprintln!("skipped: /dev/uinput is not there or may not be opened");
+            return None;
+        }
+        let mut keys = AttributeSet::<KeyCode>::new();
+        (1..=120).for_each(|key| keys.insert(KeyCode(key)));
+        let mut keyboard = VirtualDevice::builder().unwrap().name(name).with_keys(&keys).unwrap().build().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let node = loop {
+            if let Some(node) = keyboard.enumerate_dev_nodes_blocking().unwrap().find_map(|node| node.ok().filter(|node| node.exists())) {
+                break node;
+            }
+            assert!(Instant::now() < deadline, "the kernel made no event device");
+            std::thread::yield_now();
+        };
+        let device = folder.join(format!("usb-{name}-event-kbd"));
+        let _ = std::fs::remove_file(&device);
+        symlink(node, &device).unwrap();
+        Some(Self { keyboard, device })
+    }
+
+    fn press(&mut self, key: u16) {
+        for value in [1, 0] {
+            self.keyboard.emit(&[InputEvent::new(EventType::KEY.0, key, value)]).unwrap();
+        }
+    }
+
+    /// Types digits, by the number row; `\n` is Enter. Slowly enough for the kernel's queue of 64 events.
+    fn types(&mut self, digits: &str) {
+        for digit in digits.chars() {
+            let key = match digit.to_digit(10) {
+                Some(0) => 11,
+                Some(digit) => u16::try_from(digit).unwrap() + 1,
+                None => 28,
+            };
+            self.press(key);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn start(folder: &Path) -> (Bench, JoinHandle<()>) {
+    let bench = Bench::new(Kind::Hid { device: Device::Auto, layout: Layout::Us, pause: PAUSE });
+    let (finder, outlet, teller) = (finder(folder, &Device::Auto), bench.outlet.clone(), bench.teller.clone());
+    let task = tokio::spawn(async move { device::run(finder, |path| Keyboard::open(path, Layout::Us), PAUSE, &outlet, &teller).await });
+    (bench, task)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wedge_is_grabbed_read_unplugged_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut wedge) = Wedge::plugged(folder.path(), "one") else { return };
+    let (mut bench, _task) = start(folder.path());
+    bench.until(|state| *state == State::Ok).await;
+    wedge.types("0123456789\n");
+    assert_eq!(bench.next().await, code("0123456789"));
+    wedge.types("42");
+    assert_eq!(bench.next().await, code("42"), "a pause ends a code, too");
+    let second = device::probe(&finder(folder.path(), &Device::Auto), |path| Keyboard::open(path, Layout::Us));
+    assert_eq!(second, State::Busy, "it is grabbed");
+    wedge.types("11");
+    std::fs::remove_file(&wedge.device).unwrap();
+    drop(wedge);
+    bench.until(|state| *state == State::Absent).await;
+    while let Ok(scan) = bench.scans.try_recv() {
+        assert_eq!(scan.content, code("11"), "only a pause may have ended it");
+    }
+    let mut wedge = Wedge::plugged(folder.path(), "one").unwrap();
+    bench.until(|state| *state == State::Ok).await;
+    wedge.types("77\n");
+    assert_eq!(bench.next().await, code("77"));
+}
+
+#[test]
+fn an_overrun_of_the_kernels_queue_breaks_the_code_and_not_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut wedge) = Wedge::plugged(folder.path(), "two") else { return };
+    let mut keyboard = Keyboard::open(&wedge.device, Layout::Us).unwrap();
+    // Nobody reads while far more than the queue's size is typed.
+    (0..500).for_each(|_| wedge.press(3));
+    let mut scans = Vec::new();
+    while !keyboard.pending() {
+        scans.extend(keyboard.read().unwrap());
+    }
+    scans.extend(keyboard.read().unwrap());
+    assert_eq!(scans, []);
+    assert!(matches!(keyboard.pause(), Some(Content::Broken { why, .. }) if why.contains("ran over")));
+    wedge.types("12\n");
+    while scans.is_empty() {
+        scans.extend(keyboard.read().unwrap());
+    }
+    assert_eq!(scans, [code("12")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_wedges_are_listed_and_none_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (Some(_one), Some(_two)) = (Wedge::plugged(folder.path(), "three"), Wedge::plugged(folder.path(), "four")) else { return };
+    let (mut bench, _task) = start(folder.path());
+    let State::Fault(words) = bench.until(|state| matches!(state, State::Fault(_))).await else { panic!("not a fault") };
+    assert!(words.contains("usb-four-event-kbd, usb-three-event-kbd"), "{words}");
+}
+
+#[test]
+fn a_file_that_is_no_input_device_is_a_fault_and_a_missing_one_is_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("usb-file-event-kbd"), "").unwrap();
+    let found = device::probe(&finder(folder.path(), &Device::Auto), |path| Keyboard::open(path, Layout::Us));
+    assert!(matches!(found, State::Fault(words) if words.contains("usb-file-event-kbd")));
+    assert_eq!(probe(&Device::Path("/dev/input/by-id/no-such-scanner".into()), Layout::Us), State::Absent);
+}

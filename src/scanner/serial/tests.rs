@@ -1,0 +1,175 @@
+//! A pseudo-terminal stands in for the scanner: codes, pauses, unplugging, a second reader.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{fs::File, io::Write, os::unix::fs::symlink, path::PathBuf};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::scanner::{
+    Kind,
+    tests::{Bench, code},
+};
+
+/// A scanner on a cable: what is written here comes out of its device file.
+struct Cable {
+    scanner: File,
+    device: PathBuf,
+}
+
+impl Cable {
+    /// Plugs a scanner in, as `name` in udev's folder.
+    fn plugged(folder: &Path, name: &str) -> Self {
+        let scanner = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&scanner).unwrap();
+        unlockpt(&scanner).unwrap();
+        let target = ptsname(&scanner, Vec::new()).unwrap().into_string().unwrap();
+        let device = folder.join(name);
+        let _ = std::fs::remove_file(&device);
+        symlink(target, &device).unwrap();
+        Self { scanner: scanner.into(), device }
+    }
+
+    fn types(&mut self, text: &str) {
+        self.scanner.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn unplugged(self) {
+        std::fs::remove_file(&self.device).unwrap();
+    }
+}
+
+fn start(folder: &Path, pause: Duration) -> (Bench, JoinHandle<()>) {
+    let bench = Bench::new(Kind::Serial { device: Device::Auto, baud: 9_600, pause });
+    let (folder, outlet, teller) = (folder.to_owned(), bench.outlet.clone(), bench.teller.clone());
+    let task = tokio::spawn(async move { run_in(&folder, &Device::Auto, 9_600, pause, &outlet, &teller).await });
+    (bench, task)
+}
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(80);
+
+#[tokio::test]
+async fn codes_end_by_cr_lf_or_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    let (mut bench, _task) = start(folder.path(), LONG);
+    bench.until(|state| *state == State::Ok).await;
+    cable.types("C02XK0AAJG5H\rC02XK0AAJG5J\nC02XK0AAJG5K\r\n\r\n[)>\x1e06\x1dS1\x1e\x04\r");
+    for text in ["C02XK0AAJG5H", "C02XK0AAJG5J", "C02XK0AAJG5K", "[)>\x1e06\x1dS1\x1e\x04"] {
+        assert_eq!(bench.next().await, code(text));
+    }
+    cable.types("C02XK0");
+    cable.types("AAJG5H\r");
+    assert_eq!(bench.next().await, code("C02XK0AAJG5H"), "a code may come in pieces");
+}
+
+#[tokio::test]
+async fn a_pause_ends_a_code_and_the_moment_of_its_last_character_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    let (mut bench, _task) = start(folder.path(), SHORT);
+    bench.until(|state| *state == State::Ok).await;
+    cable.types("C02XK0AAJG5H");
+    let scan = bench.scans.recv().await.unwrap();
+    assert_eq!(scan.content, code("C02XK0AAJG5H"));
+    assert!(crate::runtime::clock::Boot::now().since(scan.at.boot) >= SHORT, "the pause is no part of the scan's time");
+    cable.types("C02XK0AAJG5J");
+    assert_eq!(bench.next().await, code("C02XK0AAJG5J"));
+}
+
+#[tokio::test]
+async fn an_unplugged_scanner_is_said_and_found_again_and_half_a_code_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut bench, task) = start(folder.path(), LONG);
+    bench.until(|state| *state == State::Absent).await;
+    let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    bench.until(|state| *state == State::Ok).await;
+    cable.types("C02XK0AAJG5H\nC02XK0");
+    assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
+    cable.unplugged();
+    bench.until(|state| *state == State::Absent).await;
+    let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    bench.until(|state| *state == State::Ok).await;
+    cable.types("AAJG5J1\n");
+    assert_eq!(bench.next().await, code("AAJG5J1"), "the first half does not join");
+    assert!(!task.is_finished());
+}
+
+#[tokio::test]
+async fn what_is_typed_while_the_port_is_being_opened_is_broken_and_the_next_code_is_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    let scanner = cable.scanner.try_clone().unwrap();
+    // Typed as soon as the port is open: the tail of a code whose beginning nobody read, then a whole one.
+    let open = move |path: &Path| {
+        let port = Serial::open(path, 9_600)?;
+        (&scanner).write_all(b"AAJG5H\rC02XK0AAJG5J\r")?;
+        Ok(port)
+    };
+    let mut bench = Bench::new(Kind::Serial { device: Device::Auto, baud: 9_600, pause: SHORT });
+    let (finder, outlet, teller) = (finder(folder.path(), &Device::Auto), bench.outlet.clone(), bench.teller.clone());
+    let _task = tokio::spawn(async move { device::run(finder, open, SHORT, &outlet, &teller).await });
+    assert!(matches!(bench.next().await, Content::Broken { bytes, .. } if bytes == b"AAJG5H"));
+    assert_eq!(bench.next().await, code("C02XK0AAJG5J"));
+    bench.until(|state| *state == State::Ok).await;
+    cable.types("C02XK0AAJG5K\r");
+    assert_eq!(bench.next().await, code("C02XK0AAJG5K"));
+}
+
+#[tokio::test]
+async fn a_port_that_another_holds_is_busy_and_free_when_the_scanner_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    let (mut bench, task) = start(folder.path(), LONG);
+    bench.until(|state| *state == State::Ok).await;
+    let found = || device::probe(&finder(folder.path(), &Device::Auto), |path| Serial::open(path, 9_600));
+    assert_eq!(found(), State::Busy);
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    // The thread lets the port go as soon as it is woken.
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while found() != State::Ok {
+        assert!(std::time::Instant::now() < deadline, "the port was never let go");
+        tokio::task::yield_now().await;
+    }
+    assert!(cable.device.exists());
+}
+
+#[tokio::test]
+async fn the_thread_ends_when_the_station_takes_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    let (mut bench, task) = start(folder.path(), LONG);
+    bench.until(|state| *state == State::Ok).await;
+    drop(bench.scans);
+    cable.types("C02XK0AAJG5H\n");
+    tokio::time::timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
+    assert!(matches!(&*bench.state.borrow(), State::Fault(_)));
+}
+
+#[tokio::test]
+async fn codes_beyond_the_places_of_the_station_are_said_so_and_none_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    let (mut bench, _task) = start(folder.path(), LONG);
+    bench.until(|state| *state == State::Ok).await;
+    let count = crate::scanner::SCANS_IN_PROGRESS + 8;
+    let mut held = Vec::new();
+    for number in 0..count {
+        cable.types(&format!("CODE{number:04}\n"));
+        held.push(bench.scans.recv().await.unwrap());
+    }
+    let placeless = held.iter().filter(|scan| scan.place.is_none()).count();
+    assert_eq!(placeless, 8, "the station answers these as overloaded");
+}
+
+#[test]
+fn a_file_that_is_no_serial_port_is_a_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "C02XK0AAJG5H\n").unwrap();
+    let found = device::probe(&finder(folder.path(), &Device::Auto), |path| Serial::open(path, 9_600));
+    assert!(matches!(found, State::Fault(words) if words.contains("file")));
+    assert_eq!(probe(&Device::Path("/dev/serial/by-id/no-such-scanner".into()), 9_600), State::Absent);
+}

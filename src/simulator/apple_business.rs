@@ -34,8 +34,7 @@ use uuid::Uuid;
 
 use super::{
     Log, Running,
-    faults::Faults,
-    serve,
+    faults::{Faults, Switch},
     stock::{self, Business},
 };
 
@@ -55,8 +54,8 @@ pub const SCOPE: &str = "business.api";
 pub struct Options {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Faults that are on from the start.
-    pub faults: Faults,
+    /// The faults that it begins with.
+    pub switches: Vec<Switch>,
     /// The devices, by serial number.
     pub devices: HashMap<String, Business>,
     /// For how long the assigned server of a device that is put is not to be had.
@@ -74,7 +73,7 @@ impl Options {
     pub fn demo() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            faults: Faults::default(),
+            switches: Vec::new(),
             devices: stock::DEMO.iter().map(|demo| (demo.serial.to_owned(), demo.business)).collect(),
             linkage_lag: Duration::ZERO,
             token_life: Duration::from_hours(1),
@@ -104,9 +103,9 @@ impl Deref for Simulator {
 ///
 /// # Errors
 /// When the address cannot be bound, is not a loopback one, or no key can be drawn.
-pub async fn start(options: Options) -> io::Result<Simulator> {
+pub async fn serve(options: Options) -> io::Result<Simulator> {
     let log = Log::default();
-    let (listen, faults) = (options.listen, options.faults.clone());
+    let (listen, faults) = (options.listen, Faults::new(options.switches.clone()));
     let book = Book {
         options,
         key: Key::draw()?,
@@ -118,7 +117,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
         recent: VecDeque::new(),
     };
     let service = Service { state: Arc::new(Mutex::new(book)), log: log.clone() };
-    let running = serve(routes(service.clone()), listen, faults, log).await?;
+    let running = super::serve(routes(service.clone()), listen, faults, log).await?;
     Ok(Simulator { running, service })
 }
 

@@ -27,8 +27,7 @@ use uuid::Uuid;
 
 use super::{
     Log, Running,
-    faults::Faults,
-    serve,
+    faults::{Faults, Switch},
     stock::{self, Dep},
 };
 
@@ -44,8 +43,8 @@ const MOST: usize = 1000;
 pub struct Options {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Faults that are on from the start.
-    pub faults: Faults,
+    /// The faults that it begins with.
+    pub switches: Vec<Switch>,
     /// The devices, by serial number.
     pub devices: HashMap<String, Dep>,
     /// How long a session lives.
@@ -66,7 +65,7 @@ impl Options {
         let now = Timestamp::now();
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            faults: Faults::default(),
+            switches: Vec::new(),
             devices: stock::DEMO.iter().map(|demo| (demo.serial.to_owned(), demo.dep)).collect(),
             session_life: Duration::from_mins(10),
             rotate_every: 50,
@@ -97,11 +96,11 @@ impl Deref for Simulator {
 ///
 /// # Errors
 /// When the address cannot be bound, or is not a loopback one.
-pub async fn start(options: Options) -> io::Result<Simulator> {
+pub async fn serve(options: Options) -> io::Result<Simulator> {
     let log = Log::default();
-    let (listen, faults) = (options.listen, options.faults.clone());
+    let (listen, faults) = (options.listen, Faults::new(options.switches.clone()));
     let service = Service::new(options, log.clone());
-    let running = serve(routes(service.clone()), listen, faults, log).await?;
+    let running = super::serve(routes(service.clone()), listen, faults, log).await?;
     Ok(Simulator { running, service })
 }
 
@@ -186,6 +185,7 @@ struct Book {
     options: Options,
     token: Token,
     overlays: HashMap<String, Value>,
+    first_asked: HashMap<String, (Instant, Timestamp)>,
     nonces: HashSet<String>,
     /// When each session ends.
     sessions: HashMap<String, Instant>,
@@ -204,6 +204,7 @@ impl Service {
             options,
             token,
             overlays: HashMap::new(),
+            first_asked: HashMap::new(),
             nonces: HashSet::new(),
             sessions: HashMap::new(),
             made: 0,
@@ -357,22 +358,28 @@ impl Book {
         Some(self.opened())
     }
 
-    fn device(&self, serial: &str) -> Value {
+    fn device(&mut self, serial: &str) -> Value {
         let now = Timestamp::now();
-        let (status, assigned) = match self.options.devices.get(serial) {
+        let ago = |age: Duration| Some(now.checked_sub(age).unwrap_or(now));
+        let days = |days: u64| ago(Duration::from_hours(24 * days));
+        let (since, first) = *self.first_asked.entry(serial.to_owned()).or_insert_with(|| (Instant::now(), now));
+        let (status, assigned_at) = match self.options.devices.get(serial) {
             None | Some(Dep::NotAccessible) => return self.overlaid(serial, json!({ "response_status": "NOT_ACCESSIBLE" })),
             Some(Dep::Empty) => ("empty", None),
-            Some(Dep::Assigned(age)) => ("assigned", Some(*age)),
-            Some(Dep::Migrating) => ("assigned", Some(Duration::from_hours(45 * 24))),
-            Some(Dep::Pushed) => ("pushed", Some(Duration::from_hours(300 * 24))),
-            Some(Dep::Removed) => ("removed", Some(Duration::from_hours(45 * 24))),
+            Some(Dep::Soon(after)) if since.elapsed() < *after => ("empty", None),
+            Some(Dep::Soon(after)) => ("assigned", Some(first.checked_add(*after).unwrap_or(first))),
+            Some(Dep::JustNow) => ("assigned", Some(first.checked_sub(Duration::from_secs(1)).unwrap_or(first))),
+            Some(Dep::Assigned(age)) => ("assigned", ago(*age)),
+            Some(Dep::Migrating) => ("assigned", days(45)),
+            Some(Dep::Pushed) => ("pushed", days(300)),
+            Some(Dep::Removed) => ("removed", days(45)),
         };
         let demo = stock::DEMO.iter().find(|demo| demo.serial == serial);
         let (model, family) = demo.map_or(("MacBook Air", "Mac"), |demo| (demo.model, demo.family));
         let mut device = json!({
             "serial_number": serial, "model": model, "description": model, "color": "SILVER", "asset_tag": "", "device_family": family,
             "os": if family == "Mac" { "OSX" } else { "iOS" }, "profile_status": status, "device_assigned_by": "admin@example.com",
-            "device_assigned_date": stock::before(now, assigned.unwrap_or(Duration::from_hours(24)).saturating_add(Duration::from_mins(2))),
+            "device_assigned_date": stock::before(assigned_at.unwrap_or(now), Duration::from_mins(2)),
             "response_status": "SUCCESS",
         });
         let mut set = |name: &str, value: Value| {
@@ -380,9 +387,9 @@ impl Book {
                 fields.insert(name.to_owned(), value);
             }
         };
-        if let Some(age) = assigned {
+        if let Some(at) = assigned_at {
             set("profile_uuid", json!(stock::PROFILE_UUID));
-            set("profile_assign_time", json!(stock::before(now, age)));
+            set("profile_assign_time", json!(stock::before(at, Duration::ZERO)));
         }
         match self.options.devices.get(serial) {
             Some(Dep::Pushed) => set("profile_push_time", json!(stock::before(now, Duration::from_hours(200 * 24)))),

@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::kandji::{
+    demo::{Demo, Sample, demo_stock},
+    stock::{AssignedAt, Device, Enrollment},
+};
+
 /// One box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DemoBox {
@@ -30,6 +35,8 @@ pub struct DemoBox {
 /// What the MDM's list says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mdm {
+    /// What the MDM's own demo lists for this serial number, faults included.
+    Own,
     /// No row and no device record.
     None,
     /// No row: assigned at Apple after the MDM's last fetch.
@@ -57,6 +64,10 @@ pub enum Dep {
     Empty,
     /// `SUCCESS`, `assigned` so long ago.
     Assigned(Duration),
+    /// `SUCCESS`, `assigned` a second before it was asked for first.
+    JustNow,
+    /// `SUCCESS`, `empty`, and `assigned` so long after it was asked for first.
+    Soon(Duration),
     /// `SUCCESS`, `assigned`, with a migration deadline.
     Migrating,
     /// `SUCCESS`, `pushed`.
@@ -91,11 +102,11 @@ pub enum Business {
 }
 
 /// The MDM's server at Apple, in all three services.
-pub const SERVER_UUID: &str = "1F97349736CF4614A94F624E705841AD";
+pub const SERVER_UUID: &str = "A1B2C3D4E5F60718293A4B5C6D7E8F90";
 /// Its name.
-pub const SERVER_NAME: &str = "Kandji";
+pub const SERVER_NAME: &str = "HQ";
 /// Another MDM server of the organisation.
-pub const OTHER_SERVER_UUID: &str = "7C0DE5A1B2F34C6D8E9FA0B1C2D3E4F5";
+pub const OTHER_SERVER_UUID: &str = "0F1E2D3C4B5A69788796A5B4C3D2E1F0";
 /// Its name.
 pub const OTHER_SERVER_NAME: &str = "Old MDM";
 /// Apple Configurator.
@@ -123,6 +134,10 @@ const fn row(
     (mdm, dep, business): (Mdm, Dep, Business),
 ) -> DemoBox {
     DemoBox { serial, story, expected, model, family, mdm, dep, business }
+}
+
+const fn own(serial: &'static str, story: &'static str, expected: &'static str, dep: Dep, business: Business) -> DemoBox {
+    row(serial, story, expected, MACBOOK_AIR, (Mdm::Own, dep, business))
 }
 
 /// The boxes.
@@ -180,7 +195,76 @@ pub const DEMO: &[DemoBox] = &[
         MACBOOK_PRO,
         (Mdm::Assigned, LONG_AGO, Business::Lagging),
     ),
+    // The boxes of the MDM's own demo.
+    own("DEMOREADY001", "new, its profile is assigned", "assigned", LONG_AGO, Business::Ours),
+    own("DEMOIPAD0002", "an iPad, its profile is assigned", "assigned", LONG_AGO, Business::Ours),
+    own(
+        "DEMOSOON0003",
+        "Pending, and assigned 20 seconds after the first scan",
+        "assignment_pending",
+        Dep::Soon(Duration::from_secs(20)),
+        Business::Ours,
+    ),
+    own("DEMOWAIT0004", "Pending for good", "assignment_pending", Dep::Empty, Business::Ours),
+    own("DEMOSLOW0005", "Apple slows the assignment down", "assignment_throttled", Dep::Empty, Business::Ours),
+    own("DEMOFRESH006", "assigned a second before the first scan", "settling", Dep::JustNow, Business::Ours),
+    own("DEMOABSENT07", "not in the MDM at all", "not_in_org", Dep::NotAccessible, Business::None),
+    own("DEMOOTHER008", "on the MDM server \"Old MDM\"", "wrong_server", Dep::NotAccessible, Business::Other),
+    own("DEMOGONE0009", "its profile was removed", "profile_removed", Dep::Removed, Business::Ours),
+    own("DEMOFAIL0010", "its assignment Failed", "no_profile", Dep::Empty, Business::Ours),
+    own("DEMOBLUE0011", "on another blueprint", "wrong_blueprint", LONG_AGO, Business::Ours),
+    own("DEMOINUSE012", "Enrolled already", "already_enrolled", Dep::Pushed, Business::Ours),
+    own("DEMOHAND0013", "Enrolled by hand, not in the ADE list", "already_enrolled", Dep::NotAccessible, Business::Unassigned),
+    own("DEMOUSED0014", "Pushed once: activated before, not new stock", "previously_activated", Dep::Pushed, Business::Ours),
+    own("DEMOBACK0015", "came back: removed from the MDM, its profile is assigned again", "previously_activated", LONG_AGO, Business::Ours),
+    own("DEMOSTALE016", "the last fetch from Apple is three days old", "stale", LONG_AGO, Business::Ours),
+    own("DEMOBROKEN17", "the MDM's own ADE token has expired", "mdm_link_broken", LONG_AGO, Business::Ours),
+    own("DEMOODD00018", "the MDM says a word that nobody knows", "garbled_answer", LONG_AGO, Business::Ours),
+    own("DEMOTWICE019", "listed twice, and the rows disagree", "contradiction", LONG_AGO, Business::Ours),
+    own("DEMOERROR020", "the MDM fails with 500", "source_error", LONG_AGO, Business::Ours),
+    own("DEMOQUIET021", "the MDM is silent for eight seconds", "timeout", LONG_AGO, Business::Ours),
+    own("DEMORESET022", "the connection breaks", "offline", LONG_AGO, Business::Ours),
+    own("DEMOLIMIT023", "the MDM's request limit is used up", "rate_limited", LONG_AGO, Business::Ours),
+    own("DEMODENY0024", "the MDM refuses the API token", "credentials_refused", LONG_AGO, Business::Ours),
+    own("DEMOGUEST025", "a guest network answers in the MDM's place", "garbled_answer", LONG_AGO, Business::Ours),
+    own("SDEMOBOX0026", "its own serial number begins with S", "assigned", LONG_AGO, Business::Ours),
+    own("SDEMOTWIN027", "two devices, with and without the S", "ambiguous", LONG_AGO, Business::Ours),
+    own("DEMOTWIN027", "the other of the two", "assigned", LONG_AGO, Business::Ours),
 ];
+
+/// The MDM's tenant with every box of the bench in it, and what to say about each when all three services are asked.
+pub fn tenant() -> Demo {
+    let mut demo = demo_stock();
+    demo.samples = DEMO.iter().map(|row| Sample { serial: row.serial, reason: row.expected, words: row.story }).collect();
+    demo.stock.devices.extend(DEMO.iter().filter_map(DemoBox::in_mdm));
+    demo
+}
+
+impl DemoBox {
+    /// Its row in the MDM's list; `None` when there is none, or it is there already.
+    fn in_mdm(&self) -> Option<Device> {
+        let ready = Device { model: self.model.to_owned(), family: self.family.to_owned(), ..Device::ready(self.serial) };
+        let pending = Device { profile_status: Some("empty".to_owned()), assigned_at: AssignedAt::Never, last_assignment: None, ..ready.clone() };
+        let with = |status: &str| Some(Device { profile_status: Some(status.to_owned()), ..ready.clone() });
+        match self.mdm {
+            Mdm::Own | Mdm::None | Mdm::NotFetchedYet => None,
+            Mdm::Assigned => {
+                let now = Timestamp::now();
+                let assigned_at = match self.dep {
+                    Dep::Assigned(age) => now.checked_sub(age).map_or(ready.assigned_at, AssignedAt::At),
+                    _ => ready.assigned_at,
+                };
+                Some(Device { assigned_at, ..ready })
+            }
+            Mdm::Pending => Some(pending),
+            Mdm::Failed => Some(Device { last_assignment: Some("FAILED".to_owned()), failed_attempts: 3, ..pending }),
+            Mdm::Throttled => Some(Device { last_assignment: Some("THROTTLED".to_owned()), ..pending }),
+            Mdm::Removed => with("removed"),
+            Mdm::Pushed => with("pushed"),
+            Mdm::Enrolled => with("pushed").map(|device| Device { enrollment: Enrollment::Enrolled, ..device }),
+        }
+    }
+}
 
 /// A moment so long before another, as the services write it.
 pub(super) fn before(now: Timestamp, age: Duration) -> String {
@@ -210,6 +294,17 @@ mod tests {
                 Reading::Serials(candidates) => assert!(candidates.len() == 1 && candidates[0].scanned.as_str() == demo.serial, "{}", demo.serial),
                 Reading::Wrong(reason) => panic!("{} is read as {}", demo.serial, reason.code()),
             }
+        }
+    }
+
+    #[test]
+    fn no_box_of_the_mdms_own_demo_is_forgotten() {
+        let demo = demo_stock();
+        let devices = demo.stock.devices.iter().map(|device| device.serial.as_str());
+        // A label with the S of "(S) Serial No." in front is no box of its own.
+        let scanned = demo.samples.iter().map(|sample| sample.serial).filter(|serial| *serial != "SDEMOREADY001");
+        for serial in devices.chain(scanned) {
+            assert!(DEMO.iter().any(|row| row.serial == serial && row.mdm == Mdm::Own), "{serial}");
         }
     }
 

@@ -23,7 +23,7 @@ use benchlight::{
     simulator::{
         apple_business, apple_dep,
         faults::Effect,
-        kandji,
+        kandji::{self, demo::demo_stock},
         stock::{self, Business, Dep},
     },
     verdict::{Policy, PolicySource, decide},
@@ -794,7 +794,7 @@ async fn nothing_but_reads_ever_leaves() {
 #[tokio::test]
 async fn every_box_on_the_bench_gets_the_answer_that_its_story_tells() {
     let (dep, business) = (DepBench::new(apple_dep::Options::demo()).await, BusinessBench::new(apple_business::Options::demo()).await);
-    let demo = stock::tenant();
+    let demo = demo_stock();
     let tenant = kandji::serve(kandji::Options { switches: demo.switches, ..kandji::Options::new("kandji-token", demo.stock) }).await.unwrap();
     write_credential(dep.folder.path(), "kandji-token", "kandji-token");
     let mdm = Settings {
@@ -824,15 +824,15 @@ async fn every_box_on_the_bench_gets_the_answer_that_its_story_tells() {
         recheck_for: Duration::from_hours(24),
         hash: String::new(),
     };
-    for sample in demo.samples {
-        let Reading::Serials(candidates) = label::read(sample.serial.as_bytes()) else { panic!("{sample:?}") };
+    for row in stock::DEMO {
+        let Reading::Serials(candidates) = label::read(row.serial.as_bytes()) else { panic!("{row:?}") };
         let (first, second, third) = tokio::join!(
             sources[0].ask(&candidates[0], Purpose::Scan),
             sources[1].ask(&candidates[0], Purpose::Scan),
             sources[2].ask(&candidates[0], Purpose::Scan)
         );
         let decision = decide(&candidates[0], &[first, second, third], &policy);
-        assert_eq!(decision.reason.code(), sample.reason, "{sample:?}: {}", decision.message());
+        assert_eq!(decision.reason.code(), row.expected, "{row:?}: {}", decision.message());
     }
     assert_eq!((tenant.violations(), dep.apple.violations(), business.apple.violations()), (vec![], vec![], vec![]));
 }

@@ -6,11 +6,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::kandji::{
-    demo::{Demo, Sample, demo_stock},
-    stock::{AssignedAt, Device, Enrollment},
-};
-
 /// One box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DemoBox {
@@ -102,11 +97,11 @@ pub enum Business {
 }
 
 /// The MDM's server at Apple, in all three services.
-pub const SERVER_UUID: &str = "A1B2C3D4E5F60718293A4B5C6D7E8F90";
+pub const SERVER_UUID: &str = "1F97349736CF4614A94F624E705841AD";
 /// Its name.
-pub const SERVER_NAME: &str = "HQ";
+pub const SERVER_NAME: &str = "Kandji";
 /// Another MDM server of the organisation.
-pub const OTHER_SERVER_UUID: &str = "0F1E2D3C4B5A69788796A5B4C3D2E1F0";
+pub const OTHER_SERVER_UUID: &str = "7C0DE5A1B2F34C6D8E9FA0B1C2D3E4F5";
 /// Its name.
 pub const OTHER_SERVER_NAME: &str = "Old MDM";
 /// Apple Configurator.
@@ -232,40 +227,6 @@ pub const DEMO: &[DemoBox] = &[
     own("DEMOTWIN027", "the other of the two", "assigned", LONG_AGO, Business::Ours),
 ];
 
-/// The MDM's tenant with every box of the bench in it, and what to say about each when all three services are asked.
-pub fn tenant() -> Demo {
-    let mut demo = demo_stock();
-    demo.samples = DEMO.iter().map(|row| Sample { serial: row.serial, reason: row.expected, words: row.story }).collect();
-    demo.stock.devices.extend(DEMO.iter().filter_map(DemoBox::in_mdm));
-    demo
-}
-
-impl DemoBox {
-    /// Its row in the MDM's list; `None` when there is none, or it is there already.
-    fn in_mdm(&self) -> Option<Device> {
-        let ready = Device { model: self.model.to_owned(), family: self.family.to_owned(), ..Device::ready(self.serial) };
-        let pending = Device { profile_status: Some("empty".to_owned()), assigned_at: AssignedAt::Never, last_assignment: None, ..ready.clone() };
-        let with = |status: &str| Some(Device { profile_status: Some(status.to_owned()), ..ready.clone() });
-        match self.mdm {
-            Mdm::Own | Mdm::None | Mdm::NotFetchedYet => None,
-            Mdm::Assigned => {
-                let now = Timestamp::now();
-                let assigned_at = match self.dep {
-                    Dep::Assigned(age) => now.checked_sub(age).map_or(ready.assigned_at, AssignedAt::At),
-                    _ => ready.assigned_at,
-                };
-                Some(Device { assigned_at, ..ready })
-            }
-            Mdm::Pending => Some(pending),
-            Mdm::Failed => Some(Device { last_assignment: Some("FAILED".to_owned()), failed_attempts: 3, ..pending }),
-            Mdm::Throttled => Some(Device { last_assignment: Some("THROTTLED".to_owned()), ..pending }),
-            Mdm::Removed => with("removed"),
-            Mdm::Pushed => with("pushed"),
-            Mdm::Enrolled => with("pushed").map(|device| Device { enrollment: Enrollment::Enrolled, ..device }),
-        }
-    }
-}
-
 /// A moment so long before another, as the services write it.
 pub(super) fn before(now: Timestamp, age: Duration) -> String {
     let at = now.checked_sub(age).unwrap_or(now);
@@ -299,12 +260,12 @@ mod tests {
 
     #[test]
     fn no_box_of_the_mdms_own_demo_is_forgotten() {
-        let demo = demo_stock();
+        let demo = crate::simulator::kandji::demo::demo_stock();
         let devices = demo.stock.devices.iter().map(|device| device.serial.as_str());
         // A label with the S of "(S) Serial No." in front is no box of its own.
         let scanned = demo.samples.iter().map(|sample| sample.serial).filter(|serial| *serial != "SDEMOREADY001");
         for serial in devices.chain(scanned) {
-            assert!(DEMO.iter().any(|row| row.serial == serial && row.mdm == Mdm::Own), "{serial}");
+            assert!(DEMO.iter().any(|row| row.serial == serial), "{serial}");
         }
     }
 

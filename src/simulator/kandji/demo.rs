@@ -39,8 +39,8 @@ pub struct Demo {
     pub expected_blueprints: Vec<String>,
 }
 
-/// The demo's tenant: the samples below, which Apple's simulators do not know, and Kandji's view of the boxes in the
-/// common table of all three simulators.
+/// The demo's tenant: the samples below, and Kandji's view of the other boxes in the common table of all three simulators.
+/// The table tells what Apple says of the samples, and so what they come to where all three services are asked.
 ///
 /// A token that is broken or stale would spoil the answer for every box that is not listed (it might be behind that
 /// token), so the boxes for `stale` and `mdm_link_broken` get a reply that is dated ahead instead: its age then tells.

@@ -99,7 +99,7 @@ impl Device {
         Self { profile_status: Some("empty".to_owned()), assigned_at: AssignedAt::Never, last_assignment: None, ..Self::ready(serial) }
     }
 
-    /// What Kandji lists of a box of the demo's common table; `None`: nothing.
+    /// What Kandji lists of a box of the demo's common table; `None`: nothing, or what the demo itself says.
     pub fn of_demo(demo: &DemoBox) -> Option<Self> {
         let ready = Self { model: demo.model.to_owned(), family: demo.family.to_owned(), ..Self::ready(demo.serial) };
         let pending = |last: Option<&str>, failed_attempts| {
@@ -113,7 +113,7 @@ impl Device {
             _ => ready.assigned_at,
         };
         Some(match demo.mdm {
-            Mdm::None | Mdm::NotFetchedYet => return None,
+            Mdm::Own | Mdm::None | Mdm::NotFetchedYet => return None,
             Mdm::Assigned => Self { assigned_at, ..ready },
             Mdm::Pending => pending(None, 0),
             Mdm::Failed => pending(Some("FAILED"), 3),

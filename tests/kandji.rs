@@ -459,6 +459,11 @@ async fn the_credential_never_follows_a_redirect_to_another_host() {
     bench.tenant.faults().clear();
     bench.tenant.faults().all(Effect::Redirect(bench.tenant.base()));
     assert_eq!(bench.ask(SERIAL).await.finding, Finding::Unknown(Reason::GarbledAnswer), "in a circle");
+    bench.tenant.faults().clear();
+    bench.tenant.faults().all(Effect::Redirect(format!("{}{ADE_TOKENS}?", bench.tenant.base())));
+    bench.tenant.forget();
+    assert_eq!(bench.ask(SERIAL).await.finding, Finding::Unknown(Reason::GarbledAnswer), "another question");
+    assert_eq!(bench.tenant.counts().total, 1);
 }
 
 #[tokio::test]
@@ -569,8 +574,12 @@ async fn a_new_credential_counts_without_a_restart() {
     assert!(detail.contains("permission") && detail.contains("administrator") && !detail.contains(TOKEN), "{detail}");
     write_credential(&bench.folder, "another-t0ken");
     assert_eq!(bench.ask(SERIAL).await.finding, READY);
+    let total = bench.tenant.counts().total;
+    write_credential(&bench.folder, "two\nlines");
+    assert_eq!(bench.ask(SERIAL).await.finding, Finding::Unknown(Reason::CredentialsRefused));
     std::fs::remove_file(bench.folder.path().join("kandji-token")).unwrap();
     assert_eq!(bench.ask(SERIAL).await.finding, Finding::Unknown(Reason::CredentialsRefused));
+    assert_eq!(bench.tenant.counts().total, total, "nothing is sent without a credential");
 }
 
 #[tokio::test]

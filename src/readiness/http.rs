@@ -1,8 +1,8 @@
 //! The one HTTP client: it refuses whatever a source may not ask, keeps the services' limits, and names every fault.
 //!
 //! A source's credential can often do more than read. So each client holds a list of what it may ask, and a request that is
-//! not on it ends here, before a byte leaves. Redirects are followed by hand, to the same host and on the same list only:
-//! a credential never reaches another host. Nothing here logs a header or a body.
+//! not on it ends here, before a byte leaves. Redirects are followed by hand, where they differ in a trailing slash only: a credential
+//! never reaches another host. Nothing here logs a header or a body.
 
 mod budget;
 mod fault;
@@ -32,7 +32,7 @@ pub use budget::Quota;
 use budget::{Budget, Refusal};
 pub use fault::{CLOCK_TOLERANCE, Fault, is_of_the_way, under_clock};
 
-/// Hops that a redirect may take on the same host (a trailing slash needs one).
+/// Hops that a redirect may take (a trailing slash needs one).
 const MAX_HOPS: usize = 3;
 /// Shorter than the idle time of the gateways in front of the services (60 s and more), so that a request rarely
 /// meets a connection that is just being closed.
@@ -486,20 +486,21 @@ fn built(request: &Request) -> Result<reqwest::Request, Fault> {
     Ok(built)
 }
 
-/// The same question at the place that the service names; only a plain read is repeated, and only on the same host.
+/// The same question with or without the slash at the end of its path, as the service wants it. Any other place is refused: another
+/// host must not get the credential, and another question (a dropped filter lists the fleet) must not pass for ours.
 fn redirected(request: Request, status: u16, headers: &HeaderMap, date: Option<Timestamp>) -> Result<Request, Fault> {
-    let garbled = |detail: &str| Fault { replied_at: date, ..Fault::with(Reason::GarbledAnswer, detail) };
     let place = headers.get("location").and_then(|value| value.to_str().ok()).and_then(|text| request.url.join(text).ok());
-    match place {
+    let detail = match place {
+        Some(url) if !same_origin(&request.url, &url) => "The service redirects to another host.".to_owned(),
         Some(url) if request.method == Method::Get && matches!(status, 301 | 302 | 303 | 307 | 308) => {
-            if same_origin(&request.url, &url) {
-                Ok(Request { url, ..request })
-            } else {
-                Err(garbled("The service redirects to another host."))
+            if segments(url.path()).eq(segments(request.url.path())) && url.query() == request.url.query() {
+                return Ok(Request { url, ..request });
             }
+            "The service redirects to another question.".to_owned()
         }
-        _ => Err(garbled(&format!("The service answered {status}."))),
-    }
+        _ => format!("The service answered {status}."),
+    };
+    Err(Fault { replied_at: date, ..Fault::with(Reason::GarbledAnswer, detail) })
 }
 
 /// Reads an HTTP date ("Sun, 06 Nov 1994 08:49:37 GMT").

@@ -89,13 +89,13 @@ fn of_row(evidence: Evidence, row: &Row, records: &Records<'_>, policy: &Policy)
         detail,
         returned,
         known: true,
-        status: row.profile_status.as_deref().map(lenient::shown),
+        status: row.profile_status.as_deref().map(lenient::shown).filter(|word| !word.is_empty()),
         assigned_at: row.profile_assign_time.known(),
         device_assigned_at: row.device_assigned_date.known(),
         as_of: token.and_then(|token| token.last_device_sync.known()),
         server_uuid: token.and_then(|token| token.server_uuid.clone()),
-        model: row.model.as_deref().map(lenient::shown).filter(|text| !text.is_empty()),
-        family: row.device_family.as_deref().map(lenient::shown).filter(|text| !text.is_empty()),
+        model: row.model.as_deref().map(lenient::shown),
+        family: row.device_family.as_deref().map(lenient::shown),
         ..evidence
     }
 }

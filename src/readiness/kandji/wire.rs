@@ -36,12 +36,20 @@ pub(super) struct Row {
     pub(super) use_blueprint_routing: Option<bool>,
     #[serde(default)]
     pub(super) dep_account: Reference,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "words")]
     pub(super) model: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "words")]
     pub(super) device_family: Option<String>,
     #[serde(default)]
     pub(super) device_assigned_date: Moment,
+}
+
+/// A text that is only shown: whatever else stands there spoils no answer.
+fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) if !text.trim().is_empty() => Some(text),
+        _ => None,
+    })
 }
 
 /// A timestamp as written.
@@ -129,9 +137,9 @@ pub(super) enum TokenPage {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Token {
     pub(super) id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "words")]
     pub(super) server_name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "words")]
     pub(super) server_uuid: Option<String>,
     #[serde(default)]
     pub(super) access_token_expiry: Moment,
@@ -139,7 +147,7 @@ pub(super) struct Token {
     pub(super) days_left: Option<i64>,
     #[serde(default)]
     pub(super) status: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "words")]
     pub(super) status_reason: Option<String>,
     #[serde(default)]
     pub(super) last_device_sync: Moment,

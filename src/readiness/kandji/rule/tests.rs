@@ -56,6 +56,7 @@ fn any() -> Policy {
 }
 
 /// What was read, with everything well.
+#[derive(Clone, Debug)]
 struct Given {
     rows: Vec<Row>,
     tokens: Result<Vec<Token>, Fault>,
@@ -436,4 +437,122 @@ fn days_left_are_those_of_the_first_token_to_expire() {
     assert_eq!(days_left(&[&later], None), Some(39));
     assert_eq!(days_left(&[&token(json!({"access_token_expiry": "2026-11-23T11:00:00Z"}))], Some(now())), Some(-1));
     assert_eq!(days_left(&[], Some(now())), None);
+}
+
+mod properties {
+    //! Whatever Kandji says, ready needs everything at once.
+
+    use proptest::{prelude::*, sample::select};
+
+    use super::*;
+
+    fn word() -> impl Strategy<Value = Value> {
+        select(vec![
+            json!("assigned"),
+            json!("pushed"),
+            json!("removed"),
+            json!("empty"),
+            json!(""),
+            json!(null),
+            json!("ABSENT"),
+            json!("Assigned"),
+            json!("x"),
+        ])
+    }
+
+    fn moment() -> impl Strategy<Value = Value> {
+        let offset = prop_oneof![-200_000_i64..200_000, -301_i64..302];
+        prop_oneof![
+            4 => offset.prop_map(|seconds| json!(now().checked_add(SignedDuration::from_secs(seconds)).unwrap().to_string())),
+            1 => select(vec![json!(null), json!("ABSENT"), json!(""), json!("soon"), json!(5), json!({"a": 1})]),
+        ]
+    }
+
+    prop_compose! {
+        fn any_row()(
+            serial in select(vec![SERIAL, SERIAL, SERIAL, "STESTKANDJ001", "testkandj001", " TESTKANDJ001 "]),
+            status in word(), assigned in moment(), given in moment(),
+            last in select(vec![json!("SUCCESS"), json!(null), json!(""), json!("FAILED"), json!("THROTTLED"), json!("ABSENT"), json!("?")]),
+            attempts in select(vec![json!(0), json!(1), json!(null), json!("ABSENT")]),
+            device in select(vec![json!(null), json!(null), json!({"id": "d"}), json!({"is_removed": true}), json!({"is_removed": false}), json!("d"), json!("ABSENT")]),
+            blueprint in select(vec![json!("b1"), json!("b2"), json!(null), json!("ABSENT")]),
+            routing in select(vec![json!(true), json!(false), json!(null), json!("ABSENT")]),
+            account in select(vec![json!({"id": "t1"}), json!({"id": "t2"}), json!(null), json!("t1"), json!({"id": 4})]),
+            model in select(vec![json!("Mac"), json!(7), json!(null)]),
+        ) -> Row {
+            row(json!({
+                "serial_number": serial, "profile_status": status, "profile_assign_time": assigned, "device_assigned_date": given,
+                "last_assignment_status": last, "failed_assignment_attempts": attempts, "mdm_device": device, "blueprint_id": blueprint,
+                "blueprint": null, "use_blueprint_routing": routing, "dep_account": account, "model": model,
+            }))
+        }
+    }
+
+    prop_compose! {
+        fn any_token()(
+            id in select(vec!["t1", "t2"]), status in select(vec![json!("SUCCESS"), json!("SUCCESS"), json!("BROKEN"), json!(null), json!("?")]),
+            fetched in moment(), expiry in moment(), days in select(vec![json!(9), json!(-1), json!("ABSENT")]),
+        ) -> Token {
+            token(json!({"id": id, "status": status, "last_device_sync": fetched, "access_token_expiry": expiry, "days_left": days}))
+        }
+    }
+
+    prop_compose! {
+        fn any_given()(
+            rows in prop::collection::vec(any_row(), 0..3), tokens in prop::collection::vec(any_token(), 0..3), tokens_fail in prop::bool::weighted(0.1),
+            enrolled in any::<bool>(), date in prop::bool::weighted(0.9), tokens_date in prop::bool::weighted(0.9),
+            counted in select(vec![vec![], vec!["t1".to_owned()], vec!["t1".to_owned(), "t2".to_owned()]]),
+            blueprints in select(vec![vec![], vec!["b1".to_owned()]]),
+        ) -> Given {
+            Given {
+                rows,
+                tokens: if tokens_fail { Err(Fault::bare(Reason::SourceError)) } else { Ok(tokens) },
+                devices: Ok(if enrolled { vec![device(SERIAL, None)] } else { Vec::new() }),
+                now: date.then(now),
+                tokens_now: tokens_date.then(now),
+                policy: Policy { tokens: counted, max_fetch_age: Duration::from_hours(24), expected_blueprints: blueprints },
+            }
+        }
+    }
+
+    /// Everything that green rests on, said a second time in other words.
+    fn proven(row: &Row, given: &Given, allow_returned: bool) -> bool {
+        let Some(id) = row.dep_account.id.as_deref() else { return false };
+        let new = row.profile_status.as_deref() == Some("assigned") && row.mdm_device == Enrolled::No;
+        let returned = matches!(row.profile_status.as_deref(), Some("assigned" | "pushed")) && row.mdm_device != Enrolled::Yes;
+        let token = given.tokens.as_ref().ok().and_then(|tokens| tokens.iter().find(|token| token.id == id));
+        let Some((token, Some(now), Some(_))) = token.map(|token| (token, given.now, given.tokens_now)) else { return false };
+        let fetched = token.last_device_sync.known().is_some_and(|at| (-300..=86_400).contains(&now.duration_since(at).as_secs()));
+        let in_force = token.access_token_expiry.known().is_none_or(|at| at > now)
+            && token.days_left.is_none_or(|days| days >= 0 || token.access_token_expiry.known().is_some());
+        (new || (allow_returned && returned))
+            && (given.policy.tokens.is_empty() || given.policy.tokens.iter().any(|counted| counted == id))
+            && !matches!(token.status.as_deref(), Some("BROKEN" | "?"))
+            && fetched
+            && in_force
+            && matches!(row.last_assignment_status.as_deref(), None | Some("" | "SUCCESS"))
+            && row.profile_assign_time != Moment::Garbled
+            && row.profile_assign_time.known().is_none_or(|at| at.duration_since(now).as_secs() <= 300)
+            && (given.policy.expected_blueprints.is_empty()
+                || row.blueprint_id.as_deref() == Some("b1")
+                || (row.blueprint_id.is_none() && row.use_blueprint_routing == Some(true)))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn ready_needs_every_proof_in_every_row_of_the_serial_number(given in any_given(), allow_returned in any::<bool>()) {
+            let evidence = given.judged();
+            let exact: Vec<&Row> = given.rows.iter().filter(|row| row.serial_number.trim().eq_ignore_ascii_case(SERIAL)).collect();
+            if evidence.judged(allow_returned) == READY {
+                prop_assert!(!exact.is_empty());
+                for row in exact {
+                    prop_assert!(proven(row, &given, allow_returned), "{row:?}");
+                }
+            } else if let [only] = exact.as_slice() {
+                prop_assert!(!proven(only, &given, allow_returned), "a box that is ready is told so: {evidence:?}");
+            }
+        }
+    }
 }

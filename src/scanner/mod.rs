@@ -287,17 +287,17 @@ struct Teller {
 
 impl Teller {
     fn tell(&self, new: State) {
-        let (scanner, code, finding) = (&self.settings.name, new.code(), new.describe(&self.settings.kind));
-        let (well, remedy) = (matches!(new, State::Ok | State::Ended), new.remedy(&self.settings.kind));
         let changed = self.state.send_if_modified(|state| {
             let changed = *state != new;
-            *state = new;
+            state.clone_from(&new);
             changed
         });
-        if changed && well {
-            tracing::info!(%scanner, state = code, "{finding}");
-        } else if changed {
-            tracing::warn!(%scanner, state = code, "{finding}: {}", remedy.unwrap_or_default());
+        if changed {
+            let (scanner, state, finding) = (&self.settings.name, new.code(), new.describe(&self.settings.kind));
+            match new.remedy(&self.settings.kind) {
+                None => tracing::info!(%scanner, state, "{finding}"),
+                Some(remedy) => tracing::warn!(%scanner, state, "{finding}: {remedy}"),
+            }
         }
     }
 

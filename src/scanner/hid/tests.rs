@@ -19,7 +19,8 @@ use crate::scanner::{
     tests::{Bench, code},
 };
 
-const PAUSE: Duration = Duration::from_millis(80);
+/// Longer than a busy machine needs between two keys of the tests.
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// A keyboard that the kernel believes in, with its name in a folder like udev's.
 struct Wedge {

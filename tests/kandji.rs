@@ -159,7 +159,7 @@ async fn every_box_of_the_demo_comes_out_as_told() {
     setting.options = Options { switches: demo.switches, ..Options::new(TOKEN, demo.stock) };
     setting.tokens = demo.tokens;
     setting.expected_blueprints = demo.expected_blueprints;
-    setting.total = Duration::from_secs(2);
+    setting.total = Duration::from_secs(4);
     let bench = setting.bench().await.warmed().await;
     for sample in demo.samples {
         let evidence = match sample.serial.strip_prefix('S') {
@@ -669,7 +669,7 @@ mod health {
         let health = bench.source.health().borrow().clone();
         assert_eq!(health.failing, None);
         assert!(health.as_of.is_some());
-        assert_eq!(health.credential_days, Some(199));
+        assert!(matches!(health.credential_days, Some(199 | 200)));
         assert_eq!((health.quota_left.is_some(), health.quota_limit), (true, Some(10_000)));
         bench.assert_understood();
     }
@@ -722,7 +722,7 @@ mod health {
     async fn inside_retry_after_the_station_is_unable_and_asks_nothing() {
         let (bench, _keeper) = kept(Setting::of(vec![Device::ready(SERIAL)])).await;
         bench.tenant.forget();
-        bench.tenant.faults().add(Switch { scope: Scope::Everything, effect: "429:1".parse().unwrap(), times: Some(1) });
+        bench.tenant.faults().add(Switch { scope: Scope::Everything, effect: "429:30".parse().unwrap(), times: Some(1) });
         bench.ask(SERIAL).await;
         until(&bench, Some(Reason::RateLimited)).await;
         assert_eq!(bench.tenant.counts().total, 1);
@@ -743,7 +743,7 @@ mod health {
         let old = Token { fetched_ago: None, expires_at: jiff::Timestamp::UNIX_EPOCH, ..Token::healthy("old", "Old", "00") };
         setting.options.stock.tokens.push(old);
         let (bench, _keeper) = kept(setting).await;
-        assert_eq!(bench.source.health().borrow().credential_days, Some(199));
+        assert!(matches!(bench.source.health().borrow().credential_days, Some(199 | 200)));
         assert!(bench.source.health().borrow().as_of.is_some());
     }
 }

@@ -51,7 +51,7 @@ fn merge(value: &mut Value, changes: Value) {
     }
 }
 
-fn any() -> Policy {
+fn any_policy() -> Policy {
     Policy { tokens: Vec::new(), max_fetch_age: Duration::from_hours(24), expected_blueprints: Vec::new() }
 }
 
@@ -68,7 +68,7 @@ struct Given {
 
 impl Given {
     fn rows(rows: Vec<Row>) -> Self {
-        Self { rows, tokens: Ok(vec![token(json!({}))]), devices: Ok(Vec::new()), now: Some(now()), tokens_now: Some(now()), policy: any() }
+        Self { rows, tokens: Ok(vec![token(json!({}))]), devices: Ok(Vec::new()), now: Some(now()), tokens_now: Some(now()), policy: any_policy() }
     }
 
     fn row(changes: Value) -> Self {
@@ -149,12 +149,16 @@ fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
             "the row's token is outside tokens",
             Given {
                 tokens: Ok(vec![token(json!({})), token(json!({"id": "t2", "server_name": "Old"}))]),
-                policy: Policy { tokens: vec!["T1".into()], ..any() },
+                policy: Policy { tokens: vec!["T1".into()], ..any_policy() },
                 ..Given::row(json!({"dep_account": {"id": "t2", "server_name": "Old"}}))
             },
             No(Reason::WrongServer),
         ),
-        both("the row's token is inside tokens", Given { policy: Policy { tokens: vec!["T1".into()], ..any() }, ..Given::row(json!({})) }, READY),
+        both(
+            "the row's token is inside tokens",
+            Given { policy: Policy { tokens: vec!["T1".into()], ..any_policy() }, ..Given::row(json!({})) },
+            READY,
+        ),
         both("the row names no token", Given::row(json!({"dep_account": null})), Unknown(Reason::GarbledAnswer)),
         // the link
         both("the row's token is not in the list", Given::row(json!({"dep_account": {"id": "gone"}})), Unknown(Reason::MdmLinkBroken)),
@@ -259,23 +263,23 @@ fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
         // blueprints
         both(
             "another blueprint",
-            Given { policy: Policy { expected_blueprints: vec!["b2".into()], ..any() }, ..Given::row(json!({})) },
+            Given { policy: Policy { expected_blueprints: vec!["b2".into()], ..any_policy() }, ..Given::row(json!({})) },
             No(Reason::WrongBlueprint),
         ),
         both(
             "the expected blueprint, in another case",
-            Given { policy: Policy { expected_blueprints: vec!["b2".into(), "B1".into()], ..any() }, ..Given::row(json!({})) },
+            Given { policy: Policy { expected_blueprints: vec!["b2".into(), "B1".into()], ..any_policy() }, ..Given::row(json!({})) },
             READY,
         ),
         both(
             "another blueprint, routing on",
-            Given { policy: Policy { expected_blueprints: vec!["b2".into()], ..any() }, ..Given::row(json!({"use_blueprint_routing": true})) },
+            Given { policy: Policy { expected_blueprints: vec!["b2".into()], ..any_policy() }, ..Given::row(json!({"use_blueprint_routing": true})) },
             No(Reason::WrongBlueprint),
         ),
         both(
             "no blueprint, no routing",
             Given {
-                policy: Policy { expected_blueprints: vec!["b1".into()], ..any() },
+                policy: Policy { expected_blueprints: vec!["b1".into()], ..any_policy() },
                 ..Given::row(json!({"blueprint_id": null, "blueprint": null, "use_blueprint_routing": "ABSENT"}))
             },
             No(Reason::WrongBlueprint),
@@ -283,7 +287,7 @@ fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
         both(
             "no blueprint, routing on",
             Given {
-                policy: Policy { expected_blueprints: vec!["b1".into()], ..any() },
+                policy: Policy { expected_blueprints: vec!["b1".into()], ..any_policy() },
                 ..Given::row(json!({"blueprint_id": null, "blueprint": "ABSENT", "use_blueprint_routing": true}))
             },
             READY,
@@ -291,7 +295,7 @@ fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
         both(
             "the blueprint as a bare id",
             Given {
-                policy: Policy { expected_blueprints: vec!["b1".into()], ..any() },
+                policy: Policy { expected_blueprints: vec!["b1".into()], ..any_policy() },
                 ..Given::row(json!({"blueprint_id": "ABSENT", "blueprint": "b1"}))
             },
             READY,
@@ -321,7 +325,7 @@ fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
         both("no row, no token", Given { tokens: Ok(vec![]), ..Given::rows(vec![]) }, Unknown(Reason::MdmLinkBroken)),
         both(
             "no row, a token that counts is missing",
-            Given { policy: Policy { tokens: vec!["t1".into(), "t9".into()], ..any() }, ..Given::rows(vec![]) },
+            Given { policy: Policy { tokens: vec!["t1".into(), "t9".into()], ..any_policy() }, ..Given::rows(vec![]) },
             Unknown(Reason::MdmLinkBroken),
         ),
         both(
@@ -341,7 +345,7 @@ fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
             "no row, a token that does not count is BROKEN",
             Given {
                 tokens: Ok(vec![token(json!({})), token(json!({"id": "t2", "status": "BROKEN"}))]),
-                policy: Policy { tokens: vec!["t1".into()], ..any() },
+                policy: Policy { tokens: vec!["t1".into()], ..any_policy() },
                 ..Given::rows(vec![])
             },
             No(Reason::NotFound),
@@ -400,7 +404,11 @@ fn the_words_name_what_the_person_must_look_at() {
     let cases = [
         (Given { tokens: Ok(two()), ..Given::rows(vec![]) }, "Last fetch 2026-11-23 06:00 UTC."),
         (
-            Given { tokens: Ok(two()), policy: Policy { tokens: vec!["t1".into()], ..any() }, ..Given::row(json!({"dep_account": {"id": "t2"}})) },
+            Given {
+                tokens: Ok(two()),
+                policy: Policy { tokens: vec!["t1".into()], ..any_policy() },
+                ..Given::row(json!({"dep_account": {"id": "t2"}}))
+            },
             "It is on \"Old\", this station expects \"HQ\".",
         ),
         (Given::row(json!({})).token(json!({"status": "BROKEN", "status_reason": "FORBIDDEN"})), "The ADE token \"HQ\" is BROKEN (FORBIDDEN)."),
@@ -425,7 +433,7 @@ fn the_as_of_without_a_row_is_the_oldest_fetch_that_counts() {
     let two = vec![token(json!({})), token(json!({"id": "t2", "last_device_sync": "2026-11-23T06:00:00Z"}))];
     let all = Given { tokens: Ok(two.clone()), ..Given::rows(vec![]) }.judged();
     assert_eq!((all.as_of, all.server_uuid), ("2026-11-23T06:00:00Z".parse().ok(), None), "two servers: none of them is the box's");
-    let one = Given { tokens: Ok(two), policy: Policy { tokens: vec!["t1".into()], ..any() }, ..Given::rows(vec![]) }.judged();
+    let one = Given { tokens: Ok(two), policy: Policy { tokens: vec!["t1".into()], ..any_policy() }, ..Given::rows(vec![]) }.judged();
     assert_eq!(one.as_of, "2026-11-23T11:30:00.000001Z".parse().ok());
     assert!(one.server_uuid.is_some());
 }

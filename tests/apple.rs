@@ -434,6 +434,29 @@ async fn only_a_profile_of_an_expected_host_is_green_and_each_profile_is_read_on
 }
 
 #[tokio::test]
+async fn a_user_agent_that_apple_has_blocked_is_the_stations_fault() {
+    let mut bench = DepBench::new(apple_dep::Options::demo()).await;
+    if let Service::AppleDep { user_agent, .. } = &mut bench.settings.service {
+        "invalid".clone_into(user_agent);
+    }
+    let evidence = ask(&bench.source(SYNCED), HEALTHY).await;
+    assert_eq!(evidence.finding, Finding::Unknown(Reason::StationFault));
+    assert!(evidence.detail.unwrap().contains("user_agent"));
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_read_spoils_no_answer() {
+    let bench = DepBench::new(apple_dep::Options::demo()).await;
+    let source = bench.source(SYNCED);
+    bench.apple.faults().path("/account", Effect::Silence(Duration::from_secs(20)));
+    for _ in 0..3 {
+        let evidence = ask(&source, HEALTHY).await;
+        assert_eq!((evidence.finding, evidence.server_uuid), (Finding::Ready(Grade::Apple), None));
+    }
+    assert_eq!(times(&bench.apple.requests(), "GET /account"), 1, "it is not asked for with every box");
+}
+
+#[tokio::test]
 async fn the_account_names_the_server_that_the_token_is_for() {
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let source = bench.source(SYNCED);
@@ -715,6 +738,66 @@ async fn the_organisations_servers_are_listed_for_the_technician() {
         ]
     );
     assert!(source.apple_account().await.is_none());
+}
+
+#[tokio::test]
+async fn an_assertion_that_is_wrong_in_any_way_gets_no_token() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+
+    let bench = BusinessBench::new(apple_business::Options::demo()).await;
+    let random = ring::rand::SystemRandom::new();
+    let armoured = bench.apple.credential();
+    let base64: String = armoured.lines().filter(|line| !line.starts_with("-----")).collect();
+    let pkcs8 = base64::engine::general_purpose::STANDARD.decode(base64).unwrap();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random).unwrap();
+    let now = Timestamp::now().as_second();
+    let good = json!({
+        "iss": apple_business::CLIENT_ID, "sub": apple_business::CLIENT_ID, "aud": "https://account.apple.com/auth/oauth2/v2/token",
+        "iat": now, "exp": now + 600, "jti": "first",
+    });
+    let with = |name: &str, value: serde_json::Value| {
+        let mut claims = good.clone();
+        claims["jti"] = json!(format!("with {name} {value}"));
+        claims[name] = value;
+        claims
+    };
+    let header = json!({"alg": "ES256", "kid": apple_business::KEY_ID, "typ": "JWT"});
+    let send = async |header: &serde_json::Value, claims: &serde_json::Value, sound: bool| {
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let of = if sound { signed.clone() } else { format!("{signed} ") };
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(&random, of.as_bytes()).unwrap());
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("client_id", apple_business::CLIENT_ID)
+            .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            .append_pair("client_assertion", &format!("{signed}.{signature}"))
+            .append_pair("scope", "business.api")
+            .finish();
+        let request = reqwest::Client::new().post(bench.apple.token_url()).header("content-type", "application/x-www-form-urlencoded");
+        request.body(form).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(send(&header, &good, true).await, 200);
+    assert_eq!(send(&header, &good, true).await, 400, "its id was used");
+    assert_eq!(send(&header, &with("iat", json!(now)), false).await, 400, "another text was signed");
+    for (name, value) in [
+        ("iss", json!("BUSINESSAPI.other")),
+        ("sub", json!("BUSINESSAPI.other")),
+        ("aud", json!("https://account.apple.com/auth/oauth2/token")),
+        ("exp", json!(now - 1)),
+        ("exp", json!(now + 181 * 86_400)),
+        ("iat", json!(now + 3600)),
+        ("exp", json!(null)),
+        ("jti", json!("")),
+    ] {
+        assert_eq!(send(&header, &with(name, value.clone()), true).await, 400, "{name} {value}");
+    }
+    for (name, value) in [("kid", "other"), ("alg", "none")] {
+        let mut header = header.clone();
+        header[name] = json!(value);
+        assert_eq!(send(&header, &with("iat", json!(now)), true).await, 400, "{name} {value}");
+    }
+    assert_eq!(send(&header, &with("iat", json!(now)), true).await, 200);
 }
 
 // ---- Both ----

@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     label::Serial,
-    readiness::evidence::{Evidence, Finding},
+    readiness::{
+        evidence::{Evidence, Finding},
+        lenient,
+    },
     reason::Reason,
 };
 
@@ -56,12 +59,12 @@ impl Said {
 
 impl Device {
     fn read(attributes: &Map<String, Value>) -> Self {
-        let owned = |key| text(attributes, key).map(str::to_owned);
+        let owned = |key| text(attributes, key).map(lenient::shown);
         Self {
             status: owned("status"),
             released: attributes.get("releasedFromOrgDateTime").is_some_and(|date| !matches!(date, Value::Null) && date != ""),
             migrating: matches!(text(attributes, "mdmMigrationStatus"), Some("REQUESTED" | "STARTED")),
-            updated_at: text(attributes, "updatedDateTime").and_then(|date| date.parse().ok()),
+            updated_at: text(attributes, "updatedDateTime").and_then(lenient::timestamp),
             model: owned("deviceModel"),
             family: owned("productFamily"),
         }
@@ -139,7 +142,7 @@ fn conclude(device: &Device, linked: Option<Linked>, expected: &[String], both_n
         (Some("UNASSIGNED"), _) => (Finding::No(Reason::Unassigned), None),
         (Some("ASSIGNED"), Some(Linked::To(id))) if is_expected(&id, expected) => (Finding::NoObjection, None),
         (Some("ASSIGNED"), Some(Linked::To(id))) => {
-            (Finding::No(Reason::WrongServer), both_named.or_else(|| Some(format!("It is assigned to server {id}."))))
+            (Finding::No(Reason::WrongServer), both_named.or_else(|| Some(format!("It is assigned to server {}.", lenient::shown(&id)))))
         }
         (Some("ASSIGNED"), Some(Linked::NotYet)) => (Finding::Wait(Reason::SyncPending), Some("Apple does not name its MDM server yet.".to_owned())),
         (Some("ASSIGNED"), Some(Linked::Unread(reason, detail))) => (Finding::Unknown(reason), detail),

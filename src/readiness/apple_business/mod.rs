@@ -22,11 +22,16 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     http::{self, Allowed, Client, ClientFault, ClientSettings, Fault, Limits, Reply, Request},
     keeper::Vitals,
+    lenient,
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
-    runtime::{clock::ClockWatch, credential::Credential, name::Name},
+    runtime::{
+        clock::ClockWatch,
+        credential::{Credential, Secret},
+        name::Name,
+    },
 };
 use bearer::{Bearer, Identity};
 use finding::{Linked, Said};
@@ -198,7 +203,7 @@ impl AppleBusiness {
     /// The sentence that names the server it is assigned to and those that it should be.
     async fn both_named(&self, serial: &Serial, id: &str, purpose: Purpose) -> String {
         let named = tokio::time::timeout(NAMES_WAIT, self.names(serial, id, purpose)).await.unwrap_or_default();
-        let show = |id: &str| named.iter().find(|server| server.id.eq_ignore_ascii_case(id)).map_or_else(|| id.to_owned(), Server::shown);
+        let show = |id: &str| named.iter().find(|server| server.id.eq_ignore_ascii_case(id)).map_or_else(|| lenient::shown(id), Server::shown);
         let expected: Vec<String> = self.expected.iter().map(|id| show(id)).collect();
         format!("It is assigned to {}, expected is {}.", show(id), expected.join(" or "))
     }
@@ -245,7 +250,7 @@ impl AppleBusiness {
         self.send(&request, &token, purpose).await
     }
 
-    async fn send(&self, request: &Request, token: &crate::runtime::credential::Secret, purpose: Purpose) -> Result<Reply, Fault> {
+    async fn send(&self, request: &Request, token: &Secret, purpose: Purpose) -> Result<Reply, Fault> {
         self.client.send(request.clone().header("authorization", &format!("Bearer {}", token.reveal())), purpose).await
     }
 
@@ -304,7 +309,7 @@ struct ServerAttributes {
 
 impl From<ServerWire> for Server {
     fn from(wire: ServerWire) -> Self {
-        let name: String = wire.attributes.name.chars().filter(|char| !char.is_control()).take(128).collect();
+        let name = lenient::shown(&wire.attributes.name);
         Self { name: if name.is_empty() { wire.id.clone() } else { name }, id: wire.id, kind: wire.attributes.kind }
     }
 }

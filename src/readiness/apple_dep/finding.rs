@@ -1,18 +1,19 @@
 //! From Apple's reply about a device to a finding. Pure.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::{
     label::Serial,
-    readiness::evidence::{Evidence, Finding, Grade},
+    readiness::{
+        evidence::{Evidence, Finding, Grade},
+        http::CLOCK_TOLERANCE,
+        lenient,
+    },
     reason::Reason,
 };
-
-/// A clock may be this far ahead of ours without a word.
-const AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// Which profiles make a device ready.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +76,9 @@ pub(super) struct Device {
     status: Option<String>,
     /// 32 hex digits. It stays when a profile is removed: only the status proves anything.
     pub(super) profile_uuid: Option<String>,
-    assigned_at: Result<Option<Timestamp>, jiff::Error>,
+    assigned_at: Option<Timestamp>,
+    /// There is a text in the place of that moment that is none.
+    assigned_at_is_garbled: bool,
     device_assigned_at: Option<Timestamp>,
     migrating: bool,
     model: Option<String>,
@@ -84,7 +87,8 @@ pub(super) struct Device {
 
 impl Device {
     fn read(object: &Map<String, Value>) -> Self {
-        let owned = |key| text(object, key).map(str::to_owned);
+        let owned = |key| text(object, key).map(lenient::shown);
+        let assigned_at = text(object, "profile_assign_time").and_then(lenient::timestamp);
         Self {
             // A status that is no text is an unknown word, not an absent one.
             status: match object.get("profile_status") {
@@ -93,8 +97,10 @@ impl Device {
                 Some(other) => Some(other.to_string()),
             },
             profile_uuid: owned("profile_uuid"),
-            assigned_at: text(object, "profile_assign_time").map(str::parse).transpose(),
-            device_assigned_at: text(object, "device_assigned_date").and_then(|date| date.parse().ok()),
+            assigned_at,
+            assigned_at_is_garbled: assigned_at.is_none()
+                && object.get("profile_assign_time").is_some_and(|time| !matches!(time, Value::Null) && time != ""),
+            device_assigned_at: text(object, "device_assigned_date").and_then(lenient::timestamp),
             migrating: object.get("mdm_migration_deadline").is_some_and(|deadline| !matches!(deadline, Value::Null) && deadline != ""),
             model: owned("description").or_else(|| owned("model")),
             family: owned("device_family"),
@@ -141,13 +147,13 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, profile: &Profile, expe
     };
     evidence.known = true;
     evidence.device_assigned_at = device.device_assigned_at;
-    evidence.assigned_at = device.assigned_at.as_ref().ok().copied().flatten();
+    evidence.assigned_at = device.assigned_at;
     let (finding, detail) = conclude(&device, profile, expected, evidence.replied_at.unwrap_or(now));
     // A device once activated: the finding is what it would be were it new, and counts only where the lane allows returned devices.
     evidence.returned = device.status.as_deref() == Some("pushed");
     evidence.finding = finding;
     evidence.detail = detail;
-    evidence.status = device.status;
+    evidence.status = device.status.as_deref().map(lenient::shown);
     evidence.model = device.model;
     evidence.family = device.family;
 }
@@ -176,12 +182,14 @@ fn conclude(device: &Device, profile: &Profile, expected: &Expected, replied_at:
             Profile::NotAsked => return (Finding::Unknown(Reason::StationFault), None),
         }
     }
+    if device.assigned_at_is_garbled {
+        return (Finding::Unknown(Reason::GarbledAnswer), Some("Apple's profile_assign_time is no date.".to_owned()));
+    }
     match device.assigned_at {
-        Ok(Some(at)) if at.duration_since(replied_at) > jiff::SignedDuration::try_from(AHEAD).unwrap_or(jiff::SignedDuration::ZERO) => {
+        Some(at) if at > replied_at && at.duration_since(replied_at).unsigned_abs() > CLOCK_TOLERANCE => {
             (Finding::Unknown(Reason::GarbledAnswer), Some("Apple dates the profile's assignment in the future.".to_owned()))
         }
-        Err(_) => (Finding::Unknown(Reason::GarbledAnswer), Some("Apple's profile_assign_time is no date.".to_owned())),
-        Ok(_) => (Finding::Ready(Grade::Apple), None),
+        _ => (Finding::Ready(Grade::Apple), None),
     }
 }
 

@@ -20,6 +20,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::time::Instant;
 use url::Url;
 
 use super::{
@@ -27,11 +28,16 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     http::{Allowed, Client, ClientFault, ClientSettings, Fault, Limits, Request},
     keeper::Vitals,
+    lenient,
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
-    runtime::{clock::ClockWatch, credential::Credential, name::Name},
+    runtime::{
+        clock::ClockWatch,
+        credential::{Credential, Secret},
+        name::Name,
+    },
 };
 use batch::{Asked, Batches, Outcome};
 use finding::{Expected, Profile, Reply, Said};
@@ -39,6 +45,9 @@ use session::{JSON, Session};
 
 /// How long a look-up waits beside its answer for the name of the server that the token is for.
 const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
+
+/// After a read of the account that failed, look-ups leave it alone for so long.
+const ACCOUNT_PAUSE: Duration = Duration::from_mins(1);
 
 /// The MDM server at Apple that the server token is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +89,9 @@ struct Shared {
 #[derive(Default)]
 struct Known {
     /// Of the token with that access token.
-    account: Option<(String, Account)>,
+    account: Option<(Secret, Account)>,
+    /// When a look-up last asked for it.
+    account_asked: Option<Instant>,
     /// The host that a profile enrols with, by its uuid. Apple never changes a profile: another one has another uuid.
     hosts: HashMap<String, String>,
 }
@@ -194,11 +205,17 @@ impl Shared {
     /// The account, read once for each token; `None` while it cannot be had.
     async fn account_once(&self, purpose: Purpose) -> Option<Account> {
         let access_token = self.session.token().ok()?.access_token;
-        let known = self.known().account.clone();
-        match known {
-            Some((of, account)) if of == access_token.reveal() => Some(account),
-            _ => self.account(purpose).await.ok(),
+        {
+            let mut known = self.known();
+            if let Some((_, account)) = known.account.as_ref().filter(|(of, _)| *of == access_token) {
+                return Some(account.clone());
+            }
+            if known.account_asked.is_some_and(|asked| asked.elapsed() < ACCOUNT_PAUSE) {
+                return None;
+            }
+            known.account_asked = Some(Instant::now());
         }
+        self.account(purpose).await.ok()
     }
 
     async fn account(&self, purpose: Purpose) -> Result<Account, Fault> {
@@ -206,11 +223,11 @@ impl Shared {
         let reply = self.session.call(Request::get(self.session.url("account")), purpose).await?;
         let wire: AccountWire = reply.json()?;
         let account = Account {
-            server_name: wire.server_name.chars().filter(|char| !char.is_control()).take(128).collect(),
-            server_uuid: wire.server_uuid.filter(|uuid| !uuid.is_empty()),
-            org_name: wire.org_name,
+            server_name: lenient::shown(&wire.server_name),
+            server_uuid: wire.server_uuid.map(|uuid| lenient::shown(&uuid)).filter(|uuid| !uuid.is_empty()),
+            org_name: wire.org_name.map(|name| lenient::shown(&name)),
         };
-        self.known().account = Some((access_token.reveal().to_owned(), account.clone()));
+        self.known().account = Some((access_token, account.clone()));
         Ok(account)
     }
 

@@ -55,6 +55,8 @@ fn every_row_of_the_table() {
         (json!({"profile_status": "ASSIGNED"}), Finding::Unknown(Reason::GarbledAnswer), true),
         (json!({"profile_status": "reassigned"}), Finding::Unknown(Reason::GarbledAnswer), true),
         (json!({"profile_status": 1}), Finding::Unknown(Reason::GarbledAnswer), true),
+        (json!({"profile_assign_time": "2026-01-09 22:01:10"}), ready, true),
+        (json!({"profile_assign_time": 7}), Finding::Unknown(Reason::GarbledAnswer), true),
         (json!({"profile_assign_time": "yesterday"}), Finding::Unknown(Reason::GarbledAnswer), true),
         (json!({"profile_assign_time": "2026-11-23T09:46:07Z"}), ready, true),
         (json!({"profile_assign_time": "2026-11-23T09:46:08Z"}), Finding::Unknown(Reason::GarbledAnswer), true),

@@ -220,6 +220,22 @@ fn no_error_repeats_what_is_in_the_file() {
     assert!(!fault.contains("CS_9f1d") && !fault.contains("AS_77e1"), "{fault}");
 }
 
+#[test]
+fn no_damage_and_no_cut_makes_the_reader_panic() {
+    let desk = Desk::new();
+    for form in [&["-aes128", "-stream", "-outform", "DER"][..], &["-aes128", "-outform", "DER"]] {
+        let whole = encrypt(desk.path(), &marked(), form);
+        for place in 0..whole.len() {
+            let _ = enveloped(&whole[..place]);
+            for bit in [0x01, 0x80] {
+                let mut damaged = whole.clone();
+                damaged[place] ^= bit;
+                let _ = enveloped(&damaged);
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_without_a_panic(file in proptest::collection::vec(any::<u8>(), 0..300)) {

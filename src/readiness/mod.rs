@@ -353,17 +353,56 @@ type UnderWay = HashMap<(Candidates, Purpose), Arc<OnceCell<Vec<Evidence>>>>;
 
 impl Flights {
     async fn join(&self, key: (Candidates, Purpose), look_up: impl Future<Output = Vec<Evidence>>) -> Vec<Evidence> {
-        let cell = self.locked().entry(key.clone()).or_default().clone();
+        let cell = Arc::clone(self.locked().entry(key.clone()).or_default());
+        let seat = Seat { flights: self, key, cell };
         // Should the first asker be dropped half-way, the next one in line asks anew.
-        let evidence = cell.get_or_init(|| look_up).await.clone();
-        let mut under_way = self.locked();
-        if under_way.get(&key).is_some_and(|current| Arc::ptr_eq(current, &cell)) {
-            under_way.remove(&key);
-        }
-        evidence
+        seat.cell.get_or_init(|| look_up).await.clone()
     }
 
     fn locked(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in a look-up under way. An answer is for those who asked before it came: the first to leave with it, or the last to leave
+/// without one, takes the look-up off the list.
+struct Seat<'a> {
+    flights: &'a Flights,
+    key: (Candidates, Purpose),
+    cell: Arc<OnceCell<Vec<Evidence>>>,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.flights.locked();
+        let listed = under_way.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &self.cell));
+        // Two hold it: the list and this seat.
+        if listed && (self.cell.initialized() || Arc::strong_count(&self.cell) <= 2) {
+            under_way.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::label::Serial;
+
+    #[tokio::test]
+    async fn a_look_up_that_everybody_left_is_forgotten() {
+        let flights = Flights::default();
+        let key = (Candidates::one(Serial::new("TESTKANDJ001").unwrap()), Purpose::Scan);
+        let never = std::future::pending::<Vec<Evidence>>;
+        {
+            let one = flights.join(key.clone(), never());
+            let two = flights.join(key.clone(), never());
+            let both = async { tokio::join!(one, two) };
+            assert!(tokio::time::timeout(Duration::from_millis(5), both).await.is_err());
+        }
+        assert!(flights.locked().is_empty());
+        assert!(flights.join(key, async { Vec::new() }).await.is_empty());
+        assert!(flights.locked().is_empty());
     }
 }

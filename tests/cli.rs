@@ -3,10 +3,14 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use tempfile::TempDir;
 
@@ -202,4 +206,87 @@ fn an_apple_token_becomes_a_credential_that_check_accepts() {
     assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
     fs::write(&token, "{}").unwrap();
     assert_eq!(benchlight(&["credential", "import-apple-token", token.to_str().unwrap(), "--out", out.to_str().unwrap()], &[]).code, 1);
+}
+
+/// A simulator that was started by its command, with what it printed.
+struct Simulated {
+    process: Child,
+    printed: String,
+}
+
+impl Simulated {
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_benchlight")).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap());
+        let mut printed = String::new();
+        // The boxes come last, and whoever reads them knows that the port is open.
+        while !printed.contains("# boxes to scan:\n#   ") {
+            assert_ne!(lines.read_line(&mut printed).unwrap(), 0, "it ended: {printed}");
+        }
+        Self { process, printed }
+    }
+
+    fn url(&self) -> &str {
+        self.printed.lines().find_map(|line| line.strip_prefix("url = \"http://")).unwrap().split(['"', '/']).next().unwrap()
+    }
+
+    /// The status line of the reply.
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.url()).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.url()).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply.lines().next().unwrap_or_default().to_owned()
+    }
+
+    fn stop(mut self, signal: Signal) -> i32 {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+        self.process.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_simulator_prints_the_part_of_a_config_that_asks_it() {
+    for (service, credential) in [("kandji", "kandji-token"), ("apple-dep", "apple-dep-token"), ("apple-business", "apple-business-key")] {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().to_str().unwrap();
+        let simulated = Simulated::start(&["simulate", service, "--credentials", place]);
+        assert_eq!(fs::metadata(folder.path().join(credential)).unwrap().permissions().mode() & 0o777, 0o600);
+        // apple-business alone proves no profile: it needs another source beside it.
+        let other = if service == "apple-business" { "[[source]]\nname = \"other\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n" } else { "" };
+        write_private(&folder.path().join(if other.is_empty() { "unused" } else { "kandji-token" }), "token");
+        let config = folder.path().join("bench.toml");
+        let text = format!(
+            "[station]\nsite = \"a\"\nname = \"b\"\ncredentials_dir = \"{place}\"\n[[scanner]]\nname = \"s\"\n[indicator]\nkind = \"none\"\n[mqtt]\nurl = \"mqtt://localhost\"\n{other}{}",
+            simulated.printed
+        );
+        fs::write(&config, text).unwrap();
+        let outcome = benchlight(&["check", "--config", config.to_str().unwrap()], &[]);
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{service}");
+        assert_eq!(simulated.stop(Signal::TERM), 0);
+    }
+}
+
+#[test]
+fn a_simulator_has_the_faults_it_is_told() {
+    let simulated = Simulated::start(&["simulate", "kandji", "--fault", "/broken=503", "--fault", "C02XK0AAJG5H=500*1"]);
+    assert!(simulated.printed.contains("# its credential \"kandji-token\" (mode 0600):\n#   simulated-token\n"), "{}", simulated.printed);
+    assert!(simulated.get("/broken").contains(" 503 "));
+    assert!(simulated.get("/api/v1/devices?serial_number=C02XK0AAJG5H").contains(" 500 "));
+    assert!(simulated.get("/api/v1/devices?serial_number=C02XK0AAJG5H").contains(" 401 "), "no token was sent");
+    assert_eq!(simulated.stop(Signal::INT), 0);
+}
+
+#[test]
+fn a_simulator_serves_this_machine_only() {
+    let outcome = benchlight(&["simulate", "kandji", "--listen", "0.0.0.0:0"], &[]);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.err.contains("not a loopback address"), "{}", outcome.err);
 }

@@ -153,8 +153,14 @@ pub(super) struct Simulator {
     /// Where to listen, on loopback; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     pub(super) listen: SocketAddr,
-    /// A fault to switch on: [SERIAL= or /path=] before one of 500, 401, 429, 429:30, html, cut-json, cut-body, huge:BYTES,
-    /// silence:8s, delay:200ms, reset, drop, redirect:URL, date:TEXT, and *N after it for N requests only. May be given again.
+    /// A folder to write the credential into that the simulator accepts; without it, it is printed
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) credentials: Option<PathBuf>,
+    /// A fault to switch on; may be given again. While it runs, `PUT /_simulator/faults` takes a list of them
+    ///
+    /// The form is EFFECT, SERIAL=EFFECT or /path=EFFECT, and *N behind it for N requests only. EFFECT is one of 500 (or another
+    /// status), 429, 429:30 (Retry-After), html, cut-json, cut-body, huge:BYTES, silence:8s, delay:200ms, reset, drop,
+    /// redirect:URL, date:TEXT.
     #[arg(long = "fault", value_name = "FAULT")]
     pub(super) faults: Vec<Switch>,
 }

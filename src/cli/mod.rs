@@ -5,6 +5,7 @@ mod check;
 mod credential;
 mod lamps;
 mod packaging;
+mod simulate;
 pub mod time;
 
 use std::{
@@ -59,7 +60,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Journal(_) => not_yet("journal"),
         Command::Lamps(command) => lamps::lamps(config, &command),
         Command::Credential(command) => credential::credential(command),
-        Command::Simulate(_) => not_yet("simulate"),
+        Command::Simulate(service) => runtime()?.block_on(simulate::simulate(service)),
         Command::Completions(completions) => packaging::completions(completions.shell),
         Command::Man => packaging::manual(),
     }

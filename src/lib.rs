@@ -2,11 +2,11 @@
 
 pub mod runtime;
 pub mod reason;
+pub mod health;
 pub mod label;
 pub mod readiness;
 pub mod verdict;
 pub mod record;
-pub mod health;
 pub mod journal;
 pub mod scanner;
 pub mod station;

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{CONFIG, FAILED, OK, arguments::Lamps, runtime};
 use crate::{
-    config::{self, LampsOnly},
+    config::{self, Skimmed},
     indicator::{self, Settings, State},
 };
 
@@ -24,23 +24,23 @@ const TEST: Duration = Duration::from_secs(2);
 /// Does what `command` asks with every lane's lamps. Only the lamps' part of the config counts: a missing credential must
 /// not keep a lamp lit.
 pub(super) fn lamps(path: &Path, command: &Lamps) -> anyhow::Result<u8> {
-    let lamps = config::load_lamps(path);
+    let skimmed = config::skim(path);
     match command {
-        Lamps::Off => off(&lamps),
-        Lamps::Test => test(&lamps),
+        Lamps::Off => off(&skimmed),
+        Lamps::Test => test(&skimmed),
     }
 }
 
 /// Darkens what can be darkened, and complains afterwards.
-fn off(lamps: &LampsOnly) -> anyhow::Result<u8> {
+fn off(skimmed: &Skimmed) -> anyhow::Result<u8> {
     let mut code = OK;
-    for settings in &lamps.settings {
+    for settings in &skimmed.lamps {
         if let Err(state) = indicator::darken(settings) {
             complain(&state)?;
             code = FAILED;
         }
     }
-    match &lamps.problems {
+    match &skimmed.problems {
         Some(problems) => {
             writeln!(io::stderr().lock(), "{problems}")?;
             Ok(CONFIG)
@@ -49,14 +49,14 @@ fn off(lamps: &LampsOnly) -> anyhow::Result<u8> {
     }
 }
 
-fn test(lamps: &LampsOnly) -> anyhow::Result<u8> {
-    if let Some(problems) = &lamps.problems {
+fn test(skimmed: &Skimmed) -> anyhow::Result<u8> {
+    if let Some(problems) = &skimmed.problems {
         return Err(problems.clone().into());
     }
-    if lamps.state_dir.as_deref().is_some_and(agent_holds) {
+    if skimmed.state_dir.as_deref().is_some_and(agent_holds) {
         anyhow::bail!("the lamps are in use by benchlight; stop the agent first");
     }
-    let fitted: Vec<Settings> = lamps.settings.iter().filter(|settings| **settings != Settings::None).cloned().collect();
+    let fitted: Vec<Settings> = skimmed.lamps.iter().filter(|settings| **settings != Settings::None).cloned().collect();
     if fitted.is_empty() {
         anyhow::bail!("no lamps are configured: write an [indicator] of kind \"gpio\" or \"terminal\"");
     }

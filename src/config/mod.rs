@@ -81,11 +81,11 @@ pub struct Lane {
     pub indicator: lamps::Settings,
 }
 
-/// The lamps of a config, for commands that need nothing else of it.
+/// What commands beside the agent need of a config, even of one with mistakes elsewhere.
 #[derive(Clone, Debug)]
-pub struct LampsOnly {
-    /// Every lane's lamps that could be read, whatever else is wrong.
-    pub settings: Vec<lamps::Settings>,
+pub struct Skimmed {
+    /// Every lane's lamps that could be read.
+    pub lamps: Vec<lamps::Settings>,
     /// Where an agent with this config works, if it could be read.
     pub state_dir: Option<PathBuf>,
     /// What is wrong with the text of the config. Credentials and certificates are not looked at.
@@ -121,16 +121,16 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     parse(&read_text(path)?, &path.display().to_string(), &Options::of_this_machine())
 }
 
-/// Reads the lamps of a config file, even of one with mistakes elsewhere: whatever is wrong, lamps must go dark.
-pub fn load_lamps(path: &Path) -> LampsOnly {
+/// Reads what is good of a config file: whatever is wrong with it, lamps must go dark and the record can be read.
+pub fn skim(path: &Path) -> Skimmed {
     match read_text(path) {
         Ok(text) => {
             let options = Options { check_files: false, ..Options::of_this_machine() };
             let (parts, result) = judge(&text, &path.display().to_string(), &options);
-            let settings = parts.lanes.into_iter().filter_map(|lane| lane.lamps).collect();
-            LampsOnly { settings, state_dir: parts.station.state_dir, problems: result.err() }
+            let lamps = parts.lanes.into_iter().filter_map(|lane| lane.lamps).collect();
+            Skimmed { lamps, state_dir: parts.station.state_dir, problems: result.err() }
         }
-        Err(problems) => LampsOnly { settings: Vec::new(), state_dir: None, problems: Some(problems) },
+        Err(problems) => Skimmed { lamps: Vec::new(), state_dir: None, problems: Some(problems) },
     }
 }
 

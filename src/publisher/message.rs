@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Settings;
@@ -174,6 +174,11 @@ pub fn meta(meta: &Meta) -> Vec<u8> {
     }
     // More than a hundred lanes, scanners and sources together: say what cannot be long, and that there is more.
     json(&MetaMessage { lanes: Vec::new(), scanners: Vec::new(), sources: Vec::new(), truncated: true, ..full })
+}
+
+/// Whose `P/meta` is that?
+pub fn epoch_of_meta(payload: &[u8]) -> Option<Uuid> {
+    serde_json::from_slice::<MetaEpoch>(payload).ok().map(|meta| meta.epoch)
 }
 
 /// `P/health` at the time `at`; `refused_topic` is a topic that the broker does not let the station write.
@@ -411,6 +416,11 @@ struct MetaMessage<'a> {
     sources: Vec<MetaSource<'a>>,
     #[serde(skip_serializing_if = "is_false")]
     truncated: bool,
+}
+
+#[derive(Deserialize)]
+struct MetaEpoch {
+    epoch: Uuid,
 }
 
 #[derive(Serialize)]

@@ -1,12 +1,37 @@
 //! Tell the fleet: the wire format (pure) and the MQTT session that loses nothing.
+//!
+//! The journal's outbox is the store and every MQTT session is disposable: a row leaves the outbox only on the broker's PUBACK
+//! of that row. Reading order: [`message`] says what is sent, `outbox` which row is next and what an answer means for it,
+//! `session` speaks MQTT for the length of one link, `desk` brings them together, [`run`] makes link after link.
 
 pub mod message;
+mod pacing;
+mod outbox;
+mod command;
+mod tls;
+mod session;
+mod reading;
+mod desk;
+#[cfg(test)]
+mod samples;
 
-use std::path::PathBuf;
+use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use url::Url;
 
-use crate::runtime::{credential::Credential, name::Name};
+use crate::{
+    health::Health,
+    journal::Journal,
+    record::Record,
+    runtime::{credential::Credential, name::Name},
+};
+use desk::{Desk, End};
+use pacing::{Backoff, full_jitter};
+use session::{FaultKind, Session};
 
 /// `[mqtt]`, with the station's names.
 #[derive(Clone, Debug)]
@@ -28,7 +53,7 @@ pub struct Settings {
     /// First level of every topic.
     pub topic_prefix: String,
     /// MQTT keep-alive.
-    pub keep_alive: std::time::Duration,
+    pub keep_alive: Duration,
     /// Budget of the backlog in messages a second; 0: as fast as the broker takes it.
     pub replay_per_second: u32,
     /// What PUBACK 0x10 means.
@@ -81,4 +106,137 @@ impl Link {
             Self::Away(_) => "away",
         }
     }
+}
+
+/// Where the publisher takes from.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The journal: its outbox is what is sent.
+    pub journal: Journal,
+    /// The station's health, newest wins.
+    pub health: watch::Receiver<Health>,
+    /// What the station is. Its epoch is taken from the journal at each birth.
+    pub meta: message::Meta,
+    /// Records that could not be written to the journal: sent at best once.
+    pub faulted: mpsc::Receiver<Record>,
+    /// True: stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// How long things take. The defaults are the product's; tests are quicker.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// First delay before connecting again, and before offering a refused row again.
+    pub backoff_first: Duration,
+    /// Longest of these delays.
+    pub backoff_most: Duration,
+    /// A link that lasted this long ends the back-off.
+    pub stable: Duration,
+    /// Connecting, TLS and CONNACK together.
+    pub connect: Duration,
+    /// A message without its PUBACK for this long: the link is given up.
+    pub unacknowledged: Duration,
+    /// Nothing heard for twice the keep-alive and this: the link is given up.
+    pub grace: Duration,
+    /// Rows are marked as sent after this time at the latest.
+    pub mark_after: Duration,
+    /// Health goes out at most once in this time when it changes ..
+    pub health_least: Duration,
+    /// .. and at least once in this time.
+    pub health_most: Duration,
+    /// While nobody listens, one row is offered this often.
+    pub probe: Duration,
+    /// Rows set aside are offered again this often.
+    pub aside: Duration,
+    /// Two sessions taken over within this time raise the alarm; a link that lasts this long ends it.
+    pub takeover_quiet: Duration,
+    /// Back-off under that alarm.
+    pub takeover_backoff: Duration,
+    /// A foreign `offline` is answered with `online` after this time.
+    pub say_online_again: Duration,
+    /// Clean stop: for the PUBACKs that are out.
+    pub stop: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            backoff_first: Duration::from_secs(1),
+            backoff_most: Duration::from_secs(120),
+            stable: Duration::from_secs(60),
+            connect: Duration::from_secs(10),
+            unacknowledged: Duration::from_secs(60),
+            grace: Duration::from_secs(5),
+            mark_after: Duration::from_millis(100),
+            health_least: Duration::from_secs(5),
+            health_most: Duration::from_secs(60),
+            probe: Duration::from_secs(60),
+            aside: Duration::from_secs(3_600),
+            takeover_quiet: Duration::from_secs(600),
+            takeover_backoff: Duration::from_secs(300),
+            say_online_again: Duration::from_secs(1),
+            stop: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Publishes until `inputs.stop` is true; then says `offline` and returns, within 3 s.
+pub async fn run(settings: Settings, inputs: Inputs, state: watch::Sender<State>) {
+    run_with(settings, inputs, state, Timing::default()).await;
+}
+
+/// As [`run`], with other times.
+pub async fn run_with(settings: Settings, inputs: Inputs, state: watch::Sender<State>, timing: Timing) {
+    let mut stop = inputs.stop.clone();
+    let mut desk = Desk::new(settings.clone(), inputs, state.clone(), timing);
+    let mut backoff = Backoff::new(timing.backoff_first, timing.backoff_most);
+    let mut takeovers = VecDeque::new();
+    loop {
+        let opened = tokio::select! {
+            opened = Session::open(&settings, &timing) => opened,
+            () = stopped(&mut stop) => return,
+        };
+        let fault = match opened {
+            Err(fault) => fault,
+            Ok(session) => {
+                tracing::info!("connected to the broker");
+                match desk.serve(session).await {
+                    End::Stopped => return,
+                    End::Gone(fault, lasted) => {
+                        if lasted >= timing.stable {
+                            backoff.reset();
+                        }
+                        fault
+                    }
+                }
+            }
+        };
+        let taken_over = fault.kind == FaultKind::TakenOver && again_and_again(&mut takeovers, Instant::now(), timing.takeover_quiet);
+        state.send_if_modified(|state| {
+            let told = State { link: Link::Away(fault.words.clone()), session_taken_over: state.session_taken_over || taken_over, ..state.clone() };
+            let changed = *state != told;
+            if changed {
+                tracing::warn!(why = %fault.words, "the broker is away; records wait in the journal");
+            }
+            *state = told;
+            changed
+        });
+        let delay = if taken_over { timing.takeover_backoff.mul_f64(0.5 + 0.5 * fastrand::f64()) } else { full_jitter(backoff.next()) };
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stopped(&mut stop) => return,
+        }
+    }
+}
+
+/// Resolves when the station stops, or nobody is left who could say so.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Was the session taken over before, within `within`?
+fn again_and_again(takeovers: &mut VecDeque<Instant>, now: Instant, within: Duration) -> bool {
+    takeovers.retain(|at| now.saturating_duration_since(*at) < within);
+    takeovers.push_back(now);
+    takeovers.len() > 1
 }

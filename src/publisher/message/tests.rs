@@ -1,8 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{path::PathBuf, time::Duration};
-
-use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -10,82 +7,13 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     health::{JournalHealth, ScannerHealth, Unable},
-    label::Serial,
-    publisher::NoSubscriber,
-    readiness::evidence::{Grade, SourceKind},
+    publisher::samples::{at, id, name, scan, settings},
     reason::Signal,
     record::{Cause, Change},
 };
 
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
-}
-
-fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
-}
-
-fn id(last: u8) -> Uuid {
-    Uuid::from_u128(0x019a_b0c2_6d1e_7c3a_9f00_3f2b_6c1d_9e00 | u128::from(last))
-}
-
-fn settings() -> Settings {
-    Settings {
-        site: name("ams1"),
-        station: name("bench-1"),
-        url: "mqtt://127.0.0.1:1883".parse().unwrap(),
-        username: None,
-        password: None,
-        ca_file: None::<PathBuf>,
-        client_certificate: None,
-        topic_prefix: "benchlight".to_owned(),
-        keep_alive: Duration::from_secs(30),
-        replay_per_second: 200,
-        no_subscriber: NoSubscriber::Keep,
-        publish_raw: false,
-        commands: false,
-    }
-}
-
 fn speaker() -> Speaker {
     Speaker::new(&settings())
-}
-
-/// The scan of the product's sample.
-fn scan() -> Record {
-    let serial = Serial::new("C02XK0AAJG5H").unwrap();
-    let evidence = Evidence {
-        status: Some("assigned".to_owned()),
-        assigned_at: Some(at("2026-01-09T22:01:10Z")),
-        as_of: Some(at("2026-11-23T09:00:00Z")),
-        took: Duration::from_micros(84_900),
-        ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed))
-    };
-    Record {
-        id: id(0x10),
-        raw_scan: Some(id(0x10)),
-        change: None,
-        at: at("2026-11-23T09:41:07.123456Z"),
-        clock_synced: true,
-        lane: name("left"),
-        scanner: name("left"),
-        serial: Some(serial.clone()),
-        asked: vec![serial],
-        raw: None,
-        reason: Reason::Assigned,
-        message: Reason::Assigned.sentence().to_owned(),
-        action: Reason::Assigned.action().to_owned(),
-        grade: Some(Grade::Relayed),
-        model: Some("MacBook Air".to_owned()),
-        family: Some("Mac".to_owned()),
-        assigned_at: Some(at("2026-01-09T22:01:10Z")),
-        took_ms: 91,
-        lamp: Signal::Ready,
-        previous: None,
-        group: None,
-        policy: "9f2c41d0".to_owned(),
-        evidence: vec![evidence],
-    }
 }
 
 fn rescan() -> Record {

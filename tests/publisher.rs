@@ -1,0 +1,17 @@
+//! The publisher against a real mosquitto with the shipped config, a network that fails, and a broker that misbehaves.
+#![allow(unreachable_pub, reason = "modules of a test binary")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+#[path = "publisher/bench.rs"]
+mod bench;
+#[path = "publisher/delivery.rs"]
+mod delivery;
+#[path = "publisher/scripted.rs"]
+mod scripted;
+#[path = "publisher/refusals.rs"]
+mod refusals;
+#[path = "publisher/trust.rs"]
+mod trust;
+#[path = "publisher/commands.rs"]
+mod commands;

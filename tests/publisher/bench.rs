@@ -1,0 +1,257 @@
+//! A station's journal and publisher, without the rest of the station.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use benchlight::{
+    health::{Health, JournalHealth},
+    journal::{self, Journal},
+    label::Serial,
+    publisher::{self, Inputs, Link, NoSubscriber, Settings, State, Timing, message::Meta},
+    readiness::evidence::{Evidence, Finding, Grade, SourceKind},
+    reason::{Reason, Signal},
+    record::{Cause, Change, Record, Recorded},
+    runtime::{credential::CredentialStore, name::Name},
+};
+use tempfile::TempDir;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use uuid::Uuid;
+
+use crate::support::mosquitto::STATION;
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// The product's times, made quick where a test would have to wait.
+pub fn quick() -> Timing {
+    Timing {
+        backoff_first: Duration::from_millis(50),
+        backoff_most: Duration::from_millis(400),
+        stable: Duration::from_millis(500),
+        connect: Duration::from_secs(3),
+        unacknowledged: Duration::from_secs(2),
+        grace: Duration::from_millis(200),
+        mark_after: Duration::from_millis(50),
+        health_least: Duration::from_millis(200),
+        health_most: Duration::from_secs(1),
+        probe: Duration::from_millis(300),
+        aside: Duration::from_secs(3_600),
+        takeover_quiet: Duration::from_secs(5),
+        takeover_backoff: Duration::from_millis(800),
+        say_online_again: Duration::from_millis(100),
+        stop: Duration::from_secs(2),
+    }
+}
+
+/// A station as the shipped access list knows it.
+pub fn settings(folder: &Path, port: u16) -> Settings {
+    Settings {
+        site: name("ams1"),
+        station: name("bench-1"),
+        url: format!("mqtt://127.0.0.1:{port}").parse().unwrap(),
+        username: Some(STATION.0.to_owned()),
+        password: Some(secret(folder, "mqtt-password", STATION.1)),
+        ca_file: None,
+        client_certificate: None,
+        topic_prefix: "benchlight".to_owned(),
+        keep_alive: Duration::from_secs(1),
+        replay_per_second: 0,
+        no_subscriber: NoSubscriber::Keep,
+        publish_raw: false,
+        commands: false,
+    }
+}
+
+/// Writes a credential file.
+pub fn secret(folder: &Path, name: &str, text: &str) -> benchlight::runtime::credential::Credential {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    CredentialStore::new(folder).credential(name)
+}
+
+/// A scan of box number `number`.
+pub fn scan(number: u64) -> Record {
+    let serial = Serial::new(&format!("C{number:09}")).unwrap();
+    let id = Uuid::now_v7();
+    Record {
+        id,
+        raw_scan: Some(id),
+        change: None,
+        at: jiff::Timestamp::now(),
+        clock_synced: true,
+        lane: name("main"),
+        scanner: name("left"),
+        serial: Some(serial.clone()),
+        asked: vec![serial.clone()],
+        raw: None,
+        reason: Reason::Assigned,
+        message: Reason::Assigned.sentence().to_owned(),
+        action: Reason::Assigned.action().to_owned(),
+        grade: Some(Grade::Relayed),
+        model: Some("MacBook Air".to_owned()),
+        family: Some("Mac".to_owned()),
+        assigned_at: None,
+        took_ms: 12,
+        lamp: Signal::Ready,
+        previous: None,
+        group: None,
+        policy: "9f2c41d0".to_owned(),
+        evidence: vec![Evidence::bare(name("kandji"), SourceKind::Kandji, serial, Finding::Ready(Grade::Relayed))],
+    }
+}
+
+/// A change of an earlier scan.
+pub fn change(of: &Recorded) -> Record {
+    let change = Change { scan: of.record.id, cause: Cause::Recheck, previous_reason: Reason::SyncPending };
+    Record { id: Uuid::now_v7(), raw_scan: None, change: Some(change), lamp: Signal::None, ..of.record.clone() }
+}
+
+/// A health of a station that is well.
+pub fn well() -> Health {
+    Health {
+        unable: None,
+        alarms: Vec::new(),
+        scanners: [].into(),
+        lamps: [].into(),
+        sources: [].into(),
+        broker: "starting".to_owned(),
+        nobody_listens: false,
+        journal: JournalHealth {
+            state: "ok".to_owned(),
+            epoch: Uuid::nil(),
+            unsent: 0,
+            set_aside: Vec::new(),
+            dropped: 0,
+            interrupted: 0,
+            faulted: 0,
+            salvaged: false,
+            salvaged_rows: 0,
+            lost_rows: 0,
+        },
+        clock_synced: true,
+        waiting: 0,
+    }
+}
+
+/// A journal of its own, to which a publisher can be attached.
+pub struct Bench {
+    pub folder: TempDir,
+    pub journal: Journal,
+    scans: u64,
+}
+
+/// A running publisher.
+pub struct Running {
+    pub state: watch::Receiver<State>,
+    pub health: watch::Sender<Health>,
+    pub faulted: mpsc::Sender<Record>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        crate::support::install_crypto();
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(
+            &journal::Settings {
+                state_dir: folder.path().join("state"),
+                keep: Duration::from_secs(90 * 86_400),
+                keep_raw: Duration::from_secs(7 * 86_400),
+                max_bytes: 1 << 30,
+            },
+            "test machine",
+        )
+        .unwrap();
+        Self { folder, journal, scans: 0 }
+    }
+
+    pub fn settings(&self, port: u16) -> Settings {
+        settings(self.folder.path(), port)
+    }
+
+    /// Records so many scans.
+    pub async fn scan(&mut self, many: u64) -> Vec<Recorded> {
+        let mut recorded = Vec::new();
+        let numbers: Vec<u64> = (0..many).collect();
+        for chunk in numbers.chunks(100) {
+            let records = chunk.iter().map(|number| scan(self.scans + number)).collect();
+            recorded.extend(self.journal.record(records).await.unwrap());
+        }
+        self.scans += many;
+        recorded
+    }
+
+    pub fn publish(&self, settings: Settings) -> Running {
+        self.publish_with(settings, quick())
+    }
+
+    pub fn publish_with(&self, settings: Settings, timing: Timing) -> Running {
+        let (state, watched) = watch::channel(State { link: Link::Starting, nobody_listens: false, session_taken_over: false, refused_topic: None });
+        let (health, health_seen) = watch::channel(well());
+        let (faulted, ring) = mpsc::channel(256);
+        let (stop, stopped) = watch::channel(false);
+        let meta = Meta {
+            version: "0.1.0".to_owned(),
+            site: settings.site.clone(),
+            station: settings.station.clone(),
+            epoch: self.journal.epoch(),
+            policy: "9f2c41d0".to_owned(),
+            lanes: vec![name("main")],
+            scanners: vec![(name("left"), "hid", name("main"))],
+            sources: vec![(name("kandji"), "kandji", true)],
+        };
+        let inputs = Inputs { journal: self.journal.clone(), health: health_seen, meta, faulted: ring, stop: stopped };
+        let task = tokio::spawn(publisher::run_with(settings, inputs, state, timing));
+        Running { state: watched, health, faulted, stop, task }
+    }
+
+    pub fn unsent(&self) -> u64 {
+        self.journal.health().borrow().unsent
+    }
+
+    /// Waits until the journal knows that everything is delivered.
+    pub async fn all_sent(&self, within: Duration) {
+        let mut health = self.journal.health();
+        tokio::time::timeout(within, health.wait_for(|health| health.unsent == 0))
+            .await
+            .unwrap_or_else(|_| panic!("not within {within:?}: {} rows are unsent", self.unsent()))
+            .unwrap();
+    }
+}
+
+impl Running {
+    pub async fn until(&mut self, what: &str, condition: impl Fn(&State) -> bool) {
+        let found =
+            tokio::time::timeout(Duration::from_secs(15), self.state.wait_for(|state| condition(state))).await.is_ok_and(|found| found.is_ok());
+        assert!(found, "never: {what}; it is {:?}", *self.state.borrow());
+    }
+
+    pub async fn connected(&mut self) {
+        self.until("connected", |state| state.link == Link::Connected).await;
+    }
+
+    /// Waits for a link that is away, and returns the words.
+    pub async fn away(&mut self) -> String {
+        self.until("away", |state| matches!(state.link, Link::Away(_))).await;
+        match self.state.borrow().link.clone() {
+            Link::Away(words) => words,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Clean stop.
+    pub async fn stop(self) {
+        self.stop.send(true).unwrap();
+        tokio::time::timeout(Duration::from_secs(4), self.task).await.expect("a clean stop is quick").unwrap();
+    }
+
+    /// Ends it as a kill would.
+    pub fn kill(self) {
+        self.task.abort();
+    }
+}

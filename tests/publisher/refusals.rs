@@ -1,0 +1,363 @@
+//! What brokers refuse, and what they do to a link: one row never stops the others, and none is lost.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use benchlight::publisher::Timing;
+use rumqttc::{ConnectReturnCode, DisconnectReasonCode, PubAckReason};
+
+use crate::{
+    bench::{Bench, Running, quick},
+    scripted::{Manners, Reaction, Scripted, Seen, TAKEN},
+    support::{
+        dashboard::Dashboard,
+        eventually,
+        mosquitto::{DASHBOARD, Mosquitto},
+    },
+};
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// What the journal has set aside, by seq.
+fn set_aside(bench: &Bench) -> Vec<(u64, String)> {
+    bench.journal.health().borrow().set_aside.clone()
+}
+
+async fn until_set_aside(bench: &Bench, seq: u64, why: &str) {
+    eventually("it is set aside", SOON, || set_aside(bench) == [(seq, why.to_owned())]).await;
+}
+
+fn complete(broker: &Scripted, last: u64) -> bool {
+    let seen: BTreeSet<u64> = broker.seqs().into_iter().collect();
+    (1..=last).all(|seq| seen.contains(&seq))
+}
+
+async fn running(bench: &Bench, broker: &Scripted) -> Running {
+    running_with(bench, broker, quick()).await
+}
+
+async fn running_with(bench: &Bench, broker: &Scripted, timing: Timing) -> Running {
+    let mut running = bench.publish_with(bench.settings(broker.port), timing);
+    running.connected().await;
+    running
+}
+
+#[tokio::test]
+async fn the_will_is_offline_retained_and_a_clean_stop_says_so_and_disconnects() {
+    let broker = Scripted::start(Manners::default(), |_| TAKEN).await;
+    let bench = Bench::new();
+    let running = running(&bench, &broker).await;
+    assert_eq!(broker.wills(), [r#"benchlight/v1/ams1/bench-1/availability b"offline" true"#]);
+    running.stop().await;
+    eventually("DISCONNECT", SOON, || broker.disconnects() == [DisconnectReasonCode::NormalDisconnection]).await;
+    let last = broker.seen().pop().unwrap();
+    assert!(last.topic.ends_with("/availability") && last.retained);
+}
+
+#[tokio::test]
+async fn a_receive_maximum_of_one_is_kept() {
+    let broker = Scripted::start(Manners { receive_max: Some(1), ..Manners::default() }, |seen| {
+        assert_eq!(seen.unanswered, 1);
+        TAKEN
+    })
+    .await;
+    let mut bench = Bench::new();
+    bench.scan(50).await;
+    let running = running(&bench, &broker).await;
+    bench.scan(20).await;
+    bench.all_sent(SOON).await;
+    assert!(complete(&broker, 70));
+    assert!(broker.seen().iter().any(|seen| seen.topic.ends_with("/health")), "state gets its turn");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_than_the_window_is_in_flight() {
+    let broker = Scripted::start(Manners::default(), |seen| {
+        assert!(seen.unanswered <= 32, "{}", seen.unanswered);
+        if seen.is_record() && seen.unanswered < 30 { Reaction::After } else { TAKEN }
+    })
+    .await;
+    let mut bench = Bench::new();
+    bench.scan(300).await;
+    let running = running(&bench, &broker).await;
+    eventually("a full window", SOON, || broker.seen().iter().any(|seen| seen.unanswered >= 30)).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn acknowledgements_out_of_order_are_understood() {
+    let mut turn = 0_u64;
+    let broker = Scripted::start(Manners::default(), move |seen| {
+        turn += 1;
+        if seen.is_record() && turn % 5 != 0 { Reaction::After } else { TAKEN }
+    })
+    .await;
+    let mut bench = Bench::new();
+    bench.scan(400).await;
+    let running = running(&bench, &broker).await;
+    bench.all_sent(SOON).await;
+    assert!(complete(&broker, 400));
+    assert!(broker.seqs().len() == 400, "each went once: {}", broker.seqs().len());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_the_broker_only_claims_to_have_is_not_believed() {
+    let broker = Scripted::start(Manners { session_present: |connection| connection < 2, ..Manners::default() }, |_| TAKEN).await;
+    let mut bench = Bench::new();
+    bench.scan(40).await;
+    let mut running = bench.publish(bench.settings(broker.port));
+    let words = running.away().await;
+    assert!(words.contains("session"), "{words}");
+    running.connected().await;
+    bench.all_sent(SOON).await;
+    assert!(complete(&broker, 40));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_larger_than_the_broker_takes_is_set_aside_and_the_rest_flows() {
+    const LIMIT: usize = 1_200;
+    let broker = Scripted::start(Manners { max_packet_size: Some(1_200), ..Manners::default() }, |seen| {
+        assert!(seen.size <= LIMIT, "{} bytes", seen.size);
+        TAKEN
+    })
+    .await;
+    let mut bench = Bench::new();
+    bench.scan(3).await;
+    let large = benchlight::record::Record { message: "x".repeat(1_000), ..crate::bench::scan(900) };
+    bench.journal.record(vec![large]).await.unwrap();
+    bench.scan(3).await;
+    let running = running(&bench, &broker).await;
+    until_set_aside(&bench, 4, "packet_too_large").await;
+    bench.all_sent(SOON).await;
+    assert_eq!(broker.seqs(), [1, 2, 3, 5, 6, 7]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_alone_is_refused_is_set_aside_after_ten_times_and_the_rest_flows() {
+    let broker =
+        Scripted::start(Manners::default(), |seen| if seen.seq() == Some(3) { Reaction::Ack(PubAckReason::PayloadFormatInvalid) } else { TAKEN })
+            .await;
+    let mut bench = Bench::new();
+    bench.scan(5).await;
+    let timing = Timing { backoff_first: Duration::from_millis(10), backoff_most: Duration::from_millis(50), ..quick() };
+    let mut running = running_with(&bench, &broker, timing).await;
+    until_set_aside(&bench, 3, "payload_format_invalid").await;
+    assert_eq!(broker.times(3), 10);
+    bench.all_sent(SOON).await;
+    assert!(complete(&broker, 5));
+    assert!(running.state.borrow_and_update().refused_topic.is_none());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_set_aside_is_offered_again_at_the_start_and_later_on_a_stable_link() {
+    let broker = Scripted::start(Manners::default(), {
+        let mut refusals = 0;
+        move |seen: &Seen| {
+            if seen.seq() == Some(2) && refusals < 12 {
+                refusals += 1;
+                return Reaction::Ack(PubAckReason::PayloadFormatInvalid);
+            }
+            TAKEN
+        }
+    })
+    .await;
+    let mut bench = Bench::new();
+    bench.scan(3).await;
+    let timing =
+        Timing { backoff_first: Duration::from_millis(10), backoff_most: Duration::from_millis(20), aside: Duration::from_millis(800), ..quick() };
+    let running = running_with(&bench, &broker, timing).await;
+    until_set_aside(&bench, 2, "payload_format_invalid").await;
+    // The eleventh and twelfth refusal each put it back at once; the next time the broker takes it.
+    eventually("it is delivered", SOON, || set_aside(&bench).is_empty() && bench.unsent() == 0 && broker.times(2) == 13).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_busy_keeps_everything_and_is_not_hammered() {
+    let started = Instant::now();
+    let broker = Scripted::start(Manners::default(), move |seen| {
+        let busy = seen.is_record() && started.elapsed() < Duration::from_millis(1_500);
+        if busy {
+            Reaction::Ack(
+                [PubAckReason::QuotaExceeded, PubAckReason::UnspecifiedError, PubAckReason::ImplementationSpecificError][seen.unanswered % 3],
+            )
+        } else {
+            TAKEN
+        }
+    })
+    .await;
+    let mut bench = Bench::new();
+    bench.scan(100).await;
+    let running = running(&bench, &broker).await;
+    bench.all_sent(SOON).await;
+    assert!(complete(&broker, 100));
+    assert!(set_aside(&bench).is_empty());
+    let tries = broker.seqs().len() - 100;
+    // One window at first, then one row after 50, 100, 200, 400, 400 .. ms.
+    assert!(tries <= 32 + 10, "{tries} refused tries");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_topic_that_the_station_may_not_write_keeps_all_its_rows_and_health_says_so() {
+    let mosquitto = Mosquitto::start();
+    let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, "benchlight/v1/#").await;
+    let list = std::fs::read_to_string(mosquitto.path("acl")).unwrap();
+    mosquitto.use_access_list(&list.replace("pattern write benchlight/v1/+/%u/scan\n", ""));
+    mosquitto.reload();
+    let mut bench = Bench::new();
+    let recorded = bench.scan(40).await;
+    bench.journal.record(vec![crate::bench::change(&recorded[0])]).await.unwrap();
+    let mut running = bench.publish(bench.settings(mosquitto.plain));
+    running.until("the topic is named", |state| state.refused_topic.as_deref() == Some("benchlight/v1/ams1/bench-1/scan")).await;
+    dashboard
+        .wait("health names it", SOON, |all| {
+            all.iter().any(|m| m.channel() == "health" && m.json()["broker"]["refused_topic"] == "benchlight/v1/ams1/bench-1/scan")
+        })
+        .await;
+    dashboard.wait("the other topic flows", SOON, |all| all.iter().any(|m| m.channel() == "change")).await;
+    eventually("forty wait", SOON, || bench.unsent() == 40).await;
+    assert_eq!((set_aside(&bench), dashboard.count("scan")), (Vec::new(), 0));
+
+    mosquitto.use_access_list(&list);
+    mosquitto.reload();
+    bench.all_sent(SOON).await;
+    running.until("all is well", |state| state.refused_topic.is_none()).await;
+    dashboard.wait("everything", SOON, |all| all.iter().filter(|m| m.channel() == "scan").count() >= 40).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn rights_that_are_taken_away_later_cost_no_row() {
+    let broker = Scripted::start(Manners::default(), {
+        let mut taken = 0;
+        move |seen: &Seen| {
+            if !seen.is_record() {
+                return TAKEN;
+            }
+            taken += 1;
+            if (11..=60).contains(&taken) { Reaction::Ack(PubAckReason::NotAuthorized) } else { TAKEN }
+        }
+    })
+    .await;
+    let mut bench = Bench::new();
+    bench.scan(30).await;
+    let timing = Timing { backoff_first: Duration::from_millis(5), backoff_most: Duration::from_millis(40), ..quick() };
+    let running = running_with(&bench, &broker, timing).await;
+    bench.all_sent(SOON).await;
+    assert!(complete(&broker, 30));
+    assert!(set_aside(&bench).is_empty());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_breaks_every_link_is_sent_alone_and_then_set_aside() {
+    let broker = Scripted::start(Manners::default(), |seen| if seen.seq() == Some(7) { Reaction::Close } else { TAKEN }).await;
+    let mut bench = Bench::new();
+    bench.scan(40).await;
+    let mut running = bench.publish(bench.settings(broker.port));
+    until_set_aside(&bench, 7, "breaks_the_link").await;
+    running.connected().await;
+    bench.all_sent(SOON).await;
+    assert!(complete(&broker, 40));
+    let offered: Vec<Seen> = broker.seen().into_iter().filter(|seen| seen.seq() == Some(7)).collect();
+    assert_eq!(offered.len(), 7, "three times among others, four times alone");
+    assert!(offered[3..].iter().all(|seen| seen.unanswered == 1), "alone is alone");
+    // Nobody else was blamed.
+    bench.scan(5).await;
+    bench.all_sent(SOON).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_the_broker_never_answers_does_not_hold_the_others() {
+    let broker = Scripted::start(Manners::default(), |seen| if seen.seq() == Some(2) { Reaction::Ignore } else { TAKEN }).await;
+    let mut bench = Bench::new();
+    bench.scan(6).await;
+    let timing = Timing { unacknowledged: Duration::from_millis(300), ..quick() };
+    let running = running_with(&bench, &broker, timing).await;
+    eventually("the others are through", Duration::from_secs(2), || bench.unsent() == 1).await;
+    assert!(set_aside(&bench).is_empty());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_goes_away_by_itself_blames_no_row() {
+    let broker = Scripted::start(Manners::default(), |seen| {
+        let goes = seen.connection < 9 && seen.seq().is_some_and(|seq| seq >= 5);
+        if goes { Reaction::Disconnect(DisconnectReasonCode::ServerShuttingDown) } else { TAKEN }
+    })
+    .await;
+    let mut bench = Bench::new();
+    bench.scan(12).await;
+    let timing = Timing { backoff_most: Duration::from_millis(60), ..quick() };
+    let running = running_with(&bench, &broker, timing).await;
+    bench.all_sent(SOON).await;
+    assert!(complete(&broker, 12));
+    assert!(set_aside(&bench).is_empty());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_says_taken_over_raises_the_alarm() {
+    let broker = Scripted::start(Manners::default(), |seen| {
+        if seen.connection < 2 && seen.topic.ends_with("/health") { Reaction::Disconnect(DisconnectReasonCode::SessionTakenOver) } else { TAKEN }
+    })
+    .await;
+    let mut bench = Bench::new();
+    let mut running = bench.publish(bench.settings(broker.port));
+    running.until("the alarm", |state| state.session_taken_over).await;
+    let before = Instant::now();
+    running.connected().await;
+    assert!(before.elapsed() >= Duration::from_millis(300), "a long back-off");
+    bench.scan(3).await;
+    bench.all_sent(SOON).await;
+    running.until("calm again", |state| !state.session_taken_over).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_said_in_words_and_not_hammered() {
+    for (code, word) in [
+        (ConnectReturnCode::BadUserNamePassword, "password_credential"),
+        (ConnectReturnCode::NotAuthorized, "access list"),
+        (ConnectReturnCode::UnsupportedProtocolVersion, "MQTT 5"),
+        (ConnectReturnCode::ServerBusy, "no connection now"),
+    ] {
+        let broker = Scripted::start(Manners { code, ..Manners::default() }, |_| TAKEN).await;
+        let bench = Bench::new();
+        let mut running = bench.publish(bench.settings(broker.port));
+        let words = running.away().await;
+        assert!(words.contains(word), "{words}");
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert!(broker.wills().len() <= 24, "{} connections", broker.wills().len());
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_without_qos_1_is_no_broker_for_a_station_and_one_without_retain_is() {
+    let bench = Bench::new();
+    let broker = Scripted::start(Manners { max_qos: Some(0), ..Manners::default() }, |_| TAKEN).await;
+    let mut running = bench.publish(bench.settings(broker.port));
+    assert!(running.away().await.contains("QoS 1"));
+    running.stop().await;
+
+    let mut bench = Bench::new();
+    let broker = Scripted::start(Manners { retain_available: Some(0), ..Manners::default() }, |seen| {
+        assert!(!seen.retained);
+        TAKEN
+    })
+    .await;
+    bench.scan(3).await;
+    let running = self::running(&bench, &broker).await;
+    bench.all_sent(SOON).await;
+    running.stop().await;
+}

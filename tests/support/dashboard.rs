@@ -1,0 +1,146 @@
+//! A dashboard: subscribes, collects everything, and comes back after a restart of the broker.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rumqttc::{AsyncClient, Broker, Event, MqttOptions, Packet, PublishOptions, PublishProperties, QoS};
+use serde_json::Value;
+use tokio::{sync::Notify, task::JoinHandle};
+
+/// One message that arrived.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub topic: String,
+    pub payload: Bytes,
+    pub retained: bool,
+    pub properties: PublishProperties,
+}
+
+impl Received {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.payload).unwrap_or(Value::Null)
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.payload).into_owned()
+    }
+
+    /// The last level of the topic.
+    pub fn channel(&self) -> &str {
+        self.topic.rsplit('/').next().unwrap()
+    }
+
+    /// `epoch` and `seq` of a scan or a change.
+    pub fn place(&self) -> Option<(String, u64)> {
+        let json = self.json();
+        Some((json["data"]["epoch"].as_str()?.to_owned(), json["data"]["seq"].as_u64()?))
+    }
+}
+
+/// A client that collects.
+pub struct Dashboard {
+    received: Arc<Mutex<Vec<Received>>>,
+    news: Arc<Notify>,
+    client: AsyncClient,
+    task: JoinHandle<()>,
+}
+
+impl Dashboard {
+    /// Subscribes `filter` with QoS 1 and waits until the broker has confirmed it.
+    pub async fn connect(port: u16, (user, password): (&str, &str), filter: &str) -> Self {
+        let mut options = MqttOptions::new(format!("test-{}", uuid::Uuid::now_v7()), Broker::tcp("127.0.0.1", port));
+        options.set_clean_start(true);
+        options.set_credentials(user, Bytes::copy_from_slice(password.as_bytes()));
+        options.set_max_packet_size(Some(1 << 20));
+        let (client, mut event_loop) = AsyncClient::builder(options).capacity(64).build();
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let news = Arc::new(Notify::new());
+        let subscribed = Arc::new(Notify::new());
+        let task = tokio::spawn({
+            let (client, filter) = (client.clone(), filter.to_owned());
+            let (received, news, subscribed) = (Arc::clone(&received), Arc::clone(&news), Arc::clone(&subscribed));
+            async move {
+                loop {
+                    match event_loop.poll().await {
+                        Ok(Event::Incoming(Packet::ConnAck(_))) => client.try_subscribe(filter.as_str(), QoS::AtLeastOnce).unwrap(),
+                        Ok(Event::Incoming(Packet::SubAck(_))) => subscribed.notify_one(),
+                        Ok(Event::Incoming(Packet::Publish(publish))) => {
+                            let message = Received {
+                                topic: String::from_utf8(publish.topic.to_vec()).unwrap(),
+                                payload: publish.payload,
+                                retained: publish.retain,
+                                properties: publish.properties.unwrap_or_default(),
+                            };
+                            received.lock().unwrap().push(message);
+                            news.notify_waiters();
+                        }
+                        Ok(_) => {}
+                        Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                    }
+                }
+            }
+        });
+        tokio::time::timeout(Duration::from_secs(10), subscribed.notified()).await.expect("the broker confirms the subscription");
+        Self { received, news, client, task }
+    }
+
+    /// Everything so far.
+    pub fn all(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    /// Everything so far on topics that end in `channel`.
+    pub fn on(&self, channel: &str) -> Vec<Received> {
+        self.all().into_iter().filter(|message| message.channel() == channel).collect()
+    }
+
+    /// Counts what arrived on `channel` without copying it.
+    pub fn count(&self, channel: &str) -> usize {
+        self.received.lock().unwrap().iter().filter(|message| message.channel() == channel).count()
+    }
+
+    /// Waits until `condition` holds for what has arrived.
+    pub async fn wait(&self, what: &str, within: Duration, condition: impl Fn(&[Received]) -> bool) {
+        let deadline = Instant::now() + within;
+        loop {
+            let all = self.all();
+            if condition(&all) {
+                return;
+            }
+            if Instant::now() >= deadline {
+                let last: Vec<&str> = all.iter().rev().take(8).map(Received::channel).collect();
+                panic!("not within {within:?}: {what}; {} messages arrived, the last on {last:?}", all.len());
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(200), self.news.notified()).await;
+            // Messages come in bursts; a check of thousands for each of them would take longer than the messages.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub async fn publish(&self, topic: &str, payload: impl Into<Bytes>, retained: bool, properties: PublishProperties) {
+        let options = PublishOptions::at_least_once().retain(retained).properties(properties);
+        self.client.publish(topic, payload.into(), options).await.unwrap();
+    }
+
+    /// How often each `(epoch, seq)` arrived.
+    pub fn places(&self) -> BTreeMap<(String, u64), usize> {
+        let mut places = BTreeMap::new();
+        let messages = self.all();
+        for message in messages.iter().filter(|message| matches!(message.channel(), "scan" | "change")) {
+            if let Some(place) = message.place() {
+                *places.entry(place).or_default() += 1;
+            }
+        }
+        places
+    }
+}
+
+impl Drop for Dashboard {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,29 @@
+//! What tests share: a real mosquitto with the shipped config, a dashboard that collects, a network that fails on demand.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part of this")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+pub mod certificates;
+pub mod dashboard;
+pub mod mosquitto;
+pub mod proxy;
+
+use std::time::{Duration, Instant};
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Installs the crypto provider; call it first in each test that may use TLS.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Polls `condition` until it holds; panics with `what` after `within`.
+pub async fn eventually(what: &str, within: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + within;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

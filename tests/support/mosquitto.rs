@@ -1,0 +1,187 @@
+//! Debian's mosquitto on free loopback ports, with the shipped `config/mosquitto/{conf,acl}`.
+
+use std::{
+    fs::{self, File},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{
+    certificates::{Authority, Certificate, Validity},
+    free_port,
+};
+
+/// The users of the shipped access list, each with its password.
+pub const STATION: (&str, &str) = ("bench-1", "station secret");
+pub const DASHBOARD: (&str, &str) = ("dashboard", "dashboard secret");
+pub const OPERATOR: (&str, &str) = ("operator", "operator secret");
+
+/// What differs from the shipped config.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Differences {
+    /// Client certificates are asked for, as the shipped config has it in its comments.
+    pub mutual_tls: bool,
+    /// Nothing survives a restart.
+    pub forgetful: bool,
+}
+
+/// One running mosquitto; killed when dropped.
+pub struct Mosquitto {
+    pub folder: tempfile::TempDir,
+    /// The plain listener's port.
+    pub plain: u16,
+    /// The TLS listener's port.
+    pub tls: u16,
+    pub authority: Authority,
+    differences: Differences,
+    child: Option<Child>,
+}
+
+impl Mosquitto {
+    /// Starts one with its own certificate authority; its certificate is for `localhost`.
+    pub fn start() -> Self {
+        Self::start_with(Differences::default())
+    }
+
+    pub fn start_with(differences: Differences) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("benchlight test authority");
+        let mut mosquitto = Self { folder, plain: free_port(), tls: free_port(), authority, differences, child: None };
+        let certificate = mosquitto.authority.server("localhost", Validity::Now);
+        mosquitto.use_certificate(&certificate);
+        fs::write(mosquitto.path("ca.pem"), mosquitto.authority.pem()).unwrap();
+        mosquitto.use_access_list(&shipped("acl"));
+        mosquitto.write_passwords();
+        mosquitto.run();
+        mosquitto
+    }
+
+    /// The folder that stands for /etc/mosquitto/benchlight and /var/lib/mosquitto.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Takes another server certificate; counts from the next start.
+    pub fn use_certificate(&self, certificate: &Certificate) {
+        fs::write(self.path("server.pem"), &certificate.certificate).unwrap();
+        fs::write(self.path("server.key"), &certificate.key).unwrap();
+    }
+
+    /// Takes another access list; counts from the next start or [`Self::reload`].
+    pub fn use_access_list(&self, text: &str) {
+        fs::write(self.path("acl"), text).unwrap();
+    }
+
+    /// SIGHUP: reads the access list again, links stay.
+    pub fn reload(&self) {
+        self.signal("HUP");
+    }
+
+    /// SIGSTOP: the kernel still accepts connections, nobody answers.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Starts it on the same ports.
+    pub fn run(&mut self) {
+        let config = self.path("conf");
+        fs::write(&config, self.config()).unwrap();
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let child = Command::new("/usr/sbin/mosquitto")
+            .arg("-v")
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("mosquitto is installed");
+        self.child = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", self.plain)).is_err() || TcpStream::connect(("127.0.0.1", self.tls)).is_err() {
+            assert!(Instant::now() < deadline, "mosquitto does not start: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGKILL: nothing is said and nothing is saved.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        if let Some(mut child) = self.child.take() {
+            child.wait().unwrap();
+        }
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Publishes as `operator` with Debian's client, to show what others do.
+    pub fn publish_as(&self, user: (&str, &str), arguments: &[&str]) {
+        let port = self.plain.to_string();
+        let mut command = Command::new("mosquitto_pub");
+        command.args(["-V", "5", "-q", "1", "-h", "127.0.0.1", "-p", &port, "-u", user.0, "-P", user.1]).args(arguments);
+        assert!(command.status().unwrap().success(), "mosquitto_pub {arguments:?}");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// The shipped config with this test's ports and folders. A line that is not there any more fails the test.
+    fn config(&self) -> String {
+        let mut text = shipped("conf");
+        let mut replace = |old: &str, new: &str| {
+            assert!(text.contains(old), "config/mosquitto/conf has no {old:?}");
+            text = text.replace(old, new);
+        };
+        let folder = self.folder.path().to_str().unwrap();
+        replace("\nlistener 8883\n", &format!("\nlistener {} 127.0.0.1\n", self.tls));
+        replace("\nlistener 1883 127.0.0.1\n", &format!("\nlistener {} 127.0.0.1\n", self.plain));
+        replace("/etc/mosquitto/benchlight/", &format!("{folder}/"));
+        replace("/var/lib/mosquitto/", &format!("{folder}/"));
+        if self.differences.mutual_tls {
+            replace("#require_certificate", "require_certificate");
+            replace("#use_identity_as_username", "use_identity_as_username");
+        }
+        if self.differences.forgetful {
+            replace("\npersistence true\n", "\npersistence false\n");
+        }
+        // Started as root it would become the user mosquitto, who may not enter a test's folder. Others ignore the line.
+        text.push_str("user root\n");
+        text
+    }
+
+    fn write_passwords(&self) {
+        let file = self.path("passwords");
+        let lines: Vec<String> = [STATION, DASHBOARD, OPERATOR].iter().map(|(name, password)| format!("{name}:{password}\n")).collect();
+        fs::write(&file, lines.concat()).unwrap();
+        assert!(Command::new("mosquitto_passwd").arg("-U").arg(&file).status().unwrap().success());
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn shipped(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/mosquitto").join(name)).unwrap()
+}

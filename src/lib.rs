@@ -14,4 +14,8 @@ pub mod indicator;
 pub mod publisher;
 pub mod simulator;
 pub mod config;
+pub mod app;
 pub mod cli;
+
+/// Benchlight's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,3 +4,4 @@ pub mod clock;
 pub mod credential;
 pub mod machine;
 pub mod name;
+pub mod systemd;

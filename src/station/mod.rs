@@ -3,3 +3,5 @@
 pub mod status;
 pub mod waiting;
 pub mod core;
+pub mod driver;
+pub mod look_up;

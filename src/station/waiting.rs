@@ -66,6 +66,11 @@ pub const fn is_asked_again(reason: Reason) -> bool {
     }
 }
 
+/// For how long a box may be followed at the most.
+pub fn followed_for(recheck_for: Duration) -> Duration {
+    recheck_for.max(HOURLY_FOR)
+}
+
 const fn is_hourly(reason: Reason) -> bool {
     matches!(reason, Reason::AssignmentThrottled | Reason::AssignmentFailed)
 }
@@ -90,7 +95,7 @@ impl WaitingList {
             return;
         }
         let hourly = is_hourly(record.reason);
-        let (first, follow) = if hourly { (HOURLY, rhythm.recheck_for.max(HOURLY_FOR)) } else { (rhythm.recheck, rhythm.recheck_for) };
+        let (first, follow) = if hourly { (HOURLY, followed_for(rhythm.recheck_for)) } else { (rhythm.recheck, rhythm.recheck_for) };
         if age >= follow {
             return;
         }

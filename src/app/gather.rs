@@ -1,0 +1,176 @@
+//! Health, gathered from all parts, and the watchdog that is fed while they all answer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+use tracing::{info, warn};
+
+use crate::{
+    health::{Health, JournalHealth, ScannerHealth, SourceHealth, Unable},
+    indicator,
+    publisher,
+    reason::Reason,
+    runtime::{clock::ClockWatch, name::Name, systemd::Systemd},
+    scanner,
+    station::driver::Report,
+};
+
+/// How often the parts are looked at. A lamp that says *unable* may be this late; a dashboard hears of it within a minute.
+const LOOK: Duration = Duration::from_millis(250);
+/// Days before its end on which a credential's expiry is announced.
+const ANNOUNCED_DAYS: i64 = 30;
+/// A part that does not answer a ping in this time hangs.
+const PING: Duration = Duration::from_secs(3);
+
+/// What every part says of itself.
+pub(super) struct Parts {
+    pub(super) scanners: BTreeMap<Name, watch::Receiver<scanner::State>>,
+    pub(super) lamps: BTreeMap<Name, watch::Receiver<indicator::State>>,
+    pub(super) sources: BTreeMap<Name, watch::Receiver<SourceHealth>>,
+    pub(super) required: BTreeSet<Name>,
+    pub(super) broker: watch::Receiver<publisher::State>,
+    pub(super) journal: watch::Receiver<JournalHealth>,
+    pub(super) station: watch::Receiver<Report>,
+    pub(super) clock: ClockWatch,
+    /// Lanes that two scanners share.
+    pub(super) shared_lanes: bool,
+}
+
+impl Parts {
+    /// The station's health now.
+    pub(super) fn gather(&self) -> Health {
+        let station = self.station.borrow().clone();
+        let journal = self.journal.borrow().clone();
+        let broker = self.broker.borrow().clone();
+        let sources: BTreeMap<Name, SourceHealth> = self.sources.iter().map(|(name, health)| (name.clone(), health.borrow().clone())).collect();
+        let scanner_health = |(name, state): (&Name, &watch::Receiver<scanner::State>)| {
+            let proven = station.scanners.get(name).is_some_and(|seen| seen.proven);
+            (name.clone(), ScannerHealth { state: state.borrow().code().to_owned(), proven })
+        };
+        Health {
+            unable: self.unable(&sources, &journal),
+            alarms: self.alarms(&station, &journal, &broker, &sources),
+            scanners: self.scanners.iter().map(scanner_health).collect(),
+            lamps: self.lamps.iter().map(|(lane, state)| (lane.clone(), state.borrow().code().to_owned())).collect(),
+            sources,
+            broker: broker.link.code().to_owned(),
+            nobody_listens: broker.nobody_listens,
+            journal,
+            clock_synced: self.clock.synced(),
+            waiting: station.waiting,
+        }
+    }
+
+    fn unable(&self, sources: &BTreeMap<Name, SourceHealth>, journal: &JournalHealth) -> Option<Unable> {
+        if journal.state != "ok" {
+            return Some(Unable::Reason(Reason::JournalFault));
+        }
+        let failing = sources.iter().filter(|(name, _)| self.required.contains(name)).find_map(|(_, health)| health.failing);
+        if let Some(reason) = failing {
+            return Some(Unable::Reason(reason));
+        }
+        let is_there = |state: &watch::Receiver<scanner::State>| matches!(*state.borrow(), scanner::State::Ok | scanner::State::Starting);
+        (!self.scanners.values().any(is_there)).then_some(Unable::NoScanner)
+    }
+
+    fn alarms(&self, station: &Report, journal: &JournalHealth, broker: &publisher::State, sources: &BTreeMap<Name, SourceHealth>) -> Vec<&'static str> {
+        let expiring = sources.values().filter_map(|health| health.credential_days).any(|days| days <= ANNOUNCED_DAYS);
+        [
+            ("not_found_streak", station.scanners.values().any(|seen| seen.is_suspect())),
+            ("journal_salvaged", journal.salvaged),
+            ("session_taken_over", broker.session_taken_over),
+            ("credential_expiring", expiring),
+            ("two_readers_one_lane", self.shared_lanes),
+        ]
+        .into_iter()
+        .filter_map(|(alarm, on)| on.then_some(alarm))
+        .collect()
+    }
+}
+
+/// Keeps health and the *unable* signal true; never ends.
+pub(super) async fn run(parts: Parts, health: watch::Sender<Health>, unable: watch::Sender<bool>) {
+    let mut announced = Announced::default();
+    loop {
+        let now = parts.gather();
+        announced.say(&now);
+        unable.send_if_modified(|before| std::mem::replace(before, now.unable.is_some()) != now.unable.is_some());
+        health.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Says each change of state once in the log.
+#[derive(Default)]
+struct Announced {
+    unable: Option<Unable>,
+    alarms: Vec<&'static str>,
+    days: BTreeMap<Name, i64>,
+}
+
+impl Announced {
+    fn say(&mut self, health: &Health) {
+        if self.unable != health.unable {
+            match health.unable {
+                Some(why) => warn!(reason = why.code(), "the station can answer no scan now"),
+                None => info!("the station can answer again"),
+            }
+            self.unable = health.unable;
+        }
+        for alarm in health.alarms.iter().filter(|alarm| !self.alarms.contains(alarm)) {
+            warn!(alarm, "alarm");
+        }
+        self.alarms.clone_from(&health.alarms);
+        for (name, source) in &health.sources {
+            let step = |days: i64| [1, 7, 14, ANNOUNCED_DAYS].into_iter().find(|step| days <= *step);
+            let Some(days) = source.credential_days else { continue };
+            if let Some(step) = step(days)
+                && self.days.insert(name.clone(), step) != Some(step)
+            {
+                warn!(source = %name, days, "a credential of this source, or its own token with Apple, expires soon: renew it");
+            }
+        }
+    }
+}
+
+/// Feeds systemd's watchdog while the station's loop turns.
+///
+/// Not the journal's thread: a disk that hangs is a state that the lamps and the dashboards show, and a restart would not mend it.
+pub(super) async fn watchdog(systemd: Systemd, station: mpsc::Sender<oneshot::Sender<()>>, health: watch::Receiver<Health>) {
+    let mut status = String::new();
+    loop {
+        let (ping, pong) = oneshot::channel();
+        let turns = async { station.send(ping).await.is_ok() && pong.await.is_ok() };
+        let alive = timeout(PING, turns).await.unwrap_or(false);
+        if alive {
+            systemd.alive();
+        } else {
+            warn!("a part of the station does not answer; systemd will restart it");
+        }
+        let now = story(&health.borrow());
+        if now != status {
+            systemd.status(&now);
+            status = now;
+        }
+        tokio::time::sleep(systemd.watchdog_interval().unwrap_or(Duration::from_secs(5))).await;
+    }
+}
+
+/// The line that `systemctl status` shows.
+fn story(health: &Health) -> String {
+    let able = match health.unable {
+        Some(why) => format!("cannot answer: {}", why.code()),
+        None => "ready for scans".to_owned(),
+    };
+    format!("{able}; broker {}, {} unsent, {} boxes waiting", health.broker, health.journal.unsent, health.waiting)
+}

@@ -1,0 +1,248 @@
+//! The wiring: every channel and every task of the station on one page. Code order is dependency order.
+
+mod gather;
+mod tasks;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::{
+    config::Config,
+    health::JournalHealth,
+    indicator::{self, lines::Line, lines::Printer},
+    journal::{self, Journal},
+    publisher::{self, message::Meta},
+    readiness::Source,
+    reason::Reason,
+    record::Record,
+    runtime::{
+        clock::{Boot, ClockWatch},
+        name::Name,
+        systemd::Systemd,
+    },
+    scanner::{self, Outlet, SCANS_IN_PROGRESS},
+    station::{
+        core::{Core, LaneSettings},
+        driver::{self, Report},
+        status::LaneStatus,
+        waiting,
+    },
+};
+use gather::Parts;
+use tasks::Tasks;
+
+/// A green is never lit later than this after the sources' deadline.
+const READY_LIMIT: Duration = Duration::from_secs(2);
+/// After the last scan of the last pipe: how long the outbox may take to empty.
+const DRAIN: Duration = Duration::from_secs(10);
+/// At a stop: how long scans under way may take to be answered and recorded.
+const ANSWER_AT_STOP: Duration = Duration::from_millis(3_200);
+/// Scans that were answered `journal_fault`, kept until the broker can have them.
+const FAULTED: usize = 256;
+
+/// Why the station stopped as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Asked,
+    /// All scanners are streams that ended, all is answered, and sent or not to be sent in time.
+    EndOfInput,
+}
+
+/// Runs the station until `asked_to_stop` resolves or, with `exit_at_eof`, all its streams have ended.
+///
+/// # Errors
+/// A part that the station cannot do without could not start, or ended by itself; the text names it.
+pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> anyhow::Result<Ended> {
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let clock = ClockWatch::Kernel;
+    let (stop_scanners, scanners_stop) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = Tasks::default();
+
+    // What remembers. It is first to start and last to end.
+    let journal = Journal::open(&config.journal, &journal::machine_id())?;
+    let restored = boxes_that_waited(&journal, waiting::followed_for(config.policy.recheck_for)).await;
+
+    let thread = journal.clone();
+    tasks.start("journal".to_owned(), async move { thread.ended().await });
+
+    // Who is asked.
+    let sources = config.sources.iter().map(|source| Source::new(source.clone(), clock).map_err(anyhow::Error::from).with_context(|| format!("source {}", source.name)));
+    let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
+    for source in &sources {
+        tasks.start(format!("source {}", source.name()), source.clone().run());
+    }
+
+    // Lamps: one state for each lane, newest wins.
+    let mut lanes = BTreeMap::new();
+    let mut lamps = BTreeMap::new();
+    let mut printing = BTreeMap::new();
+    for lane in &config.lanes {
+        let (status, shown) = watch::channel(LaneStatus::at_start(Boot::now()));
+        let (state, state_seen) = watch::channel(indicator::State::None);
+        lanes.insert(lane.name.clone(), status);
+        lamps.insert(lane.name.clone(), state_seen);
+        printing.insert(lane.name.clone(), matches!(lane.indicator, indicator::Settings::Terminal { .. }));
+        let limit = lane.policy.deadline + READY_LIMIT;
+        let run = indicator::run(lane.indicator.clone(), lane.name.clone(), limit, shown, state, stopped.clone());
+        tasks.start(format!("lamps {}", lane.name), run);
+    }
+    let (results, result_lines) = mpsc::channel(1024);
+    tasks.start("result lines".to_owned(), print(result_lines, printing)?);
+
+    // The station itself.
+    let (scans, scans_in) = mpsc::channel(SCANS_IN_PROGRESS * 8);
+    let (faulted, faulted_in) = mpsc::channel(FAULTED);
+    let (unable, unable_seen) = watch::channel(false);
+    let (report, reported) = watch::channel(Report::default());
+    let (station_ping, pings) = mpsc::channel(1);
+    let lane_settings = config.lanes.iter().map(|lane| LaneSettings { name: lane.name.clone(), policy: lane.policy.clone() }).collect();
+    let lane_of = config.scanners.iter().map(|scanner| (scanner.name.clone(), scanner.lane.clone())).collect();
+    let mut core = Core::new(lane_settings, lane_of, Boot::now(), Uuid::now_v7);
+    core.restore(restored, Boot::now());
+    let ends = driver::Ends {
+        scans: scans_in,
+        sources: sources.clone(),
+        journal: journal.clone(),
+        lanes,
+        results,
+        faulted,
+        unable: unable_seen,
+        report,
+        clock,
+        stop: scanners_stop.clone(),
+        pings,
+    };
+    tasks.start("station".to_owned(), driver::run(core, ends));
+
+    // Health, gathered from all parts; the broker's state is a part of it.
+    let (link, link_seen) = watch::channel(publisher::State::starting());
+    let mut scanner_states = BTreeMap::new();
+    let mut scanner_ends = Vec::new();
+    for settings in &config.scanners {
+        let (state, seen) = watch::channel(scanner::State::Starting);
+        scanner_states.insert(settings.name.clone(), seen);
+        scanner_ends.push((settings.clone(), state));
+    }
+    let parts = Parts {
+        scanners: scanner_states.clone(),
+        lamps,
+        sources: sources.iter().map(|source| (source.name().clone(), source.health())).collect(),
+        required: config.policy.sources.iter().filter(|source| source.required).map(|source| source.name.clone()).collect(),
+        broker: link_seen.clone(),
+        journal: journal.health(),
+        station: reported.clone(),
+        clock,
+        shared_lanes: config.lanes.iter().any(|lane| config.scanners.iter().filter(|scanner| scanner.lane == lane.name).count() > 1),
+    };
+    let (health, health_seen) = watch::channel(parts.gather());
+    let systemd = Systemd::from_environment();
+    tasks.start("health".to_owned(), gather::run(parts, health, unable));
+    tasks.start("watchdog".to_owned(), gather::watchdog(systemd.clone(), station_ping, health_seen.clone()));
+
+    // The fleet.
+    let inputs = publisher::Inputs { journal: journal.clone(), health: health_seen, meta: meta(&config, &journal), faulted: faulted_in, stop: stopped };
+    tasks.start("publisher".to_owned(), publisher::run(config.mqtt.clone(), inputs, link));
+
+    // Scanners last: from here on people are answered.
+    let places = Arc::new(Semaphore::new(SCANS_IN_PROGRESS));
+    for (settings, state) in scanner_ends {
+        let outlet = Outlet::new(settings.name.clone(), scans.clone(), Arc::clone(&places));
+        tasks.start_ending(format!("scanner {}", settings.name), scanner::run(settings, outlet, state, scanners_stop.clone()));
+    }
+    drop(scans);
+    systemd.ready();
+    info!(site = %config.site, station = %config.station, version = crate::VERSION, "benchlight is ready");
+
+    let end_of_input = end_of_input(config.exit_at_eof, scanner_states, reported, journal.health());
+    let ended = tokio::select! {
+        () = asked_to_stop => Ok(Ended::Asked),
+        () = end_of_input => Ok(Ended::EndOfInput),
+        name = tasks.one_ended() => Err(anyhow::anyhow!("{name} ended by itself; this is a fault of benchlight")),
+    };
+    systemd.stopping();
+    // Downstream: no more scans, the last answers, dark lamps and the last messages, then the journal.
+    let _ = stop_scanners.send(true);
+    tasks.end("station", ANSWER_AT_STOP).await;
+    let _ = stop.send(true);
+    tasks.end_all(&["lamps", "publisher", "result lines"], Duration::from_millis(1_200)).await;
+    indicator::held::extinguish();
+    journal.close().await;
+    ended
+}
+
+/// The newest record of each serial number that may still be asked again, with its age.
+async fn boxes_that_waited(journal: &Journal, followed_for: Duration) -> Vec<(Record, Duration)> {
+    let mut reader = journal.reader();
+    let now = Timestamp::now();
+    let since = now.checked_sub(followed_for).unwrap_or(Timestamp::MIN);
+    let reasons: Vec<Reason> = Reason::ALL.iter().copied().filter(|reason| waiting::is_asked_again(*reason)).collect();
+    match tokio::task::spawn_blocking(move || reader.waiting(since, &reasons)).await {
+        Ok(Ok(records)) => {
+            let with_age = |record: Record| {
+                let age = Duration::try_from(now.duration_since(record.at)).unwrap_or_default();
+                (record, age)
+            };
+            records.into_iter().map(with_age).collect()
+        }
+        Ok(Err(error)) => {
+            warn!(%error, "the boxes that waited before the start could not be read; scan them again");
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+fn meta(config: &Config, journal: &Journal) -> Meta {
+    Meta {
+        version: crate::VERSION.to_owned(),
+        site: config.site.clone(),
+        station: config.station.clone(),
+        epoch: journal.epoch(),
+        policy: config.policy.hash.clone(),
+        lanes: config.lanes.iter().map(|lane| lane.name.clone()).collect(),
+        scanners: config.scanners.iter().map(|scanner| (scanner.name.clone(), scanner.kind.code(), scanner.lane.clone())).collect(),
+        sources: config.policy.sources.iter().map(|source| (source.name.clone(), source.kind.code(), source.required)).collect(),
+    }
+}
+
+/// Prints the results of the lanes that have a terminal.
+fn print(mut results: mpsc::Receiver<Record>, printing: BTreeMap<Name, bool>) -> anyhow::Result<impl Future<Output = ()>> {
+    let printer = printing.values().any(|prints| *prints).then(Printer::stdout).transpose().context("cannot start the thread for result lines")?;
+    Ok(async move {
+        while let Some(record) = results.recv().await {
+            if let Some(printer) = printer.as_ref().filter(|_| printing.get(&record.lane).copied().unwrap_or_default()) {
+                printer.print(Line::of(&record));
+            }
+        }
+        if let Some(printer) = printer {
+            let _ = tokio::task::spawn_blocking(move || printer.finish(Duration::from_secs(1))).await;
+        }
+    })
+}
+
+/// Resolves when every scanner is a stream that ended, every scan is answered, and every row sent or given its time.
+async fn end_of_input(
+    exit_at_eof: bool,
+    scanners: BTreeMap<Name, watch::Receiver<scanner::State>>,
+    mut report: watch::Receiver<Report>,
+    mut journal: watch::Receiver<JournalHealth>,
+) {
+    if !exit_at_eof {
+        return std::future::pending().await;
+    }
+    for mut scanner in scanners.into_values() {
+        // A channel that closes belongs to a scanner that has ended, too.
+        let _ = scanner.wait_for(|state| *state == scanner::State::Ended).await;
+    }
+    let _ = report.wait_for(|report| report.no_more_scans && report.idle).await;
+    let _ = tokio::time::timeout(DRAIN, journal.wait_for(|journal| journal.unsent == 0)).await;
+}

@@ -1,0 +1,111 @@
+//! `lookup`: asks the configured sources once and shows the witnesses side by side.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+
+use crate::{
+    config::Config,
+    publisher::message::Speaker,
+    readiness::{
+        Source,
+        evidence::{Evidence, SourceKind},
+    },
+    reason::Verdict,
+    record::Record,
+    runtime::{clock::ClockWatch, name::Name},
+    station::{core::LaneSettings, look_up::look_up},
+};
+
+/// Looks all `codes` up, prints what came of them, and gives the exit code: 0 all ready; 2 any unknown or rescan; else 1.
+///
+/// # Errors
+/// A source that cannot be used as configured, or standard output that is gone.
+pub async fn run(config: &Config, codes: &[String], json: bool) -> anyhow::Result<u8> {
+    let clock = ClockWatch::Kernel;
+    let sources: Vec<Source> = config.sources.iter().map(|source| Source::new(source.clone(), clock)).collect::<Result<_, _>>()?;
+    let Some(lane) = config.lanes.first() else { anyhow::bail!("the config has no lane") };
+    let lane = LaneSettings { name: lane.name.clone(), policy: lane.policy.clone() };
+    let scanner = Name::new("lookup")?;
+    let mut records = Vec::new();
+    for code in codes {
+        let found = look_up(code, lane.clone(), &scanner, &sources, clock).await;
+        if !json {
+            let mut out = io::stdout().lock();
+            for record in &found {
+                show(&mut out, code, record)?;
+            }
+        }
+        records.extend(found);
+    }
+    if json {
+        let speaker = Speaker::new(&config.mqtt);
+        let all: Vec<_> = records.iter().map(|record| speaker.lookup_data(record)).collect();
+        let mut out = io::stdout().lock();
+        serde_json::to_writer_pretty(&mut out, &all)?;
+        writeln!(out)?;
+    }
+    Ok(exit_code(&records))
+}
+
+fn exit_code(records: &[Record]) -> u8 {
+    let any = |wanted: &[Verdict]| records.iter().any(|record| wanted.contains(&record.reason.verdict()));
+    if any(&[Verdict::Unknown, Verdict::Rescan]) {
+        2
+    } else if any(&[Verdict::NotReady, Verdict::Wait]) {
+        1
+    } else {
+        0
+    }
+}
+
+fn show(out: &mut impl Write, code: &str, record: &Record) -> io::Result<()> {
+    let shown = record.serial.as_ref().map_or_else(|| crate::label::visible(code.as_bytes()), ToString::to_string);
+    let model = record.model.as_deref().map(|model| format!("  {model}")).unwrap_or_default();
+    writeln!(out, "{shown}  {} / {}{model}", record.reason.verdict().code(), record.reason.code())?;
+    writeln!(out, "  {}", record.message)?;
+    writeln!(out, "  {}", record.action)?;
+    if record.evidence.is_empty() {
+        return writeln!(out);
+    }
+    let header = ["question", "source", "says", "reason", "status", "assigned at", "as of", "took"].map(str::to_owned);
+    let rows: Vec<[String; 8]> = std::iter::once(header).chain(record.evidence.iter().map(row)).collect();
+    for row in &rows {
+        write!(out, " ")?;
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+            write!(out, " {cell:width$}")?;
+            write!(out, " ")?;
+        }
+        writeln!(out)?;
+    }
+    for evidence in &record.evidence {
+        if let Some(detail) = &evidence.detail {
+            writeln!(out, "  {}: {detail}", evidence.source)?;
+        }
+    }
+    writeln!(out)
+}
+
+/// What each kind of source bears witness of: the MDM's status, and Apple's assignment to the MDM server.
+const fn question(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Kandji => "Status in the MDM",
+        SourceKind::AppleDep => "Profile at Apple",
+        SourceKind::AppleBusiness => "MDM server at Apple",
+    }
+}
+
+fn row(evidence: &Evidence) -> [String; 8] {
+    let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string());
+    [
+        question(evidence.kind).to_owned(),
+        evidence.source.to_string(),
+        evidence.finding.says().to_owned(),
+        evidence.finding.reason().map_or("-", crate::reason::Reason::code).to_owned(),
+        evidence.status.clone().unwrap_or_else(|| "-".to_owned()),
+        time(evidence.assigned_at),
+        time(evidence.as_of),
+        format!("{} ms", evidence.took.as_millis()),
+    ]
+}

@@ -1,0 +1,26 @@
+//! `run`: the agent, until it is asked to stop.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::{app, config::Config};
+
+/// Runs the station until SIGTERM, SIGINT or the end of its input.
+///
+/// # Errors
+/// See [`app::run`].
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let asked_to_stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("asked to stop"),
+            _ = interrupt.recv() => info!("interrupted"),
+        }
+    };
+    let ended = app::run(config, asked_to_stop).await?;
+    if ended == app::Ended::EndOfInput {
+        info!("all input is answered");
+    }
+    Ok(())
+}

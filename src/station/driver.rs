@@ -1,0 +1,160 @@
+//! Carries the core's actions out: the one task that owns the station's state.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{
+    core::{Action, Core, Event, NewScan, Now, ScannerRecord},
+    status::LaneStatus,
+};
+use crate::{
+    journal::Journal,
+    label::Candidates,
+    readiness::{Purpose, Source},
+    record::Record,
+    runtime::{
+        clock::{Boot, ClockWatch, Moment},
+        name::Name,
+    },
+    scanner::Scan,
+};
+
+/// The ends of the channels that the driver works with. Only the wiring makes them.
+pub struct Ends {
+    /// Scans come in.
+    pub scans: mpsc::Receiver<Scan>,
+    /// Who is asked.
+    pub sources: Vec<Source>,
+    /// What remembers.
+    pub journal: Journal,
+    /// What each lane shows.
+    pub lanes: BTreeMap<Name, watch::Sender<LaneStatus>>,
+    /// Results for the terminal. A full channel loses the line there, never the record.
+    pub results: mpsc::Sender<Record>,
+    /// Scans that could not be recorded, on their way to the publisher.
+    pub faulted: mpsc::Sender<Record>,
+    /// Is the station unable to answer?
+    pub unable: watch::Receiver<bool>,
+    /// What the station knows of itself.
+    pub report: watch::Sender<Report>,
+    /// Who says whether the clock is synchronised.
+    pub clock: ClockWatch,
+    /// Ends the station once every scan is answered and no scanner can bring another.
+    pub stop: watch::Receiver<bool>,
+    /// Answers to a ping of the watchdog: the driver's loop turns.
+    pub pings: mpsc::Receiver<tokio::sync::oneshot::Sender<()>>,
+}
+
+/// What the station knows of itself, for health.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Boxes that are asked again by themselves.
+    pub waiting: usize,
+    /// What was seen of each scanner.
+    pub scanners: BTreeMap<Name, ScannerRecord>,
+    /// Every scan so far is answered and recorded.
+    pub idle: bool,
+    /// All scanners have ended.
+    pub no_more_scans: bool,
+}
+
+/// Runs the station until it is stopped, the scanners' channel has closed and every scan is answered.
+pub async fn run(mut core: Core, mut ends: Ends) {
+    let (events, mut happened) = mpsc::channel::<Event>(1024);
+    let mut places: HashMap<Uuid, OwnedSemaphorePermit> = HashMap::new();
+    let mut scans_open = true;
+    loop {
+        ends.report.send_if_modified(|report| {
+            let now = Report { waiting: core.waiting(), scanners: core.scanners().clone(), idle: core.is_idle(), no_more_scans: !scans_open };
+            let changed = *report != now;
+            *report = now;
+            changed
+        });
+        if !scans_open && core.is_idle() && *ends.stop.borrow() {
+            return;
+        }
+        let wake_in = core.wake_at().map_or(Duration::from_secs(3600), |at| at.since(Boot::now()));
+        let event = tokio::select! {
+            // Scans first: the lane goes dark before anything else is done.
+            biased;
+            scan = ends.scans.recv(), if scans_open => match scan {
+                Some(scan) => {
+                    let id = Uuid::now_v7();
+                    let overloaded = scan.place.is_none();
+                    places.extend(scan.place.map(|place| (id, place)));
+                    Event::Scanned(NewScan { id, scanner: scan.scanner, at: scan.at, content: scan.content, overloaded })
+                }
+                None => { scans_open = false; continue }
+            },
+            Some(event) = happened.recv() => event,
+            Ok(()) = ends.unable.changed() => Event::Unable(*ends.unable.borrow_and_update()),
+            Ok(()) = ends.stop.changed() => continue,
+            Some(ping) = ends.pings.recv() => { let _ = ping.send(()); continue }
+            () = tokio::time::sleep(wake_in) => Event::Timer,
+        };
+        let now = Now { moment: Moment::now(), clock_synced: ends.clock.synced() };
+        for action in core.handle(event, now) {
+            if let Action::Finished(id) = &action {
+                places.remove(id);
+            }
+            carry_out(action, &ends, &events);
+        }
+    }
+}
+
+fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
+    match action {
+        Action::Show(lane, status) => {
+            if let Some(lane) = ends.lanes.get(&lane) {
+                lane.send_replace(status);
+            }
+        }
+        Action::Journal(raw) => ends.journal.scanned(raw),
+        Action::Ask { question, candidates, purpose } => ask(question, &candidates, purpose, &ends.sources, events),
+        Action::Record { batch, records } => {
+            let (journal, events) = (ends.journal.clone(), events.clone());
+            tokio::spawn(async move {
+                let recorded = journal.record(records).await.ok();
+                let _ = events.send(Event::Recorded { batch, recorded }).await;
+            });
+        }
+        Action::Tell(record) => {
+            tell(&record);
+            if ends.results.try_send(record).is_err() {
+                warn!("the terminal is too slow: a result line was left out");
+            }
+        }
+        Action::Faulted(record) => {
+            if ends.faulted.try_send(record).is_err() {
+                warn!("more scans than can be kept without the journal: one result is not published");
+            }
+        }
+        Action::Finished(_) => {}
+    }
+}
+
+fn ask(question: Uuid, candidates: &Candidates, purpose: Purpose, sources: &[Source], events: &mpsc::Sender<Event>) {
+    for source in sources {
+        let (source, candidates, events) = (source.clone(), candidates.clone(), events.clone());
+        tokio::spawn(async move {
+            let answer = source.ask(&candidates, purpose).await;
+            let _ = events.send(Event::Answered { question, answer }).await;
+        });
+    }
+}
+
+/// One line in the log for every finished scan and every change.
+fn tell(record: &Record) {
+    let serial = record.serial.as_ref().map_or("-", |serial| serial.as_str());
+    let (verdict, reason) = (record.reason.verdict().code(), record.reason.code());
+    match &record.change {
+        None => info!(id = %record.id, lane = %record.lane, scanner = %record.scanner, serial, verdict, reason, took_ms = record.took_ms, "scan"),
+        Some(change) => info!(id = %record.id, scan = %change.scan, serial, verdict, reason, cause = change.cause.code(), "change"),
+    }
+}

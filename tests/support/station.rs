@@ -1,0 +1,214 @@
+//! A real station in a process of its own: the binary, a config in a fresh folder, its pipes.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// A folder with a config and credentials; the journal lives in it across several runs.
+pub struct Home {
+    folder: TempDir,
+}
+
+/// One result line of the terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub change: bool,
+    pub id: String,
+    pub serial: String,
+    pub verdict: String,
+    pub reason: String,
+    pub message: String,
+}
+
+impl Home {
+    /// A station on standard input with terminal lamps; `sources` and `mqtt` are the config's own sections, `more` whatever else.
+    pub fn new(exit_at_eof: bool, sources: &str, mqtt: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Self { folder };
+        let credentials = home.path("credentials");
+        fs::create_dir(&credentials).unwrap();
+        let config = format!(
+            "[station]\nsite = \"test\"\nname = \"bench\"\nstate_dir = {:?}\ncredentials_dir = {credentials:?}\nexit_at_eof = {exit_at_eof}\n\n\
+             [[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n\n{sources}\n{mqtt}\n{more}\n",
+            home.path("state"),
+        );
+        fs::write(home.config(), config).unwrap();
+        home
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path("benchlight.toml")
+    }
+
+    /// Writes a secret that only its owner can read.
+    pub fn credential(&self, name: &str, secret: &str) {
+        let path = self.path("credentials").join(name);
+        fs::write(&path, secret).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// The program with this home's config, to be completed by the caller.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_benchlight"));
+        command.args(words).arg("--config").arg(self.config());
+        command
+    }
+
+    /// Starts `run`.
+    pub fn start(&self) -> Station {
+        self.start_under(&[])
+    }
+
+    /// Starts `run` under another program, for example a tracer.
+    pub fn start_under(&self, wrapper: &[&str]) -> Station {
+        let program = env!("CARGO_BIN_EXE_benchlight");
+        let mut command = match wrapper {
+            [] => Command::new(program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        command.args(["run", "--config"]).arg(self.config());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let (send, lines) = channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Station { stdin: child.stdin.take(), child, lines }
+    }
+
+    /// What the program wrote to standard error so far, for a test's own message.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+/// A running station. Dropped, it is killed.
+pub struct Station {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Station {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Scans one code. A station that is gone takes none; that is for the test to notice.
+    pub fn scan(&mut self, code: &[u8]) {
+        if let Some(stdin) = &mut self.stdin {
+            let _ = stdin.write_all(code).and_then(|()| stdin.write_all(b"\n")).and_then(|()| stdin.flush());
+        }
+    }
+
+    /// The scanner's stream ends.
+    pub fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The next result line.
+    pub fn answer_within(&self, patience: Duration) -> Option<Answer> {
+        match self.lines.recv_timeout(patience) {
+            Ok(line) => Some(Answer::parse(&line)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// The next result line; a test fails without one.
+    pub fn answer(&self) -> Answer {
+        self.answer_within(Duration::from_secs(20)).expect("an answer within 20 s")
+    }
+
+    /// Every result line that is there or still comes before the process closes its output.
+    pub fn rest(&self) -> Vec<Answer> {
+        self.lines.iter().map(|line| Answer::parse(&line)).collect()
+    }
+
+    /// Every result line that is there now.
+    pub fn so_far(&self) -> Vec<Answer> {
+        self.lines.try_iter().map(|line| Answer::parse(&line)).collect()
+    }
+
+    /// Sends a signal by its name ("TERM").
+    pub fn signal(&self, name: &str) {
+        let _ = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for its end.
+    pub fn ended_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status);
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Answer {
+    fn parse(line: &str) -> Self {
+        let (change, line) = line.strip_prefix("change ").map_or((false, line), |rest| (true, rest));
+        let mut words = line.splitn(5, ' ').map(str::to_owned);
+        let mut next = || words.next().unwrap_or_default();
+        Self { change, id: next(), serial: next(), verdict: next(), reason: next(), message: next() }
+    }
+}
+
+/// Waits until `condition` holds.
+pub fn eventually(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// All regular files below a folder, for looking for what must not be there.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}

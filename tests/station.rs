@@ -1,0 +1,8 @@
+//! The whole station: the real binary, a simulated Kandji over HTTP, SQLite on disk, a real mosquitto.
+
+mod support;
+
+#[path = "station/scans.rs"]
+mod scans;
+#[path = "station/kills.rs"]
+mod kills;

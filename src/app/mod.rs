@@ -59,9 +59,6 @@ pub enum Ended {
 /// # Errors
 /// A part that the station cannot do without could not start, or ended by itself; the text names it.
 pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> anyhow::Result<Ended> {
-    for warning in &config.warnings {
-        warn!("{warning}");
-    }
     let clock = ClockWatch::Kernel;
     let (stop_scanners, scanners_stop) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
@@ -162,7 +159,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     systemd.ready();
     info!(site = %config.site, station = %config.station, version = crate::VERSION, "benchlight is ready");
 
-    let end_of_input = end_of_input(config.exit_at_eof, scanner_states, reported, journal.health());
+    let end_of_input = end_of_input(config.exit_at_eof, scanner_states, places, reported, journal.health());
     let ended = tokio::select! {
         () = asked_to_stop => Ok(Ended::Asked),
         () = end_of_input => Ok(Ended::EndOfInput),
@@ -233,6 +230,7 @@ fn print(mut results: mpsc::Receiver<Record>, printing: BTreeMap<Name, bool>) ->
 async fn end_of_input(
     exit_at_eof: bool,
     scanners: BTreeMap<Name, watch::Receiver<scanner::State>>,
+    places: Arc<Semaphore>,
     mut report: watch::Receiver<Report>,
     mut journal: watch::Receiver<JournalHealth>,
 ) {
@@ -243,6 +241,8 @@ async fn end_of_input(
         // A channel that closes belongs to a scanner that has ended, too.
         let _ = scanner.wait_for(|state| *state == scanner::State::Ended).await;
     }
-    let _ = report.wait_for(|report| report.no_more_scans && report.idle).await;
+    // A scan keeps its place until it is answered and recorded: when all are free, none is on its way.
+    let _all = places.acquire_many(u32::try_from(SCANS_IN_PROGRESS).unwrap_or(u32::MAX)).await;
+    let _ = report.wait_for(|report| report.idle).await;
     let _ = tokio::time::timeout(DRAIN, journal.wait_for(|journal| journal.unsent == 0)).await;
 }

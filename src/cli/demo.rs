@@ -27,7 +27,7 @@ const TOKEN: &str = "demo-token";
 ///
 /// # Errors
 /// A port or a folder that cannot be had, or what [`run::run`] says.
-pub async fn run() -> anyhow::Result<()> {
+pub(super) async fn run() -> anyhow::Result<u8> {
     let folder = Folder::make().context("cannot make a folder for the demo")?;
     let credentials = folder.0.join("credentials");
     fs::DirBuilder::new().mode(0o700).create(&credentials)?;
@@ -43,7 +43,7 @@ pub async fn run() -> anyhow::Result<()> {
         state_dir: &folder.0.join("state"),
         credentials_dir: &credentials,
     };
-    let config = demo::config(&places).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let config = demo::config(&places)?;
     welcome(&samples, broker.address()).context("cannot write to standard error")?;
     run::run(config).await
 }

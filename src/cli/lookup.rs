@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
+use super::{FAILED, OK};
 use crate::{
     config::Config,
     publisher::message::Speaker,
@@ -17,11 +18,14 @@ use crate::{
     station::{core::LaneSettings, look_up::look_up},
 };
 
+/// Nobody could say, or it was no serial number.
+const UNKNOWN: u8 = 2;
+
 /// Looks all `codes` up, prints what came of them, and gives the exit code: 0 all ready; 2 any unknown or rescan; else 1.
 ///
 /// # Errors
 /// A source that cannot be used as configured, or standard output that is gone.
-pub async fn run(config: &Config, codes: &[String], json: bool) -> anyhow::Result<u8> {
+pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow::Result<u8> {
     let clock = ClockWatch::Kernel;
     let sources: Vec<Source> = config.sources.iter().map(|source| Source::new(source.clone(), clock)).collect::<Result<_, _>>()?;
     let Some(lane) = config.lanes.first() else { anyhow::bail!("the config has no lane") };
@@ -51,11 +55,11 @@ pub async fn run(config: &Config, codes: &[String], json: bool) -> anyhow::Resul
 fn exit_code(records: &[Record]) -> u8 {
     let any = |wanted: &[Verdict]| records.iter().any(|record| wanted.contains(&record.reason.verdict()));
     if any(&[Verdict::Unknown, Verdict::Rescan]) {
-        2
+        UNKNOWN
     } else if any(&[Verdict::NotReady, Verdict::Wait]) {
-        1
+        FAILED
     } else {
-        0
+        OK
     }
 }
 

@@ -3,8 +3,12 @@
 mod arguments;
 mod check;
 mod credential;
+#[cfg(feature = "demo")]
+mod demo;
 mod lamps;
+mod lookup;
 mod packaging;
+mod run;
 mod simulate;
 pub mod time;
 
@@ -52,9 +56,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let config = arguments.config.as_path();
     match arguments.command {
-        Command::Run => load(config).and_then(|_| not_yet("run")),
-        Command::Demo => not_yet("demo"),
-        Command::Lookup(_) => load(config).and_then(|_| not_yet("lookup")),
+        Command::Run => load(config).and_then(|config| serve(run::run(config))),
+        Command::Demo => demo(),
+        Command::Lookup(lookup) => load(config).and_then(|config| serve(async move { lookup::run(&config, &lookup.serials, lookup.json).await })),
         Command::Doctor(_) => load(config).and_then(|_| not_yet("doctor")),
         Command::Check => check::check(config),
         Command::Journal(_) => not_yet("journal"),
@@ -68,6 +72,24 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
 
 fn not_yet(command: &str) -> anyhow::Result<u8> {
     anyhow::bail!("`{command}` is not in this build yet")
+}
+
+#[cfg(feature = "demo")]
+fn demo() -> anyhow::Result<u8> {
+    serve(demo::run())
+}
+
+#[cfg(not(feature = "demo"))]
+fn demo() -> anyhow::Result<u8> {
+    anyhow::bail!("the demo is not in this build; build benchlight with its default features")
+}
+
+/// Runs a command's task. What still waits when it is done (a read of standard input, say) is left behind.
+fn serve(task: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    let runtime = runtime()?;
+    let code = runtime.block_on(task);
+    runtime.shutdown_background();
+    code
 }
 
 /// The checked config, or its problems as an error that ends the process with 78.

@@ -3,13 +3,15 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use crate::{app, config::Config};
+use super::OK;
+use crate::{app, config::Config, indicator};
 
 /// Runs the station until SIGTERM, SIGINT or the end of its input.
 ///
 /// # Errors
 /// See [`app::run`].
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub(super) async fn run(config: Config) -> anyhow::Result<u8> {
+    indicator::held::darken_on_panic();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let asked_to_stop = async move {
@@ -22,5 +24,5 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if ended == app::Ended::EndOfInput {
         info!("all input is answered");
     }
-    Ok(())
+    Ok(OK)
 }

@@ -60,8 +60,6 @@ pub struct Report {
     pub scanners: BTreeMap<Name, ScannerRecord>,
     /// Every scan so far is answered and recorded.
     pub idle: bool,
-    /// All scanners have ended.
-    pub no_more_scans: bool,
 }
 
 /// Runs the station until it is stopped, the scanners' channel has closed and every scan is answered.
@@ -71,7 +69,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
     let mut scans_open = true;
     loop {
         ends.report.send_if_modified(|report| {
-            let now = Report { waiting: core.waiting(), scanners: core.scanners().clone(), idle: core.is_idle(), no_more_scans: !scans_open };
+            let now = Report { waiting: core.waiting(), scanners: core.scanners().clone(), idle: core.is_idle() };
             let changed = *report != now;
             *report = now;
             changed

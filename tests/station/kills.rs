@@ -17,7 +17,7 @@ use benchlight::{
 use serde_json::Value;
 
 use super::scans::World;
-use crate::support::{dashboard::Dashboard, station::Home};
+use crate::support::{dashboard::Dashboard, eventually, station::Home};
 
 /// Where a kill can fall, seen from one scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,7 +153,7 @@ async fn kills(times: u64, seed: u64) -> Ledger {
     };
     dashboard.wait("every answered scan", Duration::from_secs(60), everything).await;
     let mut reader = Reader::open(&home.path("state")).unwrap();
-    dashboard.wait("an empty outbox", Duration::from_secs(60), |_| reader.unsent(0, 1).unwrap().is_empty()).await;
+    eventually("an empty outbox", Duration::from_secs(60), || reader.unsent(0, 1).unwrap().is_empty()).await;
     station.signal("TERM");
     assert!(station.ended_within(Duration::from_secs(5)).unwrap().success(), "{}", home.log());
 

@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod dashboard;
 pub mod mosquitto;
 pub mod proxy;
+pub mod station;
 
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
@@ -36,7 +36,7 @@ impl Home {
         let credentials = home.path("credentials");
         fs::create_dir(&credentials).unwrap();
         let config = format!(
-            "[station]\nsite = \"test\"\nname = \"bench\"\nstate_dir = {:?}\ncredentials_dir = {credentials:?}\nexit_at_eof = {exit_at_eof}\n\n\
+            "[station]\nsite = \"test\"\nname = \"bench-1\"\nstate_dir = {:?}\ncredentials_dir = {credentials:?}\nexit_at_eof = {exit_at_eof}\n\n\
              [[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n\n{sources}\n{mqtt}\n{more}\n",
             home.path("state"),
         );
@@ -189,26 +189,4 @@ impl Answer {
         let mut next = || words.next().unwrap_or_default();
         Self { change, id: next(), serial: next(), verdict: next(), reason: next(), message: next() }
     }
-}
-
-/// Waits until `condition` holds.
-pub fn eventually(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience;
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// All regular files below a folder, for looking for what must not be there.
-pub fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            let path = entry.path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
-        }
-    }
-    found
 }

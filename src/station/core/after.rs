@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Action, Core, Now, scan::Stage};
+use super::{
+    Action, Core, Now,
+    scan::{Stage, message},
+};
 use crate::{
     label::Serial,
     readiness::{Purpose, evidence::Answer},
@@ -184,7 +187,7 @@ fn renew(before: &Record, decision: &Decision, policy: &str, now: Now) -> Record
     Record {
         serial: decision.serial.clone().or_else(|| before.serial.clone()),
         reason: decision.reason,
-        message: decision.message(),
+        message: message(decision),
         action: decision.reason.action().to_owned(),
         grade: decision.grade,
         model: decision.model.clone().or_else(|| before.model.clone()),

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{Now, lane::Lane};
 use crate::{
-    label::{self, Candidates},
+    label::{self, Candidates, Serial},
     readiness::evidence::Answer,
     reason::{Reason, Signal, Verdict},
     record::{RawScan, Record},
@@ -101,7 +101,7 @@ impl ScanInProgress {
             asked: member.candidates.iter().flat_map(|candidates| candidates.iter().cloned()).collect(),
             raw: (decision.reason.verdict() == Verdict::Rescan).then(|| label::visible(&self.raw.bytes)),
             reason: decision.reason,
-            message: decision.message(),
+            message: message(decision),
             action: decision.reason.action().to_owned(),
             grade: decision.grade,
             model: decision.model.clone(),
@@ -147,4 +147,13 @@ impl ScanInProgress {
         };
         self.members.iter().filter_map(|member| member.record.as_ref()).map(faulted).collect()
     }
+}
+
+/// The decision's sentence. A serial number that nobody knows may be misread: then the letters that none has are named.
+pub(super) fn message(decision: &Decision) -> String {
+    let doubtful = decision.serial.as_ref().is_some_and(Serial::has_doubtful_letter);
+    if doubtful && matches!(decision.reason, Reason::NotFound | Reason::NotInOrg) {
+        return format!("{} It holds the letter I or O, which Apple's serial numbers do not: it may be misread.", decision.message());
+    }
+    decision.message()
 }

@@ -553,3 +553,14 @@ fn unable_shows_on_every_lane() {
     bench.handle(Event::Unable(false));
     assert!(bench.lamps.values().all(|lane| !lane.unable));
 }
+
+#[test]
+fn a_serial_number_that_nobody_knows_with_a_letter_that_none_has_is_said_to_be_doubtful() {
+    let mut bench = Bench::new();
+    for (serial, doubtful) in [("CO2XK0AAJG5H", true), (READY, false)] {
+        bench.scan(serial);
+        bench.answer(serial, no(Reason::NotFound));
+        bench.commit();
+        assert_eq!(bench.last().message.contains("misread"), doubtful, "{}", bench.last().message);
+    }
+}

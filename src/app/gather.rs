@@ -13,8 +13,7 @@ use tracing::{info, warn};
 
 use crate::{
     health::{Health, JournalHealth, ScannerHealth, SourceHealth, Unable},
-    indicator,
-    publisher,
+    indicator, publisher,
     reason::Reason,
     runtime::{clock::ClockWatch, name::Name, systemd::Systemd},
     scanner,
@@ -79,7 +78,13 @@ impl Parts {
         (!self.scanners.values().any(is_there)).then_some(Unable::NoScanner)
     }
 
-    fn alarms(&self, station: &Report, journal: &JournalHealth, broker: &publisher::State, sources: &BTreeMap<Name, SourceHealth>) -> Vec<&'static str> {
+    fn alarms(
+        &self,
+        station: &Report,
+        journal: &JournalHealth,
+        broker: &publisher::State,
+        sources: &BTreeMap<Name, SourceHealth>,
+    ) -> Vec<&'static str> {
         let expiring = sources.values().filter_map(|health| health.credential_days).any(|days| days <= ANNOUNCED_DAYS);
         [
             ("not_found_streak", station.scanners.values().any(|seen| seen.is_suspect())),

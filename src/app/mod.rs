@@ -72,7 +72,10 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     tasks.start("journal".to_owned(), async move { thread.ended().await });
 
     // Who is asked.
-    let sources = config.sources.iter().map(|source| Source::new(source.clone(), clock).map_err(anyhow::Error::from).with_context(|| format!("source {}", source.name)));
+    let sources = config
+        .sources
+        .iter()
+        .map(|source| Source::new(source.clone(), clock).map_err(anyhow::Error::from).with_context(|| format!("source {}", source.name)));
     let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
     for source in &sources {
         tasks.start(format!("source {}", source.name()), source.clone().run());
@@ -146,7 +149,8 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     tasks.start("watchdog".to_owned(), gather::watchdog(systemd.clone(), station_ping, health_seen.clone()));
 
     // The fleet.
-    let inputs = publisher::Inputs { journal: journal.clone(), health: health_seen, meta: meta(&config, &journal), faulted: faulted_in, stop: stopped };
+    let inputs =
+        publisher::Inputs { journal: journal.clone(), health: health_seen, meta: meta(&config, &journal), faulted: faulted_in, stop: stopped };
     tasks.start("publisher".to_owned(), publisher::run(config.mqtt.clone(), inputs, link));
 
     // Scanners last: from here on people are answered.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use uuid::Uuid;
 
-use super::run;
+use super::run::run as run_station;
 use crate::{
     config::demo::{self, Places},
     simulator::{
@@ -26,7 +26,7 @@ const TOKEN: &str = "demo-token";
 /// Starts the simulated service and the broker, says on standard error what to do, and runs the agent.
 ///
 /// # Errors
-/// A port or a folder that cannot be had, or what [`run::run`] says.
+/// A port or a folder that cannot be had, or what `run` says.
 pub(super) async fn run() -> anyhow::Result<u8> {
     let folder = Folder::make().context("cannot make a folder for the demo")?;
     let credentials = folder.0.join("credentials");
@@ -45,7 +45,7 @@ pub(super) async fn run() -> anyhow::Result<u8> {
     };
     let config = demo::config(&places)?;
     welcome(&samples, broker.address()).context("cannot write to standard error")?;
-    run::run(config).await
+    run_station(config).await
 }
 
 /// What to do, on one screen.

@@ -86,6 +86,13 @@ pub struct State {
     pub refused_topic: Option<String>,
 }
 
+impl State {
+    /// Before the first try.
+    pub const fn starting() -> Self {
+        Self { link: Link::Starting, nobody_listens: false, session_taken_over: false, refused_topic: None }
+    }
+}
+
 /// The link to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Link {

@@ -6,6 +6,8 @@
 
 pub mod apple_business;
 pub mod apple_dep;
+#[cfg(feature = "demo")]
+pub mod broker;
 pub mod faults;
 pub mod kandji;
 pub mod stock;

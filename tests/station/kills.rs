@@ -190,7 +190,11 @@ async fn kills(times: u64, seed: u64) -> Ledger {
     assert_eq!(seqs.keys().copied().collect::<Vec<_>>(), (1..=seqs.len() as u64).collect::<Vec<_>>(), "seq has no gap");
     assert_eq!(seqs, recorded, "what was delivered is what was recorded");
     for (id, reason) in &ledger.answered {
-        assert_eq!(bodies.get(id).and_then(|body| body["data"]["reason"].as_str()), Some(reason.as_str()), "what the lamp answered is what was delivered");
+        assert_eq!(
+            bodies.get(id).and_then(|body| body["data"]["reason"].as_str()),
+            Some(reason.as_str()),
+            "what the lamp answered is what was delivered"
+        );
     }
     assert_eq!(dashboard.places().keys().map(|(epoch, _)| epoch).collect::<BTreeSet<_>>().len(), 1, "one journal, one epoch");
     println!("{} kills, seed {seed}: {} answered, {} delivered", ledger.kills, ledger.answered.len(), bodies.len());

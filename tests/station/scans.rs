@@ -93,7 +93,10 @@ async fn every_verdict_of_a_piped_run_arrives_once_and_seq_has_no_gap() {
     assert!(ids(&scans).values().all(|times| *times == 1), "each once");
     for answer in answers.iter().filter(|answer| !answer.change) {
         let event = scans.iter().find(|event| event["id"] == answer.id.as_str()).expect("every answer was delivered");
-        assert_eq!((event["data"]["verdict"].as_str(), event["data"]["reason"].as_str()), (Some(answer.verdict.as_str()), Some(answer.reason.as_str())));
+        assert_eq!(
+            (event["data"]["verdict"].as_str(), event["data"]["reason"].as_str()),
+            (Some(answer.verdict.as_str()), Some(answer.reason.as_str()))
+        );
         assert_eq!(event["data"]["message"], answer.message.as_str());
     }
     let mut places: Vec<u64> = dashboard.places().into_keys().map(|(_, seq)| seq).collect();
@@ -140,7 +143,9 @@ async fn what_is_no_serial_number_is_a_rescan_and_is_never_sent_on() {
     assert!(asked.iter().all(|request| !request.contains("C02") && !request.contains("script")), "{asked:?}");
     let scans = scans_of(&dashboard);
     assert_eq!(scans.len(), codes.len());
-    assert!(scans.iter().all(|event| event["subject"].is_null() && event["data"]["raw"].is_null() && event["data"]["evidence"] == serde_json::json!([])));
+    assert!(
+        scans.iter().all(|event| event["subject"].is_null() && event["data"]["raw"].is_null() && event["data"]["evidence"] == serde_json::json!([]))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +203,9 @@ async fn a_stop_ends_within_five_seconds_and_says_goodbye() {
     let status = station.ended_within(Duration::from_secs(5)).expect("it ends within 5 s");
     assert!(status.success(), "{}", home.log());
     assert_eq!(station.rest().last().map(|answer| answer.reason.clone()).as_deref(), Some("timeout"), "the scan under way was answered");
-    dashboard.wait("offline", PATIENCE, |all| all.iter().rev().find(|one| one.channel() == "availability").is_some_and(|one| one.text() == "offline")).await;
+    dashboard
+        .wait("offline", PATIENCE, |all| all.iter().rev().find(|one| one.channel() == "availability").is_some_and(|one| one.text() == "offline"))
+        .await;
     assert_eq!(dashboard.count("scan"), 2);
 }
 
@@ -233,7 +240,9 @@ async fn a_box_that_waits_is_still_asked_again_after_a_restart() {
 async fn lookup_says_what_a_scan_would_have_said() {
     let world = World::new().await;
     let home = world.home(false, "");
-    for (serial, reason, code) in [("DEMOREADY001", "assigned", 0), ("DEMOGONE0009", "profile_removed", 1), ("DEMOSTALE016", "stale", 2), ("490154203237518", "imei", 2)] {
+    for (serial, reason, code) in
+        [("DEMOREADY001", "assigned", 0), ("DEMOGONE0009", "profile_removed", 1), ("DEMOSTALE016", "stale", 2), ("490154203237518", "imei", 2)]
+    {
         let output = home.command(&["lookup", serial, "--json"]).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{serial}: {}", String::from_utf8_lossy(&output.stderr));
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -54,9 +54,9 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// Does it go on until somebody stops it?
-    pub(super) const fn runs_on(&self) -> bool {
-        matches!(self, Self::Run | Self::Demo | Self::Simulate(_))
+    /// Does it serve others, so that its log tells a story? (In the demo it would bury the answers.)
+    pub(super) const fn is_agent(&self) -> bool {
+        matches!(self, Self::Run | Self::Simulate(_))
     }
 }
 

@@ -109,12 +109,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// Logs go to standard error; standard output belongs to results. A command that answers a question is silent unless
 /// something is wrong.
 fn start_log(command: &Command) {
-    let usual = match command {
-        // What the broker and the services of the demo log would bury the answers.
-        Command::Demo => "warn",
-        command if command.runs_on() => "info",
-        _ => "warn",
-    };
+    let usual = if command.is_agent() { "info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     // Under systemd the journal has its own times.
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();

@@ -1,7 +1,6 @@
 //! `lamps`: the lamps alone, beside no running agent (`test`) or beside a dead one (`off`).
 
 use std::{
-    fs::{File, TryLockError},
     io::{self, Write},
     path::Path,
     time::Duration,
@@ -16,6 +15,7 @@ use super::{CONFIG, FAILED, OK, arguments::Lamps, runtime};
 use crate::{
     config::{self, Skimmed},
     indicator::{self, Settings, State},
+    journal::survey,
 };
 
 /// How long `test` lights the lamps.
@@ -53,7 +53,7 @@ fn test(skimmed: &Skimmed) -> anyhow::Result<u8> {
     if let Some(problems) = &skimmed.problems {
         return Err(problems.clone().into());
     }
-    if skimmed.state_dir.as_deref().is_some_and(agent_holds) {
+    if skimmed.state_dir.as_deref().is_some_and(survey::in_use) {
         anyhow::bail!("the lamps are in use by benchlight; stop the agent first");
     }
     let fitted: Vec<Settings> = skimmed.lamps.iter().filter(|settings| **settings != Settings::None).cloned().collect();
@@ -91,9 +91,4 @@ fn test(skimmed: &Skimmed) -> anyhow::Result<u8> {
 
 fn complain(state: &State) -> io::Result<()> {
     writeln!(io::stderr().lock(), "benchlight: lamps: {}", state.problem().unwrap_or_else(|| state.code()))
-}
-
-/// Does an agent work on this folder? It locks a file there for as long as it lives.
-fn agent_holds(state_dir: &Path) -> bool {
-    File::open(state_dir.join("journal.lock")).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }

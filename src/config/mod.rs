@@ -92,6 +92,27 @@ pub struct Skimmed {
     pub problems: Option<Problems>,
 }
 
+/// As much of a config as can be read, for the doctor: whatever is wrong with it, the rest can be tried.
+#[derive(Clone, Debug)]
+pub struct Readable {
+    /// Where the journal lives.
+    pub state_dir: Option<PathBuf>,
+    /// The scanners, if all of them are good.
+    pub scanners: Vec<scanners::Settings>,
+    /// The lamps of every good lane.
+    pub lamps: Vec<(Name, lamps::Settings)>,
+    /// The good sources, in config order.
+    pub sources: Vec<readiness::Settings>,
+    /// `[mqtt]`, if it is good.
+    pub mqtt: Option<publisher::Settings>,
+    /// `[journal]`, if it is good.
+    pub journal: Option<memory::Settings>,
+    /// What is allowed and worth a word.
+    pub warnings: Vec<String>,
+    /// What is wrong with the text, or with the credentials and certificates that it names.
+    pub problems: Option<Problems>,
+}
+
 /// What the checks may use of the machine they run on.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -132,6 +153,28 @@ pub fn skim(path: &Path) -> Skimmed {
         }
         Err(problems) => Skimmed { lamps: Vec::new(), state_dir: None, problems: Some(problems) },
     }
+}
+
+/// Reads as much of a config file as can be read.
+///
+/// # Errors
+/// The file itself cannot be read.
+pub fn load_readable(path: &Path) -> Result<Readable, Problems> {
+    let (text, file) = (read_text(path)?, path.display().to_string());
+    let options = Options::of_this_machine();
+    // A missing credential must not hide the part that names it.
+    let (parts, of_text) = judge(&text, &file, &Options { check_files: false, ..options.clone() });
+    let problems = judge(&text, &file, &options).1.err();
+    Ok(Readable {
+        state_dir: parts.station.state_dir,
+        scanners: parts.scanners.unwrap_or_default(),
+        lamps: parts.lanes.into_iter().filter_map(|lane| Some((lane.name?.value, lane.lamps?))).collect(),
+        sources: parts.sources.into_iter().filter_map(|source| source.settings).collect(),
+        mqtt: parts.mqtt,
+        journal: parts.journal,
+        warnings: of_text.map(|config| config.warnings).unwrap_or_default(),
+        problems,
+    })
 }
 
 /// Checks a config's text; `file` is its name in the problems.

@@ -15,6 +15,7 @@ mod writer;
 pub mod reader;
 pub mod export;
 pub mod story;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 

@@ -150,6 +150,30 @@ impl Reader {
         Ok(self.rows(&sql, params_from_iter(params))?.into_iter().map(|stored| stored.recorded.record).collect())
     }
 
+    /// The newest `limit` records, newest first.
+    pub fn newest(&mut self, limit: usize) -> Result<Vec<Stored>, ReadFault> {
+        self.rows(&select("TRUE ORDER BY row DESC LIMIT ?1"), params![limited(limit)])
+    }
+
+    /// How many records wait for the broker, those set aside not counted, and since when the oldest of them waits.
+    pub fn outbox(&mut self) -> Result<(u64, Option<Timestamp>), ReadFault> {
+        self.read(|conn| {
+            let sql = "SELECT count(*), min(at) FROM record WHERE delivered_at IS NULL AND aside IS NULL";
+            conn.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, Option<i64>>(1)?.map(row::time))))
+        })
+    }
+
+    /// Records that the broker will not take: how many, and of the first hundred the seq and why.
+    pub fn aside(&mut self) -> Result<(u64, Vec<(u64, String)>), ReadFault> {
+        self.read(|conn| {
+            let what = "FROM record WHERE delivered_at IS NULL AND aside IS NOT NULL";
+            let many = conn.query_row(&format!("SELECT count(*) {what}"), [], |row| row.get::<_, i64>(0))?.cast_unsigned();
+            let mut statement = conn.prepare(&format!("SELECT row, aside {what} ORDER BY row LIMIT 100"))?;
+            let rows = statement.query_map([], |row| Ok((schema::seq_of(row.get(0)?), row.get(1)?)))?;
+            Ok((many, rows.collect::<rusqlite::Result<_>>()?))
+        })
+    }
+
     /// Hands every scan, change and unfinished scan from `since` on and before `until` to `take`, in order of time.
     /// Stops at the first error of `take`.
     pub fn export<E: From<ReadFault>>(

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// How the names of files set aside begin.
-const PREFIX: &str = "journal.corrupt-";
+pub(super) const PREFIX: &str = "journal.corrupt-";
 
 /// Files beside a database that belong to it.
 const COMPANIONS: [&str; 2] = ["-wal", "-shm"];

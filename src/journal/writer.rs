@@ -686,9 +686,12 @@ fn make_directory(state_dir: &Path) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// The file that an agent locks for as long as it lives.
+pub(super) const LOCK: &str = "journal.lock";
+
 /// Takes the directory for this agent, for as long as the file stays open.
 fn lock(state_dir: &Path) -> Result<File, Blocked> {
-    let path = state_dir.join("journal.lock");
+    let path = state_dir.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     // An existing file can be locked on a disk that is read-only now.
     let file = file.or_else(|error| File::open(&path).map_err(|_| error));

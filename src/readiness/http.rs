@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::de::DeserializeOwned;
@@ -310,6 +310,7 @@ struct Shared {
     clock: ClockWatch,
     limits: Limits,
     budget: Mutex<Budget>,
+    ahead: Mutex<Option<SignedDuration>>,
 }
 
 impl Client {
@@ -345,6 +346,7 @@ impl Client {
             clock: settings.clock,
             limits: settings.limits,
             budget: Mutex::new(Budget::new(settings.reads_per_minute)),
+            ahead: Mutex::default(),
         };
         Ok(Self { http, shared: Arc::new(shared) })
     }
@@ -374,6 +376,11 @@ impl Client {
     /// The service's quota as last told.
     pub fn quota(&self) -> Option<Quota> {
         self.budget(|budget| budget.quota(Boot::now()))
+    }
+
+    /// How far the service's clock was ahead of ours at its last reply, to the second; `None`: no reply with a `Date` yet.
+    pub fn service_ahead(&self) -> Option<SignedDuration> {
+        *self.shared.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn budget<T>(&self, with: impl FnOnce(&mut Budget) -> T) -> T {
@@ -428,6 +435,9 @@ impl Client {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let number = |name: &str| text(name).and_then(|text| text.trim().parse::<u64>().ok());
         let date = text("date").and_then(http_date);
+        if let Some(date) = date {
+            *self.shared.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(date.duration_since(Timestamp::now()));
+        }
         let now = Boot::now();
         if let Some(names) = self.shared.quota
             && let (Some(left), Some(limit)) = (number(names.left), number(names.limit))

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     http::{Allowed, Client, ClientFault, ClientSettings, Fault, Limits, QuotaHeaders, Reply, Request, below},
     keeper::Vitals,
+    lenient,
 };
 use crate::{
     label::{Candidates, Serial},
@@ -54,6 +55,27 @@ const QUOTA: QuotaHeaders = QuotaHeaders { left: "x-ratelimit-remaining-hour", l
 
 const REFUSED: &str = "Kandji refused the API token, or the token lacks the permission for the ADE device list, the ADE integration list or the device list. \
     A token also disappears with the administrator who made it.";
+
+/// The MDM's link to one MDM server at Apple, as the doctor shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdeToken {
+    /// Its id, as `tokens` in the config names it.
+    pub id: String,
+    /// The server's name.
+    pub name: String,
+    /// The server at Apple, 32 hex digits.
+    pub server_uuid: Option<String>,
+    /// Does it count for this station?
+    pub counts: bool,
+    /// Days until it expires.
+    pub days_left: Option<i64>,
+    /// The MDM's last fetch from Apple with it.
+    pub last_fetch: Option<Timestamp>,
+    /// How old that was by the service's own clock.
+    pub age: Option<SignedDuration>,
+    /// Why a scan would not trust it: the reason and a sentence.
+    pub trouble: Option<(Reason, String)>,
+}
 
 /// What a Kandji source is made from.
 pub(super) struct Settings<'a> {
@@ -123,7 +145,7 @@ impl Kandji {
             Ok(read) => read,
             Err(fault) => return candidates.iter().map(|serial| self.unknown(serial, &fault)).collect(),
         };
-        let devices = if needs_devices(candidates, &rows) { self.devices(shorter, purpose).await } else { Ok(Vec::new()) };
+        let devices = if needs_devices(candidates, &rows) { self.devices(shorter.as_str(), purpose).await } else { Ok(Vec::new()) };
         let records = Records {
             rows: &rows,
             now,
@@ -137,6 +159,37 @@ impl Kandji {
     pub(super) async fn probe(&self) -> Result<(), Fault> {
         let (tokens, rows) = tokio::join!(self.read_tokens(Purpose::Scan), self.rows(NO_SERIAL, Purpose::Scan));
         tokens.and(rows.map(drop))
+    }
+
+    /// The ADE tokens, read anew.
+    pub(super) async fn ade_tokens(&self) -> Result<Vec<AdeToken>, Fault> {
+        let tokens = {
+            let _reading = self.reading_tokens.lock().await;
+            self.fetch_tokens(Purpose::Scan).await?
+        };
+        let now = tokens.now();
+        let shown = |token: &Token| {
+            let counts = self.policy.counts(&token.id);
+            let trouble = rule::broken(token, now).or_else(|| rule::stale(token, [now, now], &self.policy));
+            let last_fetch = token.last_device_sync.known();
+            AdeToken {
+                id: token.id.clone(),
+                name: lenient::shown(token.server_name.as_deref().unwrap_or(&token.id)),
+                server_uuid: token.server_uuid.clone(),
+                counts,
+                days_left: rule::days_left(&[token], now),
+                last_fetch,
+                age: now.zip(last_fetch).map(|(now, fetched)| now.duration_since(fetched)),
+                trouble: trouble.and_then(|(finding, detail)| finding.reason().map(|reason| (reason, detail.unwrap_or_default()))),
+            }
+        };
+        Ok(tokens.list.iter().map(shown).collect())
+    }
+
+    /// Reads each list that a scan may need, without a device in it.
+    pub(super) async fn permissions(&self) -> Vec<(&'static str, Result<(), Fault>)> {
+        let (rows, devices) = tokio::join!(self.rows(NO_SERIAL, Purpose::Scan), self.devices(NO_SERIAL, Purpose::Scan));
+        vec![("the ADE device list", rows.map(drop)), ("the device list", devices.map(drop))]
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -174,9 +227,9 @@ impl Kandji {
         Err(Fault::with(Reason::GarbledAnswer, "Kandji lists more rows for this serial number than can be its own."))
     }
 
-    async fn devices(&self, filter: &Serial, purpose: Purpose) -> Result<Vec<Device>, Fault> {
+    async fn devices(&self, filter: &str, purpose: Purpose) -> Result<Vec<Device>, Fault> {
         let mut url = below(&self.base, DEVICES);
-        url.query_pairs_mut().append_pair("serial_number", filter.as_str()).append_pair("limit", &DEVICES_LIMIT.to_string());
+        url.query_pairs_mut().append_pair("serial_number", filter).append_pair("limit", &DEVICES_LIMIT.to_string());
         let devices = match self.get(url, purpose).await?.json()? {
             Devices::Several(devices) => devices,
             Devices::One(device) => vec![device],

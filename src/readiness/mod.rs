@@ -4,7 +4,7 @@ pub mod apple_business;
 pub mod apple_dep;
 pub mod evidence;
 pub mod http;
-mod kandji;
+pub mod kandji;
 pub mod keeper;
 pub mod lenient;
 
@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
 use tokio::{
     sync::{OnceCell, watch},
     time::Instant,
@@ -214,6 +215,36 @@ impl Source {
             Adapter::AppleBusiness(apple) => Some(apple.servers().await),
             _ => None,
         }
+    }
+
+    /// The MDM's links to Apple, read anew; `None` for other kinds of source.
+    ///
+    /// # Errors
+    /// [`Fault`] when the MDM does not say.
+    pub async fn ade_tokens(&self) -> Option<Result<Vec<kandji::AdeToken>, Fault>> {
+        match &self.shared.adapter {
+            Adapter::Kandji(kandji) => Some(kandji.ade_tokens().await),
+            _ => None,
+        }
+    }
+
+    /// What an MDM's credential has to be allowed to read, each tried; empty for other kinds of source, whose one right
+    /// [`Source::probe`] tries.
+    pub async fn permissions(&self) -> Vec<(&'static str, Result<(), Fault>)> {
+        match &self.shared.adapter {
+            Adapter::Kandji(kandji) => kandji.permissions().await,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Days until the credential, or the MDM's own, expires, and what is left of the service's quota, as the last replies told.
+    pub fn vitals(&self) -> Vitals {
+        self.shared.vitals()
+    }
+
+    /// How far the service's clock was ahead of ours at its last reply; `None`: no reply with a `Date` yet.
+    pub fn clock_ahead(&self) -> Option<SignedDuration> {
+        self.shared.adapter.client().service_ahead()
     }
 
     /// Its health, as the last look-ups and probes left it.

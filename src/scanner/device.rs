@@ -138,6 +138,21 @@ pub(super) fn probe<P: Port>(finder: &Finder, open: impl Fn(&Path) -> io::Result
     }
 }
 
+/// Looks for the device without opening it.
+pub(super) fn look(finder: &Finder) -> State {
+    match finder.find() {
+        Ok(path) => std::fs::metadata(&path).map_or_else(|error| state_of(&path, &error), |_| State::Ok),
+        Err(state) => state,
+    }
+}
+
+/// The names in a folder of devices, in order; none where there is no such folder.
+pub(super) fn seen(folder: &Path) -> Vec<String> {
+    let mut names = names(folder).unwrap_or_default();
+    names.sort();
+    names
+}
+
 /// Runs the device's thread; the thread ends, and lets the device go, when this future is dropped.
 pub(super) async fn run<P, O>(finder: Finder, open: O, pause: Duration, outlet: &Outlet, teller: &Teller)
 where

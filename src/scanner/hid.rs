@@ -19,7 +19,7 @@ use super::{
 use decoder::{Decoder, Event};
 
 /// Where udev keeps stable names, and how those of keyboards end.
-const FOLDER: &str = "/dev/input/by-id";
+pub(super) const FOLDER: &str = "/dev/input/by-id";
 const ENDING: &str = "-event-kbd";
 
 /// An open, grabbed event device. Not `evdev::Device`: that one hides SYN_DROPPED and makes key events up to mend it,
@@ -32,6 +32,11 @@ struct Keyboard {
 /// Runs the scanner until the future is dropped.
 pub(super) async fn run(device: &Device, layout: Layout, pause: Duration, outlet: &Outlet, teller: &Teller) {
     device::run(finder(Path::new(FOLDER), device), move |path| Keyboard::open(path, layout), pause, outlet, teller).await;
+}
+
+/// Looks for the scanner without touching it.
+pub(super) fn look(device: &Device) -> State {
+    device::look(&finder(Path::new(FOLDER), device))
 }
 
 /// Tries the scanner without keeping it.

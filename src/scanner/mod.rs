@@ -70,7 +70,7 @@ impl Kind {
     }
 
     /// Where it is, in words that begin a sentence of a log or of the doctor.
-    fn place(&self) -> String {
+    pub fn place(&self) -> String {
         match self {
             Self::Hid { device: Device::Auto, .. } => "the only keyboard-type scanner in /dev/input/by-id".to_owned(),
             Self::Serial { device: Device::Auto, .. } => "the only serial scanner in /dev/serial/by-id".to_owned(),
@@ -276,6 +276,20 @@ pub fn probe(settings: &Settings) -> State {
         Kind::Stdin => State::Ok,
         Kind::Tcp { listen } => tcp::probe(*listen),
     }
+}
+
+/// Looks whether a scanner is there without touching it: beside a running agent, a try could cost a scan.
+pub fn look(settings: &Settings) -> State {
+    match &settings.kind {
+        Kind::Hid { device, .. } => hid::look(device),
+        Kind::Serial { device, .. } => serial::look(device),
+        Kind::Stdin | Kind::Tcp { .. } => State::Ok,
+    }
+}
+
+/// Every device that the system knows by a stable name, scanner or not: (keyboard-type and other input devices, serial devices).
+pub fn seen() -> (Vec<String>, Vec<String>) {
+    (device::seen(std::path::Path::new(hid::FOLDER)), device::seen(std::path::Path::new(serial::FOLDER)))
 }
 
 /// Tells a scanner's state to health, and to the log when it changes.

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Where udev keeps stable names.
-const FOLDER: &str = "/dev/serial/by-id";
+pub(super) const FOLDER: &str = "/dev/serial/by-id";
 
 /// An open serial port.
 struct Serial {
@@ -35,6 +35,11 @@ pub(super) async fn run(device: &Device, baud: u32, pause: Duration, outlet: &Ou
 
 async fn run_in(folder: &Path, device: &Device, baud: u32, pause: Duration, outlet: &Outlet, teller: &Teller) {
     device::run(finder(folder, device), move |path| Serial::open(path, baud), pause, outlet, teller).await;
+}
+
+/// Looks for the scanner without touching it.
+pub(super) fn look(device: &Device) -> State {
+    device::look(&finder(Path::new(FOLDER), device))
 }
 
 /// Tries the scanner without keeping it.

@@ -228,7 +228,7 @@ fn absent(records: &Records<'_>, policy: &Policy, counted: &[&Token], enrolled: 
     (Finding::No(Reason::NotFound), last_fetch(counted).map(|moment| format!("Last fetch {}.", lenient::spoken(moment))))
 }
 
-fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
+pub(super) fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
     let name = token.named();
     let says = |detail: String| Some(unknown(Reason::MdmLinkBroken, detail));
     match token.status.as_deref() {
@@ -255,7 +255,7 @@ fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
 }
 
 /// Is the token's last fetch too old to trust? It is counted from the replies' own dates, never from our clock.
-fn stale(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Option<Judgement> {
+pub(super) fn stale(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Option<Judgement> {
     let name = token.named();
     let says = |detail: String| Some(unknown(Reason::Stale, detail));
     let Moment::At(fetched) = token.last_device_sync else {

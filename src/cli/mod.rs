@@ -5,6 +5,7 @@ mod check;
 mod credential;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod lamps;
 mod lookup;
 mod packaging;
@@ -59,7 +60,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Run => load(config).and_then(|config| serve(run::run(config))),
         Command::Demo => demo(),
         Command::Lookup(lookup) => load(config).and_then(|config| serve(async move { lookup::run(&config, &lookup.serials, lookup.json).await })),
-        Command::Doctor(_) => load(config).and_then(|_| not_yet("doctor")),
+        Command::Doctor(order) => doctor::doctor(config, &order),
         Command::Check => check::check(config),
         Command::Journal(_) => not_yet("journal"),
         Command::Lamps(command) => lamps::lamps(config, &command),

@@ -1,0 +1,270 @@
+//! `doctor`: tries every configured part for real, side by side, and says what to do about what it finds.
+//!
+//! Beside a running agent it takes nothing away: what the agent holds is looked at, not touched.
+
+mod parts;
+mod rhythm;
+mod sources;
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    time::Duration,
+};
+
+use serde::Serialize;
+use tokio::task::JoinHandle;
+
+use super::{CONFIG, FAILED, OK, arguments::Doctor};
+use crate::{
+    config::{self, Problems, Readable},
+    journal::survey,
+    readiness::Service,
+    runtime::clock::ClockWatch,
+};
+
+/// No part is waited for longer; all are tried at the same time.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// How a part is. The worst counts, and only `Fail` spoils the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// It does what it should.
+    Ok,
+    /// The running agent holds it.
+    InUse,
+    /// It works, and somebody should look at it.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+impl State {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::InUse => "in_use",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// What is said of one part. The JSON form is the product's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Line {
+    part: String,
+    state: State,
+    finding: String,
+    /// What to do; empty: nothing.
+    remedy: String,
+}
+
+impl Line {
+    fn new(part: impl Into<String>, state: State, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { part: part.into(), state, finding: finding.into(), remedy: remedy.into() }
+    }
+
+    fn ok(part: impl Into<String>, finding: impl Into<String>) -> Self {
+        Self::new(part, State::Ok, finding, "")
+    }
+
+    fn in_use(part: impl Into<String>, more: &str) -> Self {
+        Self::new(part, State::InUse, format!("in use by benchlight{more}"), "")
+    }
+}
+
+/// Examines the station that the config at `path` describes, as far as it can be read.
+pub(super) fn doctor(path: &Path, order: &Doctor) -> anyhow::Result<u8> {
+    let config = match config::load_readable(path) {
+        Ok(config) => config,
+        Err(problems) => {
+            if order.json {
+                print(&of_problems(&problems, true), true)?;
+            }
+            return Err(problems.into());
+        }
+    };
+    let problems = config.problems.clone();
+    let mut lines = match &problems {
+        Some(problems) => of_problems(problems, order.json),
+        None => vec![Line::ok("config", format!("{} is good", path.display()))],
+    };
+    lines.extend(config.warnings.iter().map(|warning| Line::new("config", State::Warn, warning, "change the config, or leave it as it is meant")));
+    if let Some(problems) = &problems {
+        writeln!(io::stderr().lock(), "{problems}")?;
+    }
+    let runtime = super::runtime()?;
+    lines.extend(runtime.block_on(examine(config)));
+    // A part that hangs is left behind.
+    runtime.shutdown_background();
+    print(&lines, order.json)?;
+    Ok(match problems {
+        Some(_) => CONFIG,
+        None if lines.iter().any(|line| line.state == State::Fail) => FAILED,
+        None => OK,
+    })
+}
+
+/// The config's problems: each a line, or, where they have just been shown with their places, their number.
+fn of_problems(problems: &Problems, each: bool) -> Vec<Line> {
+    if !each {
+        let many = problems.list().len();
+        let finding = format!("{many} problem{}, told above", if many == 1 { "" } else { "s" });
+        return vec![Line::new("config", State::Fail, finding, "mend the config and try again; `benchlight check` looks at the config alone")];
+    }
+    let line = |(problem, line): (&config::Problem, Option<usize>)| {
+        let part = line.map_or_else(|| "config".to_owned(), |line| format!("config line {line}"));
+        Line::new(part, State::Fail, problem.message(), problem.remedy())
+    };
+    problems.list().iter().zip(problems.lines()).map(line).collect()
+}
+
+fn print(lines: &[Line], json: bool) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, lines)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let width = lines.iter().map(|line| line.part.chars().count()).max().unwrap_or_default().min(40);
+    for Line { part, state, finding, remedy } in lines {
+        let arrow = if remedy.is_empty() { "" } else { "  ->  " };
+        writeln!(out, "{:<6}  {part:<width$}  {}{arrow}{}", state.word(), one_line(finding), one_line(remedy))?;
+    }
+    Ok(())
+}
+
+/// Some remedies of the config are examples of several lines.
+fn one_line(text: &str) -> String {
+    text.split('\n').collect::<Vec<_>>().join(" / ")
+}
+
+/// One part under examination.
+struct Under<T> {
+    part: String,
+    task: JoinHandle<Result<T, tokio::time::error::Elapsed>>,
+}
+
+impl<T: Send + 'static> Under<T> {
+    fn start(part: String, examination: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { part, task: tokio::spawn(tokio::time::timeout(PATIENCE, examination)) }
+    }
+
+    /// For what blocks.
+    fn start_blocking(part: String, examination: impl FnOnce() -> T + Send + 'static) -> Self {
+        let task = tokio::task::spawn_blocking(examination);
+        Self {
+            part,
+            task: tokio::spawn(async move {
+                let waited = tokio::time::timeout(PATIENCE, task).await?;
+                match waited {
+                    Ok(result) => Ok(result),
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                }
+            }),
+        }
+    }
+
+    /// Its result; one that hangs or breaks is a failure by its name.
+    async fn end(self) -> Result<T, Line> {
+        match self.task.await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(_)) => {
+                let finding = format!("no answer within {} s", PATIENCE.as_secs());
+                Err(Line::new(self.part, State::Fail, finding, "it hangs: look at its device or its service, then try again"))
+            }
+            Err(_) => Err(Line::new(self.part, State::Fail, "its examination broke off", "this is a fault of benchlight: please report it")),
+        }
+    }
+}
+
+async fn examine(config: Readable) -> Vec<Line> {
+    let agent = config.state_dir.as_deref().map(survey::in_use);
+    let scanners: Vec<_> = config
+        .scanners
+        .into_iter()
+        .map(|settings| {
+            let name = settings.name.clone();
+            (name.clone(), Under::start_blocking(format!("scanner {name}"), move || parts::scanner(&settings, agent)))
+        })
+        .collect();
+    let lamps = config.lamps;
+    // One after the other: two lanes may share a chip.
+    let lamps = Under::start_blocking("lamps".to_owned(), move || {
+        lamps.iter().map(|(lane, settings)| parts::lamps(lane, settings, agent)).collect::<Vec<_>>()
+    });
+    let mdms: Vec<_> = config
+        .sources
+        .iter()
+        .filter_map(|source| match &source.service {
+            Service::Kandji { max_fetch_age, .. } => Some((source.name.clone(), *max_fetch_age)),
+            _ => None,
+        })
+        .collect();
+    let sources: Vec<_> = config
+        .sources
+        .into_iter()
+        .map(|settings| (settings.name.clone(), Under::start(format!("source {}", settings.name), sources::examine(settings))))
+        .collect();
+    let (journal, state_dir) = (config.journal, config.state_dir);
+    let journal =
+        Under::start_blocking("journal".to_owned(), move || parts::journal(state_dir.as_deref(), journal.as_ref(), agent.unwrap_or_default()));
+
+    let (of_journal, records) = match journal.end().await {
+        Ok(parts::JournalSeen { lines, records }) => (lines, records),
+        Err(line) => (vec![line], None),
+    };
+    let mut lines = Vec::new();
+    for (name, scanner) in scanners {
+        let line = scanner.end().await.unwrap_or_else(|line| line);
+        lines.push(parts::with_proof(line, &name, records.as_deref()));
+    }
+    lines.extend(lamps.end().await.unwrap_or_else(|line| vec![line]));
+    let mut facts = Vec::new();
+    for (name, source) in sources {
+        match source.end().await {
+            Ok(seen) => {
+                lines.extend(seen.lines);
+                facts.push((name.clone(), seen.facts));
+            }
+            Err(line) => lines.push(line),
+        }
+        if let (Some((_, max_fetch_age)), Some(records)) = (mdms.iter().find(|(mdm, _)| *mdm == name), &records) {
+            lines.push(rhythm::line(&name, records, *max_fetch_age));
+        }
+    }
+    lines.extend(sources::across(&facts));
+    lines.extend(of_journal);
+    let ahead: Vec<_> = facts.iter().filter_map(|(name, facts)| Some((name.clone(), facts.ahead?))).collect();
+    lines.push(parts::clock(ClockWatch::Kernel.synced(), &ahead));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn the_json_form_is_the_products() {
+        let line = Line::new("source kandji", State::InUse, "f", "r");
+        assert_eq!(serde_json::to_string(&[line]).unwrap(), r#"[{"part":"source kandji","state":"in_use","finding":"f","remedy":"r"}]"#);
+        for state in [State::Ok, State::InUse, State::Warn, State::Fail] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.word());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_hangs_is_a_failure_by_its_name() {
+        let hung: Under<()> = Under::start("source kandji".to_owned(), std::future::pending());
+        let line = hung.end().await.unwrap_err();
+        assert_eq!((line.part.as_str(), line.state), ("source kandji", State::Fail));
+        assert!(line.finding.contains("12 s"));
+        let broken: Under<()> = Under::start_blocking("journal".to_owned(), || panic!("for this test"));
+        let line = broken.end().await.unwrap_err();
+        assert_eq!((line.part.as_str(), line.state), ("journal", State::Fail));
+    }
+}

@@ -1,0 +1,279 @@
+//! The station's own parts: scanners, lamps, journal, disk and clock.
+
+use std::path::Path;
+
+use jiff::SignedDuration;
+
+use super::{Line, State, rhythm::spoken};
+use crate::{
+    indicator,
+    journal::{
+        self, Stored,
+        reader::{ReadFault, Reader},
+        survey,
+    },
+    readiness::{http::CLOCK_TOLERANCE, lenient},
+    runtime::name::Name,
+    scanner::{self, Device, Kind},
+};
+
+/// Records looked at for the rhythm of fetches and the proof of scanners.
+const RECORDS: usize = 5_000;
+/// Names of devices that are shown.
+const SHOWN: usize = 8;
+/// Below this much room, records are in danger soon ..
+const LITTLE: u64 = 128 << 20;
+/// .. and now.
+const NEXT_TO_NOTHING: u64 = 8 << 20;
+/// A clock this far off is worth a word.
+const OFF: SignedDuration = SignedDuration::from_secs(30);
+
+/// One scanner. `agent`: does an agent run; `None`: nobody can tell.
+pub(super) fn scanner(settings: &scanner::Settings, agent: Option<bool>) -> Line {
+    let (part, kind) = (format!("scanner {}", settings.name), &settings.kind);
+    if agent == Some(false) {
+        let state = scanner::probe(settings);
+        return of_scanner(part, kind, &state, &tried(kind));
+    }
+    // Not even tried: the agent may be opening it again just now.
+    let state = scanner::look(settings);
+    match (state == scanner::State::Ok, agent) {
+        (true, Some(_)) => Line::in_use(part, &format!(": {} is there", kind.place())),
+        (true, None) => Line::new(part, State::Warn, format!("{} is there, and was not tried", kind.place()), "mend `state_dir` in the config first"),
+        (false, _) => of_scanner(part, kind, &state, ""),
+    }
+}
+
+/// A good scanner in words.
+fn tried(kind: &Kind) -> String {
+    match kind {
+        Kind::Hid { .. } => format!("{} is there and can be taken for Benchlight alone", kind.place()),
+        Kind::Serial { .. } => format!("{} is there and can be opened", kind.place()),
+        Kind::Stdin => "the agent reads its standard input".to_owned(),
+        Kind::Tcp { .. } => format!("{} is free to listen on", kind.place()),
+    }
+}
+
+fn of_scanner(part: String, kind: &Kind, state: &scanner::State, well: &str) -> Line {
+    if *state == scanner::State::Ok {
+        return Line::ok(part, well);
+    }
+    let mut finding = state.describe(kind);
+    if *state == scanner::State::Absent {
+        finding.push_str(&seen_instead(kind, scanner::seen()));
+    }
+    let mut remedy = state.remedy(kind).unwrap_or_default();
+    if *state == scanner::State::NoRight {
+        remedy.push_str("; this was tried as the user who runs the doctor: sudo -u benchlight tries it as the agent's");
+    }
+    Line::new(part, State::Fail, finding, remedy)
+}
+
+/// What the system has where the scanner is not.
+fn seen_instead(kind: &Kind, (input, serial): (Vec<String>, Vec<String>)) -> String {
+    let (device, here, there) = match kind {
+        Kind::Hid { device, .. } => (device, input, serial),
+        Kind::Serial { device, .. } => (device, serial, input),
+        Kind::Stdin | Kind::Tcp { .. } => return String::new(),
+    };
+    let list = |names: &[String]| {
+        let more = if names.len() > SHOWN { ", .." } else { "" };
+        format!("{}{more}", names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))
+    };
+    let other_mode = if matches!(kind, Kind::Hid { .. }) { "USB serial" } else { "USB keyboard" };
+    match (here.is_empty(), there.is_empty()) {
+        (true, true) => "; no device with a stable name is plugged in".to_owned(),
+        (true, false) => format!("; seen in {other_mode} mode: {}", list(&there)),
+        (false, _) if *device == Device::Auto => format!("; seen, but no scanner of this kind: {}", list(&here)),
+        (false, _) => format!("; seen: {}", list(&here)),
+    }
+}
+
+/// Adds whether the scanner has read a serial number that a source knew. A wrong layout or prefix shows here.
+pub(super) fn with_proof(mut line: Line, scanner: &Name, records: Option<&[Stored]>) -> Line {
+    let Some(records) = records.filter(|_| line.state < State::Fail) else { return line };
+    let of_this = || records.iter().map(|stored| &stored.recorded.record).filter(|record| record.scanner == *scanner && record.change.is_none());
+    if let Some(known) = of_this().find(|record| record.evidence.iter().any(|evidence| evidence.known)) {
+        line.finding.push_str(&format!("; read a known serial number {}", lenient::spoken(known.at)));
+    } else if of_this().next().is_some() {
+        line.finding.push_str("; none of its codes was a known serial number yet");
+        line.state = line.state.max(State::Warn);
+        line.remedy = "scan a box that the MDM knows; if it is not found either, check the scanner's keyboard layout, prefix and `layout`".to_owned();
+    } else {
+        line.finding.push_str("; nothing scanned yet");
+    }
+    line
+}
+
+/// One lane's lamps. Never tried beside an agent: they would go dark.
+pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<bool>) -> Line {
+    let part = format!("lamps {lane}");
+    let pins = match settings {
+        indicator::Settings::None => return Line::ok(part, "none fitted"),
+        indicator::Settings::Terminal { .. } => return Line::ok(part, "drawn on the agent's terminal"),
+        indicator::Settings::Gpio(gpio) => gpio,
+    };
+    match agent {
+        Some(true) => return Line::in_use(part, ""),
+        None => return Line::new(part, State::Warn, "not tried: an agent may hold them", "mend `state_dir` in the config first"),
+        Some(false) => {}
+    }
+    let state = indicator::probe(settings);
+    let remedy = match &state {
+        indicator::State::Ok => {
+            let numbers =
+                [Some(("green", pins.green)), Some(("red", pins.red)), pins.amber.map(|pin| ("amber", pin)), pins.buzzer.map(|pin| ("buzzer", pin))];
+            let numbers: Vec<String> = numbers.into_iter().flatten().map(|(name, pin)| format!("{name} on GPIO{pin}")).collect();
+            let finding = format!("{} can be driven and read dark", numbers.join(", "));
+            return Line::new(part, State::Ok, finding, "`benchlight lamps test` lights them for your eyes");
+        }
+        indicator::State::None => return Line::ok(part, "none fitted"),
+        indicator::State::Busy(_) => "end the program that holds the pin, or choose another pin",
+        indicator::State::Missing(_) => {
+            "check `driver`, `chip` and the pins in [indicator]; on a machine without pins use kind = \"terminal\" or \"none\""
+        }
+        indicator::State::NoRight(_) => "add the agent's user to the group gpio; run this as root or as the agent's user",
+        indicator::State::Fault(_) => "check the wiring and the pins in [indicator]; see docs/hardware.md",
+    };
+    Line::new(part, State::Fail, state.problem().unwrap_or_else(|| state.code()), remedy)
+}
+
+/// What the journal and its folder showed.
+pub(super) struct JournalSeen {
+    pub(super) lines: Vec<Line>,
+    /// The newest records, newest first; `None`: there is no journal that can be read.
+    pub(super) records: Option<Vec<Stored>>,
+}
+
+/// The journal and the disk under it.
+pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Settings>, agent: bool) -> JournalSeen {
+    const PART: &str = "journal";
+    let only = |line: Line| JournalSeen { lines: vec![line], records: None };
+    let Some(dir) = state_dir else {
+        return only(Line::new(PART, State::Fail, "`state_dir` is wrong in the config", "mend the config first"));
+    };
+    if !dir.exists() {
+        let parent = dir.ancestors().find(|parent| parent.is_dir()).unwrap_or(Path::new("/"));
+        let remedy = "the service makes it at its start; by hand: create it with mode 0700 for the agent's user";
+        return only(match survey::writable(parent) {
+            Ok(()) => Line::ok(PART, format!("{} is made at the first start", dir.display())),
+            Err(_) => Line::new(PART, State::Warn, format!("{} is not there yet, and this user may not make it", dir.display()), remedy),
+        });
+    }
+    let mut lines = Vec::new();
+    let mut records = None;
+    let mut reader = Reader::open(dir);
+    let waiting = match &mut reader {
+        Ok(reader) => {
+            records = reader.newest(RECORDS).ok();
+            read(reader, agent, &mut lines)
+        }
+        Err(ReadFault::Absent(_)) => Line::ok(PART, format!("{} holds no journal yet; the first start makes it", dir.display())),
+        Err(fault @ ReadFault::Closed { .. }) => {
+            Line::new(PART, State::Fail, fault.to_string(), "run this as root or as the agent's user (sudo -u benchlight)")
+        }
+        Err(fault) => {
+            Line::new(PART, State::Warn, fault.to_string(), "nothing: the agent sets such a file aside by itself and saves what can be read")
+        }
+    };
+    let journal = match survey::writable(dir) {
+        Err(error) if !agent => {
+            let remedy = "make it the agent's own (chown benchlight, mode 0700); if the disk is read-only, check the card";
+            Line::new(PART, State::Fail, format!("{} cannot be written: {error}", dir.display()), remedy)
+        }
+        _ => waiting,
+    };
+    lines.insert(0, journal);
+    lines.extend(salvaged(dir));
+    lines.push(room(dir, settings));
+    JournalSeen { lines, records }
+}
+
+/// What the reader tells; records that were set aside are a line of their own.
+fn read(reader: &mut Reader, agent: bool, lines: &mut Vec<Line>) -> Line {
+    const PART: &str = "journal";
+    let (outbox, aside) = match (reader.outbox(), reader.aside()) {
+        (Ok(outbox), Ok(aside)) => (outbox, aside),
+        (Err(fault), _) | (_, Err(fault)) => {
+            let remedy = "start the agent: it sets a damaged file aside and saves what can be read";
+            return Line::new(PART, State::Warn, fault.to_string(), remedy);
+        }
+    };
+    let (many, listed) = aside;
+    if many > 0 {
+        let list: Vec<String> = listed.iter().take(SHOWN).map(|(seq, why)| format!("seq {seq} ({why})")).collect();
+        let more = if listed.len() > SHOWN { ", .." } else { "" };
+        let finding = format!("{many} records that the broker does not take: {}{more}", list.join(", "));
+        let remedy = "mend the broker's limits or rights; they are offered again at the next start and every hour";
+        lines.push(Line::new("journal, set aside", State::Warn, finding, remedy));
+    }
+    let unsent = match outbox {
+        (0, _) => "everything is delivered".to_owned(),
+        (many, Some(since)) => format!("{many} records wait for the broker, the oldest since {}", lenient::spoken(since)),
+        (many, None) => format!("{many} records wait for the broker"),
+    };
+    match (agent, outbox.0) {
+        (true, _) => Line::in_use(PART, &format!("; {unsent}")),
+        (false, 0) => Line::ok(PART, format!("can be read and written; {unsent}")),
+        (false, _) => Line::new(PART, State::Warn, format!("can be read and written; {unsent}"), "start the agent: it delivers them"),
+    }
+}
+
+fn salvaged(dir: &Path) -> Option<Line> {
+    let files = survey::set_aside(dir);
+    if files.is_empty() {
+        return None;
+    }
+    let list: Vec<String> = files.iter().take(SHOWN).map(|(path, bytes)| format!("{} ({})", path.display(), size(*bytes))).collect();
+    let remedy = "what could be read of them is in the journal already; copy them elsewhere if their loss matters, then delete them. A card that damages files wants replacing";
+    Some(Line::new("journal, salvaged", State::Warn, format!("damaged or foreign journals lie here: {}", list.join(", ")), remedy))
+}
+
+fn room(dir: &Path, settings: Option<&journal::Settings>) -> Line {
+    const PART: &str = "disk";
+    let remedy = "free some space, or set a smaller [journal] max_bytes";
+    match survey::free(dir) {
+        Err(error) => Line::new(PART, State::Fail, format!("its room cannot be told: {error}"), "check the filesystem of `state_dir`"),
+        Ok(free) => {
+            let bound = settings.map(|settings| format!("; the journal may grow to {}", size(settings.max_bytes))).unwrap_or_default();
+            let finding = format!("{} free at {}{bound}", size(free), dir.display());
+            match free {
+                ..NEXT_TO_NOTHING => Line::new(PART, State::Fail, finding, remedy),
+                NEXT_TO_NOTHING..LITTLE => Line::new(PART, State::Warn, finding, remedy),
+                _ => Line::ok(PART, finding),
+            }
+        }
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        ..1_024 => format!("{bytes} bytes"),
+        1_024..1_048_576 => format!("{} KiB", bytes >> 10),
+        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
+        _ => format!("{} GiB", bytes >> 30),
+    }
+}
+
+/// The wall clock, by the kernel and by the services' own clocks.
+pub(super) fn clock(synced: bool, ahead: &[(Name, SignedDuration)]) -> Line {
+    const PART: &str = "clock";
+    const REMEDY: &str = "let the station reach a time server (UDP port 123): `timedatectl set-ntp true`, `timedatectl timesync-status`";
+    let kept = if synced { "kept right by a time server" } else { "not synchronised: nobody keeps it right" };
+    let worst = ahead.iter().max_by_key(|(_, ahead)| ahead.abs());
+    let off = worst.map_or(SignedDuration::ZERO, |(_, ahead)| ahead.abs());
+    let finding = match worst {
+        Some((name, ahead)) if off > OFF => {
+            format!("{kept}; {} {} what {name}'s service says", spoken(off), if ahead.is_positive() { "behind" } else { "ahead of" })
+        }
+        Some(_) => format!("{kept}; agrees with the services' clocks"),
+        None => format!("{kept}; no service told its time"),
+    };
+    if off.unsigned_abs() > CLOCK_TOLERANCE {
+        Line::new(PART, State::Fail, finding, REMEDY)
+    } else if off > OFF || !synced {
+        Line::new(PART, State::Warn, finding, REMEDY)
+    } else {
+        Line::ok(PART, finding)
+    }
+}

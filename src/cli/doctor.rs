@@ -208,6 +208,7 @@ async fn examine(config: Readable) -> Vec<Line> {
         .into_iter()
         .map(|settings| (settings.name.clone(), Under::start(format!("source {}", settings.name), sources::examine(settings))))
         .collect();
+    let broker = config.mqtt.map(|settings| Under::start("broker".to_owned(), parts::broker(settings, agent)));
     let (journal, state_dir) = (config.journal, config.state_dir);
     let journal =
         Under::start_blocking("journal".to_owned(), move || parts::journal(state_dir.as_deref(), journal.as_ref(), agent.unwrap_or_default()));
@@ -236,6 +237,9 @@ async fn examine(config: Readable) -> Vec<Line> {
         }
     }
     lines.extend(sources::across(&facts));
+    if let Some(broker) = broker {
+        lines.push(broker.end().await.unwrap_or_else(|line| line));
+    }
     lines.extend(of_journal);
     let ahead: Vec<_> = facts.iter().filter_map(|(name, facts)| Some((name.clone(), facts.ahead?))).collect();
     lines.push(parts::clock(ClockWatch::Kernel.synced(), &ahead));

@@ -31,7 +31,7 @@ use crate::{
 };
 use desk::{Desk, End};
 use pacing::{Backoff, full_jitter};
-use session::{FaultKind, Session};
+use session::{FaultKind, Guise, Happening, Session};
 
 /// `[mqtt]`, with the station's names.
 #[derive(Clone, Debug)]
@@ -200,7 +200,7 @@ pub async fn run_with(settings: Settings, inputs: Inputs, state: watch::Sender<S
     let mut takeovers = VecDeque::new();
     loop {
         let opened = tokio::select! {
-            opened = Session::open(&settings, &timing) => opened,
+            opened = Session::open(&settings, &timing, Guise::Station) => opened,
             () = stopped(&mut stop) => return,
         };
         let fault = match opened {
@@ -234,6 +234,44 @@ pub async fn run_with(settings: Settings, inputs: Inputs, state: watch::Sender<S
             () = stopped(&mut stop) => return,
         }
     }
+}
+
+/// What a try of the way to the broker showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probed {
+    /// What the broker keeps on the station's own `availability`; `None`: nothing, or nothing that this user may read.
+    pub availability: Option<String>,
+    /// The broker refuses to let this user listen there, in its own word.
+    pub refused: Option<String>,
+}
+
+/// Connects as the station would (TLS, user and all), under a client id of its own and without a will, looks at what is kept
+/// on the station's `availability`, and leaves. Publishes nothing: a right to write shows only when the station writes.
+///
+/// # Errors
+/// Why there is no session, in words with the remedy.
+pub async fn probe(settings: &Settings) -> Result<Probed, String> {
+    /// For what is kept there to arrive; that nothing is kept is never said.
+    const LISTEN: Duration = Duration::from_secs(1);
+    let mut session = Session::open(settings, &Timing::default(), Guise::Visitor).await.map_err(|fault| fault.words)?;
+    let availability = message::Topics::new(settings).availability;
+    session.subscribe_retained(&availability);
+    let heard = tokio::time::timeout(LISTEN, async {
+        loop {
+            match session.next().await {
+                Happening::Arrived(arrival) if arrival.topic == availability => {
+                    let word = String::from_utf8_lossy(&arrival.payload).chars().filter(|char| !char.is_control()).take(16).collect();
+                    return Ok(Probed { availability: Some(word), refused: None });
+                }
+                Happening::SubscriptionRefused(why) => return Ok(Probed { availability: None, refused: Some(why) }),
+                Happening::Ended(fault) => return Err(fault.words),
+                Happening::Arrived(_) | Happening::Acked(..) => {}
+            }
+        }
+    });
+    let probed = heard.await.unwrap_or_else(|_| Ok(Probed::default()));
+    session.close(LISTEN).await;
+    probed
 }
 
 /// Resolves when the station stops, or nobody is left who could say so.

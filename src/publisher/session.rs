@@ -97,6 +97,15 @@ impl Fault {
     }
 }
 
+/// As whom a session is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guise {
+    /// The station: under its name, with its will.
+    Station,
+    /// Somebody who tries the way only: under a name of its own, so that the station's session stays, and without a will.
+    Visitor,
+}
+
 type Tracked = Pin<Box<dyn Future<Output = (u64, Result<PublishResult, PublishNoticeError>)> + Send>>;
 
 /// One session.
@@ -121,8 +130,8 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects: files and credentials are read anew, the session is clean and dies with the link, the will says `offline`.
-    pub(super) async fn open(settings: &Settings, timing: &Timing) -> Result<Self, Fault> {
-        let options = options(settings, timing).await?;
+    pub(super) async fn open(settings: &Settings, timing: &Timing, guise: Guise) -> Result<Self, Fault> {
+        let options = options(settings, timing, guise).await?;
         let (client, event_loop) = AsyncClient::builder(options)
             .capacity(usize::from(WINDOW) * 2)
             .try_build()
@@ -353,7 +362,7 @@ fn arrival(publish: Publish) -> Arrival {
     }
 }
 
-async fn options(settings: &Settings, timing: &Timing) -> Result<MqttOptions, Fault> {
+async fn options(settings: &Settings, timing: &Timing, guise: Guise) -> Result<MqttOptions, Fault> {
     let local = |words: String| Fault::new(FaultKind::Away, words);
     let host = match settings.url.host() {
         Some(url::Host::Domain(name)) => name.to_owned(),
@@ -363,7 +372,10 @@ async fn options(settings: &Settings, timing: &Timing) -> Result<MqttOptions, Fa
     };
     let tls = settings.url.scheme() == "mqtts";
     let port = settings.url.port().unwrap_or(if tls { 8883 } else { 1883 });
-    let client_id = format!("benchlight-{}-{}", settings.site, settings.station);
+    let client_id = match guise {
+        Guise::Station => format!("benchlight-{}-{}", settings.site, settings.station),
+        Guise::Visitor => format!("benchlight-{}-{}-doctor", settings.site, settings.station),
+    };
     let mut options = MqttOptions::new(client_id, Broker::tcp(host, port));
     options.set_clean_start(true);
     options.set_session_expiry_interval(Some(0));
@@ -377,8 +389,10 @@ async fn options(settings: &Settings, timing: &Timing) -> Result<MqttOptions, Fa
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(timing.connect.as_secs().max(1));
     options.set_network_options(network);
-    let topics = Topics::new(settings);
-    options.set_last_will(LastWill::new(topics.availability, message::OFFLINE, QoS::AtLeastOnce, true, None));
+    if guise == Guise::Station {
+        let topics = Topics::new(settings);
+        options.set_last_will(LastWill::new(topics.availability, message::OFFLINE, QoS::AtLeastOnce, true, None));
+    }
 
     let password = settings.password.as_ref().map(|credential| credential.read()).transpose().map_err(|fault| local(fault.to_string()))?;
     match (&settings.username, password) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::SignedDuration;
 
-use super::{Line, State, rhythm::spoken};
+use super::{Line, State, rhythm::spoken, sources::unreadable};
 use crate::{
     indicator,
     journal::{
@@ -12,8 +12,9 @@ use crate::{
         reader::{ReadFault, Reader},
         survey,
     },
+    publisher,
     readiness::{http::CLOCK_TOLERANCE, lenient},
-    runtime::name::Name,
+    runtime::{credential::Credential, name::Name},
     scanner::{self, Device, Kind},
 };
 
@@ -136,6 +137,47 @@ pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<b
         indicator::State::Fault(_) => "check the wiring and the pins in [indicator]; see docs/hardware.md",
     };
     Line::new(part, State::Fail, state.problem().unwrap_or_else(|| state.code()), remedy)
+}
+
+/// The way to the broker, tried under a name of its own: the agent keeps its session.
+pub(super) async fn broker(settings: publisher::Settings, agent: Option<bool>) -> Line {
+    const PART: &str = "broker";
+    const RIGHTS: &str = "give this user the rights of config/mosquitto/acl: to write the station's own channels and to read its availability";
+    let password = settings.password.as_ref().map(Credential::read).transpose();
+    let key = settings.client_certificate.as_ref().map(|(_, key)| key.read()).transpose();
+    if let Err(fault) = password.and(key) {
+        return unreadable(PART.to_owned(), &fault);
+    }
+    let place = format!("{}:{}", settings.url.host_str().unwrap_or_default(), settings.url.port().unwrap_or_default());
+    if settings.url.host_str() == Some("broker.example") {
+        return Line::new(PART, State::Fail, "[mqtt] url is still the example's: broker.example", "write your own broker's address");
+    }
+    let probed = match publisher::probe(&settings).await {
+        Ok(probed) => probed,
+        Err(words) => {
+            // The words end in their remedy, where there is one.
+            let (finding, remedy) = words.rsplit_once(": ").unwrap_or((&words, "look at the broker's log, then try again"));
+            return Line::new(PART, State::Fail, finding, remedy);
+        }
+    };
+    let way = if settings.url.scheme() == "mqtts" { "over TLS" } else { "without TLS" };
+    let user = settings.username.as_ref().map(|name| format!(" as {name:?}")).unwrap_or_default();
+    let connected = format!("{place} lets this station in {way}{user}");
+    if let Some(why) = probed.refused {
+        return Line::new(PART, State::Warn, format!("{connected}, and does not let it listen to its own availability ({why})"), RIGHTS);
+    }
+    match (probed.availability.as_deref(), agent) {
+        (Some("online"), Some(true)) => Line::ok(PART, format!("{connected}; the running agent is online there")),
+        (Some("online"), _) => {
+            let remedy = "a station of the same site and name may run elsewhere; if the agent was killed just now, the broker says offline by itself in a minute";
+            Line::new(PART, State::Warn, format!("{connected}; it says that this station is online, and no agent runs here"), remedy)
+        }
+        (other, Some(true)) => {
+            let finding = format!("{connected}; the running agent is not online there ({})", other.unwrap_or("nothing is kept on its availability"));
+            Line::new(PART, State::Warn, finding, format!("look at the agent's log (journalctl -u benchlight); {RIGHTS}"))
+        }
+        _ => Line::ok(PART, format!("{connected}; whether it may publish shows when the agent runs")),
+    }
 }
 
 /// What the journal and its folder showed.

@@ -16,6 +16,9 @@ use crate::{
 /// The station announces an expiry from here on.
 const SOON_DAYS: i64 = 30;
 
+/// The host that stands in the shipped config.
+const EXAMPLE_HOST: &str = "acme.api.kandji.io";
+
 /// What one source showed.
 pub(super) struct Seen {
     pub(super) lines: Vec<Line>,
@@ -38,10 +41,22 @@ pub(super) async fn examine(settings: Settings) -> Seen {
     let part = format!("source {}", settings.name);
     let mut facts = Facts::default();
     let only = |line: Line| Seen { lines: vec![line], facts: Facts::default() };
-    if let Err(fault) = credential(&settings.service).read() {
-        return only(unreadable(part, &fault));
-    }
     let host = settings.url.host_str().unwrap_or_default().to_owned();
+    let example = || {
+        Line::new(
+            format!("{part}, url"),
+            State::Fail,
+            format!("`url` is still the example's: {host}"),
+            "write your own tenant's API URL; the MDM's console shows it where the API token is made",
+        )
+    };
+    if let Err(fault) = credential(&settings.service).read() {
+        let lines = [unreadable(part.clone(), &fault)].into_iter().chain((host == EXAMPLE_HOST).then(example));
+        return Seen { lines: lines.collect(), facts: Facts::default() };
+    }
+    if host == EXAMPLE_HOST {
+        return only(example());
+    }
     let source = match Source::new(settings.clone(), ClockWatch::Kernel) {
         Ok(source) => source,
         Err(fault) => return only(Line::new(part, State::Fail, fault.to_string(), "check `url` and `ca_file` of this source")),

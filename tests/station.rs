@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "station/doctor.rs"]
+mod doctor;
 #[path = "station/scans.rs"]
 mod scans;
 #[path = "station/kills.rs"]

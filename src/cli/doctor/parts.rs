@@ -245,20 +245,24 @@ fn read(reader: &mut Reader, agent: bool, lines: &mut Vec<Line>) -> Line {
     if many > 0 {
         let list: Vec<String> = listed.iter().take(SHOWN).map(|(seq, why)| format!("seq {seq} ({why})")).collect();
         let more = if listed.len() > SHOWN { ", .." } else { "" };
-        let finding = format!("{many} records that the broker does not take: {}{more}", list.join(", "));
+        let finding = format!("{} that the broker does not take: {}{more}", records(many), list.join(", "));
         let remedy = "mend the broker's limits or rights; they are offered again at the next start and every hour";
         lines.push(Line::new("journal, set aside", State::Warn, finding, remedy));
     }
     let unsent = match outbox {
         (0, _) => "everything is delivered".to_owned(),
-        (many, Some(since)) => format!("{many} records wait for the broker, the oldest since {}", lenient::spoken(since)),
-        (many, None) => format!("{many} records wait for the broker"),
+        (many, Some(since)) => format!("{} waiting for the broker, the oldest since {}", records(many), lenient::spoken(since)),
+        (many, None) => format!("{} waiting for the broker", records(many)),
     };
     match (agent, outbox.0) {
         (true, _) => Line::in_use(PART, &format!("; {unsent}")),
         (false, 0) => Line::ok(PART, format!("can be read and written; {unsent}")),
         (false, _) => Line::new(PART, State::Warn, format!("can be read and written; {unsent}"), "start the agent: it delivers them"),
     }
+}
+
+fn records(many: u64) -> String {
+    format!("{many} record{}", if many == 1 { "" } else { "s" })
 }
 
 fn salvaged(dir: &Path) -> Option<Line> {
@@ -317,5 +321,48 @@ pub(super) fn clock(synced: bool, ahead: &[(Name, SignedDuration)]) -> Line {
         Line::new(PART, State::Warn, finding, REMEDY)
     } else {
         Line::ok(PART, finding)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_plugged_in_instead_of_the_scanner_is_shown() {
+        let serial = Kind::Serial { device: Device::Auto, baud: 9600, pause: std::time::Duration::ZERO };
+        let named = Kind::Serial { device: Device::Path("usb-Zebra*".into()), baud: 9600, pause: std::time::Duration::ZERO };
+        assert_eq!(seen_instead(&serial, (vec![], vec![])), "; no device with a stable name is plugged in");
+        assert_eq!(seen_instead(&serial, (names(&["usb-Zebra-event-kbd"]), vec![])), "; seen in USB keyboard mode: usb-Zebra-event-kbd");
+        assert_eq!(seen_instead(&named, (vec![], names(&["usb-Honeywell"]))), "; seen: usb-Honeywell");
+        let many = seen_instead(&named, (vec![], (0..20).map(|number| format!("usb-{number}")).collect()));
+        assert!(many.ends_with("usb-7, .."), "{many}");
+    }
+
+    #[test]
+    fn the_clock_fails_when_it_is_minutes_off_and_warns_when_nobody_keeps_it() {
+        let ahead = |seconds| vec![(Name::new("kandji").unwrap(), SignedDuration::from_secs(seconds))];
+        for (synced, ahead, state, words) in [
+            (true, ahead(2), State::Ok, "agrees"),
+            (true, vec![], State::Ok, "no service told"),
+            (false, ahead(0), State::Warn, "nobody keeps it right"),
+            (true, ahead(45), State::Warn, "45 s behind what kandji"),
+            (true, ahead(-301), State::Fail, "5 min ahead of what kandji"),
+        ] {
+            let line = clock(synced, &ahead);
+            assert!(line.state == state && line.finding.contains(words), "{line:?}");
+            assert_eq!(line.remedy.is_empty(), state == State::Ok);
+        }
+    }
+
+    #[test]
+    fn sizes_are_told_in_round_numbers() {
+        assert_eq!([900, 2_048, 5 << 20, 3 << 30].map(size), ["900 bytes", "2 KiB", "5 MiB", "3 GiB"]);
     }
 }

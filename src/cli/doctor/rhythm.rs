@@ -118,3 +118,113 @@ pub(super) fn spoken(length: SignedDuration) -> String {
         seconds => format!("{} days", seconds / 86_400),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        label::Serial,
+        readiness::evidence::{Evidence, Finding, Grade, SourceKind},
+        reason::{Reason, Signal},
+        record::{Record, Recorded},
+    };
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn moment(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + minute * 60).unwrap()
+    }
+
+    /// A record of a scan at one minute that rested on a fetch at another, through the link to one server.
+    fn look(at: i64, as_of: i64, server: &str) -> Stored {
+        let serial = Serial::new("C02XK0AAJG5H").unwrap();
+        let mut evidence = Evidence::bare(Name::new("kandji").unwrap(), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed));
+        evidence.as_of = Some(moment(as_of));
+        evidence.replied_at = Some(moment(at));
+        evidence.server_uuid = Some(server.to_owned());
+        let record = Record {
+            id: Uuid::now_v7(),
+            raw_scan: None,
+            change: None,
+            at: moment(at),
+            clock_synced: true,
+            lane: Name::new("main").unwrap(),
+            scanner: Name::new("left").unwrap(),
+            serial: Some(serial),
+            asked: Vec::new(),
+            raw: None,
+            reason: Reason::Assigned,
+            message: String::new(),
+            action: String::new(),
+            grade: None,
+            model: None,
+            family: None,
+            assigned_at: None,
+            took_ms: 1,
+            lamp: Signal::Ready,
+            previous: None,
+            group: None,
+            policy: String::new(),
+            evidence: vec![evidence],
+        };
+        Stored { row: 1, recorded: Recorded { epoch: Uuid::nil(), seq: 1, record }, delivered_at: None, set_aside: None }
+    }
+
+    fn told(records: &[Stored], max_fetch_age: Duration) -> Line {
+        line(&Name::new("kandji").unwrap(), records, max_fetch_age)
+    }
+
+    /// A fetch every `every` minutes, each seen by two scans.
+    fn steady(fetches: i64, every: i64, server: &str) -> Vec<Stored> {
+        (0..fetches)
+            .flat_map(|count| [look(count * every + 1, count * every, server), look(count * every + every - 1, count * every, server)])
+            .collect()
+    }
+
+    #[test]
+    fn a_steady_rhythm_brings_the_advice_of_a_tighter_age_and_its_cost() {
+        let mut records = steady(10, 50, "A");
+        // One long pause in the night.
+        records.push(look(2_000, 450, "A"));
+        let line = told(&records, DAY);
+        assert_eq!(line.state, State::Ok);
+        assert!(
+            line.finding
+                .contains("10 fetches from Apple seen since 2023-11-14 22:13 UTC, mostly 50 min apart; the oldest an answer rested on was 25 h old"),
+            "{}",
+            line.finding
+        );
+        assert_eq!(line.remedy, "a tighter max_fetch_age = \"3h\" fits this rhythm; 1 of the 21 answers seen would have been stale with it");
+        assert_eq!(told(&records, Duration::from_hours(3)).remedy, "", "tight enough already");
+    }
+
+    #[test]
+    fn two_links_are_two_rhythms() {
+        let mut records = steady(6, 240, "A");
+        records.extend(steady(6, 240, "B").into_iter().map(|mut stored| {
+            // Fetched half-way between the other's fetches.
+            let evidence = &mut stored.recorded.record.evidence[0];
+            evidence.as_of = evidence.as_of.map(|at| at.checked_add(SignedDuration::from_mins(120)).unwrap());
+            stored
+        }));
+        assert!(told(&records, DAY).finding.contains("mostly 4 h apart"), "{}", told(&records, DAY).finding);
+    }
+
+    #[test]
+    fn few_fetches_are_no_rhythm_and_another_sources_do_not_count() {
+        assert!(told(&steady(5, 30, "A"), DAY).finding.starts_with("5 of the MDM's fetches"));
+        let other = line(&Name::new("other").unwrap(), &steady(9, 30, "A"), DAY);
+        assert!(other.finding.starts_with("0 of") && other.remedy.is_empty());
+    }
+
+    #[test]
+    fn an_mdm_that_fetches_more_rarely_than_is_allowed_is_told() {
+        let line = told(&steady(8, 600, "A"), Duration::from_hours(6));
+        assert_eq!(line.state, State::Warn);
+        assert!(line.remedy.contains("max_fetch_age = \"36h\""), "{}", line.remedy);
+    }
+}

@@ -4,6 +4,9 @@ mod support;
 
 #[path = "station/doctor.rs"]
 mod doctor;
+#[cfg(feature = "demo")]
+#[path = "station/demo.rs"]
+mod demo;
 #[path = "station/scans.rs"]
 mod scans;
 #[path = "station/kills.rs"]

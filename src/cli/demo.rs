@@ -14,16 +14,15 @@ use uuid::Uuid;
 use super::run::run as run_station;
 use crate::{
     config::demo::{self, Places},
-    simulator::{
-        broker,
-        kandji::{self, demo::Sample},
-    },
+    simulator::{apple_business, apple_dep, broker, kandji, stock},
 };
 
 /// The token that the simulated Kandji accepts.
 const TOKEN: &str = "demo-token";
+/// So many boxes of one reason are shown: the list fits a screen.
+const OF_ONE_REASON: usize = 2;
 
-/// Starts the simulated service and the broker, says on standard error what to do, and runs the agent.
+/// Starts the simulated services and the broker, says on standard error what to do, and runs the agent.
 ///
 /// # Errors
 /// A port or a folder that cannot be had, or what `run` says.
@@ -31,32 +30,44 @@ pub(super) async fn run() -> anyhow::Result<u8> {
     let folder = Folder::make().context("cannot make a folder for the demo")?;
     let credentials = folder.0.join("credentials");
     fs::DirBuilder::new().mode(0o700).create(&credentials)?;
-    write_secret(&credentials.join("kandji-token"), TOKEN)?;
+
     let stock = kandji::demo::demo_stock();
-    let samples = stock.samples.clone();
-    let service = kandji::serve(kandji::Options { switches: stock.switches, ..kandji::Options::new(TOKEN, stock.stock) }).await;
-    let service = service.context("cannot start the simulated Kandji")?;
+    let kandji = kandji::serve(kandji::Options { switches: stock.switches, ..kandji::Options::new(TOKEN, stock.stock) }).await;
+    let kandji = kandji.context("cannot start the simulated Kandji")?;
+    let apple = apple_dep::serve(apple_dep::Options::demo()).await.context("cannot start the simulated Device Assignment Services")?;
+    let business = apple_business::serve(apple_business::Options::demo()).await.context("cannot start the simulated Apple Business Manager")?;
     let broker = broker::start().await.context("cannot start the demo's broker")?;
+    for (name, secret) in [("kandji-token", TOKEN.to_owned()), ("apple-dep-token", apple.credential()), ("apple-business-key", business.credential())]
+    {
+        write_secret(&credentials.join(name), &secret)?;
+    }
+
     let places = Places {
-        kandji_port: service.address().port(),
+        kandji_port: kandji.address().port(),
+        apple_port: apple.address().port(),
+        business_port: business.address().port(),
         broker_port: broker.address().port(),
         state_dir: &folder.0.join("state"),
         credentials_dir: &credentials,
     };
     let config = demo::config(&places)?;
-    welcome(&samples, broker.address()).context("cannot write to standard error")?;
+    welcome(broker.address()).context("cannot write to standard error")?;
     run_station(config).await
 }
 
 /// What to do, on one screen.
-fn welcome(samples: &[Sample], broker: SocketAddr) -> io::Result<()> {
+fn welcome(broker: SocketAddr) -> io::Result<()> {
     let mut out = io::stderr().lock();
-    writeln!(out, "Benchlight demo: the whole station, with a simulated Kandji and a broker of its own.\n")?;
-    writeln!(out, "Type a serial number and press Enter, as a scanner would. Ctrl-C ends.\n")?;
-    for sample in samples {
-        writeln!(out, "  {:<14} {:<22} {}", sample.serial, sample.reason, sample.words)?;
+    writeln!(out, "Benchlight demo: the whole station, with Kandji and Apple's two services simulated and a broker of its own.\n")?;
+    writeln!(out, "Type a serial number and press Enter, as a scanner would. Ctrl-D or Ctrl-C ends.\n")?;
+    let mut shown: Vec<&str> = Vec::new();
+    for one in stock::DEMO {
+        if shown.iter().filter(|reason| **reason == one.expected).count() < OF_ONE_REASON {
+            shown.push(one.expected);
+            writeln!(out, "  {:<15} {:<21} {}", one.serial, one.expected, one.story)?;
+        }
     }
-    writeln!(out, "  {:<14} {:<22} the IMEI of a box: the wrong barcode\n", "490154203237518", "imei")?;
+    writeln!(out, "  {:<15} {:<21} the IMEI of a box: the wrong barcode\n", "490154203237518", "imei")?;
     writeln!(out, "Watch its messages from another terminal:")?;
     writeln!(out, "  mosquitto_sub -h {} -p {} -V 5 -t 'benchlight/#' -v\n", broker.ip(), broker.port())
 }

@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use super::{
     Log, Running,
-    faults::{Faults, Switch},
+    faults::{Effect, Faults, Scope, Switch},
     stock::{self, Business},
 };
 
@@ -73,7 +73,7 @@ impl Options {
     pub fn demo() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            switches: Vec::new(),
+            switches: vec![Switch { scope: Scope::Serial(stock::NOT_TO_BE_ASKED.to_owned()), effect: Effect::Status(500), times: None }],
             devices: stock::DEMO.iter().map(|demo| (demo.serial.to_owned(), demo.business)).collect(),
             linkage_lag: Duration::ZERO,
             token_life: Duration::from_hours(1),

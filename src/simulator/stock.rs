@@ -113,6 +113,9 @@ pub const PROFILE_UUID: &str = "88FC4E378B4B4E3B9E7C5E0C9B7E5E6B";
 /// Where that profile enrols.
 pub const PROFILE_URL: &str = "https://acme.web-api.kandji.io/mdm/enroll/ade";
 
+/// The box of which Apple Business Manager says nothing but an error.
+pub const NOT_TO_BE_ASKED: &str = "DEMOLOST0028";
+
 const DAY: Duration = Duration::from_hours(24);
 const LONG_AGO: Dep = Dep::Assigned(Duration::from_hours(45 * 24));
 const MACBOOK_AIR: (&str, &str) = ("MacBook Air 13\" (M4, 2025)", "Mac");
@@ -204,9 +207,10 @@ pub const DEMO: &[DemoBox] = &[
     own("DEMOSLOW0005", "Apple slows the assignment down", "assignment_throttled", Dep::Empty, Business::Ours),
     own("DEMOFRESH006", "assigned a second before the first scan", "settling", Dep::JustNow, Business::Ours),
     own("DEMOABSENT07", "not in the MDM at all", "not_in_org", Dep::NotAccessible, Business::None),
+    own(NOT_TO_BE_ASKED, "not in the MDM, and Apple Business cannot be asked", "not_found", Dep::NotAccessible, Business::None),
     own("DEMOOTHER008", "on the MDM server \"Old MDM\"", "wrong_server", Dep::NotAccessible, Business::Other),
     own("DEMOGONE0009", "its profile was removed", "profile_removed", Dep::Removed, Business::Ours),
-    own("DEMOFAIL0010", "its assignment Failed", "no_profile", Dep::Empty, Business::Ours),
+    own("DEMOFAIL0010", "its assignment Failed, an older profile is in place", "assignment_failed", LONG_AGO, Business::Ours),
     own("DEMOBLUE0011", "on another blueprint", "wrong_blueprint", LONG_AGO, Business::Ours),
     own("DEMOINUSE012", "Enrolled already", "already_enrolled", Dep::Pushed, Business::Ours),
     own("DEMOHAND0013", "Enrolled by hand, not in the ADE list", "already_enrolled", Dep::NotAccessible, Business::Unassigned),

@@ -126,15 +126,12 @@ impl WaitingList {
         Some(one.clone())
     }
 
-    /// A re-check changed the box: its new record follows the old one's rhythm, or it leaves the list.
+    /// A re-check changed the box: something moves, so its rhythm begins anew, within the time that it had left. Or it leaves the list.
     pub fn changed(&mut self, serial: &Serial, record: Record, rhythm: Rhythm, now: Boot) {
         let Some(before) = self.take(serial) else { return };
-        let left = before.until.since(now);
         self.settle(record, rhythm, now, Duration::ZERO);
         if let Some(after) = self.boxes.last_mut().filter(|after| after.scan == before.scan && !is_hourly(after.record.reason)) {
-            after.interval = before.interval;
-            after.next = now.plus(before.interval);
-            after.until = now.plus(left);
+            after.until = before.until;
         }
     }
 

@@ -137,7 +137,8 @@ fn a_client_certificate_needs_its_own_key() {
 fn the_demo_is_an_ordinary_config() {
     let bench = Bench::new();
     let folder = bench.folder.path();
-    let places = demo::Places { kandji_port: 4711, broker_port: 4712, state_dir: folder, credentials_dir: folder };
+    let places =
+        demo::Places { kandji_port: 4711, apple_port: 4713, business_port: 4714, broker_port: 4712, state_dir: folder, credentials_dir: folder };
     assert!(!demo::text(&places).replace("two \"@\"", "").contains('@'), "a place was left open");
     let config = demo::config(&places).unwrap();
     assert_eq!(config.warnings, Vec::<String>::new());

@@ -137,6 +137,9 @@ fn a_client_certificate_needs_its_own_key() {
 fn the_demo_is_an_ordinary_config() {
     let bench = Bench::new();
     let folder = bench.folder.path();
+    for name in ["apple-dep-token", "apple-business-key"] {
+        bench.write(name, "a secret of the demo", 0o600);
+    }
     let places =
         demo::Places { kandji_port: 4711, apple_port: 4713, business_port: 4714, broker_port: 4712, state_dir: folder, credentials_dir: folder };
     assert!(!demo::text(&places).replace("two \"@\"", "").contains('@'), "a place was left open");

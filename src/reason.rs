@@ -226,3 +226,54 @@ impl Reason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const MANUAL: &str = include_str!("../docs/operating.md");
+
+    /// The rows of the manual's tables of answers: verdict, reason, sentence, meaning, action.
+    fn rows() -> Vec<[&'static str; 5]> {
+        let answers = MANUAL.split("\n## ").find(|part| part.starts_with("The answers")).unwrap();
+        let mut verdict = "";
+        let mut rows = Vec::new();
+        for line in answers.lines() {
+            if let Some(heading) = line.strip_prefix("### ") {
+                verdict = heading.trim_matches('`');
+            }
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            if let ["", code, sentence, meaning, action, ""] = cells.as_slice()
+                && let Some(code) = code.strip_prefix('`').and_then(|code| code.strip_suffix('`'))
+            {
+                rows.push([verdict, code, sentence, meaning, action]);
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn the_manual_has_every_reason_once_in_order_and_in_these_words() {
+        let mut rows = rows().into_iter();
+        for reason in Reason::ALL {
+            let [verdict, code, sentence, meaning, action] = rows.next().unwrap_or_else(|| panic!("docs/operating.md lacks {}", reason.code()));
+            assert_eq!(
+                [verdict, code, sentence, action],
+                [reason.verdict().code(), reason.code(), reason.sentence(), reason.action()],
+                "docs/operating.md must have these words"
+            );
+            assert!(meaning.len() > 10 && meaning.ends_with('.'), "{code}: what does it mean?");
+        }
+        assert_eq!(rows.next(), None, "docs/operating.md knows a reason that the station does not");
+    }
+
+    #[test]
+    fn codes_lead_back_to_their_reasons_and_sentences_end() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_code(reason.code()), Some(*reason));
+            assert!(reason.sentence().ends_with('.') && reason.action().ends_with('.'), "{}", reason.code());
+        }
+    }
+}

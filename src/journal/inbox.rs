@@ -156,6 +156,18 @@ pub(super) struct Shared {
     pub(super) generation: AtomicU64,
     inbox: Mutex<Inbox>,
     woken: Condvar,
+    #[cfg(test)]
+    pub(super) seam: Mutex<Seam>,
+}
+
+/// Bad days that a test cannot make from outside.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(super) struct Seam {
+    /// The next COMMIT takes this long.
+    pub(super) commit_takes: Option<Duration>,
+    /// Statements for the writing connection, once.
+    pub(super) run: Option<String>,
 }
 
 impl Shared {
@@ -181,6 +193,8 @@ impl Shared {
             generation: AtomicU64::new(0),
             inbox: Mutex::default(),
             woken: Condvar::new(),
+            #[cfg(test)]
+            seam: Mutex::default(),
         }
     }
 
@@ -197,7 +211,7 @@ impl Shared {
             let due = [due, marks_due].into_iter().flatten().min();
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
             if inbox.urgent() || left == Some(Duration::ZERO) {
-                let held_back = inbox.held_back;
+                let held_back = inbox.held_back + inbox.scans.len();
                 let closing = inbox.closing;
                 return std::mem::replace(&mut *inbox, Inbox { held_back, closing, ..Inbox::default() });
             }

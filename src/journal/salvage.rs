@@ -107,12 +107,13 @@ pub(super) fn adopt(store: &mut Store, state_dir: &Path, cause: &str) -> Result<
 
 /// The files whose salvage is finished.
 pub(super) fn finished(store: &Store) -> Result<Vec<String>, Trouble> {
-    let read = || {
-        let mut statement = store.conn.prepare("SELECT file FROM salvage WHERE file IS NOT NULL AND done_at IS NOT NULL ORDER BY number")?;
-        let names = statement.query_map([], |row| row.get(0))?;
-        names.collect::<rusqlite::Result<_>>()
-    };
-    read().map_err(|error| store.trouble(&error))
+    finished_in(&store.conn).map_err(|error| store.trouble(&error))
+}
+
+fn finished_in(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = conn.prepare("SELECT file FROM salvage WHERE file IS NOT NULL AND done_at IS NOT NULL")?;
+    let names = statement.query_map([], |row| row.get(0))?;
+    names.collect()
 }
 
 /// One file being read.
@@ -149,9 +150,9 @@ struct Epoch {
 }
 
 impl Salvage {
-    /// The next file to read, if there is one. `ended`: what became of its open scans; `None`: this process still works on them.
+    /// The newest file that is not read yet, if there is one: it knows best what was delivered. `ended`: what became of its open scans; `None`: this process still works on them.
     pub(super) fn next(store: &Store, state_dir: &Path, ended: Option<Fate>) -> Result<Option<Self>, Trouble> {
-        let sql = "SELECT number, file FROM salvage WHERE done_at IS NULL AND file IS NOT NULL ORDER BY number LIMIT 1";
+        let sql = "SELECT number, file FROM salvage WHERE done_at IS NULL AND file IS NOT NULL ORDER BY number DESC LIMIT 1";
         let found: Option<(i64, String)> =
             store.conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(|error| store.trouble(&error))?;
         Ok(found.map(|(number, name)| {
@@ -242,6 +243,8 @@ impl Salvage {
         let lost = expected.saturating_sub(self.saved).max(self.unreadable);
         let (number, saved) = (self.number, self.saved);
         let mut counters = self.source.as_ref().map(read_counters).unwrap_or_default();
+        // What this file had salvaged itself need not be read again.
+        let earlier = self.source.as_ref().and_then(|source| finished_in(source).ok()).unwrap_or_default();
         if self.ended == Some(Fate::Interrupted) {
             counters.push(("interrupted".to_owned(), self.open_scans));
         }
@@ -251,6 +254,9 @@ impl Salvage {
             transaction.execute(sql, params![number, saved.cast_signed(), lost.cast_signed(), now])?;
             for (name, value) in &counters {
                 count(transaction, name, *value)?;
+            }
+            for file in &earlier {
+                transaction.execute("UPDATE salvage SET done_at = ?2 WHERE file = ?1 AND done_at IS NULL", params![file, now])?;
             }
             Ok(())
         })?;

@@ -191,24 +191,25 @@ impl Writer {
 
     /// Writes everything that callers and lamps wait for. Every request is answered, except those that gave up.
     fn outcomes(&mut self, requests: VecDeque<Request>) {
-        let Err((requests, trouble)) = self.commit(requests, true) else { return };
+        let Err((requests, mut trouble)) = self.commit(requests, true) else { return };
         // Each alone, with nothing beside it: what one cannot write must not spoil the others.
-        let mut trouble = trouble;
+        let mut failed = Vec::new();
         for request in requests {
             if let Err((requests, its)) = self.commit(VecDeque::from([request]), false) {
+                failed.extend(requests);
                 trouble = its;
-                for request in requests {
-                    request.answer(Err(fault_of(&trouble)));
-                }
             }
         }
         self.unwell(&trouble);
+        for request in failed {
+            request.answer(Err(fault_of(&trouble)));
+        }
     }
 
     /// Commits `requests` together, with all that waits (`rest`) or without. Gives back what could not be written.
     fn commit(&mut self, mut requests: VecDeque<Request>, rest: bool) -> Result<(), (VecDeque<Request>, Trouble)> {
         loop {
-            requests = answer_expired(requests);
+            requests = self.answer_expired(requests);
             let late = if rest { std::mem::take(&mut self.late) } else { VecDeque::new() };
             let counts = [("faulted", self.faulted), ("scans_overflowed", self.overflowed)];
             let anything = rest && !(self.scans.is_empty() && self.fates.is_empty() && self.faulted + self.overflowed == 0);
@@ -229,7 +230,19 @@ impl Writer {
             } else {
                 Batch { groups, ..Batch::default() }
             };
-            match store.write(&batch, || !requests.iter().any(Request::expired)) {
+            #[cfg(test)]
+            if let Some(sql) = self.shared.seam.lock().ok().and_then(|mut seam| seam.run.take()) {
+                store.conn.execute_batch(&sql).ok();
+            }
+            let wanted = || {
+                let wanted = !requests.iter().any(Request::expired);
+                #[cfg(test)]
+                if let Some(time) = self.shared.seam.lock().ok().and_then(|mut seam| seam.commit_takes.take()) {
+                    thread::sleep(time);
+                }
+                wanted
+            };
+            match store.write(&batch, wanted) {
                 Ok(Written::Committed(mut written)) => {
                     if rest {
                         self.scans.clear();
@@ -296,6 +309,17 @@ impl Writer {
         for (request, answer) in answers {
             request.answer(answer);
         }
+    }
+
+    fn answer_expired(&self, requests: VecDeque<Request>) -> VecDeque<Request> {
+        let (expired, waiting): (VecDeque<_>, VecDeque<_>) = requests.into_iter().partition(Request::expired);
+        if !expired.is_empty() {
+            self.shared.gave_up();
+        }
+        for request in expired {
+            request.answer(Err(Fault::Slow));
+        }
+        waiting
     }
 
     /// Writes what the publisher reported, a batch at a time, behind whoever waits for a lamp.
@@ -484,7 +508,9 @@ impl Writer {
         }
         let path = self.shared.path();
         let mut cause = "it was found set aside".to_owned();
-        let opened = match Store::open(&path, &self.shared.machine, 1) {
+        // The power may have gone between setting a file aside and making the new one.
+        let floor = if path.exists() { 1 } else { salvage::copies(&state_dir).last().map_or(1, |copy| salvage::floor_above(copy)) };
+        let opened = match Store::open(&path, &self.shared.machine, floor) {
             Err(Trouble::Corrupt(why)) => {
                 self.may_replace(&why)?;
                 let copy = salvage::put_aside(&path, Timestamp::now()).map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
@@ -652,14 +678,6 @@ fn taken_back(record: Record) -> Record {
         previous: None,
         ..record
     }
-}
-
-fn answer_expired(requests: VecDeque<Request>) -> VecDeque<Request> {
-    let (expired, waiting): (VecDeque<_>, VecDeque<_>) = requests.into_iter().partition(Request::expired);
-    for request in expired {
-        request.answer(Err(Fault::Slow));
-    }
-    waiting
 }
 
 fn fault_of(trouble: &Trouble) -> Fault {

@@ -315,7 +315,9 @@ fn any_record_comes_back_as_it_was_written() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let journal = open(&dir);
     let reader = std::cell::RefCell::new(journal.reader());
-    proptest!(ProptestConfig::with_cases(128), |(record in any_record())| {
+    proptest!(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) }, |(record in any_record())| {
+        // A case that is tried again, to make it smaller, is another record.
+        let record = Record { id: Uuid::now_v7(), ..record };
         let recorded = runtime.block_on(journal.record(vec![record.clone()])).unwrap().remove(0);
         let found = reader.borrow_mut().find(record.id).unwrap().unwrap();
         prop_assert_eq!(&found.recorded, &recorded);

@@ -16,7 +16,7 @@ use super::{
 const STEP: i64 = 200;
 
 /// Pages given back to the filesystem in one step.
-const VACUUM_STEP: u32 = 64;
+pub(super) const VACUUM_STEP: u32 = 64;
 
 /// Files set aside that are kept at most.
 const COPIES: usize = 2;
@@ -28,6 +28,8 @@ pub(super) enum Step {
     Done,
     /// Something was done, and more may be left.
     More,
+    /// Pages were given back to the filesystem, and more may be left.
+    Vacuumed,
     /// Rows that had not been delivered were dropped for lack of space.
     Dropped,
 }
@@ -63,7 +65,7 @@ pub(super) fn step(store: &mut Store, settings: &Settings, clock_synced: bool) -
     if space.free_pages > 256 && (space.free_pages * 4 > space.pages || space.file > space.limit(settings.max_bytes)) {
         let vacuum = format!("PRAGMA incremental_vacuum({VACUUM_STEP})");
         store.unsynced(|transaction| transaction.execute_batch(&vacuum))?;
-        return Ok(Step::More);
+        return Ok(Step::Vacuumed);
     }
     Ok(Step::Done)
 }

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::{
-    export::{self, Format},
     reader::{Entry, Reader},
     *,
 };

@@ -1,26 +1,25 @@
 //! The one thread that writes: outcomes first and together, then marks, then upkeep in small steps while nobody waits.
 
+mod keep;
+
 use std::{
     collections::VecDeque,
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
-    sync::{Arc, atomic::Ordering},
+    fs::File,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
     Fault, OpenFault, Settings, Stored,
-    inbox::{Checked, Inbox, Request, Shared},
+    inbox::{Inbox, Request, Shared},
     machine, retention,
     retention::Step,
-    salvage::{self, Salvage},
+    salvage::Salvage,
     store::{Batch, Fate, Store, Trouble, Written},
 };
 use crate::{
@@ -28,6 +27,8 @@ use crate::{
     record::{Cause, Change, RawScan, Record},
     runtime::clock::ClockWatch,
 };
+use keep::Blocked;
+pub(super) use keep::LOCK;
 
 /// How often a journal that cannot be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -38,8 +39,6 @@ const CHECKPOINT_IDLE: u64 = 500;
 const CHECKPOINT_NOW: u64 = 10_000;
 /// How long nobody must have come before the log is written back.
 const IDLE: Duration = Duration::from_millis(300);
-/// A file that is damaged again so soon after a salvage says that the disk is, not the file.
-const SALVAGE_PAUSE: Duration = Duration::from_secs(30);
 /// For how long health names a salvage.
 const ALARM: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Marks written in one transaction.
@@ -66,18 +65,6 @@ pub(super) fn start(settings: &Settings, machine: &str) -> Result<Arc<Shared>, O
     Ok(shared)
 }
 
-/// Why the journal is not open.
-enum Blocked {
-    InUse,
-    Trouble(Trouble),
-}
-
-impl From<Trouble> for Blocked {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
-    }
-}
-
 /// What became of one group of records in a commit.
 type Group = Result<Vec<Stored>, String>;
 
@@ -102,6 +89,8 @@ struct Writer {
     busy_at: Instant,
     /// `total_changes` at the last checkpoint.
     checkpointed: u64,
+    /// Pages moved since then, which are no changes of rows.
+    vacuumed: u64,
     salvage: Option<Salvage>,
     salvaged_at: Option<Instant>,
     checking: bool,
@@ -127,6 +116,7 @@ impl Writer {
             upkeep_at: now,
             busy_at: now,
             checkpointed: 0,
+            vacuumed: 0,
             salvage: None,
             salvaged_at: None,
             checking: false,
@@ -445,6 +435,7 @@ impl Writer {
                         }
                     }
                     Step::More => {}
+                    Step::Vacuumed => self.vacuumed += u64::from(retention::VACUUM_STEP),
                     Step::Dropped => self.tell(),
                 }
                 Ok(())
@@ -473,7 +464,7 @@ impl Writer {
 
     /// Rows changed since the log was written back.
     fn unwritten(&self) -> u64 {
-        self.store.as_ref().map_or(0, |store| store.conn.total_changes().saturating_sub(self.checkpointed))
+        self.store.as_ref().map_or(0, |store| store.conn.total_changes().saturating_sub(self.checkpointed) + self.vacuumed)
     }
 
     fn checkpoint(&mut self, now: Instant) -> Result<(), Trouble> {
@@ -483,129 +474,10 @@ impl Writer {
             if let Some(store) = &self.store {
                 store.checkpoint(false)?;
                 self.checkpointed = store.conn.total_changes();
+                self.vacuumed = 0;
             }
         }
         Ok(())
-    }
-
-    /// Makes sure that the file is open.
-    fn opened(&mut self) -> Result<(), Trouble> {
-        match self.open() {
-            Ok(()) => Ok(()),
-            Err(Blocked::InUse) => Err(Trouble::Other("another benchlight uses the directory".to_owned())),
-            Err(Blocked::Trouble(trouble)) => Err(trouble),
-        }
-    }
-
-    fn open(&mut self) -> Result<(), Blocked> {
-        if self.store.is_some() {
-            return Ok(());
-        }
-        let state_dir = self.shared.settings.state_dir.clone();
-        make_directory(&state_dir)?;
-        if self.lock.is_none() {
-            self.lock = Some(lock(&state_dir)?);
-        }
-        let path = self.shared.path();
-        let mut cause = "it was found set aside".to_owned();
-        // The power may have gone between setting a file aside and making the new one.
-        let floor = if path.exists() { 1 } else { salvage::copies(&state_dir).last().map_or(1, |copy| salvage::floor_above(copy)) };
-        let opened = match Store::open(&path, &self.shared.machine, floor) {
-            Err(Trouble::Corrupt(why)) => {
-                self.may_replace(&why)?;
-                let copy = salvage::put_aside(&path, Timestamp::now()).map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
-                self.salvaged_at = Some(Instant::now());
-                let floor = copy.as_deref().map_or(1, salvage::floor_above);
-                cause = why;
-                Store::open(&path, &self.shared.machine, floor)
-            }
-            opened => opened,
-        };
-        self.settle(opened?, &cause)?;
-        Ok(())
-    }
-
-    /// Takes a file into use.
-    fn settle(&mut self, mut store: Store, cause: &str) -> Result<(), Trouble> {
-        if store.moved {
-            tracing::warn!("the journal was written by another machine; this one goes on in a new epoch");
-        }
-        salvage::adopt(&mut store, &self.shared.settings.state_dir, cause)?;
-        if !self.interrupted_closed {
-            let closed = store.close_interrupted()?;
-            if closed > 0 {
-                tracing::warn!(scans = closed, "scans were interrupted when the agent last ended; box and answer are unknown");
-            }
-        }
-        let newest = store.newest()?;
-        let unclean = store.unclean;
-        self.checkpointed = store.conn.total_changes();
-        self.store = Some(store);
-        self.tell();
-        self.shared.generation.fetch_add(1, Ordering::AcqRel);
-        self.shared.newest.send_if_modified(|known| std::mem::replace(known, newest) != newest);
-        self.next_salvage();
-        self.interrupted_closed = true;
-        self.upkeep_at = Instant::now();
-        if unclean {
-            self.check();
-        }
-        Ok(())
-    }
-
-    /// Sets the open file aside and goes on in a new one.
-    fn replace(&mut self, why: &str) -> Result<(), Trouble> {
-        self.may_replace(why)?;
-        self.salvaged_at = Some(Instant::now());
-        let path = self.shared.path();
-        let old = self.store.take();
-        if let Some(old) = &old {
-            // Closing it must neither write into the damaged file nor delete a log by a name that is another file's by then.
-            let _ = old.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        }
-        let copy = salvage::put_aside(&path, Timestamp::now()).map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
-        let floor = copy.as_deref().map_or(1, salvage::floor_above).max(old.as_ref().map_or(1, |old| old.epoch.0.saturating_add(1)));
-        drop(old);
-        let store = Store::open(&path, &self.shared.machine, floor)?;
-        self.settle(store, why)
-    }
-
-    fn may_replace(&self, why: &str) -> Result<(), Trouble> {
-        if self.salvaged_at.is_some_and(|at| at.elapsed() < SALVAGE_PAUSE) {
-            return Err(Trouble::Other(format!("damaged again right after it was made anew, check the disk: {why}")));
-        }
-        tracing::error!("the journal cannot be used ({why}); setting it aside as journal.corrupt-<time> and going on in a new epoch");
-        Ok(())
-    }
-
-    fn next_salvage(&mut self) {
-        let ended = (!self.interrupted_closed).then_some(Fate::Interrupted);
-        let next = self.store.as_ref().map(|store| Salvage::next(store, &self.shared.settings.state_dir, ended));
-        self.salvage = next.and_then(Result::ok).flatten();
-    }
-
-    /// Reads every page of the file on a thread and a connection of its own: that takes seconds for a big journal.
-    fn check(&mut self) {
-        if std::mem::replace(&mut self.checking, true) {
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        let generation = shared.generation();
-        let spawned = thread::Builder::new().name("journal-check".to_owned()).spawn(move || {
-            let damage = damage_in(&shared.path());
-            shared.checked(Checked { generation, damage });
-        });
-        self.checking = spawned.is_ok();
-    }
-
-    fn checked(&mut self, checked: Checked) {
-        self.checking = false;
-        if let Some(damage) = checked.damage
-            && checked.generation == self.shared.generation()
-            && let Err(trouble) = self.replace(&damage)
-        {
-            self.unwell(&trouble);
-        }
     }
 
     /// Takes the file's own numbers into health.
@@ -686,56 +558,5 @@ fn fault_of(trouble: &Trouble) -> Fault {
         Trouble::ReadOnly => Fault::ReadOnly,
         Trouble::Busy => Fault::Slow,
         Trouble::Corrupt(why) | Trouble::Other(why) => Fault::Broken(why.clone()),
-    }
-}
-
-fn make_directory(state_dir: &Path) -> Result<(), Trouble> {
-    if state_dir.is_dir() {
-        return Ok(());
-    }
-    let trouble = |error: std::io::Error| Trouble::of_io(&error, &format!("cannot make the directory {}", state_dir.display()));
-    DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(trouble)?;
-    // The directory's own entry must survive a power cut, or the journal in it would not.
-    if let Some(parent) = state_dir.parent()
-        && let Ok(parent) = File::open(parent)
-    {
-        let _ = parent.sync_all();
-    }
-    Ok(())
-}
-
-/// The file that an agent locks for as long as it lives.
-pub(super) const LOCK: &str = "journal.lock";
-
-/// Takes the directory for this agent, for as long as the file stays open.
-fn lock(state_dir: &Path) -> Result<File, Blocked> {
-    let path = state_dir.join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-    // An existing file can be locked on a disk that is read-only now.
-    let file = file.or_else(|error| File::open(&path).map_err(|_| error));
-    let file = file.map_err(|error| Trouble::of_io(&error, &format!("cannot open {}", path.display())))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Blocked::InUse),
-        Err(TryLockError::Error(error)) => Err(Trouble::of_io(&error, &format!("cannot lock {}", path.display())).into()),
-    }
-}
-
-/// Reads every page of a journal. `None`: nothing is wrong with it, or it could not be told.
-fn damage_in(path: &Path) -> Option<String> {
-    fs::metadata(path).ok()?;
-    let check = || {
-        let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        conn.busy_timeout(Duration::from_secs(5))?;
-        conn.pragma_update(None, "cache_size", -512)?;
-        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
-    };
-    match check() {
-        Ok(word) if word == "ok" => None,
-        Ok(damage) => Some(damage),
-        Err(error) => match Trouble::of(&error, path) {
-            Trouble::Corrupt(why) => Some(why),
-            _ => None,
-        },
     }
 }

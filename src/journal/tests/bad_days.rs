@@ -326,8 +326,13 @@ fn no_damage_keeps_the_next_scan_from_being_recorded() {
             let journal = open(&dir);
             let recorded = journal.record(vec![record(&serial(9_000))]).await;
             prop_assert!(recorded.is_ok(), "{recorded:?}");
-            let found = journal.reader().find(recorded.unwrap()[0].record.id);
-            prop_assert!(found.unwrap().is_some());
+            // Damage may be met only now: then the record is among the salvaged.
+            let (id, mut reader) = (recorded.unwrap()[0].record.id, journal.reader());
+            let began = Instant::now();
+            while !reader.find(id).is_ok_and(|found| found.is_some()) {
+                prop_assert!(began.elapsed() < Duration::from_secs(4), "the record is lost: {:?}", journal.health().borrow());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             journal.close().await;
             Ok(())
         })?;

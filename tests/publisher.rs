@@ -1,6 +1,13 @@
 //! The publisher against a real mosquitto with the shipped config, a network that fails, and a broker that misbehaves.
 #![allow(unreachable_pub, reason = "modules of a test binary")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints what it measured"
+)]
 
 mod support;
 #[path = "publisher/bench.rs"]

@@ -1,4 +1,12 @@
 //! The whole station: the real binary, a simulated Kandji over HTTP, SQLite on disk, a real mosquitto.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints what it measured"
+)]
 
 mod support;
 

@@ -470,12 +470,12 @@ impl Writer {
     fn checkpoint(&mut self, now: Instant) -> Result<(), Trouble> {
         let unwritten = self.unwritten();
         let idle = now.saturating_duration_since(self.busy_at) >= IDLE;
-        if unwritten >= CHECKPOINT_NOW || (unwritten >= CHECKPOINT_IDLE && idle) {
-            if let Some(store) = &self.store {
-                store.checkpoint(false)?;
-                self.checkpointed = store.conn.total_changes();
-                self.vacuumed = 0;
-            }
+        if (unwritten >= CHECKPOINT_NOW || (unwritten >= CHECKPOINT_IDLE && idle))
+            && let Some(store) = &self.store
+        {
+            store.checkpoint(false)?;
+            self.checkpointed = store.conn.total_changes();
+            self.vacuumed = 0;
         }
         Ok(())
     }

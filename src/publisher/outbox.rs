@@ -460,7 +460,7 @@ impl Outbox {
 
     fn refused(&mut self, row: Row, why: &'static str, now: Instant) -> Option<Settled> {
         let key = row.key;
-        let Some(topic) = self.topics.get_mut(row.topic()) else { return None };
+        let topic = self.topics.get_mut(row.topic())?;
         topic.refused_since.insert(key);
         if topic.closed || topic.accepted == 0 || topic.refused_since.len() >= TOPIC {
             topic.refused_since.clear();

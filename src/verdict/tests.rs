@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test fails by panicking")]
 //! Every combining rule and every candidate rule by name, and the promise over the whole cross product of findings.
 
 use super::*;

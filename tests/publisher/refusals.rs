@@ -92,7 +92,7 @@ async fn acknowledgements_out_of_order_are_understood() {
     let mut turn = 0_u64;
     let broker = Scripted::start(Manners::default(), move |seen| {
         turn += 1;
-        if seen.is_record() && turn % 5 != 0 { Reaction::After } else { TAKEN }
+        if seen.is_record() && !turn.is_multiple_of(5) { Reaction::After } else { TAKEN }
     })
     .await;
     let mut bench = Bench::new();

@@ -18,25 +18,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TOKEN: &str = "kandji-secret-token";
 
 /// A simulated Kandji with a box for each of its answers, a broker, and somebody who listens.
-pub struct World {
-    pub demo: Demo,
-    pub kandji: Tenant,
-    pub mosquitto: Mosquitto,
+pub(crate) struct World {
+    pub(crate) demo: Demo,
+    pub(crate) kandji: Tenant,
+    pub(crate) mosquitto: Mosquitto,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let demo = demo_stock();
         let options = kandji::Options { switches: demo.switches.clone(), ..kandji::Options::new(TOKEN, demo.stock.clone()) };
         Self { kandji: kandji::serve(options).await.unwrap(), demo, mosquitto: Mosquitto::start() }
     }
 
-    pub async fn dashboard(&self) -> Dashboard {
+    pub(crate) async fn dashboard(&self) -> Dashboard {
         Dashboard::connect(self.mosquitto.plain, DASHBOARD, "benchlight/#").await
     }
 
     /// A station of this world, on standard input.
-    pub fn home(&self, exit_at_eof: bool, more: &str) -> Home {
+    pub(crate) fn home(&self, exit_at_eof: bool, more: &str) -> Home {
         let source = format!(
             "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = {:?}\n",
             self.kandji.base(),

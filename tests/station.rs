@@ -15,6 +15,8 @@ mod doctor;
 #[cfg(feature = "demo")]
 #[path = "station/demo.rs"]
 mod demo;
+#[path = "station/journal.rs"]
+mod journal;
 #[path = "station/scans.rs"]
 mod scans;
 #[path = "station/kills.rs"]

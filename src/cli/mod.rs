@@ -6,6 +6,7 @@ mod credential;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
+mod journal;
 mod lamps;
 mod lookup;
 mod packaging;
@@ -62,17 +63,13 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Lookup(lookup) => load(config).and_then(|config| serve(async move { lookup::run(&config, &lookup.serials, lookup.json).await })),
         Command::Doctor(order) => doctor::doctor(config, &order),
         Command::Check => check::check(config),
-        Command::Journal(_) => not_yet("journal"),
+        Command::Journal(order) => journal::journal(config, &order),
         Command::Lamps(command) => lamps::lamps(config, &command),
         Command::Credential(command) => credential::credential(command),
         Command::Simulate(service) => runtime()?.block_on(simulate::simulate(service)),
         Command::Completions(completions) => packaging::completions(completions.shell),
         Command::Man => packaging::manual(),
     }
-}
-
-fn not_yet(command: &str) -> anyhow::Result<u8> {
-    anyhow::bail!("`{command}` is not in this build yet")
 }
 
 #[cfg(feature = "demo")]

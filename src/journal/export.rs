@@ -42,10 +42,10 @@ pub fn export(reader: &mut Reader, since: Option<Timestamp>, until: Option<Times
     match format {
         Format::Csv => {
             let mut table = csv::WriterBuilder::new().has_headers(false).from_writer(out);
-            table.write_record(COLUMNS).map_err(io::Error::from)?;
+            table.write_record(COLUMNS).map_err(bare)?;
             reader.export(since, until, |entry| {
                 let line = Line::of(&entry);
-                table.write_record(line.cells().map(for_a_spreadsheet)).map_err(io::Error::from)?;
+                table.write_record(line.cells().map(for_a_spreadsheet)).map_err(bare)?;
                 Ok::<(), ExportFault>(())
             })?;
             table.flush()?;
@@ -61,6 +61,14 @@ pub fn export(reader: &mut Reader, since: Option<Timestamp>, until: Option<Times
         }
     }
     Ok(())
+}
+
+/// The output's own error without the CSV writer around it: a reader that has gone (`| head`) must be known as such.
+fn bare(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
 }
 
 /// The columns, in their order.

@@ -69,6 +69,8 @@ fn check_passes_every_shipped_config_once_its_credentials_are_there() {
             let text = text
                 .replace("@KANDJI_PORT@", "4711")
                 .replace("@BROKER_PORT@", "4712")
+                .replace("@APPLE_PORT@", "4713")
+                .replace("@BUSINESS_PORT@", "4714")
                 .replace("@STATE_DIR@", &place)
                 .replace("@CREDENTIALS_DIR@", &place);
             let copy = copies.path().join(path.file_name().unwrap());

@@ -181,7 +181,7 @@ impl<T: Send + 'static> Under<T> {
 }
 
 async fn examine(config: Readable) -> Vec<Line> {
-    let agent = config.state_dir.as_deref().map(survey::in_use);
+    let agent = config.state_dir.as_deref().and_then(|dir| survey::in_use(dir).ok());
     let scanners: Vec<_> = config
         .scanners
         .into_iter()

@@ -53,8 +53,10 @@ fn test(skimmed: &Skimmed) -> anyhow::Result<u8> {
     if let Some(problems) = &skimmed.problems {
         return Err(problems.clone().into());
     }
-    if skimmed.state_dir.as_deref().is_some_and(survey::in_use) {
-        anyhow::bail!("the lamps are in use by benchlight; stop the agent first");
+    match skimmed.state_dir.as_deref().map_or(Ok(false), survey::in_use) {
+        Ok(false) => {}
+        Ok(true) => anyhow::bail!("the lamps are in use by benchlight; stop the agent first"),
+        Err(error) => anyhow::bail!("cannot tell whether a running agent holds the lamps ({error}); run this as root or as the agent's user"),
     }
     let fitted: Vec<Settings> = skimmed.lamps.iter().filter(|settings| **settings != Settings::None).cloned().collect();
     if fitted.is_empty() {

@@ -11,8 +11,19 @@ use rustix::fs::{Access, access, statvfs};
 use super::{salvage, writer};
 
 /// Does an agent work in this folder? It locks a file there for as long as it lives.
-pub fn in_use(state_dir: &Path) -> bool {
-    File::open(state_dir.join(writer::LOCK)).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+///
+/// # Errors
+/// It cannot be told, for want of rights as a rule. Whoever then touches what an agent may hold could darken its lamps.
+pub fn in_use(state_dir: &Path) -> io::Result<bool> {
+    match File::open(state_dir.join(writer::LOCK)) {
+        Ok(file) => match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        },
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// May this user write there? Nothing is written to find out.
@@ -42,4 +53,38 @@ pub fn set_aside(state_dir: &Path) -> Vec<(PathBuf, u64)> {
         .collect();
     found.sort();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn an_agent_shows_and_what_cannot_be_told_is_not_taken_for_no_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join(writer::LOCK);
+        assert!(!in_use(folder.path()).unwrap());
+        assert!(!in_use(&folder.path().join("none")).unwrap());
+        let held = File::create(&lock).unwrap();
+        assert!(!in_use(folder.path()).unwrap(), "left behind by an agent that has ended");
+        held.lock().unwrap();
+        assert!(in_use(folder.path()).unwrap());
+        fs::remove_file(&lock).unwrap();
+        // As good as no right to it: it is there and cannot be opened.
+        std::os::unix::fs::symlink(&lock, &lock).unwrap();
+        in_use(folder.path()).unwrap_err();
+    }
+
+    #[test]
+    fn journals_that_were_set_aside_are_found_without_their_logs() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["journal.sqlite", "journal.corrupt-1", "journal.corrupt-1-wal", "journal.corrupt-1-shm", "journal.corrupt-2"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let found = set_aside(folder.path());
+        let names: Vec<_> = found.iter().map(|(path, bytes)| (path.file_name().unwrap().to_str().unwrap(), *bytes)).collect();
+        assert_eq!(names, [("journal.corrupt-1", 17), ("journal.corrupt-2", 17)]);
+    }
 }

@@ -152,7 +152,7 @@ async fn beside_a_running_agent_its_parts_are_in_use_and_it_loses_nothing() {
     visit.says("source kandji", "ok", "accepts the token");
 
     // The agent still has its scanner, its journal and its session.
-    assert!(survey::in_use(&home.path("state")));
+    assert!(survey::in_use(&home.path("state")).unwrap());
     let mut scanner = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     std::io::Write::write_all(&mut scanner, format!("{}\n", world.demo.samples[0].serial).as_bytes()).unwrap();
     dashboard.wait("the scan is delivered", PATIENCE, |all| all.iter().any(|message| message.channel() == "scan")).await;
@@ -322,4 +322,21 @@ async fn a_journal_that_was_salvaged_and_records_that_wait_are_told() {
     visit.says("journal, salvaged", "warn", "journal.corrupt-20260101T000000Z (2 KiB)");
     visit.says("journal, set aside", "warn", &format!("1 record that the broker does not take: seq {rows} (packet_too_large)"));
     visit.says("scanner pipe", "warn", "none of its codes was a known serial number yet -> scan a box that the MDM knows");
+}
+
+#[test]
+fn where_nobody_can_tell_whether_an_agent_runs_nothing_that_it_may_hold_is_touched() {
+    let home = Home::new(false, &kandji_source("http://127.0.0.1:9", ""), &no_broker(), "");
+    change(&home, &[("kind = \"terminal\"", PINS)]);
+    home.credential("kandji-token", TOKEN);
+    // As good as no right to the file.
+    let lock = home.path("state").join("journal.lock");
+    fs::create_dir(home.path("state")).unwrap();
+    std::os::unix::fs::symlink(&lock, &lock).unwrap();
+    let visit = Visit::to(&home);
+    visit.says("lamps main", "warn", "not tried: an agent may hold them -> run this as root");
+    visit.says("scanner pipe", "warn", "was not tried");
+    let output = home.command(&["lamps", "test"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot tell whether a running agent holds the lamps"));
 }

@@ -29,6 +29,9 @@ const NEXT_TO_NOTHING: u64 = 8 << 20;
 /// A clock this far off is worth a word.
 const OFF: SignedDuration = SignedDuration::from_secs(30);
 
+/// What to do where nobody can tell whether an agent runs.
+const UNTOLD: &str = "run this as root or as the agent's user (sudo -u benchlight), with a `state_dir` that is right";
+
 /// One scanner. `agent`: does an agent run; `None`: nobody can tell.
 pub(super) fn scanner(settings: &scanner::Settings, agent: Option<bool>) -> Line {
     let (part, kind) = (format!("scanner {}", settings.name), &settings.kind);
@@ -40,7 +43,7 @@ pub(super) fn scanner(settings: &scanner::Settings, agent: Option<bool>) -> Line
     let state = scanner::look(settings);
     match (state == scanner::State::Ok, agent) {
         (true, Some(_)) => Line::in_use(part, &format!(": {} is there", kind.place())),
-        (true, None) => Line::new(part, State::Warn, format!("{} is there, and was not tried", kind.place()), "mend `state_dir` in the config first"),
+        (true, None) => Line::new(part, State::Warn, format!("{} is there, and was not tried", kind.place()), UNTOLD),
         (false, _) => of_scanner(part, kind, &state, ""),
     }
 }
@@ -116,7 +119,7 @@ pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<b
     };
     match agent {
         Some(true) => return Line::in_use(part, ""),
-        None => return Line::new(part, State::Warn, "not tried: an agent may hold them", "mend `state_dir` in the config first"),
+        None => return Line::new(part, State::Warn, "not tried: an agent may hold them", UNTOLD),
         Some(false) => {}
     }
     let state = indicator::probe(settings);

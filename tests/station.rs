@@ -17,6 +17,8 @@ mod doctor;
 mod demo;
 #[path = "station/journal.rs"]
 mod journal;
+#[path = "station/witnesses.rs"]
+mod witnesses;
 #[path = "station/scans.rs"]
 mod scans;
 #[path = "station/kills.rs"]

@@ -109,7 +109,8 @@ async fn every_way_in_which_the_three_views_differ_reaches_the_broker_with_its_v
     assert_eq!(ambiguous, DEMO.iter().filter(|one| one.expected == "ambiguous").count());
     let ready = &by_serial["DEMOREADY001"]["data"];
     assert_eq!(ready["grade"], "apple");
-    for (name, violations) in [("kandji", court.kandji.violations()), ("apple", court.apple.violations()), ("business", court.business.violations())] {
+    for (name, violations) in [("kandji", court.kandji.violations()), ("apple", court.apple.violations()), ("business", court.business.violations())]
+    {
         assert_eq!(violations, Vec::<String>::new(), "{name} would have understood every question");
     }
     let log = home.log();

@@ -201,13 +201,13 @@ fn an_apple_token_becomes_a_credential_that_check_accepts() {
     let out = folder.path().join("apple-dep-token");
     let json = "{\"consumer_key\":\"CK_1\",\"consumer_secret\":\"CS_1\",\"access_token\":\"AT_1\",\"access_secret\":\"AS_1\",\"access_token_expiry\":\"2999-01-01T00:00:00Z\"}";
     fs::write(&token, json).unwrap();
-    let outcome = benchlight(&["credential", "import-apple-token", token.to_str().unwrap(), "--out", out.to_str().unwrap()], &[]);
+    let outcome = benchlight(&["credential", "import-apple-token", "--p7m", token.to_str().unwrap(), "--out", out.to_str().unwrap()], &[]);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     assert!(outcome.out.contains("it expires on 2999-01-01"), "{}", outcome.out);
     assert!(!outcome.out.contains("CS_1"));
     assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
     fs::write(&token, "{}").unwrap();
-    assert_eq!(benchlight(&["credential", "import-apple-token", token.to_str().unwrap(), "--out", out.to_str().unwrap()], &[]).code, 1);
+    assert_eq!(benchlight(&["credential", "import-apple-token", "--p7m", token.to_str().unwrap(), "--out", out.to_str().unwrap()], &[]).code, 1);
 }
 
 /// A simulator that was started by its command, with what it printed.

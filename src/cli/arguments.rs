@@ -126,7 +126,8 @@ pub(super) enum Credential {
 #[derive(Debug, Args)]
 pub(super) struct ImportAppleToken {
     /// Apple's file (*_smime.p7m), or the JSON decrypted elsewhere
-    pub(super) token: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    pub(super) p7m: PathBuf,
     /// The private key (PEM) of the certificate that was uploaded to Apple
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,

@@ -9,7 +9,7 @@ use crate::readiness::apple_dep::token_file::{Import, import};
 
 pub(super) fn credential(command: Credential) -> anyhow::Result<u8> {
     let Credential::ImportAppleToken(arguments) = command;
-    let order = Import { token: arguments.token, key: arguments.key, cert: arguments.cert, out: arguments.out };
+    let order = Import { token: arguments.p7m, key: arguments.key, cert: arguments.cert, out: arguments.out };
     let imported = import(&order, Timestamp::now())?;
     let until = match (imported.expires, imported.days_left) {
         (Some(expires), Some(days)) => format!("; it expires on {} (in {days} days)", expires.strftime("%Y-%m-%d")),

@@ -23,3 +23,5 @@ mod witnesses;
 mod scans;
 #[path = "station/kills.rs"]
 mod kills;
+#[path = "station/bad_days/mod.rs"]
+mod bad_days;

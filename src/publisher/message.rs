@@ -226,6 +226,8 @@ fn health_message<'a>(
             dropped: journal.dropped,
             interrupted: journal.interrupted,
             faulted: journal.faulted,
+            salvaged: journal.salvaged.then_some(journal.salvaged_rows),
+            lost: journal.salvaged.then_some(journal.lost_rows),
         },
         clock: clock(health.clock_synced),
         waiting: health.waiting,
@@ -500,6 +502,11 @@ struct HealthJournal<'a> {
     dropped: u64,
     interrupted: u64,
     faulted: u64,
+    /// Records that came over from a journal that could not be used, and those known to be lost with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    salvaged: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<u64>,
 }
 
 #[derive(Serialize)]

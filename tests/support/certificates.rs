@@ -18,6 +18,8 @@ pub struct Certificate {
 pub enum Validity {
     Now,
     Expired,
+    /// From yesterday until about a month from now, as public authorities give them.
+    Briefly,
 }
 
 impl Authority {
@@ -42,6 +44,15 @@ impl Authority {
         if validity == Validity::Expired {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);
+        }
+        if validity == Validity::Briefly {
+            let day = |days: i64| {
+                let date = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).strftime("%Y %m %d").to_string();
+                let numbers: Vec<u16> = date.split(' ').map(|number| number.parse().unwrap()).collect();
+                date_time_ymd(numbers[0].into(), u8::try_from(numbers[1]).unwrap(), u8::try_from(numbers[2]).unwrap())
+            };
+            params.not_before = day(-1);
+            params.not_after = day(30);
         }
         self.sign(params)
     }

@@ -4,9 +4,12 @@
 
 pub mod certificates;
 pub mod dashboard;
+pub mod lamps;
 pub mod mosquitto;
 pub mod proxy;
 pub mod station;
+pub mod tls_door;
+pub mod wall_clock;
 
 use std::time::{Duration, Instant};
 

@@ -25,6 +25,8 @@ pub struct Differences {
     pub mutual_tls: bool,
     /// Nothing survives a restart.
     pub forgetful: bool,
+    /// The largest packet that it takes; `None`: as shipped.
+    pub max_packet_size: Option<u32>,
 }
 
 /// One running mosquitto; killed when dropped.
@@ -35,7 +37,8 @@ pub struct Mosquitto {
     /// The TLS listener's port.
     pub tls: u16,
     pub authority: Authority,
-    differences: Differences,
+    /// Counts from the next start.
+    pub differences: Differences,
     child: Option<Child>,
 }
 
@@ -162,6 +165,9 @@ impl Mosquitto {
         }
         if self.differences.forgetful {
             replace("\npersistence true\n", "\npersistence false\n");
+        }
+        if let Some(size) = self.differences.max_packet_size {
+            replace("\nmax_packet_size 65536\n", &format!("\nmax_packet_size {size}\n"));
         }
         // Started as root it would become the user mosquitto, who may not enter a test's folder. Others ignore the line.
         text.push_str("user root\n");

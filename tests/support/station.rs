@@ -83,18 +83,8 @@ impl Home {
             }
         };
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        command.args(["run", "--config"]).arg(self.config());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let (send, lines) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Station { stdin: child.stdin.take(), child, lines }
+        command.args(["run", "--config"]).arg(self.config()).stderr(log);
+        Station::of(command)
     }
 
     /// What the program wrote to standard error so far, for a test's own message.
@@ -111,6 +101,21 @@ pub struct Station {
 }
 
 impl Station {
+    /// Starts what `command` says, with pipes for scans and results.
+    pub fn of(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (send, lines) = channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { stdin: child.stdin.take(), child, lines }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

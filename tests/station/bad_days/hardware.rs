@@ -1,0 +1,267 @@
+//! Scanners and lamps that are missing, busy or forbidden.
+//!
+//! Keyboard-type scanners and real pins, a busy line among them, are held by the virtual bench (`tests/bench`).
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::{fd::OwnedFd, unix::fs::symlink},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
+
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, flock, open},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+
+use super::{
+    Able, Answers, Row, Seen,
+    bench::{Bench, PATIENCE, Running, system},
+    row,
+};
+use crate::support::{dashboard::Received, free_port, lamps::Lit};
+
+const NO_SCANNER: Able = Able::No("no_scanner");
+
+pub static ROWS: &[Row] = &[
+    row!(
+        unplugged,
+        "a scanner that is unplugged",
+        "last scanner unplugged",
+        Answers::Nothing,
+        NO_SCANNER,
+        "the scan in the wire",
+        "replug, within 2 s"
+    ),
+    row!(
+        no_right,
+        "a scanner that may not be opened",
+        "no right to the last scanner",
+        Answers::Nothing,
+        NO_SCANNER,
+        "nothing",
+        "the right, within 2 s"
+    ),
+    row!(
+        grabbed,
+        "a scanner that another program holds",
+        "last scanner held by another program",
+        Answers::Nothing,
+        NO_SCANNER,
+        "nothing",
+        "its release, within 2 s"
+    ),
+    row!(
+        port_taken,
+        "a port that another program listens on",
+        "port of the last scanner taken",
+        Answers::Nothing,
+        NO_SCANNER,
+        "nothing",
+        "its release"
+    ),
+    row!(
+        one_of_two,
+        "one scanner of two that is gone",
+        "one scanner of several gone",
+        Answers::AsAlways,
+        Able::Yes,
+        "the scan in the wire",
+        "replug, within 2 s"
+    ),
+    row!(overrun, "a key queue that ran over", "key queue overrun", Answers::Rescan("unreadable"), Able::Yes, "that scan, said so", "scan again"),
+    row!(no_chip, "a lamp chip that is missing", "lamp chip missing", Answers::AsAlways, Able::Lamps("missing"), "nothing", "the chip, no restart"),
+];
+
+/// A serial scanner: what it sends, and the name under which the station looks for it.
+struct Serial {
+    name: PathBuf,
+    port: Option<(OwnedFd, String)>,
+}
+
+impl Serial {
+    fn new(bench: &Bench) -> Self {
+        let folder = bench.home.path("by-id");
+        fs::create_dir(&folder).unwrap();
+        Self { name: folder.join("usb-scanner"), port: None }
+    }
+
+    fn plug(&mut self) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        symlink(&path, &self.name).unwrap();
+        self.port = Some((master, path));
+    }
+
+    fn unplug(&mut self) {
+        fs::remove_file(&self.name).unwrap();
+        self.port = None;
+    }
+
+    fn path(&self) -> &str {
+        &self.port.as_ref().unwrap().1
+    }
+
+    fn scan(&self, code: &str) {
+        File::from(self.port.as_ref().unwrap().0.try_clone().unwrap()).write_all(format!("{code}\r\n").as_bytes()).unwrap();
+    }
+}
+
+/// A bench whose only scanner is a serial one.
+async fn with_serial(row: &'static Row) -> (Bench, Serial) {
+    let bench = Bench::new(row).await;
+    let serial = Serial::new(&bench);
+    let device = format!("kind = \"serial\"\ndevice = {:?}\n", serial.name);
+    bench.configure("the scanner", |text| text.replace("kind = \"stdin\"\n", &device));
+    (bench, serial)
+}
+
+async fn state(bench: &Bench, wanted: &str) {
+    bench.health("the scanner's state", |health| health["scanners"]["pipe"]["state"] == wanted).await;
+}
+
+/// The scanner works: a box is scanned, and is ready.
+async fn works(bench: &mut Bench, running: &Running, serial: &Serial) {
+    let code = bench.ready_box();
+    serial.scan(&code);
+    let answer = bench.answer(running);
+    assert_eq!((answer.serial.as_str(), answer.reason.as_str()), (code.as_str(), "assigned"));
+}
+
+/// A day on which the only scanner cannot be used.
+async fn day(mut bench: Bench, running: Running, serial: &mut Serial, wanted: &str, mend: impl FnOnce(&mut Serial)) -> Seen {
+    bench.health_is_as_told().await;
+    state(&bench, wanted).await;
+    bench.idle_lamps(&running).await;
+    mend(serial);
+    bench.mend();
+    bench.lamps(&running, "dark again", |lamps| lamps.now().0 == Lit::DARK).await;
+    bench.seen.mended = Some(bench.since());
+    bench.health("able again", |health| health["able"] == true).await;
+    state(&bench, "ok").await;
+    works(&mut bench, &running, serial).await;
+    bench.lamps(&running, "green", |lamps| lamps.greens() > 0).await;
+    bench.end().await
+}
+
+async fn unplugged(row: &'static Row) -> Seen {
+    let (mut bench, mut serial) = with_serial(row).await;
+    serial.plug();
+    let running = bench.start().await;
+    state(&bench, "ok").await;
+    works(&mut bench, &running, &serial).await;
+    // Half a code is in the wire.
+    File::from(serial.port.as_ref().unwrap().0.try_clone().unwrap()).write_all(b"KXHALF").unwrap();
+    serial.unplug();
+    bench.break_it();
+    day(bench, running, &mut serial, "absent", Serial::plug).await
+}
+
+async fn grabbed(row: &'static Row) -> Seen {
+    let (mut bench, mut serial) = with_serial(row).await;
+    serial.plug();
+    let other = open(serial.path(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    flock(&other, FlockOperation::NonBlockingLockExclusive).unwrap();
+    bench.break_it();
+    let running = bench.start_in_trouble();
+    day(bench, running, &mut serial, "busy", move |_| drop(other)).await
+}
+
+async fn no_right(row: &'static Row) -> Seen {
+    let (mut bench, mut serial) = with_serial(row).await;
+    let home = bench.home.path("");
+    // Root may do everything, so the station runs as nobody.
+    if let Err(why) = system("setpriv", &["--reuid=65534", "--regid=65534", "--clear-groups", "true"]) {
+        return Seen::skipped(format!("needs the right to become another user: {why}"));
+    }
+    serial.plug();
+    system("chown", &["-R", "65534:65534", home.to_str().unwrap()]).unwrap();
+    system("chown", &["root", serial.path()]).unwrap();
+    system("chmod", &["600", serial.path()]).unwrap();
+    // The binary's own folder may be closed to others.
+    let program = bench.home.path("benchlight");
+    fs::copy(env!("CARGO_BIN_EXE_benchlight"), &program).unwrap();
+    let inner = bench.home.command(&["run"]);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(inner.get_args());
+    bench.break_it();
+    let running = bench.start_as(command);
+    day(bench, running, &mut serial, "no_right", |serial| system("chmod", &["666", serial.path()]).unwrap()).await
+}
+
+async fn port_taken(row: &'static Row) -> Seen {
+    let mut bench = Bench::new(row).await;
+    let port = free_port();
+    let other = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    bench.configure("the scanner", |text| text.replace("kind = \"stdin\"\n", &format!("kind = \"tcp\"\nlisten = \"127.0.0.1:{port}\"\n")));
+    bench.break_it();
+    let running = bench.start_in_trouble();
+    bench.health_is_as_told().await;
+    state(&bench, "busy").await;
+    bench.idle_lamps(&running).await;
+    drop(other);
+    bench.mend();
+    bench.lamps(&running, "dark again", |lamps| lamps.now().0 == Lit::DARK).await;
+    bench.seen.mended = Some(bench.since());
+    bench.health("able again", |health| health["able"] == true).await;
+    let code = bench.ready_box();
+    std::net::TcpStream::connect(("127.0.0.1", port)).unwrap().write_all(format!("{code}\n").as_bytes()).unwrap();
+    assert_eq!(bench.answer(&running).reason, "assigned");
+    bench.end().await
+}
+
+async fn one_of_two(row: &'static Row) -> Seen {
+    let mut bench = Bench::new(row).await;
+    let mut serial = Serial::new(&bench);
+    let second = format!(
+        "[[scanner]]\nname = \"serial\"\nkind = \"serial\"\ndevice = {:?}\nlane = \"main\"\n\n[[lane]]\nname = \"main\"\n\n[indicator]",
+        serial.name
+    );
+    bench.configure("the second scanner", |text| {
+        text.replace("kind = \"stdin\"\n", "kind = \"stdin\"\nlane = \"main\"\n").replace("[indicator]", &second)
+    });
+    serial.plug();
+    let mut running = bench.start().await;
+    bench.health("both", |health| health["scanners"]["serial"]["state"] == "ok").await;
+    serial.unplug();
+    bench.break_it();
+    bench.health("one gone", |health| health["scanners"]["serial"]["state"] == "absent").await;
+    bench.scan_is_as_told(&mut running).await;
+    bench.health_is_as_told().await;
+    bench.idle_lamps(&running).await;
+    serial.plug();
+    bench.mend();
+    bench.health("both again", |health| health["scanners"]["serial"]["state"] == "ok").await;
+    bench.seen.mended = Some(bench.since());
+    works(&mut bench, &running, &serial).await;
+    bench.end().await
+}
+
+async fn overrun(_: &'static Row) -> Seen {
+    Seen::held_by("src/scanner/hid/tests.rs", "an_overrun_of_the_kernels_queue_breaks_the_code_and_not_the_next")
+}
+
+async fn no_chip(row: &'static Row) -> Seen {
+    let mut bench = Bench::new(row).await;
+    let gpio = "kind = \"gpio\"\ndriver = \"gpiochip\"\nchip = \"no-such-chip\"\ngreen = 17\nred = 27\n";
+    bench.configure("the lamps", |text| text.replace("kind = \"terminal\"\n", gpio));
+    let mut running = bench.start().await;
+    bench.break_it();
+    bench.health_is_as_told().await;
+    // Without a terminal lane there are no result lines; the record and the message are there as always.
+    for _ in 0..3 {
+        let code = bench.ready_box();
+        running.station.scan(code.as_bytes());
+        let is_ready = |one: &Received| {
+            let event = one.json();
+            one.channel() == "scan" && event["subject"] == code.as_str() && event["data"]["verdict"] == "ready" && event["data"]["lamp"] == "ready"
+        };
+        bench.dashboard.wait("the scan", PATIENCE, |all| all.iter().any(is_ready)).await;
+    }
+    assert!(running.station.answer_within(Duration::ZERO).is_none());
+    bench.end().await
+}

@@ -1,0 +1,231 @@
+//! Every bad day of the product's table: what scans answer, what the lamps show, what health says, what is lost, and how it mends.
+//!
+//! The rows below are the table in `docs/operating.md`, and each is held by the real binary: what a row says is what its day asserts.
+//! `BENCHLIGHT_BAD_DAY=word` runs only the rows whose name holds that word.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints its table"
+)]
+
+mod bench;
+mod broker;
+mod clock;
+mod disk;
+mod hardware;
+mod process;
+mod services;
+
+use std::{
+    fmt::Write,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    pin::Pin,
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
+
+/// Days that run side by side: they mostly wait.
+const AT_ONCE: usize = 8;
+
+/// What a scan on that day answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// As on any other day.
+    AsAlways,
+    /// `unknown` with this reason, and the hold signal.
+    Unknown(&'static str),
+    /// `rescan` with this reason.
+    Rescan(&'static str),
+    /// Nothing: no scan comes in, or nobody is there.
+    Nothing,
+}
+
+/// What health says on that day, and so the idle lamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Able {
+    Yes,
+    /// `able` stays true, and this alarm is raised.
+    Alarm(&'static str),
+    /// `able` stays true, and the lamps' state is this.
+    Lamps(&'static str),
+    /// `able` is false for this reason, and the idle lamps say *unable*.
+    No(&'static str),
+    /// Offline by its will.
+    Offline,
+}
+
+/// One row of the table.
+pub struct Row {
+    /// The promise.
+    pub name: &'static str,
+    pub fault: &'static str,
+    pub answers: Answers,
+    pub able: Able,
+    pub lost: &'static str,
+    pub mends: &'static str,
+    run: fn(&'static Row) -> Day,
+}
+
+type Day = Pin<Box<dyn Future<Output = Seen>>>;
+
+/// What a day came to; everything else was asserted on the way.
+#[derive(Default)]
+pub struct Seen {
+    /// Why it could not be had here.
+    pub skipped: Option<String>,
+    /// The test that holds it.
+    pub elsewhere: Option<String>,
+    /// From the fault (or the scan that met it) until health said so.
+    pub told: Option<Duration>,
+    /// From the mending until the station was well again.
+    pub mended: Option<Duration>,
+}
+
+impl Seen {
+    /// A row that a test of one part holds, because its fault is not to be had from outside; the test must be there.
+    pub fn held_by(file: &str, test: &str) -> Self {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        assert!(text.contains(&format!("fn {test}(")), "{file} has no test {test}");
+        Self { elsewhere: Some(format!("{file}: {test}")), ..Self::default() }
+    }
+
+    pub fn skipped(why: impl Into<String>) -> Self {
+        Self { skipped: Some(why.into()), ..Self::default() }
+    }
+}
+
+/// Makes a row of its name, its cells and its day.
+macro_rules! row {
+    ($day:path, $name:literal, $fault:literal, $answers:expr, $able:expr, $lost:literal, $mends:literal) => {
+        $crate::bad_days::Row {
+            name: $name,
+            fault: $fault,
+            answers: $answers,
+            able: $able,
+            lost: $lost,
+            mends: $mends,
+            run: |row| Box::pin($day(row)),
+        }
+    };
+}
+use row;
+
+fn all() -> Vec<&'static Row> {
+    [services::ROWS, broker::ROWS, disk::ROWS, clock::ROWS, hardware::ROWS, process::ROWS].into_iter().flatten().collect()
+}
+
+impl Row {
+    /// The row of the document, without times.
+    fn cells(&self) -> String {
+        let answers = match self.answers {
+            Answers::AsAlways => "as always".to_owned(),
+            Answers::Unknown(reason) => format!("`unknown/{reason}`, hold"),
+            Answers::Rescan(reason) => format!("`rescan/{reason}`"),
+            Answers::Nothing => "none".to_owned(),
+        };
+        let able = match self.able {
+            Able::Yes => "true".to_owned(),
+            Able::Alarm(alarm) => format!("true; alarm `{alarm}`"),
+            Able::Lamps(state) => format!("true; lamps `{state}`"),
+            Able::No(reason) => format!("false, `{reason}`; lamps unable"),
+            Able::Offline => "offline by will; lamps dark".to_owned(),
+        };
+        format!("| {} | {answers} | {able} | {} | {}", self.fault, self.lost, self.mends)
+    }
+}
+
+/// Runs the days side by side, prints what came of them, and fails with the names of those that did not hold.
+fn hold(rows: &'static [Row]) {
+    let wanted = std::env::var("BENCHLIGHT_BAD_DAY").unwrap_or_default();
+    let waiting = Mutex::new(rows.iter().filter(|row| row.name.contains(&wanted)));
+    let over = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some(row) = waiting.lock().unwrap().next() else { return };
+                    let came = catch_unwind(AssertUnwindSafe(|| live_through(row)));
+                    over.lock().unwrap().push((row, came.ok()));
+                }
+            });
+        }
+    });
+    let over = over.into_inner().unwrap();
+    let mut table = String::from("| fault | scans answer | able | lost | mends by | told within, well again within |\n|---|---|---|---|---|---|\n");
+    let mut failed = Vec::new();
+    for row in rows {
+        let seconds = |time: Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f32()));
+        let came = match over.iter().find(|(of, _)| of.name == row.name) {
+            None => continue,
+            Some((_, Some(Seen { skipped: Some(why), .. }))) => format!("SKIPPED: {why}"),
+            Some((_, Some(Seen { elsewhere: Some(test), .. }))) => format!("held by {test}"),
+            Some((_, Some(seen))) => format!("{}, {}", seconds(seen.told), seconds(seen.mended)),
+            Some((_, None)) => {
+                failed.push(row.name);
+                "FAILED".to_owned()
+            }
+        };
+        writeln!(table, "{} | {came} |", row.cells()).unwrap();
+    }
+    println!("{table}");
+    assert!(failed.is_empty(), "these promises did not hold: {failed:#?}");
+}
+
+/// One day, on a runtime of its own.
+fn live_through(row: &'static Row) -> Seen {
+    // Enough threads for those that wait for a terminal line.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(150), (row.run)(row)).await.expect("a day ends within 150 s") })
+}
+
+#[test]
+fn a_service_that_cannot_be_asked_is_never_the_box_s_fault() {
+    hold(services::ROWS);
+}
+
+#[test]
+fn a_broker_in_trouble_costs_no_answer_and_no_record() {
+    hold(broker::ROWS);
+}
+
+#[test]
+fn a_disk_in_trouble_is_said_and_never_green() {
+    hold(disk::ROWS);
+}
+
+#[test]
+fn a_clock_in_trouble_spoils_no_verdict() {
+    hold(clock::ROWS);
+}
+
+#[test]
+fn scanners_and_lamps_come_and_go_without_a_restart() {
+    hold(hardware::ROWS);
+}
+
+#[test]
+fn a_station_that_dies_or_hangs_is_offline_and_dark() {
+    hold(process::ROWS);
+}
+
+const BEGIN: &str = "<!-- bad days: begin (a test holds this table) -->\n";
+const END: &str = "<!-- bad days: end -->";
+
+#[test]
+fn the_document_s_table_of_bad_days_is_the_tested_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut table = String::from("| fault | scans answer | able, lamp when idle | lost | mends by |\n|---|---|---|---|---|\n");
+    for row in all() {
+        writeln!(table, "{} |", row.cells()).unwrap();
+    }
+    let stands = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(table, _)| table).unwrap_or_default();
+    assert!(stands == table, "docs/operating.md must hold between its markers:\n{BEGIN}{table}{END}");
+}

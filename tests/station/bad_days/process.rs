@@ -1,0 +1,127 @@
+//! A station that is killed, hangs, or has a namesake.
+
+use std::time::Duration;
+
+use benchlight::simulator::faults::Effect;
+
+use super::{
+    Able, Answers, Row, Seen,
+    bench::{Bench, PATIENCE, tail},
+    row,
+};
+use crate::support::{dashboard::Received, lamps::Lit};
+
+pub static ROWS: &[Row] = &[
+    row!(killed, "a station that is killed", "killed, panicked, power cut", Answers::Nothing, Able::Offline, "a scan not answered yet", "systemd"),
+    row!(
+        hung,
+        "a station that hangs",
+        "hung (stopped)",
+        Answers::Nothing,
+        Able::Offline,
+        "nothing: it answers late, and never green too late",
+        "systemd's watchdog, 10 s"
+    ),
+    row!(
+        namesakes,
+        "two stations with one name",
+        "second station with the same name",
+        Answers::AsAlways,
+        Able::Alarm("session_taken_over"),
+        "nothing; a backlog",
+        "rename"
+    ),
+];
+
+async fn availability(bench: &Bench, wanted: &str) {
+    let newest = |all: &[Received]| all.iter().rev().find(|one| one.channel() == "availability").map(Received::text);
+    bench.dashboard.wait(wanted, PATIENCE, |all| newest(all).as_deref() == Some(wanted)).await;
+}
+
+async fn killed(row: &'static Row) -> Seen {
+    let mut bench = Bench::new(row).await;
+    let mut running = bench.start().await;
+    bench.scan_is_green(&mut running).await;
+    availability(&bench, "online").await;
+    // A scan is under way.
+    bench.world.kandji.faults().all(Effect::Delay(Duration::from_secs(1)));
+    let under_way = bench.ready_box();
+    running.station.scan(under_way.as_bytes());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    running.station.kill();
+    bench.break_it();
+    availability(&bench, "offline").await;
+    bench.seen.told = Some(bench.since());
+    bench.world.kandji.faults().clear();
+    bench.mend();
+    let mut running = bench.start().await;
+    availability(&bench, "online").await;
+    bench.seen.mended = Some(bench.since());
+    bench.health("the interrupted scan is counted", |health| health["journal"]["interrupted"] == 1).await;
+    assert_eq!(running.lamps.greens(), 0, "nothing of the process before is shown");
+    bench.scan_is_green(&mut running).await;
+    bench.nothing_is_lost().await;
+    assert!(bench.dashboard.on("scan").iter().all(|one| one.json()["subject"] != under_way.as_str()), "no message of the interrupted scan");
+    bench.seen
+}
+
+async fn hung(row: &'static Row) -> Seen {
+    let mut bench = Bench::new(row).await;
+    let mut running = bench.start().await;
+    bench.scan_is_green(&mut running).await;
+    bench.lamps(&running, "dark after green", |lamps| lamps.now().0 == Lit::DARK).await;
+    let greens = running.lamps.greens();
+    bench.world.kandji.faults().all(Effect::Delay(Duration::from_millis(700)));
+    let under_way = bench.ready_box();
+    running.station.scan(under_way.as_bytes());
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    running.station.signal("STOP");
+    bench.break_it();
+    availability(&bench, "offline").await;
+    bench.seen.told = Some(bench.since());
+    // Longer than the deadline and what is allowed after it.
+    tokio::time::sleep(Duration::from_millis(5_000).saturating_sub(bench.since())).await;
+    running.station.signal("CONT");
+    bench.mend();
+    let answer = bench.answer(&running);
+    assert_eq!((answer.serial.as_str(), answer.verdict.as_str()), (under_way.as_str(), "unknown"), "{answer:?}\n{}", tail(&running.lamps));
+    availability(&bench, "online").await;
+    bench.seen.mended = Some(bench.since());
+    assert_eq!(running.lamps.greens(), greens, "never green so late");
+    bench.world.kandji.faults().clear();
+    bench.scan_is_green(&mut running).await;
+    bench.end().await
+}
+
+async fn namesakes(row: &'static Row) -> Seen {
+    let mut bench = Bench::new(row).await;
+    let other = bench.world.home(false, "");
+    std::fs::copy(bench.home.config(), other.config()).unwrap();
+    let (own, others) = (bench.home.path("state"), other.path("state"));
+    let config = std::fs::read_to_string(other.config()).unwrap().replace(own.to_str().unwrap(), others.to_str().unwrap());
+    std::fs::write(other.config(), config).unwrap();
+    let mut first = bench.start().await;
+    bench.scan_is_green(&mut first).await;
+    bench.break_it();
+    let mut second = bench.start_as(other.command(&["run"]));
+    let alarmed = |lamps: &crate::support::lamps::Lamps| tail(lamps).contains("session_taken_over") || lamps.text().contains("session_taken_over");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !alarmed(&first.lamps) && !alarmed(&second.lamps) {
+        assert!(std::time::Instant::now() < deadline, "one of them raises the alarm:\n{}\n---\n{}", tail(&first.lamps), tail(&second.lamps));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bench.seen.told = Some(bench.since());
+    bench.scan_is_as_told(&mut first).await;
+    bench.scan_is_as_told(&mut second).await;
+    // One of them is called off, and the other says what it kept back.
+    let (mut gone, mut stays) = if alarmed(&first.lamps) { (first, second) } else { (second, first) };
+    gone.station.signal("TERM");
+    assert!(gone.station.ended_within(PATIENCE).unwrap().success());
+    bench.mend();
+    bench.scan_is_green(&mut stays).await;
+    let latest = bench.answers.last().unwrap().clone();
+    bench.arrived(&[latest]).await;
+    bench.seen.mended = Some(bench.since());
+    bench.health("able", |health| health["able"] == true).await;
+    bench.seen
+}

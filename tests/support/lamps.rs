@@ -1,0 +1,103 @@
+//! The lamps as the station draws them: a terminal on which every change of a lamp is seen, with its time.
+
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{Mode, OFlags, open},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
+
+/// What is lit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lit {
+    pub green: bool,
+    pub amber: bool,
+    pub red: bool,
+}
+
+impl Lit {
+    pub const DARK: Self = Self { green: false, amber: false, red: false };
+    pub const GREEN: Self = Self { green: true, ..Self::DARK };
+    pub const AMBER: Self = Self { amber: true, ..Self::DARK };
+    pub const RED: Self = Self { red: true, ..Self::DARK };
+}
+
+/// A terminal that remembers. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Lamps(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    text: String,
+    /// How much of the text has been looked through.
+    read: usize,
+    changes: Vec<(Instant, Lit)>,
+}
+
+impl Lamps {
+    /// The watcher, and the end that becomes the station's standard error.
+    pub fn open() -> (Self, OwnedFd) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let station = open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        tcsetwinsize(&master, Winsize { ws_row: 40, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let lamps = Self::default();
+        let seen = Arc::clone(&lamps.0);
+        std::thread::spawn(move || {
+            let mut master = File::from(master);
+            let mut buffer = [0; 4096];
+            // It ends with EIO when the last process that has the terminal is gone.
+            while let Ok(length @ 1..) = master.read(&mut buffer) {
+                seen.lock().unwrap().take(&buffer[..length]);
+            }
+        });
+        (lamps, station)
+    }
+
+    /// Every change so far.
+    pub fn changes(&self) -> Vec<(Instant, Lit)> {
+        self.0.lock().unwrap().changes.clone()
+    }
+
+    /// How often green was lit.
+    pub fn greens(&self) -> usize {
+        let changes = self.changes();
+        let lit_before = |index: usize| index.checked_sub(1).is_some_and(|before| changes[before].1.green);
+        (0..changes.len()).filter(|index| changes[*index].1.green && !lit_before(*index)).count()
+    }
+
+    /// What is lit, and for how long.
+    pub fn now(&self) -> (Lit, Duration) {
+        self.0.lock().unwrap().changes.last().map_or((Lit::DARK, Duration::ZERO), |(at, lit)| (*lit, at.elapsed()))
+    }
+
+    /// The log, and the lamps' drawing.
+    pub fn text(&self) -> String {
+        self.0.lock().unwrap().text.clone()
+    }
+}
+
+impl Seen {
+    fn take(&mut self, bytes: &[u8]) {
+        self.text.push_str(&String::from_utf8_lossy(bytes));
+        while let Some(begin) = self.text[self.read..].find("\x1b[2K") {
+            let rest = &self.text[self.read + begin..];
+            let Some(end) = rest.find("\x1b8") else { return };
+            let line = &rest[..end];
+            let lit = Lit { green: line.contains("[GREEN]"), amber: line.contains("[AMBER]"), red: line.contains("[RED]") };
+            self.read += begin + end;
+            if self.changes.last().is_none_or(|(_, before)| *before != lit) {
+                self.changes.push((Instant::now(), lit));
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A wall clock of one process that a test sets while it runs; boot-time and monotonic clocks stay true.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Set by the test, read by one preloaded process.
+pub struct WallClock {
+    file: fs::File,
+    path: PathBuf,
+    library: PathBuf,
+}
+
+impl WallClock {
+    /// A clock that is right and as the kernel says. `Err`: why it cannot be had here.
+    pub fn new(folder: &Path) -> Result<Self, String> {
+        let (path, library) = (folder.join("clock"), folder.join("wall_clock.so"));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/wall_clock.c");
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
+        match built {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => return Err(format!("cc: {}", String::from_utf8_lossy(&output.stderr))),
+            Err(error) => return Err(format!("no C compiler: {error}")),
+        }
+        fs::write(&path, [0; 16]).unwrap();
+        let clock = Self { file: fs::File::options().write(true).open(&path).unwrap(), path, library };
+        clock.set(0, None);
+        Ok(clock)
+    }
+
+    /// So many seconds ahead (or behind), and whether the kernel says that it is kept.
+    pub fn set(&self, seconds: i64, synced: Option<bool>) {
+        self.file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
+        self.file.write_all_at(&synced.map_or(-1, i64::from).to_ne_bytes(), 8).unwrap();
+    }
+
+    /// Makes the process of `command` read this clock.
+    pub fn for_command(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", &self.library).env("BENCHLIGHT_TEST_CLOCK", &self.path);
+    }
+}

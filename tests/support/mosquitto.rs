@@ -57,7 +57,12 @@ impl Mosquitto {
         fs::write(mosquitto.path("ca.pem"), mosquitto.authority.pem()).unwrap();
         mosquitto.use_access_list(&shipped("acl"));
         mosquitto.write_passwords();
-        mosquitto.run();
+        // A port that was free may be somebody else's by now: tests run side by side.
+        while !mosquitto.tried() {
+            assert!(mosquitto.log().contains("Address already in use"), "mosquitto does not start: {}", mosquitto.log());
+            fs::remove_file(mosquitto.path("log")).unwrap();
+            (mosquitto.plain, mosquitto.tls) = (free_port(), free_port());
+        }
         mosquitto
     }
 
@@ -94,6 +99,10 @@ impl Mosquitto {
 
     /// Starts it on the same ports.
     pub fn run(&mut self) {
+        assert!(self.tried(), "mosquitto does not start: {}", self.log());
+    }
+
+    fn tried(&mut self) -> bool {
         let config = self.path("conf");
         fs::write(&config, self.config()).unwrap();
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
@@ -106,10 +115,17 @@ impl Mosquitto {
             .stderr(log)
             .spawn()
             .expect("mosquitto is installed");
-        self.child = Some(child);
+        let child = self.child.insert(child);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", self.plain)).is_err() || TcpStream::connect(("127.0.0.1", self.tls)).is_err() {
-            assert!(Instant::now() < deadline, "mosquitto does not start: {}", self.log());
+        loop {
+            if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
+                return false;
+            }
+            // It listens on both, and not somebody else in its place.
+            if TcpStream::connect(("127.0.0.1", self.plain)).is_ok() && TcpStream::connect(("127.0.0.1", self.tls)).is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+                return child.try_wait().unwrap().is_none();
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -207,7 +207,11 @@ impl Core {
         let mut actions = Vec::new();
         match event {
             Event::Scanned(scan) => self.scanned(scan, now, &mut actions),
-            Event::Answered { question, answer } => self.answered(question, answer, now, &mut actions),
+            Event::Answered { question, answer } => {
+                // The deadline first: an answer that waited in a stopped process did not come in time.
+                self.timer(now, &mut actions);
+                self.answered(question, answer, now, &mut actions);
+            }
             Event::Recorded { batch, recorded } => self.recorded(batch, recorded, now, &mut actions),
             Event::Unable(unable) => self.show_unable(unable, &mut actions),
             Event::Timer => {}

@@ -208,6 +208,18 @@ fn point_2_the_deadline_counts_from_the_scan() {
 }
 
 #[test]
+fn point_2_an_answer_that_waited_in_a_stopped_process_did_not_come_in_time() {
+    let mut bench = Bench::new();
+    bench.scan(READY);
+    // No timer ran while the process was stopped; the answer is the first thing that it sees.
+    bench.at += Duration::from_secs(5);
+    bench.answer(READY, ready());
+    assert_eq!(bench.recording[0].1[0].reason, Reason::Timeout);
+    bench.commit();
+    assert_eq!((bench.lamp(), bench.recording.len()), (Some(Signal::Hold), 0));
+}
+
+#[test]
 fn point_3_the_lamp_answers_only_after_the_record_is_committed() {
     let mut bench = Bench::new();
     let id = bench.scan(READY);

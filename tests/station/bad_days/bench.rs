@@ -236,6 +236,24 @@ impl Bench {
         }
     }
 
+    /// Every answer so far arrives. A station that is back sooner than the dashboard hears that nobody listens, and offers again with
+    /// the next box; so boxes are scanned until all has come.
+    pub async fn arrived_with_the_next_boxes(&mut self, running: &mut Running) {
+        let answers = self.answers.clone();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            for _ in 0..150 {
+                let scans: Vec<Value> = self.dashboard.on("scan").iter().map(Received::json).collect();
+                if answers.iter().all(|answer| scans.iter().any(|event| event["id"] == answer.id.as_str())) {
+                    return self.arrived(&answers).await;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert!(Instant::now() < deadline, "{}: every answer arrives; the log:\n{}", self.row.name, tail(&running.lamps));
+            self.scan_is_green(running).await;
+        }
+    }
+
     /// These answers have arrived, each with its lamp signal.
     pub async fn arrived(&self, answers: &[Answer]) {
         let is_there = |all: &[Received], answer: &Answer| all.iter().any(|one| one.channel() == "scan" && one.json()["id"] == answer.id.as_str());

@@ -11,7 +11,7 @@ use super::{
     row,
     services::{over_tls, with_apple},
 };
-use crate::support::{certificates::Validity, dashboard::Received, tls_door::TlsDoor, wall_clock::WallClock};
+use crate::support::{certificates::Validity, tls_door::TlsDoor, wall_clock::WallClock};
 
 const YEAR: i64 = 365 * 24 * 3_600;
 
@@ -233,7 +233,7 @@ async fn broker_fails(row: &'static Row) -> Seen {
     assert!(bench.dashboard.all().is_empty(), "nothing got through");
     set(&bench, 0, true);
     bench.mend();
-    bench.arrived(&bench.answers).await;
+    bench.arrived_with_the_next_boxes(&mut running).await;
     bench.seen.mended = Some(bench.since());
     bench.scan_is_green(&mut running).await;
     let mended = bench.seen.mended;
@@ -257,6 +257,5 @@ async fn oauth_fails(row: &'static Row) -> Seen {
     set(&bench, 0, true);
     bench.mend();
     bench.well_by_itself(&mut running).await;
-    assert!(bench.dashboard.all().iter().map(Received::channel).all(|channel| channel != "change"));
     bench.end().await
 }

@@ -25,3 +25,5 @@ mod scans;
 mod kills;
 #[path = "station/bad_days/mod.rs"]
 mod bad_days;
+#[path = "station/soak.rs"]
+mod soak;

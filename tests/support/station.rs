@@ -31,13 +31,19 @@ pub struct Answer {
 impl Home {
     /// A station on standard input with terminal lamps; `sources` and `mqtt` are the config's own sections, `more` whatever else.
     pub fn new(exit_at_eof: bool, sources: &str, mqtt: &str, more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let more = format!("[[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n\n{sources}\n{mqtt}\n{more}\n");
+        Self::configured(exit_at_eof, &more)
+    }
+
+    /// A station with this config; `sections` is all of it but `[station]`.
+    pub fn configured(exit_at_eof: bool, sections: &str) -> Self {
+        // Below target/, on the disk of the checkout: /tmp is memory on many machines.
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let home = Self { folder };
         let credentials = home.path("credentials");
         fs::create_dir(&credentials).unwrap();
         let config = format!(
-            "[station]\nsite = \"test\"\nname = \"bench-1\"\nstate_dir = {:?}\ncredentials_dir = {credentials:?}\nexit_at_eof = {exit_at_eof}\n\n\
-             [[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n\n{sources}\n{mqtt}\n{more}\n",
+            "[station]\nsite = \"test\"\nname = \"bench-1\"\nstate_dir = {:?}\ncredentials_dir = {credentials:?}\nexit_at_eof = {exit_at_eof}\n\n{sections}",
             home.path("state"),
         );
         fs::write(home.config(), config).unwrap();
@@ -150,6 +156,11 @@ impl Station {
         self.lines.iter().map(|line| Answer::parse(&line)).collect()
     }
 
+    /// What the kernel says of its memory now, in bytes.
+    pub fn memory(&self) -> Memory {
+        Memory::of(self.pid())
+    }
+
     /// Every result line that is there now.
     pub fn so_far(&self) -> Vec<Answer> {
         self.lines.try_iter().map(|line| Answer::parse(&line)).collect()
@@ -178,6 +189,28 @@ impl Station {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// What a process holds of the machine's memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident: its own and what it has mapped of files.
+    pub resident: u64,
+    /// Of which its own, not mapped from files.
+    pub own: u64,
+    /// The most that was ever resident.
+    pub peak: u64,
+}
+
+impl Memory {
+    pub fn of(pid: u32) -> Self {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        };
+        Self { resident: field("VmRSS"), own: field("RssAnon"), peak: field("VmHWM") }
     }
 }
 

@@ -1,0 +1,192 @@
+//! What is measured: the release binary with a simulated Kandji and a real broker, and a record like those of every day.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use benchlight::{
+    journal,
+    label::Serial,
+    readiness::evidence::{Evidence, Finding, Grade, SourceKind},
+    reason::{Reason, Signal},
+    record::Record,
+    runtime::name::Name,
+    simulator::kandji::{
+        self, Tenant,
+        stock::{Device, HQ, Stock},
+    },
+};
+use jiff::Timestamp;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use uuid::Uuid;
+
+use crate::support::{
+    certificates::Validity,
+    mosquitto::{Mosquitto, STATION},
+    station::Home,
+};
+
+const TOKEN: &str = "kandji-token-of-the-benchmark";
+/// Boxes that take turns, so that none is scanned again while its last scan could still be repeated.
+const BOXES: u64 = 20;
+
+/// How the station reaches its service and its broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// In the clear, on loopback.
+    Plain,
+    /// Encrypted, as on a real bench.
+    Tls,
+}
+
+pub struct Rig {
+    pub kandji: Tenant,
+    pub mosquitto: Mosquitto,
+    pub home: Home,
+}
+
+impl Rig {
+    /// `more` is added to `[indicator]`.
+    pub async fn new(way: Way, more: &str) -> Self {
+        let mosquitto = Mosquitto::start();
+        let boxes = (0..BOXES).map(|nth| Device::ready(&serial(nth))).collect();
+        let kandji = kandji::serve(kandji::Options::new(TOKEN, Stock::of(boxes))).await.unwrap();
+        let ca_file = format!("ca_file = {:?}\n", mosquitto.path("ca.pem"));
+        let (url, broker, ca_file) = match way {
+            Way::Plain => (kandji.base(), format!("mqtt://127.0.0.1:{}", mosquitto.plain), String::new()),
+            Way::Tls => (tls_front(&mosquitto, kandji.address()).await, format!("mqtts://localhost:{}", mosquitto.tls), ca_file),
+        };
+        let home = Home::configured(
+            false,
+            &format!(
+                "[[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n{more}\n\
+                 [[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{url}\"\ntoken_credential = \"kandji-token\"\ntokens = [\"{HQ}\"]\n{ca_file}\n\
+                 [mqtt]\nurl = \"{broker}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\nreplay_per_second = 0\n{ca_file}",
+                STATION.0
+            ),
+        );
+        home.credential("kandji-token", TOKEN);
+        home.credential("mqtt-password", STATION.1);
+        Self { kandji, mosquitto, home }
+    }
+
+    /// Starts the station and tells how long it took to be ready.
+    pub fn time_to_ready(&self) -> (Started, Duration) {
+        let mut command = self.home.command(&["run"]);
+        let begun = Instant::now();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("benchlight is ready") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the station ended before it was ready");
+        }
+        let took = begun.elapsed();
+        // Whoever does not read the log would stop the station in the end.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        (Started(child), took)
+    }
+}
+
+/// A station whose results nobody reads. Dropped, it is killed.
+pub struct Started(Child);
+
+impl Started {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn serial(nth: u64) -> String {
+    format!("BXQ{:07}", nth % BOXES)
+}
+
+/// TLS in front of the simulated service, with a certificate of the broker's authority.
+async fn tls_front(mosquitto: &Mosquitto, upstream: SocketAddr) -> String {
+    let certificate = mosquitto.authority.server("localhost", Validity::Now);
+    let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes()).collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((peer, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut peer) = acceptor.accept(peer).await else { return };
+                let mut service = TcpStream::connect(upstream).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut peer, &mut service).await;
+            });
+        }
+    });
+    format!("https://localhost:{port}")
+}
+
+pub fn journal_settings(state_dir: &Path) -> journal::Settings {
+    journal::Settings {
+        state_dir: state_dir.to_owned(),
+        keep: Duration::from_hours(24 * 90),
+        keep_raw: Duration::from_hours(24 * 7),
+        max_bytes: 1 << 30,
+    }
+}
+
+/// A green scan with one source's evidence.
+pub fn record(nth: u64) -> Record {
+    let name = |text: &str| Name::new(text).unwrap();
+    let serial = Serial::new(&format!("BXQ{nth:07}")).unwrap();
+    let assigned_at = Some(Timestamp::now());
+    let model = Some("MacBook Air (13-inch, M4, 2025)".to_owned());
+    let evidence = Evidence {
+        known: true,
+        status: Some("assigned".to_owned()),
+        assigned_at,
+        as_of: assigned_at,
+        replied_at: assigned_at,
+        model: model.clone(),
+        family: Some("Mac".to_owned()),
+        detail: Some("Last fetch 2026-01-09 22:01 UTC.".to_owned()),
+        took: Duration::from_millis(84),
+        ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed))
+    };
+    Record {
+        id: Uuid::now_v7(),
+        raw_scan: None,
+        change: None,
+        at: Timestamp::now(),
+        clock_synced: true,
+        lane: name("main"),
+        scanner: name("pipe"),
+        serial: Some(serial.clone()),
+        asked: vec![serial],
+        raw: None,
+        reason: Reason::Assigned,
+        message: "The enrollment profile is assigned.".to_owned(),
+        action: "Power it on.".to_owned(),
+        grade: Some(Grade::Relayed),
+        model,
+        family: Some("Mac".to_owned()),
+        assigned_at,
+        took_ms: 91,
+        lamp: Signal::Ready,
+        previous: None,
+        group: None,
+        policy: "9f2c41d0".to_owned(),
+        evidence: vec![evidence],
+    }
+}

@@ -69,11 +69,23 @@ impl Trouble {
 
     /// What the filesystem says of itself when a file on it cannot be written.
     fn of_filesystem(path: &Path) -> Option<Self> {
-        let filesystem = rustix::fs::statvfs(path.parent()?).ok()?;
+        let folder = path.parent()?;
+        let filesystem = rustix::fs::statvfs(folder).ok()?;
         if filesystem.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
-            Some(Self::ReadOnly)
-        } else {
-            (filesystem.f_bavail == 0).then_some(Self::Full)
+            return Some(Self::ReadOnly);
+        }
+        if filesystem.f_bavail == 0 {
+            return Some(Self::Full);
+        }
+        // A filesystem that met an error takes no more writes and need not show it in its flags (ext4 on recent kernels); a quota is not in
+        // its numbers. Trying tells.
+        let probe = folder.join("journal.probe");
+        let tried = fs::write(&probe, [0; 4096]);
+        let _ = fs::remove_file(&probe);
+        match tried.err()?.kind() {
+            std::io::ErrorKind::ReadOnlyFilesystem => Some(Self::ReadOnly),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Some(Self::Full),
+            _ => None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write,
     os::unix::fs::FileExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -36,6 +36,15 @@ pub static ROWS: &[Row] = &[
         Able::No("journal_fault"),
         "at most those scans' records (sent once, from memory)",
         "a writable disk, no restart"
+    ),
+    row!(
+        turned_read_only,
+        "a disk that turns read-only under the station",
+        "disk turns read-only by an error",
+        Answers::Unknown("journal_fault"),
+        Able::No("journal_fault"),
+        "at most those scans' records (sent once, from memory)",
+        "a writable disk in its place, no restart"
     ),
     row!(
         slow,
@@ -138,6 +147,61 @@ async fn read_only(row: &'static Row) -> Seen {
     bench.mend();
     bench.well_by_itself(&mut running).await;
     bench.end().await
+}
+
+/// As a worn card does it: ext4 meets an error and takes no further write, though files are open for writing.
+async fn turned_read_only(row: &'static Row) -> Seen {
+    let mut bench = Bench::new(row).await;
+    let (state, image) = (bench.home.path("state"), bench.home.path("card"));
+    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    let card = match Card::mount(&image, &state) {
+        Ok(card) => card,
+        Err(why) => return Seen::skipped(why),
+    };
+    let mut running = bench.start().await;
+    bench.scan_is_green(&mut running).await;
+    bench.nothing_is_lost().await;
+    if let Err(why) = card.fail() {
+        return Seen::skipped(why);
+    }
+    bench.break_it();
+    let before = bench.answers.len();
+    bench.scan_is_as_told(&mut running).await;
+    bench.health_is_as_told().await;
+    bench.health("what is wrong with the disk", |health| health["journal"]["state"] == "read_only").await;
+    bench.scan_is_as_told(&mut running).await;
+    went_out_without_a_place(&bench, before).await;
+    drop(card);
+    let _disk = SmallDisk::mount(&state, "8m").unwrap();
+    bench.mend();
+    bench.well_by_itself(&mut running).await;
+    bench.end().await
+}
+
+/// A filesystem on an image.
+struct Card(String);
+
+impl Card {
+    fn mount(image: &Path, place: &Path) -> Result<Self, String> {
+        fs::create_dir_all(place).unwrap();
+        let (image, place) = (image.to_str().unwrap(), place.to_str().unwrap());
+        system("mkfs.ext4", &["-q", "-F", image])?;
+        system("mount", &["-o", "loop,errors=remount-ro", image, place]).map_err(|why| format!("needs the right to mount: {why}"))?;
+        Ok(Self(place.to_owned()))
+    }
+
+    fn fail(&self) -> Result<(), String> {
+        let device = Command::new("findmnt").args(["-n", "-o", "SOURCE", &self.0]).output().map_err(|error| format!("findmnt: {error}"))?;
+        let device = String::from_utf8(device.stdout).unwrap();
+        let lever = format!("/sys/fs/ext4/{}/trigger_fs_error", device.trim().trim_start_matches("/dev/"));
+        fs::write(&lever, "a test").map_err(|error| format!("{lever}: {error}"))
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        let _ = system("umount", &["-l", &self.0]);
+    }
 }
 
 /// Each sync of the running station takes so long, as on a worn card.

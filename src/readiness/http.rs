@@ -37,6 +37,8 @@ const MAX_HOPS: usize = 3;
 /// Shorter than the idle time of the gateways in front of the services (60 s and more), so that a request rarely
 /// meets a connection that is just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(50);
+/// Connections that are kept. After a change of the network each kept one may be dead without saying so, and cost a scan its answer.
+const POOL_KEPT: usize = 4;
 
 /// Why a client cannot be made. The texts name the object and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -337,6 +339,7 @@ impl Client {
             .user_agent(settings.user_agent)
             .connect_timeout(settings.limits.connect)
             .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_KEPT)
             .tcp_nodelay(true)
             .build()
             .map_err(ClientFault::Build)?;

@@ -79,7 +79,7 @@ impl Keeper {
     /// A look-up or probe succeeded.
     pub(super) fn good(&self, vitals: Vitals) {
         self.touch();
-        self.change(None, vitals);
+        self.change(None, None, vitals);
     }
 
     /// A look-up failed by a fault of the way: a probe shall confirm it at once. While failing the probes have their own rhythm.
@@ -114,11 +114,11 @@ impl Keeper {
             match result {
                 Ok(()) => {
                     failed_probes = 0;
-                    self.change(None, (now.vitals)());
+                    self.change(None, None, (now.vitals)());
                 }
                 Err(fault) if is_of_the_way(fault.reason) => {
                     failed_probes = if self.health.borrow().failing.is_some() { failed_probes.saturating_add(1) } else { 1 };
-                    self.change(Some(fault.reason), (now.vitals)());
+                    self.change(Some(fault.reason), fault.detail.as_deref(), (now.vitals)());
                 }
                 // The way is good and the answer was not: neither fails nor mends.
                 Err(_) => {}
@@ -148,7 +148,7 @@ impl Keeper {
         *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    fn change(&self, failing: Option<Reason>, vitals: Vitals) {
+    fn change(&self, failing: Option<Reason>, detail: Option<&str>, vitals: Vitals) {
         let mut turned = false;
         self.health.send_if_modified(|health| {
             turned = health.failing != failing;
@@ -165,7 +165,7 @@ impl Keeper {
             modified
         });
         match failing {
-            Some(reason) if turned => tracing::warn!(source = %self.source, reason = reason.code(), "source fails"),
+            Some(reason) if turned => tracing::warn!(source = %self.source, reason = reason.code(), detail, "source fails"),
             None if turned => tracing::info!(source = %self.source, "source answers again"),
             _ => {}
         }

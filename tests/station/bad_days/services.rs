@@ -9,9 +9,15 @@ use benchlight::simulator::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Able, Answers, Row, Seen, bench::Bench, row};
+use super::{
+    Able, Answers, Row, Seen,
+    bench::{Bench, PATIENCE},
+    row,
+};
 use crate::support::{
     certificates::{Authority, Validity},
+    dashboard::Received,
+    proxy::Proxy,
     tls_door::TlsDoor,
 };
 
@@ -244,4 +250,31 @@ async fn stale(row: &'static Row) -> Seen {
 async fn link_broken(row: &'static Row) -> Seen {
     let status = |word: &'static str| move |token: &mut kandji::stock::Token| token.status = word.to_owned();
     on_a_day(row, status("BROKEN"), status("SUCCESS")).await
+}
+
+/// Every connection that the station has kept is dead, and nobody says so; new ones work. So it is after a change of the network.
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_connections_that_are_dead_cost_few_scans_and_no_restart() {
+    let row = ROWS.iter().find(|row| row.name == "a service that is too slow").unwrap();
+    let mut bench = Bench::new(row).await;
+    let proxy = Proxy::start(bench.world.kandji.address().port()).await;
+    let plain = bench.world.kandji.base();
+    bench.configure("the proxy", |text| text.replace(&plain, &format!("http://127.0.0.1:{}", proxy.port)));
+    let mut running = bench.start().await;
+    for _ in 0..3 {
+        bench.scan_is_green(&mut running).await;
+    }
+    proxy.stall();
+    let greens = running.lamps.greens();
+    let mut timeouts = 0;
+    while bench.scan(&mut running).reason == "timeout" {
+        timeouts += 1;
+        assert!(timeouts <= 4, "no more than are kept");
+    }
+    assert!(timeouts > 0, "the kept connections were dead");
+    bench.lamps(&running, "green", |lamps| lamps.greens() == greens + 1).await;
+    // The boxes of that time are asked again by themselves.
+    let is_mended = |one: &Received| one.channel() == "change" && one.json()["data"]["reason"] == "assigned";
+    bench.dashboard.wait("the changes", PATIENCE, |all| all.iter().filter(|one| is_mended(one)).count() == timeouts).await;
+    bench.nothing_is_lost().await;
 }

@@ -531,8 +531,8 @@ mod properties {
         let token = given.tokens.as_ref().ok().and_then(|tokens| tokens.iter().find(|token| token.id == id));
         let Some((token, Some(now), Some(_))) = token.map(|token| (token, given.now, given.tokens_now)) else { return false };
         let fetched = token.last_device_sync.known().is_some_and(|at| (-300..=86_400).contains(&now.duration_since(at).as_secs()));
-        let in_force = token.access_token_expiry.known().is_none_or(|at| at > now)
-            && token.days_left.is_none_or(|days| days >= 0 || token.access_token_expiry.known().is_some());
+        // A token whose two words on its end disagree is not in force.
+        let in_force = token.access_token_expiry.known().is_none_or(|at| at > now) && token.days_left.is_none_or(|days| days >= 0);
         (new || (allow_returned && returned))
             && (given.policy.tokens.is_empty() || given.policy.tokens.iter().any(|counted| counted == id))
             && !matches!(token.status.as_deref(), Some("BROKEN" | "?"))

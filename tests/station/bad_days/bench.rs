@@ -332,7 +332,7 @@ pub fn tail(lamps: &Lamps) -> String {
 pub fn system(program: &str, words: &[&str]) -> Result<(), String> {
     match Command::new(program).args(words).output() {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Ok(output) => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default())),
         Err(error) => Err(format!("{program}: {error}")),
     }
 }

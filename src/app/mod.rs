@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::timeout,
+};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -42,6 +45,12 @@ const READY_LIMIT: Duration = Duration::from_secs(2);
 const DRAIN: Duration = Duration::from_secs(10);
 /// At a stop: how long scans under way may take to be answered and recorded.
 const ANSWER_AT_STOP: Duration = Duration::from_millis(3_200);
+/// At a stop: how long the last records may take to reach a broker that is there.
+const SEND_AT_STOP: Duration = Duration::from_millis(500);
+/// At a stop: how long lamps, publisher and result lines may take to end.
+const PARTS_AT_STOP: Duration = Duration::from_millis(1_200);
+/// The whole stop takes less than the 5 s that are promised.
+const STOP: Duration = Duration::from_millis(4_700);
 /// Scans that were answered `journal_fault`, kept until the broker can have them.
 const FAULTED: usize = 256;
 
@@ -170,13 +179,21 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         name = tasks.one_ended() => Err(anyhow::anyhow!("{name} ended by itself; this is a fault of benchlight")),
     };
     systemd.stopping();
-    // Downstream: no more scans, the last answers, dark lamps and the last messages, then the journal.
-    let _ = stop_scanners.send(true);
-    tasks.end("station", ANSWER_AT_STOP).await;
-    let _ = stop.send(true);
-    tasks.end_all(&["lamps", "publisher", "result lines"], Duration::from_millis(1_200)).await;
+    let stopping = async {
+        // Downstream: no more scans, the last answers, the last messages, dark lamps, then the journal.
+        let _ = stop_scanners.send(true);
+        tasks.end("station", ANSWER_AT_STOP).await;
+        if link_seen.borrow().link == publisher::Link::Connected {
+            let _ = timeout(SEND_AT_STOP, journal.health().wait_for(|journal| journal.unsent == 0)).await;
+        }
+        let _ = stop.send(true);
+        tasks.end_all(&["lamps", "publisher", "result lines"], PARTS_AT_STOP).await;
+        journal.close().await;
+    };
+    if timeout(STOP, stopping).await.is_err() {
+        warn!("the station did not end in good order in time; what is not sent yet follows at the next start");
+    }
     indicator::held::extinguish();
-    journal.close().await;
     ended
 }
 
@@ -248,5 +265,5 @@ async fn end_of_input(
     // A scan keeps its place until it is answered and recorded: when all are free, none is on its way.
     let _all = places.acquire_many(u32::try_from(SCANS_IN_PROGRESS).unwrap_or(u32::MAX)).await;
     let _ = report.wait_for(|report| report.idle).await;
-    let _ = tokio::time::timeout(DRAIN, journal.wait_for(|journal| journal.unsent == 0)).await;
+    let _ = timeout(DRAIN, journal.wait_for(|journal| journal.unsent == 0)).await;
 }

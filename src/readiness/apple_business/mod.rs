@@ -259,6 +259,15 @@ impl AppleBusiness {
     }
 }
 
+/// What the bodies of the two reads, with their statuses, say about one serial number: the way of every reply, for the fuzz target.
+pub fn judged(device: (u16, &[u8]), linkage: (u16, &[u8]), serial: &Serial, expected: &[String], source: Name) -> Evidence {
+    let mut evidence = Evidence::bare(source, SourceKind::AppleBusiness, serial.clone(), Finding::Unknown(Reason::StationFault));
+    let said = Said::read(device.0, device.1, serial);
+    let linked = said.wants_server().then(|| Linked::read(linkage.0, linkage.1));
+    finding::judge(&mut evidence, said, linked, expected, None);
+    evidence
+}
+
 /// Everything that may be asked. The service's other calls assign devices.
 fn allowed(base: &Url, token_url: &Url) -> Vec<Allowed> {
     vec![

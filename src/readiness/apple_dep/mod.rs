@@ -168,6 +168,16 @@ impl AppleDep {
     }
 }
 
+/// What the body of a reply to `POST /devices` says about one serial number, without a policy: the way of every
+/// reply, for the fuzz target.
+pub fn judged(body: &[u8], serial: &Serial, source: Name) -> Evidence {
+    let mut evidence = Evidence::bare(source, SourceKind::AppleDep, serial.clone(), Finding::Unknown(Reason::GarbledAnswer));
+    if let Some(reply) = Reply::read(body, std::slice::from_ref(serial)) {
+        finding::judge(&mut evidence, reply.device(serial), &Profile::NotAsked, &Expected::default(), Timestamp::now());
+    }
+    evidence
+}
+
 /// Everything that may be asked. The service's other calls assign, remove and disown.
 fn allowed(base: &Url) -> Vec<Allowed> {
     vec![

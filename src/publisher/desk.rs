@@ -87,6 +87,10 @@ struct Work {
     contested: bool,
     health_at: Option<Instant>,
     health_said: Option<(Health, Option<String>)>,
+    /// The station's health has changed since it was last compared with what was said.
+    health_news: bool,
+    /// What was said is not true any more.
+    health_differs: bool,
 }
 
 impl Work {
@@ -149,6 +153,8 @@ impl Desk {
             contested: false,
             health_at: None,
             health_said: None,
+            health_news: false,
+            health_differs: false,
         };
         self.backlog.mark_unchanged();
         let newest = *self.newest.borrow_and_update();
@@ -164,6 +170,7 @@ impl Desk {
         }
         loop {
             let now = Instant::now();
+            self.compare_health(&mut work);
             self.ask(now, work.since);
             self.fill(&mut work, now);
             self.mark(now);
@@ -190,7 +197,7 @@ impl Desk {
                     self.outbox.newest(newest);
                 }
                 Ok(()) = self.backlog.changed() => self.outbox.start_over(),
-                Ok(()) = self.inputs.health.changed() => {}
+                Ok(()) = self.inputs.health.changed() => work.health_news = true,
                 Some(record) = self.inputs.faulted.recv(), if room => self.unrecorded(&mut work, &record),
                 () = tokio::time::sleep_until(wake) => {}
                 () = stopped(&mut stop) => {
@@ -297,6 +304,7 @@ impl Desk {
             let payload = message::health(&health, refused.as_deref(), &self.inputs.meta.version, Timestamp::now());
             work.health_at = Some(now);
             work.health_said = Some((health, refused));
+            work.health_differs = false;
             return self.publish_state(work, Purpose::Health, self.retained(&self.topics.health, payload.into(), Some(message::JSON)));
         }
         false
@@ -507,11 +515,19 @@ impl Desk {
         health
     }
 
-    fn health_due(&mut self, work: &Work) -> Instant {
+    /// Looks only when something may have changed: a busy bench passes here for every message.
+    fn compare_health(&mut self, work: &mut Work) {
+        let Some((said, refused)) = &work.health_said else { return };
+        let refused_topic = self.refused_topic();
+        let own = said.nobody_listens != self.outbox.nobody_listens() || *refused != refused_topic;
+        if std::mem::take(&mut work.health_news) || own {
+            work.health_differs = work.health_said != Some((self.health(), refused_topic));
+        }
+    }
+
+    fn health_due(&self, work: &Work) -> Instant {
         let Some(at) = work.health_at else { return work.since };
-        let now_is = (self.health(), self.refused_topic());
-        let changed = work.health_said.as_ref() != Some(&now_is);
-        at + if changed { self.timing.health_least } else { self.timing.health_most }
+        at + if work.health_differs { self.timing.health_least } else { self.timing.health_most }
     }
 
     fn tell(&self, work: &Work) {
@@ -546,7 +562,7 @@ impl Desk {
         if self.aside_offered { self.aside_at.max(since + self.timing.stable) } else { self.aside_at }
     }
 
-    fn wake_at(&mut self, work: &Work, now: Instant) -> Instant {
+    fn wake_at(&self, work: &Work, now: Instant) -> Instant {
         let health = self.health_due(work);
         let backfill = self.backfills.front().filter(|backfill| backfill.has_more()).map(|_| self.pace.ready_at());
         let quiet = self.state.borrow().session_taken_over.then(|| work.since + self.timing.takeover_quiet);

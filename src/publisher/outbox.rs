@@ -502,7 +502,9 @@ impl Outbox {
         if !self.nobody_listens {
             self.left_behind = None;
         }
-        self.replay_from(self.replay.after.min(oldest.saturating_sub(1)));
+        // Rows that were read and did not leave yet go back too.
+        let read = self.replay.queue.front().map_or(oldest, |row| row.key);
+        self.replay_from(self.replay.after.min(oldest.min(read).saturating_sub(1)));
     }
 
     fn replay_from(&mut self, after: Key) {
@@ -570,3 +572,6 @@ impl Outbox {
         if row.topic() == 0 { scan } else { change }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::{
     label::Serial,
     readiness::evidence::{Evidence, Finding, Grade, SourceKind},
     reason::{Reason, Signal},
-    record::{Record, Recorded},
+    record::{Cause, Change, Record, Recorded},
     runtime::name::Name,
 };
 
@@ -85,4 +85,11 @@ pub(super) fn scan() -> Record {
 /// A scan with that `seq`.
 pub(super) fn recorded(seq: u64) -> Recorded {
     Recorded { epoch: id(1), seq, record: Record { id: Uuid::from_u128(u128::from(seq) + 1), ..scan() } }
+}
+
+/// A change with that `seq`.
+pub(super) fn change(seq: u64) -> Recorded {
+    let mut recorded = recorded(seq);
+    recorded.record.change = Some(Change { scan: id(0x10), cause: Cause::Recheck, previous_reason: Reason::SyncPending });
+    recorded
 }

@@ -81,7 +81,7 @@ pub(super) enum FaultKind {
     Broke,
     /// The broker went away, or never came: nothing to do with what was in flight.
     Away,
-    /// The watchdog gave the link up; the message of that ticket was never answered although later ones were.
+    /// The watchdog gave the link up; the message of that ticket was never answered although all others were, or later ones.
     Ignored(u64),
     /// Another client took the session over.
     TakenOver,
@@ -295,8 +295,10 @@ impl Session {
             return Fault::new(FaultKind::Away, "the broker has fallen silent: the link is dead or the broker is frozen");
         }
         let words = "the broker does not acknowledge what it is sent";
+        // The broker speaks, and has answered for others on this session: for later ones, or for all but this one.
+        let answers = self.answered > 0;
         match self.unanswered.first_key_value() {
-            Some((&ticket, _)) if ticket < self.answered => Fault::new(FaultKind::Ignored(ticket), words),
+            Some((&ticket, _)) if ticket < self.answered || (answers && self.unanswered.len() == 1) => Fault::new(FaultKind::Ignored(ticket), words),
             _ => Fault::new(FaultKind::Away, words),
         }
     }

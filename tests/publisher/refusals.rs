@@ -277,7 +277,7 @@ async fn a_row_that_breaks_every_link_is_sent_alone_and_then_set_aside() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_broker_never_answers_does_not_hold_the_others() {
+async fn a_row_that_the_broker_never_answers_does_not_hold_the_others_for_ever() {
     let broker = Scripted::start(Manners::default(), |seen| if seen.seq() == Some(2) { Reaction::Ignore } else { TAKEN }).await;
     let mut bench = Bench::new();
     bench.scan(6).await;
@@ -285,6 +285,11 @@ async fn a_row_that_the_broker_never_answers_does_not_hold_the_others() {
     let running = running_with(&bench, &broker, timing).await;
     eventually("the others are through", Duration::from_secs(2), || bench.unsent() == 1).await;
     assert!(set_aside(&bench).is_empty());
+    // It ends links like one that breaks them, and is treated as such.
+    until_set_aside(&bench, 2, "breaks_the_link").await;
+    bench.scan(6).await;
+    bench.all_sent(SOON).await;
+    assert!(complete(&broker, 12));
     running.stop().await;
 }
 

@@ -1,0 +1,386 @@
+//! The outbox against a journal and a broker of a few lines each, in time that is made by hand.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::publisher::samples::{change, recorded};
+
+const DELAYS: Delays = Delays { row_first: Duration::from_secs(1), row_most: Duration::from_secs(120), probe: Duration::from_secs(60) };
+
+fn row(key: Key) -> Row {
+    Row { key, recorded: recorded(key) }
+}
+
+/// A journal, the outbox over it, and the time.
+struct Bench {
+    outbox: Outbox,
+    pace: Pace,
+    now: Instant,
+    /// Rows that wait for their PUBACK; true: of the topic `change`.
+    unsent: BTreeMap<Key, bool>,
+    aside: BTreeMap<Key, &'static str>,
+    newest: Key,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = Instant::now();
+        let outbox = Outbox::new(DELAYS, NoSubscriber::Keep, now);
+        Self { outbox, pace: Pace::new(0, now), now, unsent: BTreeMap::new(), aside: BTreeMap::new(), newest: 0 }
+    }
+
+    fn record(&mut self, many: u64) -> &mut Self {
+        for _ in 0..many {
+            self.newest += 1;
+            self.unsent.insert(self.newest, false);
+        }
+        self.outbox.newest(self.newest);
+        self
+    }
+
+    fn record_change(&mut self) {
+        self.newest += 1;
+        self.unsent.insert(self.newest, true);
+        self.outbox.newest(self.newest);
+    }
+
+    fn link_up(&mut self) -> &mut Self {
+        self.outbox.link_up(self.newest, self.now);
+        self
+    }
+
+    fn wait(&mut self, seconds: f64) -> &mut Self {
+        self.now += Duration::from_secs_f64(seconds);
+        self
+    }
+
+    fn read(&mut self) {
+        while let Some(want) = self.outbox.want(self.now) {
+            let behind = self.unsent.range(want.after + 1..).take(want.limit);
+            let rows: Vec<Row> =
+                behind.map(|(key, is_change)| if *is_change { Row { key: *key, recorded: change(*key) } } else { row(*key) }).collect();
+            let more = rows.len() >= want.limit;
+            self.outbox.read(want, rows, more);
+        }
+    }
+
+    /// Everything that may leave now, `window` in flight at most.
+    fn send(&mut self, window: usize) -> Vec<(Key, Lane)> {
+        let mut sent = Vec::new();
+        loop {
+            self.read();
+            if self.outbox.in_flight() >= window {
+                return sent;
+            }
+            match self.outbox.next(0, &mut self.pace, self.now) {
+                Some((row, lane)) => sent.push((row.key, lane)),
+                None => return sent,
+            }
+        }
+    }
+
+    fn keys(&mut self, window: usize) -> Vec<Key> {
+        self.send(window).into_iter().map(|(key, _)| key).collect()
+    }
+
+    fn ack(&mut self, key: Key, ack: Ack) {
+        let settled = self.outbox.acked(key, ack, self.now);
+        self.settle(settled);
+    }
+
+    fn settle(&mut self, settled: impl IntoIterator<Item = Settled>) {
+        for settled in settled {
+            match settled {
+                Settled::Sent(key) => {
+                    self.unsent.remove(&key).expect("a row is delivered once");
+                }
+                Settled::Aside(key, why) => {
+                    self.unsent.remove(&key).expect("a row that waits");
+                    self.aside.insert(key, why);
+                }
+            }
+        }
+    }
+
+    fn break_link(&mut self) {
+        let settled = self.outbox.link_down(true, self.now);
+        self.settle(settled);
+    }
+
+    /// A broker that answers by `answer`, until nothing moves any more or an hour has passed.
+    fn run(&mut self, answer: impl Fn(Key) -> Ack) {
+        let end = self.now + Duration::from_secs(3_600);
+        while self.now < end {
+            let sent = self.keys(32);
+            for key in &sent {
+                self.ack(*key, answer(*key));
+            }
+            if !sent.is_empty() {
+                continue;
+            }
+            match self.outbox.wake_at(&self.pace, self.now) {
+                Some(at) => {
+                    assert!(at > self.now, "never awake for nothing");
+                    self.now = at;
+                }
+                None => return,
+            }
+        }
+    }
+}
+
+#[test]
+fn live_rows_leave_first_and_each_lane_keeps_its_order() {
+    let mut bench = Bench::new();
+    bench.record(3).link_up().record(2);
+    assert_eq!(bench.send(32), [(4, Lane::Live), (5, Lane::Live), (1, Lane::Replay), (2, Lane::Replay), (3, Lane::Replay)]);
+}
+
+#[test]
+fn a_row_in_flight_when_the_link_went_is_sent_again_as_replay() {
+    let mut bench = Bench::new();
+    bench.link_up().record(2);
+    assert_eq!(bench.send(1), [(1, Lane::Live)]);
+    bench.outbox.link_down(false, bench.now);
+    bench.link_up();
+    assert_eq!(bench.send(32), [(1, Lane::Replay), (2, Lane::Replay)]);
+}
+
+#[test]
+fn a_row_that_was_acknowledged_is_not_sent_again_while_the_journal_still_names_it() {
+    let mut bench = Bench::new();
+    bench.record(2).link_up();
+    assert_eq!(bench.keys(32), [1, 2]);
+    // The journal has not written the mark yet.
+    assert_eq!(bench.outbox.acked(1, Ack::Taken, bench.now), Some(Settled::Sent(1)));
+    bench.outbox.link_down(false, bench.now);
+    bench.link_up();
+    assert_eq!(bench.keys(32), [2]);
+}
+
+#[test]
+fn while_nobody_listens_one_row_a_minute_probes_and_live_rows_are_offered_once() {
+    let mut bench = Bench::new();
+    bench.record(100).link_up();
+    for key in bench.keys(32) {
+        bench.ack(key, Ack::Unheard);
+    }
+    assert!(bench.outbox.nobody_listens());
+    assert_eq!(bench.keys(32), [0; 0]);
+    assert_eq!(bench.wait(59.0).keys(32), [0; 0]);
+    assert_eq!(bench.wait(1.5).keys(32), [1], "the oldest probes");
+    bench.ack(1, Ack::Unheard);
+    assert_eq!(bench.record(1).send(32), [(101, Lane::Live)]);
+    bench.ack(101, Ack::Unheard);
+    assert_eq!(bench.keys(32), [0; 0]);
+    // Somebody listens: the first 0x00, on whatever row, lets all follow.
+    assert_eq!(bench.record(1).keys(32), [102]);
+    bench.ack(102, Ack::Taken);
+    assert!(!bench.outbox.nobody_listens());
+    bench.run(|_| Ack::Taken);
+    assert!(bench.unsent.is_empty(), "{:?}", bench.unsent);
+}
+
+#[test]
+fn backlog_that_was_read_before_a_live_row_went_unheard_is_not_forgotten() {
+    let mut bench = Bench::new();
+    bench.record(1).link_up().record(32);
+    assert!(!bench.keys(32).contains(&1), "the live rows fill the window");
+    bench.ack(2, Ack::Unheard);
+    let in_flight: Vec<Key> = bench.outbox.in_flight.keys().copied().collect();
+    for key in in_flight {
+        bench.ack(key, Ack::Taken);
+    }
+    bench.run(|_| Ack::Taken);
+    assert!(bench.unsent.is_empty(), "{:?}", bench.unsent);
+}
+
+#[test]
+fn where_rules_take_everything_an_unheard_row_is_delivered() {
+    let mut bench = Bench::new();
+    bench.outbox = Outbox::new(DELAYS, NoSubscriber::Accept, bench.now);
+    bench.record(40).link_up().run(|_| Ack::Unheard);
+    assert!(bench.unsent.is_empty() && !bench.outbox.nobody_listens());
+}
+
+#[test]
+fn a_single_refused_row_is_set_aside_after_ten_refusals() {
+    let mut bench = Bench::new();
+    bench.record(50).link_up();
+    let before = bench.now;
+    bench.run(|key| if key == 20 { Ack::Refused("payload_format_invalid") } else { Ack::Taken });
+    assert_eq!((bench.unsent.len(), bench.aside.clone()), (0, [(20, "payload_format_invalid")].into()));
+    // 1 + 2 + 4 .. + 64 + 120 + 120 seconds between ten tries.
+    assert_eq!((bench.now - before).as_secs(), 367);
+}
+
+#[test]
+fn a_topic_that_takes_nothing_keeps_its_rows_and_the_other_topic_flows() {
+    let mut bench = Bench::new();
+    bench.record(600);
+    bench.record_change();
+    bench.record(600);
+    bench.link_up().run(|key| if key == 601 { Ack::Taken } else { Ack::Refused("not_authorized") });
+    assert_eq!((bench.unsent.len(), bench.aside.len()), (1_200, 0));
+    assert!(!bench.unsent.contains_key(&601));
+    assert_eq!(bench.outbox.refused_topic(), Some(0));
+    bench.run(|_| Ack::Taken);
+    assert!(bench.unsent.is_empty());
+    assert_eq!(bench.outbox.refused_topic(), None);
+}
+
+#[test]
+fn one_bad_row_at_the_head_does_not_make_a_topic_refused_for_ever() {
+    let mut bench = Bench::new();
+    bench.record(100).link_up().run(|key| if key <= 2 { Ack::Refused("topic_name_invalid") } else { Ack::Taken });
+    assert_eq!(bench.outbox.refused_topic(), None);
+    assert_eq!((bench.unsent.len(), bench.aside.keys().copied().collect::<Vec<_>>()), (0, vec![1, 2]));
+}
+
+#[test]
+fn a_busy_broker_is_tried_with_one_row_at_a_time() {
+    let mut bench = Bench::new();
+    bench.record(100).link_up();
+    for key in bench.keys(32) {
+        bench.ack(key, Ack::Busy);
+    }
+    assert_eq!(bench.keys(32), [0; 0]);
+    assert_eq!(bench.wait(130.0).keys(32).len(), 1);
+    let key = *bench.outbox.in_flight.keys().next().unwrap();
+    bench.ack(key, Ack::Taken);
+    assert_eq!(bench.keys(32).len(), 32);
+}
+
+#[test]
+fn a_row_that_breaks_links_is_found_among_its_neighbours() {
+    let mut bench = Bench::new();
+    bench.record(64).link_up();
+    let mut broken = 0;
+    let mut alone = 0;
+    while bench.aside.is_empty() {
+        let sent = bench.keys(32);
+        if sent.contains(&10) {
+            alone += usize::from(sent.len() == 1 && bench.outbox.must_be_alone());
+            broken += 1;
+            assert!(broken <= 7, "three among others, four alone");
+            bench.break_link();
+            bench.link_up();
+        } else if sent.is_empty() {
+            bench.wait(1.0);
+        } else {
+            for key in sent {
+                bench.ack(key, Ack::Taken);
+            }
+        }
+    }
+    assert_eq!((broken, alone), (7, 4));
+    assert_eq!(bench.aside, [(10, "breaks_the_link")].into());
+    bench.run(|_| Ack::Taken);
+    assert!(bench.unsent.is_empty(), "its neighbours are delivered");
+}
+
+#[test]
+fn a_row_set_aside_for_breaking_links_comes_back_alone_and_has_one_chance() {
+    let mut bench = Bench::new();
+    bench.record(3).link_up();
+    bench.outbox.known.insert(2, BREAKS_THE_LINK);
+    assert_eq!(bench.keys(32), [1, 3]);
+    for key in [1, 3] {
+        bench.ack(key, Ack::Taken);
+    }
+    assert_eq!(bench.wait(1.0).keys(32), [2]);
+    bench.break_link();
+    assert_eq!(bench.aside, [(2, "breaks_the_link")].into());
+    // The journal offers it again; this time the broker takes it.
+    bench.aside.clear();
+    bench.unsent.insert(2, false);
+    bench.link_up();
+    bench.outbox.start_over();
+    bench.wait(1.0).run(|_| Ack::Taken);
+    assert!(bench.unsent.is_empty());
+}
+
+#[test]
+fn a_link_that_ends_for_a_reason_of_its_own_blames_no_row() {
+    let mut bench = Bench::new();
+    bench.record(5);
+    for _ in 0..50 {
+        bench.link_up();
+        assert_eq!(bench.keys(32), [1, 2, 3, 4, 5]);
+        bench.outbox.link_down(false, bench.now);
+    }
+}
+
+#[test]
+fn rows_that_wait_for_their_next_try_are_bounded() {
+    let mut bench = Bench::new();
+    bench.record(2_000).link_up();
+    bench.outbox.topics[0].accepted = 1;
+    for _ in 0..2_000 {
+        for key in bench.keys(32) {
+            bench.ack(key, Ack::Busy);
+        }
+        bench.wait(0.5);
+    }
+    assert!(bench.outbox.waiting.len() <= WAITING + CHUNK, "{}", bench.outbox.waiting.len());
+}
+
+#[derive(Clone, Debug)]
+enum Day {
+    Record(u64),
+    Acks(Vec<u8>),
+    Breaks,
+    Away,
+    Hours,
+}
+
+fn day() -> impl Strategy<Value = Day> {
+    prop_oneof![
+        3 => (1_u64..40).prop_map(Day::Record),
+        5 => proptest::collection::vec(0_u8..16, 1..40).prop_map(Day::Acks),
+        1 => Just(Day::Breaks),
+        1 => Just(Day::Away),
+        1 => Just(Day::Hours),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_broker_did_once_it_is_well_every_row_is_delivered(days in proptest::collection::vec(day(), 1..40)) {
+        let mut bench = Bench::new();
+        bench.link_up();
+        for day in days {
+            match day {
+                Day::Record(many) => { bench.record(many); }
+                Day::Acks(answers) => {
+                    let mut in_flight: Vec<Key> = bench.outbox.in_flight.keys().copied().collect();
+                    in_flight.extend(bench.keys(32));
+                    in_flight.dedup();
+                    for (key, answer) in in_flight.into_iter().zip(answers) {
+                        bench.ack(key, match answer {
+                            0 => Ack::Unheard,
+                            1 => Ack::Busy,
+                            2 => Ack::Refused("not_authorized"),
+                            3..=6 => continue,
+                            _ => Ack::Taken,
+                        });
+                    }
+                    bench.wait(0.3);
+                }
+                Day::Breaks => { bench.keys(32); bench.break_link(); bench.wait(1.0).link_up(); }
+                Day::Away => { bench.outbox.link_down(false, bench.now); bench.wait(1.0).link_up(); }
+                Day::Hours => { bench.wait(7_200.0); }
+            }
+        }
+        // The broker is well again: what is in flight is answered, and the rest follows.
+        let in_flight: Vec<Key> = bench.outbox.in_flight.keys().copied().collect();
+        for key in in_flight {
+            bench.ack(key, Ack::Taken);
+        }
+        bench.run(|_| Ack::Taken);
+        prop_assert!(bench.unsent.is_empty(), "left: {:?}", bench.unsent);
+    }
+}

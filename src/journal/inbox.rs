@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -154,6 +154,9 @@ pub(super) struct Shared {
     pub(super) ended: watch::Sender<bool>,
     /// Counts the files: another number means that readers must open the file anew.
     pub(super) generation: AtomicU64,
+    /// Held for writing while the file is replaced. A connection opens database and log by name, one after the other: in
+    /// between they must not become another file's.
+    pub(super) replacing: RwLock<()>,
     inbox: Mutex<Inbox>,
     woken: Condvar,
     #[cfg(test)]
@@ -191,6 +194,7 @@ impl Shared {
             backlog: watch::Sender::new(0),
             ended: watch::Sender::new(false),
             generation: AtomicU64::new(0),
+            replacing: RwLock::default(),
             inbox: Mutex::default(),
             woken: Condvar::new(),
             #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -277,11 +277,14 @@ impl Reader {
 
     /// The connection, opened anew when the file was replaced.
     fn conn(&mut self) -> Result<&Connection, ReadFault> {
-        let generation = match &self.source {
-            Source::Own(shared) => shared.generation(),
-            Source::File(_) => 0,
-        };
         let path = self.path();
+        let (generation, _steady) = match &self.source {
+            Source::Own(shared) => {
+                let steady = shared.replacing.read().unwrap_or_else(PoisonError::into_inner);
+                (shared.generation(), Some(steady))
+            }
+            Source::File(_) => (0, None),
+        };
         let kept = self.open.take().filter(|(of, _)| *of == generation);
         let open = match kept {
             Some(kept) => kept,

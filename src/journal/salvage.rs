@@ -10,13 +10,13 @@ use std::{
 };
 
 use jiff::{Timestamp, fmt::strtime};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
 use super::{
     row::{self, Stored},
     schema,
-    store::{Fate, Store, Trouble, beside, count},
+    store::{BUSY, Fate, Store, Trouble, beside, count},
 };
 
 /// How the names of files set aside begin.
@@ -124,6 +124,9 @@ pub(super) struct Salvage {
     source: Option<Connection>,
     records: Walk,
     scans: Walk,
+    /// Read and not yet written.
+    found: Vec<Stored>,
+    found_scans: Vec<ScanRow>,
     /// By the number in the source: what is known of each epoch.
     epochs: BTreeMap<i64, Epoch>,
     saved: u64,
@@ -136,7 +139,7 @@ pub(super) struct Salvage {
 }
 
 /// One epoch of the source.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Epoch {
     /// Records written there and not removed since, as its own table says.
     expected: Option<u64>,
@@ -155,54 +158,67 @@ impl Salvage {
         let sql = "SELECT number, file FROM salvage WHERE done_at IS NULL AND file IS NOT NULL ORDER BY number DESC LIMIT 1";
         let found: Option<(i64, String)> =
             store.conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(|error| store.trouble(&error))?;
-        Ok(found.map(|(number, name)| {
-            let copy = state_dir.join(name);
-            let source = open(&copy).inspect_err(|error| tracing::warn!("nothing can be read of {}: {error}", copy.display())).ok();
-            let epochs = source.as_ref().map(read_epochs).unwrap_or_default();
-            Self {
-                number,
-                copy,
-                source,
-                records: Walk::new("record", "row", row::COLUMNS),
-                scans: Walk::new("raw_scan", "number", "number, id, at, scanner, lane, bytes, fate"),
-                epochs,
-                saved: 0,
-                unreadable: 0,
-                open_scans: 0,
-                ended,
+        let Some((number, name)) = found else { return Ok(None) };
+        let copy = state_dir.join(name);
+        let source = match open(&copy) {
+            Ok(source) => Some(source),
+            Err(error) if passes(&error) => return Err(Trouble::Busy),
+            Err(error) => {
+                tracing::warn!("nothing can be read of {}: {error}", copy.display());
+                None
             }
+        };
+        let epochs = source.as_ref().map(read_epochs).unwrap_or_default();
+        Ok(Some(Self {
+            number,
+            copy,
+            source,
+            records: Walk::new("record", "row", row::COLUMNS),
+            scans: Walk::new("raw_scan", "number", "number, id, at, scanner, lane, bytes, fate"),
+            found: Vec::new(),
+            found_scans: Vec::new(),
+            epochs,
+            saved: 0,
+            unreadable: 0,
+            open_scans: 0,
+            ended,
         }))
     }
 
     /// Reads and writes a few rows. `true`: the file is finished.
     pub(super) fn step(&mut self, store: &mut Store) -> Result<bool, Trouble> {
         let Some(source) = &self.source else { return self.finish(store) };
-        if !self.records.ended {
-            let mut found: Vec<Stored> = Vec::with_capacity(STEP);
+        // What was read and could not be written is still here: the disk was full, say.
+        if self.found.is_empty() && !self.records.ended {
+            let mut found = Vec::with_capacity(STEP);
             let mut unreadable = 0;
             self.records.read(source, STEP, |row| match row::stored(row) {
                 Ok(stored) => found.push(stored),
                 Err(_) => unreadable += 1,
-            });
+            })?;
+            self.found = found;
             self.unreadable += unreadable;
-            return self.save_records(store, &found).map(|()| false);
         }
-        if !self.scans.ended {
+        if !self.found.is_empty() || !self.records.ended {
+            return self.save_records(store).map(|()| false);
+        }
+        if self.found_scans.is_empty() && !self.scans.ended {
             let mut found = Vec::with_capacity(STEP);
-            self.scans.read(source, STEP, |row| {
-                if let Ok(scan) = raw_scan(row) {
-                    found.push(scan);
-                }
-            });
+            self.scans.read(source, STEP, |row| found.extend(raw_scan(row).ok()))?;
             self.open_scans += found.iter().filter(|scan| scan.fate.is_none()).count() as u64;
-            return save_scans(store, &found, self.ended).map(|()| false);
+            self.found_scans = found;
+        }
+        if !self.found_scans.is_empty() || !self.scans.ended {
+            save_scans(store, &self.found_scans, self.ended)?;
+            self.found_scans.clear();
+            return Ok(false);
         }
         self.finish(store)
     }
 
-    fn save_records(&mut self, store: &mut Store, found: &[Stored]) -> Result<(), Trouble> {
+    fn save_records(&mut self, store: &mut Store) -> Result<(), Trouble> {
         let (current, _) = store.epoch;
-        let epochs = &mut self.epochs;
+        let (found, mut epochs) = (&self.found, self.epochs.clone());
         let mut saved = 0;
         store.unsynced(|transaction| {
             for stored in found {
@@ -231,6 +247,8 @@ impl Salvage {
             Ok(())
         })?;
         self.saved += saved;
+        self.epochs = epochs;
+        self.found.clear();
         Ok(())
     }
 
@@ -269,6 +287,7 @@ impl Salvage {
 fn open(copy: &Path) -> rusqlite::Result<Connection> {
     let source = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     // SQLite refuses a file that is shorter than its header says, unless it is told that somebody is repairing.
+    source.busy_timeout(BUSY)?;
     source.pragma_update(None, "writable_schema", true)?;
     source.pragma_update(None, "trusted_schema", false)?;
     source.pragma_update(None, "cell_size_check", true)?;
@@ -352,6 +371,14 @@ fn save_scans(store: &mut Store, found: &[ScanRow], ended: Option<Fate>) -> Resu
     })
 }
 
+/// Is this no damage, but something that passes?
+fn passes(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed | ErrorCode::OutOfMemory)
+    )
+}
+
 /// Walks over a damaged table by its key, and leaps over what cannot be read.
 struct Walk {
     select: String,
@@ -365,8 +392,8 @@ impl Walk {
         Self { select, next: 0, ended: false }
     }
 
-    /// Hands at most `limit` rows over; sets `ended` when there is nothing behind them.
-    fn read(&mut self, source: &Connection, limit: usize, mut take: impl FnMut(&Row<'_>)) {
+    /// Hands at most `limit` rows over; sets `ended` when there is nothing behind them. `Trouble::Busy`: nothing counts, try again.
+    fn read(&mut self, source: &Connection, limit: usize, mut take: impl FnMut(&Row<'_>)) -> Result<(), Trouble> {
         let mut count = 0;
         let mut next = self.next;
         let whole = self.query(source, self.next, limit, |row| {
@@ -374,11 +401,18 @@ impl Walk {
             next = row.get::<_, i64>(0).map_or(next, |key| key.saturating_add(1));
             take(row);
         });
-        self.next = next;
         match whole {
-            Ok(()) => self.ended = count < limit,
-            Err(_) => self.leap(source),
+            Ok(()) => {
+                self.next = next;
+                self.ended = count < limit;
+            }
+            Err(error) if passes(&error) => return Err(Trouble::Busy),
+            Err(_) => {
+                self.next = next;
+                self.leap(source);
+            }
         }
+        Ok(())
     }
 
     fn query(&self, source: &Connection, from: i64, limit: usize, mut take: impl FnMut(&Row<'_>)) -> rusqlite::Result<()> {

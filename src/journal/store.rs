@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long SQLite itself waits for another process that writes; the writer looks at its callers' time in between.
-const BUSY: Duration = Duration::from_millis(50);
+pub(super) const BUSY: Duration = Duration::from_millis(50);
 
 /// Rows set aside that health lists by name.
 const LISTED: i64 = 100;
@@ -203,7 +203,7 @@ impl Store {
     }
 
     /// Reads the first and the last row of each table: cheap, and finds a file that was cut. A check of every page would
-    /// take seconds for a big journal, so it runs beside the scans, and only after an unclean end.
+    /// take seconds for a big journal, so it runs beside the scans.
     fn look_at_the_ends(&self) -> rusqlite::Result<()> {
         for order in ["ASC", "DESC"] {
             let sql = format!("SELECT {} FROM record ORDER BY row {order} LIMIT 1", row::COLUMNS);

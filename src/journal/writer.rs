@@ -23,6 +23,7 @@ use super::{
     store::{Batch, Fate, Store, Trouble, Written},
 };
 use crate::{
+    health::JournalHealth,
     reason::{Reason, Signal},
     record::{Cause, Change, RawScan, Record},
     runtime::clock::ClockWatch,
@@ -92,8 +93,12 @@ struct Writer {
     /// Pages moved since then, which are no changes of rows.
     vacuumed: u64,
     salvage: Option<Salvage>,
+    /// A file set aside could not be opened for a passing reason: when to try again.
+    salvage_due: Option<Instant>,
     salvaged_at: Option<Instant>,
     checking: bool,
+    /// When every page is to be looked at.
+    check_due: Option<Instant>,
     closing: bool,
 }
 
@@ -118,8 +123,10 @@ impl Writer {
             checkpointed: 0,
             vacuumed: 0,
             salvage: None,
+            salvage_due: None,
             salvaged_at: None,
             checking: false,
+            check_due: None,
             closing: false,
         }
     }
@@ -176,7 +183,7 @@ impl Writer {
             return Some(now);
         }
         let checkpoint = (self.unwritten() >= CHECKPOINT_IDLE).then_some(self.busy_at + IDLE);
-        [Some(self.upkeep_at), checkpoint].into_iter().flatten().min()
+        [Some(self.upkeep_at), self.salvage_due, self.check_due, checkpoint].into_iter().flatten().min()
     }
 
     /// Writes everything that callers and lamps wait for. Every request is answered, except those that gave up.
@@ -418,6 +425,12 @@ impl Writer {
             return;
         }
         let now = Instant::now();
+        if self.salvage_due.is_some_and(|due| now >= due) {
+            self.next_salvage();
+        }
+        if self.check_due.is_some_and(|due| now >= due) {
+            self.check();
+        }
         let Some(store) = self.store.as_mut() else { return };
         let done = if let Some(salvage) = self.salvage.as_mut() {
             salvage.step(store).map(|finished| {
@@ -484,19 +497,20 @@ impl Writer {
     fn tell(&self) {
         let Some(store) = &self.store else { return };
         let mut health = self.shared.health.borrow().clone();
-        let since = Timestamp::now().checked_sub(ALARM).unwrap_or(Timestamp::MIN);
-        match store.tell(&mut health, since) {
-            Ok(()) => {
-                health.faulted += self.faulted;
-                self.shared.health.send_modify(|known| {
-                    // The callers change these two themselves.
-                    health.state = std::mem::take(&mut known.state);
-                    health.faulted = health.faulted.max(known.faulted);
-                    *known = health;
-                });
-            }
+        match store.tell(&mut health, alarm_since()) {
+            Ok(()) => self.told(health),
             Err(trouble) => tracing::debug!("the journal's numbers cannot be read: {trouble:?}"),
         }
+    }
+
+    fn told(&self, mut health: JournalHealth) {
+        health.faulted += self.faulted;
+        self.shared.health.send_modify(|known| {
+            // The callers change these two themselves.
+            health.state = std::mem::take(&mut known.state);
+            health.faulted = health.faulted.max(known.faulted);
+            *known = health;
+        });
     }
 
     fn well(&mut self) {
@@ -550,6 +564,11 @@ fn taken_back(record: Record) -> Record {
         previous: None,
         ..record
     }
+}
+
+/// Salvages since then are named in health.
+fn alarm_since() -> Timestamp {
+    Timestamp::now().checked_sub(ALARM).unwrap_or(Timestamp::MIN)
 }
 
 fn fault_of(trouble: &Trouble) -> Fault {

@@ -322,6 +322,8 @@ fn no_damage_keeps_the_next_scan_from_being_recorded() {
         damaged.truncate(cut);
         let dir = TempDir::new().unwrap();
         fs::write(file(&dir), damaged).unwrap();
+        // An unclean end, so that every page is looked at.
+        fs::write(dir.path().join("journal.sqlite-wal"), b"\0").unwrap();
         runtime.block_on(async {
             let journal = open(&dir);
             let recorded = journal.record(vec![record(&serial(9_000))]).await;

@@ -1,10 +1,10 @@
 //! The writer's file: the directory and its lock, opening, setting a bad file aside, and the check of every page.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -12,15 +12,17 @@ use std::{
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::Writer;
+use super::{RETRY, Writer, alarm_since};
 use crate::journal::{
-    inbox::Checked,
+    inbox::{Checked, Shared},
     salvage::{self, Salvage},
     store::{Fate, Store, Trouble},
 };
 
 /// A file that is damaged again so soon after a salvage says that the disk is, not the file.
 const SALVAGE_PAUSE: Duration = Duration::from_secs(30);
+/// How long after a start from a clean end every page is looked at.
+const CHECK: Duration = Duration::from_secs(60);
 /// The file that an agent locks for as long as it lives.
 pub(in crate::journal) const LOCK: &str = "journal.lock";
 
@@ -56,22 +58,13 @@ impl Writer {
             self.lock = Some(lock(&state_dir)?);
         }
         let path = self.shared.path();
-        let mut cause = "it was found set aside".to_owned();
         // The power may have gone between setting a file aside and making the new one.
         let floor = if path.exists() { 1 } else { salvage::copies(&state_dir).last().map_or(1, |copy| salvage::floor_above(copy)) };
-        let opened = match Store::open(&path, &self.shared.machine, floor) {
-            Err(Trouble::Corrupt(why)) => {
-                self.may_replace(&why)?;
-                let copy = salvage::put_aside(&path, Timestamp::now()).map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
-                self.salvaged_at = Some(Instant::now());
-                let floor = copy.as_deref().map_or(1, salvage::floor_above);
-                cause = why;
-                Store::open(&path, &self.shared.machine, floor)
-            }
-            opened => opened,
-        };
-        self.settle(opened?, &cause)?;
-        Ok(())
+        let opened = Store::open(&path, &self.shared.machine, floor).and_then(|store| self.settle(store, "it was found set aside"));
+        match opened {
+            Err(Trouble::Corrupt(why)) => Ok(self.replace(&why)?),
+            opened => Ok(opened?),
+        }
     }
 
     /// Takes a file into use.
@@ -89,16 +82,18 @@ impl Writer {
         let newest = store.newest()?;
         let unclean = store.unclean;
         self.checkpointed = store.conn.total_changes();
+        // What cannot be counted is damaged where a scan would meet it.
+        let mut health = self.shared.health.borrow().clone();
+        store.tell(&mut health, alarm_since())?;
         self.store = Some(store);
-        self.tell();
+        self.told(health);
         self.shared.generation.fetch_add(1, Ordering::AcqRel);
         self.shared.newest.send_if_modified(|known| std::mem::replace(known, newest) != newest);
         self.next_salvage();
         self.interrupted_closed = true;
         self.upkeep_at = Instant::now();
-        if unclean {
-            self.check();
-        }
+        // A check of a big journal keeps a card busy for many seconds: only after an unclean end it is worth that at the start.
+        self.check_due = Some(Instant::now() + if unclean { Duration::ZERO } else { CHECK });
         Ok(())
     }
 
@@ -107,6 +102,8 @@ impl Writer {
         self.may_replace(why)?;
         self.salvaged_at = Some(Instant::now());
         let path = self.shared.path();
+        let shared = Arc::clone(&self.shared);
+        let _replacing = shared.replacing.write().unwrap_or_else(PoisonError::into_inner);
         let old = self.store.take();
         if let Some(old) = &old {
             // Closing it must neither write into the damaged file nor delete a log by a name that is another file's by then.
@@ -127,21 +124,26 @@ impl Writer {
         Ok(())
     }
 
+    /// Begins with the next file that was set aside, if there is one.
     pub(super) fn next_salvage(&mut self) {
+        let Some(store) = &self.store else { return };
         let ended = (!self.interrupted_closed).then_some(Fate::Interrupted);
-        let next = self.store.as_ref().map(|store| Salvage::next(store, &self.shared.settings.state_dir, ended));
-        self.salvage = next.and_then(Result::ok).flatten();
+        match Salvage::next(store, &self.shared.settings.state_dir, ended) {
+            Ok(next) => (self.salvage, self.salvage_due) = (next, None),
+            Err(_) => (self.salvage, self.salvage_due) = (None, Some(Instant::now() + RETRY)),
+        }
     }
 
     /// Reads every page of the file on a thread and a connection of its own: that takes seconds for a big journal.
     pub(super) fn check(&mut self) {
+        self.check_due = None;
         if std::mem::replace(&mut self.checking, true) {
             return;
         }
         let shared = Arc::clone(&self.shared);
         let generation = shared.generation();
         let spawned = thread::Builder::new().name("journal-check".to_owned()).spawn(move || {
-            let damage = damage_in(&shared.path());
+            let damage = damage_in(&shared);
             shared.checked(Checked { generation, damage });
         });
         self.checking = spawned.is_ok();
@@ -187,19 +189,22 @@ fn lock(state_dir: &Path) -> Result<File, Blocked> {
     }
 }
 
-/// Reads every page of a journal. `None`: nothing is wrong with it, or it could not be told.
-fn damage_in(path: &Path) -> Option<String> {
-    fs::metadata(path).ok()?;
-    let check = || {
-        let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+/// Reads every page of a journal, and holds the indexes against the tables: a row that an index has lost would never be delivered. `None`: nothing is wrong with it, or it could not be told.
+fn damage_in(shared: &Shared) -> Option<String> {
+    let path = shared.path();
+    let open = || {
+        let _steady = shared.replacing.read().unwrap_or_else(PoisonError::into_inner);
+        let conn = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         conn.busy_timeout(Duration::from_secs(5))?;
         conn.pragma_update(None, "cache_size", -512)?;
-        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        Ok(conn)
     };
-    match check() {
+    let checked = open().and_then(|conn| conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0)));
+    match checked {
         Ok(word) if word == "ok" => None,
         Ok(damage) => Some(damage),
-        Err(error) => match Trouble::of(&error, path) {
+        Err(error) => match Trouble::of(&error, &path) {
             Trouble::Corrupt(why) => Some(why),
             _ => None,
         },

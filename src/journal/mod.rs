@@ -121,14 +121,9 @@ impl Journal {
 
     /// Queues the bytes of a scan. Never blocks and never fails: beyond 1,024 waiting scans the bytes are dropped and counted.
     ///
-    /// A scan without a record at the next start counts as interrupted; its record closes it, or [`Journal::forget`].
+    /// A scan without a record at the next start counts as interrupted; its record closes it.
     pub fn scanned(&self, scan: RawScan) {
         self.shared.scanned(scan);
-    }
-
-    /// Closes a scan that needs no record: it joined the scan that it repeats.
-    pub fn forget(&self, scan: Uuid) {
-        self.shared.end_scans(vec![(scan, Fate::Forgotten)]);
     }
 
     /// Writes `records` in one transaction, each with the next `seq` and its outbox row, and syncs it to disk.

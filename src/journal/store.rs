@@ -106,17 +106,14 @@ pub(super) enum Fate {
     Interrupted,
     /// It was answered `journal_fault`.
     Faulted,
-    /// It needs no record (it repeated another one).
-    Forgotten,
 }
 
 impl Fate {
-    /// The word in the column `fate`; a forgotten scan's row is removed.
+    /// The word in the column `fate`.
     pub(super) const fn code(self) -> &'static str {
         match self {
             Self::Interrupted => "interrupted",
             Self::Faulted => "faulted",
-            Self::Forgotten => "forgotten",
         }
     }
 }
@@ -288,10 +285,7 @@ impl Store {
                 .execute(params![scan.id.as_bytes(), row::nanos(scan.at), scan.scanner.as_str(), scan.lane.as_str(), scan.bytes])?;
         }
         for (id, fate) in batch.fates {
-            match fate {
-                Fate::Forgotten => transaction.prepare_cached("DELETE FROM raw_scan WHERE id = ?1")?.execute([id.as_bytes()])?,
-                fate => transaction.prepare_cached("UPDATE raw_scan SET fate = ?2 WHERE id = ?1")?.execute(params![id.as_bytes(), fate.code()])?,
-            };
+            transaction.prepare_cached("UPDATE raw_scan SET fate = ?2 WHERE id = ?1")?.execute(params![id.as_bytes(), fate.code()])?;
         }
         for (name, more) in batch.counts {
             count(&transaction, name, *more)?;

@@ -1,0 +1,66 @@
+//! Any bytes in the journal's place: `cargo +nightly fuzz run journal`. The next scan is recorded all the same.
+#![no_main]
+
+use std::{fs, time::Duration};
+
+use benchlight::{
+    journal::{Fault, Journal, Settings},
+    reason::{Reason, Signal},
+    record::Record,
+    runtime::name::Name,
+};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+fn name() -> Name {
+    Name::new("left").expect("a name")
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    // The first byte says how much of the rest is the database, in 256ths; what follows is its log.
+    let Some((share, bytes)) = bytes.split_first() else { return };
+    let (database, log) = bytes.split_at(bytes.len() * (usize::from(*share) + 1) / 256);
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("journal.sqlite"), database).expect("a file");
+    if !log.is_empty() {
+        fs::write(dir.path().join("journal.sqlite-wal"), log).expect("a file");
+    }
+
+    let day = Duration::from_secs(86_400);
+    let settings = Settings { state_dir: dir.path().to_owned(), keep: 90 * day, keep_raw: 7 * day, max_bytes: 1 << 30 };
+    let journal = Journal::open(&settings, "fuzz").expect("nobody else is here");
+    let record = Record {
+        id: Uuid::now_v7(),
+        raw_scan: None,
+        change: None,
+        at: Timestamp::now(),
+        clock_synced: true,
+        lane: name(),
+        scanner: name(),
+        serial: None,
+        asked: Vec::new(),
+        raw: None,
+        reason: Reason::Unreadable,
+        message: String::new(),
+        action: String::new(),
+        grade: None,
+        model: None,
+        family: None,
+        assigned_at: None,
+        took_ms: 0,
+        lamp: Signal::Rescan,
+        previous: None,
+        group: None,
+        policy: String::new(),
+        evidence: Vec::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        match journal.record(vec![record]).await {
+            // A fuzzer's machine may be slower than any card.
+            Ok(_) | Err(Fault::Slow) => {}
+            Err(fault) => panic!("{fault}"),
+        }
+        journal.close().await;
+    });
+});

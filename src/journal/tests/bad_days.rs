@@ -340,3 +340,51 @@ fn no_damage_keeps_the_next_scan_from_being_recorded() {
         })?;
     });
 }
+
+#[tokio::test]
+async fn rows_that_an_index_has_lost_are_delivered_all_the_same() {
+    let dir = TempDir::new().unwrap();
+    let past = a_past(&dir).await;
+    let conn = rusqlite::Connection::open(file(&dir)).unwrap();
+    conn.execute_batch(
+        "DROP INDEX record_outbox;
+         CREATE INDEX record_outbox ON record(aside) WHERE delivered_at IS NULL AND row % 4 = 1;
+         PRAGMA writable_schema = 1;
+         UPDATE sqlite_schema SET sql = 'CREATE INDEX record_outbox ON record(aside) WHERE delivered_at IS NULL' WHERE name = 'record_outbox';",
+    )
+    .unwrap();
+    drop(conn);
+    fs::write(dir.path().join("journal.sqlite-wal"), b"\0").unwrap();
+    let journal = open(&dir);
+    let health = health_is(&journal, |health| health.salvaged && health.salvaged_rows > 0).await;
+    assert_eq!((health.salvaged_rows, health.lost_rows, health.unsent), (200, 0, 100));
+    assert_eq!(journal.reader().unsent(0, 1000).unwrap().len(), past.iter().filter(|stored| stored.delivered_at.is_none()).count());
+}
+
+#[tokio::test]
+async fn a_salvage_that_meets_a_full_disk_passes_over_no_row() {
+    let dir = TempDir::new().unwrap();
+    a_past(&dir).await;
+    salvage::put_aside(&file(&dir), Timestamp::now()).unwrap();
+    let mut store = store::Store::open(&file(&dir), &machine::hashed("machine-1"), 2).unwrap();
+    salvage::adopt(&mut store, dir.path(), "a test").unwrap();
+    let mut salvage = salvage::Salvage::next(&store, dir.path(), None).unwrap().unwrap();
+    let mut refused = 0;
+    let mut pages = 30;
+    loop {
+        store.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        match salvage.step(&mut store) {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(trouble) => {
+                assert_eq!(trouble, store::Trouble::Full);
+                refused += 1;
+                pages += 10;
+            }
+        }
+    }
+    assert!(refused > 1, "the disk was never full");
+    let mut health = open(&TempDir::new().unwrap()).health().borrow().clone();
+    store.tell(&mut health, Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!((health.salvaged_rows, health.lost_rows, health.unsent), (200, 0, 100));
+}

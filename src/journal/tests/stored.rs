@@ -52,6 +52,35 @@ async fn seq_has_no_gap_over_many_recorders_at_once() {
     assert_eq!(journal.health().borrow().unsent, 200);
 }
 
+/// Commits in a log: frames that name the size of the database after them.
+fn commits_in(log: &[u8]) -> usize {
+    log[32..].chunks_exact(24 + 4096).filter(|frame| frame[4..8] != [0; 4]).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_queue_up_behind_a_slow_commit_share_the_next_one() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    record_some(&journal, 0..1).await;
+    let log = store::wal_of(&file(&dir));
+    let before = commits_in(&fs::read(&log).unwrap());
+    journal.shared.seam.lock().unwrap().commit_takes = Some(Duration::from_millis(300));
+    let tasks: Vec<_> = (1..41)
+        .map(|number| {
+            let journal = journal.clone();
+            tokio::spawn(async move { journal.record(vec![record(&serial(number))]).await.unwrap().remove(0).seq })
+        })
+        .collect();
+    let mut seqs = Vec::new();
+    for task in tasks {
+        seqs.push(task.await.unwrap());
+    }
+    seqs.sort_unstable();
+    assert_eq!(seqs, (2..=41).collect::<Vec<u64>>());
+    let commits = commits_in(&fs::read(&log).unwrap()) - before;
+    assert!(commits <= 4, "{commits} commits for 40 records");
+}
+
 #[tokio::test]
 async fn a_group_is_written_whole_or_not_at_all_and_spoils_no_other() {
     let dir = TempDir::new().unwrap();

@@ -26,10 +26,11 @@ use url::Url;
 use crate::{
     health::Health,
     journal::Journal,
-    record::Record,
+    record::{Record, Recorded},
     runtime::{credential::Credential, name::Name},
 };
 use desk::{Desk, End};
+use outbox::{Row, Settled};
 use pacing::{Backoff, full_jitter};
 use session::{FaultKind, Guise, Happening, Session};
 
@@ -272,6 +273,77 @@ pub async fn probe(settings: &Settings) -> Result<Probed, String> {
     let probed = heard.await.unwrap_or_else(|_| Ok(Probed::default()));
     session.close(LISTEN).await;
     probed
+}
+
+/// What a broker does next, for [`outcome`].
+#[derive(Clone, Debug)]
+pub enum Turn {
+    /// It answers the row in flight at that place, counted modulo their number, with this PUBACK packet.
+    Acked(usize, Vec<u8>),
+    /// The link breaks and comes back; `true`: what was in flight may be why.
+    Broke(bool),
+    /// So much time passes.
+    Waited(Duration),
+}
+
+/// What the journal is told of `rows` (each with its place in the order of delivery) while a broker takes those turns: the
+/// row, and whether it counts as delivered or is set aside. The way of every row, for the fuzz target.
+pub fn outcome(no_subscriber: NoSubscriber, rows: &[(u64, Recorded)], turns: &[Turn]) -> Vec<(u64, bool)> {
+    let timing = Timing::default();
+    let mut now = Instant::now();
+    let delays = outbox::Delays { row_first: timing.backoff_first, row_most: timing.backoff_most, probe: timing.probe };
+    let mut outbox = outbox::Outbox::new(delays, no_subscriber, now);
+    let mut pace = pacing::Pace::new(0, now);
+    let newest = rows.iter().map(|(key, _)| *key).max().unwrap_or_default();
+    let mut told = Vec::new();
+    let mut in_flight = Vec::new();
+    outbox.link_up(newest, now);
+    for turn in turns {
+        while let Some(want) = outbox.want(now) {
+            let unsent = |key: u64| key > want.after && !told.iter().any(|settled: &Settled| settled.key() == key);
+            let found: Vec<Row> = rows
+                .iter()
+                .filter(|(key, _)| unsent(*key))
+                .take(want.limit)
+                .map(|(key, recorded)| Row { key: *key, recorded: recorded.clone() })
+                .collect();
+            let more = found.len() >= want.limit;
+            outbox.read(want, found, more);
+            if !more {
+                break;
+            }
+        }
+        while let Some((row, _)) = outbox.next(0, &mut pace, now) {
+            in_flight.push(row.key);
+        }
+        match turn {
+            Turn::Acked(place, packet) => {
+                let Some(ack) = session::puback(packet) else { continue };
+                let Some(place) = place.checked_rem(in_flight.len()) else { continue };
+                told.extend(outbox.acked(in_flight.swap_remove(place), ack, now));
+            }
+            Turn::Broke(guilty) => {
+                in_flight.clear();
+                told.extend(outbox.link_down(*guilty, now));
+                outbox.link_up(newest, now);
+            }
+            Turn::Waited(time) => now += *time,
+        }
+    }
+    told.iter().map(|settled| (settled.key(), matches!(settled, Settled::Sent(_)))).collect()
+}
+
+/// The answer to a backfill command, and the topic it goes to: the range it asks for, or why it is refused. The way of every
+/// command, for the fuzz target.
+pub fn understood(
+    settings: &Settings,
+    payload: &[u8],
+    response_topic: Option<&str>,
+    correlation: Option<Vec<u8>>,
+) -> (String, Result<(u64, u64), String>) {
+    let reply = command::ReplyTo::new(response_topic, correlation.map(Into::into), &message::Topics::new(settings));
+    let topic = reply.topic.clone();
+    (topic, command::Backfill::parse(payload, reply, None).map(|backfill| backfill.wanted().unwrap_or_default()))
 }
 
 /// Resolves when the station stops, or nobody is left who could say so.

@@ -86,6 +86,15 @@ pub(super) enum Settled {
     Aside(Key, &'static str),
 }
 
+impl Settled {
+    /// The row.
+    pub(super) const fn key(self) -> Key {
+        match self {
+            Self::Sent(key) | Self::Aside(key, _) => key,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Flight {
     row: Row,

@@ -323,13 +323,16 @@ async fn tracked(ticket: u64, notice: PublishNotice) -> (u64, Result<PublishResu
 }
 
 fn ack(result: &Result<PublishResult, PublishNoticeError>) -> Option<Ack> {
-    let reason = match result {
-        Ok(PublishResult::Qos1(puback)) => puback.reason,
-        Err(PublishNoticeError::V5PubAck(reason)) => *reason,
-        Err(PublishNoticeError::RetainNotSupported) => return Some(Ack::Refused("retain_not_supported")),
-        _ => return None,
-    };
-    Some(match reason {
+    match result {
+        Ok(PublishResult::Qos1(puback)) => Some(meaning(puback.reason)),
+        Err(PublishNoticeError::V5PubAck(reason)) => Some(meaning(*reason)),
+        Err(PublishNoticeError::RetainNotSupported) => Some(Ack::Refused("retain_not_supported")),
+        _ => None,
+    }
+}
+
+const fn meaning(reason: PubAckReason) -> Ack {
+    match reason {
         PubAckReason::Success => Ack::Taken,
         PubAckReason::NoMatchingSubscribers => Ack::Unheard,
         PubAckReason::UnspecifiedError
@@ -339,7 +342,15 @@ fn ack(result: &Result<PublishResult, PublishNoticeError>) -> Option<Ack> {
         PubAckReason::NotAuthorized => Ack::Refused("not_authorized"),
         PubAckReason::TopicNameInvalid => Ack::Refused("topic_name_invalid"),
         PubAckReason::PayloadFormatInvalid => Ack::Refused("payload_format_invalid"),
-    })
+    }
+}
+
+/// What a packet says of the row that it answers; `None`: it is no PUBACK.
+pub(super) fn puback(packet: &[u8]) -> Option<Ack> {
+    match Packet::read(&mut packet.into(), Some(INCOMING_MAX)) {
+        Ok(Packet::PubAck(puback)) => Some(meaning(puback.reason)),
+        _ => None,
+    }
 }
 
 fn properties(message: &Message) -> PublishProperties {

@@ -230,10 +230,7 @@ impl Kandji {
     async fn devices(&self, filter: &str, purpose: Purpose) -> Result<Vec<Device>, Fault> {
         let mut url = below(&self.base, DEVICES);
         url.query_pairs_mut().append_pair("serial_number", filter).append_pair("limit", &DEVICES_LIMIT.to_string());
-        let devices = match self.get(url, purpose).await?.json()? {
-            Devices::Several(devices) => devices,
-            Devices::One(device) => vec![device],
-        };
+        let devices = self.get(url, purpose).await?.json::<Devices>()?.all();
         if devices.len() >= DEVICES_LIMIT {
             return Err(Fault::with(Reason::GarbledAnswer, "Kandji lists more devices for this serial number than can be its own."));
         }
@@ -259,11 +256,8 @@ impl Kandji {
 
     async fn fetch_tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
         let reply = self.get(below(&self.base, ADE_TOKENS), purpose).await?;
-        let list = match reply.json()? {
-            TokenPage::Bare(list) | TokenPage::Listed { results: list, next: None } => list,
-            TokenPage::Listed { next: Some(_), .. } => {
-                return Err(reply.fault(Reason::GarbledAnswer, "Kandji lists more ADE tokens than fit a page."));
-            }
+        let Some(list) = reply.json::<TokenPage>()?.whole() else {
+            return Err(reply.fault(Reason::GarbledAnswer, "Kandji lists more ADE tokens than fit a page."));
         };
         let tokens = Arc::new(TokenList { list, date: reply.date, read_at: Boot::now() });
         *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&tokens));
@@ -302,6 +296,24 @@ impl Kandji {
     fn unknown(&self, serial: &Serial, fault: &Fault) -> Evidence {
         Evidence { detail: fault.detail.clone(), replied_at: fault.replied_at, ..self.bare(serial, fault.reason) }
     }
+}
+
+/// What the bodies of Kandji's replies (ADE device list, ADE tokens, devices), all dated `now`, say about one serial number
+/// where every token and blueprint counts: the way of every reply, for the fuzz target.
+pub fn judged([rows, tokens, devices]: [&[u8]; 3], now: Option<Timestamp>, serial: &Serial, source: Name) -> Evidence {
+    let evidence = Evidence::bare(source, SourceKind::Kandji, serial.clone(), Finding::Unknown(Reason::GarbledAnswer));
+    let Ok(Page { results: rows, next: None }) = serde_json::from_slice(rows) else { return evidence };
+    let garbled = Fault::bare(Reason::GarbledAnswer);
+    let tokens = serde_json::from_slice::<TokenPage>(tokens).ok().and_then(TokenPage::whole);
+    let devices = serde_json::from_slice::<Devices>(devices).map(Devices::all);
+    let records = Records {
+        rows: &rows,
+        now,
+        tokens: tokens.as_deref().map(|list| Tokens { list, now }).ok_or(&garbled),
+        devices: devices.as_deref().map_err(|_| &garbled),
+    };
+    let policy = Policy { tokens: Vec::new(), max_fetch_age: Duration::from_hours(24), expected_blueprints: Vec::new() };
+    rule::judge(evidence, &records, &policy)
 }
 
 /// Is there a candidate without a row that may still be an enrolled device?

@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use evdev::{EventSummary, KeyCode, SynchronizationCode, raw_stream::RawDevice};
+use evdev::{EventSummary, InputEvent, KeyCode, SynchronizationCode, raw_stream::RawDevice};
 use rustix::fs::{Mode, OFlags, open};
 
 use super::{
-    Content, Device, Layout, Outlet, State, Teller,
+    Content, Device, Layout, Outlet, Read, State, Teller,
     device::{self, Finder, Port},
 };
 use decoder::{Decoder, Event};
@@ -99,6 +99,24 @@ impl Port for Keyboard {
     fn pause(&mut self) -> Option<Content> {
         self.decoder.end()
     }
+}
+
+/// See [`super::typed`].
+pub(super) fn typed(layout: Layout, reads: &[Read]) -> Vec<(usize, Content)> {
+    let mut decoder = Decoder::new(layout);
+    let mut scans = Vec::new();
+    for (place, read) in reads.iter().enumerate() {
+        let events = read.events.iter().map(|&(kind, code, value)| InputEvent::new(kind, code, value));
+        let ended = events.filter_map(|event| relevant(event.destructure())).filter_map(|event| decoder.event(event));
+        scans.extend(ended.map(|content| (place, content)));
+        if decoder.lost() {
+            decoder.resume(read.down.iter().copied());
+        }
+        if read.pause {
+            scans.extend(decoder.end().map(|content| (place, content)));
+        }
+    }
+    scans
 }
 
 fn relevant(event: EventSummary) -> Option<Event> {

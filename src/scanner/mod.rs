@@ -292,6 +292,23 @@ pub fn seen() -> (Vec<String>, Vec<String>) {
     (device::seen(std::path::Path::new(hid::FOLDER)), device::seen(std::path::Path::new(serial::FOLDER)))
 }
 
+/// One read of an event device, for [`typed`].
+#[derive(Clone, Debug, Default)]
+pub struct Read {
+    /// Type, code and value of each event, as the kernel gives them.
+    pub events: Vec<(u16, u16, i32)>,
+    /// The keys that are down, should the scanner's thread ask for them afterwards.
+    pub down: Vec<u16>,
+    /// Does a pause follow?
+    pub pause: bool,
+}
+
+/// The codes that a keyboard-type scanner types, each with the place of the read that ended it: the way of every event,
+/// for the fuzz target.
+pub fn typed(layout: Layout, reads: &[Read]) -> Vec<(usize, Content)> {
+    hid::typed(layout, reads)
+}
+
 /// Tells a scanner's state to health, and to the log when it changes.
 #[derive(Clone, Debug)]
 struct Teller {

@@ -133,6 +133,16 @@ pub(super) enum TokenPage {
     },
 }
 
+impl TokenPage {
+    /// All tokens; `None` when there are more than this page holds.
+    pub(super) fn whole(self) -> Option<Vec<Token>> {
+        match self {
+            Self::Bare(list) | Self::Listed { results: list, next: None } => Some(list),
+            Self::Listed { next: Some(_), .. } => None,
+        }
+    }
+}
+
 /// One ADE token: the MDM's link to one MDM server at Apple.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Token {
@@ -159,6 +169,16 @@ pub(super) struct Token {
 pub(super) enum Devices {
     Several(Vec<Device>),
     One(Device),
+}
+
+impl Devices {
+    /// Every device.
+    pub(super) fn all(self) -> Vec<Device> {
+        match self {
+            Self::Several(devices) => devices,
+            Self::One(device) => vec![device],
+        }
+    }
 }
 
 /// One enrolled device.

@@ -3,7 +3,6 @@
 use std::{path::Path, time::Duration};
 
 use jiff::Timestamp;
-use rtime_clock::adjtime::{Timex, adjtimex};
 use rustix::time::{ClockId, clock_gettime};
 
 /// A reading of the boot-time clock (`CLOCK_BOOTTIME`): never set back, and it goes on while the machine sleeps.
@@ -74,7 +73,17 @@ impl ClockWatch {
 
 /// The kernel lets its error estimate grow to 16 s when nobody disciplines the clock; below that somebody does.
 /// (The flag `STA_UNSYNC` alone would call a clock kept by chrony without RTC sync unsynchronised.)
+#[cfg(target_pointer_width = "64")]
 fn kernel_synced() -> bool {
+    use rtime_clock::adjtime::{Timex, adjtimex};
+
     let mut timex = Timex::new();
     adjtimex(&mut timex).is_ok() && timex.0.maxerror < 16_000_000
+}
+
+/// On a 32-bit Pi only systemd-timesyncd's flag file tells: rtime-clock 0.15 does not compile there (it takes `time_t` for
+/// 64 bits), and no other crate reads the kernel's estimate without `unsafe`.
+#[cfg(not(target_pointer_width = "64"))]
+const fn kernel_synced() -> bool {
+    false
 }

@@ -1,13 +1,12 @@
 """The ground the bench stands on: without these, none of its other assertions would mean anything."""
 
-import fcntl
 import os
-import struct
 import termios
 import time
 import tty
 
-from hardware import ENTER, Pins, Scanner, SerialScanner, start_udev, until
+import hold
+from hardware import Pins, Scanner, SerialScanner, start_udev, until
 from results import check, figure, run
 
 
@@ -35,18 +34,10 @@ class Console:
 def pins():
     """a simulated pin shows outside what a program drives"""
     chip = Pins(name="ground", label="ground", lines=8)
-    request = bytearray(592)
-    # struct gpio_v2_line_request: offsets[64], consumer[32], config, num_lines, event_buffer_size, pad[5], fd
-    struct.pack_into("I", request, 0, 3)
-    struct.pack_into("32s", request, 256, b"bench")
-    struct.pack_into("Q", request, 288, 1 << 3)  # output
-    struct.pack_into("I", request, 288 + 272, 1)
-    device = os.open(f"/dev/{chip.chip}", os.O_RDWR)
-    fcntl.ioctl(device, 0xC250B407, request)
-    line = struct.unpack_from("i", request, 588)[0]
+    device, line = hold.request(f"/dev/{chip.chip}", 3)
     seen = []
     for level in (1, 0):
-        fcntl.ioctl(line, 0xC010B40F, bytearray(struct.pack("QQ", level, 1)))
+        hold.drive(line, level)
         seen.append(chip.level(3))
     check("ground: a simulated pin shows outside what a program drives", seen == [1, 0], seen)
     os.close(line)

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import apt
+from . import apt, package
 from .cross import CACHE, PROJECT
 from .kernel import initramfs, kernel
 from .vm import Machine, TimeOut
@@ -77,29 +77,34 @@ def _udev():
     return home
 
 
-def run_part(part, results, seconds, binary=None, extra=(), memory=1024, on_line=None):
+def run_part(part, results, seconds, extra=(), words="", on_line=None):
     """Boot the x86_64 guest, run `guest/<part>.py` in it, take down what it says; True when it came to its end."""
+    with boot(part, seconds, extra, words) as machine:
+        return follow(machine, part, results, on_line)
+
+
+def boot(part, seconds, extra=(), words=""):
+    """The x86_64 guest with `guest/<part>.py` as its work; `words` go on its kernel's command line."""
     if platform.machine() != "x86_64":
         raise apt.Unavailable("this guest runs on this machine's own files and needs an x86_64 machine")
-    qemu, boot, udev = emulator("qemu-system-x86_64"), kernel("amd64"), _udev()
+    qemu, linux, udev = emulator("qemu-system-x86_64"), kernel("amd64"), _udev()
     environment = {
-        "PYTHON": os.path.realpath(sys.executable), "BENCH": BENCH, "BENCHLIGHT": binary or "",
+        "PYTHON": os.path.realpath(sys.executable), "BENCH": BENCH, "BENCHLIGHT": package.native() if part != "ground" else "",
         "BENCH_PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     }
-    files = {"bin/busybox": boot.busybox, "init": BENCH / "guest/init",
+    files = {"bin/busybox": linux.busybox, "init": BENCH / "guest/init",
              "bench.env": "".join(f'{key}="{value}"\n' for key, value in environment.items()).encode()}
-    files.update({f"modules/{module.name}": module for module in boot.modules()})
+    files.update({f"modules/{module.name}": module for module in linux.modules()})
     image = CACHE / "guest-amd64.img"
     initramfs(image, files)
     arguments = [
-        qemu, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory),
+        qemu, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024",
         "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
         "-virtfs", f"local,path={udev},mount_tag=udev,security_model=none,readonly=on,multidevs=remap",
-        "-device", "qemu-xhci,id=xhci", *extra, "-kernel", str(boot.image), "-initrd", str(image),
-        "-append", f"console=ttyS0 quiet panic=-1 bench={part}",
+        "-device", "qemu-xhci,id=xhci", *extra, "-kernel", str(linux.image), "-initrd", str(image),
+        "-append", f"console=ttyS0 quiet panic=-1 bench={part} {words}",
     ]
-    with Machine(arguments, seconds) as machine:
-        return follow(machine, part, results, on_line)
+    return Machine(arguments, seconds)
 
 
 def follow(machine, part, results, on_line=None):

@@ -1,5 +1,6 @@
 """The parts of the bench, each a function of the results and of whether the long form is wanted."""
 
+from . import cuts as power
 from . import guests
 
 
@@ -8,7 +9,28 @@ def ground(results, slow):
     guests.run_part("ground", results, 180)
 
 
-PARTS = {"ground": ground}
+def scanners(results, slow):
+    """USB scanners that type, on a real kernel's input layer"""
+    guests.run_part("scanners", results, 900)
+
+
+def serial(results, slow):
+    """USB serial scanners"""
+    socket = "socket,id=scanner,path={folder}/scanner,server=on,wait=off"
+    guests.run_part("serials", results, 300, extra=["-chardev", socket])
+
+
+def lamps(results, slow):
+    """lamps on simulated pins: every signal, and darkness at every end"""
+    guests.run_part("lamps", results, 600)
+
+
+def cuts(results, slow):
+    """power cuts"""
+    power.cuts(results, 100 if slow else 10)
+
+
+PARTS = {"ground": ground, "scanners": scanners, "serial": serial, "lamps": lamps, "cuts": cuts}
 
 
 def table(results):

@@ -25,6 +25,8 @@ class Machine:
         self._sockets = {}
         self._text = b""
         self.console = []
+        # Sockets of this machine live in its own folder.
+        arguments = [argument.replace("{folder}", str(self._folder)) for argument in arguments]
         command = ["nice", "-n", "10", *arguments, "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
                    "-qmp", f"unix:{self._folder}/qmp,server=on,wait=off"]
         if "-serial" not in arguments:

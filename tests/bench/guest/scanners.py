@@ -1,0 +1,199 @@
+"""Scanners as keyboards on USB: grabbed, unplugged, two at once, other layouts, no end key, a reader that stalls."""
+
+import json
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+from ground import Console
+from hardware import CAPS_LOCK, KEYPAD_ENTER, TAB, Pins, Scanner, start_udev, until
+from lamps import GREEN, RED, THREE
+from results import check, figure, note, run
+from station import ALSO_READY, READY, Agent, Broker, Services, config, serials, tail, wait_for_scans
+
+HOME = Path("/tmp/station")
+PAIRS = 1000
+LETTERS = "0123456789ABCDEFGHJKLMNPQRTUVWXYZ"
+
+
+class Bench:
+    """What all scanner steps share."""
+
+    def __init__(self):
+        HOME.mkdir(exist_ok=True)
+        self.pins = Pins()
+        self.console = Console()
+        self.broker = Broker(HOME).start()
+        self.services = Services(HOME).start()
+        self.agent = None
+        self.runs = 0
+
+    def start(self, scanners, indicator=THREE, lanes=None):
+        self.runs += 1
+        text = config(scanners, indicator, lanes, state=f"{HOME}/state{self.runs}")
+        self.agent = Agent(HOME, text, f"agent{self.runs}").start(self.broker)
+
+    def new(self, act, count=1, seconds=20):
+        """The scans that are delivered after `act`."""
+        before = len(self.broker.scans())
+        act()
+        return wait_for_scans(self.broker, before + count, seconds)[before:]
+
+    def state(self, name):
+        """What health says of a scanner."""
+        text = self.broker.last("health")
+        return json.loads(text)["scanners"].get(name, {}).get("state") if text else None
+
+
+def typed_serial(chance):
+    """A serial number that no source knows; never one that begins with S."""
+    return "".join(chance.choice(LETTERS) for _ in range(9)) + chance.choice("ABCDEFGH")
+
+
+def grabbed(bench):
+    """a scan becomes a lamp and a message, and nothing reaches the console"""
+    scanner = Scanner("left", 0, serial="LEFT").plug()
+    bench.start([{"name": "left", "kind": "hid", "device": "auto"}])
+    bench.console.clear()
+    recording = bench.pins.record([GREEN])
+    bodies = bench.new(lambda: scanner.scan(READY))
+    until(lambda: bench.pins.level(GREEN), 5)
+    recording.stop()
+    check("scan: the message says what was scanned, on which scanner and lane",
+          bodies and bodies[0]["data"]["serial"] == READY and bodies[0]["data"]["scanner"] == "left" and bodies[0]["data"]["verdict"] == "ready", bodies)
+    check("scan: the green lamp lights", recording.spans(GREEN), recording.changes)
+    check("scan: the keyboard is grabbed, nothing reaches the login console", bench.console.typed() == "")
+    check("scan: the scanner that yielded a known serial is proven", until(lambda: '"proven":true' in (bench.broker.last("health") or "").replace(" ", ""), 70, 0.5), bench.broker.last("health"))
+    for end, name in ((TAB, "Tab"), (KEYPAD_ENTER, "keypad Enter"), (None, "a pause")):
+        time.sleep(1.6)
+        bodies = bench.new(lambda end=end: scanner.scan(ALSO_READY, end=end))
+        check(f"scan: ended by {name}", serials(bodies) == [ALSO_READY], bodies)
+        bench.broker.scans()
+    time.sleep(5.2)
+    scanner.press(CAPS_LOCK)
+    bodies = bench.new(lambda: scanner.scan(READY))
+    check("scan: Caps Lock does not matter", serials(bodies) == [READY], bodies)
+    scanner.press(CAPS_LOCK)
+    return scanner
+
+
+def unplugged(bench):
+    """unplugged in mid-scan, replugged under another number"""
+    scanner = bench.scanner
+    first = scanner.event()
+    before = len(bench.broker.scans())
+    for key in "C02XK0":
+        from hardware import layout
+        scanner.press(*layout("us")[key])
+    # Pulled before the pause of 80 ms could end the half scan.
+    scanner.unplug()
+    check("unplug: health says that no scanner is there", until(lambda: bench.state("left") not in ("ok", None), 15, 0.1), bench.broker.last("health"))
+    check("unplug: the station is not able, red is steady", until(lambda: bench.pins.level(RED), 15), bench.broker.last("health"))
+    half = bench.broker.scans()[before:]
+    check("unplug: half a code is never a serial number", all(body["data"]["serial"] is None for body in half), half)
+    other = Scanner("foreign", 3, vendor=0x046D, product=0xC31C, maker="Logitech", model="Keyboard K120", serial="K120").plug()
+    scanner.plug()
+    moved = scanner.event()
+    start = time.monotonic()
+    back = until(lambda: bench.state("left") == "ok", 20, 0.02)
+    check("replug: taken again under another event number", back and moved != first, (first, moved, bench.broker.last("health"), tail(bench.agent.log)))
+    figure("replugged to ready again, s", round(time.monotonic() - start, 1))
+    bodies = bench.new(lambda: scanner.scan(ALSO_READY))
+    check("replug: the next scan arrives whole", serials(bodies) == [ALSO_READY], bodies)
+    other.unplug()
+
+
+def stalled(bench):
+    """a reader that stalls: the kernel's queue of 64 events overruns"""
+    scanner = bench.scanner
+    time.sleep(1.6)
+    before = len(bench.broker.scans())
+    bench.agent.send(signal.SIGSTOP)
+    scanner.scan(READY)
+    scanner.scan(ALSO_READY)
+    bench.agent.send(signal.SIGCONT)
+    until(lambda: len(bench.broker.scans()) > before, 10)
+    time.sleep(1)
+    lost = bench.broker.scans()[before:]
+    check("overrun: said as rescan/unreadable, never half a serial number",
+          lost and all(body["data"]["serial"] in (None, READY, ALSO_READY) for body in lost)
+          and any(body["data"]["reason"] == "unreadable" for body in lost), lost)
+    bodies = bench.new(lambda: scanner.scan(READY))
+    check("overrun: the next scan is whole again", serials(bodies) == [READY], bodies)
+    bench.agent.stop()
+    scanner.unplug()
+
+
+def layouts(bench):
+    """scanners set to a German and to a French keyboard"""
+    for name, code in (("de", "C02XK0AAJG5H"), ("fr", "FVFGK1BBQ6L4"), ("de", "K7QW2CYZX9"), ("fr", "QAZWM12345")):
+        scanner = Scanner(f"{name}{code[:3].lower()}", 0, serial=f"{name}{code[:3]}").plug()
+        bench.start([{"name": "left", "kind": "hid", "device": "auto", "layout": name}])
+        bodies = bench.new(lambda: scanner.scan(code, set_to=name))  # noqa: B023
+        check(f"layout {name}: {code} is read as printed", serials(bodies) == [code], bodies)
+        bench.agent.stop()
+        scanner.unplug()
+
+
+def together(bench):
+    """two scanners at once, overlapping"""
+    left, right = Scanner("l", 0, serial="L1").plug(), Scanner("r", 1, serial="R1").plug()
+    lanes = ['name = "left"\nindicator = { kind = "none" }\n', 'name = "right"\nindicator = { kind = "none" }\n']
+    bench.start([{"name": "left", "kind": "hid", "device": str(left.by_id), "lane": "left"},
+                 {"name": "right", "kind": "hid", "device": str(right.by_id), "lane": "right"}], None, lanes)
+    chance = random.Random(20261124)
+    pairs = [(typed_serial(chance), typed_serial(chance)) for _ in range(PAIRS)]
+    before = len(bench.broker.scans())
+    at_once = threading.Barrier(2)
+
+    def work(scanner, which):
+        for pair in pairs:
+            at_once.wait(60)
+            scanner.scan(pair[which])
+
+    start = time.monotonic()
+    threads = [threading.Thread(target=work, args=[left, 0]), threading.Thread(target=work, args=[right, 1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(500)
+    took = time.monotonic() - start
+    bodies = wait_for_scans(bench.broker, before + 2 * PAIRS, 120)[before:]
+    by = {"left": [], "right": []}
+    for body in bodies:
+        by[body["data"]["scanner"]].append(body["data"]["serial"])
+    for which, name in enumerate(("left", "right")):
+        wanted = sorted(pair[which] for pair in pairs)
+        got = sorted(serial or "-" for serial in by[name])
+        check(f"two scanners: {PAIRS} codes of the {name} one, none lost, none mixed", got == wanted,
+              (len(got), [serial for serial in got if serial not in wanted][:5], [serial for serial in wanted if serial not in got][:5], tail(bench.agent.log)))
+    numbers = sorted(body["data"]["seq"] for body in bodies)
+    check("two scanners: seq without a gap", numbers == list(range(numbers[0], numbers[0] + len(numbers))), numbers[:5])
+    figure(f"{PAIRS} pairs of overlapping scans, s", round(took))
+    bench.agent.stop()
+    left.unplug()
+    right.unplug()
+
+
+def main():
+    start_udev()
+    bench = Bench()
+
+    def first():
+        bench.scanner = grabbed(bench)
+    first.__doc__ = grabbed.__doc__
+
+    def bound(step):
+        def run_it():
+            try:
+                step(bench)
+            except Exception:
+                if bench.agent:
+                    note(tail(bench.agent.log))
+                raise
+        run_it.__doc__ = step.__doc__
+        return run_it
+
+    run("scanners", [first, bound(unplugged), bound(stalled), bound(layouts), bound(together)])

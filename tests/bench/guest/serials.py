@@ -1,0 +1,86 @@
+"""USB serial scanners: one of the guest's own gadget side (CDC-ACM), one plugged in from outside and fed by a socket."""
+
+import json
+import time
+from pathlib import Path
+
+from hardware import SerialScanner, start_udev, until
+from results import ask, check, run
+from station import ALSO_READY, READY, Agent, Broker, Services, config, serials, tail, wait_for_scans
+
+HOME = Path("/tmp/station")
+
+
+def station(broker, name):
+    """A fresh station with one serial scanner, found by itself."""
+    text = config([{"name": "left", "kind": "serial", "device": "auto"}], {"kind": "none"}, state=f"{HOME}/{name}")
+    return Agent(HOME, text, name).start(broker)
+
+
+def state(broker):
+    return json.loads(broker.last("health"))["scanners"]["left"]["state"]
+
+
+def acm(broker):
+    """a scanner in serial mode (CDC-ACM)"""
+    scanner = SerialScanner("acm", 0).plug()
+    agent = station(broker, "acm")
+    for end, name in (("\r\n", "CR LF"), ("\r", "CR"), ("\n", "LF"), ("", "a pause")):
+        before = len(broker.scans())
+        scanner.scan(READY, end)
+        bodies = wait_for_scans(broker, before + 1)[before:]
+        check(f"serial: a code ended by {name}", serials(bodies) == [READY], (bodies, tail(agent.log)))
+        time.sleep(5.2)  # the same code again within 5 s would join the scan it repeats
+    scanner.unplug()
+    check("serial: unplugged, health says so", until(lambda: state(broker) != "ok", 15, 0.1), broker.last("health"))
+    scanner.plug()
+    check("serial: replugged, taken again", until(lambda: state(broker) == "ok", 20, 0.1), (broker.last("health"), tail(agent.log)))
+    before = len(broker.scans())
+    scanner.scan(ALSO_READY)
+    bodies = wait_for_scans(broker, before + 1)[before:]
+    check("serial: and read again", serials(bodies) == [ALSO_READY], bodies)
+    check("serial: the agent ends in order", agent.stop() == 0, tail(agent.log))
+    scanner.unplug()
+
+
+def ftdi(broker):
+    """a USB serial scanner plugged in from outside, its bytes from a socket"""
+    def plug():
+        ask("monitor", line="device_add usb-serial,id=scanner,chardev=scanner,always-plugged=on")
+        return until(lambda: list(Path("/dev/serial/by-id").glob("*")) if Path("/dev/serial/by-id").exists() else [], 15, 0.1)
+    found = plug()
+    if not check("usb serial: the scanner has a name of its own", found, list(Path("/dev").glob("tty[UA]*"))):
+        return
+    agent = station(broker, "ftdi")
+    before = len(broker.scans())
+    ask("send", socket="scanner", text=READY + "\r\n")
+    bodies = wait_for_scans(broker, before + 1)[before:]
+    check("usb serial: what the socket sends is a scan", serials(bodies) == [READY], (bodies, tail(agent.log)))
+    ask("send", socket="scanner", text=READY[:5])
+    time.sleep(0.03)
+    ask("monitor", line="device_del scanner")
+    check("usb serial: unplugged, health says so", until(lambda: state(broker) != "ok", 15, 0.1), broker.last("health"))
+    plug()
+    check("usb serial: replugged, taken again", until(lambda: state(broker) == "ok", 20, 0.1), (broker.last("health"), tail(agent.log)))
+    before = len(broker.scans())
+    ask("send", socket="scanner", text=ALSO_READY + "\r")
+    bodies = [body for body in wait_for_scans(broker, before + 1)[before:] if body["data"]["serial"]]
+    check("usb serial: the next scan is whole", serials(bodies) == [ALSO_READY], broker.scans()[before:])
+    agent.stop()
+    ask("monitor", line="device_del scanner")
+
+
+def main():
+    start_udev()
+    HOME.mkdir(exist_ok=True)
+    broker = Broker(HOME).start()
+    services = Services(HOME).start()
+
+    def bound(step):
+        def run_it():
+            step(broker)
+        run_it.__doc__ = step.__doc__
+        return run_it
+
+    run("serial", [bound(acm), bound(ftdi)])
+    services.stop()

@@ -75,6 +75,10 @@ fn terminal() -> Option<OwnedFd> {
     }
 }
 
+/// How long the terminal may take to have room. While a line of the log is being written it has none: without this wait the lamp
+/// would be as late as the next offer.
+const ROOM: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+
 /// A terminal with a line for the lamps.
 struct Screen {
     out: Option<OwnedFd>,
@@ -128,11 +132,11 @@ impl Screen {
         drawn
     }
 
-    /// Writes if the terminal takes it now; a terminal that was stopped by Ctrl-S does not.
+    /// Writes if the terminal takes it within [`ROOM`]; a terminal that was stopped by Ctrl-S does not.
     fn write(&self, text: &str) -> bool {
         let Some(out) = &self.out else { return false };
         let mut ready = [PollFd::new(out, PollFlags::OUT)];
-        let takes = poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0);
+        let takes = poll(&mut ready, Some(&ROOM)).is_ok_and(|count| count > 0);
         takes && ready.iter().all(|fd| fd.revents().contains(PollFlags::OUT)) && write(out, text.as_bytes()).is_ok()
     }
 }

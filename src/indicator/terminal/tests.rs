@@ -1,7 +1,11 @@
 //! The lamps' line on a real pseudo-terminal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Instant,
+};
 
 use rustix::{
     fs::{Mode, OFlags, open},
@@ -107,4 +111,33 @@ fn lanes_that_do_not_fit_are_left_out_whole() {
     let lanes: Vec<_> = ["one", "two", "three", "four"].map(|name| (name.to_owned(), Levels::DARK)).into();
     let line = lamps(&lanes, 60, false);
     assert!(line.len() <= 60 && line.contains("two") && !line.contains("three"), "{line:?}");
+}
+
+#[test]
+fn a_lamp_is_drawn_at_once_while_the_log_is_written() {
+    let (screen, program) = terminal_pair();
+    let log = fcntl_dupfd_cloexec(&program, 3).unwrap();
+    let mut drawn = Screen::new(Some(program), false);
+    let ended = AtomicBool::new(false);
+    let late = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut bytes = [0; 4096];
+            while !ended.load(Ordering::Relaxed) {
+                let mut ready = [PollFd::new(&screen, PollFlags::IN)];
+                if poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 })).unwrap() > 0 {
+                    read(&screen, &mut bytes).unwrap();
+                }
+            }
+        });
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                write(&log, b"2026-01-09T22:01:10Z  INFO scan serial=\"C02XK0AAJG5H\" verdict=\"ready\"\n").unwrap();
+            }
+        });
+        let late = (0..500).filter(|nth| !drawn.show("left", if nth % 2 == 0 { GREEN } else { Levels::DARK })).count();
+        ended.store(true, Ordering::Relaxed);
+        late
+    });
+    // A busy machine may make one of them wait.
+    assert!(late <= 5, "{late} of 500 drawings had to be offered again");
 }

@@ -1,7 +1,9 @@
 //! Parts alone: how fast labels are read and records are made safe.
 
 use std::{
+    fs::File,
     hint::black_box,
+    io::Write,
     time::{Duration, Instant},
 };
 
@@ -56,7 +58,27 @@ pub async fn commits(report: &mut Report) {
     report.figure("commits a second, one after the other, each synced", number(many) / begun.elapsed().as_secs_f64(), "commits/s", Promise::Nothing);
     report.figure("one commit, p50", times.median(), "ms", Promise::Nothing);
     report.figure("one commit, p99", times.percentile(99), "ms", Promise::Nothing);
+    let mut times = Times::default();
+    for nth in 0..300 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let started = Instant::now();
+        journal.record(vec![record(50_000 + nth)]).await.unwrap();
+        times.add(started.elapsed());
+    }
+    report.figure("one commit from rest, p50", times.median(), "ms", Promise::Nothing);
+    report.figure("one commit from rest, p99", times.percentile(99), "ms", Promise::Nothing);
     journal.close().await;
+
+    // What the machine itself takes for the same, so that a slow figure can be told from a slow disk.
+    let (mut file, mut times) = (File::create(folder.path().join("plain")).unwrap(), Times::default());
+    for _ in 0..300 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let started = Instant::now();
+        file.write_all(&[7; 8_192]).and_then(|()| file.sync_data()).unwrap();
+        times.add(started.elapsed());
+    }
+    report.figure("the disk alone: 8 KiB appended and synced, from rest, p50", times.median(), "ms", Promise::Nothing);
+    report.figure("the disk alone, p99", times.percentile(99), "ms", Promise::Nothing);
 }
 
 pub async fn group_commits(report: &mut Report) {

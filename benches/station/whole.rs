@@ -81,6 +81,7 @@ pub async fn scan_to_lamp(report: &mut Report) {
     let mut measured = lit(&rig, 500).await;
     report.figure("scan to result line, 500 scans, p50", measured.lines.median(), "ms", Promise::Nothing);
     report.figure("scan to result line, p99", measured.lines.percentile(99), "ms", Promise::Nothing);
+    report.figure("scan to result line, longest", measured.lines.longest(), "ms", Promise::Nothing);
     report.figure("scan to green drawn, from a dark lane, 500 scans, p50", measured.lamps.median(), "ms", Promise::Nothing);
     report.figure("scan to green drawn, p99", measured.lamps.percentile(99), "ms", Promise::Under(20.0));
     report.figure("scan to green drawn, longest", measured.lamps.longest(), "ms", Promise::Nothing);

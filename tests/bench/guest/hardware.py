@@ -184,6 +184,17 @@ class Scanner:
             os.close(self._gadget)
             self._gadget = None
 
+    def remove(self):
+        """Pull the plug and give the device back: the kernel has room for four of them."""
+        if self.plugged:
+            self.unplug()
+        for link in (self.home / "configs/c.1").iterdir():
+            if link.is_symlink():
+                link.unlink()
+        for function in (self.home / "functions").iterdir():
+            function.rmdir()
+        until(lambda: not self.by_id.exists(), 10)
+
     def event(self):
         """The event device of now, such as `event3`."""
         return os.path.basename(os.path.realpath(self.by_id))

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from ground import Console
-from hardware import CAPS_LOCK, KEYPAD_ENTER, TAB, Pins, Scanner, start_udev, until
+from hardware import CAPS_LOCK, KEYPAD_ENTER, TAB, Pins, Scanner, layout, start_udev, until
 from lamps import GREEN, RED, THREE
 from results import check, figure, note, run
 from station import ALSO_READY, READY, Agent, Broker, Services, config, serials, tail, wait_for_scans
@@ -55,7 +55,8 @@ def typed_serial(chance):
 def grabbed(bench):
     """a scan becomes a lamp and a message, and nothing reaches the console"""
     scanner = Scanner("left", 0, serial="LEFT").plug()
-    bench.start([{"name": "left", "kind": "hid", "device": "auto"}])
+    # By its name: with "auto" the foreign keyboard that comes later would be the only one for a while.
+    bench.start([{"name": "left", "kind": "hid", "device": str(scanner.by_id)}])
     bench.console.clear()
     recording = bench.pins.record([GREEN])
     bodies = bench.new(lambda: scanner.scan(READY))
@@ -85,7 +86,6 @@ def unplugged(bench):
     first = scanner.event()
     before = len(bench.broker.scans())
     for key in "C02XK0":
-        from hardware import layout
         scanner.press(*layout("us")[key])
     # Pulled before the pause of 80 ms could end the half scan.
     scanner.unplug()
@@ -102,7 +102,7 @@ def unplugged(bench):
     figure("replugged to ready again, s", round(time.monotonic() - start, 1))
     bodies = bench.new(lambda: scanner.scan(ALSO_READY))
     check("replug: the next scan arrives whole", serials(bodies) == [ALSO_READY], bodies)
-    other.unplug()
+    other.remove()
 
 
 def stalled(bench):
@@ -123,7 +123,7 @@ def stalled(bench):
     bodies = bench.new(lambda: scanner.scan(READY))
     check("overrun: the next scan is whole again", serials(bodies) == [READY], bodies)
     bench.agent.stop()
-    scanner.unplug()
+    scanner.remove()
 
 
 def layouts(bench):
@@ -134,7 +134,7 @@ def layouts(bench):
         bodies = bench.new(lambda: scanner.scan(code, set_to=name))  # noqa: B023
         check(f"layout {name}: {code} is read as printed", serials(bodies) == [code], bodies)
         bench.agent.stop()
-        scanner.unplug()
+        scanner.remove()
 
 
 def together(bench):
@@ -173,8 +173,8 @@ def together(bench):
     check("two scanners: seq without a gap", numbers == list(range(numbers[0], numbers[0] + len(numbers))), numbers[:5])
     figure(f"{PAIRS} pairs of overlapping scans, s", round(took))
     bench.agent.stop()
-    left.unplug()
-    right.unplug()
+    left.remove()
+    right.remove()
 
 
 def main():

@@ -41,6 +41,7 @@ def acm(broker):
     check("serial: and read again", serials(bodies) == [ALSO_READY], bodies)
     check("serial: the agent ends in order", agent.stop() == 0, tail(agent.log))
     scanner.unplug()
+    until(lambda: not scanner.by_id.exists(), 10)
 
 
 def ftdi(broker):

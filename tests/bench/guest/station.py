@@ -180,8 +180,11 @@ class Agent:
                 if self.process.poll() is not None:
                     raise RuntimeError(f"the agent ended with {self.process.returncode}: {tail(self.log)}")
                 for topic, _, payload in broker.messages[heard:]:
-                    if topic.endswith("/health") and json.loads(payload)["able"]:
-                        return True
+                    # Able, and every scanner open: a code typed before that is cut short.
+                    if topic.endswith("/health"):
+                        health = json.loads(payload)
+                        if health["able"] and all(scanner["state"] == "ok" for scanner in health["scanners"].values()):
+                            return True
                 return False
             if not until(able, seconds, 0.1):
                 raise RuntimeError(f"the agent is not able: {broker.last('health')} {tail(self.log)}")

@@ -71,7 +71,7 @@ def main():
         [{"name": "fast", "kind": "tcp", "listen": "127.0.0.1:9001", "lane": "fast"},
          {"name": "lit", "kind": "tcp", "listen": "127.0.0.1:9002", "lane": "lit"}],
         TWO, ['name = "fast"\nindicator = { kind = "terminal" }\n', 'name = "lit"\n'], state=DATA / "state", more="allow_plaintext = true\n",
-        verdict='deadline = "5s"\nrecheck = "1h"',
+        verdict='deadline = "5s"\nrecheck = "15m"',
     ).replace("mqtt://127.0.0.1:1883", "mqtt://10.0.2.100:1883")
     agent = Agent(HOME, text)
     recording = pins.record([GREEN, RED])

@@ -3,7 +3,15 @@
 import importlib
 import os
 import sys
+import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-importlib.import_module(sys.argv[1]).main()
+code = 0
+try:
+    importlib.import_module(sys.argv[1]).main()
+except BaseException:  # noqa: BLE001 - whatever it was, the bench must hear of it
+    traceback.print_exc(file=sys.stdout)
+    code = 1
+os.sync()
+print(f"@@ end {code}", flush=True)

@@ -63,7 +63,7 @@ def disk(name, megabytes=256):
     apt.install(CACHE / "apt-host", ["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual station")
     path = CACHE / name
     path.unlink(missing_ok=True)
-    subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", path, f"{megabytes}M"], check=True)
+    subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", path, f"{megabytes}M"], check=True, stdout=subprocess.DEVNULL)
     return path
 
 
@@ -86,6 +86,8 @@ def cuts(results, count):
                     _last_life(machine, results, broker, answered)
                 elif _one_life(machine, results, answered, chance.uniform(0.2, 6.0)):
                     lives_cut += 1
+                else:
+                    break
         results.check(f"cuts: {count} power cuts happened while scans ran", lives_cut == count, lives_cut)
         _judge(results, broker, answered)
     except TimeOut as where:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import apt, package
+from . import apt, debian, package
 from .cross import CACHE, PROJECT
 from .kernel import initramfs, kernel
 from .vm import Machine, TimeOut
@@ -88,23 +88,40 @@ def boot(part, seconds, extra=(), words=""):
     if platform.machine() != "x86_64":
         raise apt.Unavailable("this guest runs on this machine's own files and needs an x86_64 machine")
     qemu, linux, udev = emulator("qemu-system-x86_64"), kernel("amd64"), _udev()
-    environment = {
-        "PYTHON": os.path.realpath(sys.executable), "BENCH": BENCH, "BENCHLIGHT": package.native() if part != "ground" else "",
-        "BENCH_PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    }
-    files = {"bin/busybox": linux.busybox, "init": BENCH / "guest/init",
-             "bench.env": "".join(f'{key}="{value}"\n' for key, value in environment.items()).encode()}
-    files.update({f"modules/{module.name}": module for module in linux.modules()})
     image = CACHE / "guest-amd64.img"
-    initramfs(image, files)
+    _image(image, linux, UDEV=1, PYTHON=os.path.realpath(sys.executable), BENCH=BENCH, BENCHLIGHT=package.native() if part != "ground" else "")
     arguments = [
-        qemu, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024",
-        "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
-        "-virtfs", f"local,path={udev},mount_tag=udev,security_model=none,readonly=on,multidevs=remap",
+        qemu, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024", *_share("root", "/"), *_share("udev", udev),
         "-device", "qemu-xhci,id=xhci", *extra, "-kernel", str(linux.image), "-initrd", str(image),
         "-append", f"console=ttyS0 quiet panic=-1 bench={part} {words}",
     ]
     return Machine(arguments, seconds)
+
+
+def boot_debian(part, seconds, card, packages, words=""):
+    """Debian for arm64 with systemd on a virtual board; what it writes stays on `card`."""
+    qemu, linux, files = emulator("qemu-system-aarch64"), kernel("arm64"), debian.root()
+    image = CACHE / "guest-arm64.img"
+    _image(image, linux, SYSTEMD=1, CARD=1)
+    arguments = [
+        qemu, "-M", "virt", "-accel", "tcg,thread=multi", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024",
+        *_share("root", files), *_share("bench", BENCH), *_share("packages", packages),
+        "-drive", f"file={card},format=raw,if=virtio,cache=none", "-kernel", str(linux.image), "-initrd", str(image),
+        "-append", f"console=ttyAMA0 quiet panic=-1 systemd.show_status=0 systemd.mask=serial-getty@ttyAMA0.service bench={part} {words}",
+    ]
+    return Machine(arguments, seconds)
+
+
+def _share(tag, folder):
+    return ["-virtfs", f"local,path={folder},mount_tag={tag},security_model=none,readonly=on,multidevs=remap"]
+
+
+def _image(path, linux, **environment):
+    """What a guest starts from: its first process, the modules, and what the first process must know."""
+    files = {"bin/busybox": linux.busybox, "init": BENCH / "guest/init",
+             "bench.env": "".join(f'{key}="{value}"\n' for key, value in environment.items()).encode()}
+    files.update({f"modules/{module.name}": module for module in linux.modules()})
+    initramfs(path, files)
 
 
 def follow(machine, part, results, on_line=None):

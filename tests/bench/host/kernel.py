@@ -22,8 +22,10 @@ GUEST = (
     "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "9p", "9pnet_virtio", "overlay", "ext4", "loop",
 )
 PI = (
-    "configfs", "gpio-sim", "uinput", "evdev", "hid-generic", "usbhid", "dwc2", "cdc_acm", "dummy_hcd", "usb_f_hid", "usb_f_acm", "libcomposite",
-    "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "bcm2835", "sdhci_iproc", "bcm2835_wdt", "ext4",
+    "configfs", "gpio-sim", "uinput", "evdev", "hid-generic", "usbhid", "dummy_hcd", "usb_f_hid", "usb_f_acm", "libcomposite", "cdc_acm", "usbserial",
+    "virtio_pci", "virtio_blk", "virtio_net", "9p", "9pnet_virtio", "overlay", "ext4",
+    # a Raspberry Pi 3's own USB and card
+    "dwc2", "bcm2835", "sdhci_iproc", "bcm2835_wdt",
 )
 
 

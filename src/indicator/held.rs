@@ -53,12 +53,13 @@ impl Registry {
 
     /// Keeps `output` where [`Registry::extinguish`] reaches it.
     pub(super) fn hold(&'static self, output: Output) -> Held {
+        let driver = output.driver();
         let slot = Arc::new(Slot::new(Some(output)));
         if let Some(mut slots) = try_for(&self.slots, PATIENCE) {
             slots.retain(|slot| slot.strong_count() > 0);
             slots.push(Arc::downgrade(&slot));
         }
-        Held { slot, registry: self }
+        Held { slot, registry: self, driver }
     }
 
     /// Is any output held?
@@ -85,9 +86,15 @@ impl Registry {
 pub(super) struct Held {
     slot: Arc<Slot>,
     registry: &'static Registry,
+    driver: &'static str,
 }
 
 impl Held {
+    /// What drives it, in the config's word.
+    pub(super) const fn driver(&self) -> &'static str {
+        self.driver
+    }
+
     /// Drives the levels; dark, whatever is asked, once the process is ending. `false`: not taken now, try again soon.
     pub(super) fn set(&self, levels: Levels) -> Result<bool, State> {
         let Some(mut output) = try_for(&self.slot, PATIENCE) else { return Ok(false) };

@@ -93,14 +93,14 @@ async fn follow(mut lane: Lane, mut open: impl FnMut() -> Result<Held, State>, m
         if held.is_none() && Instant::now() >= retry {
             match open() {
                 Ok(opened) => {
-                    held = Some(opened);
                     shown = None;
                     player.forget_green();
-                    say(&lane, State::Ok);
+                    say(&lane, State::Ok, opened.driver());
+                    held = Some(opened);
                 }
                 Err(state) => {
                     retry = Instant::now() + lane.retry;
-                    say(&lane, state);
+                    say(&lane, state, "");
                 }
             }
         }
@@ -116,7 +116,7 @@ async fn follow(mut lane: Lane, mut open: impl FnMut() -> Result<Held, State>, m
                 Err(state) => {
                     held = None;
                     retry = Instant::now() + lane.retry;
-                    say(&lane, state);
+                    say(&lane, state, "");
                 }
             }
         }
@@ -144,7 +144,7 @@ async fn at(moment: Option<Instant>) {
 }
 
 /// Tells a new state, once.
-fn say(lane: &Lane, state: State) {
+fn say(lane: &Lane, state: State, driver: &str) {
     let new = lane.state.send_if_modified(|told| {
         let new = *told != state;
         if new {
@@ -154,7 +154,7 @@ fn say(lane: &Lane, state: State) {
     });
     match (new, state.problem()) {
         (true, Some(problem)) => tracing::warn!(lane = %lane.name, state = state.code(), problem, "the lamps cannot be driven; the station goes on"),
-        (true, None) => tracing::info!(lane = %lane.name, "the lamps are driven"),
+        (true, None) => tracing::info!(lane = %lane.name, driver, "the lamps are driven"),
         (false, _) => {}
     }
 }

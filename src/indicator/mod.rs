@@ -178,25 +178,26 @@ async fn light_all(held: &Held, duration: Duration) -> Result<(), State> {
     held.set(Levels::DARK).map(|_| ())
 }
 
-/// Opens the lamps, drives them dark, reads them back and lets go of them: what `doctor` says of them. Not for lamps that a running
-/// agent holds: its lamps would go dark, since nobody sees who drives a pin by rppal.
-pub fn probe(settings: &Settings) -> State {
-    match Output::open(settings, "probe") {
-        Ok(None) => State::None,
-        Ok(Some(output)) => probe_held(&PROCESS.hold(output)),
-        Err(state) => state,
-    }
+/// Opens the lamps, drives them dark, reads them back and lets go of them: what `doctor` says of them. The driver that took them, in
+/// the config's word; `None`: none are fitted. Not for lamps that a running agent holds: its lamps would go dark, since nobody sees
+/// who drives a pin by rppal.
+///
+/// # Errors
+/// What keeps the lamps from being driven, or which of them cannot be darkened.
+pub fn probe(settings: &Settings) -> Result<Option<&'static str>, State> {
+    let Some(output) = Output::open(settings, "probe")? else { return Ok(None) };
+    let held = PROCESS.hold(output);
+    probe_held(&held).map(|()| Some(held.driver()))
 }
 
-fn probe_held(held: &Held) -> State {
-    match held.set(Levels::DARK).and_then(|_| held.read_back()) {
-        Ok(Levels::DARK) => State::Ok,
-        Ok(lit) => {
+fn probe_held(held: &Held) -> Result<(), State> {
+    match held.set(Levels::DARK).and_then(|_| held.read_back())? {
+        Levels::DARK => Ok(()),
+        lit => {
             let stuck = [("green", lit.green), ("red", lit.red), ("amber", lit.amber), ("buzzer", lit.buzzer)];
             let stuck: Vec<_> = stuck.into_iter().filter_map(|(name, lit)| lit.then_some(name)).collect();
-            State::Fault(format!("{} is driven dark and reads lit: check the wiring for a short", stuck.join(", ")))
+            Err(State::Fault(format!("{} is driven dark and reads lit: check the wiring for a short", stuck.join(", "))))
         }
-        Err(state) => state,
     }
 }
 

@@ -25,6 +25,17 @@ impl Output {
         })
     }
 
+    /// What drives it, in the config's word.
+    pub(super) const fn driver(&self) -> &'static str {
+        match self {
+            Self::Rppal(_) => "rppal",
+            Self::Gpiochip(_) => "gpiochip",
+            Self::Terminal(_) => "terminal",
+            #[cfg(test)]
+            Self::Recording(_) => "recording",
+        }
+    }
+
     /// Drives the levels. `false`: the output did not take them now, try again soon. An error: it is lost and must be opened again.
     pub(super) fn set(&mut self, levels: Levels) -> Result<bool, State> {
         match self {

@@ -52,15 +52,15 @@ async fn a_test_that_is_interrupted_leaves_dark_lamps() {
 
 #[test]
 fn the_probe_finds_a_lamp_that_stays_lit() {
-    assert_eq!(probe_held(&held(Recording::default())), State::Ok);
+    assert_eq!(probe_held(&held(Recording::default())), Ok(()));
     let shorted = Recording { reads_always: Some(Levels { green: true, ..Levels::DARK }), ..Recording::default() };
-    let State::Fault(words) = probe_held(&held(shorted)) else { panic!("a green lamp that cannot be darkened is a fault") };
+    let Err(State::Fault(words)) = probe_held(&held(shorted)) else { panic!("a green lamp that cannot be darkened is a fault") };
     assert!(words.contains("green"), "{words}");
 }
 
 #[test]
 fn no_lamps_are_no_fault() {
-    assert_eq!(probe(&Settings::None), State::None);
+    assert_eq!(probe(&Settings::None), Ok(None));
     assert_eq!(darken(&Settings::None), Ok(()));
 }
 
@@ -71,13 +71,13 @@ fn a_machine_without_the_chip_says_so() {
         Gpio { chip: Chip::Path(PathBuf::from("/dev/no-such-gpiochip")), ..gpio() },
         Gpio { driver: Driver::Gpiochip, chip: Chip::Path(PathBuf::from("/dev/null")), ..gpio() },
     ] {
-        let state = probe(&Settings::Gpio(settings));
+        let state = probe(&Settings::Gpio(settings)).unwrap_err();
         assert_eq!(state.code(), "missing", "{state:?}");
         let words = state.problem().unwrap();
         assert!(words.contains("no-such") || words.contains("/dev/null"), "{words}");
     }
     if !rppal::knows_this_pi() {
-        assert_eq!(probe(&Settings::Gpio(Gpio { driver: Driver::Rppal, ..gpio() })).code(), "missing");
+        assert_eq!(probe(&Settings::Gpio(Gpio { driver: Driver::Rppal, ..gpio() })).unwrap_err().code(), "missing");
     }
 }
 
@@ -153,10 +153,10 @@ fn pins_on_a_simulated_chip_carry_the_levels() {
         output.set(Levels { red: true, buzzer: true, ..Levels::DARK }).unwrap();
         assert_eq!([17, 27, 22, 23].map(|pin| chip.level(pin)), [0, 1, 0, 1]);
         assert_eq!(output.read_back(), Ok(Levels { red: true, buzzer: true, ..Levels::DARK }));
-        let State::Busy(words) = probe(&settings) else { panic!("the line is held") };
+        let Err(State::Busy(words)) = probe(&settings) else { panic!("the line is held") };
         assert!(words.contains("GPIO17") && words.contains("benchlight"), "{words}");
         drop(output);
-        assert_eq!(probe(&settings), State::Ok, "a freed line can be had again");
+        assert_eq!(probe(&settings), Ok(Some("gpiochip")), "a freed line can be had again");
         assert_eq!([17, 27, 22, 23].map(|pin| chip.level(pin)), [0; 4]);
     }
     let mut low = Output::open(&Settings::Gpio(Gpio { active_low: true, ..gpio() }), "left").unwrap().unwrap();
@@ -164,7 +164,7 @@ fn pins_on_a_simulated_chip_carry_the_levels() {
     low.set(Levels { green: true, ..Levels::DARK }).unwrap();
     assert_eq!([17, 27, 22, 23].map(|pin| chip.level(pin)), [0, 1, 1, 1]);
     drop(low);
-    assert_eq!(probe(&Settings::Gpio(Gpio { green: 40, ..gpio() })).code(), "missing", "a line that the chip does not have");
+    assert_eq!(probe(&Settings::Gpio(Gpio { green: 40, ..gpio() })).unwrap_err().code(), "missing", "a line that the chip does not have");
     drop(chip);
 
     let named = Simulated::new("benchlight-named", "some-other-label").unwrap();
@@ -172,7 +172,7 @@ fn pins_on_a_simulated_chip_carry_the_levels() {
     assert!(by_names.is_some(), "an unknown chip is found by its lines' names");
     drop(by_names);
     let twin = Simulated::new("benchlight-twin", "some-other-label").unwrap();
-    let State::Missing(words) = probe(&Settings::Gpio(gpio())) else { panic!("two chips fit") };
+    let Err(State::Missing(words)) = probe(&Settings::Gpio(gpio())) else { panic!("two chips fit") };
     assert!(words.contains("more than one"), "{words}");
     drop((named, twin));
 }

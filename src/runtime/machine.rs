@@ -1,18 +1,25 @@
-//! A Raspberry Pi's serial number.
+//! Which Raspberry Pi this is.
 
 use std::fs;
 
 /// Where a Pi's firmware leaves its serial number.
 const DEVICE_TREE: [&str; 2] = ["/sys/firmware/devicetree/base/serial-number", "/proc/device-tree/serial-number"];
 
+/// This Raspberry Pi's model in its firmware's words; `None` on other machines.
+pub fn pi_model() -> Option<String> {
+    model_text(&fs::read("/sys/firmware/devicetree/base/model").ok()?)
+}
+
 /// This Raspberry Pi's serial number; `None` on other machines.
 pub fn pi_serial() -> Option<String> {
     // Other boards have a serial number there too, in other forms; only a Pi's is unique by its last eight digits.
-    let model = fs::read("/sys/firmware/devicetree/base/model").unwrap_or_default();
-    if !model.starts_with(b"Raspberry Pi") {
-        return None;
-    }
+    pi_model()?;
     DEVICE_TREE.iter().find_map(|path| serial_text(&fs::read(path).ok()?))
+}
+
+fn model_text(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?.trim_matches(['\0', ' ', '\n']);
+    text.starts_with("Raspberry Pi").then(|| text.to_owned())
 }
 
 /// The device tree ends its texts with a NUL.
@@ -24,6 +31,14 @@ fn serial_text(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_raspberry_pi_has_a_model() {
+        assert_eq!(model_text(b"Raspberry Pi 3 Model B Rev 1.2\0").as_deref(), Some("Raspberry Pi 3 Model B Rev 1.2"));
+        for bytes in [&b""[..], b"\0", b"linux,dummy-virt\0", b"\xff\xfe"] {
+            assert_eq!(model_text(bytes), None);
+        }
+    }
 
     #[test]
     fn a_serial_number_is_read_without_its_nul() {

@@ -14,7 +14,7 @@ use crate::{
     },
     publisher,
     readiness::{http::CLOCK_TOLERANCE, lenient},
-    runtime::{credential::Credential, name::Name},
+    runtime::{credential::Credential, machine::pi_model, name::Name},
     scanner::{self, Device, Kind},
 };
 
@@ -122,22 +122,27 @@ pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<b
         None => return Line::new(part, State::Warn, "not tried: an agent may hold them", UNTOLD),
         Some(false) => {}
     }
-    let state = indicator::probe(settings);
-    let remedy = match &state {
-        indicator::State::Ok => {
+    let state = match indicator::probe(settings) {
+        Ok(None) => return Line::ok(part, "none fitted"),
+        Ok(Some(driver)) => {
             let numbers =
                 [Some(("green", pins.green)), Some(("red", pins.red)), pins.amber.map(|pin| ("amber", pin)), pins.buzzer.map(|pin| ("buzzer", pin))];
             let numbers: Vec<String> = numbers.into_iter().flatten().map(|(name, pin)| format!("{name} on GPIO{pin}")).collect();
-            let finding = format!("{} can be driven and read dark", numbers.join(", "));
+            let here = pi_model().map(|model| format!(" on a {model}")).unwrap_or_default();
+            let finding = format!("{} can be driven and read dark by {driver}{here}", numbers.join(", "));
             return Line::new(part, State::Ok, finding, "`benchlight lamps test` lights them for your eyes");
         }
-        indicator::State::None => return Line::ok(part, "none fitted"),
+        Err(state) => state,
+    };
+    let remedy = match &state {
         indicator::State::Busy(_) => "end the program that holds the pin, or choose another pin",
         indicator::State::Missing(_) => {
             "check `driver`, `chip` and the pins in [indicator]; on a machine without pins use kind = \"terminal\" or \"none\""
         }
         indicator::State::NoRight(_) => "add the agent's user to the group gpio; run this as root or as the agent's user",
-        indicator::State::Fault(_) => "check the wiring and the pins in [indicator]; see docs/hardware.md",
+        indicator::State::Ok | indicator::State::None | indicator::State::Fault(_) => {
+            "check the wiring and the pins in [indicator]; see docs/hardware.md"
+        }
     };
     Line::new(part, State::Fail, state.problem().unwrap_or_else(|| state.code()), remedy)
 }

@@ -140,6 +140,14 @@ def cargo(target, std, arguments, timeout=3600):
     return subprocess.run(command, cwd=PROJECT, env=env, timeout=timeout).returncode
 
 
+def release(target):
+    """The program as it is packaged, without the demo's broker, built for `target`; its path."""
+    tools([target])
+    if cargo(target, standard_library([target]), ["build", "--release", "--locked", "--no-default-features"]):
+        raise SystemExit(1)
+    return PROJECT / "target" / target.triple / "release/benchlight"
+
+
 def newest_glibc(binary):
     """The newest version of the C library that `binary` asks for."""
     needed = re.findall(r"GLIBC_(\d+)\.(\d+)", _output("readelf", "--version-info", "--wide", str(binary)))

@@ -24,8 +24,8 @@ GUEST = (
 PI = (
     "configfs", "gpio-sim", "uinput", "evdev", "hid-generic", "usbhid", "dummy_hcd", "usb_f_hid", "usb_f_acm", "libcomposite", "cdc_acm", "usbserial",
     "virtio_pci", "virtio_blk", "virtio_net", "9p", "9pnet_virtio", "overlay", "ext4",
-    # a Raspberry Pi 3's own USB and card
-    "dwc2", "bcm2835", "sdhci_iproc", "bcm2835_wdt",
+    # a Raspberry Pi 3's own USB, a network behind it, and its card
+    "phy_generic", "dwc2", "cdc_ether", "bcm2835", "sdhci_iproc", "mmc_block", "bcm2835_wdt",
 )
 
 

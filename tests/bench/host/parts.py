@@ -2,6 +2,7 @@
 
 from . import cuts as power
 from . import guests
+from . import pi as board
 
 
 def ground(results, slow):
@@ -30,7 +31,12 @@ def cuts(results, slow):
     power.cuts(results, 100 if slow else 10)
 
 
-PARTS = {"ground": ground, "scanners": scanners, "serial": serial, "lamps": lamps, "cuts": cuts}
+def pi(results, slow):
+    """a virtual Raspberry Pi 3: scan to lamp to message, its pins read from outside"""
+    board.pi(results, 200 if slow else 30)
+
+
+PARTS = {"ground": ground, "scanners": scanners, "serial": serial, "lamps": lamps, "cuts": cuts, "pi": pi}
 
 
 def table(results):

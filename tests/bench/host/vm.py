@@ -31,7 +31,7 @@ class Machine:
                    "-qmp", f"unix:{self._folder}/qmp,server=on,wait=off"]
         if "-serial" not in arguments:
             command += ["-serial", "stdio"]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         os.set_blocking(self.process.stdout.fileno(), False)
         self._qmp = None
 
@@ -69,6 +69,11 @@ class Machine:
                 if data == b"" or data is None and self.process.poll() is not None:
                     return
                 self._text += data or b""
+
+    def type(self, line):
+        """Type a line into the console."""
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
 
     def qmp(self, command, **arguments):
         """One QMP command; its answer."""

@@ -19,16 +19,30 @@ class Results:
     """What held and what did not."""
 
     def __init__(self):
-        self.passed = self.failed = self.skipped = 0
+        self.skipped = 0
+        self.parts = {}
         self.figures = {}
         self.failures = []
+        self._part = ""
+
+    def begin(self, part):
+        """What comes now belongs to this part."""
+        self._part = part
+
+    @property
+    def passed(self):
+        return sum(passed for passed, _ in self.parts.values())
+
+    @property
+    def failed(self):
+        return sum(failed for _, failed in self.parts.values())
 
     def check(self, promise, held, found=""):
+        passed, failed = self.parts.get(self._part, (0, 0))
+        self.parts[self._part] = (passed + bool(held), failed + (not held))
         if held:
-            self.passed += 1
             print(f"  ok    {promise}", flush=True)
         else:
-            self.failed += 1
             self.failures.append(promise)
             print(f"  FAIL  {promise}", flush=True)
             for line in str(found).splitlines():
@@ -40,7 +54,7 @@ class Results:
         print(f"  SKIP  {part}: {why}", flush=True)
 
     def figure(self, name, value):
-        self.figures[name] = value
+        self.figures.setdefault(self._part, {})[name] = value
         print(f"  {name}: {value}", flush=True)
 
 

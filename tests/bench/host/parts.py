@@ -37,11 +37,3 @@ def pi(results, slow):
 
 
 PARTS = {"ground": ground, "scanners": scanners, "serial": serial, "lamps": lamps, "cuts": cuts, "pi": pi}
-
-
-def table(results):
-    """What the bench measured."""
-    if results.figures:
-        print("measured:")
-        for name, value in results.figures.items():
-            print(f"  {name:<60} {value}")

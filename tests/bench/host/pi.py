@@ -1,11 +1,12 @@
 """The agent for arm64 on a virtual Raspberry Pi: typed at from outside, and its pins read from outside."""
 
 import json
+import subprocess
 import time
 from pathlib import Path
 
-from . import cross, guests
-from .cuts import Broker, disk
+from . import apt, cross, guests
+from .cuts import Broker
 from .kernel import initramfs, kernel
 from .vm import Machine, TimeOut
 
@@ -55,7 +56,11 @@ class Pi:
 
     def __init__(self, program, broker, seconds):
         linux = kernel("arm64")
-        self.card = disk("pi.img")
+        apt.install(cross.CACHE / "apt-host", ["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual Pi")
+        self.card = cross.CACHE / "pi.img"
+        self.card.unlink(missing_ok=True)
+        # The size of a card is a power of two.
+        subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", self.card, "256M"], check=True, stdout=subprocess.DEVNULL)
         image = cross.CACHE / "guest-pi.img"
         files = {"bin/busybox": linux.busybox, "bin/benchlight": program, "init": guests.BENCH / "guest/pi_init"}
         files.update({f"lib/{name}": f"{cross.TARGETS['arm64'].loader}/lib/{name}" for name in LIBRARIES})
@@ -233,10 +238,10 @@ class Station:
         return found[-1] if len(found) >= count else {}
 
     def memory(self):
-        """Resident memory now and at its most, in MB."""
-        words = self.board.run("grep -E 'VmRSS|VmHWM' /proc/$agent/status")[1].split()
+        """Resident memory, and of it the agent's own, in words."""
+        words = self.board.run("grep -E 'VmRSS|VmHWM|RssAnon' /proc/$agent/status")[1].split()
         values = {words[at].rstrip(":"): int(words[at + 1]) * 1024 / 1e6 for at in range(0, len(words) - 2, 3)}
-        return values["VmRSS"], values["VmHWM"]
+        return f"{values['VmRSS']:.1f}, of it its own {values['RssAnon']:.1f}, at its most {values['VmHWM']:.1f}"
 
 
 def until(condition, seconds, every=0.05):
@@ -281,7 +286,7 @@ def ground(station):
     model, _, up = model.partition("\n")
     print(f"  {model}, linux {board.linux.version}, up after {up.strip()} s", flush=True)
     board.run(f"date -u -s @{int(time.time())}")
-    station.results.figure("kernel of the virtual Pi", board.linux.version)
+    station.results.figure("board and kernel", f"{model}, Linux {board.linux.version}")
     station.check("the board is a Raspberry Pi 3", model.startswith("Raspberry Pi 3 Model B"), model)
     for pin, function in ((FOREIGN_OUTPUT, OUTPUT), (FOREIGN_PERIPHERAL, ALTERNATE_0)):
         address = PINS + FUNCTION + pin // 10 * 4
@@ -371,8 +376,8 @@ def measured(station, scans):
     took = station.start("auto")
     log = station.log(40)
     station.check("auto: takes rppal", "driver=\"rppal\"" in log or "driver=rppal" in log, log)
-    results.figure("start to able on the virtual Pi, s", round(took, 1))
-    idle, _ = station.memory()
+    results.figure("start of the agent to able, broker and scanner included, s", round(took, 1))
+    results.figure("resident memory idle, MB", station.memory())
     before = len(station.delivered())
     times, wrong = [], []
     for number in range(scans):
@@ -387,15 +392,12 @@ def measured(station, scans):
             wrong.append((serial, str(story)))
     station.check(f"auto: {scans} boxes in a row are each green", len(times) == scans, (wrong[:5], station.log()))
     station.check("auto: each is delivered once", until(lambda: len(station.delivered()) == before + scans, 20), (before, len(station.delivered())))
-    resident, most = station.memory()
+    results.figure("scans measured, one after the other", scans)
     if times:
         times.sort()
-        results.figure("end key to green on the virtual Pi: scans", len(times))
         for name, at in (("median", 0.5), ("p99", 0.99)):
-            results.figure(f"end key to green on the virtual Pi: {name}, ms", round(times[min(len(times) - 1, int(at * len(times)))]))
-        results.figure("end key to green on the virtual Pi: most, ms", round(times[-1]))
-    results.figure("resident memory on the virtual Pi: idle, MB", round(idle, 1))
-    results.figure(f"resident memory on the virtual Pi: after {scans} scans, MB", round(resident, 1))
-    results.figure("resident memory on the virtual Pi: at its most, MB", round(most, 1))
+            results.figure(f"end key to green at the pin, {name}, ms", round(times[min(len(times) - 1, int(at * len(times)))]))
+        results.figure("end key to green at the pin, longest, ms", round(times[-1]))
+    results.figure("resident memory after these scans, MB", station.memory())
     code = station.end()
     station.check("auto: SIGTERM ends it in order, and dark", code == 0 and not board.lit(), (code, board.lit()))

@@ -1,0 +1,60 @@
+"""What the bench measured: on the terminal, and as the table in docs/virtual-bench.md."""
+
+import datetime
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+from .cross import CACHE, PROJECT
+
+PAGE = PROJECT / "docs/virtual-bench.md"
+BEGIN, END = "<!-- table: written by tests/bench/run --write -->", "<!-- end of the table -->"
+ROW = re.compile(r"\| `(\w+)` \| (.*) \| (.*) \| (.*) \|")
+
+
+def show(results):
+    """Every figure of this run."""
+    for part, figures in results.figures.items():
+        for name, value in figures.items():
+            print(f"  {part:<9} {name:<70} {value}")
+
+
+def write(results, parts):
+    """Put this run's figures into the page. A part that did not run keeps the rows of the run that is named in them."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    old, _, after = rest.partition(END)
+    kept = {}
+    for row in ROW.finditer(old):
+        kept.setdefault(row[1], []).append(row[0])
+    rows = []
+    for part in parts:
+        passed, failed = results.parts.get(part, (0, 0))
+        if passed + failed:
+            when = f"{datetime.date.today()}, {_build()}"
+            figures = {"assertions that held": f"{passed} of {passed + failed}", **results.figures.get(part, {})}
+            rows += [f"| `{part}` | {name} | {value} | {when} |" for name, value in figures.items()]
+        else:
+            rows += kept.get(part, [f"| `{part}` | not run | | |"])
+    table = ["", "| part | what | figure | taken, at commit |", "|---|---|---|---|", *rows, "", _ground(), ""]
+    PAGE.write_text(before + BEGIN + "\n".join(table) + END + after)
+
+
+def _said(*command):
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True).stdout.strip()
+
+
+def _build():
+    changed = "+" if _said("git", "status", "--porcelain", "--untracked-files=no", "--", "src", "Cargo.toml", "tests/bench") else ""
+    return _said("git", "rev-parse", "--short", "HEAD") + changed
+
+
+def _ground():
+    """What the last run stood on."""
+    kernels = {path.name.removeprefix("kernel-"): (path / "version").read_text().strip() for path in sorted(CACHE.glob("kernel-*")) if (path / "version").exists()}
+    kernels = ", ".join(f"{version.removesuffix('-' + name)} ({name})" for name, version in kernels.items())
+    emulator = re.search(r"version (\S+)", _said("qemu-system-aarch64", "--version") or "version -")[1]
+    models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) or [platform.machine()]
+    return (f"The last run: Debian's Linux {kernels}, QEMU {emulator} without hardware acceleration, on {os.cpu_count()} processors ({models[0]}) "
+            f"with a load of {os.getloadavg()[2]:.1f} at its end.")

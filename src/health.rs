@@ -58,6 +58,8 @@ pub struct ScannerHealth {
     pub state: String,
     /// It has yielded a known serial number.
     pub proven: bool,
+    /// Its codes arrive without an end key: a pause has to end each of them.
+    pub unended: bool,
 }
 
 /// One source's health, as its last look-up or probe left it.

@@ -13,7 +13,9 @@ use tracing::{info, warn};
 
 use crate::{
     health::{Health, JournalHealth, ScannerHealth, SourceHealth, Unable},
-    indicator, publisher,
+    indicator,
+    journal::Journal,
+    publisher,
     reason::Reason,
     runtime::{clock::ClockWatch, name::Name, systemd::Systemd},
     scanner,
@@ -50,7 +52,8 @@ impl Parts {
         let sources: BTreeMap<Name, SourceHealth> = self.sources.iter().map(|(name, health)| (name.clone(), health.borrow().clone())).collect();
         let scanner_health = |(name, state): (&Name, &watch::Receiver<scanner::State>)| {
             let proven = station.scanners.get(name).is_some_and(|seen| seen.proven);
-            (name.clone(), ScannerHealth { state: state.borrow().code().to_owned(), proven })
+            let state = state.borrow();
+            (name.clone(), ScannerHealth { state: state.code().to_owned(), proven, unended: *state == scanner::State::Unended })
         };
         Health {
             unable: self.unable(&sources, &journal),
@@ -74,8 +77,7 @@ impl Parts {
         if let Some(reason) = failing {
             return Some(Unable::Reason(reason));
         }
-        let is_there = |state: &watch::Receiver<scanner::State>| matches!(*state.borrow(), scanner::State::Ok | scanner::State::Starting);
-        (!self.scanners.values().any(is_there)).then_some(Unable::NoScanner)
+        (!self.scanners.values().any(|scanner| scanner.borrow().is_there())).then_some(Unable::NoScanner)
     }
 
     fn alarms(
@@ -100,11 +102,18 @@ impl Parts {
 }
 
 /// Keeps health and the *unable* signal true; never ends.
-pub(super) async fn run(parts: Parts, health: watch::Sender<Health>, unable: watch::Sender<bool>) {
+pub(super) async fn run(parts: Parts, journal: Journal, health: watch::Sender<Health>, unable: watch::Sender<bool>) {
     let mut announced = Announced::default();
+    let mut noted = BTreeMap::new();
     loop {
         let now = parts.gather();
         announced.say(&now);
+        for (name, scanner) in &now.scanners {
+            // At the start, too: what was noted of an earlier run may be mended.
+            if noted.insert(name.clone(), scanner.unended) != Some(scanner.unended) {
+                journal.unended(name, scanner.unended);
+            }
+        }
         unable.send_if_modified(|before| std::mem::replace(before, now.unable.is_some()) != now.unable.is_some());
         health.send_if_modified(|before| {
             let changed = *before != now;

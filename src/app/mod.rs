@@ -154,7 +154,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     };
     let (health, health_seen) = watch::channel(parts.gather());
     let systemd = Systemd::from_environment();
-    tasks.start("health".to_owned(), gather::run(parts, health, unable));
+    tasks.start("health".to_owned(), gather::run(parts, journal.clone(), health, unable));
     tasks.start("watchdog".to_owned(), gather::watchdog(systemd.clone(), station_ping, health_seen.clone()));
 
     // The fleet.

@@ -7,6 +7,7 @@ mod rhythm;
 mod sources;
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     path::Path,
     time::Duration,
@@ -213,14 +214,15 @@ async fn examine(config: Readable) -> Vec<Line> {
     let journal =
         Under::start_blocking("journal".to_owned(), move || parts::journal(state_dir.as_deref(), journal.as_ref(), agent.unwrap_or_default()));
 
-    let (of_journal, records) = match journal.end().await {
-        Ok(parts::JournalSeen { lines, records }) => (lines, records),
-        Err(line) => (vec![line], None),
+    let (of_journal, records, unended) = match journal.end().await {
+        Ok(parts::JournalSeen { lines, records, unended }) => (lines, records, unended),
+        Err(line) => (vec![line], None, BTreeSet::new()),
     };
     let mut lines = Vec::new();
     for (name, scanner) in scanners {
         let line = scanner.end().await.unwrap_or_else(|line| line);
-        lines.push(parts::with_proof(line, &name, records.as_deref()));
+        let line = parts::with_proof(line, &name, records.as_deref());
+        lines.push(parts::with_end_key(line, &name, &unended));
     }
     lines.extend(lamps.end().await.unwrap_or_else(|line| vec![line]));
     let mut facts = Vec::new();

@@ -1,7 +1,7 @@
 //! What waits for the writing thread, and the agreement by which a caller gives up.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -109,6 +109,8 @@ pub(super) struct Inbox {
     pub(super) fates: Vec<(Uuid, Fate)>,
     pub(super) sent: Vec<u64>,
     pub(super) aside: Vec<(u64, String)>,
+    /// Facts for the doctor, by their counter's name: on or off.
+    pub(super) notes: BTreeMap<String, bool>,
     pub(super) release: Vec<oneshot::Sender<u64>>,
     pub(super) flush: Vec<oneshot::Sender<()>>,
     pub(super) checked: Option<Checked>,
@@ -278,6 +280,13 @@ impl Shared {
         self.tell(|inbox| {
             inbox.marks_since.get_or_insert_with(Instant::now);
             inbox.aside.push((row, why.to_owned()));
+        });
+    }
+
+    pub(super) fn note(&self, name: String, on: bool) {
+        self.tell(|inbox| {
+            inbox.marks_since.get_or_insert_with(Instant::now);
+            inbox.notes.insert(name, on);
         });
     }
 

@@ -33,6 +33,7 @@ use uuid::Uuid;
 use crate::{
     health::JournalHealth,
     record::{RawScan, Record, Recorded},
+    runtime::name::Name,
 };
 use inbox::{Request, Shared, Ticket};
 use reader::Reader;
@@ -167,6 +168,11 @@ impl Journal {
     /// [`Journal::release_set_aside`].
     pub fn set_aside(&self, row: u64, why: &str) {
         self.shared.set_aside(row, why);
+    }
+
+    /// Remembers for the doctor whether this scanner's codes arrive without an end key. Written behind everything else.
+    pub fn unended(&self, scanner: &Name, unended: bool) {
+        self.shared.note(format!("unended {scanner}"), unended);
     }
 
     /// Offers every row that was set aside again. Returns how many there were; 0 too when the journal cannot be written.

@@ -1,6 +1,7 @@
 //! The reading side: a connection of its own, read-only, beside the one that writes. Every call blocks on the disk.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
@@ -148,6 +149,14 @@ impl Reader {
         let codes: Vec<&str> = reasons.iter().map(|reason| reason.code()).collect();
         let params = std::iter::once(&since as &dyn ToSql).chain(codes.iter().map(|code| code as &dyn ToSql));
         Ok(self.rows(&sql, params_from_iter(params))?.into_iter().map(|stored| stored.recorded.record).collect())
+    }
+
+    /// The names of the scanners whose codes arrived without an end key when the agent last ran.
+    pub fn unended(&mut self) -> Result<BTreeSet<String>, ReadFault> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached("SELECT substr(name, 9) FROM counter WHERE name GLOB 'unended *' AND value > 0")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        })
     }
 
     /// The newest `limit` records, newest first.

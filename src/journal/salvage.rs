@@ -311,7 +311,7 @@ fn read_epochs(source: &Connection) -> BTreeMap<i64, Epoch> {
 
 fn read_counters(source: &Connection) -> Vec<(String, u64)> {
     let read = || {
-        let mut statement = source.prepare("SELECT name, value FROM counter")?;
+        let mut statement = source.prepare("SELECT name, value FROM counter WHERE name NOT GLOB 'unended *'")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0))))?;
         rows.collect::<rusqlite::Result<_>>()
     };

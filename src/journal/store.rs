@@ -1,7 +1,7 @@
 //! The writing connection: one file, opened, checked and written to. Nothing here waits longer than SQLite itself does.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -365,6 +365,17 @@ impl Store {
                 transaction
                     .prepare_cached("UPDATE record SET aside = ?2 WHERE row = ?1 AND delivered_at IS NULL")?
                     .execute(params![row.cast_signed(), why])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes facts for the doctor: counters that are 1 or 0.
+    pub(super) fn note(&mut self, notes: &BTreeMap<String, bool>) -> Result<(), Trouble> {
+        self.unsynced(|transaction| {
+            for (name, on) in notes {
+                let sql = "INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2 WHERE value <> ?2";
+                transaction.prepare_cached(sql)?.execute(params![name, on])?;
             }
             Ok(())
         })

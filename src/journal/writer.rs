@@ -3,7 +3,7 @@
 mod keep;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs::File,
     sync::Arc,
     thread,
@@ -81,6 +81,7 @@ struct Writer {
     fates: Vec<(Uuid, Fate)>,
     sent: VecDeque<u64>,
     aside: Vec<(u64, String)>,
+    notes: BTreeMap<String, bool>,
     faulted: u64,
     overflowed: u64,
     /// Changes that take back what was committed too late.
@@ -114,6 +115,7 @@ impl Writer {
             fates: Vec::new(),
             sent: VecDeque::new(),
             aside: Vec::new(),
+            notes: BTreeMap::new(),
             faulted: 0,
             overflowed: 0,
             late: VecDeque::new(),
@@ -168,6 +170,7 @@ impl Writer {
         self.fates.append(&mut work.fates);
         self.sent.extend(work.sent.drain(..));
         self.aside.append(&mut work.aside);
+        self.notes.append(&mut work.notes);
         self.faulted += work.faulted;
         self.overflowed += work.overflowed;
         std::mem::take(&mut work.requests)
@@ -319,7 +322,7 @@ impl Writer {
         waiting
     }
 
-    /// Writes what the publisher reported, a batch at a time, behind whoever waits for a lamp.
+    /// Writes what the publisher reported, a batch at a time, behind whoever waits for a lamp; then what the doctor may ask for.
     fn marks(&mut self) {
         while !(self.sent.is_empty() && self.aside.is_empty()) {
             let Some(store) = self.store.as_mut() else { return };
@@ -356,6 +359,13 @@ impl Writer {
                 // The rest goes on after the scan: `due` brings the thread back at once.
                 self.upkeep_at = Instant::now();
                 return;
+            }
+        }
+        if let Some(store) = self.store.as_mut().filter(|_| !self.notes.is_empty()) {
+            match store.note(&self.notes) {
+                Ok(()) => self.notes.clear(),
+                // Whatever is wrong is met by the next record, too, and told then.
+                Err(trouble) => tracing::debug!("a note for the doctor is written later: {trouble:?}"),
             }
         }
     }

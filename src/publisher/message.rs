@@ -213,7 +213,7 @@ fn health_message<'a>(
             .scanners
             .iter()
             .filter(|_| parts)
-            .map(|(name, scanner)| (name.as_str(), HealthScanner { state: &scanner.state, proven: scanner.proven }))
+            .map(|(name, scanner)| (name.as_str(), HealthScanner { state: &scanner.state, proven: scanner.proven, unended: scanner.unended }))
             .collect(),
         lamps: health.lamps.iter().filter(|_| parts).map(|(name, state)| (name.as_str(), state.as_str())).collect(),
         sources: health.sources.iter().filter(|_| parts).map(|(name, source)| (name.as_str(), HealthSource::of(source))).collect(),
@@ -461,6 +461,9 @@ struct HealthMessage<'a> {
 struct HealthScanner<'a> {
     state: &'a str,
     proven: bool,
+    /// Its codes arrive without an end key.
+    #[serde(skip_serializing_if = "is_false")]
+    unended: bool,
 }
 
 #[derive(Serialize)]

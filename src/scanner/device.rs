@@ -25,6 +25,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The first silence after opening, at most: what comes before it may be the rest of a code whose beginning nobody read.
 const SETTLE: Duration = Duration::from_millis(80);
 
+/// So many codes in a row that only a pause ended are no chance: the scanner's suffix is not set.
+const UNENDED: u32 = 3;
+
 /// An open device.
 pub(super) trait Port: AsFd {
     /// Reads what has come, without blocking; returns the scans that ended in it. Every error means that the device is lost.
@@ -225,16 +228,15 @@ impl Reader {
 
     /// Reads the device until it is lost. A code that had begun then is lost with it, and never joins the next one.
     fn listen(&self, mut port: impl Port) -> Next {
-        let (mut settled, mut unended_said, mut last) = (false, false, Moment::now());
+        let (mut settled, mut unended, mut last) = (false, 0_u32, Moment::now());
         loop {
             let patience = if settled { port.pending().then_some(self.pause) } else { Some(self.pause.min(SETTLE)) };
             let scans = match wait(Some(port.as_fd()), &self.gone, patience) {
                 Woken::End => return Next::End,
                 Woken::Silence => {
                     let scan = port.pause();
-                    if settled && !unended_said && matches!(scan, Some(Content::Code(_))) {
-                        unended_said = true;
-                        tracing::warn!(scanner = %self.teller.name(), "codes arrive without an end key: set the scanner's suffix to Enter (CR), it answers sooner then");
+                    if settled && matches!(scan, Some(Content::Code(_))) {
+                        unended = unended.saturating_add(1);
                     }
                     settled = true;
                     Vec::from_iter(scan)
@@ -245,11 +247,14 @@ impl Reader {
                     if !settled {
                         settled = spoil_first(&mut scans, &mut port);
                     }
+                    if scans.iter().any(|scan| matches!(scan, Content::Code(_))) {
+                        unended = 0;
+                    }
                     scans
                 }
             };
             if settled {
-                self.teller.tell(State::Ok);
+                self.teller.tell(if unended < UNENDED { State::Ok } else { State::Unended });
             }
             for scan in scans {
                 if !self.outlet.send_now(last, scan) {

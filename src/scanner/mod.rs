@@ -134,6 +134,10 @@ pub enum Content {
     },
 }
 
+/// What to do about [`State::Unended`].
+pub const UNENDED_REMEDY: &str =
+    "set the scanner's suffix to Enter (CR), by a barcode in its manual: it answers sooner then, and two quick codes never join";
+
 /// The state of one scanner, for health and doctor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -141,6 +145,9 @@ pub enum State {
     Starting,
     /// Open and listening.
     Ok,
+    /// Open and listening, and its codes arrive without an end key: each is answered only after a pause, and two that follow
+    /// each other quickly would be one.
+    Unended,
     /// No such device now.
     Absent,
     /// The device is there and may not be opened.
@@ -154,11 +161,17 @@ pub enum State {
 }
 
 impl State {
+    /// Can it bring a scan, as far as anybody knows?
+    pub const fn is_there(&self) -> bool {
+        matches!(self, Self::Starting | Self::Ok | Self::Unended)
+    }
+
     /// The stable word in `P/health`.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
-            Self::Ok => "ok",
+            // It works; that the end key is missing stands beside it.
+            Self::Ok | Self::Unended => "ok",
             Self::Absent => "absent",
             Self::NoRight => "no_right",
             Self::Busy => "busy",
@@ -176,6 +189,7 @@ impl State {
             (Self::Ok, Kind::Serial { .. }) => format!("{what} is open"),
             (Self::Ok, Kind::Stdin) => format!("{what} is being read"),
             (Self::Ok, Kind::Tcp { .. }) => format!("{what} is listening"),
+            (Self::Unended, _) => format!("{what} is open, and its codes arrive without an end key"),
             (Self::Absent, _) => format!("{what} is not there"),
             (Self::NoRight, _) => format!("{what} may not be opened by this user"),
             (Self::Busy, _) => format!("{what} is in use by another program"),
@@ -188,6 +202,7 @@ impl State {
     pub fn remedy(&self, kind: &Kind) -> Option<String> {
         let remedy = match (self, kind) {
             (Self::Starting | Self::Ok | Self::Ended, _) => return None,
+            (Self::Unended, _) => UNENDED_REMEDY,
             (Self::Absent, Kind::Hid { .. }) => {
                 "plug the scanner in and set it to USB keyboard mode; `ls /dev/input/by-id` shows what the system sees"
             }

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -16,11 +17,13 @@ use benchlight::{
         stock::{OTHER_SERVER_NAME, OTHER_SERVER_UUID, SERVER_NAME, SERVER_UUID},
     },
 };
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 use crate::{
     scans::World,
     support::{
+        dashboard::{Dashboard, Received},
         eventually, free_port,
         mosquitto::{Mosquitto, STATION},
         station::Home,
@@ -137,8 +140,7 @@ async fn beside_a_running_agent_its_parts_are_in_use_and_it_loses_nothing() {
     let port = free_port();
     change(&home, &[("kind = \"stdin\"", &format!("kind = \"tcp\"\nlisten = \"127.0.0.1:{port}\"")), ("kind = \"terminal\"", PINS)]);
     let station = home.start();
-    let is_online =
-        |all: &[crate::support::dashboard::Received]| all.iter().any(|message| message.channel() == "availability" && message.text() == "online");
+    let is_online = |all: &[Received]| all.iter().any(|message| message.channel() == "availability" && message.text() == "online");
     dashboard.wait("the agent is online", PATIENCE, is_online).await;
     eventually("its port is open", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
 
@@ -154,11 +156,54 @@ async fn beside_a_running_agent_its_parts_are_in_use_and_it_loses_nothing() {
     // The agent still has its scanner, its journal and its session.
     assert!(survey::in_use(&home.path("state")).unwrap());
     let mut scanner = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    std::io::Write::write_all(&mut scanner, format!("{}\n", world.demo.samples[0].serial).as_bytes()).unwrap();
+    Write::write_all(&mut scanner, format!("{}\n", world.demo.samples[0].serial).as_bytes()).unwrap();
     dashboard.wait("the scan is delivered", PATIENCE, |all| all.iter().any(|message| message.channel() == "scan")).await;
-    let words: Vec<String> = dashboard.on("availability").iter().map(crate::support::dashboard::Received::text).collect();
+    let words: Vec<String> = dashboard.on("availability").iter().map(Received::text).collect();
     assert!(!words.contains(&"offline".to_owned()), "{words:?}");
     drop(station);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scanner_without_an_end_key_is_named_by_health_and_by_the_doctor_until_it_has_one() {
+    let world = World::new().await;
+    let dashboard = world.dashboard().await;
+    let home = world.home(false, "");
+    let scanner = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&scanner).unwrap();
+    unlockpt(&scanner).unwrap();
+    let port = ptsname(&scanner, Vec::new()).unwrap().into_string().unwrap();
+    let mut scanner = fs::File::from(scanner);
+    change(&home, &[("kind = \"stdin\"", &format!("kind = \"serial\"\ndevice = {port:?}"))]);
+    let in_health = async |unended: Option<bool>, dashboard: &Dashboard| {
+        let says = |one: &Received| {
+            let scanner = &one.json()["scanners"]["pipe"];
+            scanner["state"] == "ok" && scanner["unended"].as_bool() == unended
+        };
+        let newest = |all: &[Received]| all.iter().rev().find(|one| one.channel() == "health").is_some_and(says);
+        dashboard.wait("health says so", PATIENCE, newest).await;
+    };
+    let mut station = home.start();
+    in_health(None, &dashboard).await;
+    for sample in world.demo.samples.iter().cycle().take(3) {
+        scanner.write_all(sample.serial.as_bytes()).unwrap();
+        assert_eq!(station.answer().serial, sample.serial);
+    }
+    in_health(Some(true), &dashboard).await;
+    let visit = |home| tokio::task::spawn_blocking(move || (Visit::to(&home), home));
+    let (seen, home) = visit(home).await.unwrap();
+    assert_eq!(seen.code, 0, "it works: {:#?}", seen.lines);
+    seen.says("scanner pipe", "warn", "its codes arrive without an end key -> set the scanner's suffix to Enter (CR)");
+    station.signal("TERM");
+    station.ended_within(PATIENCE).unwrap();
+    let (seen, home) = visit(home).await.unwrap();
+    seen.says("scanner pipe", "warn", "its codes arrive without an end key -> set");
+
+    let station = home.start();
+    in_health(None, &dashboard).await;
+    scanner.write_all(format!("{}\r", world.demo.samples[0].serial).as_bytes()).unwrap();
+    assert_eq!(station.answer().serial, world.demo.samples[0].serial);
+    let (seen, _home) = visit(home).await.unwrap();
+    seen.says("scanner pipe", "in_use", "read a known serial number");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! The station's own parts: scanners, lamps, journal, disk and clock.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use jiff::SignedDuration;
 
@@ -15,7 +15,7 @@ use crate::{
     publisher,
     readiness::{http::CLOCK_TOLERANCE, lenient},
     runtime::{credential::Credential, machine::pi_model, name::Name},
-    scanner::{self, Device, Kind},
+    scanner::{self, Device, Kind, UNENDED_REMEDY},
 };
 
 /// Records looked at for the rhythm of fetches and the proof of scanners.
@@ -109,6 +109,16 @@ pub(super) fn with_proof(mut line: Line, scanner: &Name, records: Option<&[Store
     line
 }
 
+/// Adds that the scanner's codes arrive without an end key, as the agent saw it.
+pub(super) fn with_end_key(mut line: Line, scanner: &Name, unended: &BTreeSet<String>) -> Line {
+    if line.state < State::Fail && unended.contains(scanner.as_str()) {
+        line.finding.push_str("; its codes arrive without an end key");
+        line.remedy = if line.remedy.is_empty() { UNENDED_REMEDY.to_owned() } else { format!("{UNENDED_REMEDY}; {}", line.remedy) };
+        line.state = State::Warn;
+    }
+    line
+}
+
 /// One lane's lamps. Never tried beside an agent: they would go dark.
 pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<bool>) -> Line {
     let part = format!("lamps {lane}");
@@ -193,12 +203,14 @@ pub(super) struct JournalSeen {
     pub(super) lines: Vec<Line>,
     /// The newest records, newest first; `None`: there is no journal that can be read.
     pub(super) records: Option<Vec<Stored>>,
+    /// Scanners whose codes arrive without an end key.
+    pub(super) unended: BTreeSet<String>,
 }
 
 /// The journal and the disk under it.
 pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Settings>, agent: bool) -> JournalSeen {
     const PART: &str = "journal";
-    let only = |line: Line| JournalSeen { lines: vec![line], records: None };
+    let only = |line: Line| JournalSeen { lines: vec![line], records: None, unended: BTreeSet::new() };
     let Some(dir) = state_dir else {
         return only(Line::new(PART, State::Fail, "`state_dir` is wrong in the config", "mend the config first"));
     };
@@ -211,11 +223,12 @@ pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Setti
         });
     }
     let mut lines = Vec::new();
-    let mut records = None;
+    let (mut records, mut unended) = (None, BTreeSet::new());
     let mut reader = Reader::open(dir);
     let waiting = match &mut reader {
         Ok(reader) => {
             records = reader.newest(RECORDS).ok();
+            unended = reader.unended().unwrap_or_default();
             read(reader, agent, &mut lines)
         }
         Err(ReadFault::Absent(_)) => Line::ok(PART, format!("{} holds no journal yet; the first start makes it", dir.display())),
@@ -236,7 +249,7 @@ pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Setti
     lines.insert(0, journal);
     lines.extend(salvaged(dir));
     lines.push(room(dir, settings));
-    JournalSeen { lines, records }
+    JournalSeen { lines, records, unended }
 }
 
 /// What the reader tells; records that were set aside are a line of their own.

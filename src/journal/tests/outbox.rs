@@ -62,6 +62,23 @@ async fn a_row_set_aside_is_listed_and_offered_again_when_released() {
 }
 
 #[tokio::test]
+async fn what_the_doctor_is_to_know_of_a_scanner_is_noted_and_taken_back() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let noted = || Reader::open(dir.path()).unwrap().unended().unwrap();
+    journal.unended(&name("left"), true);
+    journal.unended(&name("right"), false);
+    journal.flush().await;
+    assert_eq!(noted(), ["left".to_owned()].into());
+    journal.close().await;
+    assert_eq!(noted(), ["left".to_owned()].into(), "it outlives the agent");
+    let journal = open(&dir);
+    journal.unended(&name("left"), false);
+    journal.flush().await;
+    assert_eq!(noted(), [].into());
+}
+
+#[tokio::test]
 async fn the_newest_row_wakes_whoever_waits_for_it() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);

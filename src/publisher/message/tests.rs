@@ -140,7 +140,7 @@ fn sample_health() -> Health {
     Health {
         unable: Some(Unable::Reason(Reason::Offline)),
         alarms: vec!["not_found_streak"],
-        scanners: [(name("left"), ScannerHealth { state: "ok".to_owned(), proven: true })].into(),
+        scanners: [(name("left"), ScannerHealth { state: "ok".to_owned(), proven: true, unended: false })].into(),
         lamps: [(name("left"), "ok".to_owned())].into(),
         sources: [(
             name("kandji"),
@@ -186,6 +186,14 @@ fn health_is_the_sample_of_the_product_field_by_field() {
             "clock": "synced", "waiting": 3, "version": "0.1.0",
         })
     );
+}
+
+#[test]
+fn health_says_of_a_scanner_that_its_codes_have_no_end_key() {
+    let mut unended = sample_health();
+    unended.scanners.values_mut().for_each(|scanner| scanner.unended = true);
+    let message = parsed(&health(&unended, None, "0.1.0", at("2026-11-23T09:41:08Z")));
+    assert_eq!(message["scanners"]["left"], json!({"state": "ok", "proven": true, "unended": true}));
 }
 
 #[test]

@@ -80,6 +80,26 @@ async fn a_pause_ends_a_code_and_the_moment_of_its_last_character_counts() {
 }
 
 #[tokio::test]
+async fn codes_without_an_end_key_are_said_until_one_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    let (mut bench, _task) = start(folder.path(), SHORT);
+    bench.until(|state| *state == State::Ok).await;
+    for text in ["C02XK0AAJG5H", "C02XK0AAJG5J"] {
+        cable.types(text);
+        assert_eq!(bench.next().await, code(text));
+        assert_eq!(*bench.state.borrow(), State::Ok, "once or twice may be chance");
+    }
+    cable.types("C02XK0AAJG5K");
+    assert_eq!(bench.next().await, code("C02XK0AAJG5K"));
+    bench.until(|state| *state == State::Unended).await;
+    assert!(bench.state.borrow().is_there() && bench.state.borrow().code() == "ok", "it works all the same");
+    cable.types("C02XK0AAJG5H\r");
+    assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
+    bench.until(|state| *state == State::Ok).await;
+}
+
+#[tokio::test]
 async fn an_unplugged_scanner_is_said_and_found_again_and_half_a_code_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let (mut bench, task) = start(folder.path(), LONG);

@@ -15,7 +15,7 @@ use benchlight::{
         http::{ClientFault, Limits},
     },
     reason::Reason,
-    runtime::{clock::ClockWatch, credential::CredentialStore, name::Name},
+    runtime::{clock::ClockWatch, credential::CredentialStore, name::Name, pulse::Pulse},
     simulator::{
         faults::{Effect, Scope, Switch},
         kandji::{
@@ -657,7 +657,7 @@ mod health {
 
     async fn kept(setting: Setting) -> (Bench, tokio::task::JoinHandle<()>) {
         let bench = setting.bench().await;
-        let keeper = tokio::spawn(bench.source.clone().run());
+        let keeper = tokio::spawn(bench.source.clone().run(Pulse::default()));
         let mut health = bench.source.health();
         tokio::time::timeout(TOTAL, health.wait_for(|health| health.since.is_some())).await.unwrap().unwrap();
         (bench, keeper)

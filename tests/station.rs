@@ -21,6 +21,8 @@ mod journal;
 mod witnesses;
 #[path = "station/scans.rs"]
 mod scans;
+#[path = "station/watchdog.rs"]
+mod watchdog;
 #[path = "station/kills.rs"]
 mod kills;
 #[path = "station/bad_days/mod.rs"]

@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::timeout,
-};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::{
@@ -17,7 +14,12 @@ use crate::{
     journal::Journal,
     publisher,
     reason::Reason,
-    runtime::{clock::ClockWatch, name::Name, systemd::Systemd},
+    runtime::{
+        clock::ClockWatch,
+        name::Name,
+        pulse::{Pulse, Pulses},
+        systemd::Systemd,
+    },
     scanner,
     station::driver::Report,
 };
@@ -26,8 +28,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(250);
 /// Days before its end on which a credential's expiry is announced.
 const ANNOUNCED_DAYS: i64 = 30;
-/// A part that does not answer a ping in this time hangs.
-const PING: Duration = Duration::from_secs(3);
+/// How often the pulses are looked at where no systemd says how often.
+const WATCH: Duration = Duration::from_secs(3);
 
 /// What every part says of itself.
 pub(super) struct Parts {
@@ -102,10 +104,11 @@ impl Parts {
 }
 
 /// Keeps health and the *unable* signal true; never ends.
-pub(super) async fn run(parts: Parts, journal: Journal, health: watch::Sender<Health>, unable: watch::Sender<bool>) {
+pub(super) async fn run(parts: Parts, journal: Journal, health: watch::Sender<Health>, unable: watch::Sender<bool>, pulse: Pulse) {
     let mut announced = Announced::default();
     let mut noted = BTreeMap::new();
     loop {
+        pulse.beat();
         let now = parts.gather();
         announced.say(&now);
         for (name, scanner) in &now.scanners {
@@ -157,26 +160,27 @@ impl Announced {
     }
 }
 
-/// Feeds systemd's watchdog while the station's loop turns.
+/// Feeds systemd's watchdog while every part has given a sign of life since it was fed last.
 ///
-/// Not the journal's thread: a disk that hangs is a state that the lamps and the dashboards show, and a restart would not mend it.
-pub(super) async fn watchdog(systemd: Systemd, station: mpsc::Sender<oneshot::Sender<()>>, health: watch::Receiver<Health>) {
-    let mut status = String::new();
+/// Three parts are not asked, for they may rightly block for ever, and a restart would mend none of them:
+/// - the journal's thread: a disk that hangs is a state (unable, `journal_fault`) that lamps and dashboards show;
+/// - the thread that writes result lines, and the one that reads standard input: a terminal may be stopped, and nobody need type.
+pub(super) async fn watchdog(systemd: Systemd, pulses: Pulses, health: watch::Receiver<Health>) {
+    let (mut status, mut hanging) = (String::new(), Vec::new());
     loop {
-        let (ping, pong) = oneshot::channel();
-        let turns = async { station.send(ping).await.is_ok() && pong.await.is_ok() };
-        let alive = timeout(PING, turns).await.unwrap_or(false);
-        if alive {
+        let silent = pulses.silent();
+        if silent.is_empty() {
             systemd.alive();
-        } else {
-            warn!("a part of the station does not answer; systemd will restart it");
+        } else if silent != hanging {
+            warn!(parts = silent.join(", "), "no sign of life; systemd will restart the agent if this lasts");
         }
+        hanging = silent;
         let now = story(&health.borrow());
         if now != status {
             systemd.status(&now);
             status = now;
         }
-        tokio::time::sleep(systemd.watchdog_interval().unwrap_or(Duration::from_secs(5))).await;
+        tokio::time::sleep(systemd.watchdog_interval().unwrap_or(WATCH)).await;
     }
 }
 
@@ -187,4 +191,91 @@ fn story(health: &Health) -> String {
         None => "ready for scans".to_owned(),
     };
     format!("{able}; broker {}, {} unsent, {} boxes waiting", health.broker, health.journal.unsent, health.waiting)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::{sync::mpsc, thread};
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn health() -> Health {
+        Health {
+            unable: None,
+            alarms: Vec::new(),
+            scanners: BTreeMap::new(),
+            lamps: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            broker: "connected".to_owned(),
+            nobody_listens: false,
+            journal: JournalHealth {
+                state: "ok".to_owned(),
+                epoch: Uuid::nil(),
+                unsent: 0,
+                set_aside: Vec::new(),
+                dropped: 0,
+                interrupted: 0,
+                faulted: 0,
+                salvaged: false,
+                salvaged_rows: 0,
+                lost_rows: 0,
+            },
+            clock_synced: true,
+            waiting: 0,
+        }
+    }
+
+    /// Is the watchdog fed within that time?
+    fn fed(hears: &mpsc::Receiver<String>, within: Duration) -> bool {
+        let end = std::time::Instant::now() + within;
+        while let Ok(word) = hears.recv_timeout(end.saturating_duration_since(std::time::Instant::now())) {
+            if word == "WATCHDOG=1" {
+                return true;
+            }
+        }
+        false
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_thread_that_hangs_stops_the_feeding_until_it_goes_on() {
+        const LIMIT: Duration = Duration::from_millis(600);
+        let pulses = Pulses::default();
+        let (well, hanging) = (pulses.pulse("station"), pulses.pulse("scanner left"));
+        let turns = |pulse: Pulse, stuck: Option<(mpsc::Receiver<()>, mpsc::Receiver<()>)>| {
+            thread::spawn(move || {
+                loop {
+                    pulse.beat();
+                    thread::sleep(Duration::from_millis(5));
+                    match &stuck {
+                        // Until it is told to go on, it is where a driver would never return from.
+                        Some((hang, go_on)) if hang.try_recv().is_ok() => go_on.recv().unwrap(),
+                        _ => {}
+                    }
+                }
+            })
+        };
+        let ((hang, hangs), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel());
+        turns(well, None);
+        turns(hanging, Some((hangs, goes_on)));
+        let (systemd, hears) = Systemd::double(LIMIT);
+        let (_health, seen) = watch::channel(health());
+        tokio::spawn(watchdog(systemd, pulses, seen));
+        tokio::task::spawn_blocking(move || {
+            for _ in 0..5 {
+                assert!(fed(&hears, LIMIT * 20), "all parts answer");
+            }
+            hang.send(()).unwrap();
+            // It may have answered just before; from then on nothing comes.
+            while fed(&hears, LIMIT) {}
+            assert!(!fed(&hears, LIMIT * 3), "a part hangs");
+            go_on.send(()).unwrap();
+            assert!(fed(&hears, LIMIT * 20), "all parts answer again");
+        })
+        .await
+        .unwrap();
+    }
 }

@@ -26,6 +26,7 @@ use crate::{
     runtime::{
         clock::{Boot, ClockWatch},
         name::Name,
+        pulse::{Pulse, Pulses},
         systemd::Systemd,
     },
     scanner::{self, Outlet, SCANS_IN_PROGRESS},
@@ -72,6 +73,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     let (stop_scanners, scanners_stop) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let mut tasks = Tasks::default();
+    let pulses = Pulses::default();
 
     // What remembers. It is first to start and last to end.
     let journal = Journal::open(&config.journal, &journal::machine_id())?;
@@ -87,7 +89,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         .map(|source| Source::new(source.clone(), clock).map_err(anyhow::Error::from).with_context(|| format!("source {}", source.name)));
     let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
     for source in &sources {
-        tasks.start(format!("source {}", source.name()), source.clone().run());
+        tasks.start(format!("source {}", source.name()), source.clone().run(pulses.pulse(format!("source {}", source.name()))));
     }
 
     // Lamps: one state for each lane, newest wins.
@@ -101,18 +103,25 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         lamps.insert(lane.name.clone(), state_seen);
         printing.insert(lane.name.clone(), matches!(lane.indicator, indicator::Settings::Terminal { .. }));
         let limit = lane.policy.deadline + READY_LIMIT;
-        let run = indicator::run(lane.indicator.clone(), lane.name.clone(), limit, shown, state, stopped.clone());
+        let run = indicator::run(
+            lane.indicator.clone(),
+            lane.name.clone(),
+            limit,
+            shown,
+            state,
+            stopped.clone(),
+            pulses.pulse(format!("lamps {}", lane.name)),
+        );
         tasks.start(format!("lamps {}", lane.name), run);
     }
     let (results, result_lines) = mpsc::channel(1024);
-    tasks.start("result lines".to_owned(), print(result_lines, printing)?);
+    tasks.start("result lines".to_owned(), print(result_lines, printing, pulses.pulse("result lines"))?);
 
     // The station itself.
     let (scans, scans_in) = mpsc::channel(SCANS_IN_PROGRESS * 8);
     let (faulted, faulted_in) = mpsc::channel(FAULTED);
     let (unable, unable_seen) = watch::channel(false);
     let (report, reported) = watch::channel(Report::default());
-    let (station_ping, pings) = mpsc::channel(1);
     let lane_settings = config.lanes.iter().map(|lane| LaneSettings { name: lane.name.clone(), policy: lane.policy.clone() }).collect();
     let lane_of = config.scanners.iter().map(|scanner| (scanner.name.clone(), scanner.lane.clone())).collect();
     let mut core = Core::new(lane_settings, lane_of, Boot::now(), Uuid::now_v7);
@@ -128,7 +137,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         report,
         clock,
         stop: scanners_stop.clone(),
-        pings,
+        pulse: pulses.pulse("station"),
     };
     tasks.start("station".to_owned(), driver::run(core, ends));
 
@@ -154,19 +163,27 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     };
     let (health, health_seen) = watch::channel(parts.gather());
     let systemd = Systemd::from_environment();
-    tasks.start("health".to_owned(), gather::run(parts, journal.clone(), health, unable));
-    tasks.start("watchdog".to_owned(), gather::watchdog(systemd.clone(), station_ping, health_seen.clone()));
+    tasks.start("health".to_owned(), gather::run(parts, journal.clone(), health, unable, pulses.pulse("health")));
+    tasks.start("watchdog".to_owned(), gather::watchdog(systemd.clone(), pulses.clone(), health_seen.clone()));
 
     // The fleet.
-    let inputs =
-        publisher::Inputs { journal: journal.clone(), health: health_seen, meta: meta(&config, &journal), faulted: faulted_in, stop: stopped };
+    let inputs = publisher::Inputs {
+        journal: journal.clone(),
+        health: health_seen,
+        meta: meta(&config, &journal),
+        faulted: faulted_in,
+        stop: stopped,
+        pulse: pulses.pulse("publisher"),
+    };
     tasks.start("publisher".to_owned(), publisher::run(config.mqtt.clone(), inputs, link));
 
     // Scanners last: from here on people are answered.
     let places = Arc::new(Semaphore::new(SCANS_IN_PROGRESS));
     for (settings, state) in scanner_ends {
         let outlet = Outlet::new(settings.name.clone(), scans.clone(), Arc::clone(&places));
-        tasks.start_ending(format!("scanner {}", settings.name), scanner::run(settings, outlet, state, scanners_stop.clone()));
+        let name = format!("scanner {}", settings.name);
+        let run = scanner::run(settings, outlet, state, scanners_stop.clone(), pulses.pulse(&name));
+        tasks.start_ending(name, run);
     }
     drop(scans);
     systemd.ready();
@@ -233,10 +250,10 @@ fn meta(config: &Config, journal: &Journal) -> Meta {
 }
 
 /// Prints the results of the lanes that have a terminal.
-fn print(mut results: mpsc::Receiver<Record>, printing: BTreeMap<Name, bool>) -> anyhow::Result<impl Future<Output = ()>> {
+fn print(mut results: mpsc::Receiver<Record>, printing: BTreeMap<Name, bool>, pulse: Pulse) -> anyhow::Result<impl Future<Output = ()>> {
     let printer = printing.values().any(|prints| *prints).then(Printer::stdout).transpose().context("cannot start the thread for result lines")?;
     Ok(async move {
-        while let Some(record) = results.recv().await {
+        while let Some(record) = pulse.through(results.recv()).await {
             if let Some(printer) = printer.as_ref().filter(|_| printing.get(&record.lane).copied().unwrap_or_default()) {
                 printer.print(Line::of(&record));
             }

@@ -17,7 +17,7 @@ use super::{
     signal::{Levels, Player},
 };
 use crate::{
-    runtime::{clock::Boot, name::Name},
+    runtime::{clock::Boot, name::Name, pulse::Pulse},
     station::status::LaneStatus,
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Lane {
     pub(super) status: watch::Receiver<LaneStatus>,
     pub(super) state: watch::Sender<State>,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) pulse: Pulse,
 }
 
 /// Runs the lane on its thread, and watches that it lives.
@@ -90,6 +91,7 @@ async fn follow(mut lane: Lane, mut open: impl FnMut() -> Result<Held, State>, m
     let mut shown: Option<Levels> = None;
     let mut retry = Instant::now();
     loop {
+        lane.pulse.beat();
         if held.is_none() && Instant::now() >= retry {
             match open() {
                 Ok(opened) => {

@@ -9,7 +9,10 @@ use self::{
     output::Output,
     signal::Levels,
 };
-use crate::{runtime::name::Name, station::status::LaneStatus};
+use crate::{
+    runtime::{name::Name, pulse::Pulse},
+    station::status::LaneStatus,
+};
 
 pub mod signal;
 mod output;
@@ -129,16 +132,17 @@ pub async fn run(
     status: watch::Receiver<LaneStatus>,
     state: watch::Sender<State>,
     mut stop: watch::Receiver<bool>,
+    pulse: Pulse,
 ) {
     if settings == Settings::None {
         state.send_replace(State::None);
-        let _ = stop.wait_for(|stop| *stop).await;
+        let _ = pulse.through(stop.wait_for(|stop| *stop)).await;
         return;
     }
     let name = lane.as_str().to_owned();
     let opening = settings.clone();
     let open = move || Output::open(&opening, &name)?.map(|output| PROCESS.hold(output)).ok_or(State::None);
-    lane::run(lane::Lane { name: lane, settings, ready_limit, retry: lane::RETRY, status, state, stop }, open).await;
+    lane::run(lane::Lane { name: lane, settings, ready_limit, retry: lane::RETRY, status, state, stop, pulse }, open).await;
 }
 
 /// Drives the lamps dark, for `lamps off` and for the end of a process. Lamps that this process holds stay dark until it has ended.

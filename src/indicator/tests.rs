@@ -88,7 +88,7 @@ fn a_machine_without_lamps_runs_its_lane_and_tells_the_state() {
         let (_status, status) = watch::channel(LaneStatus::at_start(crate::runtime::clock::Boot::now()));
         let (told, mut state) = watch::channel(State::Ok);
         let (stop, stopped) = watch::channel(false);
-        let lane = tokio::spawn(run(settings, Name::new("left").unwrap(), Duration::from_secs(4), status, told, stopped));
+        let lane = tokio::spawn(run(settings, Name::new("left").unwrap(), Duration::from_secs(4), status, told, stopped, Pulse::default()));
         state.wait_for(|state| state.code() == "missing").await.unwrap();
         stop.send_replace(true);
         lane.await.unwrap();

@@ -19,7 +19,7 @@ use super::{
     session::{Arrival, Fault, FaultKind, Happening, Message, Session},
     stopped,
 };
-use crate::{health::Health, record::Record};
+use crate::{health::Health, record::Record, runtime::pulse};
 
 /// Rows that are marked as sent together.
 const MARKS: usize = 256;
@@ -170,12 +170,13 @@ impl Desk {
         }
         loop {
             let now = Instant::now();
+            self.inputs.pulse.beat();
             self.compare_health(&mut work);
             self.ask(now, work.since);
             self.fill(&mut work, now);
             self.mark(now);
             self.tell(&work);
-            let wake = self.wake_at(&work, now);
+            let wake = self.wake_at(&work, now).min(now + pulse::EVERY);
             let room = work.born && work.session.has_room() && !self.outbox.must_be_alone() && !self.outbox.waits_to_be_alone(now);
             tokio::select! {
                 happening = work.session.next() => match happening {
@@ -582,7 +583,7 @@ impl Desk {
         // What is due already waits for room, and an acknowledgement brings that.
         .filter(|at| *at > now)
         .min()
-        .unwrap_or(now + Duration::from_secs(60))
+        .unwrap_or(now + pulse::EVERY)
     }
 }
 

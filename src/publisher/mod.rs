@@ -27,7 +27,7 @@ use crate::{
     health::Health,
     journal::Journal,
     record::{Record, Recorded},
-    runtime::{credential::Credential, name::Name},
+    runtime::{credential::Credential, name::Name, pulse::Pulse},
 };
 use desk::{Desk, End};
 use outbox::{Row, Settled};
@@ -129,6 +129,8 @@ pub struct Inputs {
     pub faulted: mpsc::Receiver<Record>,
     /// True: stop.
     pub stop: watch::Receiver<bool>,
+    /// The publisher's loop turns.
+    pub pulse: Pulse,
 }
 
 /// How long things take. The defaults are the product's; tests are quicker.
@@ -195,13 +197,14 @@ pub async fn run(settings: Settings, inputs: Inputs, state: watch::Sender<State>
 
 /// As [`run`], with other times.
 pub async fn run_with(settings: Settings, inputs: Inputs, state: watch::Sender<State>, timing: Timing) {
-    let mut stop = inputs.stop.clone();
+    let (mut stop, pulse) = (inputs.stop.clone(), inputs.pulse.clone());
     let mut desk = Desk::new(settings.clone(), inputs, state.clone(), timing);
     let mut backoff = Backoff::new(timing.backoff_first, timing.backoff_most);
     let mut takeovers = VecDeque::new();
     loop {
+        // It has a bound of its own.
         let opened = tokio::select! {
-            opened = Session::open(&settings, &timing, Guise::Station) => opened,
+            opened = pulse.through(Session::open(&settings, &timing, Guise::Station)) => opened,
             () = stopped(&mut stop) => return,
         };
         let fault = match opened {
@@ -231,7 +234,7 @@ pub async fn run_with(settings: Settings, inputs: Inputs, state: watch::Sender<S
         });
         let delay = if taken_over { timing.takeover_backoff.mul_f64(0.5 + 0.5 * fastrand::f64()) } else { full_jitter(backoff.next()) };
         tokio::select! {
-            () = tokio::time::sleep(delay) => {}
+            () = pulse.through(tokio::time::sleep(delay)) => {}
             () = stopped(&mut stop) => return,
         }
     }

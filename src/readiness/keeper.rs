@@ -12,7 +12,11 @@ use tokio::{
 };
 
 use super::http::{Fault, Quota, is_of_the_way};
-use crate::{health::SourceHealth, reason::Reason, runtime::name::Name};
+use crate::{
+    health::SourceHealth,
+    reason::Reason,
+    runtime::{name::Name, pulse::Pulse},
+};
 
 /// How often a source is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +94,7 @@ impl Keeper {
     }
 
     /// Probes by the rhythm; never ends.
-    pub(super) async fn run<P: Future<Output = Result<(), Fault>>>(&self, probe: impl Fn() -> P, now: Now<'_>) {
+    pub(super) async fn run<P: Future<Output = Result<(), Fault>>>(&self, probe: impl Fn() -> P, now: Now<'_>, pulse: &Pulse) {
         let mut failed_probes = 0_u32;
         loop {
             let suspected = loop {
@@ -99,16 +103,16 @@ impl Keeper {
                 if due.is_zero() {
                     break false;
                 }
-                tokio::select! {
-                    () = self.suspected.notified() => break true,
-                    () = tokio::time::sleep(due) => {}
+                if pulse.through(tokio::time::timeout(due, self.suspected.notified())).await.is_ok() {
+                    break true;
                 }
             };
-            let mut result = probe().await;
+            // A probe has an end of its own.
+            let mut result = pulse.through(probe()).await;
             // One failure alone shows nothing: the first one is confirmed at once, whether a look-up or a probe met it.
             let confirmed = suspected || self.health.borrow().failing.is_some();
             if !confirmed && result.as_ref().is_err_and(|fault| is_of_the_way(fault.reason)) {
-                result = probe().await;
+                result = pulse.through(probe()).await;
             }
             self.touch();
             match result {
@@ -210,7 +214,7 @@ mod tests {
                     held_for: &|| *asked.held_for.lock().unwrap(),
                     refresh_in: &|| *asked.refresh_in.lock().unwrap(),
                 };
-                kept.run(probe, now).await;
+                kept.run(probe, now, &Pulse::default()).await;
             });
             Self { keeper, service, begun: Instant::now() }
         }

@@ -27,7 +27,7 @@ use crate::{
     health::SourceHealth,
     label::Candidates,
     reason::Reason,
-    runtime::{clock::ClockWatch, credential::Credential, name::Name},
+    runtime::{clock::ClockWatch, credential::Credential, name::Name, pulse::Pulse},
 };
 use apple_business::AppleBusiness;
 use apple_dep::AppleDep;
@@ -253,14 +253,14 @@ impl Source {
     }
 
     /// Keeps its health true in the background; never ends.
-    pub async fn run(self) {
+    pub async fn run(self, pulse: Pulse) {
         let shared = &self.shared;
         let now = keeper::Now {
             vitals: &|| shared.vitals(),
             held_for: &|| shared.adapter.client().held_for(),
             refresh_in: &|| shared.adapter.refresh_in(),
         };
-        shared.keeper.run(|| shared.probed(), now).await;
+        shared.keeper.run(|| shared.probed(), now, &pulse).await;
     }
 }
 

@@ -4,4 +4,5 @@ pub mod clock;
 pub mod credential;
 pub mod machine;
 pub mod name;
+pub mod pulse;
 pub mod systemd;

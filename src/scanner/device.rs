@@ -7,7 +7,7 @@ use std::{
         unix::net::UnixStream,
     },
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -17,7 +17,7 @@ use rustix::{
 use tokio::sync::oneshot;
 
 use super::{Content, Device, Outlet, State, Teller};
-use crate::runtime::clock::Moment;
+use crate::runtime::{clock::Moment, pulse};
 
 /// How long to wait before looking for the device again. A serial device that was unplugged needs this rest, too.
 const RETRY: Duration = Duration::from_secs(1);
@@ -220,7 +220,7 @@ impl Reader {
             }
             Err(state) => self.teller.tell(state),
         }
-        match wait(None, &self.gone, Some(RETRY)) {
+        match self.wait(None, Some(RETRY)) {
             Woken::End => Next::End,
             Woken::Device | Woken::Silence => Next::Again,
         }
@@ -231,7 +231,7 @@ impl Reader {
         let (mut settled, mut unended, mut last) = (false, 0_u32, Moment::now());
         loop {
             let patience = if settled { port.pending().then_some(self.pause) } else { Some(self.pause.min(SETTLE)) };
-            let scans = match wait(Some(port.as_fd()), &self.gone, patience) {
+            let scans = match self.wait(Some(port.as_fd()), patience) {
                 Woken::End => return Next::End,
                 Woken::Silence => {
                     let scan = port.pause();
@@ -265,6 +265,28 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Waits for the device, for the end of the station, or for `patience` to pass.
+    fn wait(&self, device: Option<BorrowedFd<'_>>, patience: Option<Duration>) -> Woken {
+        let since = Instant::now();
+        let mut watched = vec![PollFd::new(&self.gone, PollFlags::IN)];
+        watched.extend(device.map(|device| PollFd::from_borrowed_fd(device, PollFlags::IN)));
+        loop {
+            self.teller.pulse.beat();
+            let left = patience.map(|patience| patience.saturating_sub(since.elapsed()));
+            let turn = left.unwrap_or(pulse::EVERY).min(pulse::EVERY);
+            match poll(&mut watched, Timespec::try_from(turn).ok().as_ref()) {
+                Err(Errno::INTR) => {}
+                Ok(0) if left.is_none_or(|left| left > turn) => {}
+                Ok(0) => return Woken::Silence,
+                // The read after a failed wait says what is wrong.
+                Err(_) => return Woken::Device,
+                Ok(_) => return if watched.first().is_some_and(|gone| !gone.revents().is_empty()) { Woken::End } else { Woken::Device },
+            }
+        }
+    }
+}
+
 /// The first code after opening, before any silence, may lack its beginning. True when it has ended.
 fn spoil_first(scans: &mut [Content], port: &mut impl Port) -> bool {
     const WHY: &str = "the scanner was opened in the middle of a code";
@@ -278,22 +300,6 @@ fn spoil_first(scans: &mut [Content], port: &mut impl Port) -> bool {
         port.spoil(WHY);
     }
     false
-}
-
-/// Waits for the device, for the end of the station, or for `patience` to pass.
-fn wait(device: Option<BorrowedFd<'_>>, gone: &UnixStream, patience: Option<Duration>) -> Woken {
-    let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
-    let mut watched = vec![PollFd::new(gone, PollFlags::IN)];
-    watched.extend(device.map(|device| PollFd::from_borrowed_fd(device, PollFlags::IN)));
-    loop {
-        match poll(&mut watched, patience.as_ref()) {
-            Err(Errno::INTR) => {}
-            Ok(0) => return Woken::Silence,
-            // The read after a failed wait says what is wrong.
-            Err(_) => return Woken::Device,
-            Ok(_) => return if watched.first().is_some_and(|gone| !gone.revents().is_empty()) { Woken::End } else { Woken::Device },
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use crate::runtime::{clock::Moment, name::Name};
+use crate::runtime::{clock::Moment, name::Name, pulse::Pulse};
 
 /// Scans that may be in progress at the same time over the whole station.
 pub const SCANS_IN_PROGRESS: usize = 32;
@@ -265,8 +265,8 @@ impl Outlet {
 
 /// Runs one scanner until `stop` says so (or its sender is gone). Never returns earlier: a scanner that is away, or whose
 /// stream has ended, is a [`State`], which is told once all its scans have been taken.
-pub async fn run(settings: Settings, outlet: Outlet, state: watch::Sender<State>, mut stop: watch::Receiver<bool>) {
-    let teller = Teller { settings, state };
+pub async fn run(settings: Settings, outlet: Outlet, state: watch::Sender<State>, mut stop: watch::Receiver<bool>, pulse: Pulse) {
+    let teller = Teller { settings, state, pulse };
     let settings = &teller.settings;
     let scanning = async {
         match &settings.kind {
@@ -275,7 +275,7 @@ pub async fn run(settings: Settings, outlet: Outlet, state: watch::Sender<State>
             Kind::Stdin => stdin::run(settings.name.as_str(), io::stdin(), &outlet, &teller).await,
             Kind::Tcp { listen } => tcp::run(*listen, &outlet, &teller).await,
         }
-        std::future::pending::<()>().await;
+        teller.pulse.through(std::future::pending::<()>()).await;
     };
     tokio::select! {
         () = scanning => {}
@@ -324,11 +324,12 @@ pub fn typed(layout: Layout, reads: &[Read]) -> Vec<(usize, Content)> {
     hid::typed(layout, reads)
 }
 
-/// Tells a scanner's state to health, and to the log when it changes.
+/// Tells a scanner's state to health, and to the log when it changes; and that the scanner's loop turns.
 #[derive(Clone, Debug)]
 struct Teller {
     settings: Settings,
     state: watch::Sender<State>,
+    pulse: Pulse,
 }
 
 impl Teller {

@@ -17,14 +17,15 @@ pub(super) async fn run(name: &str, input: impl Read + Send + 'static, outlet: &
     }
     teller.tell(State::Ok);
     let mut framer = Framer::default();
-    while let Some(chunk) = chunks.recv().await {
+    // Nobody need type, and a busy station holds a pipe back.
+    while let Some(chunk) = teller.pulse.through(chunks.recv()).await {
         let scans = match chunk {
             Ok(bytes) => framer.push(&bytes),
             Err(error) => {
                 if framer.pending() {
                     framer.spoil("standard input broke off in the middle of a line");
                     if let Some(scan) = framer.end() {
-                        outlet.send_waiting(scan).await;
+                        teller.pulse.through(outlet.send_waiting(scan)).await;
                     }
                 }
                 teller.tell(State::Fault(format!("cannot read standard input: {error}")));
@@ -32,13 +33,13 @@ pub(super) async fn run(name: &str, input: impl Read + Send + 'static, outlet: &
             }
         };
         for scan in scans {
-            if !outlet.send_waiting(scan).await {
+            if !teller.pulse.through(outlet.send_waiting(scan)).await {
                 return;
             }
         }
     }
     if let Some(scan) = framer.end()
-        && !outlet.send_waiting(scan).await
+        && !teller.pulse.through(outlet.send_waiting(scan)).await
     {
         return;
     }

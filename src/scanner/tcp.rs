@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{Outlet, State, Teller, framing::Framer};
+use crate::runtime::pulse;
 
 /// Connections at the same time. One more closes the one that has been silent for longest: a network scanner that lost
 /// its power leaves a connection behind, and such leftovers must not lock the next one out.
@@ -32,6 +33,7 @@ const BUSY: u64 = u64::MAX;
 /// Listens until the station ends. A port that cannot be had is said and tried again.
 pub(super) async fn run(listen: SocketAddr, outlet: &Outlet, teller: &Teller) {
     loop {
+        teller.pulse.beat();
         match TcpListener::bind(listen).await {
             Ok(listener) => {
                 if let Ok(address) = listener.local_addr() {
@@ -72,6 +74,7 @@ pub(super) async fn serve(listener: &TcpListener, outlet: &Outlet, teller: &Tell
     let mut tasks = JoinSet::new();
     teller.tell(State::Ok);
     loop {
+        teller.pulse.beat();
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
@@ -89,6 +92,7 @@ pub(super) async fn serve(listener: &TcpListener, outlet: &Outlet, teller: &Tell
                 continue;
             }
             () = outlet.closed() => return,
+            () = sleep(pulse::EVERY) => continue,
         };
         peers.retain(|peer| !peer.task.is_finished());
         if peers.len() >= CONNECTIONS && !close_quietest(&mut peers) {

@@ -33,7 +33,7 @@ impl Bench {
         let places = Arc::new(Semaphore::new(SCANS_IN_PROGRESS));
         let outlet = Outlet::new(name.clone(), sender, Arc::clone(&places));
         let (sender, state) = watch::channel(State::Starting);
-        let teller = Teller { settings: Settings { name, lane: Name::new("main").unwrap(), kind }, state: sender };
+        let teller = Teller { settings: Settings { name, lane: Name::new("main").unwrap(), kind }, state: sender, pulse: Pulse::default() };
         Self { scans, state, outlet, teller, places }
     }
 
@@ -172,7 +172,7 @@ async fn a_port_in_use_is_said_and_taken_when_it_is_free() {
     let mut bench = Bench::new(Kind::Tcp { listen });
     assert_eq!(probe(&bench.teller.settings), State::Busy);
     let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(run(bench.teller.settings.clone(), bench.outlet.clone(), bench.teller.state.clone(), stopped));
+    let running = tokio::spawn(run(bench.teller.settings.clone(), bench.outlet.clone(), bench.teller.state.clone(), stopped, Pulse::default()));
     bench.until(|state| *state == State::Busy).await;
     drop(holder);
     bench.until(|state| *state == State::Ok).await;

@@ -1,9 +1,6 @@
 //! Carries the core's actions out: the one task that owns the station's state.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tracing::{info, warn};
@@ -21,6 +18,7 @@ use crate::{
     runtime::{
         clock::{Boot, ClockWatch, Moment},
         name::Name,
+        pulse::{self, Pulse},
     },
     scanner::Scan,
 };
@@ -47,8 +45,8 @@ pub struct Ends {
     pub clock: ClockWatch,
     /// Ends the station once every scan is answered and no scanner can bring another.
     pub stop: watch::Receiver<bool>,
-    /// Answers to a ping of the watchdog: the driver's loop turns.
-    pub pings: mpsc::Receiver<tokio::sync::oneshot::Sender<()>>,
+    /// The driver's loop turns.
+    pub pulse: Pulse,
 }
 
 /// What the station knows of itself, for health.
@@ -68,6 +66,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
     let mut places: HashMap<Uuid, OwnedSemaphorePermit> = HashMap::new();
     let mut scans_open = true;
     loop {
+        ends.pulse.beat();
         ends.report.send_if_modified(|report| {
             let now = Report { waiting: core.waiting(), scanners: core.scanners().clone(), idle: core.is_idle() };
             let changed = *report != now;
@@ -77,7 +76,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
         if !scans_open && core.is_idle() && *ends.stop.borrow() {
             return;
         }
-        let wake_in = core.wake_at().map_or(Duration::from_secs(3600), |at| at.since(Boot::now()));
+        let wake_in = core.wake_at().map_or(pulse::EVERY, |at| at.since(Boot::now()).min(pulse::EVERY));
         let event = tokio::select! {
             // Scans first: the lane goes dark before anything else is done.
             biased;
@@ -93,7 +92,6 @@ pub async fn run(mut core: Core, mut ends: Ends) {
             Some(event) = happened.recv() => event,
             Ok(()) = ends.unable.changed() => Event::Unable(*ends.unable.borrow_and_update()),
             Ok(()) = ends.stop.changed() => continue,
-            Some(ping) = ends.pings.recv() => { let _ = ping.send(()); continue }
             () = tokio::time::sleep(wake_in) => Event::Timer,
         };
         let now = Now { moment: Moment::now(), clock_synced: ends.clock.synced() };

@@ -10,7 +10,7 @@ use benchlight::{
     readiness::evidence::{Evidence, Finding, Grade, SourceKind},
     reason::{Reason, Signal},
     record::{Cause, Change, Record, Recorded},
-    runtime::{credential::CredentialStore, name::Name},
+    runtime::{credential::CredentialStore, name::Name, pulse::Pulse},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -205,7 +205,7 @@ impl Bench {
             scanners: vec![(name("left"), "hid", name("main"))],
             sources: vec![(name("kandji"), "kandji", true)],
         };
-        let inputs = Inputs { journal: self.journal.clone(), health: health_seen, meta, faulted: ring, stop: stopped };
+        let inputs = Inputs { journal: self.journal.clone(), health: health_seen, meta, faulted: ring, stop: stopped, pulse: Pulse::default() };
         let task = tokio::spawn(publisher::run_with(settings, inputs, state, timing));
         Running { state: watched, health, faulted, stop, task }
     }

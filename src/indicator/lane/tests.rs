@@ -52,6 +52,7 @@ fn bench(openings: Vec<State>, fails_on: Option<Levels>) -> Bench {
         status: statuses,
         state: states,
         stop: stopped,
+        pulse: Pulse::default(),
     };
     Bench { status, state, stop, tape, lane: tokio::spawn(run(lane, open)) }
 }
@@ -176,6 +177,6 @@ async fn a_thread_that_hangs_ends_the_lane() {
     };
     let settings = Settings::Terminal { ready_hold: Duration::from_secs(3) };
     let name = Name::new("left").unwrap();
-    run(Lane { name, settings, ready_limit: Duration::from_secs(4), retry: RETRY, status, state, stop }, open).await;
+    run(Lane { name, settings, ready_limit: Duration::from_secs(4), retry: RETRY, status, state, stop, pulse: Pulse::default() }, open).await;
     drop(release);
 }

@@ -4,6 +4,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::{
+    runtime::pulse::Pulses,
+    scanner::{Kind, tests::Bench},
+};
 
 fn folder(names: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -51,6 +55,78 @@ fn what_the_system_refuses_is_told_apart() {
     assert_eq!(state(Errno::BUSY), State::Busy);
     assert_eq!(state(Errno::AGAIN), State::Busy);
     assert!(matches!(state(Errno::NOTTY), State::Fault(words) if words.contains("/dev/x")));
+}
+
+/// A device that says nothing, or whose driver never returns from a read.
+struct Double {
+    /// Its other end: open as long as the device is there.
+    _far: UnixStream,
+    near: UnixStream,
+    hangs: bool,
+}
+
+impl AsFd for Double {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.near.as_fd()
+    }
+}
+
+impl Port for Double {
+    fn read(&mut self) -> io::Result<Vec<Content>> {
+        if self.hangs {
+            // Never returns: nothing will ever come here.
+            let (_stays, hangs) = std::sync::mpsc::channel::<()>();
+            let _ = hangs.recv();
+        }
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn pending(&self) -> bool {
+        false
+    }
+
+    fn spoil(&mut self, _: &'static str) {}
+
+    fn pause(&mut self) -> Option<Content> {
+        None
+    }
+}
+
+/// Runs a scanner's thread on a [`Double`] for longer than two signs of life; says who gave none in the last of them.
+async fn silent(hangs: bool) -> Vec<String> {
+    let folder = folder(&["usb-Double-event-kbd"]);
+    let finder = Finder { folder: folder.path().to_owned(), ending: "", device: Device::Auto };
+    let pulses = Pulses::default();
+    let mut bench = Bench::new(Kind::Stdin);
+    bench.teller.pulse = pulses.pulse("scanner left");
+    let open = move |_: &Path| {
+        let (near, far) = UnixStream::pair()?;
+        if hangs {
+            // Something to read: the thread goes where it hangs.
+            io::Write::write_all(&mut &far, b"x")?;
+        }
+        Ok(Double { _far: far, near, hangs })
+    };
+    let (outlet, teller) = (bench.outlet.clone(), bench.teller.clone());
+    let task = tokio::spawn(async move { run(finder, open, Duration::from_millis(80), &outlet, &teller).await });
+    if !hangs {
+        bench.until(|state| *state == State::Ok).await;
+    }
+    tokio::time::sleep(pulse::EVERY).await;
+    pulses.silent();
+    tokio::time::sleep(pulse::EVERY + Duration::from_secs(1)).await;
+    task.abort();
+    pulses.silent()
+}
+
+#[tokio::test]
+async fn the_thread_of_a_quiet_scanner_gives_signs_of_life() {
+    assert!(silent(false).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_thread_that_hangs_in_its_device_gives_none() {
+    assert_eq!(silent(true).await, ["scanner left"]);
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub struct Health {
     pub nobody_listens: bool,
     /// The journal.
     pub journal: JournalHealth,
+    /// Scans answered `journal_fault` that had to make room before the broker could have them.
+    pub unheard_faults: u64,
     /// Is the wall clock synchronised?
     pub clock_synced: bool,
     /// Boxes that are asked again by themselves.

@@ -21,7 +21,7 @@ use crate::{
         systemd::Systemd,
     },
     scanner,
-    station::driver::Report,
+    station::{driver::Report, ring::Ring},
 };
 
 /// How often the parts are looked at. A lamp that says *unable* may be this late; a dashboard hears of it within a minute.
@@ -41,6 +41,7 @@ pub(super) struct Parts {
     pub(super) journal: watch::Receiver<JournalHealth>,
     pub(super) station: watch::Receiver<Report>,
     pub(super) clock: ClockWatch,
+    pub(super) faulted: Ring,
     /// Lanes that two scanners share.
     pub(super) shared_lanes: bool,
 }
@@ -66,6 +67,7 @@ impl Parts {
             broker: broker.link.code().to_owned(),
             nobody_listens: broker.nobody_listens,
             journal,
+            unheard_faults: self.faulted.dropped(),
             clock_synced: self.clock.synced(),
             waiting: station.waiting,
         }
@@ -132,6 +134,7 @@ pub(super) async fn run(parts: Parts, journal: Journal, health: watch::Sender<He
 struct Announced {
     unable: Option<Unable>,
     alarms: Vec<&'static str>,
+    unheard_faults: bool,
     days: BTreeMap<Name, i64>,
 }
 
@@ -148,6 +151,9 @@ impl Announced {
             warn!(alarm, "alarm");
         }
         self.alarms.clone_from(&health.alarms);
+        if health.unheard_faults > 0 && !std::mem::replace(&mut self.unheard_faults, true) {
+            warn!("more scans without the journal than are kept for the broker: the oldest are not published");
+        }
         for (name, source) in &health.sources {
             let step = |days: i64| [1, 7, 14, ANNOUNCED_DAYS].into_iter().find(|step| days <= *step);
             let Some(days) = source.credential_days else { continue };
@@ -224,6 +230,7 @@ mod tests {
                 salvaged_rows: 0,
                 lost_rows: 0,
             },
+            unheard_faults: 0,
             clock_synced: true,
             waiting: 0,
         }

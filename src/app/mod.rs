@@ -33,6 +33,7 @@ use crate::{
     station::{
         core::{Core, LaneSettings},
         driver::{self, Report},
+        ring::Ring,
         status::LaneStatus,
         waiting,
     },
@@ -119,7 +120,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
 
     // The station itself.
     let (scans, scans_in) = mpsc::channel(SCANS_IN_PROGRESS * 8);
-    let (faulted, faulted_in) = mpsc::channel(FAULTED);
+    let faulted = Ring::new(FAULTED);
     let (unable, unable_seen) = watch::channel(false);
     let (report, reported) = watch::channel(Report::default());
     let lane_settings = config.lanes.iter().map(|lane| LaneSettings { name: lane.name.clone(), policy: lane.policy.clone() }).collect();
@@ -132,7 +133,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         journal: journal.clone(),
         lanes,
         results,
-        faulted,
+        faulted: faulted.clone(),
         unable: unable_seen,
         report,
         clock,
@@ -159,6 +160,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         journal: journal.health(),
         station: reported.clone(),
         clock,
+        faulted: faulted.clone(),
         shared_lanes: config.lanes.iter().any(|lane| config.scanners.iter().filter(|scanner| scanner.lane == lane.name).count() > 1),
     };
     let (health, health_seen) = watch::channel(parts.gather());
@@ -171,7 +173,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         journal: journal.clone(),
         health: health_seen,
         meta: meta(&config, &journal),
-        faulted: faulted_in,
+        faulted,
         stop: stopped,
         pulse: pulses.pulse("publisher"),
     };

@@ -199,7 +199,7 @@ impl Desk {
                 }
                 Ok(()) = self.backlog.changed() => self.outbox.start_over(),
                 Ok(()) = self.inputs.health.changed() => work.health_news = true,
-                Some(record) = self.inputs.faulted.recv(), if room => self.unrecorded(&mut work, &record),
+                record = self.inputs.faulted.next(), if room => self.unrecorded(&mut work, &record),
                 () = tokio::time::sleep_until(wake) => {}
                 () = stopped(&mut stop) => {
                     self.say_goodbye(work).await;

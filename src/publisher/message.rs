@@ -226,6 +226,7 @@ fn health_message<'a>(
             dropped: journal.dropped,
             interrupted: journal.interrupted,
             faulted: journal.faulted,
+            faulted_dropped: health.unheard_faults,
             salvaged: journal.salvaged.then_some(journal.salvaged_rows),
             lost: journal.salvaged.then_some(journal.lost_rows),
         },
@@ -505,6 +506,9 @@ struct HealthJournal<'a> {
     dropped: u64,
     interrupted: u64,
     faulted: u64,
+    /// Of these, how many made room before they could be sent.
+    #[serde(skip_serializing_if = "is_zero_u64")]
+    faulted_dropped: u64,
     /// Records that came over from a journal that could not be used, and those known to be lost with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     salvaged: Option<u64>,

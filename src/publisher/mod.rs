@@ -17,17 +17,15 @@ mod samples;
 
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use url::Url;
 
 use crate::{
     health::Health,
     journal::Journal,
-    record::{Record, Recorded},
+    record::Recorded,
     runtime::{credential::Credential, name::Name, pulse::Pulse},
+    station::ring::Ring,
 };
 use desk::{Desk, End};
 use outbox::{Row, Settled};
@@ -126,7 +124,7 @@ pub struct Inputs {
     /// What the station is. Its epoch is taken from the journal at each birth.
     pub meta: message::Meta,
     /// Records that could not be written to the journal: sent at best once.
-    pub faulted: mpsc::Receiver<Record>,
+    pub faulted: Ring,
     /// True: stop.
     pub stop: watch::Receiver<bool>,
     /// The publisher's loop turns.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     core::{Action, Core, Event, NewScan, Now, ScannerRecord},
+    ring::Ring,
     status::LaneStatus,
 };
 use crate::{
@@ -36,7 +37,7 @@ pub struct Ends {
     /// Results for the terminal. A full channel loses the line there, never the record.
     pub results: mpsc::Sender<Record>,
     /// Scans that could not be recorded, on their way to the publisher.
-    pub faulted: mpsc::Sender<Record>,
+    pub faulted: Ring,
     /// Is the station unable to answer?
     pub unable: watch::Receiver<bool>,
     /// What the station knows of itself.
@@ -126,11 +127,7 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
                 warn!("the terminal is too slow: a result line was left out");
             }
         }
-        Action::Faulted(record) => {
-            if ends.faulted.try_send(record).is_err() {
-                warn!("more scans than can be kept without the journal: one result is not published");
-            }
-        }
+        Action::Faulted(record) => ends.faulted.push(record),
         Action::Finished(_) => {}
     }
 }

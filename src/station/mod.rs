@@ -3,5 +3,6 @@
 pub mod status;
 pub mod waiting;
 pub mod core;
+pub mod ring;
 pub mod driver;
 pub mod look_up;

@@ -11,12 +11,10 @@ use benchlight::{
     reason::{Reason, Signal},
     record::{Cause, Change, Record, Recorded},
     runtime::{credential::CredentialStore, name::Name, pulse::Pulse},
+    station::ring::Ring,
 };
 use tempfile::TempDir;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
 use crate::support::mosquitto::STATION;
@@ -132,6 +130,7 @@ pub fn well() -> Health {
             salvaged_rows: 0,
             lost_rows: 0,
         },
+        unheard_faults: 0,
         clock_synced: true,
         waiting: 0,
     }
@@ -148,7 +147,7 @@ pub struct Bench {
 pub struct Running {
     pub state: watch::Receiver<State>,
     pub health: watch::Sender<Health>,
-    pub faulted: mpsc::Sender<Record>,
+    pub faulted: Ring,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -193,7 +192,7 @@ impl Bench {
     pub fn publish_with(&self, settings: Settings, timing: Timing) -> Running {
         let (state, watched) = watch::channel(State { link: Link::Starting, nobody_listens: false, session_taken_over: false, refused_topic: None });
         let (health, health_seen) = watch::channel(well());
-        let (faulted, ring) = mpsc::channel(256);
+        let faulted = Ring::new(256);
         let (stop, stopped) = watch::channel(false);
         let meta = Meta {
             version: "0.1.0".to_owned(),
@@ -205,7 +204,8 @@ impl Bench {
             scanners: vec![(name("left"), "hid", name("main"))],
             sources: vec![(name("kandji"), "kandji", true)],
         };
-        let inputs = Inputs { journal: self.journal.clone(), health: health_seen, meta, faulted: ring, stop: stopped, pulse: Pulse::default() };
+        let inputs =
+            Inputs { journal: self.journal.clone(), health: health_seen, meta, faulted: faulted.clone(), stop: stopped, pulse: Pulse::default() };
         let task = tokio::spawn(publisher::run_with(settings, inputs, state, timing));
         Running { state: watched, health, faulted, stop, task }
     }

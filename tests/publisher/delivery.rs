@@ -312,12 +312,29 @@ async fn a_record_that_the_disk_refused_goes_out_once_without_a_place() {
     let bench = Bench::new();
     let mut running = bench.publish(bench.settings(mosquitto.plain));
     running.connected().await;
-    running.faulted.send(scan(7)).await.unwrap();
+    running.faulted.push(scan(7));
     dashboard.wait("it", SOON, |all| all.iter().any(|m| m.channel() == "scan")).await;
     let data = dashboard.on("scan")[0].json()["data"].clone();
     assert_eq!((&data["epoch"], &data["seq"]), (&Value::Null, &Value::Null));
     running.stop().await;
     assert_eq!(dashboard.count("scan"), 1);
+}
+
+#[tokio::test]
+async fn of_more_records_that_the_disk_refused_than_are_kept_the_newest_go_out() {
+    let mosquitto = Mosquitto::start();
+    let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
+    let bench = Bench::new();
+    let mut running = bench.publish(bench.settings(mosquitto.plain));
+    // Before the publisher has its first turn, as if the broker were away.
+    let refused: Vec<_> = (0..300).map(scan).collect();
+    refused.iter().for_each(|record| running.faulted.push(record.clone()));
+    assert_eq!(running.faulted.dropped(), 44);
+    running.connected().await;
+    dashboard.wait("all that were kept", SOON, |all| all.iter().filter(|m| m.channel() == "scan").count() == 256).await;
+    let ids: Vec<String> = dashboard.on("scan").iter().map(|m| m.json()["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, refused[44..].iter().map(|record| record.id.to_string()).collect::<Vec<_>>(), "the oldest made room");
+    running.stop().await;
 }
 
 #[tokio::test]

@@ -168,6 +168,7 @@ fn sample_health() -> Health {
             salvaged_rows: 0,
             lost_rows: 0,
         },
+        unheard_faults: 0,
         clock_synced: true,
         waiting: 3,
     }
@@ -186,6 +187,14 @@ fn health_is_the_sample_of_the_product_field_by_field() {
             "clock": "synced", "waiting": 3, "version": "0.1.0",
         })
     );
+}
+
+#[test]
+fn health_counts_the_scans_that_neither_journal_nor_broker_heard_of() {
+    let mut lossy = sample_health();
+    (lossy.journal.faulted, lossy.unheard_faults) = (300, 44);
+    let message = parsed(&health(&lossy, None, "0.1.0", at("2026-11-23T09:41:08Z")));
+    assert_eq!((&message["journal"]["faulted"], &message["journal"]["faulted_dropped"]), (&json!(300), &json!(44)));
 }
 
 #[test]

@@ -108,12 +108,22 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// something is wrong.
 fn start_log(command: &Command) {
     let usual = if command.is_agent() { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref(), usual);
     // Under systemd the journal has its own times.
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
     // A second start, in tests, keeps the first.
     let _ = if under_systemd { log.without_time().try_init() } else { log.try_init() };
+}
+
+/// What is logged: what `wanted` says, if that can be understood, else the usual.
+///
+/// The MQTT client's warnings print whole requests, payload and all. What matters of them Benchlight says in its own words. Whoever
+/// wants them names the client in `RUST_LOG`.
+fn filter(wanted: Option<&str>, usual: &str) -> EnvFilter {
+    const SILENCED: &str = "rumqttc=error,rumqttc_core=error,rumqttc_v5=error";
+    let with = |level: &str| EnvFilter::try_new(format!("{SILENCED},{level}"));
+    wanted.filter(|wanted| !wanted.is_empty()).and_then(|wanted| with(wanted).ok()).or_else(|| with(usual).ok()).unwrap_or_default()
 }
 
 /// Says what went wrong, and gives the exit code for it.
@@ -131,4 +141,22 @@ fn report(error: &anyhow::Error) -> u8 {
     }
     let _ = writeln!(out, "benchlight: {error:#}");
     FAILED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mqtt_clients_warnings_are_silent_unless_somebody_names_it() {
+        let has = |filter: &EnvFilter, directive: &str| filter.to_string().split(',').any(|one| one == directive);
+        for wanted in [None, Some("debug"), Some("not=a=filter"), Some("")] {
+            let filter = filter(wanted, "info");
+            assert!(has(&filter, "rumqttc_v5=error") && has(&filter, "rumqttc=error"), "{wanted:?}: {filter}");
+        }
+        assert!(has(&filter(Some("debug"), "info"), "debug"));
+        assert!(has(&filter(Some("not=a=filter"), "info"), "info"));
+        let named = filter(Some("info,rumqttc_v5=trace"), "info");
+        assert!(has(&named, "rumqttc_v5=trace") && !has(&named, "rumqttc_v5=error"), "{named}");
+    }
 }

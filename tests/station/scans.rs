@@ -9,6 +9,7 @@ use benchlight::simulator::kandji::{
 use serde_json::Value;
 
 use crate::support::{
+    eventually,
     dashboard::Dashboard,
     mosquitto::{DASHBOARD, Mosquitto, STATION},
     station::{Answer, Home},
@@ -64,6 +65,27 @@ fn ids(events: &[Value]) -> BTreeMap<String, usize> {
 
 fn scans_of(dashboard: &Dashboard) -> Vec<Value> {
     dashboard.on("scan").iter().map(crate::support::dashboard::Received::json).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_brokers_refusal_leaks_neither_payload_nor_password_into_the_log() {
+    let world = World::new().await;
+    // A user who may read everything and write nothing.
+    let home = world.home(false, "");
+    home.credential("mqtt-password", DASHBOARD.1);
+    let config = std::fs::read_to_string(home.config()).unwrap();
+    let user = |name: &str| format!("username = \"{name}\"");
+    assert!(config.contains(&user(STATION.0)));
+    std::fs::write(home.config(), config.replace(&user(STATION.0), &format!("{}\npublish_raw = true", user(DASHBOARD.0)))).unwrap();
+    let mut station = home.start();
+    let imei = "490154203237518";
+    station.scan(imei.as_bytes());
+    assert_eq!(station.answer().reason, "imei");
+    eventually("the refusal is told", PATIENCE, || home.log().contains("does not let")).await;
+    let log = home.log();
+    for leak in [imei, "specversion", DASHBOARD.1, TOKEN, "rumqttc"] {
+        assert!(!log.contains(leak), "{leak:?} stands in the log:\n{log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Files that the config names: credentials and certificates are there, readable and of the right form.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustls::{
     RootCertStore,
@@ -10,7 +10,10 @@ use rustls::{
 };
 
 use super::document::{Found, Section};
-use crate::runtime::credential::{Credential, CredentialFault, CredentialStore, Secret};
+use crate::runtime::{
+    credential::{Credential, CredentialFault, CredentialStore, Secret},
+    file,
+};
 
 /// Certificates have a few kilobytes; a whole system bundle has 300.
 const LARGEST_FILE: u64 = 4 << 20;
@@ -124,8 +127,8 @@ fn in_words(fault: &CredentialFault) -> (String, String) {
 
 fn certificates(section: &Section<'_, '_>, key: &'static str, path: &Found<PathBuf>) -> Option<Vec<CertificateDer<'static>>> {
     let shown = path.value.display();
-    let bytes = match read_small(&path.value) {
-        Ok(bytes) => bytes,
+    let bytes = match file::read(&path.value, LARGEST_FILE) {
+        Ok((bytes, _)) => bytes,
         Err(why) => return section.wrong(key, format!("{shown} cannot be read: {why}"), "name a PEM file that benchlight's user may read"),
     };
     match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
@@ -139,15 +142,4 @@ fn private_key(section: &Section<'_, '_>, key: &'static str, secret: &Secret) ->
         Ok(private_key) => Some(private_key),
         Err(_) => section.wrong(key, "the credential holds no private key in PEM", "it has to begin with -----BEGIN PRIVATE KEY-----"),
     }
-}
-
-fn read_small(path: &Path) -> Result<Vec<u8>, String> {
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if !metadata.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    if metadata.len() > LARGEST_FILE {
-        return Err("it is far too large for a certificate".to_owned());
-    }
-    std::fs::read(path).map_err(|error| error.to_string())
 }

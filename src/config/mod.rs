@@ -18,7 +18,7 @@ mod verdict;
 mod tests;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -26,7 +26,7 @@ use toml::de::DeTable;
 
 use crate::{
     indicator as lamps, journal as memory, publisher, readiness,
-    runtime::{machine, name::Name},
+    runtime::{file, machine, name::Name},
     scanner as scanners,
     verdict::Policy,
 };
@@ -249,14 +249,7 @@ fn read_text(path: &Path) -> Result<String, Problems> {
     const REMEDY: &str = "name the file with --config, or copy config/benchlight.toml there and edit it";
     let refuse = |message: String, remedy| Problems::of_file(&path.display().to_string(), message, remedy);
     let unreadable = |error: io::Error| refuse(format!("cannot be read: {error}"), REMEDY);
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(refuse("is not a file".to_owned(), REMEDY));
-    }
-    if metadata.len() > LARGEST_FILE {
-        return Err(refuse("is larger than 1 MiB: that is no config".to_owned(), REMEDY));
-    }
-    let bytes = fs::read(path).map_err(unreadable)?;
+    let (bytes, _) = file::read(path, LARGEST_FILE).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n').count() + 1;
         refuse(format!("is not UTF-8 text (line {line})"), "save it as UTF-8")

@@ -6,6 +6,8 @@ mod files;
 mod rules;
 mod shipped;
 
+use std::fs;
+
 use super::*;
 
 /// The smallest config that is good.

@@ -2,7 +2,7 @@
 //!
 //! All files are read at every reconnect, so that a new certificate counts without a restart.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, RootCertStore,
@@ -10,6 +10,10 @@ use rustls::{
 };
 
 use super::Settings;
+use crate::runtime::file;
+
+/// A whole system bundle has some hundred kilobytes.
+const LARGEST_FILE: u64 = 4 << 20;
 
 /// The TLS configuration of one connection. Reads files: not for an async task.
 ///
@@ -46,7 +50,8 @@ pub(super) fn client_config(settings: &Settings) -> Result<Arc<ClientConfig>, St
 }
 
 fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = fs::read(path).map_err(|error| format!("{key} {} cannot be read: {error}", path.display()))?;
+    // Read at each reconnect, by a task: what would block must not be read at all.
+    let (pem, _) = file::read(path, LARGEST_FILE).map_err(|error| format!("{key} {} cannot be read: {error}", path.display()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),

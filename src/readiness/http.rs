@@ -16,7 +16,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{
+    CertificateDer,
+    pem::{self, PemObject},
+};
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
@@ -26,6 +29,7 @@ use crate::{
     runtime::{
         clock::{Boot, ClockWatch},
         credential::Secret,
+        file,
     },
 };
 pub use budget::Quota;
@@ -40,6 +44,9 @@ const POOL_IDLE: Duration = Duration::from_secs(50);
 /// Connections that are kept. After a change of the network each kept one may be dead without saying so, and cost a scan its answer.
 const POOL_KEPT: usize = 4;
 
+/// A whole system bundle has some hundred kilobytes.
+const LARGEST_CA_FILE: u64 = 4 << 20;
+
 /// Why a client cannot be made. The texts name the object and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientFault {
@@ -49,7 +56,7 @@ pub enum ClientFault {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        error: rustls::pki_types::pem::Error,
+        error: pem::Error,
     },
     /// The file holds no usable certificate.
     #[error("ca_file {} holds no certificate: give a PEM file with the authority's certificate", path.display())]
@@ -531,7 +538,8 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientFault> {
     }
     if let Some(path) = ca_file {
         let fault = |error| ClientFault::CaFile { path: path.to_owned(), error };
-        let own: Vec<_> = CertificateDer::pem_file_iter(path).map_err(fault)?.collect::<Result<_, _>>().map_err(fault)?;
+        let (pem, _) = file::read(path, LARGEST_CA_FILE).map_err(|error| fault(pem::Error::Io(error)))?;
+        let own: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(fault)?;
         if own.is_empty() || roots.add_parsable_certificates(own).0 == 0 {
             return Err(ClientFault::CaEmpty { path: path.to_owned() });
         }

@@ -7,6 +7,11 @@ use std::{
     sync::Arc,
 };
 
+use super::file;
+
+/// A key in PEM has a few kilobytes.
+const LARGEST: u64 = 1 << 20;
+
 /// A secret text. It has no `Display`, and its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
@@ -138,11 +143,12 @@ fn read_private(path: &Path) -> Result<String, CredentialFault> {
         io::ErrorKind::NotFound => CredentialFault::Missing { name: String::new(), path: path.to_owned() },
         _ => CredentialFault::Unreadable { path: path.to_owned(), error },
     };
-    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
+    let (bytes, metadata) = file::read(path, LARGEST).map_err(unreadable)?;
+    let mode = metadata.permissions().mode();
     // systemd's own credential folder holds files of mode 0440 that only the service's user can reach.
     let by_systemd = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder));
     if mode & 0o077 != 0 && !by_systemd {
         return Err(CredentialFault::Exposed { path: path.to_owned() });
     }
-    std::fs::read_to_string(path).map_err(unreadable)
+    String::from_utf8(bytes).map_err(|_| unreadable(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text")))
 }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod credential;
+pub mod file;
 pub mod machine;
 pub mod name;
 pub mod pulse;

@@ -9,8 +9,8 @@ use benchlight::simulator::kandji::{
 use serde_json::Value;
 
 use crate::support::{
-    eventually,
     dashboard::Dashboard,
+    eventually,
     mosquitto::{DASHBOARD, Mosquitto, STATION},
     station::{Answer, Home},
 };

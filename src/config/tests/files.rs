@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
+    process::Command,
 };
 
 use rcgen::{CertificateParams, KeyPair};
@@ -81,6 +82,23 @@ fn an_empty_exposed_or_unreadable_credential_is_refused() {
     fs::create_dir(bench.folder.path().join("kandji-token")).unwrap();
     fs::set_permissions(bench.folder.path().join("kandji-token"), fs::Permissions::from_mode(0o700)).unwrap();
     assert!(bench.refusal("").contains("credential file DIR/kandji-token cannot be read"));
+}
+
+#[test]
+fn a_pipe_or_a_device_in_a_files_place_is_refused_at_once_with_a_remedy() {
+    let bench = Bench::new();
+    let token = bench.folder.path().join("kandji-token");
+    for make in ["mkfifo -m 600 \"$0\"", "ln -s /dev/zero \"$0\""] {
+        fs::remove_file(&token).unwrap();
+        assert!(Command::new("sh").args(["-c", make]).arg(&token).status().unwrap().success());
+        let shown = bench.refusal("");
+        assert!(shown.contains("credential file DIR/kandji-token cannot be read: it is not a file, but a pipe, a device or a folder"), "{shown}");
+        assert!(shown.contains("make it a text file that belongs to the user who runs benchlight, mode 0600"), "{shown}");
+    }
+    let pipe = bench.folder.path().join("pipe.toml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let problems = load(&pipe).unwrap_err().to_string();
+    assert!(problems.contains("it is not a file, but a pipe") && problems.contains("name the file with --config"), "{problems}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Line {
 
 /// Examines the station that the config at `path` describes, as far as it can be read.
 pub(super) fn doctor(path: &Path, order: &Doctor) -> anyhow::Result<u8> {
-    let config = match config::load_readable(path) {
+    let config = match config::load_readable(path, true) {
         Ok(config) => config,
         Err(problems) => {
             if order.json {
@@ -194,7 +194,8 @@ async fn examine(config: Readable) -> Vec<Line> {
     let lamps = config.lamps;
     // One after the other: two lanes may share a chip.
     let lamps = Under::start_blocking("lamps".to_owned(), move || {
-        lamps.iter().map(|(lane, settings)| parts::lamps(lane, settings, agent)).collect::<Vec<_>>()
+        let named = lamps.iter().filter_map(|(lane, settings)| Some((lane.as_ref()?, settings)));
+        named.map(|(lane, settings)| parts::lamps(lane, settings, agent)).collect::<Vec<_>>()
     });
     let mdms: Vec<_> = config
         .sources

@@ -27,8 +27,8 @@ pub(super) fn journal(path: &Path, order: &Journal) -> anyhow::Result<u8> {
 
 /// A mistake elsewhere in the config must not hide the record; a text that is no config at all may mean another folder.
 fn state_dir(path: &Path) -> anyhow::Result<PathBuf> {
-    let skimmed = config::skim(path);
-    match (skimmed.state_dir, skimmed.problems) {
+    let config = config::load_readable(path, false)?;
+    match (config.state_dir, config.problems) {
         (Some(state_dir), None) => Ok(state_dir),
         (Some(state_dir), Some(_)) if state_dir.join("journal.sqlite").exists() => Ok(state_dir),
         (_, Some(problems)) => Err(problems.into()),

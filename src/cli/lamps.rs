@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{CONFIG, FAILED, OK, arguments::Lamps, runtime};
 use crate::{
-    config::{self, Skimmed},
+    config::{self, Readable},
     indicator::{self, Settings, State},
     journal::survey,
 };
@@ -24,23 +24,23 @@ const TEST: Duration = Duration::from_secs(2);
 /// Does what `command` asks with every lane's lamps. Only the lamps' part of the config counts: a missing credential must
 /// not keep a lamp lit.
 pub(super) fn lamps(path: &Path, command: &Lamps) -> anyhow::Result<u8> {
-    let skimmed = config::skim(path);
+    let config = config::load_readable(path, false)?;
     match command {
-        Lamps::Off => off(&skimmed),
-        Lamps::Test => test(&skimmed),
+        Lamps::Off => off(&config),
+        Lamps::Test => test(&config),
     }
 }
 
 /// Darkens what can be darkened, and complains afterwards.
-fn off(skimmed: &Skimmed) -> anyhow::Result<u8> {
+fn off(config: &Readable) -> anyhow::Result<u8> {
     let mut code = OK;
-    for settings in &skimmed.lamps {
+    for (_, settings) in &config.lamps {
         if let Err(state) = indicator::darken(settings) {
             complain(&state)?;
             code = FAILED;
         }
     }
-    match &skimmed.problems {
+    match &config.problems {
         Some(problems) => {
             writeln!(io::stderr().lock(), "{problems}")?;
             Ok(CONFIG)
@@ -49,16 +49,16 @@ fn off(skimmed: &Skimmed) -> anyhow::Result<u8> {
     }
 }
 
-fn test(skimmed: &Skimmed) -> anyhow::Result<u8> {
-    if let Some(problems) = &skimmed.problems {
+fn test(config: &Readable) -> anyhow::Result<u8> {
+    if let Some(problems) = &config.problems {
         return Err(problems.clone().into());
     }
-    match skimmed.state_dir.as_deref().map_or(Ok(false), survey::in_use) {
+    match config.state_dir.as_deref().map_or(Ok(false), survey::in_use) {
         Ok(false) => {}
         Ok(true) => anyhow::bail!("the lamps are in use by benchlight; stop the agent first"),
         Err(error) => anyhow::bail!("cannot tell whether a running agent holds the lamps ({error}); run this as root or as the agent's user"),
     }
-    let fitted: Vec<Settings> = skimmed.lamps.iter().filter(|settings| **settings != Settings::None).cloned().collect();
+    let fitted: Vec<Settings> = config.lamps.iter().map(|(_, settings)| settings.clone()).filter(|settings| *settings != Settings::None).collect();
     if fitted.is_empty() {
         anyhow::bail!("no lamps are configured: write an [indicator] of kind \"gpio\" or \"terminal\"");
     }

@@ -81,26 +81,16 @@ pub struct Lane {
     pub indicator: lamps::Settings,
 }
 
-/// What commands beside the agent need of a config, even of one with mistakes elsewhere.
-#[derive(Clone, Debug)]
-pub struct Skimmed {
-    /// Every lane's lamps that could be read.
-    pub lamps: Vec<lamps::Settings>,
-    /// Where an agent with this config works, if it could be read.
-    pub state_dir: Option<PathBuf>,
-    /// What is wrong with the text of the config. Credentials and certificates are not looked at.
-    pub problems: Option<Problems>,
-}
-
-/// As much of a config as can be read, for the doctor: whatever is wrong with it, the rest can be tried.
+/// As much of a config as can be read, for commands beside the agent: whatever is wrong with it, lamps must go dark, the record
+/// can be read, and the doctor can try the rest.
 #[derive(Clone, Debug)]
 pub struct Readable {
     /// Where the journal lives.
     pub state_dir: Option<PathBuf>,
     /// The scanners, if all of them are good.
     pub scanners: Vec<scanners::Settings>,
-    /// The lamps of every good lane.
-    pub lamps: Vec<(Name, lamps::Settings)>,
+    /// The lamps of every lane whose lamps are good, even if its name is not.
+    pub lamps: Vec<(Option<Name>, lamps::Settings)>,
     /// The good sources, in config order.
     pub sources: Vec<readiness::Settings>,
     /// `[mqtt]`, if it is good.
@@ -109,7 +99,7 @@ pub struct Readable {
     pub journal: Option<memory::Settings>,
     /// What is allowed and worth a word.
     pub warnings: Vec<String>,
-    /// What is wrong with the text, or with the credentials and certificates that it names.
+    /// What is wrong with the text or, if they were looked at, with the credentials and certificates that it names.
     pub problems: Option<Problems>,
 }
 
@@ -142,33 +132,23 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     parse(&read_text(path)?, &path.display().to_string(), &Options::of_this_machine())
 }
 
-/// Reads what is good of a config file: whatever is wrong with it, lamps must go dark and the record can be read.
-pub fn skim(path: &Path) -> Skimmed {
-    match read_text(path) {
-        Ok(text) => {
-            let options = Options { check_files: false, ..Options::of_this_machine() };
-            let (parts, result) = judge(&text, &path.display().to_string(), &options);
-            let lamps = parts.lanes.into_iter().filter_map(|lane| lane.lamps).collect();
-            Skimmed { lamps, state_dir: parts.station.state_dir, problems: result.err() }
-        }
-        Err(problems) => Skimmed { lamps: Vec::new(), state_dir: None, problems: Some(problems) },
-    }
-}
-
-/// Reads as much of a config file as can be read.
+/// Reads as much of a config file as can be read. `check_files`: credentials and certificates are looked at, too.
 ///
 /// # Errors
 /// The file itself cannot be read.
-pub fn load_readable(path: &Path) -> Result<Readable, Problems> {
+pub fn load_readable(path: &Path, check_files: bool) -> Result<Readable, Problems> {
     let (text, file) = (read_text(path)?, path.display().to_string());
-    let options = Options::of_this_machine();
+    let options = Options { check_files: false, ..Options::of_this_machine() };
     // A missing credential must not hide the part that names it.
-    let (parts, of_text) = judge(&text, &file, &Options { check_files: false, ..options.clone() });
-    let problems = judge(&text, &file, &options).1.err();
+    let (parts, of_text) = judge(&text, &file, &options);
+    let problems = match check_files {
+        true => judge(&text, &file, &Options { check_files, ..options }).1.err(),
+        false => of_text.as_ref().err().cloned(),
+    };
     Ok(Readable {
         state_dir: parts.station.state_dir,
         scanners: parts.scanners.unwrap_or_default(),
-        lamps: parts.lanes.into_iter().filter_map(|lane| Some((lane.name?.value, lane.lamps?))).collect(),
+        lamps: parts.lanes.into_iter().filter_map(|lane| Some((lane.name.map(|name| name.value), lane.lamps?))).collect(),
         sources: parts.sources.into_iter().filter_map(|source| source.settings).collect(),
         mqtt: parts.mqtt,
         journal: parts.journal,

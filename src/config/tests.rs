@@ -190,6 +190,21 @@ bench.toml:8:9: not TOML: string values must be quoted, expected literal string
 }
 
 #[test]
+fn what_is_good_of_a_bad_config_can_be_read_lamps_of_a_misnamed_lane_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bench.toml");
+    let lane = "[[lane]]\nname = \"Left!\"\nindicator = { kind = \"terminal\" }\n";
+    fs::write(&path, format!("{lane}{SMALLEST}")).unwrap();
+    let readable = load_readable(&path, false).unwrap();
+    assert!(readable.problems.is_some());
+    assert!(matches!(readable.lamps.as_slice(), [(None, lamps::Settings::Terminal { .. })]), "{:?}", readable.lamps);
+    // Whether a credential is there is asked only of whoever needs it.
+    fs::write(&path, SMALLEST).unwrap();
+    assert_eq!(load_readable(&path, false).unwrap().problems.map(|problems| problems.to_string()), None);
+    assert!(load_readable(&path, true).unwrap().problems.unwrap().to_string().contains("credential"));
+}
+
+#[test]
 fn a_file_that_is_no_config_is_named_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let missing = load(&folder.path().join("nowhere.toml")).unwrap_err();

@@ -78,7 +78,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
 
     // What remembers. It is first to start and last to end.
     let journal = Journal::open(&config.journal, &journal::machine_id())?;
-    let restored = boxes_that_waited(&journal, waiting::followed_for(config.policy.recheck_for)).await;
+    let restored = boxes_that_waited(&journal, clock, waiting::followed_for(config.policy.recheck_for)).await;
 
     let thread = journal.clone();
     tasks.start("journal".to_owned(), async move { thread.ended().await });
@@ -217,19 +217,12 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
 }
 
 /// The newest record of each serial number that may still be asked again, with its age.
-async fn boxes_that_waited(journal: &Journal, followed_for: Duration) -> Vec<(Record, Duration)> {
+async fn boxes_that_waited(journal: &Journal, clock: ClockWatch, followed_for: Duration) -> Vec<(Record, Duration)> {
     let mut reader = journal.reader();
-    let now = Timestamp::now();
-    let since = now.checked_sub(followed_for).unwrap_or(Timestamp::MIN);
+    let (now, synced) = (Timestamp::now(), clock.synced());
     let reasons: Vec<Reason> = Reason::ALL.iter().copied().filter(|reason| waiting::is_asked_again(*reason)).collect();
-    match tokio::task::spawn_blocking(move || reader.waiting(since, &reasons)).await {
-        Ok(Ok(records)) => {
-            let with_age = |record: Record| {
-                let age = Duration::try_from(now.duration_since(record.at)).unwrap_or_default();
-                (record, age)
-            };
-            records.into_iter().map(with_age).collect()
-        }
+    match tokio::task::spawn_blocking(move || reader.waiting(now, synced, followed_for, &reasons)).await {
+        Ok(Ok(boxes)) => boxes,
         Ok(Err(error)) => {
             warn!(%error, "the boxes that waited before the start could not be read; scan them again");
             Vec::new()

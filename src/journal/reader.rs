@@ -139,16 +139,40 @@ impl Reader {
         self.rows(&select("serial = ?1 ORDER BY row"), [serial.as_str()])
     }
 
-    /// The newest record of each serial number, where it is not older than `since` and its reason is one of `reasons`:
-    /// the boxes that were waiting when the agent last ended.
-    pub fn waiting(&mut self, since: Timestamp, reasons: &[Reason]) -> Result<Vec<Record>, ReadFault> {
+    /// The newest record of each serial number with its age, where that is not over `within` and its reason is one of `reasons`:
+    /// the boxes that were waiting when the agent last ended. `now` is the wall clock; `synced`: it is synchronised.
+    ///
+    /// A clock that is right now may have been years off when a box was recorded. So the time of a record whose clock nobody kept
+    /// is not believed then: it was made before the next one whose clock was kept, and no more is known. Such a box is rather asked
+    /// again too long than never.
+    pub fn waiting(&mut self, now: Timestamp, synced: bool, within: Duration, reasons: &[Reason]) -> Result<Vec<(Record, Duration)>, ReadFault> {
         let marks = vec!["?"; reasons.len()].join(", ");
         let newest = "row IN (SELECT max(row) FROM record WHERE serial IS NOT NULL GROUP BY serial)";
-        let sql = select(&format!("{newest} AND at >= ? AND reason IN ({marks}) ORDER BY row"));
-        let since = nanos(since);
+        let sql = select(&format!("{newest} AND (at >= ? OR (? AND NOT clock_synced)) AND reason IN ({marks}) ORDER BY row DESC"));
+        let since = nanos(now.checked_sub(within).unwrap_or(Timestamp::MIN));
         let codes: Vec<&str> = reasons.iter().map(|reason| reason.code()).collect();
-        let params = std::iter::once(&since as &dyn ToSql).chain(codes.iter().map(|code| code as &dyn ToSql));
-        Ok(self.rows(&sql, params_from_iter(params))?.into_iter().map(|stored| stored.recorded.record).collect())
+        let params = [&since as &dyn ToSql, &synced].into_iter().chain(codes.iter().map(|code| code as &dyn ToSql));
+        let found = self.rows(&sql, params_from_iter(params))?;
+        let mut waiting = Vec::with_capacity(found.len());
+        // From the newest on, so that no row is looked at twice.
+        let (mut looked_at, mut before) = (i64::MAX, now);
+        for Stored { row, recorded, .. } in found {
+            let record = recorded.record;
+            let mut at = record.at;
+            if synced && !record.clock_synced {
+                let sql = "SELECT at FROM record WHERE row > ?1 AND row < ?2 AND clock_synced ORDER BY row LIMIT 1";
+                let kept = self.read(|conn| conn.query_row(sql, [row.cast_signed(), looked_at], |found| found.get(0)).optional())?;
+                before = kept.map_or(before, row::time);
+                looked_at = row.cast_signed();
+                at = before;
+            }
+            let age = Duration::try_from(now.duration_since(at)).unwrap_or_default();
+            if age <= within {
+                waiting.push((record, age));
+            }
+        }
+        waiting.reverse();
+        Ok(waiting)
     }
 
     /// The names of the scanners whose codes arrived without an end key when the agent last ran.

@@ -113,10 +113,41 @@ async fn boxes_that_wait_are_found_again_by_their_newest_record() {
     let old = Record { at: Timestamp::now() - jiff::SignedDuration::from_hours(80), reason: Reason::SyncPending, ..record(&serial(3)) };
     journal.record(vec![old]).await.unwrap();
 
-    let since = Timestamp::now() - jiff::SignedDuration::from_hours(72);
-    let found = journal.reader().waiting(since, &[Reason::SyncPending, Reason::Settling]).unwrap();
-    assert_eq!(found, [waiting]);
-    assert_eq!(journal.reader().waiting(since, &[]).unwrap(), []);
+    let within = Duration::from_secs(72 * 3_600);
+    let found = journal.reader().waiting(Timestamp::now(), true, within, &[Reason::SyncPending, Reason::Settling]).unwrap();
+    assert!(found[0].1 < Duration::from_secs(60), "{:?}", found[0].1);
+    assert_eq!(found.into_iter().map(|(record, _)| record).collect::<Vec<_>>(), [waiting]);
+    assert_eq!(journal.reader().waiting(Timestamp::now(), true, within, &[]).unwrap(), []);
+}
+
+#[tokio::test]
+async fn boxes_that_were_recorded_while_the_clock_was_years_off_are_found_again_once_it_is_right() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let hours = jiff::SignedDuration::from_hours;
+    let now = Timestamp::now();
+    let wait = |number, at, clock_synced| Record { reason: Reason::SyncPending, at, clock_synced, ..record(&serial(number)) };
+    let years = hours(24 * 365 * 10);
+    let all = vec![
+        // Its clock was years behind. 80 hours ago it was set right, so it is at least as old as that.
+        wait(1, now - years, false),
+        wait(2, now - hours(80), true),
+        // Behind, and ahead; then, 5 hours ago, a box that the clock is believed of.
+        wait(3, now - years, false),
+        wait(4, now + years, false),
+        wait(5, now - hours(5), true),
+        // Since then nothing was recorded by a good clock.
+        wait(6, now - years, false),
+        wait(7, now - years, false),
+    ];
+    journal.record(all).await.unwrap();
+    let found = |synced| {
+        let found = journal.reader().waiting(now, synced, Duration::from_secs(72 * 3_600), &[Reason::SyncPending]).unwrap();
+        found.into_iter().map(|(record, age)| (record.serial.unwrap(), age.as_secs() / 3_600)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(true), [(serial(3), 5), (serial(4), 5), (serial(5), 5), (serial(6), 0), (serial(7), 0)]);
+    // Where nobody keeps the clock it is all there is: else a station without a time server would ask for its whole past at each start.
+    assert_eq!(found(false), [(serial(4), 0), (serial(5), 5)]);
 }
 
 #[tokio::test]

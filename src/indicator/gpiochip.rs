@@ -3,8 +3,9 @@
 //! The lines are held for life: once a line is released, the chip may turn its pin back to an input.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
@@ -160,6 +161,10 @@ fn known_chips() -> Result<Vec<Known>, State> {
 }
 
 fn known_chip(path: &Path) -> Result<Known, State> {
+    // A pipe would hold the lamps' thread up until somebody writes into it.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.file_type().is_char_device()) {
+        return Err(State::Missing(format!("{} is no GPIO chip: it is no device", path.display())));
+    }
     // Opened by hand first, because the system's own word (no right, no such file) decides what is advised.
     File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => State::NoRight(format!("no right to open {}: add the station's user to the group gpio", path.display())),

@@ -103,6 +103,14 @@ impl Held {
         if self.registry.over.load(Ordering::SeqCst) { Ok(output.put_out()) } else { output.set(levels) }
     }
 
+    /// Drives the same levels once more: an error says that the outputs are gone.
+    pub(super) fn again(&self, levels: Levels) -> Result<(), State> {
+        match try_for(&self.slot, PATIENCE).as_deref_mut() {
+            Some(Some(output)) if !self.registry.over.load(Ordering::SeqCst) => output.again(levels),
+            _ => Ok(()),
+        }
+    }
+
     /// The levels as the outputs carry them.
     pub(super) fn read_back(&self) -> Result<Levels, State> {
         match try_for(&self.slot, PATIENCE).as_deref() {

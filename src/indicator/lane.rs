@@ -90,8 +90,18 @@ async fn follow(mut lane: Lane, mut open: impl FnMut() -> Result<Held, State>, m
     let mut held: Option<Held> = None;
     let mut shown: Option<Levels> = None;
     let mut retry = Instant::now();
+    let mut asked = false;
     loop {
         lane.pulse.beat();
+        // Lamps that went away while they were dark are told of now, not by the next scan's missing light.
+        if std::mem::take(&mut asked)
+            && let (Some(outputs), Some(levels)) = (&held, shown)
+            && let Err(state) = outputs.again(levels)
+        {
+            held = None;
+            retry = Instant::now() + lane.retry;
+            say(&lane, state, "");
+        }
         if held.is_none() && Instant::now() >= retry {
             match open() {
                 Ok(opened) => {
@@ -132,7 +142,10 @@ async fn follow(mut lane: Lane, mut open: impl FnMut() -> Result<Held, State>, m
             // The station is gone: dark, like at the stop.
             changed = lane.status.changed() => if changed.is_err() { return },
             () = at(wake) => {}
-            Some(answer) = pulses.recv() => { let _ = answer.send(()); }
+            Some(answer) = pulses.recv() => {
+                let _ = answer.send(());
+                asked = true;
+            }
         }
     }
 }

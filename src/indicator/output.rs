@@ -48,6 +48,18 @@ impl Output {
         Ok(true)
     }
 
+    /// Drives levels once more that are driven already; the terminal is not drawn anew for that.
+    pub(super) fn again(&mut self, levels: Levels) -> Result<(), State> {
+        match self {
+            Self::Rppal(pins) => pins.set(levels),
+            Self::Gpiochip(lines) => lines.set(levels)?,
+            Self::Terminal(_) => {}
+            #[cfg(test)]
+            Self::Recording(recording) => recording.again()?,
+        }
+        Ok(())
+    }
+
     /// Dark for the last time: pins keep the driven off level, the terminal gets its line back. Says whether that was done.
     pub(super) fn put_out(&mut self) -> bool {
         if let Self::Terminal(bar) = self {

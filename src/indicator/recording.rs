@@ -2,7 +2,10 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -30,6 +33,8 @@ pub(super) struct Recording {
     pub(super) file: Option<std::fs::File>,
     /// Fails once, with the next change to this.
     pub(super) fails_on: Option<Levels>,
+    /// While this is set the lines are gone.
+    pub(super) unplugged: Option<Arc<AtomicBool>>,
     /// Carries this, whatever it is driven to.
     pub(super) reads_always: Option<Levels>,
     /// Panics with the next change to this.
@@ -39,7 +44,7 @@ pub(super) struct Recording {
 impl Recording {
     pub(super) fn set(&mut self, levels: Levels) -> Result<(), State> {
         assert_ne!(self.panics_on, Some(levels), "the driver breaks");
-        if self.fails_on == Some(levels) {
+        if self.fails_on == Some(levels) || self.is_unplugged() {
             return Err(State::Fault("unplugged".to_owned()));
         }
         self.tape.0.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), levels));
@@ -50,7 +55,15 @@ impl Recording {
         Ok(())
     }
 
+    pub(super) fn again(&self) -> Result<(), State> {
+        if self.is_unplugged() { Err(State::Fault("unplugged".to_owned())) } else { Ok(()) }
+    }
+
     pub(super) fn read_back(&self) -> Levels {
         self.reads_always.or_else(|| self.tape.last()).unwrap_or_default()
+    }
+
+    fn is_unplugged(&self) -> bool {
+        self.unplugged.as_ref().is_some_and(|unplugged| unplugged.load(Ordering::SeqCst))
     }
 }

@@ -3,7 +3,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, mpsc as blocking},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc as blocking,
+    },
     time::Instant as Clock,
 };
 
@@ -27,6 +31,7 @@ struct Bench {
     state: watch::Receiver<State>,
     stop: watch::Sender<bool>,
     tape: Tape,
+    unplugged: Arc<AtomicBool>,
     lane: JoinHandle<()>,
 }
 
@@ -39,10 +44,16 @@ fn bench(openings: Vec<State>, fails_on: Option<Levels>) -> Bench {
     let registry: &'static Registry = Box::leak(Box::new(Registry::new()));
     let mut openings = VecDeque::from(openings);
     let mut fails_on = fails_on;
-    let recorded = tape.clone();
+    let (recorded, unplugged) = (tape.clone(), Arc::new(AtomicBool::new(false)));
+    let gone = Arc::clone(&unplugged);
     let open = move || match openings.pop_front() {
         Some(state) => Err(state),
-        None => Ok(registry.hold(Output::Recording(Recording { tape: recorded.clone(), fails_on: fails_on.take(), ..Recording::default() }))),
+        None => Ok(registry.hold(Output::Recording(Recording {
+            tape: recorded.clone(),
+            fails_on: fails_on.take(),
+            unplugged: Some(Arc::clone(&gone)),
+            ..Recording::default()
+        }))),
     };
     let lane = Lane {
         name: Name::new("left").unwrap(),
@@ -54,7 +65,7 @@ fn bench(openings: Vec<State>, fails_on: Option<Levels>) -> Bench {
         stop: stopped,
         pulse: Pulse::default(),
     };
-    Bench { status, state, stop, tape, lane: tokio::spawn(run(lane, open)) }
+    Bench { status, state, stop, tape, unplugged, lane: tokio::spawn(run(lane, open)) }
 }
 
 impl Bench {
@@ -125,12 +136,22 @@ async fn a_station_that_is_gone_leaves_dark_lamps() {
 }
 
 #[tokio::test]
-async fn a_busy_line_is_told_and_mends_without_a_late_green() {
-    let busy = State::Busy("GPIO17 is held by \"fan\"".to_owned());
-    let mut bench = bench(vec![busy.clone(); 8], None);
+async fn lamps_that_cannot_be_had_are_told_and_come_back_by_themselves_without_a_late_green() {
+    for state in [
+        State::Busy("GPIO17 is held by \"fan\"".to_owned()),
+        State::Missing("there is no GPIO chip".to_owned()),
+        State::NoRight("no right to open it".to_owned()),
+        State::Fault("odd".to_owned()),
+    ] {
+        comes_back(state).await;
+    }
+}
+
+async fn comes_back(trouble: State) {
+    let mut bench = bench(vec![trouble.clone(); 8], None);
     bench.scan();
     bench.answer(Signal::Ready);
-    bench.state(&busy).await;
+    bench.state(&trouble).await;
     bench.state(&State::Ok).await;
     bench.driven(Levels::DARK).await;
     bench.scan();
@@ -150,6 +171,21 @@ async fn lamps_that_are_lost_are_told_and_opened_again() {
     bench.state(&State::Ok).await;
     bench.driven(Levels::DARK).await;
     assert!(!bench.tape.all().iter().any(|(_, levels)| levels.green), "the green of the lost lamps does not come late");
+}
+
+#[tokio::test]
+async fn a_chip_that_goes_while_the_lamps_are_dark_is_told_and_its_return_lights_them_again() {
+    let mut bench = bench(vec![], None);
+    bench.state(&State::Ok).await;
+    bench.driven(Levels::DARK).await;
+    bench.unplugged.store(true, Ordering::SeqCst);
+    // Nobody scans.
+    bench.state(&State::Fault("unplugged".to_owned())).await;
+    bench.unplugged.store(false, Ordering::SeqCst);
+    bench.state(&State::Ok).await;
+    bench.scan();
+    bench.answer(Signal::Ready);
+    bench.driven(GREEN).await;
 }
 
 #[tokio::test]

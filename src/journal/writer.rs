@@ -559,6 +559,8 @@ impl Drop for Ended {
 }
 
 /// The change that follows a record whose commit came too late: the lamp had said `journal_fault` by then.
+///
+/// A kill between the two leaves the record as judged: see "Known limits" in docs/ARCHITECTURE.md for why.
 fn taken_back(record: Record) -> Record {
     let scan = record.change.as_ref().map_or(record.id, |change| change.scan);
     Record {

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod journal;
 mod lamps;
+mod log;
 mod lookup;
 mod packaging;
 mod run;
@@ -22,7 +23,6 @@ use std::{
 };
 
 use clap::{Parser, error::ErrorKind};
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Problems};
 use arguments::{Arguments, Command};
@@ -107,30 +107,14 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// Logs go to standard error; standard output belongs to results. A command that answers a question is silent unless
 /// something is wrong.
 fn start_log(command: &Command) {
-    let usual = if command.is_agent() { "info" } else { "warn" };
-    let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref(), usual);
-    // Under systemd the journal has its own times.
-    let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
-    // A second start, in tests, keeps the first.
-    let _ = if under_systemd { log.without_time().try_init() } else { log.try_init() };
-}
-
-/// What is logged: what `wanted` says, if that can be understood, else the usual.
-///
-/// The MQTT client's warnings print whole requests, payload and all. What matters of them Benchlight says in its own words. Whoever
-/// wants them names the client in `RUST_LOG`.
-fn filter(wanted: Option<&str>, usual: &str) -> EnvFilter {
-    const SILENCED: &str = "rumqttc=error,rumqttc_core=error,rumqttc_v5=error";
-    let with = |level: &str| EnvFilter::try_new(format!("{SILENCED},{level}"));
-    wanted.filter(|wanted| !wanted.is_empty()).and_then(|wanted| with(wanted).ok()).or_else(|| with(usual).ok()).unwrap_or_default()
+    log::start(if command.is_agent() { "info" } else { "warn" });
 }
 
 /// Says what went wrong, and gives the exit code for it.
 fn report(error: &anyhow::Error) -> u8 {
     let mut out = io::stderr().lock();
     if let Some(problems) = error.downcast_ref::<Problems>() {
-        let _ = writeln!(out, "{problems}");
+        let _ = out.write_all(log::error(&problems.to_string()).as_bytes());
         return CONFIG;
     }
     // Whoever read the results has had enough (`| head`).
@@ -139,24 +123,6 @@ fn report(error: &anyhow::Error) -> u8 {
     if error.chain().any(is_closed_pipe) {
         return OK;
     }
-    let _ = writeln!(out, "benchlight: {error:#}");
+    let _ = out.write_all(log::error(&format!("benchlight: {error:#}")).as_bytes());
     FAILED
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mqtt_clients_warnings_are_silent_unless_somebody_names_it() {
-        let has = |filter: &EnvFilter, directive: &str| filter.to_string().split(',').any(|one| one == directive);
-        for wanted in [None, Some("debug"), Some("not=a=filter"), Some("")] {
-            let filter = filter(wanted, "info");
-            assert!(has(&filter, "rumqttc_v5=error") && has(&filter, "rumqttc=error"), "{wanted:?}: {filter}");
-        }
-        assert!(has(&filter(Some("debug"), "info"), "debug"));
-        assert!(has(&filter(Some("not=a=filter"), "info"), "info"));
-        let named = filter(Some("info,rumqttc_v5=trace"), "info");
-        assert!(has(&named, "rumqttc_v5=trace") && !has(&named, "rumqttc_v5=error"), "{named}");
-    }
 }

@@ -1,13 +1,17 @@
 """The Debian package, made by cargo-deb from the metadata in Cargo.toml."""
 
 import functools
+import gzip
+import io
 import os
 import shutil
 import subprocess
+import tarfile
+import tempfile
 from pathlib import Path
 
 from . import apt
-from .cross import CACHE, PROJECT, TARGETS, cargo, standard_library, tools
+from .cross import CACHE, PROJECT, TARGETS, cargo, newest_glibc, standard_library, tools
 
 # Kept to one version, so that a package does not change because a tool did.
 CARGO_DEB = "3.8.0"
@@ -46,8 +50,8 @@ def _pages(program):
         (into / name).write_bytes(subprocess.run([program, *words], check=True, stdout=subprocess.PIPE).stdout)
 
 
-def build(architecture):
-    """The package for `arm64`, `armhf` or `native`; its path."""
+def build(architecture, revision=1):
+    """The package for `arm64`, `armhf` or `native`; its path. Another `revision` is the same program, to be upgraded to."""
     program = _cargo_deb()
     _pages(native())
     arguments = []
@@ -63,9 +67,97 @@ def build(architecture):
     out.mkdir(exist_ok=True)
     # Stripping is the release profile's business, and this machine's strip does not know the Pi's binaries.
     done = subprocess.run(
-        [program, "deb", "--no-build", "--no-strip", "--locked", "--output", str(out), *arguments],
+        [program, "deb", "--no-build", "--no-strip", "--locked", "--deb-revision", str(revision), "--output", str(out), *arguments],
         cwd=PROJECT, env=dict(os.environ, PATH=f"{CACHE}/tools/bin:{os.environ['PATH']}"), capture_output=True, text=True,
     )
     if done.returncode:
         raise SystemExit(f"cargo-deb: {done.stderr.strip()}")
-    return max(out.glob(f"benchlight_*_{architecture}.deb"), key=lambda path: path.stat().st_mtime)
+    return max(out.glob(f"benchlight_*-{revision}_{architecture}.deb"), key=lambda path: path.stat().st_mtime)
+
+
+# Every file of the package, with its mode. All belong to root.
+FILES = {
+    "usr/bin/benchlight": 0o755,
+    "etc/benchlight/benchlight.toml": 0o644,
+    "usr/lib/systemd/system/benchlight.service": 0o644,
+    "usr/lib/sysusers.d/benchlight.conf": 0o644,
+    "usr/lib/tmpfiles.d/benchlight.conf": 0o644,
+    "usr/lib/udev/rules.d/70-benchlight.rules": 0o644,
+    "usr/share/man/man1/benchlight.1.gz": 0o644,
+    "usr/share/bash-completion/completions/benchlight": 0o644,
+    "usr/share/zsh/vendor-completions/_benchlight": 0o644,
+    "usr/share/fish/vendor_completions.d/benchlight.fish": 0o644,
+    "usr/share/doc/benchlight/copyright": 0o644,
+}
+DOCUMENTS = "usr/share/doc/benchlight/"
+# The ELF header's number of a processor.
+PROCESSORS = {"amd64": 62, "arm64": 183, "armhf": 40}
+BYTES = 15_000_000
+GLIBC = (2, 36)
+
+
+def inspect(deb, check):
+    """Look into a package; `check(promise, held, found)` hears of each promise."""
+    with tempfile.TemporaryDirectory(prefix="benchlight-deb-") as work:
+        _inspect(deb, Path(work), check)
+
+
+def _inspect(deb, work, check):
+    control = {}
+    for line in subprocess.run(["dpkg-deb", "-f", deb], check=True, capture_output=True, text=True).stdout.splitlines():
+        if not line.startswith(" "):
+            name, _, control[name] = line.partition(": ")
+        else:
+            control[name] += "\n" + line
+    architecture = control["Architecture"]
+
+    def said(promise, held, found=""):
+        check(f"package {architecture}: {promise}", held, found)
+
+    data = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, stdout=subprocess.PIPE).stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        members = tar.getmembers()
+        tar.extractall(work / "files", filter="fully_trusted")
+    files = {member.name.removeprefix("./"): member for member in members if not member.isdir()}
+    missing = [name for name, mode in FILES.items() if name not in files or files[name].mode != mode]
+    stray = [name for name in files if name not in FILES and not name.startswith(DOCUMENTS)]
+    said("program, unit, rules, config, manual and completions are in it, with their modes, and nothing else", not missing and not stray, (missing, stray))
+    foreign = [member.name for member in members if (member.uid, member.gid) != (0, 0)]
+    said("everything belongs to root", not foreign, foreign)
+    folders = [member.name for member in members if member.isdir() and member.mode != 0o755]
+    said("folders are 0755; no links, no device files", not folders and all(member.isfile() for member in files.values()), folders)
+    wanted = {DOCUMENTS + "install.md", DOCUMENTS + "operating.md", DOCUMENTS + "examples/one-bench.toml", DOCUMENTS + "examples/mosquitto/acl"}
+    said("documents and examples are in it", wanted <= set(files), wanted - set(files))
+
+    program = work / "files/usr/bin/benchlight"
+    binary = program.read_bytes()
+    said(f"the program is under {BYTES // 1_000_000} MB", len(binary) < BYTES, len(binary))
+    said("the program is for this architecture", binary[:4] == b"\x7fELF" and int.from_bytes(binary[18:20], "little") == PROCESSORS[architecture])
+    said("the demo and its broker are left out", b"the demo is not in this build" in binary)
+    said(f"the program asks for the C library of Debian 12 at most (GLIBC {GLIBC[0]}.{GLIBC[1]})", newest_glibc(program) <= GLIBC, newest_glibc(program))
+
+    subprocess.run(["dpkg-deb", "-e", deb, work / "control"], check=True)
+    conffiles = (work / "control/conffiles").read_text().split()
+    said("what is in /etc is a conffile, kept at an upgrade", conffiles == ["/" + name for name in files if name.startswith("etc/")], conffiles)
+    for script in ("postinst", "prerm", "postrm"):
+        path = work / "control" / script
+        text = path.read_text()
+        syntax = subprocess.run(["sh", "-n", path], capture_output=True, text=True)
+        said(f"{script} is a shell script that stops at the first fault", text.startswith("#!/bin/sh\n") and "\nset -e\n" in text
+             and syntax.returncode == 0 and path.stat().st_mode & 0o777 == 0o755, syntax.stderr)
+    depends = [part.strip().split()[0] for part in control["Depends"].split(",")]
+    said("depends on the C library and on the trust anchors", {"libc6", "libgcc-s1", "ca-certificates"} == set(depends), depends)
+    synopsis = control["Description"].splitlines()[0]
+    said("is described in one line of less than 80 characters, and in a paragraph",
+         20 < len(synopsis) < 80 and not synopsis.startswith(("A ", "The ", "benchlight")) and len(control["Description"].splitlines()) > 2, control["Description"])
+    said("names a maintainer, a section and a size", "@" in control["Maintainer"] and control["Section"] and int(control["Installed-Size"]) > 1000, control)
+    said("names its licence", "MIT OR Apache-2.0" in (work / "files" / DOCUMENTS / "copyright").read_text())
+
+    for name, source in (("usr/lib/systemd/system/benchlight.service", "systemd/benchlight.service"), ("etc/benchlight/benchlight.toml", "config/benchlight.toml"),
+                         ("usr/lib/sysusers.d/benchlight.conf", "systemd/sysusers.d/benchlight.conf"), ("usr/lib/tmpfiles.d/benchlight.conf", "systemd/tmpfiles.d/benchlight.conf"),
+                         ("usr/lib/udev/rules.d/70-benchlight.rules", "systemd/udev/70-benchlight.rules")):
+        said(f"{name} is the project's own", (work / "files" / name).read_bytes() == (PROJECT / source).read_bytes())
+    manual = gzip.decompress((work / "files/usr/share/man/man1/benchlight.1.gz").read_bytes()).decode()
+    said("the manual page is one, and names every command", ".TH" in manual and all(word in manual for word in ("run", "lookup", "doctor", "journal", "lamps")), manual[:200])
+    completions = [(work / "files" / name).read_text() for name in FILES if "completions" in name]
+    said("the completions know the commands", len(completions) == 3 and all("doctor" in text and "lookup" in text for text in completions))

@@ -60,8 +60,12 @@ class Broker:
 
     def start(self):
         self.process = started(["/usr/sbin/mosquitto", "-c", self._config], self.folder / "mosquitto.log")
-        if not until(self._listens, 20, 0.1):
+        if not until(self.listens, 20, 0.1):
             raise RuntimeError("mosquitto did not start: " + tail(self.folder / "mosquitto.log"))
+        return self.listen()
+
+    def listen(self):
+        """Hear everything that the broker on this port is sent, whoever started it."""
         self._ear = subprocess.Popen(
             ["mosquitto_sub", "-p", str(self.port), "-V", "mqttv5", "-q", "1", "-t", "#", "-F", "%t\t%r\t%p"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace",
@@ -75,7 +79,7 @@ class Broker:
             raise RuntimeError("nothing came back from the broker")
         return self
 
-    def _listens(self):
+    def listens(self):
         import socket
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0

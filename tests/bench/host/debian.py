@@ -10,7 +10,7 @@ from .cross import CACHE
 
 # Raspberry Pi OS is Debian with a kernel of its own; bookworm is the oldest that the package supports.
 SUITE = "bookworm"
-PACKAGES = "systemd,systemd-sysv,udev,dbus,kmod,ca-certificates,mosquitto,mosquitto-clients,python3,iproute2"
+PACKAGES = "systemd,systemd-sysv,udev,dbus,kmod,ca-certificates,mosquitto,mosquitto-clients,python3,iproute2,sudo,fdisk,e2fsprogs"
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
@@ -39,6 +39,8 @@ def root():
         raise apt.Unavailable("debootstrap failed: " + " / ".join(done.stdout.splitlines()[-3:]))
     for folder in ("var/cache/apt/archives", "var/lib/apt/lists"):
         shutil.rmtree(home / "root" / folder, ignore_errors=True)
+    (home / "root/etc/hostname").write_text("raspberrypi\n")
+    (home / "root/etc/hosts").write_text("127.0.0.1 localhost\n127.0.1.1 raspberrypi\n")
     (home / "complete").write_text(PACKAGES)
     return home / "root"
 

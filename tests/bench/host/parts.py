@@ -3,6 +3,7 @@
 from . import cuts as power
 from . import guests
 from . import pi as board
+from . import systemd as service
 
 
 def ground(results, slow):
@@ -36,4 +37,9 @@ def pi(results, slow):
     board.pi(results, 200 if slow else 30)
 
 
-PARTS = {"ground": ground, "scanners": scanners, "serial": serial, "lamps": lamps, "cuts": cuts, "pi": pi}
+def systemd(results, slow):
+    """a virtual Raspberry Pi with Debian and systemd: the package, docs/install.md, the service"""
+    service.systemd(results)
+
+
+PARTS = {"ground": ground, "scanners": scanners, "serial": serial, "lamps": lamps, "cuts": cuts, "pi": pi, "systemd": systemd}

@@ -1,0 +1,58 @@
+"""docs/install.md as a script: its commands, in order and word for word but for a few names."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from results import check
+
+# What a virtual Pi calls otherwise. The deadline is an emulated machine's, on a machine that does other things.
+NAMES = {
+    "https://acme.api.kandji.io": "http://127.0.0.1:8801",
+    "mqtts://broker.example:8883": "mqtt://127.0.0.1:1883",
+    "[mqtt]\n": '[verdict]\ndeadline = "8s"\n\n[mqtt]\n',
+    "/dev/mmcblk0p3": "/dev/vdb",
+}
+# What is not run here: the first by the bench itself before the Pi is booted, the second by the guest's first process.
+ELSEWHERE = {"your-computer": "tests/bench/package", "raspberry-pi-os": "enable_overlayfs"}
+
+
+class Guide:
+    """The blocks of commands. What has been run is remembered on the card, over reboots."""
+
+    def __init__(self, page="/packages/install.md", memory="/root/guide.json"):
+        self.blocks, self.elsewhere = [], []
+        for words, text in re.findall(r"^```(\S[^\n]*)\n(.*?)^```$", Path(page).read_text(), re.M | re.S):
+            if words == "sh":
+                self.blocks.append(text)
+            else:
+                self.elsewhere.append((words, text))
+        self._memory = Path(memory)
+        self._ran = json.loads(self._memory.read_text()) if self._memory.exists() else []
+
+    def run(self, what, given="", code=0, seconds=300):
+        """Run the next block, in which `what` stands; `given` is typed into it. Its output."""
+        at = len(self._ran)
+        text = self.blocks[at] if at < len(self.blocks) else ""
+        if what not in text:
+            raise RuntimeError(f"the next block of docs/install.md is not the one with {what!r}: {text}")
+        self._ran.append(what)
+        self._memory.write_text(json.dumps(self._ran))
+        done = self.shell(text, given, seconds)
+        check(f"install.md: {text.splitlines()[0][:90]}", done.returncode == code, (done.returncode, done.stdout[-1200:]))
+        return done.stdout
+
+    def shell(self, text, given="", seconds=300):
+        """Commands, as typed into a shell; standard output and error together."""
+        for there, here in NAMES.items():
+            text = text.replace(there, here)
+        return subprocess.run(["bash", "-ec", text], input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", cwd="/root", timeout=seconds)
+
+    def end(self):
+        """Every block has been run, but for those that say that they cannot be."""
+        check(f"install.md: each of its {len(self.blocks)} blocks of commands was run, in order", len(self._ran) == len(self.blocks), self._ran)
+        known = [(words, text) for words, text in self.elsewhere if words.startswith("sh ")]
+        check("install.md: what was not run here says so", all(ELSEWHERE.get(words[3:], "?") in text for words, text in known) and len(known) == len(ELSEWHERE), known)
+        check("install.md: every fence is a block of commands", len(known) == len(self.elsewhere), self.elsewhere)

@@ -1,0 +1,33 @@
+"""Debian with systemd on a virtual Raspberry Pi, with the package and docs/install.md: four lives on one card."""
+
+import shutil
+import subprocess
+
+from . import apt, cuts, guests, package
+from .cross import CACHE, PROJECT
+
+# What the guest does in each of them: guest/systemd_pi.py. The third lays memory over the card, as overlayroot does.
+LIVES = (("install", ""), ("reboot", ""), ("readonly", "read-only-root"), ("end", ""))
+SECONDS = 2400
+
+
+def systemd(results):
+    """Install, use, reboot, use a read-only root, upgrade, remove."""
+    apt.install(CACHE / "apt-host", ["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual Pi")
+    folder = CACHE / "packages-arm64"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for revision in (1, 2):
+        shutil.copy(package.build("arm64", revision), folder)
+    shutil.copy(PROJECT / "docs/install.md", folder)
+    card, data = cuts.disk("pi-card.img", 1024), CACHE / "pi-data.img"
+    data.unlink(missing_ok=True)
+    subprocess.run(["truncate", "-s", "256M", data], check=True)
+    try:
+        for life, words in LIVES:
+            with guests.boot_debian("systemd_pi", SECONDS, card, folder, f"life={life} {words}", data) as machine:
+                if not guests.follow(machine, f"systemd, {life}", results):
+                    break
+    finally:
+        card.unlink(missing_ok=True)
+        data.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from . import apt
-from .cross import CACHE, PROJECT, TARGETS, cargo, newest_glibc, standard_library, tools
+from .cross import CACHE, PROJECT, TARGETS, newest_glibc, release
 
 # Kept to one version, so that a package does not change because a tool did.
 CARGO_DEB = "3.8.0"
@@ -56,11 +56,8 @@ def build(architecture, revision=1):
     _pages(native())
     arguments = []
     if architecture != "native":
-        target = TARGETS[architecture]
-        tools([target])
-        if cargo(target, standard_library([target]), ["build", *FEATURES]):
-            raise SystemExit(1)
-        arguments = ["--target", target.triple]
+        release(TARGETS[architecture])
+        arguments = ["--target", TARGETS[architecture].triple]
     else:
         architecture = apt.machine_architecture()
     out = PROJECT / "target/debian"

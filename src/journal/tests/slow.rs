@@ -74,9 +74,17 @@ async fn a_commit_that_comes_too_late_is_taken_back_by_a_change() {
 async fn a_record_whose_caller_went_away_does_not_stand_as_shown() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
-    journal.shared.seam.lock().unwrap().commit_takes = Some(Duration::from_millis(200));
-    let gone = timeout(Duration::from_millis(50), journal.record(vec![record(&serial(1))])).await;
-    assert!(gone.is_err());
+    journal.shared.seam.lock().unwrap().commit_takes = Some(Duration::from_millis(600));
+    let caller = tokio::spawn({
+        let journal = journal.clone();
+        async move { journal.record(vec![record(&serial(1))]).await }
+    });
+    // It goes while the commit is under way.
+    while journal.shared.seam.lock().unwrap().commit_takes.is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
     health_is(&journal, |health| health.unsent == 2).await;
     let rows = journal.reader().unsent(0, 10).unwrap();
     assert_eq!(rows[1].recorded.record.change.as_ref().unwrap().cause, Cause::LateCommit);

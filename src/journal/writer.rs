@@ -35,9 +35,10 @@ pub(super) use keep::LOCK;
 const RETRY: Duration = Duration::from_secs(1);
 /// How often ages and sizes are looked at.
 const UPKEEP: Duration = Duration::from_secs(60);
-/// Rows changed before the log is written back while nobody waits, and after which it is done all the same.
+/// Rows changed before the log is written back while nobody waits, and after which it is done all the same. A scan that comes
+/// just then waits for it: much more at once took a busy disk over a second.
 const CHECKPOINT_IDLE: u64 = 500;
-const CHECKPOINT_NOW: u64 = 10_000;
+const CHECKPOINT_NOW: u64 = 2_000;
 /// How long nobody must have come before the log is written back.
 const IDLE: Duration = Duration::from_millis(300);
 /// For how long health names a salvage.

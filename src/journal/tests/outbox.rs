@@ -280,7 +280,7 @@ async fn the_log_does_not_grow_without_bound() {
         greatest = greatest.max(fs::metadata(dir.path().join("journal.sqlite-wal")).unwrap().len());
     }
     let written = fs::metadata(file(&dir)).unwrap().len();
-    assert!(greatest < 24 << 20, "{greatest} bytes of log, {written} of journal");
+    assert!(greatest < 12 << 20, "{greatest} bytes of log, {written} of journal");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ import json
 import statistics
 import subprocess
 import time
-from pathlib import Path
+import traceback
 
 from . import apt, cross, guests
 from .cuts import Broker
@@ -253,7 +253,7 @@ class Station:
             count = len(self.delivered()) + 1
             story = self.board.watch(seconds, self.board.scan(serial), until_lit)
             said = self.answer(count)
-            late = any(record["data"]["change"]["scan"] == said.get("id") for record in self._records("change") if record["data"]["change"]["cause"] == "late_commit")
+            late = any(record["data"]["scan"] == said.get("id") and record["data"]["cause"] == "late_commit" for record in self._records("change"))
             if said.get("reason") not in BUSY and not late:
                 break
             self.busy += 1
@@ -297,8 +297,8 @@ def pi(results, scans):
             measured(station, scans)
     except TimeOut as where:
         results.check("pi: done in its time", False, where)
-    except RuntimeError as fault:
-        results.check("pi: the station runs", False, fault)
+    except Exception as fault:  # noqa: BLE001 - whatever it was, it is a failure of this part
+        results.check("pi: the station runs", False, "".join(traceback.format_exception(fault)[-3:]))
     finally:
         broker.stop()
 
@@ -324,7 +324,11 @@ def ground(station):
 
 def doctor(station):
     """`doctor` with the default driver."""
-    code, words = station.benchlight("doctor", "auto", 120)
+    for _ in range(2):
+        code, words = station.benchlight("doctor", "auto", 120)
+        # Its patience of 12 s is short on a board that gets too little of this machine's processors.
+        if "it hangs" not in words:
+            break
     line = next((line for line in words.splitlines() if "lamps" in line), "")
     station.check("`doctor` names the Pi's model, and rppal as what `auto` takes", "by rppal on a Raspberry Pi 3 Model B" in line, words)
     station.check("`doctor` fails nothing", code == 0, words)

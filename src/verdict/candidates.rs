@@ -14,10 +14,20 @@ use crate::{
 pub(super) enum Choice {
     /// It is this one, by its place among the candidates.
     Box(usize),
-    /// It may be this one, and a source could not say: `unknown` with that source's reason.
-    Open(usize, Reason, Option<String>),
+    /// A source could not say of one of them: `unknown` with that source's reason.
+    Open(Open),
     /// It is no device's serial number, or nobody can say which of two.
     Rescan(Reason),
+}
+
+/// A code of which a source could not say which box it is, or what of it.
+pub(super) struct Open {
+    /// The candidate that the source could not speak of, by its place.
+    pub(super) asked: usize,
+    /// The candidate that the box is shown as: the one that is known, else by length.
+    pub(super) shown: usize,
+    pub(super) reason: Reason,
+    pub(super) detail: Option<String>,
 }
 
 /// What the sources together know of one candidate.
@@ -39,8 +49,10 @@ pub(super) fn choose(candidates: &Candidates, all: &[(&Serial, Vec<Testimony>)])
         [Standing::Known, Standing::Known] => Choice::Rescan(Reason::Ambiguous),
         [Standing::NotKnown, Standing::NotKnown] => candidates.unless_known.map_or(Choice::Box(shown_by_length(candidates)), Choice::Rescan),
         [Standing::Open, Standing::Known] if is_plain_with_s(candidates) => Choice::Box(1),
-        [Standing::Open, _] => open(0, all),
-        [_, Standing::Open] => open(1, all),
+        [Standing::Open, Standing::Known] => open(0, 1, all),
+        [Standing::Known, Standing::Open] => open(1, 0, all),
+        [Standing::Open, _] => open(0, shown_by_length(candidates), all),
+        [_, Standing::Open] => open(1, shown_by_length(candidates), all),
         _ => Choice::Rescan(Reason::Unreadable),
     }
 }
@@ -62,17 +74,17 @@ fn is_plain_with_s(candidates: &Candidates) -> bool {
     })
 }
 
-/// Not known either way: 11 characters are S and 10, 12 stand as they are, 13 are S and 12.
+/// Neither is known: 11 characters are S and 10, 12 stand as they are, 13 are S and 12.
 fn shown_by_length(candidates: &Candidates) -> usize {
     let stripped_fits = candidates.stripped.as_ref().is_some_and(|stripped| matches!(stripped.as_str().len(), 10 | 12));
     usize::from(stripped_fits && candidates.scanned.as_str().len() != 12)
 }
 
-fn open(nth: usize, all: &[(&Serial, Vec<Testimony>)]) -> Choice {
-    let unknown = all.get(nth).into_iter().flat_map(|(_, heard)| heard).filter(|one| one.counts).find_map(|one| match one.finding {
+fn open(asked: usize, shown: usize, all: &[(&Serial, Vec<Testimony>)]) -> Choice {
+    let unknown = all.get(asked).into_iter().flat_map(|(_, heard)| heard).filter(|one| one.counts).find_map(|one| match one.finding {
         Finding::Unknown(reason) => Some((reason, one.evidence.detail.clone())),
         _ => None,
     });
     let (reason, detail) = unknown.unwrap_or((Reason::StationFault, None));
-    Choice::Open(nth, reason, detail)
+    Choice::Open(Open { asked, shown, reason, detail })
 }

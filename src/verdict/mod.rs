@@ -111,9 +111,13 @@ pub fn decide(candidates: &Candidates, answers: &[Answer], policy: &Policy) -> D
             Some((serial, testimonies)) => conclude(serial, testimonies, combine::combine(testimonies, policy)),
             None => Decision::unasked(Reason::StationFault, None, None),
         },
-        candidates::Choice::Open(nth, reason, detail) => match all.get(nth) {
-            Some((serial, testimonies)) => conclude(serial, testimonies, (reason, detail)),
-            None => Decision::unasked(Reason::StationFault, None, None),
+        candidates::Choice::Open(open) => match (all.get(open.shown), all.get(open.asked)) {
+            (Some((serial, heard)), Some((_, testimonies))) => {
+                let known = heard.iter().any(|one| one.evidence.known);
+                let decision = conclude(serial, testimonies, (open.reason, open.detail));
+                Decision { known: known || decision.known, ..decision }
+            }
+            _ => Decision::unasked(Reason::StationFault, None, None),
         },
         candidates::Choice::Rescan(reason) => {
             Decision { known: all.iter().any(|(_, heard)| heard.iter().any(|one| one.evidence.known)), ..Decision::unasked(reason, None, None) }

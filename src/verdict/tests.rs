@@ -341,10 +341,12 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
         ("none known: 11 is S and 10", "SC02XK0AAJG", "C02XK0AAJG", No(NotFound), No(NotFound), NotFound, Some("C02XK0AAJG")),
         ("none known: 12 stands as it is", "SC02XK0AAJGA", "C02XK0AAJGA", No(NotFound), No(NotFound), NotFound, Some("SC02XK0AAJGA")),
         ("none known: 13 is S and 12", "SC02XK0AAJG5H", "C02XK0AAJG5H", No(NotFound), No(NotFound), NotFound, Some("C02XK0AAJG5H")),
-        ("both open", "SC02XK0AAJG", "C02XK0AAJG", Unknown(Offline), Unknown(Offline), Offline, Some("SC02XK0AAJG")),
+        ("both open", "SC02XK0AAJG", "C02XK0AAJG", Unknown(Offline), Unknown(Offline), Offline, Some("C02XK0AAJG")),
+        ("both open: 10 stands as it is", "SX0Q000028", "X0Q000028", Unknown(Offline), Unknown(Offline), Offline, Some("SX0Q000028")),
+        ("10 known, 9 open", "SX0Q000028", "X0Q000028", ready, Unknown(GarbledAnswer), GarbledAnswer, Some("SX0Q000028")),
         ("known without S, open with S", "SC02XK0AAJG", "C02XK0AAJG", Unknown(Stale), ready, Assigned, Some("C02XK0AAJG")),
-        ("known with S, open without", "SC02XK0AAJG", "C02XK0AAJG", ready, Unknown(Stale), Stale, Some("C02XK0AAJG")),
-        ("known has 11 characters, open is it with S", "SC02XK0AAJGA", "C02XK0AAJGA", Unknown(Stale), ready, Stale, Some("SC02XK0AAJGA")),
+        ("known with S, open without", "SC02XK0AAJG", "C02XK0AAJG", ready, Unknown(Stale), Stale, Some("SC02XK0AAJG")),
+        ("known has 11 characters, open is it with S", "SC02XK0AAJGA", "C02XK0AAJGA", Unknown(Stale), ready, Stale, Some("C02XK0AAJGA")),
         ("one open, one not known", "SC02XK0AAJG", "C02XK0AAJG", No(NotFound), Unknown(SourceError), SourceError, Some("C02XK0AAJG")),
     ];
     for (what, scanned, stripped, first, second, expected, shown) in rows {

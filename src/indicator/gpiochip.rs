@@ -20,6 +20,9 @@ use super::{Chip, Gpio, State, signal::Levels};
 /// The chips behind the header: Pi 5 and Compute Module 5; Pi 4, 400 and Compute Module 4; all earlier ones and Zero 2.
 const HEADERS: [&str; 3] = ["pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835"];
 
+/// The name under which the kernel lists the lines that an agent holds.
+const CONSUMER: &str = "benchlight";
+
 /// The lines of one lane.
 pub(super) struct Lines {
     request: Request,
@@ -34,11 +37,11 @@ pub(super) fn open(gpio: &Gpio) -> Result<Lines, State> {
     let (path, [green, red, amber, buzzer]) = find(gpio)?;
     let offsets: Vec<Offset> = [green, red, amber, buzzer].into_iter().flatten().collect();
     let mut builder = Request::builder();
-    builder.on_chip(&path).with_consumer("benchlight").with_lines(&offsets).as_output(Value::Inactive);
+    builder.on_chip(&path).with_consumer(CONSUMER).with_lines(&offsets).as_output(Value::Inactive);
     if gpio.active_low {
         builder.as_active_low();
     }
-    let request = builder.request().map_err(|error| match held_by_others(&path, &offsets) {
+    let request = builder.request().map_err(|error| match holder(&path, &offsets, |_| true) {
         Some(holder) => State::Busy(holder),
         None => State::Fault(format!("{} does not give lines {offsets:?}: {error}", path.display())),
     })?;
@@ -50,7 +53,15 @@ pub(super) fn open(gpio: &Gpio) -> Result<Lines, State> {
 pub(super) fn holder_on_header(pins: &[u8]) -> Option<String> {
     let headers = known_chips().ok()?.into_iter().filter(|known| HEADERS.contains(&known.label.as_str()));
     let offsets: Vec<Offset> = pins.iter().map(|pin| Offset::from(*pin)).collect();
-    headers.map(|known| known.path).find_map(|path| held_by_others(&path, &offsets))
+    headers.map(|known| known.path).find_map(|path| holder(&path, &offsets, |_| true))
+}
+
+/// What an agent on these lines must find, told without touching them: nothing, unless the chip is missing or refused, or somebody
+/// other than an agent holds a line.
+pub(super) fn look(gpio: &Gpio) -> Result<(), State> {
+    let (path, offsets) = find(gpio)?;
+    let offsets: Vec<Offset> = offsets.into_iter().flatten().collect();
+    holder(&path, &offsets, |consumer| consumer != CONSUMER).map_or(Ok(()), |holder| Err(State::Busy(holder)))
 }
 
 impl Lines {
@@ -177,10 +188,10 @@ fn known_chip(path: &Path) -> Result<Known, State> {
     Ok(Known { path: device.path().to_owned(), label: info.label, lines: info.num_lines })
 }
 
-/// The first of these lines that is in use, and by whom.
-fn held_by_others(chip: &Path, offsets: &[Offset]) -> Option<String> {
+/// The first of these lines that is in use by somebody who `counts`, and by whom.
+fn holder(chip: &Path, offsets: &[Offset], counts: impl Fn(&str) -> bool) -> Option<String> {
     let device = Device::from_path(chip).ok()?;
-    let used = offsets.iter().filter_map(|offset| device.line_info(*offset).ok()).find(|info| info.used)?;
+    let used = offsets.iter().filter_map(|offset| device.line_info(*offset).ok()).find(|info| info.used && counts(&info.consumer))?;
     let line = if used.name.is_empty() { format!("line {}", used.offset) } else { used.name };
     let holder = if used.consumer.is_empty() { "the kernel (an overlay?)".to_owned() } else { format!("{:?}", used.consumer) };
     Some(format!("{line} of {} is held by {holder}", chip.display()))

@@ -194,6 +194,17 @@ pub fn probe(settings: &Settings) -> Result<Option<&'static str>, State> {
     probe_held(&held).map(|()| Some(held.driver()))
 }
 
+/// What `doctor` says of lamps beside a running agent: they are not touched, only looked at.
+///
+/// # Errors
+/// What keeps the agent from holding them, as far as that shows: another program's hold, a missing chip, no right to it.
+pub fn look(settings: &Settings) -> Result<(), State> {
+    match settings {
+        Settings::Gpio(gpio) => output::look(gpio),
+        Settings::Terminal { .. } | Settings::None => Ok(()),
+    }
+}
+
 fn probe_held(held: &Held) -> Result<(), State> {
     match held.set(Levels::DARK).and_then(|_| held.read_back())? {
         Levels::DARK => Ok(()),

@@ -81,6 +81,20 @@ impl Output {
     }
 }
 
+/// What keeps an agent from these pins, as far as that shows without touching them.
+pub(super) fn look(gpio: &Gpio) -> Result<(), State> {
+    let by_registers = match gpio.driver {
+        Driver::Rppal => true,
+        Driver::Gpiochip => false,
+        Driver::Auto => gpio.chip == Chip::Auto && rppal::knows_this_pi(),
+    };
+    match gpiochip::look(gpio) {
+        // By the registers no chip is needed. Who holds a line is asked there, too.
+        Err(State::Missing(_) | State::NoRight(_) | State::Fault(_)) if by_registers => Ok(()),
+        seen => seen,
+    }
+}
+
 /// What `settings` fit beside green and red.
 pub(super) const fn fitted(settings: &Settings) -> Fitted {
     match settings {

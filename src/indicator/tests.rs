@@ -155,6 +155,7 @@ fn pins_on_a_simulated_chip_carry_the_levels() {
         assert_eq!(output.read_back(), Ok(Levels { red: true, buzzer: true, ..Levels::DARK }));
         let Err(State::Busy(words)) = probe(&settings) else { panic!("the line is held") };
         assert!(words.contains("GPIO17") && words.contains("benchlight"), "{words}");
+        assert_eq!(look(&settings), Ok(()), "an agent's own lines are no trouble");
         drop(output);
         assert_eq!(probe(&settings), Ok(Some("gpiochip")), "a freed line can be had again");
         assert_eq!([17, 27, 22, 23].map(|pin| chip.level(pin)), [0; 4]);
@@ -165,6 +166,7 @@ fn pins_on_a_simulated_chip_carry_the_levels() {
     assert_eq!([17, 27, 22, 23].map(|pin| chip.level(pin)), [0, 1, 1, 1]);
     drop(low);
     assert_eq!(probe(&Settings::Gpio(Gpio { green: 40, ..gpio() })).unwrap_err().code(), "missing", "a line that the chip does not have");
+    assert_eq!(look(&Settings::Gpio(Gpio { chip: Chip::Label("nobody".to_owned()), ..gpio() })).unwrap_err().code(), "missing");
     drop(chip);
 
     let named = Simulated::new("benchlight-named", "some-other-label").unwrap();

@@ -119,7 +119,7 @@ pub(super) fn with_end_key(mut line: Line, scanner: &Name, unended: &BTreeSet<St
     line
 }
 
-/// One lane's lamps. Never tried beside an agent: they would go dark.
+/// One lane's lamps. Beside an agent they are only looked at: tried, they would go dark.
 pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<bool>) -> Line {
     let part = format!("lamps {lane}");
     let pins = match settings {
@@ -127,12 +127,13 @@ pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<b
         indicator::Settings::Terminal { .. } => return Line::ok(part, "drawn on the agent's terminal"),
         indicator::Settings::Gpio(gpio) => gpio,
     };
-    match agent {
-        Some(true) => return Line::in_use(part, ""),
+    let state = match agent {
         None => return Line::new(part, State::Warn, "not tried: an agent may hold them", UNTOLD),
-        Some(false) => {}
-    }
-    let state = match indicator::probe(settings) {
+        Some(true) => indicator::look(settings).map(|()| None),
+        Some(false) => indicator::probe(settings),
+    };
+    let state = match state {
+        Ok(_) if agent == Some(true) => return Line::in_use(part, ""),
         Ok(None) => return Line::ok(part, "none fitted"),
         Ok(Some(driver)) => {
             let numbers =

@@ -1,13 +1,18 @@
-"""The simulated hardware of a guest: pins of gpio-sim, and USB scanners made by the kernel's own gadget side."""
+"""The simulated hardware of a guest: pins of gpio-sim and of a chip on USB, and USB scanners made by the kernel's own gadget side."""
 
+import functools
 import os
+import re
 import struct
 import subprocess
 import threading
 import time
 from pathlib import Path
 
+import hold
+
 CONFIGFS = Path("/sys/kernel/config")
+TRACING = Path("/sys/kernel/debug/tracing")
 
 
 def write(path, value):
@@ -41,11 +46,34 @@ class Pins:
         write(home / "live", 1)
         self.chip = (bank / "chip_name").read_text().strip()
         self.folder = Path("/sys/devices/platform") / (home / "dev_name").read_text().strip() / self.chip
-        self._home = home
+        self._home, self._lines, self._first = home, lines, None
+
+    def remove(self):
+        """Take the chip away, whoever holds its lines."""
+        write(self._home / "live", 0)
+
+    def put_back(self):
+        """The chip is there again, perhaps under another number."""
+        write(self._home / "live", 1)
+        self.chip = (self._home / "bank0/chip_name").read_text().strip()
+        self.folder = Path("/sys/devices/platform") / (self._home / "dev_name").read_text().strip() / self.chip
 
     def level(self, line):
         """The level somebody outside would measure."""
         return int((self.folder / f"sim_gpio{line}/value").read_text())
+
+    def number(self, line):
+        """The kernel's own number of a line, as its trace has it."""
+        if self._first is None:
+            trace = TRACING / "instances/first"
+            trace.mkdir()
+            write(trace / "events/gpio/gpio_value/enable", 1)
+            device, held = hold.request(f"/dev/{self.chip}", self._lines - 1)
+            os.close(held)
+            os.close(device)
+            self._first = _driven(trace)[-1][1] - (self._lines - 1)
+            trace.rmdir()
+        return self._first + line
 
     def pull(self, line, direction):
         """Solder a resistor: `pull-up` or `pull-down`."""
@@ -57,33 +85,36 @@ class Pins:
 
 
 class Recording:
-    """Levels over time: a list of (seconds since the start, {line: level}), one entry per change."""
+    """Levels over time: a list of (seconds since the start, {line: level}), one entry per change.
+
+    The kernel itself writes down every level that a program drives, with its time: nothing is missed between two looks.
+    """
+
+    _count = 0
 
     def __init__(self, pins, lines):
-        self._files = {line: os.open(pins.folder / f"sim_gpio{line}/value", os.O_RDONLY) for line in lines}
+        Recording._count += 1
+        self._trace = TRACING / f"instances/recording{Recording._count}"
+        self._trace.mkdir()
+        write(self._trace / "trace_clock", "mono")
+        write(self._trace / "events/gpio/gpio_value/enable", 1)
+        self._pins, self._numbers = pins, {pins.number(line): line for line in lines}
         self.start = time.monotonic()
-        self.changes = [(0.0, self._now())]
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _now(self):
-        return {line: int(os.pread(file, 8, 0)) for line, file in self._files.items()}
-
-    def _run(self):
-        while not self._stop.is_set():
-            levels = self._now()
-            if levels != self.changes[-1][1]:
-                self.changes.append((time.monotonic() - self.start, levels))
-            time.sleep(0.003)
+        self.changes = [(0.0, {line: pins.level(line) for line in lines})]
+        self.ended = None
 
     def stop(self):
         """End measuring; the changes."""
-        self._stop.set()
-        self._thread.join()
-        for file in self._files.values():
-            os.close(file)
-        self.ended = time.monotonic() - self.start
+        if self.ended is None:
+            self.ended = time.monotonic() - self.start
+            for at, number, level in _driven(self._trace):
+                line, levels = self._numbers.get(number), self.changes[-1][1]
+                if line is not None and at >= self.start and levels[line] != level:
+                    if at - self.start - self.changes[-1][0] > 0.0005:
+                        self.changes.append((at - self.start, {**levels, line: level}))
+                    else:  # one change: a program drives the lines of a lane one after the other
+                        self.changes[-1][1][line] = level
+            self._trace.rmdir()
         return self.changes
 
     def spans(self, line, level=1):
@@ -97,6 +128,12 @@ class Recording:
                 spans.append((since, at - since))
                 since = None
         return spans
+
+
+def _driven(trace):
+    """(time, the kernel's number of the pin, level) of each time that a program drove a pin."""
+    return [(float(at), int(number), int(level))
+            for at, number, level in re.findall(r"(\d+\.\d+): gpio_value: (\d+) set (\d)", (trace / "trace").read_text())]
 
 
 # --- USB keyboards -----------------------------------------------------------------------------------------------
@@ -115,6 +152,7 @@ def _letters(order):
     return {letter: 0x04 + at for at, letter in enumerate(order)}
 
 
+@functools.cache
 def layout(name):
     """Which key (and shift) a scanner set to this layout presses for a character."""
     keys = {}
@@ -157,12 +195,15 @@ class Scanner:
         self._gadget = None
 
     def _functions(self):
+        self._hid(protocol=1, subclass=1, length=8, description=KEYBOARD)
+
+    def _hid(self, protocol, subclass, length, description):
         function = self.home / "functions/hid.usb0"
         function.mkdir(parents=True)
-        write(function / "protocol", 1)
-        write(function / "subclass", 1)
-        write(function / "report_length", 8)
-        (function / "report_desc").write_bytes(KEYBOARD)
+        write(function / "protocol", protocol)
+        write(function / "subclass", subclass)
+        write(function / "report_length", length)
+        (function / "report_desc").write_bytes(description)
         (self.home / "configs/c.1/hid.usb0").symlink_to(function)
 
     def plug(self, wait=True):
@@ -201,16 +242,26 @@ class Scanner:
 
     def press(self, key, modifier=0):
         """One key down and up."""
-        os.write(self._gadget, struct.pack("8B", modifier, 0, key, 0, 0, 0, 0, 0))
-        os.write(self._gadget, bytes(8))
+        self._report(modifier, key)
+        self._report()
 
-    def scan(self, text, end=ENTER, set_to="us"):
-        """Type a code as the scanner does: as fast as the bus takes it."""
-        keys = layout(set_to)
-        for character in text:
-            self.press(*keys[character])
-        if end is not None:
-            self.press(end)
+    def _report(self, modifier=0, key=0):
+        os.write(self._gadget, struct.pack("8B", modifier, 0, key, 0, 0, 0, 0, 0))
+
+    def scan(self, text, end=ENTER, set_to="us", rolling=False):
+        """Type a code as the scanner does: as fast as the bus takes it. `rolling`: the next key goes down as the last one goes up."""
+        keys = [layout(set_to)[character] for character in text] + ([(end, 0)] if end is not None else [])
+        before = None
+        for key, modifier in keys:
+            if not rolling:
+                self.press(key, modifier)
+                continue
+            if key == before:
+                self._report()
+            self._report(modifier, key)
+            before = key
+        if rolling:
+            self._report()
 
 
 class SerialScanner(Scanner):
@@ -237,6 +288,61 @@ class SerialScanner(Scanner):
 
     def scan(self, text, end="\r\n", set_to=None):
         os.write(self._gadget, (text + end).encode())
+
+
+# --- pins that keep their level ----------------------------------------------------------------------------------
+
+# 64 bytes each way, meaning nothing to a keyboard.
+BYTES = bytes.fromhex("0600ff0901a10109021500 26ff0075089540 8102 09031500 26ff0075089540 9102 c0")
+
+
+class KeptPins(Scanner):
+    """Four pins on USB that keep their level when nobody holds them any more, as a Raspberry Pi's do: Microchip's MCP2221.
+
+    gpio-sim lets a pin that nobody holds fall back to its pull: on it a dead agent's lamps are dark whatever anybody does.
+    """
+
+    label = "mcp2221_gpio"
+
+    def __init__(self, name, bus):
+        super().__init__(name, bus, 0x04D8, 0x00DD, "PINS", "Microchip", "MCP2221")
+        self._levels, self._inputs = [0] * 4, [1] * 4
+
+    def _functions(self):
+        self._hid(protocol=0, subclass=0, length=64, description=BYTES)
+
+    def plug(self, wait=True):
+        super().plug(wait=False)
+        threading.Thread(target=self._serve, daemon=True).start()
+        if wait and not until(lambda: any("04D8:00DD" in str(path.resolve()) for path in Path("/sys/bus/gpio/devices").glob("gpiochip*")), 20):
+            raise RuntimeError("the kernel made no chip of the pins on USB")
+        return self
+
+    def _serve(self):
+        """Answer the kernel's driver as the chip does."""
+        while True:
+            try:
+                asked = os.read(self._gadget, 64)
+                answer = bytearray(64)
+                answer[0] = asked[0]
+                if asked[0] == 0x10:  # parameters of the I2C side: the speed is set
+                    answer[3] = asked[3]
+                elif asked[0] == 0x50:  # set
+                    for pin in range(4):
+                        new = slice(2 + 4 * pin, 6 + 4 * pin)
+                        change_level, level, change_direction, is_input = answer[new] = asked[new]
+                        self._levels[pin] = level if change_level else self._levels[pin]
+                        self._inputs[pin] = is_input if change_direction else self._inputs[pin]
+                elif asked[0] == 0x51:  # read
+                    for pin in range(4):
+                        answer[2 + 2 * pin:4 + 2 * pin] = self._levels[pin], self._inputs[pin]
+                os.write(self._gadget, answer)
+            except (OSError, TypeError):  # unplugged
+                return
+
+    def level(self, line):
+        """The level that the chip drives; 0 where it drives nothing."""
+        return int(bool(self._levels[line] and not self._inputs[line]))
 
 
 def start_udev():

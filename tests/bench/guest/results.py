@@ -2,11 +2,16 @@
 
 import json
 import sys
+import threading
 import traceback
+
+_one_at_a_time = threading.Lock()
 
 
 def say(kind, **more):
-    print("@@ " + json.dumps({"kind": kind, **more}), flush=True)
+    with _one_at_a_time:
+        sys.stdout.write("@@ " + json.dumps({"kind": kind, **more}) + "\n")
+        sys.stdout.flush()
 
 
 def check(promise, held, found=""):
@@ -39,3 +44,12 @@ def run(part, steps):
             text = "".join(traceback.format_exception(fault)[-3:])
             check(f"{part}: {step.__doc__ or step.__name__}", False, text)
             sys.stdout.flush()
+
+
+def together(part, steps):
+    """Run steps side by side, each on a thread of its own; whatever one of them raises has failed it alone."""
+    threads = [threading.Thread(target=run, args=[part, [step]]) for step in steps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -17,6 +17,8 @@ TOKEN = "simulated-token"
 # Boxes that the simulated Kandji knows, by what the station says of them.
 READY, ALSO_READY, PENDING, REMOVED = "C02XK0AAJG5H", "FVFGK1BBQ6L4", "C02PD4EEJG5J", "DEMOGONE0009"
 IMEI = "490154203237518"
+# A scan's keys may come haltingly on an emulated bus: it ends with its end key, not with a stutter.
+PAUSE = "1s"
 
 
 def started(command, log, **more):
@@ -51,6 +53,7 @@ class Broker:
         self.port = port
         self.folder = Path(folder)
         self.messages = []
+        self._parsed, self._parsing = {}, threading.Lock()
         self._config = self.folder / "mosquitto.conf"
         self._config.write_text(
             f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nmax_queued_messages 0\n"
@@ -96,14 +99,17 @@ class Broker:
 
     def scans(self, kind="scan"):
         """The bodies of `P/scan`, without repeats of one id."""
-        seen, bodies = set(), []
-        for topic, _, payload in list(self.messages):
-            if topic.endswith(f"/{kind}"):
-                body = json.loads(payload)
-                if body["id"] not in seen:
-                    seen.add(body["id"])
-                    bodies.append(body)
-        return bodies
+        with self._parsing:
+            parsed = self._parsed.setdefault(kind, {"read": 0, "seen": set(), "bodies": []})
+            heard = len(self.messages)
+            for topic, _, payload in self.messages[parsed["read"]:heard]:
+                if topic.endswith(f"/{kind}"):
+                    body = json.loads(payload)
+                    if body["id"] not in parsed["seen"]:
+                        parsed["seen"].add(body["id"])
+                        parsed["bodies"].append(body)
+            parsed["read"] = heard
+            return list(parsed["bodies"])
 
     def last(self, name):
         """The newest message of a topic's last level."""
@@ -173,11 +179,11 @@ class Agent:
     def environment(self):
         return dict(os.environ, BENCHLIGHT_CREDENTIAL_KANDJI_TOKEN=TOKEN, RUST_LOG="info", NO_COLOR="1")
 
-    def start(self, broker=None, seconds=30):
+    def start(self, broker=None, seconds=30, command=None, more=()):
         heard = len(broker.messages) if broker else 0
         self.process = subprocess.Popen(
-            [AGENT, "run", "--config", str(self.config)], stdin=subprocess.DEVNULL, stdout=open(self.out, "ab"),
-            stderr=open(self.log, "ab"), env=self.environment(),
+            command or [AGENT, "run", "--config", str(self.config)], stdin=subprocess.DEVNULL, stdout=open(self.out, "ab"),
+            stderr=open(self.log, "ab"), env={**self.environment(), **dict(more)},
         )
         if broker:
             def able():

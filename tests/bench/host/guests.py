@@ -14,6 +14,13 @@ from .vm import Machine, TimeOut
 
 BENCH = PROJECT / "tests/bench"
 
+# How time passes in the x86_64 guest.
+OWN = ["-accel", "tcg,thread=multi", "-smp", "2"]
+# One processor whose time is counted in its instructions, two a nanosecond: whatever else this machine does, in the guest nothing is late.
+COUNTED = ["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=1"]
+# And where nobody in the guest has anything to do, time jumps to the end of the wait. Not for a guest that waits for this machine.
+JUMPING = [*COUNTED[:-1], "shift=1,sleep=off"]
+
 
 class Results:
     """What held and what did not."""
@@ -28,6 +35,17 @@ class Results:
     def begin(self, part):
         """What comes now belongs to this part."""
         self._part = part
+
+    def given(self):
+        """All of it, for `take` in another process."""
+        return {"skipped": self.skipped, "parts": self.parts, "figures": self.figures, "failures": self.failures}
+
+    def take(self, given):
+        """Add what another process has found."""
+        self.skipped += given["skipped"]
+        self.parts.update(given["parts"])
+        self.figures.update(given["figures"])
+        self.failures += given["failures"]
 
     @property
     def passed(self):
@@ -91,21 +109,26 @@ def _udev():
     return home
 
 
-def run_part(part, results, seconds, extra=(), words="", on_line=None):
+def prepare():
+    """Fetch and build once what every x86_64 guest needs."""
+    if platform.machine() != "x86_64":
+        raise apt.Unavailable("this guest runs on this machine's own files and needs an x86_64 machine")
+    return emulator("qemu-system-x86_64"), kernel("amd64"), _udev(), package.native()
+
+
+def run_part(part, results, seconds, extra=(), words="", on_line=None, clock=OWN):
     """Boot the x86_64 guest, run `guest/<part>.py` in it, take down what it says; True when it came to its end."""
-    with boot(part, seconds, extra, words) as machine:
+    with boot(part, seconds, extra, words, clock) as machine:
         return follow(machine, part, results, on_line)
 
 
-def boot(part, seconds, extra=(), words=""):
+def boot(part, seconds, extra=(), words="", clock=OWN):
     """The x86_64 guest with `guest/<part>.py` as its work; `words` go on its kernel's command line."""
-    if platform.machine() != "x86_64":
-        raise apt.Unavailable("this guest runs on this machine's own files and needs an x86_64 machine")
-    qemu, linux, udev = emulator("qemu-system-x86_64"), kernel("amd64"), _udev()
-    image = CACHE / "guest-amd64.img"
-    _image(image, linux, UDEV=1, PYTHON=os.path.realpath(sys.executable), BENCH=BENCH, BENCHLIGHT=package.native() if part != "ground" else "")
+    qemu, linux, udev, program = prepare()
+    image = CACHE / f"guest-amd64-{part}.img"
+    _image(image, linux, UDEV=1, PYTHON=os.path.realpath(sys.executable), BENCH=BENCH, BENCHLIGHT=program)
     arguments = [
-        qemu, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024", *_share("root", "/"), *_share("udev", udev),
+        qemu, "-M", "q35", *clock, "-cpu", "max", "-m", "1024", *_share("root", "/"), *_share("udev", udev),
         "-device", "qemu-xhci,id=xhci", *extra, "-kernel", str(linux.image), "-initrd", str(image),
         "-append", f"console=ttyS0 quiet panic=-1 bench={part} {words}",
     ]

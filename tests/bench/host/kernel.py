@@ -16,6 +16,8 @@ SUITES = (["forky"], ["sid"])
 GUEST = (
     # simulated pins, keyboards, and a USB bus whose devices the guest makes itself
     "configfs", "gpio-sim", "uinput", "evdev", "hid-generic", "usbhid", "dummy_hcd", "usb_f_hid", "usb_f_acm", "libcomposite",
+    # a chip of pins that keep their level when nobody holds them, as a Raspberry Pi's do
+    "hid-mcp2221",
     # serial scanners
     "cdc_acm", "usbserial", "ftdi_sio", "xhci_pci", "xhci_hcd", "ehci_pci",
     # the machine's own disks and its root on this machine's files

@@ -8,23 +8,23 @@ from . import systemd as service
 
 def ground(results, slow):
     """the simulated hardware itself"""
-    guests.run_part("ground", results, 180)
+    guests.run_part("ground", results, 600, clock=guests.JUMPING)
 
 
 def scanners(results, slow):
     """USB scanners that type, on a real kernel's input layer"""
-    guests.run_part("scanners", results, 900)
+    guests.run_part("scanners", results, 1200, clock=guests.JUMPING)
 
 
 def serial(results, slow):
     """USB serial scanners"""
     socket = "socket,id=scanner,path={folder}/scanner,server=on,wait=off"
-    guests.run_part("serials", results, 300, extra=["-chardev", socket])
+    guests.run_part("serials", results, 600, extra=["-chardev", socket], clock=guests.COUNTED)
 
 
 def lamps(results, slow):
     """lamps on simulated pins: every signal, and darkness at every end"""
-    guests.run_part("lamps", results, 600)
+    guests.run_part("lamps", results, 1200, clock=guests.JUMPING)
 
 
 def cuts(results, slow):
@@ -43,3 +43,5 @@ def systemd(results, slow):
 
 
 PARTS = {"ground": ground, "scanners": scanners, "serial": serial, "lamps": lamps, "cuts": cuts, "pi": pi, "systemd": systemd}
+# Those of the everyday tests: one kind of guest, and minutes.
+EVERYDAY = ("ground", "scanners", "serial", "lamps", "cuts")

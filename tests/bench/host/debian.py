@@ -23,6 +23,7 @@ def root():
         raise apt.Unavailable("making a Debian system needs root (debootstrap)")
     apt.install(CACHE / "apt-host", ["debootstrap"], ["debootstrap"], "making a Debian system for arm64")
     apt.install(CACHE / "apt-host", ["qemu-user-static"], ["qemu-aarch64-static"], "running its installation", suite="bookworm-backports")
+    subprocess.run(["umount", "--quiet", "--lazy", str(home / "root/proc")], capture_output=True)
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     print(f"making Debian {SUITE} for arm64 (some minutes, once)", flush=True)
@@ -30,11 +31,15 @@ def root():
     try:
         done = subprocess.run(
             ["nice", "-n", "10", "debootstrap", "--arch=arm64", "--variant=minbase", f"--include={PACKAGES}", f"--keyring={apt.KEYRING}",
-             SUITE, str(home / "root"), apt.mirror()], capture_output=True, text=True, timeout=1800,
+             SUITE, str(home / "root"), apt.mirror()], capture_output=True, text=True, timeout=5400,
         )
+    except subprocess.TimeoutExpired:
+        raise apt.Unavailable("debootstrap took longer than an hour and a half") from None
     finally:
         if registered:
             (BINFMT / "qemu-aarch64").write_text("-1")
+        # Left mounted where it was broken off: the files must be free to be removed.
+        subprocess.run(["umount", "--quiet", "--lazy", str(home / "root/proc")], capture_output=True)
     if done.returncode:
         raise apt.Unavailable("debootstrap failed: " + " / ".join(done.stdout.splitlines()[-3:]))
     for folder in ("var/cache/apt/archives", "var/lib/apt/lists"):

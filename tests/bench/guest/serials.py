@@ -6,14 +6,14 @@ from pathlib import Path
 
 from hardware import SerialScanner, start_udev, until
 from results import ask, check, run
-from station import ALSO_READY, READY, Agent, Broker, Services, config, serials, tail, wait_for_scans
+from station import ALSO_READY, PAUSE, PENDING, READY, REMOVED, Agent, Broker, Services, config, serials, tail, wait_for_scans
 
 HOME = Path("/tmp/station")
 
 
 def station(broker, name):
     """A fresh station with one serial scanner, found by itself."""
-    text = config([{"name": "left", "kind": "serial", "device": "auto"}], {"kind": "none"}, state=f"{HOME}/{name}")
+    text = config([{"name": "left", "kind": "serial", "device": "auto", "pause": PAUSE}], {"kind": "none"}, state=f"{HOME}/{name}")
     return Agent(HOME, text, name).start(broker)
 
 
@@ -25,20 +25,23 @@ def acm(broker):
     """a scanner in serial mode (CDC-ACM)"""
     scanner = SerialScanner("acm", 0).plug()
     agent = station(broker, "acm")
-    for end, name in (("\r\n", "CR LF"), ("\r", "CR"), ("\n", "LF"), ("", "a pause")):
+    # Another code each time: the same one again within 5 s would join the scan it repeats.
+    for code, end, name in ((READY, "\r\n", "CR LF"), (ALSO_READY, "\r", "CR"), (PENDING, "\n", "LF"), (REMOVED, "", "a pause")):
         before = len(broker.scans())
-        scanner.scan(READY, end)
+        scanner.scan(code, end)
         bodies = wait_for_scans(broker, before + 1)[before:]
-        check(f"serial: a code ended by {name}", serials(bodies) == [READY], (bodies, tail(agent.log)))
-        time.sleep(5.2)  # the same code again within 5 s would join the scan it repeats
+        check(f"serial: a code ended by {name}", serials(bodies) == [code], (bodies, tail(agent.log)))
+    before = len(broker.scans())
+    # Eight characters would do for a serial number.
+    scanner.scan(READY[:8], "")
+    time.sleep(0.1)
     scanner.unplug()
     check("serial: unplugged, health says so", until(lambda: state(broker) != "ok", 15, 0.1), broker.last("health"))
     scanner.plug()
     check("serial: replugged, taken again", until(lambda: state(broker) == "ok", 20, 0.1), (broker.last("health"), tail(agent.log)))
-    before = len(broker.scans())
     scanner.scan(ALSO_READY)
-    bodies = wait_for_scans(broker, before + 1)[before:]
-    check("serial: and read again", serials(bodies) == [ALSO_READY], bodies)
+    bodies = until(lambda: [body for body in broker.scans()[before:] if body["data"]["serial"]], 30)
+    check("serial: and read again, whole", serials(bodies or []) == [ALSO_READY], broker.scans()[before:])
     check("serial: the agent ends in order", agent.stop() == 0, tail(agent.log))
     scanner.unplug()
     until(lambda: not scanner.by_id.exists(), 10)
@@ -57,16 +60,16 @@ def ftdi(broker):
     ask("send", socket="scanner", text=READY + "\r\n")
     bodies = wait_for_scans(broker, before + 1)[before:]
     check("usb serial: what the socket sends is a scan", serials(bodies) == [READY], (bodies, tail(agent.log)))
-    ask("send", socket="scanner", text=READY[:5])
-    time.sleep(0.03)
+    before = len(broker.scans())
+    ask("send", socket="scanner", text=READY[:8])
+    time.sleep(0.1)
     ask("monitor", line="device_del scanner")
     check("usb serial: unplugged, health says so", until(lambda: state(broker) != "ok", 15, 0.1), broker.last("health"))
     plug()
     check("usb serial: replugged, taken again", until(lambda: state(broker) == "ok", 20, 0.1), (broker.last("health"), tail(agent.log)))
-    before = len(broker.scans())
     ask("send", socket="scanner", text=ALSO_READY + "\r")
-    bodies = [body for body in wait_for_scans(broker, before + 1)[before:] if body["data"]["serial"]]
-    check("usb serial: the next scan is whole", serials(bodies) == [ALSO_READY], broker.scans()[before:])
+    bodies = until(lambda: [body for body in broker.scans()[before:] if body["data"]["serial"]], 30)
+    check("usb serial: the half code is none, the next one is whole", serials(bodies or []) == [ALSO_READY], broker.scans()[before:])
     agent.stop()
     ask("monitor", line="device_del scanner")
 

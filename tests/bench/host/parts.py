@@ -13,7 +13,7 @@ def ground(results, slow):
 
 def scanners(results, slow):
     """USB scanners that type, on a real kernel's input layer"""
-    guests.run_part("scanners", results, 1200, clock=guests.JUMPING)
+    guests.run_part("scanners", results, 1200, clock=guests.COUNTED)
 
 
 def serial(results, slow):

@@ -404,6 +404,7 @@ impl Store {
 
     /// One transaction that may be lost in a power cut: marks are repeated then, and that is allowed.
     pub(super) fn unsynced<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, Trouble> {
+        self.writable()?;
         let run = |conn: &Connection| {
             let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
@@ -453,6 +454,7 @@ impl Store {
 
     /// Moves committed pages into the main file. `truncate` also empties the log.
     pub(super) fn checkpoint(&self, truncate: bool) -> Result<(), Trouble> {
+        self.writable()?;
         let mode = if truncate { "truncate" } else { "passive" };
         self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())).map_err(|error| self.trouble(&error))
     }
@@ -470,9 +472,18 @@ impl Store {
         Ok(())
     }
 
+    /// A filesystem that turned read-only goes on taking writes to files that were open before: into memory alone, and syncs them with
+    /// success (ext4). Only its flag tells.
+    pub(super) fn writable(&self) -> Result<(), Trouble> {
+        match rustix::fs::statvfs(&self.path) {
+            Ok(found) if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) => Err(Trouble::ReadOnly),
+            _ => Ok(()),
+        }
+    }
+
     fn still_there(&self) -> Result<(), Trouble> {
         match fs::metadata(&self.path) {
-            Ok(found) if (found.dev(), found.ino()) == self.file => Ok(()),
+            Ok(found) if (found.dev(), found.ino()) == self.file => self.writable(),
             Ok(_) => Err(Trouble::Corrupt("another file took its place".to_owned())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Trouble::Corrupt("the file was deleted".to_owned())),
             Err(error) => Err(Trouble::of_io(&error, "the journal cannot be found")),

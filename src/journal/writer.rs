@@ -252,7 +252,9 @@ impl Writer {
                         (self.faulted, self.overflowed) = (0, 0);
                     }
                     let answers = written.split_off(late.len().min(written.len()));
-                    self.committed(written, requests, answers);
+                    // What a filesystem said of its syncs counts only if it could still be written by then.
+                    let unsure = store.writable().err();
+                    self.committed(written, requests, answers, unsure.as_ref());
                     // A commit that came too late left changes to write, at once.
                     requests = VecDeque::new();
                     if self.late.is_empty() || !rest {
@@ -276,7 +278,7 @@ impl Writer {
     }
 
     /// Answers the callers of a commit, and takes back what nobody waits for any more.
-    fn committed(&mut self, late: Vec<Group>, requests: VecDeque<Request>, written: Vec<Group>) {
+    fn committed(&mut self, late: Vec<Group>, requests: VecDeque<Request>, written: Vec<Group>, unsure: Option<&Trouble>) {
         let rows = late.iter().chain(&written).flatten().flatten().count() as u64;
         let newest = late.iter().chain(&written).flatten().flatten().map(|stored| stored.row).max();
         for error in late.into_iter().filter_map(Result::err) {
@@ -285,12 +287,12 @@ impl Writer {
         let mut answers = Vec::with_capacity(requests.len());
         for (request, group) in requests.into_iter().zip(written) {
             let answer = match group {
-                Ok(stored) if request.ticket.as_ref().is_none_or(|ticket| ticket.done()) => {
+                Ok(stored) if request.ticket.as_ref().is_none_or(|ticket| unsure.is_none() && ticket.done()) => {
                     Ok(stored.into_iter().map(|stored| stored.recorded).collect())
                 }
                 Ok(stored) => {
                     self.late.push_back(stored.into_iter().map(|stored| taken_back(stored.recorded.record)).collect());
-                    Err(Fault::Slow)
+                    Err(unsure.map_or(Fault::Slow, fault_of))
                 }
                 Err(error) => Err(Fault::Broken(error)),
             };

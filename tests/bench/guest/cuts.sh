@@ -1,0 +1,85 @@
+#!/bin/busybox sh
+# First process of the small guest that loses its power: the agent on a card, simulated pins, a simulated service, and nothing else.
+# What the machine outside must know is said on the console; it gives orders through a port, a line of shell each.
+/bin/busybox mkdir -p /proc /sys /dev /data /program
+for program in mkdir ln mount umount insmod ifconfig mkfifo grep usleep sh cat dd sync rm kill truncate; do
+    /bin/busybox ln -s busybox "/bin/$program"
+done
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+exec </dev/console >/dev/console 2>&1
+echo 1 >/proc/sys/kernel/printk
+for module in /modules/*.ko; do
+    insmod "$module" || echo "@@ note cannot load $module"
+done
+mount -t configfs c /sys/kernel/config
+mount -t ext4 -o "${mount:-rw}" /dev/vda /data || echo "@@ note the card cannot be mounted"
+mount -t ext4 -o ro /dev/vdb /program || echo "@@ note no program"
+ifconfig lo 127.0.0.1
+ifconfig eth0 10.0.2.15
+
+bank=/sys/kernel/config/gpio-sim/pins/bank0
+mkdir -p $bank
+echo 58 >$bank/num_lines
+echo pinctrl-bcm2711 >$bank/label
+for line in 17 27 22; do
+    mkdir $bank/line$line
+    echo GPIO$line >$bank/line$line/name
+done
+echo 1 >${bank%/bank0}/live
+
+# Says every change of the pins, from before the agent lives.
+watch() {
+    chip=$(echo /sys/devices/platform/gpio-sim.*/gpiochip*)
+    mkfifo /never
+    exec 9<>/never
+    last=
+    while read -r green <"$chip/sim_gpio17/value"; do
+        read -r red <"$chip/sim_gpio27/value"
+        read -r amber <"$chip/sim_gpio22/value"
+        if [ "$green $red $amber" != "$last" ]; then
+            last="$green $red $amber"
+            echo "@@ pins $last"
+        fi
+        # A pause without a process of its own.
+        read -r -t 0.01 _ <&9
+    done
+    echo "@@ ended without pins"
+}
+
+# The loader is where the program expects it, and looks for the libraries beside it.
+mkdir -p /lib64
+ln -s /program/ld-linux-x86-64.so.2 /lib64/
+export LD_LIBRARY_PATH=/program BENCHLIGHT_CREDENTIAL_KANDJI_TOKEN=simulated-token RUST_LOG="${log:-warn}" NO_COLOR=1
+agent() {
+    (
+        sh -c 'echo $$ >/agent.pid; exec /program/benchlight run --config /benchlight.toml' >"$answers"
+        echo "@@ ended $?"
+    ) &
+}
+# Says when the scanners' ports are open.
+listening() {
+    until grep -q :2329 /proc/net/tcp && grep -q :232A /proc/net/tcp; do usleep 20000; done
+    echo "@@ listening"
+}
+
+# The ports come when the kernel has asked the machine outside for them.
+set -- /dev/vport*p3
+until [ -c "$1" ]; do
+    usleep 10000
+    set -- /dev/vport*p3
+done
+rows=$1 orders=${1%3}2 answers=${1%3}1
+
+watch &
+/program/benchlight simulate kandji --listen 127.0.0.1:8801 >/dev/null &
+[ -z "$before" ] || eval "$(echo "$before" | tr '+' ' ')"
+agent
+listening &
+while read -r order; do
+    eval "$order"
+    echo "@@ done $?"
+done <"$orders"
+wait

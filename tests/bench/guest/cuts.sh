@@ -2,7 +2,7 @@
 # First process of the small guest that loses its power: the agent on a card, simulated pins, a simulated service, and nothing else.
 # What the machine outside must know is said on the console; it gives orders through a port, a line of shell each.
 /bin/busybox mkdir -p /proc /sys /dev /data /program
-for program in mkdir ln mount umount insmod ifconfig mkfifo grep usleep sh cat dd sync rm kill truncate; do
+for program in mkdir ln mount umount insmod ifconfig mkfifo grep usleep sh cat dd stat sync rm kill ls; do
     /bin/busybox ln -s busybox "/bin/$program"
 done
 export PATH=/bin
@@ -61,7 +61,7 @@ agent() {
 }
 # Says when the scanners' ports are open.
 listening() {
-    until grep -q :2329 /proc/net/tcp && grep -q :232A /proc/net/tcp; do usleep 20000; done
+    until grep -q ":2329 00000000:0000 0A" /proc/net/tcp && grep -q ":232A 00000000:0000 0A" /proc/net/tcp; do usleep 20000; done
     echo "@@ listening"
 }
 

@@ -80,8 +80,11 @@ class Lit:
             seen = [pins for _, pins in self._station.history[since:]]
             if lamp == RED and any(pins[GREEN] for pins in seen[:-1]) and seen[0][GREEN] == 0:
                 self.wrong = (serial, seen)
+            at, now = self._station.history[-1]
+            if seen and now == small.HOLD and time.monotonic() - at > 1:
+                return "hold"  # answered, but otherwise: nothing can be told by red or green
             return any(pins[lamp] for pins in seen)
-        return self._station.until(lit, 10)
+        return self._station.until(lit, 10) is True
 
 
 class Witness:
@@ -119,11 +122,11 @@ def cuts(results, count):
         rows = _last_life(results, boot, card, broker, witness) if not witness.shut else []
         took = time.monotonic() - begun
         _judge(results, broker, witness, rows, count)
-        results.figure("power cuts: survived", witness.lives)
-        results.figure("power cuts: with NUL behind the log", witness.tails)
-        results.figure("power cuts: with the broker away", witness.away)
-        results.figure("power cuts: scans answered before a cut", witness.answered)
-        results.figure("power cuts: seconds in all", round(took))
+        results.figure("power cuts survived", witness.lives)
+        results.figure("of them with NUL behind the log", witness.tails)
+        results.figure("of them with the broker away", witness.away)
+        results.figure("scans answered before a cut", witness.answered)
+        results.figure("seconds in all, the last life included", round(took))
     finally:
         broker.stop()
         card.remove()
@@ -250,9 +253,9 @@ def _judge(results, broker, witness, rows, count):
     interrupted = [row for row in rows if row["kind"] == "interrupted"]
     results.check("cuts: no interrupted scan has a number or was delivered",
                   all(row.get("seq") in (None, "") and row["id"] not in bodies for row in interrupted), interrupted[:3])
-    results.figure("power cuts: scans delivered", len(delivered))
-    results.figure("power cuts: scans answered journal_fault for a slow card", witness.faulted)
-    results.figure("power cuts: answered scans lost", len(lost) + len(dark))
-    results.figure("power cuts: deliveries that were repeats", len(records) - len(bodies))
-    results.figure("power cuts: scans cut before their answer", len(interrupted))
-    results.figure("power cuts: writes a card with a cache lost", witness.writes_lost)
+    results.figure("scans delivered", len(delivered))
+    results.figure("scans answered journal_fault for a slow card", witness.faulted)
+    results.figure("answered scans lost", len(lost) + len(dark))
+    results.figure("deliveries that were repeats", len(records) - len(bodies))
+    results.figure("scans cut before their answer", len(interrupted))
+    results.figure("writes a card with a cache lost", witness.writes_lost)

@@ -25,7 +25,8 @@ from .vm import Machine
 MODULES = ("configfs", "gpio_sim", "virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "jbd2", "crc16", "mbcache", "ext4")
 # The machine of one's own, for the lifetime of a card.
 MACHINE_ID = b"5a6e0c0f4d0b4f0c9a37b1d6c2f41e88\n"
-DARK = (0, 0, 0)
+# Levels of the green, the red and the amber lamp.
+DARK, HOLD = (0, 0, 0), (0, 0, 1)
 # Tests and measurements of the processor, which is not one.
 QUICK = "nokaslr mitigations=off tsc=reliable no_timer_check lpj=4000000 audit=0 random.trust_cpu=on rcupdate.rcu_expedited=1 i8042.nokbd i8042.noaux"
 

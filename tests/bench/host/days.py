@@ -1,0 +1,214 @@
+"""Bad days of a card: it is full, it turns read-only, and it brings back NUL; each while scans run, and mended without a restart."""
+
+import random
+import socket
+import time
+
+from . import small
+from .broker import Broker
+from .card import Card
+from .cuts import READY
+
+AMBER, RED, GREEN = (0, 0, 1), (0, 1, 0), (1, 0, 0)
+FILE = "/data/state/journal.sqlite"
+
+
+class Bench:
+    """A station with people around it: who scan, who look at the lamps, and who read the dashboard."""
+
+    def __init__(self, station, broker, prefix):
+        self.station, self.broker, self._prefix = station, broker, prefix
+        self._lines = {lane: socket.create_connection(("127.0.0.1", port), timeout=30) for lane, port in station.ports.items()}
+        self.count = 0
+        self.recorded, self.faulted = [], []
+
+    def scan(self, seconds=20):
+        """One scan of a new box on the lane that prints; the words of its answer."""
+        self.count += 1
+        serial = f"{self._prefix}{self.count:08}A"
+        since = len(self.station.answers)
+        self._lines["fast"].sendall(serial.encode() + b"\n")
+        words = self.station.until(lambda: self.station.printed(serial, since), seconds) or ["", serial, "no", "answer", ""]
+        (self.faulted if words[3] == "journal_fault" else self.recorded).append((words[0], serial))
+        return words
+
+    def lamps(self, serial, wanted, seconds=20):
+        """One scan on the lane with lamps: the levels seen until `wanted` came."""
+        since = len(self.station.history)
+        self._lines["lit"].sendall(serial.encode() + b"\n")
+        self.station.until(lambda: wanted in [pins for _, pins in self.station.history[since:]], seconds)
+        return [pins for _, pins in self.station.history[since:]]
+
+    def health(self, holds, seconds=60):
+        """Wait for a health of which `holds`; the newest one, whether it came."""
+        since, ends = len(self.broker.messages), time.monotonic() + seconds
+        while True:
+            health = self.broker.health(since) or self.broker.health()
+            if health and holds(health) or time.monotonic() > ends:
+                return health, bool(health and holds(health))
+            time.sleep(0.1)
+
+    def steady(self, levels, seconds=1.5, within=30):
+        """Wait until the lamps have shown `levels`, and nothing else, for so long."""
+        ends = time.monotonic() + within
+        while time.monotonic() < ends:
+            at, pins = self.station.history[-1]
+            if pins == levels and time.monotonic() - at > seconds:
+                return True
+            time.sleep(0.05)
+        return False
+
+    def close(self):
+        for line in self._lines.values():
+            line.close()
+
+
+def days(results):
+    """All of them, on one card."""
+    broker, card = Broker(), Card(random.Random(1))
+    boot = small.Boot(broker)
+    try:
+        with small.Station(boot, card, "none", 600, life=1) as station:
+            if not results.check("bad days: the station starts", station.up(), station.said()):
+                return
+            bench = Bench(station, broker, "F")
+            bench.health(lambda health: health["able"])
+            _full(results, bench)
+            _read_only(results, bench)
+            _settled(results, bench)
+            epoch = _nul(results, bench, broker)
+            bench.close()
+        card.cut()
+        with small.Station(boot, card, "none", 240, life=2) as station:
+            if not results.check("bad days: a power cut later the station starts again", station.up(), station.said()):
+                return
+            bench = Bench(station, broker, "Z")
+            words = bench.scan()
+            record = _delivered(broker, words[0])
+            results.check("bad days: and goes on in the journal that was made anew", record and record["epoch"] == epoch, (words, record, epoch))
+            bench.close()
+    finally:
+        broker.stop()
+        card.remove()
+        boot.remove()
+
+
+def _well(results, bench, day):
+    """A scan is recorded and answered as on any day; True when it is."""
+    words = bench.scan()
+    return results.check(f"{day}: a scan is answered and recorded", words[3] == "not_found", (words, bench.station.said()))
+
+
+def _faulted(results, bench, day, state):
+    """The promises for every day on which nothing can be recorded."""
+    health, came = bench.health(lambda health: health["journal"]["state"] == state and not health["able"])
+    results.check(f"{day}: health says unable, journal_fault, and that the journal is {state}", came and health["reason"] == "journal_fault", health)
+    results.check(f"{day}: the idle lamp says that the station is unable: red, steady", bench.steady(RED), bench.station.history[-5:])
+    seen = bench.lamps(READY[0], AMBER)
+    results.check(f"{day}: a ready box is shown as hold, not green", AMBER in seen and GREEN not in seen, seen)
+    words = bench.scan()
+    results.check(f"{day}: the next scan is answered unknown/journal_fault", words[2:4] == ["unknown", "journal_fault"], words)
+    results.check(f"{day}: the lamp holds on steadily", bench.steady(AMBER, within=10), bench.station.history[-5:])
+
+
+def _mended(results, bench, day):
+    """What was broken is whole again: so is the station, by itself."""
+    health, came = bench.health(lambda health: health["journal"]["state"] == "ok" and health["able"])
+    results.check(f"{day}: health says able again, without a restart", came and bench.station.exit is None, (health, bench.station.said()))
+    _well(results, bench, f"{day}, mended")
+    seen = bench.lamps(READY[1], GREEN)
+    results.check(f"{day}, mended: a ready box is green again", GREEN in seen, seen)
+
+
+def _full(results, bench):
+    day = "full disk"
+    _well(results, bench, day + ", before")
+    seen = bench.lamps(READY[0], GREEN)
+    results.check(f"{day}, before: a ready box is green", GREEN in seen, seen)
+    bench.steady(small.DARK, 0.5)
+    bench.station.order("dd if=/dev/zero of=/data/fill bs=1048576 2>/dev/null; sync; dd if=/dev/zero of=/data/rest bs=4096 2>/dev/null; sync")
+    for _ in range(300):
+        if bench.scan()[3] == "journal_fault":
+            break
+    results.check(f"{day}: a scan that cannot be recorded is answered journal_fault", len(bench.faulted) == 1, bench.recorded[-3:])
+    results.figure("full disk: scans recorded in what the journal had left", len(bench.recorded) - 1)
+    _faulted(results, bench, day, "full")
+    bench.station.order("rm /data/fill /data/rest; sync")
+    _mended(results, bench, day)
+
+
+def _read_only(results, bench):
+    day = "read-only card"
+    bench.steady(small.DARK, 0.5)
+    # As the kernel itself does it after an error: with the journal's files open.
+    bench.station.order("echo u >/proc/sysrq-trigger")
+    turned = bench.station.order("until grep -q ' /data ext4 ro' /proc/mounts; do usleep 50000; done")
+    results.check(f"{day}: it is read-only while the agent has its files open", turned == "0", bench.station.said())
+    words = bench.scan()
+    results.check(f"{day}: the first scan is answered unknown/journal_fault", words[2:4] == ["unknown", "journal_fault"], words)
+    _faulted(results, bench, day, "read_only")
+    done = bench.station.order("mount -t ext4 -o remount,rw /dev/vda /data")
+    results.check(f"{day}: it can be written again", done == "0", bench.station.said())
+    _mended(results, bench, day)
+
+
+def _delivered(broker, scan):
+    return next((record["data"] for record in broker.records() if record["id"] == scan), None)
+
+
+def _settled(results, bench):
+    """After both days: what was recorded is delivered, what was not went out without a number or not at all."""
+    health, came = bench.health(lambda health: health["journal"]["unsent"] == 0 and health["journal"]["faulted"] >= len(bench.faulted))
+    results.check("bad days: health counts every scan that was answered journal_fault", came, (health, len(bench.faulted)))
+    records = bench.broker.records()
+    lost = [pair for pair in bench.recorded if not any((record["id"], record["data"]["serial"]) == pair for record in records)]
+    results.check(f"bad days: every scan that was answered otherwise is delivered ({len(bench.recorded)})", not lost, lost[:5])
+    faults = {scan for scan, _ in bench.faulted}
+    numbered = [record["data"] for record in records if record["id"] in faults and record["data"]["seq"] is not None]
+    results.check("bad days: what was answered journal_fault has no number", not numbered, numbered[:2])
+    results.check("bad days: none of those was delivered twice", all(sum(record["id"] == scan for record in records) <= 1 for scan in faults), faults)
+    numbers = sorted({record["data"]["seq"] for record in records if record["data"]["seq"] is not None})
+    results.check("bad days: seq has no gap", numbers == list(range(1, len(numbers) + 1)), numbers)
+
+
+def _nul(results, bench, broker):
+    """The journal's last third comes back as NUL, with a backlog in it; the epoch that follows."""
+    day = "NUL in the journal"
+    station = bench.station
+    before = {record["data"]["epoch"] for record in broker.records()} - {None}
+    broker.freeze(True)
+    backlog = len(bench.recorded)
+    for _ in range(60):
+        bench.scan()
+    backlog = bench.recorded[backlog:]
+    station.order("kill -TERM $(cat /agent.pid)")
+    station.until(lambda: station.exit, 30)
+    results.check(f"{day}: the agent ends in order with a backlog and no broker", station.exit == "0", (station.exit, station.said()))
+    station.order(f"pages=$(($(stat -c %s {FILE}) / 4096)); dd if=/dev/zero of={FILE} bs=4096 seek=$((pages * 2 / 3)) "
+                  "count=$((pages - pages * 2 / 3)) conv=notrunc 2>/dev/null; sync")
+    broker.freeze(False)
+    station.exit = None
+    station.listening.clear()
+    looked = len(station.history)
+    station.order("agent; listening &")
+    results.check(f"{day}: the station starts", station.up(60), station.said())
+    bench.close()
+    again = Bench(station, broker, "N")
+    dark = [pins for _, pins in station.history[looked:] if pins != small.DARK]
+    results.check(f"{day}: the lamps are dark until the first scan", not dark, dark)
+    words = again.scan()
+    results.check(f"{day}: a scan is answered and recorded", words[3] == "not_found", words)
+    health, came = again.health(lambda health: health["able"] and "journal_salvaged" in health["alarms"] and health["journal"]["unsent"] == 0)
+    results.check(f"{day}: health is able, with the alarm journal_salvaged", came, health)
+    record = _delivered(broker, words[0])
+    epoch = record and record["epoch"]
+    results.check(f"{day}: it goes on in a new epoch, from number 1", record and epoch not in before and record["seq"] == 1, (words, record))
+    records = broker.records()
+    saved = [pair for pair in backlog if any((record["id"], record["data"]["serial"]) == pair for record in records)]
+    lost = health["journal"].get("lost")
+    results.check(f"{day}: the backlog that could be read is delivered, the rest counted ({len(saved)} of {len(backlog)}, {lost} lost)",
+                  saved and lost is not None and len(backlog) - len(saved) <= lost, (health, len(saved)))
+    seen = again.lamps(READY[0], GREEN)
+    results.check(f"{day}: a ready box is green", GREEN in seen, seen)
+    again.close()
+    return epoch

@@ -1,6 +1,7 @@
 """The parts of the bench, each a function of the results and of whether the long form is wanted."""
 
 from . import cuts as power
+from . import days as card
 from . import guests
 from . import pi as board
 from . import systemd as service
@@ -28,8 +29,9 @@ def lamps(results, slow):
 
 
 def cuts(results, slow):
-    """power cuts"""
+    """power cuts while scans run, and a card that is full, turns read-only, or brings back NUL"""
     power.cuts(results, 100 if slow else 10)
+    card.days(results)
 
 
 def pi(results, slow):

@@ -14,16 +14,28 @@ from .cross import CACHE
 SECTOR = 512
 
 
+def disk(name, megabytes):
+    """A fresh ext4 disk in the bench's cache; its path."""
+    path = CACHE / name
+    path.unlink(missing_ok=True)
+    make(path, megabytes)
+    return path
+
+
+def make(path, megabytes):
+    """An empty ext4 in a new file. No blocks are kept for root: full is full for the agent too."""
+    apt.install(CACHE / "apt-host", ["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual station")
+    subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-m", "0", path, f"{megabytes}M"], check=True, stdout=subprocess.DEVNULL)
+
+
 class Card:
     """A fresh ext4 card. `drive` says how a machine sees it: by QEMU's own caches, or through one that forgets."""
 
     def __init__(self, chance, megabytes=96):
-        apt.install(CACHE / "apt-host", ["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual station")
         CACHE.mkdir(parents=True, exist_ok=True)
         self._folder = tempfile.TemporaryDirectory(prefix="card-", dir=CACHE)
         self.path = Path(self._folder.name) / "card"
-        # No blocks kept for root: full is full for the agent too.
-        subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-m", "0", self.path, f"{megabytes}M"], check=True, stdout=subprocess.DEVNULL)
+        make(self.path, megabytes)
         self._forgetful = Forgetful(self.path, chance)
 
     def drive(self, cache):

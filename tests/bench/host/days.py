@@ -152,8 +152,14 @@ def _read_only(results, bench):
     _mended(results, bench, day)
 
 
-def _delivered(broker, scan):
-    return next((record["data"] for record in broker.records() if record["id"] == scan), None)
+def _delivered(broker, scan, seconds=60):
+    """Wait for the record of this scan outside."""
+    ends = time.monotonic() + seconds
+    while True:
+        found = next((record["data"] for record in broker.records() if record["id"] == scan), None)
+        if found or time.monotonic() > ends:
+            return found
+        time.sleep(0.1)
 
 
 def _settled(results, bench):

@@ -9,7 +9,7 @@ import time
 import traceback
 
 from . import apt, cross, guests
-from .cuts import Broker
+from .broker import Broker
 from .kernel import initramfs, kernel
 from .vm import Machine, TimeOut
 

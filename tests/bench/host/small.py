@@ -6,7 +6,6 @@ Its scanners, its broker and whoever looks at its lamps are outside, so what the
 import gzip
 import lzma
 import os
-import platform
 import re
 import shutil
 import struct
@@ -16,10 +15,10 @@ import threading
 import time
 from pathlib import Path
 
-from . import apt, guests, package
+from . import apt, guests
 from .broker import free_port
 from .cross import CACHE
-from .kernel import initramfs, kernel
+from .kernel import initramfs
 from .vm import Machine
 
 MODULES = ("configfs", "gpio_sim", "virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "jbd2", "crc16", "mbcache", "ext4")
@@ -85,12 +84,11 @@ def libraries(program):
     return re.findall(r"(/\S+) \(0x", said)
 
 
-def unpacked(linux):
+def unpacked(linux, path):
     """The kernel without its wrapping, which it would take off in emulation at each boot; as it came when that cannot be done."""
     data = linux.image.read_bytes()
     offset, length = struct.unpack_from("<II", data, 0x248)
     packed = data[(data[0x1F1] + 1) * 512 + offset:][:length]
-    path = CACHE / "vmlinux-amd64"
     if packed[:6] == b"\xfd7zXZ\0":
         path.write_bytes(lzma.LZMADecompressor().decompress(packed))
     elif packed[:4] == b"\x28\xb5\x2f\xfd" and shutil.which("zstd"):
@@ -107,14 +105,12 @@ class Boot:
     """What the small guest boots from; made anew for each run, for the broker's port stands in it."""
 
     def __init__(self, broker):
-        if platform.machine() != "x86_64":
-            raise apt.Unavailable("this guest runs this machine's own build and needs an x86_64 machine")
-        self.emulator, linux, program = guests.emulator("qemu-system-x86_64"), kernel("amd64"), package.native()
+        self.emulator, linux, _, program = guests.prepare()
         files = {"bin/busybox": linux.busybox, "init": guests.BENCH / "guest/cuts.sh",
                  "benchlight.toml": CONFIG.replace("{broker}", str(broker.port)).encode(), "etc/machine-id": MACHINE_ID}
         files.update({f"modules/{module.name}": module for module in linux.modules() if module.stem.partition("-")[2] in MODULES})
-        self.kernel = unpacked(linux)
         self._folder = tempfile.TemporaryDirectory(prefix="small-", dir=CACHE)
+        self.kernel = unpacked(linux, Path(self._folder.name) / "vmlinux")
         self.image = Path(self._folder.name) / "initramfs"
         initramfs(self.image, files)
         # The guest's processor is emulated: unpacking would take it longer than reading. So would copying the program: it is on a disk.

@@ -3,7 +3,8 @@
 import shutil
 import subprocess
 
-from . import apt, cuts, guests, package
+from . import apt, guests, package
+from .card import disk
 from .cross import CACHE, PROJECT
 
 # What the guest does in each of them: guest/systemd_pi.py. The third lays memory over the card, as overlayroot does.
@@ -20,7 +21,7 @@ def systemd(results):
     for revision in (1, 2):
         shutil.copy(package.build("arm64", revision), folder)
     shutil.copy(PROJECT / "docs/install.md", folder)
-    card, data = cuts.disk("pi-card.img", 1024), CACHE / "pi-data.img"
+    card, data = disk("pi-card.img", 1024), CACHE / "pi-data.img"
     data.unlink(missing_ok=True)
     subprocess.run(["truncate", "-s", "256M", data], check=True)
     try:

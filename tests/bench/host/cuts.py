@@ -47,7 +47,7 @@ class Lit:
 
     def __init__(self, station, life):
         self._station, self._life = station, life
-        self.answered = []  # (the red scan, None or the ready one that followed it)
+        self.answered = []  # (the red scan, None or the ready box that followed it)
         self.first = self.wrong = None
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -56,18 +56,18 @@ class Lit:
             with socket.create_connection(("127.0.0.1", self._station.ports["lit"]), timeout=30) as line:
                 number = 0
                 while not self._station.ended.is_set():
-                    red = f"L{self._life:04}{number:06}A"
-                    number += 1
-                    if not self._shown(line, red, RED):
+                    # Not counted: from here on the lane is never idle, whose red could mean that the station is unable.
+                    if not self._shown(line, READY[1], GREEN):
                         continue
-                    self.answered.append((red, None))
-                    # A ready box whose answer came too late for green is followed by the other one.
-                    for box in READY * 20:
-                        if self._station.ended.is_set():
+                    while not self._station.ended.is_set():
+                        red = f"L{self._life:04}{number:06}A"
+                        number += 1
+                        if not self._shown(line, red, RED):
                             break
-                        if self._shown(line, box, GREEN):
-                            self.answered.append((red, box))
+                        self.answered.append((red, None))
+                        if not self._shown(line, READY[0], GREEN):
                             break
+                        self.answered.append((red, READY[0]))
         except OSError:
             pass  # the cut
 

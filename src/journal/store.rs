@@ -161,7 +161,11 @@ impl Store {
         if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
             return Err(Trouble::Corrupt("it is a directory".to_owned()));
         }
-        let unclean = fs::metadata(wal_of(path)).is_ok_and(|wal| wal.len() > 0);
+        let log = fs::metadata(wal_of(path)).map_or(0, |wal| wal.len());
+        if !room_for_index(path, log) {
+            return Err(Trouble::Full);
+        }
+        let unclean = log > 0;
         Self::open_inner(path, machine, floor, unclean).map_err(|error| Trouble::of(&error, path))?
     }
 
@@ -498,6 +502,16 @@ pub(super) fn count(conn: &Connection, name: &str, more: u64) -> rusqlite::Resul
             .execute(params![name, more.cast_signed()])?;
     }
     Ok(())
+}
+
+/// Is there room for the index of a log of so many bytes? SQLite maps that file into memory, and a mapped page that the filesystem
+/// has no block for ends the process (SIGBUS) instead of being an error.
+fn room_for_index(path: &Path, log: u64) -> bool {
+    // 32 KiB for 4,096 pages of 4 KiB, twice as much, and something for all else that a start writes.
+    let needed = (1 << 20) + log / 64;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A filesystem that counts no blocks has no limit.
+    rustix::fs::statvfs(folder).map_or(true, |found| found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= needed)
 }
 
 /// The log beside a database file.

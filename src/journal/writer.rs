@@ -92,8 +92,8 @@ struct Writer {
     busy_at: Instant,
     /// `total_changes` at the last checkpoint.
     checkpointed: u64,
-    /// Pages moved since then, which are no changes of rows.
-    vacuumed: u64,
+    /// What else is in the log, in changes: pages that retention moved, and what the process before left behind.
+    unwritten_before: u64,
     salvage: Option<Salvage>,
     /// A file set aside could not be opened for a passing reason: when to try again.
     salvage_due: Option<Instant>,
@@ -124,7 +124,7 @@ impl Writer {
             upkeep_at: now,
             busy_at: now,
             checkpointed: 0,
-            vacuumed: 0,
+            unwritten_before: 0,
             salvage: None,
             salvage_due: None,
             salvaged_at: None,
@@ -461,7 +461,7 @@ impl Writer {
                         }
                     }
                     Step::More => {}
-                    Step::Vacuumed => self.vacuumed += u64::from(retention::VACUUM_STEP),
+                    Step::Vacuumed => self.unwritten_before += u64::from(retention::VACUUM_STEP),
                     Step::Dropped => self.tell(),
                 }
                 Ok(())
@@ -490,7 +490,7 @@ impl Writer {
 
     /// Rows changed since the log was written back.
     fn unwritten(&self) -> u64 {
-        self.store.as_ref().map_or(0, |store| store.conn.total_changes().saturating_sub(self.checkpointed) + self.vacuumed)
+        self.store.as_ref().map_or(0, |store| store.conn.total_changes().saturating_sub(self.checkpointed) + self.unwritten_before)
     }
 
     fn checkpoint(&mut self, now: Instant) -> Result<(), Trouble> {
@@ -501,7 +501,7 @@ impl Writer {
         {
             store.checkpoint(false)?;
             self.checkpointed = store.conn.total_changes();
-            self.vacuumed = 0;
+            self.unwritten_before = 0;
         }
         Ok(())
     }

@@ -285,6 +285,32 @@ async fn the_log_does_not_grow_without_bound() {
 }
 
 #[tokio::test]
+async fn the_log_does_not_grow_from_one_power_cut_to_the_next() {
+    let mut lives = vec![(TempDir::new().unwrap(), 0)];
+    for life in 0..6 {
+        let dir = TempDir::new().unwrap();
+        // What a power cut leaves: the files as they are, closed by nobody.
+        for name in ["journal.sqlite", "journal.sqlite-wal"] {
+            let _ = fs::copy(lives.last().unwrap().0.path().join(name), dir.path().join(name));
+        }
+        let journal = open(&dir);
+        for part in 0..4 {
+            let many = (0..50).map(|number| record(&serial(life * 1000 + part * 100 + number))).collect();
+            let _ = journal.record(many).await;
+        }
+        journal.flush().await;
+        let left = fs::metadata(dir.path().join("journal.sqlite-wal")).unwrap().len();
+        lives.push((dir, left));
+        // Not closed: a closed journal has no log.
+        std::mem::forget(journal);
+    }
+    let sizes: Vec<u64> = lives.iter().skip(1).map(|(_, left)| *left).collect();
+    assert!(sizes.iter().all(|size| *size < 2 * sizes[0]), "bytes of log, life by life: {sizes:?}");
+    let readable = fs::metadata(lives.last().unwrap().0.path().join("journal.sqlite")).unwrap().len();
+    assert!(readable > 100_000, "the log is written back: {readable} bytes of journal");
+}
+
+#[tokio::test]
 async fn the_export_has_the_promised_columns_in_both_formats() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);

@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{RETRY, Writer, alarm_since};
+use super::{CHECKPOINT_NOW, RETRY, Writer, alarm_since};
 use crate::journal::{
     inbox::{Checked, Shared},
     salvage::{self, Salvage},
@@ -82,6 +82,8 @@ impl Writer {
         let newest = store.newest()?;
         let unclean = store.unclean;
         self.checkpointed = store.conn.total_changes();
+        // A log that an ended process left behind is written back first of all. Else it would grow from one power cut to the next.
+        self.unwritten_before = if unclean { CHECKPOINT_NOW } else { 0 };
         // What cannot be counted is damaged where a scan would meet it.
         let mut health = self.shared.health.borrow().clone();
         store.tell(&mut health, alarm_since())?;

@@ -2,7 +2,7 @@
 # First process of the small guest that loses its power: the agent on a card, simulated pins, a simulated service, and nothing else.
 # What the machine outside must know is said on the console; it gives orders through a port, a line of shell each.
 /bin/busybox mkdir -p /proc /sys /dev /data /program
-for program in mkdir ln mount umount insmod ifconfig mkfifo grep usleep sh cat dd stat sync rm kill ls; do
+for program in mkdir ln mount umount insmod ifconfig mkfifo grep usleep sh cat dd stat sync rm kill ls dmesg tail df; do
     /bin/busybox ln -s busybox "/bin/$program"
 done
 export PATH=/bin
@@ -56,7 +56,10 @@ export LD_LIBRARY_PATH=/program BENCHLIGHT_CREDENTIAL_KANDJI_TOKEN=simulated-tok
 agent() {
     (
         sh -c 'echo $$ >/agent.pid; exec /program/benchlight run --config /benchlight.toml' >"$answers"
-        echo "@@ ended $?"
+        code=$?
+        # Whoever looks into this wants to know what the kernel saw.
+        [ $code = 0 ] || { dmesg | tail -20; df /data; ls -la /data/state; }
+        echo "@@ ended $code"
     ) &
 }
 # Says when the scanners' ports are open.

@@ -126,7 +126,7 @@ def boot(part, seconds, extra=(), words="", clock=OWN):
     """The x86_64 guest with `guest/<part>.py` as its work; `words` go on its kernel's command line."""
     qemu, linux, udev, program = prepare()
     image = CACHE / f"guest-amd64-{part}.img"
-    _image(image, linux, UDEV=1, PYTHON=os.path.realpath(sys.executable), BENCH=BENCH, BENCHLIGHT=program)
+    _image(image, linux, UDEV=1, PYTHON=os.path.realpath(sys.executable), BENCH=BENCH, PROJECT=PROJECT, BENCHLIGHT=program)
     arguments = [
         qemu, "-M", "q35", *clock, "-cpu", "max", "-m", "1024", *_share("root", "/"), *_share("udev", udev),
         "-device", "qemu-xhci,id=xhci", *extra, "-kernel", str(linux.image), "-initrd", str(image),

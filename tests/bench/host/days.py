@@ -139,7 +139,7 @@ def _full(results, bench):
 
 
 def _full_at_start(results, bench):
-    """SQLite maps a file that it makes at each start; on a full card with small blocks that would end the process."""
+    """SQLite maps a file that it makes at each start; on a full card that could end the process."""
     day = "full card at the start"
     words = bench.scan()
     results.check(f"{day}: a scan is answered unknown/journal_fault", words[2:4] == ["unknown", "journal_fault"], (words, bench.station.said()))

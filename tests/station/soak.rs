@@ -253,9 +253,9 @@ async fn soak(length: Duration) {
     let greens = book.green_never_lied();
     let backfilled = all_arrives(&outside, &dashboard, &operator, book.broker_troubles).await;
     listen(&station, &mut book, Duration::from_millis(500)).await;
+    report(&book, greens, backfilled, length);
     delivered_once(&book, &dashboard);
     assert_eq!(outside.kandji.violations(), Vec::<String>::new());
-    report(&book, greens, backfilled, length);
     memory_is_flat(&book);
 }
 
@@ -367,24 +367,37 @@ async fn all_arrives(outside: &Outside, dashboard: &Dashboard, operator: &Dashbo
 }
 
 /// Every answer has one message, word for word, and no `id` has two bodies.
+///
+/// A disk that took over a second for a commit is the one exception: that scan was answered `journal_fault`, and goes out at best once, without
+/// a number. Such a disk may be there now and then, not often.
 fn delivered_once(book: &Book, dashboard: &Dashboard) {
     let mut bodies: BTreeMap<String, Value> = BTreeMap::new();
     let mut seqs = BTreeSet::new();
     for message in dashboard.all().iter().filter(|message| matches!(message.channel(), "scan" | "change")).map(Received::json) {
         let mut body = message;
         body["data"]["replay"] = Value::Null;
+        if body["data"]["seq"].is_null() {
+            assert_eq!(body["data"]["reason"], "journal_fault");
+            continue;
+        }
         seqs.insert(body["data"]["seq"].as_u64().unwrap());
         let before = bodies.insert(body["id"].as_str().unwrap().to_owned(), body.clone());
         assert!(before.is_none_or(|before| before == body), "one id with two bodies");
     }
     assert_eq!(seqs.len(), bodies.len(), "one seq for each record");
-    for (answer, _) in &book.answers {
+    for (answer, _) in book.answers.iter().filter(|(answer, _)| answer.reason != "journal_fault") {
         let body = bodies.get(&answer.id).unwrap_or_else(|| panic!("not delivered: {answer:?}"));
         let said = (body["data"]["verdict"].as_str(), body["data"]["reason"].as_str(), body["subject"].as_str());
         assert_eq!(said, (Some(answer.verdict.as_str()), Some(answer.reason.as_str()), Some(answer.serial.as_str())));
     }
     let scans = bodies.values().filter(|body| body["type"] == "io.benchlight.scan.v1").count();
-    assert_eq!(scans, book.sent.len(), "a message for each scan");
+    let slow = slow_commits(book);
+    assert!(slow * 50 <= book.sent.len(), "{slow} of {} scans met a disk that was too slow", book.sent.len());
+    assert!((book.sent.len() - slow..=book.sent.len()).contains(&scans), "a message for each scan: {scans} of {}", book.sent.len());
+}
+
+fn slow_commits(book: &Book) -> usize {
+    book.scans().filter(|(answer, _)| answer.reason == "journal_fault").count()
 }
 
 fn median(samples: &[u64]) -> u64 {
@@ -422,6 +435,7 @@ fn report(book: &Book, greens: usize, backfilled: usize, length: Duration) {
     );
     println!("  answers after {:?} (p50), {:?} (p99), {:?} (longest)", took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]);
     println!("  resident memory {:.1} MB at first, {:.1} MB warm, {:.1} MB at the end", mb(book.memory[0]), mb(warm), mb(last));
+    println!("  commits over a second, answered journal_fault: {}", slow_commits(book));
     println!("  {verdicts:?}");
 }
 

@@ -105,3 +105,21 @@ pub struct JournalHealth {
     /// Records known to be lost then.
     pub lost_rows: u64,
 }
+
+impl JournalHealth {
+    /// A sound journal of that epoch, with nothing in it yet.
+    pub fn sound(epoch: Uuid) -> Self {
+        Self {
+            state: "ok".to_owned(),
+            epoch,
+            unsent: 0,
+            set_aside: Vec::new(),
+            dropped: 0,
+            interrupted: 0,
+            faulted: 0,
+            salvaged: false,
+            salvaged_rows: 0,
+            lost_rows: 0,
+        }
+    }
+}

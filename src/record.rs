@@ -114,6 +114,37 @@ pub struct Record {
     pub evidence: Vec<Evidence>,
 }
 
+impl Record {
+    /// The record of a scan with a reason and nothing else known, as if the lane were its own scanner.
+    pub fn bare(id: Uuid, at: Timestamp, lane: Name, reason: Reason) -> Self {
+        Self {
+            id,
+            raw_scan: Some(id),
+            change: None,
+            at,
+            clock_synced: true,
+            scanner: lane.clone(),
+            lane,
+            serial: None,
+            asked: Vec::new(),
+            raw: None,
+            reason,
+            message: reason.sentence().to_owned(),
+            action: reason.action().to_owned(),
+            grade: None,
+            model: None,
+            family: None,
+            assigned_at: None,
+            took_ms: 0,
+            lamp: reason.verdict().signal(),
+            previous: None,
+            group: None,
+            policy: String::new(),
+            evidence: Vec::new(),
+        }
+    }
+}
+
 /// A record that is safe on disk, with its place in the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {

@@ -13,7 +13,7 @@ use benchlight::{
     journal,
     label::Serial,
     readiness::evidence::{Evidence, Finding, Grade, SourceKind},
-    reason::{Reason, Signal},
+    reason::Reason,
     record::Record,
     runtime::name::Name,
     simulator::kandji::{
@@ -165,28 +165,16 @@ pub fn record(nth: u64) -> Record {
         ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed))
     };
     Record {
-        id: Uuid::now_v7(),
-        raw_scan: None,
-        change: None,
-        at: Timestamp::now(),
-        clock_synced: true,
-        lane: name("main"),
         scanner: name("pipe"),
         serial: Some(serial.clone()),
         asked: vec![serial],
-        raw: None,
-        reason: Reason::Assigned,
-        message: "The enrollment profile is assigned.".to_owned(),
-        action: "Power it on.".to_owned(),
         grade: Some(Grade::Relayed),
         model,
         family: Some("Mac".to_owned()),
         assigned_at,
         took_ms: 91,
-        lamp: Signal::Ready,
-        previous: None,
-        group: None,
         policy: "9f2c41d0".to_owned(),
         evidence: vec![evidence],
+        ..Record::bare(Uuid::now_v7(), Timestamp::now(), name("main"), Reason::Assigned)
     }
 }

@@ -5,16 +5,12 @@ use std::{fs, time::Duration};
 
 use benchlight::{
     journal::{Fault, Journal, Settings},
-    reason::{Reason, Signal},
+    reason::Reason,
     record::Record,
     runtime::name::Name,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
-
-fn name() -> Name {
-    Name::new("left").expect("a name")
-}
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     // The first byte says how much of the rest is the database, in 256ths; what follows is its log.
@@ -29,31 +25,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let day = Duration::from_secs(86_400);
     let settings = Settings { state_dir: dir.path().to_owned(), keep: 90 * day, keep_raw: 7 * day, max_bytes: 1 << 30 };
     let journal = Journal::open(&settings, "fuzz").expect("nobody else is here");
-    let record = Record {
-        id: Uuid::now_v7(),
-        raw_scan: None,
-        change: None,
-        at: Timestamp::now(),
-        clock_synced: true,
-        lane: name(),
-        scanner: name(),
-        serial: None,
-        asked: Vec::new(),
-        raw: None,
-        reason: Reason::Unreadable,
-        message: String::new(),
-        action: String::new(),
-        grade: None,
-        model: None,
-        family: None,
-        assigned_at: None,
-        took_ms: 0,
-        lamp: Signal::Rescan,
-        previous: None,
-        group: None,
-        policy: String::new(),
-        evidence: Vec::new(),
-    };
+    let record = Record::bare(Uuid::now_v7(), Timestamp::now(), Name::new("left").expect("a name"), Reason::Unreadable);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
         match journal.record(vec![record]).await {

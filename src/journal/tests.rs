@@ -47,30 +47,14 @@ fn serial(number: usize) -> Serial {
 
 /// A ready box with everything filled in that a real one has.
 fn record(serial: &Serial) -> Record {
-    let id = Uuid::now_v7();
-    let at: Timestamp = Timestamp::now();
     Record {
-        id,
-        raw_scan: Some(id),
-        change: None,
-        at,
-        clock_synced: true,
-        lane: name("left"),
-        scanner: name("left"),
         serial: Some(serial.clone()),
         asked: vec![serial.clone()],
-        raw: None,
-        reason: Reason::Assigned,
-        message: Reason::Assigned.sentence().to_owned(),
-        action: Reason::Assigned.action().to_owned(),
         grade: Some(Grade::Relayed),
         model: Some("MacBook Air".to_owned()),
         family: Some("Mac".to_owned()),
         assigned_at: Some("2026-01-09T22:01:10Z".parse().unwrap()),
         took_ms: 91,
-        lamp: Signal::Ready,
-        previous: None,
-        group: None,
         policy: "9f2c41d0".to_owned(),
         evidence: vec![Evidence {
             status: Some("assigned".to_owned()),
@@ -79,6 +63,7 @@ fn record(serial: &Serial) -> Record {
             took: Duration::from_millis(84),
             ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed))
         }],
+        ..Record::bare(Uuid::now_v7(), Timestamp::now(), name("left"), Reason::Assigned)
     }
 }
 

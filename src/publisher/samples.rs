@@ -10,7 +10,7 @@ use super::{NoSubscriber, Settings};
 use crate::{
     label::Serial,
     readiness::evidence::{Evidence, Finding, Grade, SourceKind},
-    reason::{Reason, Signal},
+    reason::Reason,
     record::{Cause, Change, Record, Recorded},
     runtime::name::Name,
 };
@@ -56,29 +56,16 @@ pub(super) fn scan() -> Record {
         ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed))
     };
     Record {
-        id: id(0x10),
-        raw_scan: Some(id(0x10)),
-        change: None,
-        at: at("2026-11-23T09:41:07.123456Z"),
-        clock_synced: true,
-        lane: name("left"),
-        scanner: name("left"),
         serial: Some(serial.clone()),
         asked: vec![serial],
-        raw: None,
-        reason: Reason::Assigned,
-        message: Reason::Assigned.sentence().to_owned(),
-        action: Reason::Assigned.action().to_owned(),
         grade: Some(Grade::Relayed),
         model: Some("MacBook Air".to_owned()),
         family: Some("Mac".to_owned()),
         assigned_at: Some(at("2026-01-09T22:01:10Z")),
         took_ms: 91,
-        lamp: Signal::Ready,
-        previous: None,
-        group: None,
         policy: "9f2c41d0".to_owned(),
         evidence: vec![evidence],
+        ..Record::bare(id(0x10), at("2026-11-23T09:41:07.123456Z"), name("left"), Reason::Assigned)
     }
 }
 

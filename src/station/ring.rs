@@ -69,38 +69,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{
-        reason::{Reason, Signal},
-        runtime::name::Name,
-    };
+    use crate::{reason::Reason, runtime::name::Name};
 
     fn record(number: u128) -> Record {
-        let lane = Name::new("main").unwrap();
-        Record {
-            id: Uuid::from_u128(number),
-            raw_scan: None,
-            change: None,
-            at: jiff::Timestamp::UNIX_EPOCH,
-            clock_synced: true,
-            scanner: lane.clone(),
-            lane,
-            serial: None,
-            asked: Vec::new(),
-            raw: None,
-            reason: Reason::JournalFault,
-            message: String::new(),
-            action: String::new(),
-            grade: None,
-            model: None,
-            family: None,
-            assigned_at: None,
-            took_ms: 0,
-            lamp: Signal::Hold,
-            previous: None,
-            group: None,
-            policy: String::new(),
-            evidence: Vec::new(),
-        }
+        Record::bare(Uuid::from_u128(number), jiff::Timestamp::UNIX_EPOCH, Name::new("main").unwrap(), Reason::JournalFault)
     }
 
     #[tokio::test]

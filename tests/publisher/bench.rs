@@ -74,31 +74,17 @@ pub fn secret(folder: &Path, name: &str, text: &str) -> benchlight::runtime::cre
 /// A scan of box number `number`.
 pub fn scan(number: u64) -> Record {
     let serial = Serial::new(&format!("C{number:09}")).unwrap();
-    let id = Uuid::now_v7();
     Record {
-        id,
-        raw_scan: Some(id),
-        change: None,
-        at: jiff::Timestamp::now(),
-        clock_synced: true,
-        lane: name("main"),
         scanner: name("left"),
         serial: Some(serial.clone()),
         asked: vec![serial.clone()],
-        raw: None,
-        reason: Reason::Assigned,
-        message: Reason::Assigned.sentence().to_owned(),
-        action: Reason::Assigned.action().to_owned(),
         grade: Some(Grade::Relayed),
         model: Some("MacBook Air".to_owned()),
         family: Some("Mac".to_owned()),
-        assigned_at: None,
         took_ms: 12,
-        lamp: Signal::Ready,
-        previous: None,
-        group: None,
         policy: "9f2c41d0".to_owned(),
         evidence: vec![Evidence::bare(name("kandji"), SourceKind::Kandji, serial, Finding::Ready(Grade::Relayed))],
+        ..Record::bare(Uuid::now_v7(), jiff::Timestamp::now(), name("main"), Reason::Assigned)
     }
 }
 

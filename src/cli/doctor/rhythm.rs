@@ -129,7 +129,7 @@ mod tests {
     use crate::{
         label::Serial,
         readiness::evidence::{Evidence, Finding, Grade, SourceKind},
-        reason::{Reason, Signal},
+        reason::Reason,
         record::{Record, Recorded},
     };
 
@@ -146,31 +146,8 @@ mod tests {
         evidence.as_of = Some(moment(as_of));
         evidence.replied_at = Some(moment(at));
         evidence.server_uuid = Some(server.to_owned());
-        let record = Record {
-            id: Uuid::now_v7(),
-            raw_scan: None,
-            change: None,
-            at: moment(at),
-            clock_synced: true,
-            lane: Name::new("main").unwrap(),
-            scanner: Name::new("left").unwrap(),
-            serial: Some(serial),
-            asked: Vec::new(),
-            raw: None,
-            reason: Reason::Assigned,
-            message: String::new(),
-            action: String::new(),
-            grade: None,
-            model: None,
-            family: None,
-            assigned_at: None,
-            took_ms: 1,
-            lamp: Signal::Ready,
-            previous: None,
-            group: None,
-            policy: String::new(),
-            evidence: vec![evidence],
-        };
+        let bare = Record::bare(Uuid::now_v7(), moment(at), Name::new("main").unwrap(), Reason::Assigned);
+        let record = Record { serial: Some(serial), evidence: vec![evidence], ..bare };
         Stored { row: 1, recorded: Recorded { epoch: Uuid::nil(), seq: 1, record }, delivered_at: None, set_aside: None }
     }
 

@@ -90,29 +90,22 @@ impl ScanInProgress {
     /// A record of one member's decision, with the scan's id and no lamp.
     pub(super) fn make_record(&self, member: &Member, decision: &Decision, lane: &Lane, now: Now) -> Record {
         Record {
-            id: self.raw.id,
             raw_scan: None,
-            change: None,
-            at: self.raw.at,
             clock_synced: now.clock_synced,
-            lane: self.lane.clone(),
             scanner: self.raw.scanner.clone(),
             serial: decision.serial.clone(),
             asked: member.candidates.iter().flat_map(|candidates| candidates.iter().cloned()).collect(),
             raw: (decision.reason.verdict() == Verdict::Rescan).then(|| label::visible(&self.raw.bytes)),
-            reason: decision.reason,
             message: message(decision),
-            action: decision.reason.action().to_owned(),
             grade: decision.grade,
             model: decision.model.clone(),
             family: decision.family.clone(),
             assigned_at: decision.assigned_at,
             took_ms: u64::try_from(now.moment.boot.since(self.at.boot).as_millis()).unwrap_or(u64::MAX),
             lamp: Signal::None,
-            previous: None,
-            group: None,
             policy: lane.policy.hash.clone(),
             evidence: decision.evidence.clone(),
+            ..Record::bare(self.raw.id, self.raw.at, self.lane.clone(), decision.reason)
         }
     }
 

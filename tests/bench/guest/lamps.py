@@ -12,7 +12,7 @@ from pathlib import Path
 import hold
 from hardware import KeptPins, Pins, Scanner, start_udev, until
 from results import check, figure, note, run, together
-from station import AGENT, ALSO_READY, IMEI, PAUSE, PENDING, READY, REMOVED, Agent, Broker, Services, config, tail
+from station import AGENT, ALSO_READY, IMEI, PAUSE, PENDING, READY, REMOVED, Agent, Bench, config, tail
 from unit import Unit
 
 GREEN, RED, AMBER, BUZZER = 17, 27, 22, 23
@@ -70,16 +70,12 @@ class Lane:
         return recording
 
 
-class Bench:
-    """What all steps share."""
+class LampBench(Bench):
+    """Lanes with lamps."""
 
     def __init__(self):
-        HOME.mkdir(exist_ok=True)
+        super().__init__(HOME)
         self.pins = Pins()
-        self.broker = Broker(HOME).start()
-        self.services = Services(HOME).start()
-        self.agent = None
-        self.runs = 0
 
     def configured(self, lanes, verdict=""):
         """An agent for these lanes that is not started yet."""
@@ -431,27 +427,10 @@ def darkness(bench):
 
 def main():
     start_udev()
-    bench = Bench()
+    bench = LampBench()
     try:
-        run("lamps", [_bound(step, bench) for step in (signals, lost, darkness)])
+        run("lamps", [signals, lost, darkness], bench, failed=bench.give_up)
     finally:
         if bench.agent and bench.agent.process:
             bench.agent.stop()
         note(f"version {subprocess.run([AGENT, '--version'], capture_output=True, text=True).stdout.strip()}")
-
-
-def _bound(step, bench):
-    def bound():
-        start = time.monotonic()
-        try:
-            step(bench)
-        except Exception:
-            if bench.agent:
-                note(tail(bench.agent.log))
-                if bench.agent.process:
-                    bench.agent.stop()
-            raise
-        finally:
-            note(f"{step.__name__}: {time.monotonic() - start:.0f} s")
-    bound.__doc__ = step.__doc__
-    return bound

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 import traceback
 
 _one_at_a_time = threading.Lock()
@@ -35,15 +36,18 @@ def ask(what, **more):
     say("ask", what=what, **more)
 
 
-def run(part, steps):
-    """Run the steps of a part; a step that raises has failed, and the next one goes on."""
+def run(part, steps, *given, failed=lambda: None):
+    """Run the steps of a part with what is `given` to each; a step that raises has failed, `failed` looks after it, and the next one goes on."""
     for step in steps:
+        start = time.monotonic()
         try:
-            step()
+            step(*given)
         except Exception as fault:  # noqa: BLE001
             text = "".join(traceback.format_exception(fault)[-3:])
             check(f"{part}: {step.__doc__ or step.__name__}", False, text)
-            sys.stdout.flush()
+            failed()
+        if step.__doc__:
+            note(f"{step.__name__}: {time.monotonic() - start:.0f} s")
 
 
 def together(part, steps):

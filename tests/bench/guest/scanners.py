@@ -10,25 +10,21 @@ from pathlib import Path
 from ground import Console
 from hardware import CAPS_LOCK, KEYPAD_ENTER, TAB, Pins, Scanner, layout, start_udev, until
 from lamps import GREEN, RED, THREE
-from results import check, figure, note, run
-from station import ALSO_READY, PAUSE, PENDING, READY, REMOVED, Agent, Broker, Services, config, serials, tail, wait_for_scans
+from results import check, figure, run
+from station import ALSO_READY, PAUSE, PENDING, READY, REMOVED, Agent, Bench, config, serials, tail, wait_for_scans
 
 HOME = Path("/tmp/station")
 PAIRS = 1000
 LETTERS = "0123456789ABCDEFGHJKLMNPQRTUVWXYZ"
 
 
-class Bench:
-    """What all scanner steps share."""
+class ScannerBench(Bench):
+    """Scanners with a lamp, on a machine with a console."""
 
     def __init__(self):
-        HOME.mkdir(exist_ok=True)
+        super().__init__(HOME)
         self.pins = Pins()
         self.console = Console()
-        self.broker = Broker(HOME).start()
-        self.services = Services(HOME).start()
-        self.agent = None
-        self.runs = 0
 
     def start(self, scanners, indicator=THREE, lanes=None):
         self.runs += 1
@@ -200,20 +196,5 @@ def together(bench):
 
 def main():
     start_udev()
-    bench = Bench()
-
-    def bound(step):
-        def run_it():
-            start = time.monotonic()
-            try:
-                step(bench)
-            except Exception:
-                if bench.agent:
-                    note(tail(bench.agent.log))
-                raise
-            finally:
-                note(f"{step.__name__}: {time.monotonic() - start:.0f} s")
-        run_it.__doc__ = step.__doc__
-        return run_it
-
-    run("scanners", [bound(step) for step in (grabbed, unplugged, stalled, layouts, together)])
+    bench = ScannerBench()
+    run("scanners", [grabbed, unplugged, stalled, layouts, together], bench, failed=bench.give_up)

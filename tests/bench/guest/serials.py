@@ -79,12 +79,5 @@ def main():
     HOME.mkdir(exist_ok=True)
     broker = Broker(HOME).start()
     services = Services(HOME).start()
-
-    def bound(step):
-        def run_it():
-            step(broker)
-        run_it.__doc__ = step.__doc__
-        return run_it
-
-    run("serial", [bound(acm), bound(ftdi)])
+    run("serial", [acm, ftdi], broker)
     services.stop()

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from hardware import until
+from results import note
 
 AGENT = os.environ.get("BENCHLIGHT", "")
 TOKEN = "simulated-token"
@@ -236,6 +237,23 @@ class Agent:
 
     def stop(self, number=signal.SIGTERM):
         return end(self.process, number)
+
+
+class Bench:
+    """What the steps of a part share: a broker, the services, and the agent of the moment."""
+
+    def __init__(self, home):
+        home.mkdir(exist_ok=True)
+        self.broker = Broker(home).start()
+        self.services = Services(home).start()
+        self.agent = None
+        self.runs = 0
+
+    def give_up(self):
+        """After a step that failed: what the agent said, and its end."""
+        if self.agent and self.agent.process:
+            note(tail(self.agent.log))
+            self.agent.stop()
 
 
 def serials(bodies):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hardware import Pins, Scanner, until
 from results import check, figure, note, run
-from station import ALSO_READY, PENDING, READY, TOKEN, Broker, Services, tail
+from station import ALSO_READY, PENDING, READY, TOKEN, Broker, Services
 from systemd_guide import Guide
 
 GREEN, RED = 17, 27
@@ -466,22 +466,8 @@ def main():
     life = re.search(r"\blife=(\w+)", Path("/proc/cmdline").read_text())[1]
     station = Station()
     try:
-        run(f"systemd, {life}", [_bound(step, station) for step in LIVES[life]])
+        run(f"systemd, {life}", LIVES[life], station, failed=lambda: note(log(12).replace("\n", " / ")))
     finally:
         if station.services:
             station.services.stop()
         sys.stdout.flush()
-
-
-def _bound(step, station):
-    def bound():
-        start = time.monotonic()
-        try:
-            step(station)
-        except Exception:
-            note(log(12).replace("\n", " / "))
-            raise
-        finally:
-            note(f"{step.__name__}: {time.monotonic() - start:.0f} s")
-    bound.__doc__ = step.__doc__
-    return bound

@@ -4,7 +4,6 @@ A guest on this machine's files has no systemd. What is done here is read from t
 the command after the end. (The part `systemd` runs the true one.)
 """
 
-import os
 import re
 import shlex
 import signal

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hardware import Pins, Scanner, until
 from results import check, figure, note, run
-from station import ALSO_READY, PENDING, READY, TOKEN, Broker, Services
+from station import ALSO_READY, PENDING, READY, TOKEN, Broker, Services, read_in
 from systemd_guide import Guide
 
 GREEN, RED = 17, 27
@@ -78,6 +78,8 @@ class Station:
 
     def scan(self, serial, promise):
         """One box, from the first key to the broker."""
+        # Else the first keys after a boot may come with a pause between them, as from no scanner.
+        read_in()
         until(self.dark, 40, 0.02)
         before = len(self.broker.scans())
         start = time.monotonic()

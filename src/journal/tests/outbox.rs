@@ -287,7 +287,7 @@ async fn the_log_does_not_grow_without_bound() {
 #[tokio::test]
 async fn the_log_does_not_grow_from_one_power_cut_to_the_next() {
     let mut lives = vec![(TempDir::new().unwrap(), 0)];
-    for life in 0..6 {
+    for life in 0..12 {
         let dir = TempDir::new().unwrap();
         // What a power cut leaves: the files as they are, closed by nobody.
         for name in ["journal.sqlite", "journal.sqlite-wal"] {
@@ -305,7 +305,8 @@ async fn the_log_does_not_grow_from_one_power_cut_to_the_next() {
         std::mem::forget(journal);
     }
     let sizes: Vec<u64> = lives.iter().skip(1).map(|(_, left)| *left).collect();
-    assert!(sizes.iter().all(|size| *size < 2 * sizes[0]), "bytes of log, life by life: {sizes:?}");
+    // A life may add its own records before it has a moment to write back those of the life before.
+    assert!(sizes.iter().all(|size| *size < 4 * sizes[0]), "bytes of log, life by life: {sizes:?}");
     let readable = fs::metadata(lives.last().unwrap().0.path().join("journal.sqlite")).unwrap().len();
     assert!(readable > 100_000, "the log is written back: {readable} bytes of journal");
 }

@@ -135,7 +135,8 @@ struct Announced {
     unable: Option<Unable>,
     alarms: Vec<&'static str>,
     unheard_faults: bool,
-    days: BTreeMap<Name, i64>,
+    /// Days of the step that was said last, for each source whose credential expires soon.
+    steps: BTreeMap<Name, i64>,
 }
 
 impl Announced {
@@ -154,15 +155,23 @@ impl Announced {
         if health.unheard_faults > 0 && !std::mem::replace(&mut self.unheard_faults, true) {
             warn!("more scans without the journal than are kept for the broker: the oldest are not published");
         }
-        for (name, source) in &health.sources {
-            let step = |days: i64| [1, 7, 14, ANNOUNCED_DAYS].into_iter().find(|step| days <= *step);
+        for (name, days) in self.expiring(&health.sources) {
+            warn!(source = %name, days, "a credential of this source, or its own token with Apple, expires soon: renew it");
+        }
+    }
+
+    /// Sources whose credential has come to a step that was not said yet, and its days. One that was renewed begins anew.
+    fn expiring(&mut self, sources: &BTreeMap<Name, SourceHealth>) -> Vec<(Name, i64)> {
+        let mut new = Vec::new();
+        for (name, source) in sources {
             let Some(days) = source.credential_days else { continue };
-            if let Some(step) = step(days)
-                && self.days.insert(name.clone(), step) != Some(step)
-            {
-                warn!(source = %name, days, "a credential of this source, or its own token with Apple, expires soon: renew it");
+            match [1, 7, 14, ANNOUNCED_DAYS].into_iter().find(|step| days <= *step) {
+                Some(step) if self.steps.insert(name.clone(), step) != Some(step) => new.push((name.clone(), days)),
+                Some(_) => {}
+                None => _ = self.steps.remove(name),
             }
         }
+        new
     }
 }
 
@@ -208,21 +217,127 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::station::core::ScannerRecord;
 
-    fn health() -> Health {
-        Health {
-            unable: None,
-            alarms: Vec::new(),
-            scanners: BTreeMap::new(),
-            lamps: BTreeMap::new(),
-            sources: BTreeMap::new(),
-            broker: "connected".to_owned(),
-            nobody_listens: false,
-            journal: JournalHealth::sound(Uuid::nil()),
-            unheard_faults: 0,
-            clock_synced: true,
-            waiting: 0,
+    /// A station with one scanner, one required source and one that only may object; each sender is what that part says.
+    struct Bench {
+        scanner: watch::Sender<scanner::State>,
+        sources: BTreeMap<&'static str, watch::Sender<SourceHealth>>,
+        broker: watch::Sender<publisher::State>,
+        journal: watch::Sender<JournalHealth>,
+        station: watch::Sender<Report>,
+        parts: Parts,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let name = |text: &str| Name::new(text).unwrap();
+            let well = SourceHealth { failing: None, since: None, as_of: None, credential_days: None, quota_left: None, quota_limit: None };
+            let scanner = watch::Sender::new(scanner::State::Ok);
+            let sources: BTreeMap<_, _> = ["kandji", "business"].map(|source| (source, watch::Sender::new(well.clone()))).into();
+            let broker = watch::Sender::new(publisher::State::starting());
+            let journal = watch::Sender::new(JournalHealth::sound(Uuid::nil()));
+            let station = watch::Sender::new(Report::default());
+            let parts = Parts {
+                scanners: [(name("left"), scanner.subscribe())].into(),
+                lamps: BTreeMap::new(),
+                sources: sources.iter().map(|(source, health)| (name(source), health.subscribe())).collect(),
+                required: [name("kandji")].into(),
+                broker: broker.subscribe(),
+                journal: journal.subscribe(),
+                station: station.subscribe(),
+                clock: ClockWatch::Fixed { synced: true },
+                faulted: Ring::new(1),
+                shared_lanes: false,
+            };
+            Self { scanner, sources, broker, journal, station, parts }
         }
+
+        fn source(&self, source: &str, change: impl FnOnce(&mut SourceHealth)) {
+            self.sources[source].send_modify(change);
+        }
+
+        fn not_found(&self, in_a_row: u32) {
+            let seen = ScannerRecord { proven: false, not_found_in_a_row: in_a_row };
+            self.station.send_modify(|report| _ = report.scanners.insert(Name::new("left").unwrap(), seen));
+        }
+
+        fn alarms(&self) -> Vec<&'static str> {
+            self.parts.gather().alarms
+        }
+
+        fn reason(&self) -> Option<&'static str> {
+            self.parts.gather().unable.map(Unable::code)
+        }
+    }
+
+    #[test]
+    fn each_alarm_is_there_while_its_cause_is() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.alarms(), [""; 0]);
+
+        bench.not_found(4);
+        assert_eq!(bench.alarms(), [""; 0], "four strange boxes may be four strange boxes");
+        bench.not_found(5);
+        assert_eq!(bench.alarms(), ["not_found_streak"]);
+        bench.not_found(0);
+
+        bench.journal.send_modify(|journal| journal.salvaged = true);
+        assert_eq!(bench.alarms(), ["journal_salvaged"]);
+        bench.journal.send_modify(|journal| journal.salvaged = false);
+
+        bench.broker.send_modify(|broker| broker.session_taken_over = true);
+        assert_eq!(bench.alarms(), ["session_taken_over"]);
+        bench.broker.send_modify(|broker| broker.session_taken_over = false);
+
+        // A source that is not required can expire as well.
+        for (days, alarms) in [(31, vec![]), (30, vec!["credential_expiring"]), (-1, vec!["credential_expiring"]), (365, vec![])] {
+            bench.source("business", |source| source.credential_days = Some(days));
+            assert_eq!(bench.alarms(), alarms, "{days} days left");
+        }
+
+        bench.parts.shared_lanes = true;
+        assert_eq!(bench.alarms(), ["two_readers_one_lane"]);
+        assert_eq!(bench.reason(), None, "no alarm makes a station unable");
+    }
+
+    #[test]
+    fn a_station_is_unable_by_its_journal_a_required_source_or_the_want_of_a_scanner() {
+        let bench = Bench::new();
+        assert_eq!(bench.reason(), None);
+        bench.source("business", |source| source.failing = Some(Reason::Offline));
+        assert_eq!(bench.reason(), None, "it is not required");
+        bench.broker.send_modify(|broker| broker.link = publisher::Link::Away("refused".to_owned()));
+        assert_eq!(bench.reason(), None, "a broker that is away keeps no scan from its answer");
+        for state in [scanner::State::Absent, scanner::State::NoRight, scanner::State::Busy, scanner::State::Ended] {
+            bench.scanner.send_replace(state);
+            assert_eq!(bench.reason(), Some("no_scanner"));
+        }
+        bench.source("kandji", |source| source.failing = Some(Reason::Timeout));
+        assert_eq!(bench.reason(), Some("timeout"));
+        bench.journal.send_modify(|journal| journal.state = "read_only".to_owned());
+        assert_eq!(bench.reason(), Some("journal_fault"));
+        bench.journal.send_modify(|journal| journal.state = "ok".to_owned());
+        bench.source("kandji", |source| source.failing = None);
+        for state in [scanner::State::Starting, scanner::State::Unended, scanner::State::Ok] {
+            bench.scanner.send_replace(state);
+            assert_eq!(bench.reason(), None);
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_announced_once_at_each_step_and_anew_after_a_renewal() {
+        let bench = Bench::new();
+        let mut announced = Announced::default();
+        let mut said = Vec::new();
+        for days in [40, 31, 30, 29, 15, 14, 14, 8, 7, 2, 1, 0, -1, 365, 30, 29, 365, 12] {
+            bench.source("kandji", |source| source.credential_days = Some(days));
+            said.extend(announced.expiring(&bench.parts.gather().sources).into_iter().map(|(_, days)| days));
+            // A service that is away for a while tells no days; that is no renewal.
+            bench.source("kandji", |source| source.credential_days = None);
+            assert_eq!(announced.expiring(&bench.parts.gather().sources), []);
+        }
+        assert_eq!(said, [30, 14, 7, 1, 30, 12]);
     }
 
     /// Is the watchdog fed within that time?
@@ -258,7 +373,7 @@ mod tests {
         turns(well, None);
         turns(hanging, Some((hangs, goes_on)));
         let (systemd, hears) = Systemd::double(LIMIT);
-        let (_health, seen) = watch::channel(health());
+        let (_health, seen) = watch::channel(Bench::new().parts.gather());
         tokio::spawn(watchdog(systemd, pulses, seen));
         tokio::task::spawn_blocking(move || {
             for _ in 0..5 {

@@ -7,7 +7,11 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::message::{BackfillDone, Topics};
+use super::{
+    message::{self, BackfillDone, Topics},
+    outbox::Ack,
+    session::Message,
+};
 use crate::record::Recorded;
 
 /// Records read and sent in one go.
@@ -48,6 +52,35 @@ impl ReplyTo {
         };
         let topic = response_topic.filter(usable).unwrap_or(&topics.backfill_answer);
         Self { topic: topic.to_owned(), correlation: correlation.filter(|data| data.len() <= 512) }
+    }
+}
+
+/// An answer, and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    to: ReplyTo,
+    payload: Bytes,
+}
+
+impl Reply {
+    pub(super) fn new(to: ReplyTo, payload: Vec<u8>) -> Self {
+        Self { to, payload: payload.into() }
+    }
+
+    pub(super) fn message(&self) -> Message {
+        let ReplyTo { topic, correlation } = self.to.clone();
+        Message { topic, payload: self.payload.clone(), content_type: Some(message::JSON), retained: false, id: None, correlation }
+    }
+
+    /// A broker that lets the station write its own channels alone refuses the topic that was asked for. Then the answer goes to the
+    /// station's own, so that it does not vanish.
+    pub(super) fn elsewhere(self, ack: Ack, topics: &Topics) -> Option<Self> {
+        let own = &topics.backfill_answer;
+        if !matches!(ack, Ack::Refused(_)) || self.to.topic == *own {
+            return None;
+        }
+        tracing::warn!(topic = self.to.topic, "the broker does not let the station answer there; the answer goes to {own}");
+        Some(Self { to: ReplyTo { topic: own.clone(), ..self.to }, ..self })
     }
 }
 
@@ -202,6 +235,19 @@ mod tests {
         for bad in ["benchlight/v1/ams1/bench-1/scan", "benchlight/v1/ams1/bench-1/availability", "a/#", "a/+/b", "", "$SYS/x"] {
             assert_eq!(to(bad), "benchlight/v1/ams1/bench-1/rsp/backfill");
         }
+    }
+
+    #[test]
+    fn an_answer_that_the_broker_refuses_goes_to_the_stations_own_channel_once() {
+        let asked = ReplyTo::new(Some("dashboards/replies/7"), Some(Bytes::from_static(b"7")), &topics());
+        let reply = Reply::new(asked, b"{}".to_vec());
+        for taken in [Ack::Taken, Ack::Unheard, Ack::Busy] {
+            assert_eq!(reply.clone().elsewhere(taken, &topics()), None);
+        }
+        let again = reply.elsewhere(Ack::Refused("not_authorized"), &topics()).unwrap();
+        let message = again.message();
+        assert_eq!((message.topic.as_str(), message.correlation.as_deref()), ("benchlight/v1/ams1/bench-1/rsp/backfill", Some(&b"7"[..])));
+        assert_eq!(again.elsewhere(Ack::Refused("not_authorized"), &topics()), None);
     }
 
     fn send_all(backfill: &mut Backfill) {

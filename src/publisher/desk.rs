@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     Inputs, Link, NoSubscriber, Settings, State, Timing,
-    command::{Backfill, ReplyTo},
+    command::{Backfill, Reply, ReplyTo},
     message::{self, Lane, Speaker, Topics},
     outbox::{Ack, Delays, Key, Outbox, Settled},
     pacing::Pace,
@@ -35,14 +35,14 @@ pub(super) enum End {
 }
 
 /// What a message in flight is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Purpose {
     Row(Key),
     Availability,
     Meta,
     Health,
     Last,
-    Answer,
+    Answer(Box<Reply>),
     Unrecorded,
     Backfill(u64),
 }
@@ -67,7 +67,7 @@ pub(super) struct Desk {
     aside_offered: bool,
     backfills: VecDeque<Backfill>,
     backfill_next: bool,
-    answers: VecDeque<(ReplyTo, Vec<u8>)>,
+    answers: VecDeque<Reply>,
     last: Option<Bytes>,
     /// An earlier session of this process has said who this station is.
     introduced: bool,
@@ -284,16 +284,9 @@ impl Desk {
             work.availability_due = None;
             return work.publish(Purpose::Availability, self.retained(&self.topics.availability, message::ONLINE.into(), None));
         }
-        if let Some((reply, payload)) = self.answers.pop_front() {
-            let message = Message {
-                topic: reply.topic,
-                payload: payload.into(),
-                content_type: Some(message::JSON),
-                retained: false,
-                id: None,
-                correlation: reply.correlation,
-            };
-            return !work.session.takes(&message) || work.publish(Purpose::Answer, message);
+        if let Some(answer) = self.answers.pop_front() {
+            let message = answer.message();
+            return !work.session.takes(&message) || work.publish(Purpose::Answer(Box::new(answer)), message);
         }
         if work.meta_due.take_if(|due| *due <= now).is_some() {
             let payload = message::meta(&message::Meta { epoch: self.inputs.journal.epoch(), ..self.inputs.meta.clone() });
@@ -383,7 +376,8 @@ impl Desk {
                 self.finish_backfill();
                 return;
             }
-            Purpose::Answer | Purpose::Unrecorded => return,
+            Purpose::Answer(reply) => return self.answers.extend(reply.elsewhere(ack, &self.topics)),
+            Purpose::Unrecorded => return,
             Purpose::Availability => {
                 work.born = true;
                 &self.topics.availability
@@ -445,7 +439,7 @@ impl Desk {
         };
         match command {
             Ok(backfill) => self.backfills.push_back(backfill),
-            Err(why) if self.answers.len() < COMMANDS => self.answers.push_back((reply, message::refusal(&why))),
+            Err(why) if self.answers.len() < COMMANDS => self.answers.push_back(Reply::new(reply, message::refusal(&why))),
             Err(_) => {}
         }
     }
@@ -453,7 +447,7 @@ impl Desk {
     fn finish_backfill(&mut self) {
         while let Some(done) = self.backfills.front().and_then(Backfill::done) {
             if let Some(backfill) = self.backfills.pop_front() {
-                self.answers.push_back((backfill.reply, message::backfill_done(&done)));
+                self.answers.push_back(Reply::new(backfill.reply, message::backfill_done(&done)));
             }
         }
     }

@@ -474,6 +474,7 @@ struct HealthSource {
     as_of: Option<String>,
     credential_days: Option<i64>,
     quota_left: Option<u64>,
+    quota_limit: Option<u64>,
 }
 
 impl HealthSource {
@@ -484,6 +485,7 @@ impl HealthSource {
             as_of: source.as_of.map(as_known),
             credential_days: source.credential_days,
             quota_left: source.quota_left,
+            quota_limit: source.quota_limit,
         }
     }
 }

@@ -9,6 +9,8 @@ use std::{
 
 use super::file;
 
+/// Where systemd keeps what the unit's LoadCredential= copied when the service started.
+const OF_THE_SERVICE: &str = "/run/credentials/benchlight.service";
 /// A key in PEM has a few kilobytes.
 const LARGEST: u64 = 1 << 20;
 
@@ -130,6 +132,15 @@ impl Credential {
             Ok(text) => non_empty(name, &text),
             Err(_) => Err(CredentialFault::Missing { name: name.clone(), path: last }),
         }
+    }
+
+    /// Another file of this credential that holds another secret, as far as this user may look: systemd's copy is as old as
+    /// the service's start, whatever was written into the folder since.
+    pub fn other_copy(&self) -> Option<PathBuf> {
+        let read = self.read().ok()?;
+        let folders = self.store.folders.iter().map(PathBuf::as_path).chain([Path::new(OF_THE_SERVICE)]);
+        let mut copies = folders.map(|folder| folder.join(&self.name));
+        copies.find(|path| file::read(path, LARGEST).is_ok_and(|(bytes, _)| String::from_utf8(bytes).is_ok_and(|text| Secret::new(&text) != read)))
     }
 }
 

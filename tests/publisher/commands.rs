@@ -67,10 +67,12 @@ async fn a_backfill_serves_the_journal_again() {
     assert_eq!(repeats.len(), 297);
     assert!(repeats.iter().any(|json| json["type"] == "io.benchlight.change.v1"));
 
-    // An epoch that nobody knows: gone, and said so.
-    operator.publish(COMMAND, json!({"epoch": uuid::Uuid::nil(), "from": 1, "to": 90}).to_string(), false, PublishProperties::default()).await;
+    // An epoch that nobody knows: gone, and said so. The access list does not let the station write where the answer is wanted.
+    let foreign = PublishProperties { response_topic: Some("operators/replies".to_owned()), ..PublishProperties::default() };
+    operator.publish(COMMAND, json!({"epoch": uuid::Uuid::nil(), "from": 1, "to": 90}).to_string(), false, foreign).await;
     let answer = answered(&operator, 2).await.pop().unwrap();
     assert_eq!((answer["sent"].as_u64(), answer["gone"].as_u64()), (Some(0), Some(90)));
+    assert_eq!(operator.all().iter().rfind(|message| message.topic.contains("/rsp/")).unwrap().topic, "benchlight/v1/ams1/bench-1/rsp/backfill");
     running.stop().await;
 }
 

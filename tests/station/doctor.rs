@@ -19,6 +19,7 @@ use benchlight::{
 };
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
     scans::World,
@@ -44,8 +45,12 @@ struct Visit {
 impl Visit {
     /// Calls the doctor. It finishes within its bound whatever hangs, and it never says a secret.
     fn to(home: &Home) -> Self {
+        Self::of(home.command(&["doctor", "--json"]).env_remove("CREDENTIALS_DIRECTORY"))
+    }
+
+    fn of(command: &mut Command) -> Self {
         let started = Instant::now();
-        let output = home.command(&["doctor", "--json"]).stdin(Stdio::null()).env_remove("CREDENTIALS_DIRECTORY").output().unwrap();
+        let output = command.stdin(Stdio::null()).output().unwrap();
         assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
         let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         for secret in [TOKEN, STATION.1, "wrong-token"] {
@@ -130,6 +135,26 @@ async fn a_sound_station_is_all_well_before_its_first_start_and_after_its_end() 
     visit.says("broker", "ok", "whether it may publish shows when the agent runs");
     visit.says("disk", "ok", "the journal may grow to 1 GiB");
     assert!(world.kandji.violations().is_empty(), "{:?}", world.kandji.violations());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_written_anew_and_that_systemd_has_not_handed_over_yet_is_told() {
+    let world = World::new().await;
+    let home = world.home(true, "");
+    let handed = TempDir::new().unwrap();
+    let token = home.path("credentials/kandji-token");
+    fs::copy(&token, handed.path().join("kandji-token")).unwrap();
+    let ask = || Visit::of(home.command(&["doctor", "--json"]).env("CREDENTIALS_DIRECTORY", handed.path()));
+    let visit = ask();
+    assert_eq!(visit.code, 0, "{:#?}", visit.lines);
+    visit.says("source kandji", "ok", "accepts the token");
+
+    fs::write(&token, "a newer one").unwrap();
+    let visit = ask();
+    visit.says("source kandji", "warn", &format!("; {} holds another secret -> ", token.display()));
+    visit.says("source kandji", "warn", "sudo systemctl restart benchlight");
+    visit.says("broker", "ok", "lets this station in");
+    assert!(!format!("{:?}{}", visit.lines, visit.err).contains("a newer one"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use jiff::SignedDuration;
 
-use super::{Line, State, rhythm::spoken, sources::unreadable};
+use super::{Line, State, rhythm::spoken, sources::{unreadable, with_copies}};
 use crate::{
     indicator,
     journal::{
@@ -160,6 +160,12 @@ pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<b
 
 /// The way to the broker, tried under a name of its own: the agent keeps its session.
 pub(super) async fn broker(settings: publisher::Settings, agent: Option<bool>) -> Line {
+    let mut line = reached(&settings, agent).await;
+    with_copies(&mut line, settings.password.iter().chain(settings.client_certificate.iter().map(|(_, key)| key)));
+    line
+}
+
+async fn reached(settings: &publisher::Settings, agent: Option<bool>) -> Line {
     const PART: &str = "broker";
     const RIGHTS: &str = "give this user the rights of config/mosquitto/acl: to write the station's own channels and to read its availability";
     let password = settings.password.as_ref().map(Credential::read).transpose();
@@ -171,7 +177,7 @@ pub(super) async fn broker(settings: publisher::Settings, agent: Option<bool>) -
     if settings.url.host_str() == Some("broker.example") {
         return Line::new(PART, State::Fail, "[mqtt] url is still the example's: broker.example", "write your own broker's address");
     }
-    let probed = match publisher::probe(&settings).await {
+    let probed = match publisher::probe(settings).await {
         Ok(probed) => probed,
         Err(words) => {
             // The words end in their remedy, where there is one.

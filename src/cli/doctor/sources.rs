@@ -61,13 +61,25 @@ pub(super) async fn examine(settings: Settings) -> Seen {
         Ok(source) => source,
         Err(fault) => return only(Line::new(part, State::Fail, fault.to_string(), "check `url` and `ca_file` of this source")),
     };
-    let lines = match &settings.service {
+    let mut lines = match &settings.service {
         Service::Kandji { tokens, .. } => kandji(&source, &part, &host, tokens, &mut facts).await,
         Service::AppleDep { .. } => apple_dep(&source, part, &host, &mut facts).await,
         Service::AppleBusiness { expected_servers, .. } => apple_business(&source, &part, &host, expected_servers).await,
     };
     facts.ahead = source.clock_ahead();
+    if let Some(line) = lines.first_mut() {
+        with_copies(line, [credential(&settings.service)]);
+    }
     Seen { lines, facts }
+}
+
+/// Adds that the agent and this doctor may hold different secrets: whoever trusts the doctor then would delete the one that works.
+pub(super) fn with_copies<'a>(line: &mut Line, credentials: impl IntoIterator<Item = &'a Credential>) {
+    let Some(path) = credentials.into_iter().find_map(Credential::other_copy) else { return };
+    let remedy = "systemd's LoadCredential= copies a secret when the service starts: sudo systemctl restart benchlight, then ask the doctor again";
+    line.finding.push_str(&format!("; {} holds another secret", path.display()));
+    line.remedy = if line.remedy.is_empty() { remedy.to_owned() } else { format!("{remedy}; {}", line.remedy) };
+    line.state = line.state.max(State::Warn);
 }
 
 const fn credential(service: &Service) -> &Credential {

@@ -170,7 +170,7 @@ fn health_is_the_sample_of_the_product_field_by_field() {
         json!({
             "time": "2026-11-23T09:41:08.000Z", "able": false, "reason": "offline", "alarms": ["not_found_streak"],
             "scanners": {"left": {"state": "ok", "proven": true}}, "lamps": {"left": "ok"},
-            "sources": {"kandji": {"state": "offline", "since": "2026-11-23T09:40:00.500Z", "as_of": "2026-11-23T09:00:00Z", "credential_days": 112, "quota_left": 8990}},
+            "sources": {"kandji": {"state": "offline", "since": "2026-11-23T09:40:00.500Z", "as_of": "2026-11-23T09:00:00Z", "credential_days": 112, "quota_left": 8990, "quota_limit": 10000}},
             "broker": {"state": "connected", "nobody_listens": false},
             "journal": {"state": "ok", "unsent": 0, "set_aside": [{"seq": 7, "why": "packet_too_large"}], "dropped": 0, "interrupted": 1, "faulted": 0},
             "clock": "synced", "waiting": 3, "version": "0.1.0",

@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, path::Path};
 
 use jiff::SignedDuration;
 
-use super::{Line, State, rhythm::spoken, sources::{unreadable, with_copies}};
+use super::{
+    Line, State,
+    rhythm::spoken,
+    sources::{unreadable, with_copies},
+};
 use crate::{
     indicator,
     journal::{

@@ -17,8 +17,10 @@ use crate::{
 const ALL: &str = "benchlight/v1/#";
 const SOON: Duration = Duration::from_secs(15);
 
-/// Every seq from 1 to `last` arrived, in one epoch, and no id has two bodies.
-fn assert_complete(dashboard: &Dashboard, bench: &Bench, last: u64) {
+/// Everything is sent in that time; every seq from 1 to `last` arrived, in one epoch, and no id has two bodies.
+async fn everything_arrives(dashboard: &Dashboard, bench: &Bench, last: u64, patience: Duration) {
+    bench.all_sent(patience).await;
+    dashboard.wait("everything", SOON, |_| dashboard.places().len() == usize::try_from(last).unwrap()).await;
     let places = dashboard.places();
     let epoch = bench.journal.epoch().to_string();
     let missing: Vec<u64> = (1..=last).filter(|seq| !places.contains_key(&(epoch.clone(), *seq))).collect();
@@ -102,9 +104,7 @@ async fn nothing_is_lost_over_twenty_cuts() {
         bench.scan(70).await;
         eventually("the next link", SOON, || proxy.connections() > before).await;
     }
-    bench.all_sent(Duration::from_secs(30)).await;
-    dashboard.wait("everything", SOON, |_| dashboard.places().len() == 2_000).await;
-    assert_complete(&dashboard, &bench, 2_000);
+    everything_arrives(&dashboard, &bench, 2_000, Duration::from_secs(30)).await;
     let repeats: usize = dashboard.places().values().map(|times| times - 1).sum();
     println!("2,000 messages over 20 cuts: 0 lost, {repeats} repeated");
     running.stop().await;
@@ -124,9 +124,7 @@ async fn a_broker_that_forgets_everything_at_its_restart_loses_nothing() {
     bench.scan(50).await;
     mosquitto.run();
     running.connected().await;
-    bench.all_sent(SOON).await;
-    dashboard.wait("everything", SOON, |_| dashboard.places().len() == 100).await;
-    assert_complete(&dashboard, &bench, 100);
+    everything_arrives(&dashboard, &bench, 100, SOON).await;
     let replayed = dashboard.on("scan").iter().filter(|message| message.json()["data"]["replay"] == true).count();
     assert!(replayed >= 50, "the backlog says that it is one: {replayed}");
     let late = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
@@ -152,9 +150,7 @@ async fn a_half_open_link_is_given_up_and_nothing_is_lost() {
     assert!(stalled.elapsed() < Duration::from_secs(4), "{:?}", stalled.elapsed());
     assert!(words.contains("silent") || words.contains("acknowledge"), "{words}");
     running.connected().await;
-    bench.all_sent(SOON).await;
-    dashboard.wait("everything", SOON, |_| dashboard.places().len() == 305).await;
-    assert_complete(&dashboard, &bench, 305);
+    everything_arrives(&dashboard, &bench, 305, SOON).await;
     running.stop().await;
 }
 
@@ -170,9 +166,7 @@ async fn a_frozen_broker_loses_nothing() {
     running.away().await;
     mosquitto.thaw();
     running.connected().await;
-    bench.all_sent(SOON).await;
-    dashboard.wait("everything", SOON, |_| dashboard.places().len() == 20).await;
-    assert_complete(&dashboard, &bench, 20);
+    everything_arrives(&dashboard, &bench, 20, SOON).await;
     running.stop().await;
 }
 
@@ -191,9 +185,7 @@ async fn swallowed_acknowledgements_are_repeats_and_no_losses() {
     assert!(words.contains("acknowledge"), "{words}");
     assert!(bench.unsent() == 40, "no row goes without its PUBACK");
     proxy.swallow_acks(false);
-    bench.all_sent(SOON).await;
-    dashboard.wait("everything", SOON, |_| dashboard.places().len() == 40).await;
-    assert_complete(&dashboard, &bench, 40);
+    everything_arrives(&dashboard, &bench, 40, SOON).await;
     assert!(dashboard.places().values().any(|times| *times > 1));
     running.stop().await;
 }
@@ -209,9 +201,7 @@ async fn what_nobody_heard_follows_when_somebody_listens() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(bench.unsent(), 60, "0x10 is no delivery");
     let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
-    bench.all_sent(SOON).await;
-    dashboard.wait("everything", SOON, |_| dashboard.places().len() == 60).await;
-    assert_complete(&dashboard, &bench, 60);
+    everything_arrives(&dashboard, &bench, 60, SOON).await;
     running.until("somebody listens", |state| !state.nobody_listens).await;
     dashboard.wait("health", SOON, |all| all.iter().any(|m| m.channel() == "health" && m.json()["broker"]["nobody_listens"] == false)).await;
     running.stop().await;
@@ -371,7 +361,6 @@ async fn the_backlog_drains_fast() {
     bench.all_sent(Duration::from_secs(50)).await;
     let took = started.elapsed();
     println!("{ROWS} rows drained in {took:?}: {:.0} a second (unoptimised build, mosquitto logging)", 5_000.0 / took.as_secs_f64());
-    dashboard.wait("everything", SOON, |all| all.len() >= 5_000).await;
-    assert_complete(&dashboard, &bench, ROWS);
+    everything_arrives(&dashboard, &bench, ROWS, SOON).await;
     running.stop().await;
 }

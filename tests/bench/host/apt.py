@@ -12,11 +12,29 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from .cache import CACHE, alone
+
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 class Unavailable(Exception):
     """Something the bench needs cannot be had here; the text says what and why."""
+
+
+def codename():
+    """Debian's name of this machine's release."""
+    for line in Path("/etc/os-release").read_text().splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2]
+    return ""
+
+
+def emulators():
+    """The suite to take QEMU from, None for this machine's own.
+
+    bookworm's own qemu-system conflicts with a newer qemu-utils and would take it away.
+    """
+    return "bookworm-backports" if codename() == "bookworm" else None
 
 
 def mirror():
@@ -43,7 +61,15 @@ def machine_architecture():
 
 def _run(command, **more):
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C")
-    return subprocess.run(command, env=env, capture_output=True, text=True, **more)
+    try:
+        return subprocess.run(command, env=env, capture_output=True, text=True, **more)
+    except subprocess.TimeoutExpired as late:
+        raise Unavailable(f"{command[0]} {command[-1]} took longer than {late.timeout:.0f} s") from None
+
+
+def _last(done, lines=2):
+    """The end of what a command complained."""
+    return " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-lines:])
 
 
 class Suites:
@@ -69,9 +95,9 @@ class Suites:
         ):
             self._options += ["-o", option]
         self._names = ", ".join(suites)
-        done = _run(["apt-get", *self._options, "-qq", "update"], timeout=300)
+        done = _run(["apt-get", *self._options, "-qq", "--error-on=any", "update"], timeout=300)
         if done.returncode:
-            raise Unavailable(f"no package lists of {self._names}: {done.stderr.strip().splitlines()[-1:]}")
+            raise Unavailable(f"no package lists of {self._names}: {_last(done)}")
 
     def fields(self, package):
         """The control fields of the newest version of `package`, empty when there is none."""
@@ -102,10 +128,20 @@ class Suites:
         shutil.rmtree(fetched)
 
 
-def install(home, packages, commands, why, suite=None):
+def _missing(commands):
+    return [name for name in commands if not (shutil.which(name) or os.path.exists(name))]
+
+
+def install(packages, commands, why, suite=None):
     """Make `commands` available by installing `packages` (from `suite`, when this machine's own will not do)."""
-    missing = [name for name in commands if not (shutil.which(name) or os.path.exists(name))]
-    if not missing:
+    if _missing(commands):
+        with alone():
+            _install(packages, commands, why, suite)
+
+
+def _install(packages, commands, why, suite):
+    missing = _missing(commands)
+    if not missing:  # another part of the bench has done it meanwhile
         return
     wanted = "apt-get install " + (f"-t {suite} " if suite else "") + " ".join(packages)
     if os.geteuid() != 0:
@@ -114,7 +150,7 @@ def install(home, packages, commands, why, suite=None):
     options = ["-o", "APT::Install-Recommends=0", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Languages=none"]
     if suite:
         # The machine's own sources and one suite more, with package lists of their own.
-        home = Path(home).resolve()
+        home = CACHE / "apt-host"
         (home / "sources.d").mkdir(parents=True, exist_ok=True)
         (home / "lists/partial").mkdir(parents=True, exist_ok=True)
         for source in glob.glob("/etc/apt/sources.list.d/*"):
@@ -124,10 +160,12 @@ def install(home, packages, commands, why, suite=None):
                        "Dir::Cache::pkgcache=", "Dir::Cache::srcpkgcache="):
             options += ["-o", option]
     print(f"installing {' '.join(packages)}: {why}", flush=True)
-    _run(["apt-get", *options, "-qq", "update"], timeout=300)
+    updated = _run(["apt-get", *options, "-qq", "--error-on=any", "update"], timeout=300)
+    if updated.returncode:
+        # What is to be installed may be known all the same.
+        print(f"apt-get update failed: {_last(updated)}", flush=True)
     target = ["-t", suite] if suite else []
     done = _run(["apt-get", *options, "-y", "-qq", *target, "install", *packages], timeout=900)
-    still = [name for name in missing if not (shutil.which(name) or os.path.exists(name))]
+    still = _missing(missing)
     if done.returncode or still:
-        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-2:]
-        raise Unavailable(f"{', '.join(still or missing)} missing ({why}); {wanted} failed: {' '.join(last)}")
+        raise Unavailable(f"{', '.join(still or missing)} missing ({why}); {wanted} failed: {_last(done)}")

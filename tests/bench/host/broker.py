@@ -11,7 +11,13 @@ import time
 from pathlib import Path
 
 from . import apt
-from .cross import CACHE
+from .vm import LEASH
+
+
+def install():
+    """mosquitto, for this machine and for the guests that run on its files."""
+    apt.install(["mosquitto"], ["/usr/sbin/mosquitto"], "the broker of the stations")
+    apt.install(["mosquitto-clients"], ["mosquitto_sub", "mosquitto_pub"], "listening to that broker")
 
 
 def free_port():
@@ -25,28 +31,33 @@ class Broker:
     """mosquitto, and everything that it was sent."""
 
     def __init__(self):
-        apt.install(CACHE / "apt-host", ["mosquitto"], ["/usr/sbin/mosquitto"], "a broker that survives the power cut")
-        apt.install(CACHE / "apt-host", ["mosquitto-clients"], ["mosquitto_sub", "mosquitto_pub"], "listening to that broker")
+        install()
         self._folder = Path(tempfile.mkdtemp(prefix="benchlight-broker-"))
         self.port = free_port()
         (self._folder / "conf").write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
         self.process = subprocess.Popen(
-            ["/usr/sbin/mosquitto", "-c", self._folder / "conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [*LEASH, "/usr/sbin/mosquitto", "-c", self._folder / "conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.messages = []
         self._ear = None
+        try:
+            self._hear()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _hear(self):
         ends = time.monotonic() + 20
         # The ear must hear before anybody speaks.
         while not any(payload == "hello" for _, payload in self.messages):
             if self._ear is None or self._ear.poll() is not None:
                 self._ear = subprocess.Popen(
-                    ["mosquitto_sub", "-p", str(self.port), "-V", "mqttv5", "-q", "1", "-t", "#", "-F", "%t\t%p"],
+                    [*LEASH, "mosquitto_sub", "-p", str(self.port), "-V", "mqttv5", "-q", "1", "-t", "#", "-F", "%t\t%p"],
                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                 )
                 threading.Thread(target=self._listen, args=[self._ear], daemon=True).start()
             time.sleep(0.3)
             subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "bench", "-m", "hello"], stderr=subprocess.DEVNULL)
             if time.monotonic() > ends:
-                self.stop()
                 raise apt.Unavailable("mosquitto does not start on this machine")
 
     def _listen(self, ear):

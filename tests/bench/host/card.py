@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from . import apt
-from .cross import CACHE
+from .cache import CACHE
 
 SECTOR = 512
 
@@ -24,7 +24,7 @@ def disk(name, megabytes):
 
 def make(path, megabytes):
     """An empty ext4 in a new file. No blocks are kept for root: full is full for the agent too."""
-    apt.install(CACHE / "apt-host", ["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual station")
+    apt.install(["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual station")
     subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-m", "0", path, f"{megabytes}M"], check=True, stdout=subprocess.DEVNULL)
 
 

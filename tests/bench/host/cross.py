@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import apt
+from .cache import CACHE, PROJECT, alone
 
-PROJECT = Path(__file__).resolve().parents[3]
-CACHE = PROJECT / "target/bench"
 # Counts up when `standard_library` builds in another way.
 RECIPE = 2
+
+
+class NotBuilt(Exception):
+    """Benchlight itself cannot be built; what was printed before says why."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def _output(*command):
 def tools(targets):
     """Install the cross compilers and linkers."""
     for target in targets:
-        apt.install(CACHE / "apt-host", target.packages, [f"{target.gcc}-gcc"], f"C code and linking for {target.architecture}")
+        apt.install(target.packages, [f"{target.gcc}-gcc"], f"C code and linking for {target.architecture}")
 
 
 def standard_library(targets):
@@ -76,9 +79,17 @@ def standard_library(targets):
     version = _output("rustc", "--version").split()[1]
     # A new recipe gets a new folder: cargo sees the difference and builds the project's crates anew.
     std = CACHE / f"std-{version}-{RECIPE}"
-    missing = [target for target in targets if not (std / "lib/rustlib" / target.triple / "lib").exists()]
-    if not missing:
-        return std
+
+    def missing():
+        return [target for target in targets if not (std / "lib/rustlib" / target.triple / "lib").exists()]
+
+    if missing():
+        with alone():
+            _standard_library(toolchain, version, std, missing())
+    return std
+
+
+def _standard_library(toolchain, version, std, missing):
     with tempfile.TemporaryDirectory(prefix="benchlight-std-") as work:
         work = Path(work)
         library = toolchain / "lib/rustlib/src/rust/library"
@@ -103,10 +114,13 @@ def standard_library(targets):
                 RUSTFLAGS="-Cembed-bitcode=yes", CARGO_TARGET_DIR=str(stub / "target"),
             )
             crates = "std,test,panic_abort,panic_unwind,proc_macro"
-            subprocess.run(
-                ["cargo", "build", "--quiet", "--release", f"-Zbuild-std={crates}", "--target", target.triple],
-                cwd=stub, env=env, check=True, timeout=1800,
-            )
+            try:
+                subprocess.run(
+                    ["cargo", "build", "--quiet", "--release", f"-Zbuild-std={crates}", "--target", target.triple],
+                    cwd=stub, env=env, check=True, timeout=1800,
+                )
+            except subprocess.SubprocessError as fault:
+                raise apt.Unavailable(f"Rust's standard library for {target.triple} cannot be built: {fault}") from None
             into = std / "lib/rustlib" / target.triple / "lib"
             half = into.with_name("lib.half")
             shutil.rmtree(half, ignore_errors=True)
@@ -115,7 +129,6 @@ def standard_library(targets):
                 if not rlib.name.startswith("libstub"):
                     shutil.copy(rlib, half)
             half.rename(into)
-    return std
 
 
 def _library_from_debian(version, work):
@@ -130,21 +143,28 @@ def _library_from_debian(version, work):
     )
 
 
-def cargo(target, std, arguments, timeout=3600):
-    """Run cargo for `target`."""
+def command(target, std, arguments):
+    """A call of cargo for `target`: its words and its environment."""
     env = dict(os.environ, **target.environment(std))
-    command = ["nice", "-n", "10", "cargo", *arguments, "--target", target.triple]
-    if "--" in arguments:
-        cut = arguments.index("--")
-        command = ["nice", "-n", "10", "cargo", *arguments[:cut], "--target", target.triple, *arguments[cut:]]
-    return subprocess.run(command, cwd=PROJECT, env=env, timeout=timeout).returncode
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    return ["nice", "-n", "10", "cargo", *arguments[:cut], "--target", target.triple, *arguments[cut:]], env
+
+
+def cargo(target, std, arguments, timeout=3600):
+    """Run cargo for `target`; its exit code, below 0 when it was killed."""
+    words, env = command(target, std, arguments)
+    try:
+        return subprocess.run(words, cwd=PROJECT, env=env, timeout=timeout).returncode
+    except subprocess.TimeoutExpired as late:
+        print(late, flush=True)
+        return 124
 
 
 def release(target):
     """The program as it is packaged, without the demo's broker, built for `target`; its path."""
     tools([target])
     if cargo(target, standard_library([target]), ["build", "--release", "--locked", "--no-default-features"]):
-        raise SystemExit(1)
+        raise NotBuilt(f"the program cannot be built for {target.architecture}")
     return PROJECT / "target" / target.triple / "release/benchlight"
 
 

@@ -7,8 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import apt, debian, package
-from .cross import CACHE, PROJECT
+from . import apt, broker, debian, package
+from .cache import CACHE, PROJECT, alone
 from .kernel import initramfs, kernel
 from .vm import Machine, TimeOut
 
@@ -56,8 +56,7 @@ class Results:
         return sum(failed for _, failed in self.parts.values())
 
     def check(self, promise, held, found=""):
-        passed, failed = self.parts.get(self._part, (0, 0))
-        self.parts[self._part] = (passed + bool(held), failed + (not held))
+        self.count(int(bool(held)), int(not held))
         if held:
             print(f"  ok    {promise}", flush=True)
         else:
@@ -66,6 +65,11 @@ class Results:
             for line in str(found).splitlines():
                 print(f"        {line}", flush=True)
         return held
+
+    def count(self, passed, failed):
+        """Add assertions that another program has made and told."""
+        before = self.parts.get(self._part, (0, 0))
+        self.parts[self._part] = (before[0] + passed, before[1] + failed)
 
     def skip(self, part, why):
         self.skipped += 1
@@ -77,28 +81,25 @@ class Results:
 
 
 def emulator(name):
-    """QEMU's system emulator, installed when it is missing.
-
-    From backports: bookworm's own qemu-system conflicts with a newer qemu-utils and would take it away.
-    """
+    """QEMU's system emulator, installed when it is missing."""
     package = {"qemu-system-x86_64": "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm"}[name]
-    apt.install(CACHE / "apt-host", [package], [name], "the virtual machines", suite="bookworm-backports" if _codename() == "bookworm" else None)
+    apt.install([package], [name], "the virtual machines", suite=apt.emulators())
     return name
-
-
-def _codename():
-    for line in Path("/etc/os-release").read_text().splitlines():
-        if line.startswith("VERSION_CODENAME="):
-            return line.partition("=")[2]
-    return ""
 
 
 def _udev():
     """udev's programs and rules, laid over the guest's root: this machine may have none."""
     home = CACHE / "udev"
     if not (home / "complete").exists():
+        with alone():
+            _fetch_udev(home)
+    return home
+
+
+def _fetch_udev(home):
+    if not (home / "complete").exists():
         shutil.rmtree(home, ignore_errors=True)
-        suites = apt.Suites(CACHE / "apt" / "own", [_codename() or "bookworm"], apt.machine_architecture())
+        suites = apt.Suites(CACHE / "apt" / "own", [apt.codename() or "bookworm"], apt.machine_architecture())
         suites.unpack(["udev", "libkmod2", "libacl1", "libblkid1", "libcap2", "libselinux1", "libpcre2-8-0"], home)
         # The root keeps its programs and libraries under /usr: a folder in place of its links would hide them.
         for folder in ("lib", "bin", "sbin"):
@@ -106,13 +107,13 @@ def _udev():
                 shutil.copytree(home / folder, home / "usr" / folder, symlinks=True, dirs_exist_ok=True)
                 shutil.rmtree(home / folder)
         (home / "complete").touch()
-    return home
 
 
 def prepare():
     """Fetch and build once what every x86_64 guest needs."""
     if platform.machine() != "x86_64":
         raise apt.Unavailable("this guest runs on this machine's own files and needs an x86_64 machine")
+    broker.install()
     return emulator("qemu-system-x86_64"), kernel("amd64"), _udev(), package.native()
 
 

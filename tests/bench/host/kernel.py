@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from . import apt
-from .cross import CACHE
+from .cache import CACHE, alone
 
 # The first suite whose kernel has gpio-sim wins; bookworm's 6.1 and trixie's 6.12 are built without it.
 SUITES = (["forky"], ["sid"])
@@ -54,14 +54,24 @@ def kernel(architecture):
     names = GUEST if architecture == "amd64" else PI
     home = CACHE / f"kernel-{architecture}"
     stamp = "\n".join(names)
-    if (home / "complete").exists() and (home / "complete").read_text() == stamp:
-        return Kernel(home)
+
+    def complete():
+        return (home / "complete").exists() and (home / "complete").read_text() == stamp
+
+    if not complete():
+        with alone():
+            if not complete():
+                _first(home, architecture, names)
+                (home / "complete").write_text(stamp)
+    return Kernel(home)
+
+
+def _first(home, architecture, names):
+    """Fetch it from the first suite that has one."""
     why = []
     for suites in SUITES:
         try:
-            _fetch(home, suites, architecture, names)
-            (home / "complete").write_text(stamp)
-            return Kernel(home)
+            return _fetch(home, suites, architecture, names)
         except apt.Unavailable as fault:
             why.append(str(fault))
     raise apt.Unavailable("no kernel with simulated pins: " + "; ".join(why))
@@ -127,7 +137,7 @@ def _decompressed(path):
         return lzma.decompress(data)
     if path.suffix == ".zst":
         if not shutil.which("zstd"):
-            apt.install(CACHE / "apt-host", ["zstd"], ["zstd"], "kernel modules are compressed with it")
+            apt.install(["zstd"], ["zstd"], "kernel modules are compressed with it")
         return subprocess.run(["zstd", "-qdc"], input=data, stdout=subprocess.PIPE, check=True).stdout
     return data
 

@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 from . import apt
-from .cross import CACHE, PROJECT, TARGETS, newest_glibc, release
+from .cache import CACHE, PROJECT, alone
+from .cross import TARGETS, NotBuilt, newest_glibc, release
 
 # Kept to one version, so that a package does not change because a tool did.
 CARGO_DEB = "3.8.0"
@@ -25,11 +26,17 @@ def _cargo_deb():
     if found:
         return found
     if not own.exists():
+        with alone():
+            _build_cargo_deb(own)
+    return str(own)
+
+
+def _build_cargo_deb(own):
+    if not own.exists():
         print(f"building cargo-deb {CARGO_DEB}", flush=True)
         done = subprocess.run(["nice", "-n", "10", "cargo", "install", "--quiet", "--locked", f"cargo-deb@{CARGO_DEB}", "--root", str(CACHE / "tools")])
         if done.returncode:
             raise apt.Unavailable("cargo-deb cannot be built; cargo install cargo-deb says why")
-    return str(own)
 
 
 @functools.cache
@@ -37,7 +44,10 @@ def native():
     """This machine's own build of what is packaged; its path. BENCHLIGHT names another one, for work on the bench."""
     if os.environ.get("BENCHLIGHT"):
         return Path(os.environ["BENCHLIGHT"]).resolve()
-    subprocess.run(["nice", "-n", "10", "cargo", "build", *FEATURES], cwd=PROJECT, check=True, timeout=3600)
+    try:
+        subprocess.run(["nice", "-n", "10", "cargo", "build", *FEATURES], cwd=PROJECT, check=True, timeout=3600)
+    except subprocess.SubprocessError as fault:
+        raise NotBuilt(f"the program cannot be built for this machine: {fault}") from None
     return PROJECT / "target/release/benchlight"
 
 
@@ -50,25 +60,25 @@ def _pages(program):
         (into / name).write_bytes(subprocess.run([program, *words], check=True, stdout=subprocess.PIPE).stdout)
 
 
-def build(architecture, revision=1):
-    """The package for `arm64`, `armhf` or `native`; its path. Another `revision` is the same program, to be upgraded to."""
-    program = _cargo_deb()
-    _pages(native())
+def build(architecture, revision=1, out=PROJECT / "target/debian"):
+    """The package for `arm64`, `armhf` or `native`, in `out`; its path. Another `revision` is the same program, to be upgraded to."""
+    program, own = _cargo_deb(), native()
     arguments = []
     if architecture != "native":
         release(TARGETS[architecture])
         arguments = ["--target", TARGETS[architecture].triple]
     else:
         architecture = apt.machine_architecture()
-    out = PROJECT / "target/debian"
-    out.mkdir(exist_ok=True)
-    # Stripping is the release profile's business, and this machine's strip does not know the Pi's binaries.
-    done = subprocess.run(
-        [program, "deb", "--no-build", "--no-strip", "--locked", "--deb-revision", str(revision), "--output", str(out), *arguments],
-        cwd=PROJECT, env=dict(os.environ, PATH=f"{CACHE}/tools/bin:{os.environ['PATH']}"), capture_output=True, text=True,
-    )
+    out.mkdir(parents=True, exist_ok=True)
+    with alone():
+        _pages(own)
+        # Stripping is the release profile's business, and this machine's strip does not know the Pi's binaries.
+        done = subprocess.run(
+            [program, "deb", "--no-build", "--no-strip", "--locked", "--deb-revision", str(revision), "--output", str(out), *arguments],
+            cwd=PROJECT, env=dict(os.environ, PATH=f"{CACHE}/tools/bin:{os.environ['PATH']}"), capture_output=True, text=True,
+        )
     if done.returncode:
-        raise SystemExit(f"cargo-deb: {done.stderr.strip()}")
+        raise NotBuilt(f"cargo-deb: {done.stderr.strip()}")
     return max(out.glob(f"benchlight_*-{revision}_{architecture}.deb"), key=lambda path: path.stat().st_mtime)
 
 

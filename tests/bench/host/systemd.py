@@ -5,7 +5,7 @@ import subprocess
 
 from . import apt, guests, package
 from .card import disk
-from .cross import CACHE, PROJECT
+from .cache import CACHE, PROJECT
 
 # What the guest does in each of them: guest/systemd_pi.py. The third lays memory over the card, as overlayroot does.
 LIVES = (("install", ""), ("reboot", ""), ("readonly", "read-only-root"), ("end", ""))
@@ -14,12 +14,12 @@ SECONDS = 2400
 
 def systemd(results):
     """Install, use, reboot, use a read-only root, upgrade, remove."""
-    apt.install(CACHE / "apt-host", ["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual Pi")
+    apt.install(["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual Pi")
     folder = CACHE / "packages-arm64"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for revision in (1, 2):
-        shutil.copy(package.build("arm64", revision), folder)
+        package.build("arm64", revision, folder)
     shutil.copy(PROJECT / "docs/install.md", folder)
     card, data = disk("pi-card.img", 1024), CACHE / "pi-data.img"
     data.unlink(missing_ok=True)

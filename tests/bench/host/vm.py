@@ -12,6 +12,10 @@ import time
 from pathlib import Path
 
 
+# Programs that run beside the bench end with it, however that ended.
+LEASH = ["setpriv", "--pdeathsig", "KILL"]
+
+
 class TimeOut(Exception):
     """The guest did not get where it should in its time."""
 
@@ -27,7 +31,7 @@ class Machine:
         self.console = []
         # Sockets of this machine live in its own folder.
         arguments = [argument.replace("{folder}", str(self._folder)) for argument in arguments]
-        command = ["nice", "-n", "10", *arguments, "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
+        command = [*LEASH, "nice", "-n", "10", *arguments, "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
                    "-qmp", f"unix:{self._folder}/qmp,server=on,wait=off"]
         if "-serial" not in arguments:
             command += ["-serial", "stdio"]

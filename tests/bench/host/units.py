@@ -1,0 +1,52 @@
+"""The unit tests on the Raspberry Pi's two targets, run by QEMU's emulation of programs."""
+
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import apt, cross
+
+# What the emulator of programs cannot do. The virtual bench does it on a kernel.
+EMULATOR_LACKS = {
+    "scanner::serial::tests::": "a terminal's settings (TCGETS2)",
+    "a_panic_in_a_process_that_aborts_leaves_the_lamps_dark": "starting another program for the target",
+    "opening_a_hundred_thousand_rows_takes_a_blink": "speed",
+}
+SECONDS = 7200
+
+
+def units(targets, std, results):
+    """Run them; libtest's counts are added to `results`."""
+    apt.install(["qemu-user-static"], [target.qemu for target in targets], "running the unit tests on the target", suite=apt.emulators())
+    for name, what in EMULATOR_LACKS.items():
+        print(f"  left out: {name}: QEMU's user mode has not {what}", flush=True)
+    words = ["--test-threads", "2", *(word for name in EMULATOR_LACKS for word in ("--skip", name))]
+    # Emulated and on a busy disk the journal would rightly say that it is slow. Memory is a quiet disk.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="benchlight-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        os.environ["TMPDIR"] = folder
+        for target in targets:
+            _run(target, cross.command(target, std, ["test", "--lib", "--locked", "--no-default-features", "--", *words]), results)
+
+
+def _run(target, given, results):
+    counts = None
+    command, env = given
+    with subprocess.Popen(["timeout", str(SECONDS), *command], cwd=cross.PROJECT, env=env, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        try:
+            for line in process.stdout:
+                found = re.match(r"test result: \w+\. (\d+) passed; (\d+) failed;", line)
+                if found:
+                    counts = [int(number) for number in found.groups()]
+                if not re.match(r"test .* \.\.\. (ok|ignored)", line) and line.strip():
+                    print(f"  {line.rstrip()}", flush=True)
+        except BaseException:
+            # It hands it on to all that cargo has started.
+            process.terminate()
+            raise
+    if counts:
+        results.count(*counts)
+    well = process.returncode == 0 and counts and counts[0] > 0
+    results.check(f"units {target.architecture}: the tests ran to their end, and none failed", well, (process.returncode, counts))

@@ -2,9 +2,11 @@
 
 from . import cuts as power
 from . import days as card
-from . import guests
+from . import cross, guests
+from . import package as deb
 from . import pi as board
 from . import systemd as service
+from . import units as tests
 
 
 def ground(results, slow):
@@ -44,6 +46,24 @@ def systemd(results, slow):
     service.systemd(results)
 
 
-PARTS = {"ground": ground, "scanners": scanners, "serial": serial, "lamps": lamps, "cuts": cuts, "pi": pi, "systemd": systemd}
+def package(results, slow):
+    """the Debian packages for arm64 and armhf, looked into"""
+    for architecture in cross.TARGETS:
+        made = deb.build(architecture)
+        results.figure(f"package for {architecture}, MB", f"{made.stat().st_size / 1e6:.1f}")
+        deb.inspect(made, results.check)
+
+
+def units(results, slow):
+    """the unit tests on both of the Pi's targets, under QEMU's emulation of programs"""
+    targets = list(cross.TARGETS.values())
+    cross.tools(targets)
+    tests.units(targets, cross.standard_library(targets), results)
+
+
+PARTS = {"ground": ground, "scanners": scanners, "serial": serial, "lamps": lamps, "cuts": cuts, "pi": pi, "systemd": systemd,
+         "package": package, "units": units}
+# Those that have a long form.
+LONG = ("cuts", "pi")
 # Those of the everyday tests: one kind of guest, and minutes.
 EVERYDAY = ("ground", "scanners", "serial", "lamps", "cuts")

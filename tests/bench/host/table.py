@@ -7,9 +7,11 @@ import re
 import subprocess
 from pathlib import Path
 
-from .cross import CACHE, PROJECT
+from .cache import CACHE, PROJECT
 
 PAGE = PROJECT / "docs/virtual-bench.md"
+# Marks the rows of a part in its long form.
+LONG = "`--slow`"
 BEGIN, END = "<!-- table: written by tests/bench/run --write -->", "<!-- end of the table -->"
 ROW = re.compile(r"\| `(\w+)` \| (.*) \| (.*) \| (.*) \|")
 
@@ -21,8 +23,11 @@ def show(results):
             print(f"  {part:<9} {name:<70} {value}")
 
 
-def write(results, parts):
-    """Put this run's figures into the page. A part that did not run keeps the rows of the run that is named in them."""
+def write(results, parts, long):
+    """Put this run's figures into the page; `long`: the parts that ran in their long form.
+
+    A part that did not run keeps the rows of the run that is named in them, and so does one whose rows are of its long form, and this was not.
+    """
     before, _, rest = PAGE.read_text().partition(BEGIN)
     old, _, after = rest.partition(END)
     kept = {}
@@ -31,9 +36,13 @@ def write(results, parts):
     rows = []
     for part in parts:
         passed, failed = results.parts.get(part, (0, 0))
-        if passed + failed:
+        shorter = part not in long and any(LONG in row for row in kept.get(part, []))
+        if passed + failed and shorter:
+            print(f"{part}: the table keeps the figures of the long form")
+        if passed + failed and not shorter:
             when = f"{datetime.date.today()}, {_build()}"
-            figures = {"assertions that held": f"{passed} of {passed + failed}", **results.figures.get(part, {})}
+            held = f"assertions that held, {LONG}" if part in long else "assertions that held"
+            figures = {held: f"{passed} of {passed + failed}", **results.figures.get(part, {})}
             rows += [f"| `{part}` | {name} | {value} | {when} |" for name, value in figures.items()]
         else:
             rows += kept.get(part, [f"| `{part}` | not run | | |"])

@@ -76,6 +76,15 @@ until [ -c "$1" ]; do
 done
 rows=$1 orders=${1%3}2 answers=${1%3}1
 
+# NUL behind the journal's log, so many bytes; says how long the log was and is.
+nul() {
+    log=/data/state/journal.sqlite-wal
+    was=$(stat -c %s $log) || was=none
+    dd if=/dev/zero bs="$1" count=1 2>/dev/null >>$log
+    sync
+    echo "@@ nul $was $(stat -c %s $log)"
+}
+
 watch &
 /program/benchlight simulate kandji --listen 127.0.0.1:8801 >/dev/null &
 [ -z "$before" ] || eval "$(echo "$before" | tr '+' ' ')"

@@ -9,8 +9,6 @@ import threading
 import time
 
 from . import small
-from .broker import Broker
-from .card import Card
 
 # Boxes that the simulated Kandji knows as ready; every other serial number is not found.
 READY = ("C02XK0AAJG5H", "FVFGK1BBQ6L4")
@@ -92,7 +90,8 @@ class Witness:
 
     def __init__(self):
         self.fast, self.lit = [], []
-        self.lives, self.shut, self.bright, self.wrong = 0, [], [], []
+        self.lives, self.shut, self.mute, self.bright, self.wrong = 0, [], [], [], []
+        self.unlengthened = []
         self.caches = collections.Counter()
         self.faulted = self.tails = self.away = self.writes_lost = 0
 
@@ -105,11 +104,9 @@ def cuts(results, count):
     """Cut the power `count` times; then everything that had been answered must have been delivered."""
     seed = int(os.environ.get("BENCH_SEED") or random.SystemRandom().randrange(1 << 32))
     print(f"  seed {seed} (BENCH_SEED={seed} chooses the same moments again)", flush=True)
-    chance, broker, witness = random.Random(seed), Broker(), Witness()
-    card = Card(random.Random(seed + 1))
-    boot = small.Boot(broker)
-    begun = time.monotonic()
-    try:
+    chance, witness = random.Random(seed), Witness()
+    with small.outside(random.Random(seed + 1)) as (broker, card, boot):
+        begun = time.monotonic()
         for life in range(1, count + 1):
             # NUL behind the end of the log, as a filesystem leaves it that had made the file longer and not yet written.
             tail = chance.choice((0, 0, 512, 4096, 65536)) if life > 1 else 0
@@ -127,10 +124,6 @@ def cuts(results, count):
         results.figure("of them with the broker away", witness.away)
         results.figure("scans answered before a cut", witness.answered)
         results.figure("seconds in all, the last life included", round(took))
-    finally:
-        broker.stop()
-        card.remove()
-        boot.remove()
 
 
 def _life(boot, card, witness, life, after, tail, away):
@@ -138,7 +131,7 @@ def _life(boot, card, witness, life, after, tail, away):
     cache = CACHES[life % len(CACHES)]
     words = {"life": life}
     if tail:
-        words["before"] = f"dd+if=/dev/zero+bs={tail}+count=1+>>/data/state/journal.sqlite-wal+2>/dev/null;sync"
+        words["before"] = f"nul+{tail}"
     begun = time.monotonic()
     with small.Station(boot, card, cache, **words) as station:
         if not station.up():
@@ -165,10 +158,18 @@ def _life(boot, card, witness, life, after, tail, away):
     witness.faulted += sum(words[3] == "journal_fault" for words in answers)
     witness.lit += lit.answered
     witness.writes_lost += lost
-    witness.tails += tail > 0
+    if tail:
+        was, is_now = (station.nul or "none 0").split()
+        if was.isdigit() and int(is_now) == int(was) + tail:
+            witness.tails += 1
+        else:
+            witness.unlengthened.append((life, tail, station.nul))
     witness.away += away
     if not alive:
         witness.shut.append((life, station.said()))
+        return False
+    if not answers and not lit.answered:
+        witness.mute.append((life, station.said()))
         return False
     witness.lives += 1
     witness.caches[cache] += 1
@@ -228,6 +229,10 @@ def _judge(results, broker, witness, rows, count):
     delivered = [record["data"] for key, record in bodies.items() if key not in faults]
 
     results.check(f"cuts: {count} power cuts happened while scans ran", witness.lives == count, (witness.lives, *witness.shut[:1]))
+    results.check("cuts: in each life at least one scan was answered before the cut", not witness.mute, witness.mute)
+    if count >= len(CACHES):
+        results.check(f"cuts: each kind of card lost its power: {', '.join(CACHES)}", set(witness.caches) == set(CACHES), witness.caches)
+    results.check("cuts: wherever NUL was meant to lie behind the log it did", not witness.unlengthened, witness.unlengthened)
     results.check("cuts: after each of them the journal opens and the station starts", not witness.shut, witness.shut[:2])
     results.check("cuts: the lamps stay dark until the first scan of each life", not witness.bright, witness.bright[:5])
     results.check("cuts: no green but for the newest scan", not witness.wrong, witness.wrong[:3])

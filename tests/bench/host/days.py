@@ -5,12 +5,13 @@ import socket
 import time
 
 from . import small
-from .broker import Broker
-from .card import Card
 from .cuts import READY
 
 AMBER, RED, GREEN = (0, 0, 1), (0, 1, 0), (1, 0, 0)
 FILE = "/data/state/journal.sqlite"
+# A busy disk of this machine must not look like a slow card. Here no write is lost with it: QEMU is killed, this machine goes on and
+# keeps what the guest has written. Cards that lose writes are the power cuts' business.
+CACHE = "unsafe"
 FILL = "dd if=/dev/zero of=/data/fill bs=1048576 2>/dev/null;sync;dd if=/dev/zero of=/data/rest bs=1024 2>/dev/null;sync"
 
 
@@ -66,10 +67,8 @@ class Bench:
 
 def days(results):
     """All of them, on one card."""
-    broker, card = Broker(), Card(random.Random(1))
-    boot = small.Boot(broker)
-    try:
-        with small.Station(boot, card, "none", 600, life=1) as station:
+    with small.outside(random.Random(1)) as (broker, card, boot):
+        with small.Station(boot, card, CACHE, 600, life=1) as station:
             if not results.check("bad days: the station starts", station.up(), station.said()):
                 return
             bench = Bench(station, broker, "F")
@@ -79,8 +78,7 @@ def days(results):
             _settled(results, bench)
             epoch = _nul(results, bench, broker)
             bench.close()
-        card.cut()
-        with small.Station(boot, card, "none", 600, life=2, before=FILL.replace(" ", "+")) as station:
+        with small.Station(boot, card, CACHE, 600, life=2, before=FILL.replace(" ", "+")) as station:
             if not results.check("bad days: a power cut later the station starts again, on a full card", station.up(), station.said()):
                 return
             bench = Bench(station, broker, "Z")
@@ -89,10 +87,6 @@ def days(results):
             record = _delivered(broker, words[0])
             results.check("bad days: and goes on in the journal that was made anew", record and record["epoch"] == epoch, (words, record, epoch))
             bench.close()
-    finally:
-        broker.stop()
-        card.remove()
-        boot.remove()
 
 
 def _well(results, bench, day):

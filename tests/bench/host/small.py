@@ -13,11 +13,13 @@ import subprocess
 import tempfile
 import threading
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from . import apt, guests
-from .broker import free_port
-from .cross import CACHE
+from .broker import Broker, free_port
+from .cache import CACHE
+from .card import Card
 from .kernel import initramfs
 from .vm import Machine
 
@@ -120,12 +122,25 @@ class Boot:
             shutil.copy(program, f"{folder}/benchlight")
             for path in libraries(program):
                 shutil.copy(path, folder)
-            apt.install(CACHE / "apt-host", ["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the disks of the virtual station")
+            apt.install(["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the disks of the virtual station")
             subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", folder, self.disk, "64M"],
                            check=True, stdout=subprocess.DEVNULL)
 
     def remove(self):
         self._folder.cleanup()
+
+
+@contextmanager
+def outside(chance):
+    """What outlives a station's lives: (broker, card, what they boot from)."""
+    with ExitStack() as ends:
+        broker = Broker()
+        ends.callback(broker.stop)
+        card = Card(chance)
+        ends.callback(card.remove)
+        boot = Boot(broker)
+        ends.callback(boot.remove)
+        yield broker, card, boot
 
 
 class Station:
@@ -153,7 +168,12 @@ class Station:
         self.rows = []
         self._done = []
         self.exit = None
-        self._links = {name: self.machine._connect(name) for name in ("answers", "orders", "rows")}
+        self.nul = None
+        try:
+            self._links = {name: self.machine._connect(name) for name in ("answers", "orders", "rows")}
+        except BaseException:
+            self.machine.__exit__()
+            raise
         for link in self._links.values():
             link.settimeout(None)
         self._threads = [
@@ -176,6 +196,7 @@ class Station:
             thread.join(20)
         for link in self._links.values():
             link.close()
+        self.machine.__exit__()
 
     def _console(self):
         try:
@@ -194,6 +215,8 @@ class Station:
                         self._done.append(rest)
                     elif word == "ended":
                         self.exit = rest
+                    elif word == "nul" and re.fullmatch(r"\w+ \d+", rest):
+                        self.nul = rest
                     elif word == "note":
                         print(f"  {rest}", flush=True)
                     elif word == "listening":

@@ -61,7 +61,7 @@ class Pi:
 
     def __init__(self, program, broker, seconds):
         linux = kernel("arm64")
-        apt.install(cross.CACHE / "apt-host", ["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual Pi")
+        apt.install(["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual Pi")
         # In memory where it can be: power cuts are another part's, here a busy disk of this machine must not look like a bad card.
         self._folder = tempfile.TemporaryDirectory(prefix="benchlight-pi-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.card = f"{self._folder.name}/card"
@@ -86,15 +86,18 @@ class Pi:
         self.linux = linux
 
     def __enter__(self):
-        for line in self.machine.lines():
-            if line.startswith("@@ ready"):
-                return self
-            if line.startswith("@@ note"):
-                print(f"  {line[8:]}", flush=True)
-        raise TimeOut("the board ended: " + "\n".join(self.machine.console[-15:]))
+        try:
+            for line in self.machine.lines():
+                if line.startswith("@@ ready"):
+                    return self
+                if line.startswith("@@ note"):
+                    print(f"  {line[8:]}", flush=True)
+            raise TimeOut("the board ended: " + "\n".join(self.machine.console[-15:]))
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_):
-        self.machine.kill()
         self.machine.__exit__()
         self._folder.cleanup()
 
@@ -263,11 +266,12 @@ class Station:
             until(lambda: not self.board.lit(), 35)
         return story, said
 
-    def memory(self):
-        """Resident memory, and of it the agent's own, in words."""
+    def memory(self, name):
+        """Take down the agent's resident memory, and of it its own; it, in MB."""
         words = self.board.run("grep -E 'VmRSS|VmHWM|RssAnon' /proc/$agent/status")[1].split()
         values = {words[at].rstrip(":"): int(words[at + 1]) * 1024 / 1e6 for at in range(0, len(words) - 2, 3)}
-        return f"{values['VmRSS']:.1f}, of it its own {values['RssAnon']:.1f}, at its most {values['VmHWM']:.1f}"
+        self.results.figure(name, f"{values['VmRSS']:.1f}, of it its own {values['RssAnon']:.1f}, at its most {values['VmHWM']:.1f}")
+        return values["VmRSS"]
 
 
 def until(condition, seconds, every=0.05):
@@ -402,7 +406,8 @@ def measured(station, scans):
     log = station.log(40)
     station.check("auto: takes rppal", "driver=\"rppal\"" in log or "driver=rppal" in log, log)
     results.figure("start of the agent to able, broker and scanner included, s", round(took, 1))
-    results.figure("resident memory idle, MB", station.memory())
+    memory = station.memory("resident memory idle, MB")
+    station.check("auto: idle it takes less than 20 MB", memory < 20, memory)
     before, busy = len(station.delivered()), station.busy
     times, wrong = [], []
     for number in range(scans):
@@ -425,6 +430,6 @@ def measured(station, scans):
         for name, at in (("median", 0.5), ("p99", 0.99)):
             results.figure(f"end key to green at the pin, {name}, ms", round(times[min(len(times) - 1, int(at * len(times)))]))
         results.figure("end key to green at the pin, longest, ms", round(times[-1]))
-    results.figure("resident memory after these scans, MB", station.memory())
+    station.memory("resident memory after these scans, MB")
     code = station.end()
     station.check("auto: SIGTERM ends it in order, and dark", code == 0 and not board.lit(), (code, board.lit()))

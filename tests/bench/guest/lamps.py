@@ -18,11 +18,11 @@ from unit import Unit
 GREEN, RED, AMBER, BUZZER = 17, 27, 22, 23
 # A second lane with two lamps, and a third whose lamps light at low level.
 TWO_GREEN, TWO_RED = 24, 25
-LOW_GREEN, LOW_RED = 5, 6
+LOW_GREEN, LOW_RED, LOW_BUZZER = LOW_LINES = 5, 6, 7
 CHIP = {"kind": "gpio", "driver": "gpiochip", "chip": "pinctrl-bcm2711"}
 THREE = {**CHIP, "green": GREEN, "red": RED, "amber": AMBER, "buzzer": BUZZER}
 TWO = {**CHIP, "green": TWO_GREEN, "red": TWO_RED}
-LOW = {**CHIP, "green": LOW_GREEN, "red": LOW_RED, "active_low": True}
+LOW = {**CHIP, "green": LOW_GREEN, "red": LOW_RED, "buzzer": LOW_BUZZER, "active_low": True}
 HOME = Path("/tmp/station")
 # Of the last step: shorter than the others', so that a stopped agent is too late before the watchdog comes.
 DEADLINE = 3
@@ -122,7 +122,7 @@ def fast(spans):
 
 def signals(bench):
     """every signal, on three lamps and a buzzer, on two lamps, and on two that light at low level"""
-    for line in (LOW_GREEN, LOW_RED):
+    for line in LOW_LINES:
         bench.pins.pull(line, "pull-up")
     three, two, low = (Lane(bench, name, bus, lamps) for name, bus, lamps in (("three", 0, THREE), ("two", 1, TWO), ("low", 2, LOW)))
     recording = [lane.record() for lane in (three, two, low)]
@@ -138,7 +138,7 @@ def signals(bench):
     code = bench.agent.stop()
     check("SIGTERM: the agent ends in order, every lane dark", code == 0 and not any(lane.lit() for lane in (three, two, low)),
           (code, tail(bench.agent.log)))
-    check("active low: dark after the end, by the pull", [bench.pins.level(line) for line in (LOW_GREEN, LOW_RED)] == [1, 1])
+    check("active low: dark after the end, by the pull", [bench.pins.level(line) for line in LOW_LINES] == [1, 1, 1])
     refused = Agent(HOME, config([{"name": "a", "kind": "hid"}], {**TWO, "active_low": True}, state=f"{HOME}/refused"), "refused").command("check")
     check("active low: on a pin that pulls down, `check` refuses it", refused.returncode == 78 and "pull" in refused.stderr, refused.stderr)
     for lane in (three, two, low):
@@ -242,6 +242,11 @@ def two_lamps(bench, lane):
     """two lamps"""
     seen = lane.seen(READY, 5)
     check("two: ready is green for about 3 s", len(seen.spans(TWO_GREEN)) == 1 and 2.2 <= seen.spans(TWO_GREEN)[0][1] <= 3.6 and not seen.spans(TWO_RED), story(seen))
+    seen = lane.seen(REMOVED, 4)
+    red = seen.spans(TWO_RED)[:-1]
+    check("two: stop is red, on and off once a second, no green", len(red) >= 2 and all(about(length, 0.5) for length in lengths(red)) and not seen.spans(TWO_GREEN), story(seen))
+    lane.scan(IMEI)  # ends the stop
+    time.sleep(2.5)
     # The long one: how it looks, and that it ends.
     seen = lane.seen(PENDING, 33)
     red = seen.spans(TWO_RED)
@@ -254,15 +259,32 @@ def two_lamps(bench, lane):
 
 
 def active_low(bench, lane):
-    """lamps that light at low level"""
-    check("active low: dark is the high level", [bench.pins.level(line) for line in (LOW_GREEN, LOW_RED)] == [1, 1])
+    """lamps and a buzzer at low level"""
+    def sounds(promise, seen, count, shortest=0, longest=0.4):
+        tones = lengths(seen.spans(LOW_BUZZER, level=0))
+        check(promise, len(tones) == count and all(shortest <= length <= longest for length in tones), tones)
+
+    check("active low: dark is the high level, and so is silence", [bench.pins.level(line) for line in LOW_LINES] == [1, 1, 1])
     seen = lane.seen(ALSO_READY, 5)
     green = seen.spans(LOW_GREEN, level=0)
     check("active low: ready is one low span of about 3 s", len(green) == 1 and 2.2 <= green[0][1] <= 3.6 and not seen.spans(LOW_RED, level=0), story(seen))
+    sounds("active low: ready sounds once, short", seen, 1)
+    seen = lane.seen(PENDING, 5)
+    red = seen.spans(LOW_RED, level=0)
+    check("active low: hold is a red wink every 2 s, no green", len(red) >= 2 and max(lengths(red)) < 0.3 and about(red[1][0] - red[0][0], 2.0, 0.2)
+          and not seen.spans(LOW_GREEN, level=0), story(seen))
+    sounds("active low: hold sounds twice, short", seen, 2)
+    # Between two winks.
+    seen = lane.seen(IMEI, 3.5)
+    red = seen.spans(LOW_RED, level=0)
+    check("active low: rescan is two red double flashes, then dark", len(red) == 4 and max(lengths(red)) < 0.4
+          and not seen.spans(LOW_GREEN, level=0) and not lane.lit(), story(seen))
+    sounds("active low: rescan sounds once, long", seen, 1, 0.5, 1)
     seen = lane.seen(REMOVED, 33)
     red = seen.spans(LOW_RED, level=0)
     check("active low: stop is low and high once a second", len(red) >= 25 and about(red[3][1], 0.5), story(seen))
     check("active low: stop ends after 30 s", red and 28 <= ends(red)[-1] - red[0][0] <= 31 and not lane.lit(), story(seen))
+    sounds("active low: stop sounds three times, short", seen, 3)
 
 
 def cannot_answer(bench, lanes):

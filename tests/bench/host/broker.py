@@ -34,7 +34,8 @@ class Broker:
         install()
         self._folder = Path(tempfile.mkdtemp(prefix="benchlight-broker-"))
         self.port = free_port()
-        (self._folder / "conf").write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
+        # A program that changes its user is on no leash any more.
+        (self._folder / "conf").write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\nmax_queued_messages 0\n")
         self.process = subprocess.Popen(
             [*LEASH, "/usr/sbin/mosquitto", "-c", self._folder / "conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.messages = []

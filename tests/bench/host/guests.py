@@ -5,7 +5,6 @@ import os
 import platform
 import shutil
 import sys
-from pathlib import Path
 
 from . import apt, broker, debian, package
 from .cache import CACHE, PROJECT, alone

@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hardware import Pins, Scanner, until
+from hardware import KeptPins, Pins, Scanner, SerialScanner, until
 from results import check, figure, note, run
 from station import ALSO_READY, PENDING, READY, TOKEN, Broker, Services, read_in
 from systemd_guide import Guide
@@ -80,13 +80,13 @@ class Station:
     def dark(self):
         return not self.green() and not self.pins.level(RED)
 
-    def scan(self, serial, promise):
+    def scan(self, serial, promise, scanner=None):
         """One box, from the first key to the broker."""
         # Else the first keys after a boot may come with a pause between them, as from no scanner.
         read_in()
         until(self.dark, 40, 0.02)
         start, moment = time.monotonic(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-        self.scanner.scan(serial)
+        (scanner or self.scanner).scan(serial)
         lit = until(self.green, 20, 0.002)
         took = time.monotonic() - start
         # Records of an earlier life may come first: the power went before their delivery was written down.
@@ -316,6 +316,52 @@ def unplugged(station):
     station.scan(READY, "scanner: and answers")
 
 
+def restarted(station, config):
+    """The agent with that config; True when it is ready for scans."""
+    CONFIG.write_text(config)
+    sh("systemctl", "restart", "benchlight")
+    return active() and ready()
+
+
+def by_serial(station):
+    """a scanner on USB serial"""
+    def by_port(kind):
+        return [os.path.realpath(link) for link in Path("/dev/benchlight/by-port").glob(f"*-{kind}")]
+
+    scanner = SerialScanner("serial", 1).plug()
+    port, event = os.path.realpath(scanner.by_id), f"/dev/input/{station.scanner.event()}"
+    known = sh("udevadm", "info", "--query=property", port).stdout
+    check("udev: each scanner has a name by its port, too", (by_port("kbd"), by_port("serial")) == ([event], [port]), (by_port("kbd"), by_port("serial")))
+    check("udev: ModemManager is to leave the scanner alone, its group may open it", "ID_MM_DEVICE_IGNORE=1" in known and Path(port).group() == "dialout", known)
+    config = CONFIG.read_text()
+    well = restarted(station, config.replace("[indicator]", '[[scanner]]\nname = "second"\nkind = "serial"\n\n[indicator]'))
+    check("serial: ready with a second scanner", well, show("StatusText"))
+    station.scan(ALSO_READY, "serial: scan -> lamp -> message, inside the sandbox", scanner)
+    check("serial: it came from that scanner", station.last.get("scanner") == "second", station.last)
+    scanner.remove()
+    check("serial: ready without it again", restarted(station, config), show("StatusText"))
+
+
+def kept_pins(station):
+    """pins that keep their level when nobody holds them"""
+    pins = KeptPins("kept", 2).plug()
+    config = CONFIG.read_text()
+    well = restarted(station, re.sub(r"^green = 17.*$", f'chip = "{pins.label}"\ngreen = 2', config, flags=re.M).replace("red = 27", "red = 3"))
+    check("kept pins: ready with lamps on another chip", well, (show("StatusText"), log(8)))
+    read_in()
+    before = pid()
+    station.scanner.scan(READY)
+    lit = until(lambda: pins.level(2), 20, 0.002)
+    after = StopPost()
+    os.kill(before, signal.SIGKILL)
+    dark = until(lambda: not pins.level(2) and not pins.level(3), 20, 0.005)
+    check("kept pins: killed while green, dark again: by ExecStopPost= alone", lit and dark, (lit, pins.level(2), log(8)))
+    after.end("kept pins: ExecStopPost= has run `lamps off` with success")
+    until(lambda: pid() not in (0, before), 60, 0.2)
+    check("kept pins: the old ones again", restarted(station, config), show("StatusText"))
+    pins.remove()
+
+
 def readable(station):
     """the log"""
     entries = [json.loads(line) for line in sh("journalctl", "-u", "benchlight", "-o", "json", "--no-pager").stdout.splitlines()]
@@ -328,7 +374,7 @@ def readable(station):
     check("log: a warning is a warning for journalctl, too", not wrong and not unmarked and {"4", "6"} <= {entry["PRIORITY"] for entry in own}, (wrong[:5], unmarked[:5]))
     check("log: no second time stamp", not any(re.search(r"\d\d:\d\d:\d\d", text) for text in texts), texts[:5])
     # A scan each, and changes of state: not a word for every heartbeat.
-    check("log: one line for each scan", sum(READY in text for text in texts) >= 2 and len(own) < 120, (len(own), texts[-20:]))
+    check("log: one line for each scan", sum(READY in text for text in texts) >= 2 and len(own) < 160, (len(own), texts[-20:]))
     everything = sh("journalctl", "-o", "export", "--no-pager").stdout
     check("log: no secret in any log of the machine", TOKEN not in everything and PASSWORD not in everything)
     for text in texts[:12]:
@@ -483,7 +529,7 @@ def removed(station):
 
 
 LIVES = {
-    "install": (installed, undone, configured, started, sandboxed, secrets, hung, killed, unplugged, readable, reboot),
+    "install": (installed, undone, configured, started, sandboxed, secrets, hung, killed, unplugged, by_serial, kept_pins, readable, reboot),
     "reboot": (by_itself, partition),
     "readonly": (read_only,),
     "end": (kept, upgraded, refused, removed),

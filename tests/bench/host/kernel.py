@@ -24,7 +24,7 @@ GUEST = (
     "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "9p", "9pnet_virtio", "overlay", "ext4", "loop",
 )
 PI = (
-    "configfs", "gpio-sim", "uinput", "evdev", "hid-generic", "usbhid", "dummy_hcd", "usb_f_hid", "usb_f_acm", "libcomposite", "cdc_acm", "usbserial",
+    "configfs", "gpio-sim", "uinput", "evdev", "hid-generic", "usbhid", "dummy_hcd", "usb_f_hid", "usb_f_acm", "libcomposite", "cdc_acm", "usbserial", "hid-mcp2221",
     "virtio_pci", "virtio_blk", "virtio_net", "9p", "9pnet_virtio", "overlay", "ext4",
     # a Raspberry Pi 3's own USB, a network behind it, and its card
     "phy_generic", "dwc2", "cdc_ether", "bcm2835", "sdhci_iproc", "mmc_block", "bcm2835_wdt",

@@ -98,9 +98,13 @@ def unplugged(bench):
     scanner.plug()
     moved = scanner.event()
     start = time.monotonic()
+    # The lamp tells at once; health says so at most every 5 s.
+    dark = until(lambda: not bench.pins.level(RED), 20, 0.02)
+    took = time.monotonic() - start
+    check("replug: able again within 2 s", dark and took < 2, (took, tail(bench.agent.log)))
+    figure("replugged to able again, s", round(took, 1))
     back = until(lambda: bench.state("left") == "ok", 20, 0.02)
     check("replug: taken again under another event number", back and moved != first, (first, moved, bench.broker.last("health"), tail(bench.agent.log)))
-    figure("replugged to ready again, s", round(time.monotonic() - start, 1))
     half = bench.broker.scans()[before:]
     check("unplug: half a code is never a serial number", all(body["data"]["serial"] is None for body in half), half)
     bodies = bench.new(lambda: scanner.scan(ALSO_READY))

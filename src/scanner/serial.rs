@@ -9,7 +9,7 @@ use std::{
 
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, flock, open},
-    termios::ioctl_tiocexcl,
+    termios::{ControlModes, OptionalActions, ioctl_tiocexcl, tcgetattr, tcsetattr},
 };
 use serial2::SerialPort;
 
@@ -58,6 +58,10 @@ impl Serial {
         // (but not root, hence both).
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         ioctl_tiocexcl(&file)?;
+        // A scanner may let its carrier (DCD) drop between two codes. A port that heeds it is hung up then, as if it were unplugged.
+        let mut modes = tcgetattr(&file)?;
+        modes.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD;
+        tcsetattr(&file, OptionalActions::Now, &modes)?;
         let mut port = SerialPort::from(file);
         let mut settings = port.get_configuration()?;
         settings.set_raw();

@@ -3,7 +3,10 @@
 
 use std::{fs::File, io::Write, os::unix::fs::symlink, path::PathBuf};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::Termios,
+};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -35,6 +38,11 @@ impl Cable {
         self.scanner.write_all(text.as_bytes()).unwrap();
     }
 
+    /// The settings of the device file.
+    fn settings(&self) -> Termios {
+        tcgetattr(&self.scanner).unwrap()
+    }
+
     fn unplugged(self) {
         std::fs::remove_file(&self.device).unwrap();
     }
@@ -63,6 +71,19 @@ async fn codes_end_by_cr_lf_or_both() {
     cable.types("C02XK0");
     cable.types("AAJG5H\r");
     assert_eq!(bench.next().await, code("C02XK0AAJG5H"), "a code may come in pieces");
+}
+
+#[tokio::test]
+async fn a_port_does_not_heed_the_carrier() {
+    let folder = tempfile::tempdir().unwrap();
+    let cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    let mut settings = cable.settings();
+    settings.control_modes -= ControlModes::CLOCAL | ControlModes::CREAD;
+    tcsetattr(&cable.scanner, OptionalActions::Now, &settings).unwrap();
+    assert!(!cable.settings().control_modes.contains(ControlModes::CLOCAL));
+    let (mut bench, _task) = start(folder.path(), LONG);
+    bench.until(|state| *state == State::Ok).await;
+    assert!(cable.settings().control_modes.contains(ControlModes::CLOCAL | ControlModes::CREAD), "{:?}", cable.settings().control_modes);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run the station: answer scans until SIGTERM or SIGINT
+    /// Run the station: answer scans until it is asked to end (SIGTERM, SIGINT, SIGQUIT or SIGHUP)
     Run,
     /// Try it with nothing else: simulated services, a broker on loopback, lamps on the terminal; type serial numbers, or pipe them
     Demo,

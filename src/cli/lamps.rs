@@ -6,12 +6,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 
-use super::{CONFIG, FAILED, OK, arguments::Lamps, runtime};
+use super::{CONFIG, FAILED, OK, arguments::Lamps, runtime, signals::asked_to_end};
 use crate::{
     config::{self, Readable},
     indicator::{self, Settings, State},
@@ -63,7 +60,7 @@ fn test(config: &Readable) -> anyhow::Result<u8> {
         anyhow::bail!("no lamps are configured: write an [indicator] of kind \"gpio\" or \"terminal\"");
     }
     runtime()?.block_on(async {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut asked = std::pin::pin!(asked_to_end()?);
         let mut tests = JoinSet::new();
         for settings in fitted {
             tests.spawn(async move { indicator::test(&settings, TEST).await });
@@ -73,8 +70,7 @@ fn test(config: &Readable) -> anyhow::Result<u8> {
             // Interrupted, the tests are dropped: that darkens their lamps.
             let ended = tokio::select! {
                 ended = tests.join_next() => ended,
-                _ = terminate.recv() => break code = FAILED,
-                _ = interrupt.recv() => break code = FAILED,
+                _ = &mut asked => break code = FAILED,
             };
             match ended {
                 Some(Ok(Ok(()))) => {}

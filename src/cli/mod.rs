@@ -12,6 +12,7 @@ mod log;
 mod lookup;
 mod packaging;
 mod run;
+mod signals;
 mod simulate;
 pub mod time;
 

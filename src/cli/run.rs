@@ -1,26 +1,18 @@
 //! `run`: the agent, until it is asked to stop.
 
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use super::OK;
+use super::{OK, signals::asked_to_end};
 use crate::{app, config::Config, indicator};
 
-/// Runs the station until SIGTERM, SIGINT or the end of its input.
+/// Runs the station until a signal asks for its end, or its input ends.
 ///
 /// # Errors
 /// See [`app::run`].
 pub(super) async fn run(config: Config) -> anyhow::Result<u8> {
     indicator::held::darken_on_panic();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let asked_to_stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => info!("asked to stop"),
-            _ = interrupt.recv() => info!("interrupted"),
-        }
-    };
-    let ended = app::run(config, asked_to_stop).await?;
+    let asked = asked_to_end()?;
+    let ended = app::run(config, async move { info!(signal = asked.await, "asked to stop") }).await?;
     if ended == app::Ended::EndOfInput {
         info!("all input is answered");
     }

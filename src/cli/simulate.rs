@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     OK,
     arguments::{Simulate, Simulator},
+    signals::asked_to_end,
 };
 use crate::simulator::{Running, apple_business, apple_dep, kandji, stock};
 
@@ -30,16 +30,10 @@ struct Introduction<'a> {
     boxes: Vec<(&'static str, &'static str, &'static str)>,
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until a signal asks for the end.
 pub(super) async fn simulate(service: Simulate) -> anyhow::Result<u8> {
     // Before anything is said: who reads the address may stop it at once.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let ended = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    let ended = asked_to_end()?;
     match service {
         Simulate::Kandji(order) => kandji(order, ended).await?,
         Simulate::AppleDep(order) => apple_dep(order, ended).await?,
@@ -48,7 +42,7 @@ pub(super) async fn simulate(service: Simulate) -> anyhow::Result<u8> {
     Ok(OK)
 }
 
-async fn kandji(order: Simulator, ended: impl Future<Output = ()>) -> anyhow::Result<()> {
+async fn kandji(order: Simulator, ended: impl Future<Output = &'static str>) -> anyhow::Result<()> {
     let demo = kandji::demo::demo_stock();
     // The first fault that fits counts: one from the command line goes before the demo's own.
     let switches = order.faults.iter().cloned().chain(demo.switches).collect();
@@ -66,7 +60,7 @@ async fn kandji(order: Simulator, ended: impl Future<Output = ()>) -> anyhow::Re
     Ok(())
 }
 
-async fn apple_dep(order: Simulator, ended: impl Future<Output = ()>) -> anyhow::Result<()> {
+async fn apple_dep(order: Simulator, ended: impl Future<Output = &'static str>) -> anyhow::Result<()> {
     let options = apple_dep::Options { listen: order.listen, switches: order.faults.clone(), ..apple_dep::Options::demo() };
     let simulator = apple_dep::serve(options).await.context("cannot start the simulator")?;
     let source =
@@ -76,7 +70,7 @@ async fn apple_dep(order: Simulator, ended: impl Future<Output = ()>) -> anyhow:
     Ok(())
 }
 
-async fn apple_business(order: Simulator, ended: impl Future<Output = ()>) -> anyhow::Result<()> {
+async fn apple_business(order: Simulator, ended: impl Future<Output = &'static str>) -> anyhow::Result<()> {
     let options = apple_business::Options { listen: order.listen, switches: order.faults.clone(), ..apple_business::Options::demo() };
     let simulator = apple_business::serve(options).await.context("cannot start the simulator")?;
     let source = format!(

@@ -1,6 +1,6 @@
 //! From the pipe to the dashboard: every scan is answered, recorded and delivered once.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, os::fd::OwnedFd, time::Duration};
 
 use benchlight::simulator::kandji::{
     self, Tenant,
@@ -11,8 +11,9 @@ use serde_json::Value;
 use crate::support::{
     dashboard::Dashboard,
     eventually,
+    lamps::{Lamps, Lit},
     mosquitto::{DASHBOARD, Mosquitto, STATION},
-    station::{Answer, Home},
+    station::{Answer, Home, Station},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -229,6 +230,53 @@ async fn a_stop_ends_within_five_seconds_and_says_goodbye() {
         .wait("offline", PATIENCE, |all| all.iter().rev().find(|one| one.channel() == "availability").is_some_and(|one| one.text() == "offline"))
         .await;
     assert_eq!(dashboard.count("scan"), 2);
+}
+
+/// Starts a command whose standard error, and so its lamps, is this terminal.
+fn start_on(terminal: OwnedFd, home: &Home, words: &[&str]) -> Station {
+    let mut command = home.command(words);
+    command.env("TERM", "xterm").env("NO_COLOR", "1").stderr(terminal);
+    Station::of(command)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_signal_that_asks_for_the_end_leaves_the_lamps_dark() {
+    let world = World::new().await;
+    let home = world.home(false, "");
+    for signal in ["TERM", "INT", "QUIT", "HUP"] {
+        let (lamps, terminal) = Lamps::open();
+        let mut station = start_on(terminal, &home, &["run"]);
+        station.scan(b"DEMOREADY001");
+        assert_eq!(station.answer().reason, "assigned");
+        eventually("green", PATIENCE, || lamps.now().0 == Lit::GREEN).await;
+        station.signal(signal);
+        let status = station.ended_within(Duration::from_secs(5)).expect("it ends within 5 s");
+        assert_eq!(status.code(), Some(0), "SIG{signal}: {status}");
+        eventually("dark", PATIENCE, || lamps.now().0 == Lit::DARK).await;
+        assert!(lamps.text().contains("asked to stop"), "{}", lamps.text());
+
+        let (lamps, terminal) = Lamps::open();
+        let mut test = start_on(terminal, &home, &["lamps", "test"]);
+        eventually("lit", PATIENCE, || lamps.now().0.green).await;
+        test.signal(signal);
+        let status = test.ended_within(Duration::from_secs(1)).expect("it ends before its lamps would");
+        assert_eq!(status.code(), Some(1), "lamps test, SIG{signal}: {status}");
+        eventually("dark", PATIENCE, || lamps.now().0 == Lit::DARK).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_told_to_survive_the_end_of_the_session_does() {
+    let world = World::new().await;
+    let home = world.home(false, "");
+    let mut station = home.start_under(&["nohup"]);
+    station.scan(b"DEMOREADY001");
+    assert_eq!(station.answer().reason, "assigned");
+    station.signal("HUP");
+    station.scan(b"DEMOWAIT0004");
+    assert_eq!(station.answer().reason, "assignment_pending");
+    station.signal("TERM");
+    assert!(station.ended_within(Duration::from_secs(5)).expect("it ends within 5 s").success(), "{}", home.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

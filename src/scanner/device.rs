@@ -25,6 +25,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The first silence after opening, at most: what comes before it may be the rest of a code whose beginning nobody read.
 const SETTLE: Duration = Duration::from_millis(80);
 
+/// Names of devices that are shown.
+const SHOWN: usize = 8;
+
 /// So many codes in a row that only a pause ended are no chance: the scanner's suffix is not set.
 const UNENDED: u32 = 3;
 
@@ -49,6 +52,8 @@ pub(super) struct Finder {
     pub(super) ending: &'static str,
     /// Which of them.
     pub(super) device: Device,
+    /// The folder in which the same scanner would be in another mode, and that mode.
+    pub(super) elsewhere: (PathBuf, &'static str),
 }
 
 impl Finder {
@@ -67,12 +72,11 @@ impl Finder {
         };
         let mut names = match names(&folder) {
             Ok(names) => names,
-            Err(error) => return Err(state_of(&folder, &error)),
+            Err(error) => return Err(self.state_of(&folder, &error)),
         };
         names.retain(|name| fits(pattern.as_bytes(), name.as_bytes()));
-        names.sort();
         match names.as_slice() {
-            [] => Err(State::Absent),
+            [] => Err(State::Absent(self.seen())),
             [name] => Ok(folder.join(name)),
             several => {
                 let list = several.join(", ");
@@ -80,10 +84,40 @@ impl Finder {
             }
         }
     }
+
+    /// What the system has where the scanner is not.
+    fn seen(&self) -> String {
+        let list = |names: &[String]| {
+            let more = if names.len() > SHOWN { ", .." } else { "" };
+            format!("{}{more}", names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))
+        };
+        let (elsewhere, mode) = &self.elsewhere;
+        let (here, there) = (names(&self.folder).unwrap_or_default(), names(elsewhere).unwrap_or_default());
+        match (here.is_empty(), there.is_empty()) {
+            (true, true) => "no device with a stable name is plugged in".to_owned(),
+            (true, false) => format!("seen in {mode} mode: {}", list(&there)),
+            (false, _) if self.device == Device::Auto => format!("seen, but no scanner of this kind: {}", list(&here)),
+            (false, _) => format!("seen: {}", list(&here)),
+        }
+    }
+
+    /// What an error at opening or reading says about the scanner.
+    pub(super) fn state_of(&self, path: &Path, error: &io::Error) -> State {
+        match Errno::from_io_error(error) {
+            Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => State::Absent(self.seen()),
+            Some(Errno::ACCESS | Errno::PERM) => State::NoRight,
+            Some(Errno::BUSY | Errno::AGAIN) => State::Busy,
+            _ => State::Fault(format!("cannot open {}: {error}", path.display())),
+        }
+    }
 }
 
+/// The names in a folder of devices, in order.
 fn names(folder: &Path) -> io::Result<Vec<String>> {
-    std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<io::Result<_>>()?;
+    names.sort();
+    Ok(names)
 }
 
 /// Does `name` fit a glob of `*` and `?`?
@@ -123,20 +157,10 @@ fn skip_stars(glob: &[u8], reached: &mut [bool]) {
     }
 }
 
-/// What an error at opening or reading says about the scanner.
-pub(super) fn state_of(path: &Path, error: &io::Error) -> State {
-    match Errno::from_io_error(error) {
-        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => State::Absent,
-        Some(Errno::ACCESS | Errno::PERM) => State::NoRight,
-        Some(Errno::BUSY | Errno::AGAIN) => State::Busy,
-        _ => State::Fault(format!("cannot open {}: {error}", path.display())),
-    }
-}
-
 /// Looks for the device, opens it and lets it go again.
 pub(super) fn probe<P: Port>(finder: &Finder, open: impl Fn(&Path) -> io::Result<P>) -> State {
     match finder.find() {
-        Ok(path) => open(&path).map_or_else(|error| state_of(&path, &error), |_| State::Ok),
+        Ok(path) => open(&path).map_or_else(|error| finder.state_of(&path, &error), |_| State::Ok),
         Err(state) => state,
     }
 }
@@ -144,16 +168,9 @@ pub(super) fn probe<P: Port>(finder: &Finder, open: impl Fn(&Path) -> io::Result
 /// Looks for the device without opening it.
 pub(super) fn look(finder: &Finder) -> State {
     match finder.find() {
-        Ok(path) => std::fs::metadata(&path).map_or_else(|error| state_of(&path, &error), |_| State::Ok),
+        Ok(path) => std::fs::metadata(&path).map_or_else(|error| finder.state_of(&path, &error), |_| State::Ok),
         Err(state) => state,
     }
-}
-
-/// The names in a folder of devices, in order; none where there is no such folder.
-pub(super) fn seen(folder: &Path) -> Vec<String> {
-    let mut names = names(folder).unwrap_or_default();
-    names.sort();
-    names
 }
 
 /// Runs the device's thread; the thread ends, and lets the device go, when this future is dropped.
@@ -211,12 +228,13 @@ struct Reader {
 impl Reader {
     /// Finds, opens and reads the device until it is lost; then rests.
     fn session<P: Port>(&self, open: &impl Fn(&Path) -> io::Result<P>) -> Next {
-        match self.finder.find().and_then(|path| open(&path).map_err(|error| state_of(&path, &error))) {
+        match self.finder.find().and_then(|path| open(&path).map_err(|error| self.finder.state_of(&path, &error))) {
             Ok(port) => {
                 if self.listen(port) == Next::End {
                     return Next::End;
                 }
-                self.teller.tell(State::Absent);
+                // What is there instead is looked at when udev has taken its name away.
+                self.teller.tell(State::Absent(String::new()));
             }
             Err(state) => self.teller.tell(state),
         }

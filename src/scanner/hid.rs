@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags, open};
 use super::{
     Content, Device, Layout, Outlet, Read, State, Teller,
     device::{self, Finder, Port},
+    serial,
 };
 use decoder::{Decoder, Event};
 
@@ -45,7 +46,7 @@ pub(super) fn probe(device: &Device, layout: Layout) -> State {
 }
 
 fn finder(folder: &Path, device: &Device) -> Finder {
-    Finder { folder: folder.to_owned(), ending: ENDING, device: device.clone() }
+    Finder { folder: folder.to_owned(), ending: ENDING, device: device.clone(), elsewhere: (serial::FOLDER.into(), "USB serial") }
 }
 
 impl Keyboard {

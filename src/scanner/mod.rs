@@ -148,8 +148,8 @@ pub enum State {
     /// Open and listening, and its codes arrive without an end key: each is answered only after a pause, and two that follow
     /// each other quickly would be one.
     Unended,
-    /// No such device now.
-    Absent,
+    /// No such device now; with what is there instead, in words (empty: nobody has looked yet).
+    Absent(String),
     /// The device is there and may not be opened.
     NoRight,
     /// Another program holds it.
@@ -172,7 +172,7 @@ impl State {
             Self::Starting => "starting",
             // It works; that the end key is missing stands beside it.
             Self::Ok | Self::Unended => "ok",
-            Self::Absent => "absent",
+            Self::Absent(_) => "absent",
             Self::NoRight => "no_right",
             Self::Busy => "busy",
             Self::Ended => "ended",
@@ -190,7 +190,8 @@ impl State {
             (Self::Ok, Kind::Stdin) => format!("{what} is being read"),
             (Self::Ok, Kind::Tcp { .. }) => format!("{what} is listening"),
             (Self::Unended, _) => format!("{what} is open, and its codes arrive without an end key"),
-            (Self::Absent, _) => format!("{what} is not there"),
+            (Self::Absent(seen), _) if seen.is_empty() => format!("{what} is not there"),
+            (Self::Absent(seen), _) => format!("{what} is not there; {seen}"),
             (Self::NoRight, _) => format!("{what} may not be opened by this user"),
             (Self::Busy, _) => format!("{what} is in use by another program"),
             (Self::Ended, _) => format!("{what} has ended"),
@@ -203,13 +204,13 @@ impl State {
         let remedy = match (self, kind) {
             (Self::Starting | Self::Ok | Self::Ended, _) => return None,
             (Self::Unended, _) => UNENDED_REMEDY,
-            (Self::Absent, Kind::Hid { .. }) => {
+            (Self::Absent(_), Kind::Hid { .. }) => {
                 "plug the scanner in and set it to USB keyboard mode; `ls /dev/input/by-id` shows what the system sees"
             }
-            (Self::Absent, Kind::Serial { .. }) => {
+            (Self::Absent(_), Kind::Serial { .. }) => {
                 "plug the scanner in and set it to USB serial (CDC-ACM) mode; `ls /dev/serial/by-id` shows what the system sees"
             }
-            (Self::Absent, Kind::Stdin | Kind::Tcp { .. }) => "start the agent again",
+            (Self::Absent(_), Kind::Stdin | Kind::Tcp { .. }) => "start the agent again",
             (Self::NoRight, Kind::Hid { .. }) => "add the agent's user to the group `input`, or install the udev rule of Benchlight's package",
             (Self::NoRight, Kind::Serial { .. }) => "add the agent's user to the group `dialout`, or install the udev rule of Benchlight's package",
             (Self::NoRight, Kind::Tcp { .. }) => "choose a port above 1023 in `listen`",
@@ -300,11 +301,6 @@ pub fn look(settings: &Settings) -> State {
         Kind::Serial { device, .. } => serial::look(device),
         Kind::Stdin | Kind::Tcp { .. } => State::Ok,
     }
-}
-
-/// Every device that the system knows by a stable name, scanner or not: (keyboard-type and other input devices, serial devices).
-pub fn seen() -> (Vec<String>, Vec<String>) {
-    (device::seen(std::path::Path::new(hid::FOLDER)), device::seen(std::path::Path::new(serial::FOLDER)))
 }
 
 /// One read of an event device, for [`typed`].

@@ -17,6 +17,7 @@ use super::{
     Content, Device, Outlet, State, Teller,
     device::{self, Finder, Port},
     framing::Framer,
+    hid,
 };
 
 /// Where udev keeps stable names.
@@ -48,7 +49,7 @@ pub(super) fn probe(device: &Device, baud: u32) -> State {
 }
 
 fn finder(folder: &Path, device: &Device) -> Finder {
-    Finder { folder: folder.to_owned(), ending: "", device: device.clone() }
+    Finder { folder: folder.to_owned(), ending: "", device: device.clone(), elsewhere: (hid::FOLDER.into(), "USB keyboard") }
 }
 
 impl Serial {

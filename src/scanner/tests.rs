@@ -194,9 +194,9 @@ fn every_state_has_words_and_every_fault_a_remedy() {
         Kind::Tcp { listen: (Ipv4Addr::LOCALHOST, 9_000).into() },
     ];
     for kind in kinds {
-        for state in
-            [State::Starting, State::Ok, State::Unended, State::Absent, State::NoRight, State::Busy, State::Ended, State::Fault("odd".to_owned())]
-        {
+        let absent = State::Absent("seen: usb-Mouse-event-mouse".to_owned());
+        assert!(absent.describe(&kind).ends_with(" is not there; seen: usb-Mouse-event-mouse"), "{}", absent.describe(&kind));
+        for state in [State::Starting, State::Ok, State::Unended, absent, State::NoRight, State::Busy, State::Ended, State::Fault("odd".to_owned())] {
             assert!(!state.describe(&kind).is_empty());
             let well = matches!(state, State::Starting | State::Ok | State::Ended);
             assert_eq!(state.remedy(&kind).is_none(), well, "{kind:?} {state:?}");

@@ -19,12 +19,12 @@ use crate::{
     publisher,
     readiness::{http::CLOCK_TOLERANCE, lenient},
     runtime::{credential::Credential, machine::pi_model, name::Name},
-    scanner::{self, Device, Kind, UNENDED_REMEDY},
+    scanner::{self, Kind, UNENDED_REMEDY},
 };
 
 /// Records looked at for the rhythm of fetches and the proof of scanners.
 const RECORDS: usize = 5_000;
-/// Names of devices that are shown.
+/// So many of a list are shown.
 const SHOWN: usize = 8;
 /// Below this much room, records are in danger soon ..
 const LITTLE: u64 = 128 << 20;
@@ -66,35 +66,11 @@ fn of_scanner(part: String, kind: &Kind, state: &scanner::State, well: &str) -> 
     if *state == scanner::State::Ok {
         return Line::ok(part, well);
     }
-    let mut finding = state.describe(kind);
-    if *state == scanner::State::Absent {
-        finding.push_str(&seen_instead(kind, scanner::seen()));
-    }
     let mut remedy = state.remedy(kind).unwrap_or_default();
     if *state == scanner::State::NoRight {
         remedy.push_str("; this was tried as the user who runs the doctor: sudo -u benchlight tries it as the agent's");
     }
-    Line::new(part, State::Fail, finding, remedy)
-}
-
-/// What the system has where the scanner is not.
-fn seen_instead(kind: &Kind, (input, serial): (Vec<String>, Vec<String>)) -> String {
-    let (device, here, there) = match kind {
-        Kind::Hid { device, .. } => (device, input, serial),
-        Kind::Serial { device, .. } => (device, serial, input),
-        Kind::Stdin | Kind::Tcp { .. } => return String::new(),
-    };
-    let list = |names: &[String]| {
-        let more = if names.len() > SHOWN { ", .." } else { "" };
-        format!("{}{more}", names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))
-    };
-    let other_mode = if matches!(kind, Kind::Hid { .. }) { "USB serial" } else { "USB keyboard" };
-    match (here.is_empty(), there.is_empty()) {
-        (true, true) => "; no device with a stable name is plugged in".to_owned(),
-        (true, false) => format!("; seen in {other_mode} mode: {}", list(&there)),
-        (false, _) if *device == Device::Auto => format!("; seen, but no scanner of this kind: {}", list(&here)),
-        (false, _) => format!("; seen: {}", list(&here)),
-    }
+    Line::new(part, State::Fail, state.describe(kind), remedy)
 }
 
 /// Adds whether the scanner has read a serial number that a source knew. A wrong layout or prefix shows here.
@@ -361,21 +337,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn what_is_plugged_in_instead_of_the_scanner_is_shown() {
-        let serial = Kind::Serial { device: Device::Auto, baud: 9600, pause: std::time::Duration::ZERO };
-        let named = Kind::Serial { device: Device::Path("usb-Zebra*".into()), baud: 9600, pause: std::time::Duration::ZERO };
-        assert_eq!(seen_instead(&serial, (vec![], vec![])), "; no device with a stable name is plugged in");
-        assert_eq!(seen_instead(&serial, (names(&["usb-Zebra-event-kbd"]), vec![])), "; seen in USB keyboard mode: usb-Zebra-event-kbd");
-        assert_eq!(seen_instead(&named, (vec![], names(&["usb-Honeywell"]))), "; seen: usb-Honeywell");
-        let many = seen_instead(&named, (vec![], (0..20).map(|number| format!("usb-{number}")).collect()));
-        assert!(many.ends_with("usb-7, .."), "{many}");
-    }
 
     #[test]
     fn the_clock_fails_when_it_is_minutes_off_and_warns_when_nobody_keeps_it() {

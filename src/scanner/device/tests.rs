@@ -17,20 +17,42 @@ fn folder(names: &[&str]) -> tempfile::TempDir {
     folder
 }
 
+fn finder(folder: &Path, device: Device) -> Finder {
+    Finder { folder: folder.to_owned(), ending: "-event-kbd", device, elsewhere: (folder.join("serial"), "USB serial") }
+}
+
+fn absent(seen: &str) -> State {
+    State::Absent(seen.to_owned())
+}
+
 fn find(folder: &Path, device: Device) -> Result<String, State> {
-    let finder = Finder { folder: folder.to_owned(), ending: "-event-kbd", device };
-    finder.find().map(|path| path.strip_prefix(folder).unwrap_or(&path).display().to_string())
+    finder(folder, device).find().map(|path| path.strip_prefix(folder).unwrap_or(&path).display().to_string())
 }
 
 #[test]
 fn auto_takes_exactly_one_device_and_otherwise_lists_what_it_saw() {
     let one = folder(&["usb-Zebra_DS2208-event-kbd", "usb-Zebra_DS2208-event-if01", "usb-Mouse-event-mouse"]);
     assert_eq!(find(one.path(), Device::Auto), Ok("usb-Zebra_DS2208-event-kbd".to_owned()));
-    assert_eq!(find(folder(&["usb-Mouse-event-mouse"]).path(), Device::Auto), Err(State::Absent));
+    assert_eq!(
+        find(folder(&["usb-Mouse-event-mouse"]).path(), Device::Auto),
+        Err(absent("seen, but no scanner of this kind: usb-Mouse-event-mouse"))
+    );
     let two = folder(&["usb-B-event-kbd", "usb-A-event-kbd", "usb-C-event-mouse"]);
     let Err(State::Fault(words)) = find(two.path(), Device::Auto) else { panic!("two fit") };
     assert!(words.contains("usb-A-event-kbd, usb-B-event-kbd)") && !words.contains("mouse") && words.contains("`device`"), "{words}");
-    assert_eq!(find(&one.path().join("no/such/folder"), Device::Auto), Err(State::Absent), "udev makes the folder with the first device");
+    let none = find(&one.path().join("no/such/folder"), Device::Auto);
+    assert_eq!(none, Err(absent("no device with a stable name is plugged in")), "udev makes the folder with the first device");
+}
+
+#[test]
+fn a_scanner_in_another_mode_is_seen_and_long_lists_are_cut() {
+    let (here, there) = (folder(&[]), folder(&["usb-Zebra-if00"]));
+    let finder = Finder { elsewhere: (there.path().to_owned(), "USB serial"), ..finder(here.path(), Device::Auto) };
+    assert_eq!(finder.find(), Err(absent("seen in USB serial mode: usb-Zebra-if00")));
+    let names: Vec<String> = (0..20).map(|number| format!("usb-{number:02}")).collect();
+    let many = folder(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let listed = "seen: usb-00, usb-01, usb-02, usb-03, usb-04, usb-05, usb-06, usb-07, ..";
+    assert_eq!(find(many.path(), Device::Path("*Zebra*".into())), Err(absent(listed)));
 }
 
 #[test]
@@ -42,14 +64,16 @@ fn a_setting_may_be_a_path_a_name_or_a_glob() {
     assert_eq!(found("*Honeywell*"), Ok("usb-Honeywell-event-kbd".to_owned()));
     assert_eq!(found(&format!("{}/usb-Zebra_?-*", folder.path().display())), found("usb-Zebra_?-*"));
     assert!(matches!(found("usb-Zebra_?-*"), Err(State::Fault(words)) if words.contains("usb-Zebra_1-event-kbd, usb-Zebra_2-event-kbd")));
-    assert_eq!(found("*Datalogic*"), Err(State::Absent));
+    assert_eq!(found("*Datalogic*"), Err(absent("seen: usb-Honeywell-event-kbd, usb-Zebra_1-event-kbd, usb-Zebra_2-event-kbd")));
 }
 
 #[test]
 fn what_the_system_refuses_is_told_apart() {
-    let state = |errno: Errno| state_of(Path::new("/dev/x"), &errno.into());
-    assert_eq!(state(Errno::NODEV), State::Absent);
-    assert_eq!(state(Errno::NOENT), State::Absent);
+    let folder = folder(&["usb-Mouse-event-mouse"]);
+    let state = |errno: Errno| finder(folder.path(), Device::Auto).state_of(Path::new("/dev/x"), &errno.into());
+    let seen = absent("seen, but no scanner of this kind: usb-Mouse-event-mouse");
+    assert_eq!(state(Errno::NODEV), seen);
+    assert_eq!(state(Errno::NOENT), seen);
     assert_eq!(state(Errno::ACCESS), State::NoRight);
     assert_eq!(state(Errno::PERM), State::NoRight);
     assert_eq!(state(Errno::BUSY), State::Busy);
@@ -95,7 +119,7 @@ impl Port for Double {
 /// Runs a scanner's thread on a [`Double`] for longer than two signs of life; says who gave none in the last of them.
 async fn silent(hangs: bool) -> Vec<String> {
     let folder = folder(&["usb-Double-event-kbd"]);
-    let finder = Finder { folder: folder.path().to_owned(), ending: "", device: Device::Auto };
+    let finder = finder(folder.path(), Device::Auto);
     let pulses = Pulses::default();
     let mut bench = Bench::new(Kind::Stdin);
     bench.teller.pulse = pulses.pulse("scanner left");

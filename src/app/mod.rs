@@ -3,7 +3,11 @@
 mod gather;
 mod tasks;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -78,7 +82,8 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
 
     // What remembers. It is first to start and last to end.
     let journal = Journal::open(&config.journal, &journal::machine_id())?;
-    let restored = boxes_that_waited(&journal, clock, waiting::followed_for(config.policy.recheck_for)).await;
+    let scanners = config.scanners.iter().map(|scanner| scanner.name.clone()).collect();
+    let (waited, proven) = remembered(&journal, clock, waiting::followed_for(config.policy.recheck_for), scanners).await;
 
     let thread = journal.clone();
     tasks.start("journal".to_owned(), async move { thread.ended().await });
@@ -122,11 +127,12 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     let (scans, scans_in) = mpsc::channel(SCANS_IN_PROGRESS * 8);
     let faulted = Ring::new(FAULTED);
     let (unable, unable_seen) = watch::channel(false);
-    let (report, reported) = watch::channel(Report::default());
     let lane_settings = config.lanes.iter().map(|lane| LaneSettings { name: lane.name.clone(), policy: lane.policy.clone() }).collect();
     let lane_of = config.scanners.iter().map(|scanner| (scanner.name.clone(), scanner.lane.clone())).collect();
     let mut core = Core::new(lane_settings, lane_of, Boot::now(), Uuid::now_v7);
-    core.restore(restored, Boot::now());
+    core.restore(waited, Boot::now());
+    core.restore_proven(&proven);
+    let (report, reported) = watch::channel(Report::of(&core));
     let ends = driver::Ends {
         scans: scans_in,
         sources: sources.clone(),
@@ -216,19 +222,26 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     ended
 }
 
-/// The newest record of each serial number that may still be asked again, with its age.
-async fn boxes_that_waited(journal: &Journal, clock: ClockWatch, followed_for: Duration) -> Vec<(Record, Duration)> {
+/// What an earlier run left: the newest record of each serial number that may still be asked again, with its age, and the scanners
+/// that had yielded a known serial number.
+async fn remembered(
+    journal: &Journal,
+    clock: ClockWatch,
+    followed_for: Duration,
+    scanners: BTreeSet<Name>,
+) -> (Vec<(Record, Duration)>, BTreeSet<Name>) {
     let mut reader = journal.reader();
     let (now, synced) = (Timestamp::now(), clock.synced());
     let reasons: Vec<Reason> = Reason::ALL.iter().copied().filter(|reason| waiting::is_asked_again(*reason)).collect();
-    match tokio::task::spawn_blocking(move || reader.waiting(now, synced, followed_for, &reasons)).await {
-        Ok(Ok(boxes)) => boxes,
-        Ok(Err(error)) => {
+    let reading = move || {
+        let waited = reader.waiting(now, synced, followed_for, &reasons).unwrap_or_else(|error| {
             warn!(%error, "the boxes that waited before the start could not be read; scan them again");
             Vec::new()
-        }
-        Err(_) => Vec::new(),
-    }
+        });
+        let proofs = reader.proofs(&scanners).unwrap_or_default();
+        (waited, proofs.into_iter().filter_map(|(scanner, proof)| proof.map(|_| scanner)).collect())
+    };
+    tokio::task::spawn_blocking(reading).await.unwrap_or_default()
 }
 
 fn meta(config: &Config, journal: &Journal) -> Meta {

@@ -183,6 +183,7 @@ impl<T: Send + 'static> Under<T> {
 
 async fn examine(config: Readable) -> Vec<Line> {
     let agent = config.state_dir.as_deref().and_then(|dir| survey::in_use(dir).ok());
+    let names: BTreeSet<_> = config.scanners.iter().map(|settings| settings.name.clone()).collect();
     let scanners: Vec<_> = config
         .scanners
         .into_iter()
@@ -212,17 +213,17 @@ async fn examine(config: Readable) -> Vec<Line> {
         .collect();
     let broker = config.mqtt.map(|settings| Under::start("broker".to_owned(), parts::broker(settings, agent)));
     let (journal, state_dir) = (config.journal, config.state_dir);
-    let journal =
-        Under::start_blocking("journal".to_owned(), move || parts::journal(state_dir.as_deref(), journal.as_ref(), agent.unwrap_or_default()));
+    let examination = move || parts::journal(state_dir.as_deref(), journal.as_ref(), agent.unwrap_or_default(), &names);
+    let journal = Under::start_blocking("journal".to_owned(), examination);
 
-    let (of_journal, records, unended) = match journal.end().await {
-        Ok(parts::JournalSeen { lines, records, unended }) => (lines, records, unended),
-        Err(line) => (vec![line], None, BTreeSet::new()),
+    let (of_journal, records, proofs, unended) = match journal.end().await {
+        Ok(parts::JournalSeen { lines, records, proofs, unended }) => (lines, records, proofs, unended),
+        Err(line) => (vec![line], None, None, BTreeSet::new()),
     };
     let mut lines = Vec::new();
     for (name, scanner) in scanners {
         let line = scanner.end().await.unwrap_or_else(|line| line);
-        let line = parts::with_proof(line, &name, records.as_deref());
+        let line = parts::with_proof(line, &name, proofs.as_ref());
         lines.push(parts::with_end_key(line, &name, &unended));
     }
     lines.extend(lamps.end().await.unwrap_or_else(|line| vec![line]));

@@ -1,7 +1,7 @@
 //! The reading side: a connection of its own, read-only, beside the one that writes. Every call blocks on the disk.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
@@ -18,10 +18,13 @@ use super::{
     schema::{self, Found},
     store::Trouble,
 };
-use crate::{label::Serial, reason::Reason, record::Record};
+use crate::{label::Serial, reason::Reason, record::Record, runtime::name::Name};
 
 /// Rows read at a time by [`Reader::export`]: a long export must not hold the log back from being written into the file.
 const CHUNK: usize = 256;
+
+/// Scans looked at by [`Reader::proofs`], at most: a station is to start soon, however long its record.
+const PROOF: usize = 5_000;
 
 /// Why the journal cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +183,29 @@ impl Reader {
         self.read(|conn| {
             let mut statement = conn.prepare_cached("SELECT substr(name, 9) FROM counter WHERE name GLOB 'unended *' AND value > 0")?;
             statement.query_map([], |row| row.get(0))?.collect()
+        })
+    }
+
+    /// When each of these scanners last read a serial number that a source knew; `None`: it read other codes only. A scanner that
+    /// read nothing is left out. Looks at the newest 5,000 scans.
+    pub fn proofs(&mut self, scanners: &BTreeSet<Name>) -> Result<BTreeMap<Name, Option<Timestamp>>, ReadFault> {
+        let sql = "SELECT scanner, at, evidence FROM record WHERE cause IS NULL ORDER BY row DESC LIMIT ?1";
+        self.read(|conn| {
+            let mut proofs = BTreeMap::new();
+            let mut statement = conn.prepare_cached(sql)?;
+            let mut rows = statement.query([limited(PROOF)])?;
+            while let Some(row) = rows.next()? {
+                let scanner: String = row.get(0)?;
+                let Some(name) = scanners.iter().find(|name| name.as_str() == scanner) else { continue };
+                let proof = proofs.entry(name.clone()).or_insert(None);
+                if proof.is_none() && row::is_known(&row.get::<_, String>(2)?) {
+                    *proof = Some(row::time(row.get(1)?));
+                    if proofs.len() == scanners.len() && proofs.values().all(Option::is_some) {
+                        break;
+                    }
+                }
+            }
+            Ok(proofs)
         })
     }
 

@@ -272,6 +272,11 @@ fn evidence_text(evidence: &[Evidence]) -> String {
     serde_json::to_string(&json).unwrap_or_else(|_| "[]".to_owned())
 }
 
+/// Does the column `evidence` say that a source knows the serial number?
+pub(super) fn is_known(text: &str) -> bool {
+    evidence_of(text).is_some_and(|all| all.iter().any(|evidence| evidence.known))
+}
+
 fn evidence_of(text: &str) -> Option<Vec<Evidence>> {
     let json: Vec<EvidenceJson> = serde_json::from_str(text).ok()?;
     json.into_iter().map(EvidenceJson::evidence).collect()

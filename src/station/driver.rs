@@ -51,7 +51,7 @@ pub struct Ends {
 }
 
 /// What the station knows of itself, for health.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Boxes that are asked again by themselves.
     pub waiting: usize,
@@ -59,6 +59,13 @@ pub struct Report {
     pub scanners: BTreeMap<Name, ScannerRecord>,
     /// Every scan so far is answered and recorded.
     pub idle: bool,
+}
+
+impl Report {
+    /// What `core` knows now.
+    pub fn of(core: &Core) -> Self {
+        Self { waiting: core.waiting(), scanners: core.scanners().clone(), idle: core.is_idle() }
+    }
 }
 
 /// Runs the station until it is stopped, the scanners' channel has closed and every scan is answered.
@@ -69,7 +76,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
     loop {
         ends.pulse.beat();
         ends.report.send_if_modified(|report| {
-            let now = Report { waiting: core.waiting(), scanners: core.scanners().clone(), idle: core.is_idle() };
+            let now = Report::of(&core);
             let changed = *report != now;
             *report = now;
             changed

@@ -280,6 +280,27 @@ async fn who_was_told_to_survive_the_end_of_the_session_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scanner_that_was_proven_is_so_after_a_restart() {
+    let world = World::new().await;
+    let home = world.home(false, "");
+    let proven = |all: &[crate::support::dashboard::Received]| -> Vec<Value> {
+        all.iter().filter(|one| one.channel() == "health" && !one.retained).map(|one| one.json()["scanners"]["pipe"]["proven"].clone()).collect()
+    };
+    let dashboard = world.dashboard().await;
+    let mut station = home.start();
+    dashboard.wait("health", PATIENCE, |all| !proven(all).is_empty()).await;
+    assert_eq!(proven(&dashboard.all())[0], false);
+    station.scan(b"DEMOREADY001");
+    assert_eq!(station.answer().reason, "assigned");
+    station.kill();
+    let dashboard = world.dashboard().await;
+    let station = home.start();
+    dashboard.wait("health", PATIENCE, |all| !proven(all).is_empty()).await;
+    assert_eq!(proven(&dashboard.all())[0], true, "{}", home.log());
+    drop(station);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_agent_on_one_state_dir_says_so_and_ends_with_1() {
     let world = World::new().await;
     let home = world.home(false, "");

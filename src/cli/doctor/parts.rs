@@ -1,8 +1,11 @@
 //! The station's own parts: scanners, lamps, journal, disk and clock.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Line, State,
@@ -22,7 +25,7 @@ use crate::{
     scanner::{self, Kind, UNENDED_REMEDY},
 };
 
-/// Records looked at for the rhythm of fetches and the proof of scanners.
+/// Records looked at for the rhythm of fetches.
 const RECORDS: usize = 5_000;
 /// So many of a list are shown.
 const SHOWN: usize = 8;
@@ -74,17 +77,17 @@ fn of_scanner(part: String, kind: &Kind, state: &scanner::State, well: &str) -> 
 }
 
 /// Adds whether the scanner has read a serial number that a source knew. A wrong layout or prefix shows here.
-pub(super) fn with_proof(mut line: Line, scanner: &Name, records: Option<&[Stored]>) -> Line {
-    let Some(records) = records.filter(|_| line.state < State::Fail) else { return line };
-    let of_this = || records.iter().map(|stored| &stored.recorded.record).filter(|record| record.scanner == *scanner && record.change.is_none());
-    if let Some(known) = of_this().find(|record| record.evidence.iter().any(|evidence| evidence.known)) {
-        line.finding.push_str(&format!("; read a known serial number {}", lenient::spoken(known.at)));
-    } else if of_this().next().is_some() {
-        line.finding.push_str("; none of its codes was a known serial number yet");
-        line.state = line.state.max(State::Warn);
-        line.remedy = "scan a box that the MDM knows; if it is not found either, check the scanner's keyboard layout, prefix and `layout`".to_owned();
-    } else {
-        line.finding.push_str("; nothing scanned yet");
+pub(super) fn with_proof(mut line: Line, scanner: &Name, proofs: Option<&Proofs>) -> Line {
+    let Some(proofs) = proofs.filter(|_| line.state < State::Fail) else { return line };
+    match proofs.get(scanner) {
+        Some(Some(known)) => line.finding.push_str(&format!("; read a known serial number {}", lenient::spoken(*known))),
+        Some(None) => {
+            line.finding.push_str("; none of its codes was a known serial number yet");
+            line.state = line.state.max(State::Warn);
+            line.remedy =
+                "scan a box that the MDM knows; if it is not found either, check the scanner's keyboard layout, prefix and `layout`".to_owned();
+        }
+        None => line.finding.push_str("; nothing scanned yet"),
     }
     line
 }
@@ -185,19 +188,24 @@ async fn reached(settings: &publisher::Settings, agent: Option<bool>) -> Line {
     }
 }
 
+/// When each scanner last read a known serial number, see [`Reader::proofs`].
+type Proofs = BTreeMap<Name, Option<Timestamp>>;
+
 /// What the journal and its folder showed.
 pub(super) struct JournalSeen {
     pub(super) lines: Vec<Line>,
     /// The newest records, newest first; `None`: there is no journal that can be read.
     pub(super) records: Option<Vec<Stored>>,
+    /// The proof of each scanner; `None` likewise.
+    pub(super) proofs: Option<Proofs>,
     /// Scanners whose codes arrive without an end key.
     pub(super) unended: BTreeSet<String>,
 }
 
-/// The journal and the disk under it.
-pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Settings>, agent: bool) -> JournalSeen {
+/// The journal and the disk under it, and what stands in it of these scanners.
+pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Settings>, agent: bool, scanners: &BTreeSet<Name>) -> JournalSeen {
     const PART: &str = "journal";
-    let only = |line: Line| JournalSeen { lines: vec![line], records: None, unended: BTreeSet::new() };
+    let only = |line: Line| JournalSeen { lines: vec![line], records: None, proofs: None, unended: BTreeSet::new() };
     let Some(dir) = state_dir else {
         return only(Line::new(PART, State::Fail, "`state_dir` is wrong in the config", "mend the config first"));
     };
@@ -210,11 +218,12 @@ pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Setti
         });
     }
     let mut lines = Vec::new();
-    let (mut records, mut unended) = (None, BTreeSet::new());
+    let (mut records, mut proofs, mut unended) = (None, None, BTreeSet::new());
     let mut reader = Reader::open(dir);
     let waiting = match &mut reader {
         Ok(reader) => {
             records = reader.newest(RECORDS).ok();
+            proofs = reader.proofs(scanners).ok();
             unended = reader.unended().unwrap_or_default();
             read(reader, agent, &mut lines)
         }
@@ -236,7 +245,7 @@ pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Setti
     lines.insert(0, journal);
     lines.extend(salvaged(dir));
     lines.push(room(dir, settings));
-    JournalSeen { lines, records, unended }
+    JournalSeen { lines, records, proofs, unended }
 }
 
 /// What the reader tells; records that were set aside are a line of their own.

@@ -52,6 +52,33 @@ async fn seq_has_no_gap_over_many_recorders_at_once() {
     assert_eq!(journal.health().borrow().unsent, 200);
 }
 
+#[tokio::test]
+async fn a_scanner_is_proven_by_its_newest_known_serial_number_and_by_no_change() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let scanners = ["left", "right", "middle"].map(name).into();
+    assert_eq!(journal.reader().proofs(&scanners).unwrap(), [].into());
+    let by = |scanner: &str, known: bool, number: usize| {
+        let mut record = Record { scanner: name(scanner), at: Timestamp::from_second(1_700_000_000).unwrap(), ..record(&serial(number)) };
+        record.evidence[0].known = known;
+        record
+    };
+    let proven = by("left", true, 1);
+    let change = Some(Change { scan: proven.id, cause: Cause::Recheck, previous_reason: Reason::NotFound });
+    let records = [
+        proven.clone(),
+        by("left", false, 2),
+        by("right", false, 3),
+        Record { change, id: Uuid::now_v7(), ..by("right", true, 3) },
+        by("gone", true, 4),
+    ];
+    for record in records {
+        journal.record(vec![record]).await.unwrap();
+    }
+    let proofs = Reader::open(dir.path()).unwrap().proofs(&scanners).unwrap();
+    assert_eq!(proofs, [(name("left"), Some(proven.at)), (name("right"), None)].into());
+}
+
 /// Commits in a log: frames that name the size of the database after them.
 fn commits_in(log: &[u8]) -> usize {
     log[32..].chunks_exact(24 + 4096).filter(|frame| frame[4..8] != [0; 4]).count()

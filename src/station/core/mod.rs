@@ -5,7 +5,7 @@ mod scan;
 mod after;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -104,12 +104,12 @@ pub enum Action {
     Finished(Uuid),
 }
 
-/// What the station has seen of one scanner since its start.
+/// What the station has seen of one scanner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScannerRecord {
-    /// It has yielded a serial number that a source knows.
+    /// It has yielded a serial number that a source knows, now or in an earlier run.
     pub proven: bool,
-    /// `not_found` in a row.
+    /// `not_found` in a row, since the start.
     pub not_found_in_a_row: u32,
 }
 
@@ -167,6 +167,13 @@ impl Core {
             waiting: WaitingList::default(),
             repeats: 0,
             draw_id,
+        }
+    }
+
+    /// Takes up which scanners had yielded a known serial number when the process ended.
+    pub fn restore_proven(&mut self, scanners: &BTreeSet<Name>) {
+        for (name, scanner) in &mut self.scanners {
+            scanner.proven = scanners.contains(name);
         }
     }
 

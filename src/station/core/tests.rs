@@ -558,6 +558,19 @@ fn five_not_found_in_a_row_from_one_scanner_make_it_suspect_until_a_known_one() 
 }
 
 #[test]
+fn a_scanner_that_was_proven_before_the_start_still_is() {
+    let mut bench = Bench::new();
+    bench.core.restore_proven(&BTreeSet::from([name("left"), name("gone")]));
+    let proven: Vec<_> = bench.core.scanners().iter().map(|(name, scanner)| (name.as_str(), scanner.proven)).collect();
+    assert_eq!(proven, [("left", true), ("right", false)]);
+    bench.scan(OTHER);
+    bench.answer(OTHER, no(Reason::NotFound));
+    bench.commit();
+    let left = bench.core.scanners()[&name("left")];
+    assert_eq!((left.proven, left.not_found_in_a_row), (true, 1));
+}
+
+#[test]
 fn unable_shows_on_every_lane() {
     let mut bench = Bench::new();
     bench.handle(Event::Unable(true));

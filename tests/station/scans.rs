@@ -1,6 +1,6 @@
 //! From the pipe to the dashboard: every scan is answered, recorded and delivered once.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, time::Duration};
+use std::{collections::BTreeMap, fs, os::fd::OwnedFd, time::Duration};
 
 use benchlight::simulator::kandji::{
     self, Tenant,
@@ -14,6 +14,7 @@ use crate::support::{
     lamps::{Lamps, Lit},
     mosquitto::{DASHBOARD, Mosquitto, STATION},
     station::{Answer, Home, Station},
+    system,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,10 +75,10 @@ async fn a_brokers_refusal_leaks_neither_payload_nor_password_into_the_log() {
     // A user who may read everything and write nothing.
     let home = world.home(false, "");
     home.credential("mqtt-password", DASHBOARD.1);
-    let config = std::fs::read_to_string(home.config()).unwrap();
+    let config = fs::read_to_string(home.config()).unwrap();
     let user = |name: &str| format!("username = \"{name}\"");
     assert!(config.contains(&user(STATION.0)));
-    std::fs::write(home.config(), config.replace(&user(STATION.0), &format!("{}\npublish_raw = true", user(DASHBOARD.0)))).unwrap();
+    fs::write(home.config(), config.replace(&user(STATION.0), &format!("{}\npublish_raw = true", user(DASHBOARD.0)))).unwrap();
     let mut station = home.start();
     let imei = "490154203237518";
     station.scan(imei.as_bytes());
@@ -297,6 +298,35 @@ async fn a_scanner_that_was_proven_is_so_after_a_restart() {
     let station = home.start();
     dashboard.wait("health", PATIENCE, |all| !proven(all).is_empty()).await;
     assert_eq!(proven(&dashboard.all())[0], true, "{}", home.log());
+    drop(station);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_right_to_a_keyboard_type_scanner_may_come_late() {
+    let world = World::new().await;
+    let home = world.home(false, "");
+    // A file in its place: it can be opened, and is no input device.
+    let device = home.path("usb-wedge-event-kbd");
+    fs::write(&device, "").unwrap();
+    let config = fs::read_to_string(home.config()).unwrap();
+    assert!(config.contains("kind = \"stdin\"\n"));
+    fs::write(home.config(), config.replace("kind = \"stdin\"\n", &format!("kind = \"hid\"\ndevice = {device:?}\n"))).unwrap();
+    let mut command = match home.command_as_nobody(&["run"]) {
+        Ok(command) => command,
+        Err(why) => return println!("SKIPPED: {why}"),
+    };
+    let device = device.to_str().unwrap();
+    system("chown", &["root", device]).unwrap();
+    system("chmod", &["600", device]).unwrap();
+    command.stderr(fs::File::create(home.path("log")).unwrap());
+    let station = Station::of(command);
+    eventually("the missing right is told", PATIENCE, || {
+        home.log().contains("may not be opened by this user: add the agent's user to the group `input`")
+    })
+    .await;
+    system("chmod", &["644", device]).unwrap();
+    eventually("it is opened", Duration::from_secs(3), || home.log().contains(&format!("cannot open {device}: "))).await;
+    assert!(!home.log().contains("is not there"), "{}", home.log());
     drop(station);
 }
 

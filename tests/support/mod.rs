@@ -11,11 +11,23 @@ pub mod station;
 pub mod tls_door;
 pub mod wall_clock;
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// A port that is free now.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Runs a program that changes the system; `Err`: why it could not.
+pub fn system(program: &str, words: &[&str]) -> Result<(), String> {
+    match Command::new(program).args(words).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default())),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
 }
 
 /// Installs the crypto provider; call it first in each test that may use TLS.

@@ -12,6 +12,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use super::system;
+
 /// A folder with a config and credentials; the journal lives in it across several runs.
 pub struct Home {
     folder: TempDir,
@@ -70,6 +72,21 @@ impl Home {
         let mut command = Command::new(env!("CARGO_BIN_EXE_benchlight"));
         command.args(words).arg("--config").arg(self.config());
         command
+    }
+
+    /// The same, run by a user who owns this home and nothing else: root may do everything. `Err`: why that cannot be had here.
+    pub fn command_as_nobody(&self, words: &[&str]) -> Result<Command, String> {
+        const NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        let may = |words: &[&str]| system("setpriv", &[&NOBODY, words].concat());
+        may(&["true"]).map_err(|why| format!("needs the right to become another user: {why}"))?;
+        // The binary's own folder may be closed to others.
+        let program = self.path("benchlight");
+        fs::copy(env!("CARGO_BIN_EXE_benchlight"), &program).unwrap();
+        system("chown", &["-R", "65534:65534", self.folder.path().to_str().unwrap()])?;
+        may(&["test", "-x", program.to_str().unwrap()]).map_err(|why| format!("another user does not reach {}: {why}", program.display()))?;
+        let mut command = Command::new("setpriv");
+        command.args(NOBODY).arg(&program).args(self.command(words).get_args());
+        Ok(command)
     }
 
     /// Starts `run`.

@@ -1,6 +1,11 @@
 //! Which device file a setting means.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -114,6 +119,27 @@ impl Port for Double {
     fn pause(&mut self) -> Option<Content> {
         None
     }
+}
+
+/// udev makes the device first, and gives the right to it later.
+#[tokio::test]
+async fn a_right_that_comes_late_is_taken_up() {
+    let folder = folder(&["usb-Double-event-kbd"]);
+    let mut bench = Bench::new(Kind::Stdin);
+    let right = Arc::new(AtomicBool::new(false));
+    let given = Arc::clone(&right);
+    let open = move |_: &Path| {
+        if !given.load(Ordering::SeqCst) {
+            return Err(Errno::ACCESS.into());
+        }
+        let (near, far) = UnixStream::pair()?;
+        Ok(Double { _far: far, near, hangs: false })
+    };
+    let (finder, outlet, teller) = (finder(folder.path(), Device::Auto), bench.outlet.clone(), bench.teller.clone());
+    let _task = tokio::spawn(async move { run(finder, open, Duration::from_millis(80), &outlet, &teller).await });
+    bench.until(|state| *state == State::NoRight).await;
+    right.store(true, Ordering::SeqCst);
+    bench.until(|state| *state == State::Ok).await;
 }
 
 /// Runs a scanner's thread on a [`Double`] for longer than two signs of life; says who gave none in the last of them.

@@ -16,6 +16,7 @@ use benchlight::simulator::{
 use serde_json::Value;
 
 use super::{Able, Answers, Row, Seen};
+pub use crate::support::system;
 use crate::{
     scans::World,
     support::{
@@ -326,15 +327,6 @@ pub fn tail(lamps: &Lamps) -> String {
     let log: String = text.split("\x1b7").map(|part| part.split_once("\x1b8").map_or(part, |(_, after)| after)).collect();
     let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
-}
-
-/// Runs a program that changes the system; `Err`: why it could not.
-pub fn system(program: &str, words: &[&str]) -> Result<(), String> {
-    match Command::new(program).args(words).output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default())),
-        Err(error) => Err(format!("{program}: {error}")),
-    }
 }
 
 /// A small filesystem of its own; taken away when dropped.

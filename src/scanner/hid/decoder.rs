@@ -1,4 +1,4 @@
-//! Key events to scans, for one device. Pure: recorded events go in, codes come out.
+//! Key events to scans, for one device. Pure: events go in, codes come out.
 
 use std::collections::BTreeSet;
 

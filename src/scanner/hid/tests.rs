@@ -1,4 +1,5 @@
-//! The event device itself, by keyboards made with uinput; without `/dev/uinput` these tests say that they are skipped.
+//! The event device itself, by keyboards made with uinput; without `/dev/uinput` these tests say that they are skipped. And what it gave once,
+//! recorded in `tests/data`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -131,6 +132,60 @@ async fn several_wedges_are_listed_and_none_is_taken() {
     let (mut bench, _task) = start(folder.path());
     let State::Fault(words) = bench.until(|state| matches!(state, State::Fault(_))).await else { panic!("not a fault") };
     assert!(words.contains("usb-four-event-kbd, usb-three-event-kbd"), "{words}");
+}
+
+/// The reads of a stream in evemu's format: each ends with its SYN_REPORT, and a pause follows where nothing comes for so long.
+fn reads(stream: &str) -> Vec<Read> {
+    let hex = |word: &str| u16::from_str_radix(word, 16).unwrap();
+    let mut reads: Vec<Read> = Vec::new();
+    let (mut ended, mut is_over) = (0.0, true);
+    for line in stream.lines().filter_map(|line| line.strip_prefix("E: ")) {
+        let [at, kind, code, value] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let at: f64 = at.parse().unwrap();
+        if is_over {
+            if let Some(read) = reads.last_mut() {
+                read.pause = at - ended >= PAUSE.as_secs_f64();
+            }
+            reads.push(Read::default());
+        }
+        reads.last_mut().unwrap().events.push((hex(kind), hex(code), value.parse().unwrap()));
+        (ended, is_over) = (at, (kind, code) == ("0000", "0000"));
+    }
+    reads.last_mut().unwrap().pause = true;
+    reads
+}
+
+fn codes(layout: Layout, reads: &[Read]) -> Vec<Content> {
+    typed(layout, reads).into_iter().map(|(_, content)| content).collect()
+}
+
+const US: &str = include_str!("../../../tests/data/wedge-us.evemu");
+const DROPPED: &str = include_str!("../../../tests/data/wedge-dropped.evemu");
+const GERMAN: &str = include_str!("../../../tests/data/wedge-de.evemu");
+
+#[test]
+fn only_keys_that_change_make_a_code() {
+    let reads = reads(US);
+    for (what, event) in [("the scan code of C", (4, 4, 458_758)), ("X repeated by the kernel", (1, 45, 2)), ("its SYN_REPORT", (0, 0, 1))] {
+        assert!(reads.iter().any(|read| read.events.contains(&event)), "the stream has no {what}");
+    }
+    assert_eq!(codes(Layout::Us, &reads), [code("C02XK0AAJG5H"), code("FVFXY1CDQ6L4")]);
+}
+
+#[test]
+fn a_code_that_the_kernel_dropped_events_of_is_a_rescan_and_the_next_is_whole() {
+    let reads = reads(DROPPED);
+    let scans = codes(Layout::Us, &reads);
+    let [Content::Broken { bytes, why }, next] = scans.as_slice() else { panic!("{scans:?}") };
+    assert_eq!((bytes.as_slice(), *why), (&b"C025H"[..], "the scanner's key queue ran over"));
+    assert_eq!(*next, code("C02XK0AAJG6J"));
+}
+
+#[test]
+fn a_german_scanner_is_read_by_its_layout_and_by_no_other() {
+    let reads = reads(GERMAN);
+    assert_eq!(codes(Layout::De, &reads), [code("SC02YZ0AAJG5H"), code("MHZY3DN/A")]);
+    assert_eq!(codes(Layout::Us, &reads), [code("SC02ZY0AAJG5H"), code("MHYZ3DN&A")]);
 }
 
 #[test]

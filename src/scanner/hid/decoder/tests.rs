@@ -1,4 +1,4 @@
-//! Recorded key events of scanners: whole codes, lost ones, other layouts.
+//! Key events as scanners type them, made from the keymap: whole codes, lost ones, other layouts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;

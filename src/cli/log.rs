@@ -15,7 +15,8 @@ use tracing_subscriber::{
 /// Starts the log; `usual` holds where `RUST_LOG` says nothing. A second start, in tests, keeps the first.
 pub(super) fn start(usual: &str) {
     let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref(), usual);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A log that cannot be written, because its terminal is gone, is no reason to panic: that is what telling of it would come to.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let _ = if to_journal() {
         log.with_ansi(false).event_format(for_journal()).try_init()
     } else {

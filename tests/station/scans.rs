@@ -267,6 +267,22 @@ async fn every_signal_that_asks_for_the_end_leaves_the_lamps_dark() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_takes_any_more_keeps_the_agent_neither_from_answering_nor_from_ending_in_order() {
+    let world = World::new().await;
+    let home = world.home(false, "");
+    let (log, terminal) = std::io::pipe().unwrap();
+    let mut station = start_on(terminal.into(), &home, &["run"]);
+    station.scan(b"DEMOREADY001");
+    assert_eq!(station.answer().reason, "assigned");
+    drop(log);
+    station.scan(b"DEMOWAIT0004");
+    assert_eq!(station.answer().reason, "assignment_pending");
+    station.signal("HUP");
+    let status = station.ended_within(Duration::from_secs(5)).expect("it ends within 5 s");
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_was_told_to_survive_the_end_of_the_session_does() {
     let world = World::new().await;
     let home = world.home(false, "");

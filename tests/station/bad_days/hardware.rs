@@ -20,11 +20,7 @@ use super::{
     bench::{Bench, PATIENCE, Running, system},
     row,
 };
-use crate::support::{
-    dashboard::Received,
-    free_port,
-    lamps::{Lamps, Lit},
-};
+use crate::support::{dashboard::Received, free_port, lamps::Lit};
 
 const NO_SCANNER: Able = Able::No("no_scanner");
 
@@ -233,18 +229,32 @@ async fn one_of_two(row: &'static Row) -> Seen {
     bench.scan_is_as_told(&mut running).await;
     bench.health_is_as_told().await;
     bench.idle_lamps(&running).await;
-    let open = format!("scanner {} is open", serial.name.display());
-    let opened = |lamps: &Lamps| lamps.text().matches(&open).count();
-    let before = opened(&running.lamps);
-    serial.plug();
-    bench.mend();
-    bench.lamps(&running, "the log says that it is open", |lamps| opened(lamps) > before).await;
-    let back = bench.since();
-    assert!(back < BACK, "taken up after {back:?}");
-    bench.seen.mended = Some(back);
+    replug(&mut bench, &running, &mut serial).await;
     bench.health("both again", |health| health["scanners"]["serial"]["state"] == "ok").await;
     works(&mut bench, &running, &serial).await;
+    // Again at the worst moment: right after it was missed.
+    let before = said(&running, &serial, "is not there");
+    serial.unplug();
+    bench.lamps(&running, "the log says that it is gone", |_| said(&running, &serial, "is not there") > before).await;
+    replug(&mut bench, &running, &mut serial).await;
+    works(&mut bench, &running, &serial).await;
     bench.end().await
+}
+
+/// How often the log has said that of the scanner.
+fn said(running: &Running, serial: &Serial, words: &str) -> usize {
+    running.lamps.text().matches(&format!("scanner {} {words}", serial.name.display())).count()
+}
+
+/// Plugs the scanner in again; the log says when it is taken up.
+async fn replug(bench: &mut Bench, running: &Running, serial: &mut Serial) {
+    let before = said(running, serial, "is open");
+    serial.plug();
+    bench.mend();
+    bench.lamps(running, "the log says that it is open", |_| said(running, serial, "is open") > before).await;
+    let back = bench.since();
+    assert!(back < BACK, "{}: taken up after {back:?}", bench.row.name);
+    bench.seen.mended = Some(back);
 }
 
 async fn overrun(_: &'static Row) -> Seen {

@@ -102,8 +102,8 @@ pub struct JournalHealth {
     pub salvaged: bool,
     /// Records salvaged then.
     pub salvaged_rows: u64,
-    /// Records known to be lost then.
-    pub lost_rows: u64,
+    /// Records known to be lost then; `None`: nobody can say how many.
+    pub lost_rows: Option<u64>,
 }
 
 impl JournalHealth {
@@ -119,7 +119,7 @@ impl JournalHealth {
             faulted: 0,
             salvaged: false,
             salvaged_rows: 0,
-            lost_rows: 0,
+            lost_rows: Some(0),
         }
     }
 }

@@ -97,8 +97,7 @@ pub(super) fn adopt(store: &mut Store, state_dir: &Path, cause: &str) -> Result<
     let now = row::nanos(Timestamp::now());
     store.unsynced(|transaction| {
         for name in &names {
-            let sql =
-                "INSERT INTO salvage (at, file, cause, saved, lost) SELECT ?1, ?2, ?3, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM salvage WHERE file = ?2)";
+            let sql = "INSERT INTO salvage (at, file, cause, saved) SELECT ?1, ?2, ?3, 0 WHERE NOT EXISTS (SELECT 1 FROM salvage WHERE file = ?2)";
             transaction.execute(sql, params![now, name, cause])?;
         }
         Ok(())
@@ -107,13 +106,21 @@ pub(super) fn adopt(store: &mut Store, state_dir: &Path, cause: &str) -> Result<
 
 /// The files whose salvage is finished.
 pub(super) fn finished(store: &Store) -> Result<Vec<String>, Trouble> {
-    finished_in(&store.conn).map_err(|error| store.trouble(&error))
+    let finished = finished_in(&store.conn).map_err(|error| store.trouble(&error))?;
+    Ok(finished.into_iter().map(|finished| finished.file).collect())
 }
 
-fn finished_in(conn: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut statement = conn.prepare("SELECT file FROM salvage WHERE file IS NOT NULL AND done_at IS NOT NULL")?;
-    let names = statement.query_map([], |row| row.get(0))?;
-    names.collect()
+/// One salvage that is finished.
+struct Finished {
+    file: String,
+    at: i64,
+    lost: Option<i64>,
+}
+
+fn finished_in(conn: &Connection) -> rusqlite::Result<Vec<Finished>> {
+    let mut statement = conn.prepare("SELECT file, at, lost FROM salvage WHERE file IS NOT NULL AND done_at IS NOT NULL")?;
+    let finished = statement.query_map([], |row| Ok(Finished { file: row.get(0)?, at: row.get(1)?, lost: row.get(2)? }))?;
+    finished.collect()
 }
 
 /// One file being read.
@@ -141,13 +148,12 @@ pub(super) struct Salvage {
 /// One epoch of the source.
 #[derive(Clone, Default)]
 struct Epoch {
-    /// Records written there and not removed since, as its own table says.
+    /// Records written there and not removed since, as its own table says; `None`: it does not say.
     expected: Option<u64>,
     machine: String,
     created_at: i64,
     /// Its number here.
     place: Option<i64>,
-    first: u64,
     last: u64,
     count: u64,
 }
@@ -238,7 +244,6 @@ impl Salvage {
                 }
                 saved += 1;
                 epoch.count += 1;
-                epoch.first = if epoch.first == 0 { seq } else { epoch.first.min(seq) };
                 epoch.last = epoch.last.max(seq);
                 let sql = "UPDATE epoch SET next_seq = ?2, removed = ?3 WHERE number = ?1 AND number <> ?4";
                 let next = epoch.last.cast_signed().saturating_add(1);
@@ -252,14 +257,17 @@ impl Salvage {
         Ok(())
     }
 
+    /// Records that were there and did not come over; `None`: nobody can say how many.
+    fn lost(&self) -> Option<u64> {
+        if self.epochs.is_empty() {
+            return None;
+        }
+        let expected = self.epochs.values().try_fold(0_u64, |sum, epoch| Some(sum.saturating_add(epoch.expected?)))?;
+        Some(expected.saturating_sub(self.saved).max(self.unreadable))
+    }
+
     fn finish(&mut self, store: &mut Store) -> Result<bool, Trouble> {
-        let expected: u64 = self
-            .epochs
-            .values()
-            .map(|epoch| epoch.expected.unwrap_or(if epoch.count == 0 { 0 } else { epoch.last.saturating_sub(epoch.first) + 1 }))
-            .sum();
-        let lost = expected.saturating_sub(self.saved).max(self.unreadable);
-        let (number, saved) = (self.number, self.saved);
+        let (number, saved, lost) = (self.number, self.saved, self.lost());
         let mut counters = self.source.as_ref().map(read_counters).unwrap_or_default();
         // What this file had salvaged itself need not be read again.
         let earlier = self.source.as_ref().and_then(|source| finished_in(source).ok()).unwrap_or_default();
@@ -269,15 +277,17 @@ impl Salvage {
         let now = row::nanos(Timestamp::now());
         store.unsynced(|transaction| {
             let sql = "UPDATE salvage SET saved = ?2, lost = ?3, done_at = ?4 WHERE number = ?1";
-            transaction.execute(sql, params![number, saved.cast_signed(), lost.cast_signed(), now])?;
+            transaction.execute(sql, params![number, saved.cast_signed(), lost.map(u64::cast_signed), now])?;
             for (name, value) in &counters {
                 count(transaction, name, *value)?;
             }
-            for file in &earlier {
-                transaction.execute("UPDATE salvage SET done_at = ?2 WHERE file = ?1 AND done_at IS NULL", params![file, now])?;
+            for Finished { file, at, lost } in &earlier {
+                let sql = "UPDATE salvage SET at = ?2, lost = ?3, done_at = ?4 WHERE file = ?1 AND done_at IS NULL";
+                transaction.execute(sql, params![file, at, lost, now])?;
             }
             Ok(())
         })?;
+        let lost = lost.map_or_else(|| "nobody can say how many".to_owned(), |lost| lost.to_string());
         tracing::warn!(saved, lost, "salvaged what could be read of {}; copy it elsewhere if its loss matters", self.copy.display());
         Ok(true)
     }

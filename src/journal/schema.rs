@@ -6,7 +6,7 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x424c_4a6e;
 
 /// The schema this build writes. A file with a higher number is from a newer build.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// A record's key is its epoch's number and its seq in one integer: rows are in the order of delivery, and
 /// `(epoch, seq)` needs no index of its own.
@@ -68,6 +68,18 @@ CREATE TABLE salvage (
 CREATE TABLE probe (page BLOB) STRICT;
 ";
 
+/// Schema 2: `salvage.lost` is null where nobody can say how many. A build of schema 1 said 0 then, and until it had counted.
+const SCHEMA_2: &str = "
+CREATE TABLE salvage_2 (
+  number INTEGER PRIMARY KEY, at INTEGER NOT NULL, file TEXT, cause TEXT NOT NULL,
+  saved INTEGER NOT NULL, lost INTEGER, done_at INTEGER
+) STRICT;
+INSERT INTO salvage_2 SELECT number, at, file, cause, saved,
+  CASE WHEN file IS NOT NULL AND (done_at IS NULL OR (saved = 0 AND lost = 0)) THEN NULL ELSE lost END, done_at FROM salvage;
+DROP TABLE salvage;
+ALTER TABLE salvage_2 RENAME TO salvage;
+";
+
 /// What a file turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -103,6 +115,9 @@ pub(super) fn migrate(conn: &Connection) -> rusqlite::Result<()> {
     let transaction = rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
     if version < 1 {
         transaction.execute_batch(SCHEMA_1)?;
+    }
+    if version < 2 {
+        transaction.execute_batch(SCHEMA_2)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;

@@ -431,11 +431,14 @@ impl Store {
                 *value = found.unwrap_or(0).cast_unsigned();
             }
             let since = row::nanos(alarm_since);
-            let sql = "SELECT count(*), coalesce(sum(saved), 0), coalesce(sum(lost), 0) FROM salvage WHERE at >= ?1 OR done_at IS NULL";
-            let (events, saved, lost): (i64, i64, i64) = self.conn.query_row(sql, [since], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            // One that nobody can count makes the sum unknown.
+            let sql = "SELECT count(*), coalesce(sum(saved), 0), CASE WHEN count(lost) = count(*) THEN coalesce(sum(lost), 0) END
+                FROM salvage WHERE at >= ?1 OR done_at IS NULL";
+            let (events, saved, lost): (i64, i64, Option<i64>) =
+                self.conn.query_row(sql, [since], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             health.salvaged = events > 0;
             health.salvaged_rows = saved.cast_unsigned();
-            health.lost_rows = lost.cast_unsigned();
+            health.lost_rows = lost.map(i64::cast_unsigned);
             Ok(())
         };
         read().map_err(|error| self.trouble(&error))

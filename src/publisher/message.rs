@@ -511,11 +511,11 @@ struct HealthJournal<'a> {
     /// Of these, how many made room before they could be sent.
     #[serde(skip_serializing_if = "is_zero_u64")]
     faulted_dropped: u64,
-    /// Records that came over from a journal that could not be used, and those known to be lost with it.
+    /// Records that came over from a journal that could not be used, and those known to be lost with it; null: nobody can say how many.
     #[serde(skip_serializing_if = "Option::is_none")]
     salvaged: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lost: Option<u64>,
+    lost: Option<Option<u64>>,
 }
 
 #[derive(Serialize)]

@@ -288,7 +288,7 @@ fn salvaged(dir: &Path) -> Option<Line> {
         return None;
     }
     let list: Vec<String> = files.iter().take(SHOWN).map(|(path, bytes)| format!("{} ({})", path.display(), size(*bytes))).collect();
-    let remedy = "what could be read of them is in the journal already; copy them elsewhere if their loss matters, then delete them. A card that damages files wants replacing";
+    let remedy = "what could be read of them is in the journal already; health says how many records were lost (journal.lost, null: nobody can say); copy them elsewhere if their loss matters, then delete them. A card that damages files wants replacing";
     Some(Line::new("journal, salvaged", State::Warn, format!("damaged or foreign journals lie here: {}", list.join(", ")), remedy))
 }
 

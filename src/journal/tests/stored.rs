@@ -206,14 +206,27 @@ fn a_missing_directory_is_made_for_its_owner_only() {
     assert_eq!(journal.health().borrow().state, "ok");
 }
 
-/// The journal of the first release with one row in each table: it must open for ever.
-#[tokio::test]
-async fn the_first_released_schema_still_opens() {
+const SCHEMA_1: &str = include_str!("schema_1.sql");
+const SCHEMA_2: &str = include_str!("schema_2.sql");
+
+/// A journal of an earlier schema with one row in each table, and what else `more` writes into it.
+fn of_schema(schema: &str, more: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     let conn = rusqlite::Connection::open(file(&dir)).unwrap();
-    conn.execute_batch(&include_str!("schema_1.sql").replace("@MACHINE@", &machine::hashed("machine-1"))).unwrap();
-    drop(conn);
+    conn.execute_batch(&schema.replace("@MACHINE@", &machine::hashed("machine-1"))).unwrap();
+    conn.execute_batch(more).unwrap();
+    dir
+}
 
+/// The journals of every schema so far: they must open for ever.
+#[tokio::test]
+async fn every_schema_still_opens() {
+    for schema in [SCHEMA_1, SCHEMA_2] {
+        opens(of_schema(schema, "")).await;
+    }
+}
+
+async fn opens(dir: TempDir) {
     let journal = open(&dir);
     assert_eq!(journal.epoch().to_string(), "019a9f00-0000-7000-8000-000000000001");
     let health = journal.health().borrow().clone();
@@ -223,6 +236,18 @@ async fn the_first_released_schema_still_opens() {
     assert_eq!((unsent[0].recorded.seq, evidence[0].finding), (2, Finding::Ready(Grade::Relayed)));
     assert_eq!(journal.record(vec![record(&serial(1))]).await.unwrap()[0].seq, 3);
     assert_eq!(all(dir.path()).len(), 4);
+}
+
+#[test]
+fn a_loss_that_schema_1_called_none_without_counting_is_unknown() {
+    let now = Timestamp::now().as_nanosecond();
+    let salvage = |saved: u32, lost: u32| {
+        format!("INSERT INTO salvage (at, file, cause, saved, lost, done_at) VALUES ({now}, 'journal.corrupt-1', 'a test', {saved}, {lost}, {now});")
+    };
+    for (saved, lost, told) in [(0, 0, None), (5, 0, Some(0)), (0, 3, Some(3))] {
+        let health = open(&of_schema(SCHEMA_1, &salvage(saved, lost))).health().borrow().clone();
+        assert_eq!((health.salvaged, health.salvaged_rows, health.lost_rows), (true, u64::from(saved), told));
+    }
 }
 
 #[tokio::test]

@@ -187,6 +187,16 @@ fn health_counts_the_scans_that_neither_journal_nor_broker_heard_of() {
 }
 
 #[test]
+fn health_says_of_a_salvage_how_many_records_were_lost_and_null_where_nobody_can_say() {
+    let mut salvaged = sample_health();
+    for (lost, said) in [(Some(0), json!(0)), (Some(7), json!(7)), (None, Value::Null)] {
+        (salvaged.journal.salvaged, salvaged.journal.salvaged_rows, salvaged.journal.lost_rows) = (true, 5, lost);
+        let message = parsed(&health(&salvaged, None, "0.1.0", at("2026-11-23T09:41:08Z")));
+        assert_eq!((&message["journal"]["salvaged"], message["journal"].get("lost")), (&json!(5), Some(&said)));
+    }
+}
+
+#[test]
 fn health_says_of_a_scanner_that_its_codes_have_no_end_key() {
     let mut unended = sample_health();
     unended.scanners.values_mut().for_each(|scanner| scanner.unended = true);

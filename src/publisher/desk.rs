@@ -71,6 +71,8 @@ pub(super) struct Desk {
     last: Option<Bytes>,
     /// An earlier session of this process has said who this station is.
     introduced: bool,
+    /// The journal's epochs in this process, the current one last.
+    epochs: Vec<uuid::Uuid>,
     refused_state: Option<String>,
 }
 
@@ -131,6 +133,7 @@ impl Desk {
             answers: VecDeque::new(),
             last: None,
             introduced: false,
+            epochs: vec![inputs.journal.epoch()],
             refused_state: None,
             settings,
             timing,
@@ -171,6 +174,12 @@ impl Desk {
         loop {
             let now = Instant::now();
             self.inputs.pulse.beat();
+            let epoch = self.inputs.journal.epoch();
+            if self.epochs.last() != Some(&epoch) {
+                // A journal that was made anew: who listens is told of it.
+                self.epochs.push(epoch);
+                work.meta_due.get_or_insert(now);
+            }
             self.compare_health(&mut work);
             self.ask(now, work.since);
             self.fill(&mut work, now);
@@ -418,8 +427,7 @@ impl Desk {
             return;
         }
         if arrival.topic == self.topics.meta {
-            let epoch = message::epoch_of_meta(&arrival.payload);
-            work.contested |= epoch.is_some_and(|epoch| epoch != self.inputs.journal.epoch());
+            work.contested |= message::epoch_of_meta(&arrival.payload).is_some_and(|epoch| !self.epochs.contains(&epoch));
             work.meta_due = work.meta_due.map(|_| Instant::now());
             return;
         }

@@ -121,7 +121,7 @@ pub struct Inputs {
     pub journal: Journal,
     /// The station's health, newest wins.
     pub health: watch::Receiver<Health>,
-    /// What the station is. Its epoch is taken from the journal at each birth.
+    /// What the station is. Its epoch is taken from the journal at each birth, and when a salvage draws a new one.
     pub meta: message::Meta,
     /// Records that could not be written to the journal: sent at best once.
     pub faulted: Ring,

@@ -160,6 +160,14 @@ impl Bench {
         recorded
     }
 
+    /// The journal's file goes; the next record is the first of a new epoch.
+    pub async fn lose_the_journal(&mut self) {
+        let before = self.journal.epoch();
+        fs::remove_file(self.folder.path().join("state/journal.sqlite")).unwrap();
+        assert_eq!(self.scan(1).await[0].seq, 1);
+        assert_ne!(self.journal.epoch(), before);
+    }
+
     pub fn publish(&self, settings: Settings) -> Running {
         self.publish_with(settings, quick())
     }

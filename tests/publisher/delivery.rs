@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use benchlight::publisher::Timing;
 use serde_json::Value;
 
 use crate::{
     bench::{Bench, Running, change, quick, scan, settings},
     support::{
-        dashboard::Dashboard,
-        eventually,
+        dashboard::{Dashboard, Received},
+        eventually, free_port,
         mosquitto::{DASHBOARD, Differences, Mosquitto, STATION},
         proxy::Proxy,
     },
@@ -293,6 +294,54 @@ async fn two_stations_with_one_name_raise_the_alarm_and_calm_down() {
     other.all_sent(SOON).await;
     dashboard.wait("both journals", SOON, |_| dashboard.places().len() == 20).await;
     survivor.stop().await;
+}
+
+/// Waits until the newest `P/meta` is of that epoch.
+async fn introduced(dashboard: &Dashboard, epoch: uuid::Uuid) {
+    let of_it = |all: &[Received]| all.iter().rev().find(|one| one.channel() == "meta").is_some_and(|one| one.json()["epoch"] == epoch.to_string());
+    dashboard.wait("who the station is", SOON, of_it).await;
+}
+
+#[tokio::test]
+async fn a_journal_made_anew_is_introduced_on_the_same_link() {
+    let mosquitto = Mosquitto::start();
+    let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
+    let mut bench = Bench::new();
+    let mut running = bench.publish(bench.settings(mosquitto.plain));
+    running.connected().await;
+    introduced(&dashboard, bench.journal.epoch()).await;
+    let births = dashboard.count("availability");
+    bench.lose_the_journal().await;
+    introduced(&dashboard, bench.journal.epoch()).await;
+    assert_eq!(dashboard.count("availability"), births, "the link is the same");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_journal_made_anew_while_the_broker_is_away_is_no_second_station() {
+    let mosquitto = Mosquitto::start();
+    let proxy = Proxy::start(mosquitto.plain).await;
+    let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
+    let mut bench = Bench::new();
+    let timing = Timing { backoff_first: Duration::from_millis(400), ..quick() };
+    let mut running = bench.publish_with(bench.settings(proxy.port), timing);
+    running.connected().await;
+    introduced(&dashboard, bench.journal.epoch()).await;
+    // Nobody listens there.
+    let nowhere = free_port();
+    proxy.lead_to(nowhere);
+    proxy.cut();
+    running.away().await;
+    bench.lose_the_journal().await;
+    proxy.lead_to(mosquitto.plain);
+    // The broker still keeps what this very process said of its epoch before.
+    running.connected().await;
+    introduced(&dashboard, bench.journal.epoch()).await;
+    proxy.lead_to(nowhere);
+    proxy.cut();
+    let words = running.away().await;
+    assert!(!words.contains("another client"), "{words}");
+    running.stop().await;
 }
 
 #[tokio::test]

@@ -76,6 +76,11 @@ impl Proxy {
         self.set(Fate::Stalled);
     }
 
+    /// New connections go to that port.
+    pub fn lead_to(&self, target: u16) {
+        self.shared.target.store(target, Ordering::SeqCst);
+    }
+
     /// Drops the broker's PUBACKs, or lets them through again.
     pub fn swallow_acks(&self, swallow: bool) {
         self.shared.swallow.store(swallow, Ordering::SeqCst);

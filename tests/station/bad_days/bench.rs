@@ -9,9 +9,9 @@ use std::{
 };
 
 use benchlight::simulator::{
-    apple_dep,
+    apple_business, apple_dep,
     kandji::stock::{Device, HQ, Token},
-    stock::Dep,
+    stock::{Business, Dep},
 };
 use serde_json::Value;
 
@@ -37,6 +37,7 @@ pub struct Bench {
     pub row: &'static Row,
     pub world: World,
     pub apple: Option<apple_dep::Simulator>,
+    pub business: Option<apple_business::Simulator>,
     pub home: Home,
     pub dashboard: Dashboard,
     pub answers: Vec<Answer>,
@@ -69,6 +70,7 @@ impl Bench {
             row,
             world,
             apple: None,
+            business: None,
             home,
             dashboard,
             answers: Vec::new(),
@@ -122,6 +124,9 @@ impl Bench {
         self.world.kandji.stock(|stock| stock.put(Device::ready(&serial)));
         if let Some(apple) = &self.apple {
             apple.put(&serial, Some(Dep::Assigned(Duration::from_hours(48))));
+        }
+        if let Some(business) = &self.business {
+            business.put(&serial, Some(Business::Ours));
         }
         serial
     }
@@ -193,7 +198,7 @@ impl Bench {
         self.idle_lamps(running).await;
     }
 
-    /// The lamps of a station that shows no answer.
+    /// The lamps of a station that shows no answer. A hold before it ends by itself, after 30 s.
     pub async fn idle_lamps(&self, running: &Running) {
         let wanted = if matches!(self.row.able, Able::No(_)) { Lit::RED } else { Lit::DARK };
         // Longer than any dark or lit part of a rhythm.
@@ -310,7 +315,8 @@ impl Bench {
     }
 }
 
-fn is_told(able: Able, health: &Value) -> bool {
+/// Does health say what a row tells of it?
+pub fn is_told(able: Able, health: &Value) -> bool {
     match able {
         Able::Yes => health["able"] == true && health["reason"].is_null(),
         Able::Alarm(alarm) => health["able"] == true && health["alarms"].as_array().is_some_and(|alarms| alarms.iter().any(|one| one == alarm)),

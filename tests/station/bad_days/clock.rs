@@ -9,7 +9,7 @@ use super::{
     Able, Answers, Row, Seen,
     bench::{Bench, PATIENCE, tail},
     row,
-    services::{over_tls, with_apple},
+    services::{over_tls, with_apple, with_business},
 };
 use crate::support::{certificates::Validity, tls_door::TlsDoor, wall_clock::WallClock};
 
@@ -48,6 +48,15 @@ pub static ROWS: &[Row] = &[
         oauth_fails,
         "a clock so far off that OAuth fails",
         "clock off so that OAuth fails",
+        Answers::Unknown("clock_unsynced"),
+        Able::No("clock_unsynced"),
+        "nothing",
+        "time sync"
+    ),
+    row!(
+        jwt_fails,
+        "a clock so far off that the JWT fails",
+        "clock off so that the JWT fails",
         Answers::Unknown("clock_unsynced"),
         Able::No("clock_unsynced"),
         "nothing",
@@ -243,12 +252,21 @@ async fn broker_fails(row: &'static Row) -> Seen {
 }
 
 async fn oauth_fails(row: &'static Row) -> Seen {
-    let mut bench = match with_clock(with_apple(row).await) {
+    an_hour_off(with_apple(row).await, -3_600).await
+}
+
+/// Apple takes no assertion that is made in the future.
+async fn jwt_fails(row: &'static Row) -> Seen {
+    an_hour_off(with_business(row).await, 3_600).await
+}
+
+/// An hour: far beyond what Apple takes, and every certificate would still be good.
+async fn an_hour_off(bench: Bench, seconds: i64) -> Seen {
+    let mut bench = match with_clock(bench) {
         Ok(bench) => bench,
         Err(why) => return Seen::skipped(why),
     };
-    // An hour: far beyond what Apple takes, and every certificate would still be good.
-    set(&bench, -3_600, false);
+    set(&bench, seconds, false);
     bench.break_it();
     let mut running = bench.start_in_trouble();
     bench.health_is_as_told().await;

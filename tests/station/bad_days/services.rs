@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use benchlight::simulator::{
-    apple_dep,
+    apple_business, apple_dep,
     faults::Effect,
     kandji::{self, stock::Stock},
+    stock,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -196,6 +197,25 @@ pub async fn with_apple(row: &'static Row) -> Bench {
     });
     bench.home.credential("apple-dep-token", &apple.credential());
     bench.apple = Some(apple);
+    bench
+}
+
+/// A station that asks Apple Business, too.
+pub async fn with_business(row: &'static Row) -> Bench {
+    let mut bench = Bench::new(row).await;
+    let business = apple_business::serve(apple_business::Options::demo()).await.unwrap();
+    let source = format!(
+        "[[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{}\"\nkey_id = \"{}\"\n\
+         key_credential = \"apple-business-key\"\nexpected_servers = [\"{}\"]\n\n[mqtt]\n",
+        business.api(),
+        business.token_url(),
+        apple_business::CLIENT_ID,
+        apple_business::KEY_ID,
+        stock::SERVER_UUID,
+    );
+    bench.configure("Apple Business", |text| text.replace("[mqtt]\n", &source));
+    bench.home.credential("apple-business-key", &business.credential());
+    bench.business = Some(business);
     bench
 }
 

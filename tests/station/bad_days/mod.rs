@@ -80,7 +80,7 @@ type Day = Pin<Box<dyn Future<Output = Seen>>>;
 pub struct Seen {
     /// Why it could not be had here.
     pub skipped: Option<String>,
-    /// The test that holds it.
+    /// The tests that hold it, or what this one cannot.
     pub elsewhere: Option<String>,
     /// From the fault (or the scan that met it) until health said so.
     pub told: Option<Duration>,
@@ -91,14 +91,38 @@ pub struct Seen {
 impl Seen {
     /// A row that a test of one part holds, because its fault is not to be had from outside; the test must be there.
     pub fn held_by(file: &str, test: &str) -> Self {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-        assert!(text.contains(&format!("fn {test}(")), "{file} has no test {test}");
+        assert!(source(file).contains(&format!("fn {test}(")), "{file} has no test {test}");
         Self { elsewhere: Some(format!("{file}: {test}")), ..Self::default() }
+    }
+
+    /// A row that a step of the virtual bench holds, because its fault needs a kernel with such hardware; the step must be run, with
+    /// these checks.
+    pub fn held_by_bench(file: &str, step: &str, checks: &[&str]) -> Self {
+        let text = source(file);
+        let steps = text.lines().find(|line| line.trim_start().starts_with("run(")).unwrap_or_default();
+        assert!(steps.split(|char: char| !char.is_alphanumeric()).any(|word| word == step), "{file} does not run {step}: {steps}");
+        let (_, rest) = text.split_once(&format!("\ndef {step}(")).unwrap_or_else(|| panic!("{file} has no step {step}"));
+        let body = rest.split("\ndef ").next().unwrap();
+        for check in checks {
+            let is_there = body.lines().any(|line| line.trim_start().starts_with("check(") && line.contains(check));
+            assert!(is_there, "{file}: {step} does not check \"{check}\"");
+        }
+        Self { elsewhere: Some(format!("{file}: {step}")), ..Self::default() }
+    }
+
+    /// The same row, held by more than one.
+    pub fn and(self, other: Self) -> Self {
+        let both: Vec<String> = [self.elsewhere, other.elsewhere].into_iter().flatten().collect();
+        Self { elsewhere: Some(both.join("; ")), ..self }
     }
 
     pub fn skipped(why: impl Into<String>) -> Self {
         Self { skipped: Some(why.into()), ..Self::default() }
     }
+}
+
+fn source(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
 /// Makes a row of its name, its cells and its day.
@@ -165,8 +189,11 @@ fn hold(rows: &'static [Row]) {
         let came = match over.iter().find(|(of, _)| of.name == row.name) {
             None => continue,
             Some((_, Some(Seen { skipped: Some(why), .. }))) => format!("SKIPPED: {why}"),
-            Some((_, Some(Seen { elsewhere: Some(test), .. }))) => format!("held by {test}"),
-            Some((_, Some(seen))) => format!("{}, {}", seconds(seen.told), seconds(seen.mended)),
+            Some((_, Some(Seen { elsewhere: Some(test), told: None, .. }))) => format!("held by {test}"),
+            Some((_, Some(seen))) => {
+                let further = seen.elsewhere.as_ref().map(|test| format!("; and {test}")).unwrap_or_default();
+                format!("{}, {}{further}", seconds(seen.told), seconds(seen.mended))
+            }
             Some((_, None)) => {
                 failed.push(row.name);
                 "FAILED".to_owned()

@@ -1,15 +1,23 @@
 //! A station that is killed, hangs, or has a namesake.
 
-use std::time::Duration;
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use benchlight::simulator::faults::Effect;
 
 use super::{
     Able, Answers, Row, Seen,
-    bench::{Bench, PATIENCE, tail},
+    bench::{Bench, PATIENCE, Running, is_told, tail},
     row,
 };
-use crate::support::{dashboard::Received, lamps::Lit};
+use crate::support::{
+    dashboard::Received,
+    lamps::{Lamps, Lit},
+    station::Home,
+};
 
 pub static ROWS: &[Row] = &[
     row!(killed, "a station that is killed", "killed, panicked, power cut", Answers::Nothing, Able::Offline, "a scan not answered yet", "systemd"),
@@ -93,35 +101,68 @@ async fn hung(row: &'static Row) -> Seen {
     bench.end().await
 }
 
-async fn namesakes(row: &'static Row) -> Seen {
-    let mut bench = Bench::new(row).await;
+/// A second station with the name of this bench's, and a journal of its own.
+fn namesake(bench: &Bench) -> Home {
     let other = bench.world.home(false, "");
-    std::fs::copy(bench.home.config(), other.config()).unwrap();
     let (own, others) = (bench.home.path("state"), other.path("state"));
-    let config = std::fs::read_to_string(other.config()).unwrap().replace(own.to_str().unwrap(), others.to_str().unwrap());
-    std::fs::write(other.config(), config).unwrap();
+    let config = fs::read_to_string(bench.home.config()).unwrap().replace(own.to_str().unwrap(), others.to_str().unwrap());
+    fs::write(other.config(), config).unwrap();
+    other
+}
+
+/// Runs both until one of them raises the alarm in its log: that one comes first; and the command that starts it again.
+async fn both(bench: &mut Bench, other: &Home) -> (Running, Running, Command) {
     let mut first = bench.start().await;
     bench.scan_is_green(&mut first).await;
+    bench.nothing_is_lost().await;
     bench.break_it();
-    let mut second = bench.start_as(other.command(&["run"]));
-    let alarmed = |lamps: &crate::support::lamps::Lamps| tail(lamps).contains("session_taken_over") || lamps.text().contains("session_taken_over");
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let second = bench.start_as(other.command(&["run"]));
+    let alarmed = |lamps: &Lamps| tail(lamps).contains("session_taken_over") || lamps.text().contains("session_taken_over");
+    let deadline = Instant::now() + PATIENCE;
     while !alarmed(&first.lamps) && !alarmed(&second.lamps) {
-        assert!(std::time::Instant::now() < deadline, "one of them raises the alarm:\n{}\n---\n{}", tail(&first.lamps), tail(&second.lamps));
+        assert!(Instant::now() < deadline, "one of them raises the alarm:\n{}\n---\n{}", tail(&first.lamps), tail(&second.lamps));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    if alarmed(&first.lamps) { (first, second, bench.home.command(&["run"])) } else { (second, first, other.command(&["run"])) }
+}
+
+async fn namesakes(row: &'static Row) -> Seen {
+    let mut bench = Bench::new(row).await;
+    let other = namesake(&bench);
+    let (mut gone, mut stays, again) = both(&mut bench, &other).await;
     bench.seen.told = Some(bench.since());
-    bench.scan_is_as_told(&mut first).await;
-    bench.scan_is_as_told(&mut second).await;
-    // One of them is called off, and the other says what it kept back.
-    let (mut gone, mut stays) = if alarmed(&first.lamps) { (first, second) } else { (second, first) };
+    bench.scan_is_as_told(&mut stays).await;
+    bench.scan_is_as_told(&mut gone).await;
+    let kept_back = bench.answers.pop().unwrap();
+    // The one that stays away from the broker is called off.
     gone.station.signal("TERM");
     assert!(gone.station.ended_within(PATIENCE).unwrap().success());
     bench.mend();
     bench.scan_is_green(&mut stays).await;
-    let latest = bench.answers.last().unwrap().clone();
-    bench.arrived(&[latest]).await;
+    bench.nothing_is_lost().await;
     bench.seen.mended = Some(bench.since());
     bench.health("able", |health| health["able"] == true).await;
-    bench.seen
+    // Alone with the name, it delivers what it kept back.
+    stays.station.signal("TERM");
+    assert!(stays.station.ended_within(PATIENCE).unwrap().success());
+    let _gone = bench.start_as(again);
+    bench.answers.push(kept_back);
+    let alarm = "the_alarm_of_two_stations_with_one_name_is_in_health_once_its_station_is_back";
+    bench.end().await.and(Seen::held_by("tests/station/bad_days/process.rs", alarm))
+}
+
+/// Whoever raised the alarm stays away from the broker for two and a half minutes at least.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow: up to five minutes"]
+async fn the_alarm_of_two_stations_with_one_name_is_in_health_once_its_station_is_back() {
+    let row = ROWS.iter().find(|row| row.name == "two stations with one name").unwrap();
+    let mut bench = Bench::new(row).await;
+    let other = namesake(&bench);
+    let (mut alarmed, mut calm, _) = both(&mut bench, &other).await;
+    bench.scan_is_as_told(&mut calm).await;
+    bench.scan_is_as_told(&mut alarmed).await;
+    let told = |all: &[Received]| all.iter().any(|one| one.channel() == "health" && is_told(row.able, &one.json()));
+    bench.dashboard.wait("the alarm in health", Duration::from_secs(310), told).await;
+    println!("the alarm stood in health after {:.0} s", bench.since().as_secs_f32());
+    bench.nothing_is_lost().await;
 }

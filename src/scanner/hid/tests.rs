@@ -26,7 +26,7 @@ impl Wedge {
     fn plugged(folder: &Path, name: &str) -> Option<Self> {
         if OpenOptions::new().write(true).open("/dev/uinput").is_err() {
             // Not by a macro: the test runner keeps back what a test that passes prints.
-            writeln!(std::io::stderr(), "SKIPPED: /dev/uinput is not there or may not be opened").unwrap();
+            writeln!(io::stderr(), "SKIPPED: /dev/uinput is not there or may not be opened").unwrap();
             return None;
         }
         let mut keys = AttributeSet::<KeyCode>::new();

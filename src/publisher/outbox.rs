@@ -145,6 +145,8 @@ pub(super) struct Want {
     pub(super) lane: Lane,
     pub(super) after: Key,
     pub(super) limit: usize,
+    /// The newest row when it was asked for: a newer one may have come too late for that reading.
+    newest: Key,
     /// Answers to older wants are dropped.
     pub(super) turn: u64,
 }
@@ -268,14 +270,14 @@ impl Outbox {
             return None;
         }
         if hungry(&self.live) {
-            return Some(Want { lane: Lane::Live, after: self.live.after, limit: CHUNK, turn: self.turn });
+            return Some(Want { lane: Lane::Live, after: self.live.after, limit: CHUNK, newest: self.newest, turn: self.turn });
         }
         let limit = match self.nobody_listens {
             true if self.next_probe <= now && self.replay.queue.is_empty() => 1,
             true => return None,
             false => CHUNK,
         };
-        hungry(&self.replay).then_some(Want { lane: Lane::Replay, after: self.replay.after, limit, turn: self.turn })
+        hungry(&self.replay).then_some(Want { lane: Lane::Replay, after: self.replay.after, limit, newest: self.newest, turn: self.turn })
     }
 
     /// Rows that were read for `want`, in the order of their keys, and whether there may be more.
@@ -284,7 +286,7 @@ impl Outbox {
             return;
         }
         let until = if want.lane == Lane::Live { Key::MAX } else { self.replay_until };
-        let mut at_end = !more;
+        let mut at_end = !more && (want.lane == Lane::Replay || want.newest == self.newest);
         let mut after = want.after;
         for row in rows {
             if row.key > until {

@@ -131,6 +131,20 @@ impl Bench {
 }
 
 #[test]
+fn a_row_that_is_recorded_while_the_journal_is_read_does_not_wait_for_the_next_one() {
+    let mut bench = Bench::new();
+    bench.link_up().read();
+    bench.record(1);
+    let want = bench.outbox.want(bench.now).unwrap();
+    // The reading began before the second row was there, and its answer comes after it.
+    bench.record(1);
+    bench.outbox.read(want, vec![row(1)], false);
+    let live: Vec<Key> = bench.send(10).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(live, [1, 2]);
+    assert_eq!(bench.outbox.want(bench.now), None, "and no reading goes round in circles");
+}
+
+#[test]
 fn live_rows_leave_first_and_each_lane_keeps_its_order() {
     let mut bench = Bench::new();
     bench.record(3).link_up().record(2);

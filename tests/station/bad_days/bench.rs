@@ -203,6 +203,7 @@ impl Bench {
         let wanted = if matches!(self.row.able, Able::No(_)) { Lit::RED } else { Lit::DARK };
         // Longer than any dark or lit part of a rhythm.
         self.lamps(running, "the idle lamps", |lamps| lamps.now().0 == wanted && lamps.now().1 > Duration::from_millis(1_100)).await;
+        self.seen.lamps.set(true);
     }
 
     /// Time since it was broken or mended.

@@ -21,6 +21,7 @@ mod process;
 mod services;
 
 use std::{
+    cell::Cell,
     fmt::Write,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -86,6 +87,8 @@ pub struct Seen {
     pub told: Option<Duration>,
     /// From the mending until the station was well again.
     pub mended: Option<Duration>,
+    /// The idle lamps were as told.
+    pub lamps: Cell<bool>,
 }
 
 impl Seen {
@@ -209,7 +212,10 @@ fn hold(rows: &'static [Row]) {
 fn live_through(row: &'static Row) -> Seen {
     // Enough threads for those that wait for a terminal line.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(150), (row.run)(row)).await.expect("a day ends within 150 s") })
+    let seen = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(150), (row.run)(row)).await.expect("a day ends within 150 s") });
+    let is_held_here = seen.skipped.is_none() && seen.elsewhere.is_none();
+    assert!(!matches!(row.able, Able::No(_)) || !is_held_here || seen.lamps.get(), "{}: nobody looked at the lamps", row.name);
+    seen
 }
 
 #[test]

@@ -237,7 +237,7 @@ mod tests {
             let sources: BTreeMap<_, _> = ["kandji", "business"].map(|source| (source, watch::Sender::new(well.clone()))).into();
             let broker = watch::Sender::new(publisher::State::starting());
             let journal = watch::Sender::new(JournalHealth::sound(Uuid::nil()));
-            let station = watch::Sender::new(Report::default());
+            let station = watch::Sender::new(Report { waiting: 0, scanners: BTreeMap::new(), idle: true });
             let parts = Parts {
                 scanners: [(name("left"), scanner.subscribe())].into(),
                 lamps: BTreeMap::new(),
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(bench.reason(), None, "it is not required");
         bench.broker.send_modify(|broker| broker.link = publisher::Link::Away("refused".to_owned()));
         assert_eq!(bench.reason(), None, "a broker that is away keeps no scan from its answer");
-        for state in [scanner::State::Absent, scanner::State::NoRight, scanner::State::Busy, scanner::State::Ended] {
+        for state in [scanner::State::Absent(String::new()), scanner::State::NoRight, scanner::State::Busy, scanner::State::Ended] {
             bench.scanner.send_replace(state);
             assert_eq!(bench.reason(), Some("no_scanner"));
         }

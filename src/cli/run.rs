@@ -12,7 +12,12 @@ use crate::{app, config::Config, indicator};
 pub(super) async fn run(config: Config) -> anyhow::Result<u8> {
     indicator::held::darken_on_panic();
     let asked = asked_to_end()?;
-    let ended = app::run(config, async move { info!(signal = asked.await, "asked to stop") }).await?;
+    let asked_to_stop = async move {
+        // Not within the macro: where the line is not logged, its fields are not looked at either.
+        let signal = asked.await;
+        info!(signal, "asked to stop");
+    };
+    let ended = app::run(config, asked_to_stop).await?;
     if ended == app::Ended::EndOfInput {
         info!("all input is answered");
     }

@@ -63,7 +63,7 @@ impl Rig {
             Way::Plain => (kandji.base(), format!("mqtt://127.0.0.1:{}", mosquitto.plain), String::new()),
             Way::Tls => (tls_front(&mosquitto, kandji.address()).await, format!("mqtts://localhost:{}", mosquitto.tls), ca_file),
         };
-        let home = Home::configured(
+        let home = Home::on_disk(
             false,
             &format!(
                 "[[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n{more}\n\

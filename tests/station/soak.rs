@@ -144,7 +144,7 @@ impl Outside {
             proxy.port,
             STATION.0
         ));
-        let home = Home::configured(false, &sections);
+        let home = Home::on_disk(false, &sections);
         home.credential("kandji-token", TOKEN);
         home.credential("mqtt-password", STATION.1);
         Self { kandji, mosquitto, proxy, home, ports }

@@ -14,9 +14,13 @@ use tempfile::TempDir;
 
 use super::system;
 
-/// A folder with a config and credentials; the journal lives in it across several runs.
+/// Below target/, on the disk of the checkout: /tmp is memory on many machines.
+const DISK: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// A folder with a config and credentials, and one with the journal, which lives in it across several runs.
 pub struct Home {
     folder: TempDir,
+    state: TempDir,
 }
 
 /// One result line of the terminal.
@@ -32,16 +36,21 @@ pub struct Answer {
 
 impl Home {
     /// A station on standard input with terminal lamps; `sources` and `mqtt` are the config's own sections, `more` whatever else.
+    ///
+    /// Its journal is in memory where that can be had: a disk that others keep busy for a second would rightly be told as `journal_fault`.
     pub fn new(exit_at_eof: bool, sources: &str, mqtt: &str, more: &str) -> Self {
         let more = format!("[[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n\n{sources}\n{mqtt}\n{more}\n");
-        Self::configured(exit_at_eof, &more)
+        let state = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir_in(DISK));
+        Self::with(state.unwrap(), exit_at_eof, &more)
     }
 
-    /// A station with this config; `sections` is all of it but `[station]`.
-    pub fn configured(exit_at_eof: bool, sections: &str) -> Self {
-        // Below target/, on the disk of the checkout: /tmp is memory on many machines.
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let home = Self { folder };
+    /// A station with its journal on the disk; `sections` is all of its config but `[station]`.
+    pub fn on_disk(exit_at_eof: bool, sections: &str) -> Self {
+        Self::with(tempfile::tempdir_in(DISK).unwrap(), exit_at_eof, sections)
+    }
+
+    fn with(state: TempDir, exit_at_eof: bool, sections: &str) -> Self {
+        let home = Self { folder: tempfile::tempdir_in(DISK).unwrap(), state };
         let credentials = home.path("credentials");
         fs::create_dir(&credentials).unwrap();
         let config = format!(
@@ -52,8 +61,10 @@ impl Home {
         home
     }
 
+    /// A file of this home; what begins with `state` is the journal's.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        let folder = if name.starts_with("state") { &self.state } else { &self.folder };
+        folder.path().join(name)
     }
 
     pub fn config(&self) -> PathBuf {
@@ -82,7 +93,9 @@ impl Home {
         // The binary's own folder may be closed to others.
         let program = self.path("benchlight");
         fs::copy(env!("CARGO_BIN_EXE_benchlight"), &program).unwrap();
-        system("chown", &["-R", "65534:65534", self.folder.path().to_str().unwrap()])?;
+        for folder in [&self.folder, &self.state] {
+            system("chown", &["-R", "65534:65534", folder.path().to_str().unwrap()])?;
+        }
         may(&["test", "-x", program.to_str().unwrap()]).map_err(|why| format!("another user does not reach {}: {why}", program.display()))?;
         let mut command = Command::new("setpriv");
         command.args(NOBODY).arg(&program).args(self.command(words).get_args());

@@ -358,7 +358,8 @@ def kept_pins(station):
     check("kept pins: killed while green, dark again: by ExecStopPost= alone", lit and dark, (lit, pins.level(2), log(8)))
     after.end("kept pins: ExecStopPost= has run `lamps off` with success")
     until(lambda: pid() not in (0, before), 60, 0.2)
-    check("kept pins: the old ones again", restarted(station, config), show("StatusText"))
+    check("kept pins: ready with the old ones again", restarted(station, config), show("StatusText"))
+    station.scan(ALSO_READY, "kept pins: and these light")
     pins.remove()
 
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{reason::Signal, runtime::clock::Boot, station::status::LaneStatus};
 
-/// Darkness between two signals, so that two equal answers are seen as two.
-const GAP: Duration = Duration::from_millis(150);
+/// Darkness between two answers, so that two equal ones are seen as two.
+const GAP: Duration = Duration::from_millis(80);
 /// How long a scan may go unanswered before the working signal shows.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// No answer is shown for longer than this.
@@ -91,7 +91,9 @@ pub struct Player {
     /// An alarm waits to be shown, or is shown.
     alarm: bool,
     playing: Option<Playing>,
+    /// Something is lit that a person takes for an answer: anything but the working signal.
     lit: bool,
+    /// Since when nothing of the sort is lit.
     dark_since: Boot,
 }
 
@@ -137,10 +139,11 @@ impl Player {
             self.playing = Some(Playing { show, since: now });
         }
         let levels = self.levels(now);
-        if self.lit && !levels.lit() {
+        let lit = levels.lit() && self.playing.is_some_and(|playing| playing.show != Show::Working);
+        if self.lit && !lit {
             self.dark_since = now;
         }
-        self.lit = levels.lit();
+        self.lit = lit;
         Look { levels, again: self.again(status, wanted, levels, now) }
     }
 

@@ -139,8 +139,8 @@ fn each_signal_looks_as_promised() {
         assert_eq!(answer(BARE, signal).1, ".".repeat(80), "no buzzer is fitted");
     }
     let alarm = lamps(&play(BARE, &[(0, Alarm)], 3000));
-    assert_eq!(alarm, format!("...{}....{}", "RRRR...RRRR...RRR....RRR...RRRR...RRR", ".".repeat(16)));
-    assert_eq!(lamps(&play(BARE, &[(0, Unable(true))], 1000)), format!("...{}", "R".repeat(17)), "unable is red and steady");
+    assert_eq!(alarm, format!("..{}{}", "RRR....RRR...RRRR...RRR....RRR...RRRR", ".".repeat(21)));
+    assert_eq!(lamps(&play(BARE, &[(0, Unable(true))], 1000)), format!("..{}", "R".repeat(18)), "unable is red and steady");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn an_answer_without_a_scan_shows_nothing() {
 }
 
 #[test]
-fn a_dark_lane_answers_at_once_and_a_lit_one_after_the_gap() {
+fn a_dark_lane_answers_at_once_and_a_lit_one_80_ms_after_the_scan_that_darkened_it() {
     let mut player = Player::new(BARE, HOLD, LIMIT, at(0));
     let mut status = dark_lane();
     happen(&mut status, Scan, at(1000));
@@ -177,22 +177,64 @@ fn a_dark_lane_answers_at_once_and_a_lit_one_after_the_gap() {
     happen(&mut status, Scan, at(1500));
     assert_eq!(player.look(status, at(1500)).levels, Levels::DARK, "a new scan darkens at once");
     happen(&mut status, Answer(Signal::Ready), at(1510));
-    assert_eq!(player.look(status, at(1510)), Look { levels: Levels::DARK, again: Some(at(1650)) });
-    assert!(player.look(status, at(1650)).levels.green);
+    assert_eq!(player.look(status, at(1510)), Look { levels: Levels::DARK, again: Some(at(1580)) });
+    assert!(player.look(status, at(1580)).levels.green);
+    happen(&mut status, Scan, at(2000));
+    assert_eq!(player.look(status, at(2000)).levels, Levels::DARK);
+    happen(&mut status, Answer(Signal::Ready), at(2080));
+    assert!(player.look(status, at(2080)).levels.green, "dark for long enough: at once");
 }
 
 #[test]
 fn two_equal_answers_are_seen_as_two_even_when_their_statuses_melt_into_one() {
     let script = [(0, Scan), (0, Answer(Signal::Ready)), (1000, Scan), (1000, Answer(Signal::Ready))];
-    assert_eq!(lamps(&play(BARE, &script, 2000)), format!("...{}...{}", "G".repeat(17), "G".repeat(17)));
+    assert_eq!(lamps(&play(BARE, &script, 2000)), format!("..{}..{}", "G".repeat(18), "G".repeat(18)));
 }
 
 #[test]
-fn the_working_signal_shows_after_300_ms_and_gives_way_with_a_gap() {
+fn the_working_signal_shows_after_300_ms_and_the_answer_replaces_it_at_once() {
     let script = [(0, Scan), (1000, Answer(Signal::Ready))];
-    assert_eq!(lamps(&play(FULL, &script, 2000)), "......AAAAA.....AAAA...GGGGGGGGGGGGGGGGG", "with amber");
+    assert_eq!(lamps(&play(FULL, &script, 2000)), format!("......AAAAA.....AAAA{}", "G".repeat(20)), "with amber");
     assert_eq!(lamps(&play(BARE, &script, 2000)), format!("{}{}", ".".repeat(20), "G".repeat(20)), "without: dark, then at once");
     assert_eq!(lamps(&play(FULL, &[(0, Scan)], 6000)).trim_end_matches('.').len(), 80, "given up when no answer can be expected");
+    let script = [(0, Scan), (310, Answer(Signal::Hold)), (1000, Scan), (1310, Answer(Signal::Ready))];
+    let green = play(FULL, &script, 2000).into_iter().find(|stretch| stretch.levels.green).unwrap();
+    assert_eq!(green.from, 1310, "between two answers the lane was dark before it worked");
+}
+
+/// One box after the other from a lit lane, answered all alike after `service`.
+fn paced(fitted: Fitted, service: u64, pace: u64, boxes: u64) -> Vec<Stretch> {
+    let scans = (0..boxes).map(|nth| (1000 + nth * pace, Scan));
+    // An answer to a box that another has overtaken is not the lane's.
+    let in_time = |nth: u64| service < pace || nth + 1 == boxes;
+    let answers = (0..boxes).filter(|nth| in_time(*nth)).map(|nth| (1000 + nth * pace + service, Answer(Signal::Ready)));
+    let mut script: Vec<(u64, Event)> = scans.chain(answers).collect();
+    script.sort_by_key(|(time, event)| (*time, matches!(event, Answer(_))));
+    play(fitted, &script, 1000 + boxes * pace + 5000)
+}
+
+#[test]
+fn every_ready_box_is_green_as_soon_as_it_is_answered_and_as_long_as_there_is_time() {
+    const BOXES: u64 = 10;
+    for (service, pace, fitted) in
+        [0, 50, 250, 310, 600].into_iter().flat_map(|service| [1000, 400].map(|pace| (service, pace))).flat_map(|(s, p)| [BARE, FULL].map(|f| (s, p, f)))
+    {
+        let stretches = paced(fitted, service, pace, BOXES);
+        for nth in 0..BOXES {
+            let green: Vec<&Stretch> = stretches.iter().filter(|stretch| stretch.levels.green && stretch.status.scan == nth + 1).collect();
+            let scanned = 1000 + nth * pace;
+            let last = nth + 1 == BOXES;
+            if service >= pace && !last {
+                assert!(green.is_empty(), "{service} ms at one in {pace} ms: box {nth} was overtaken");
+                continue;
+            }
+            // Only the first finds a lane that no answer has lit.
+            let shown = scanned + if nth == 0 { service } else { service.max(80) };
+            let until = if last { shown + 3000 } else { scanned + pace };
+            assert_eq!(green.first().map(|first| first.from), Some(shown), "{service} ms at one in {pace} ms, box {nth}, {fitted:?}");
+            assert_eq!(green.last().map(|last| last.to), Some(until), "{service} ms at one in {pace} ms, box {nth}, {fitted:?}");
+        }
+    }
 }
 
 #[test]
@@ -220,13 +262,13 @@ fn a_second_answer_to_one_scan_is_never_green() {
     let script = [(0, Scan), (200, Answer(Signal::Hold)), (1000, Answer(Signal::Ready))];
     assert!(!lamps(&play(BARE, &script, 4000)).contains('G'));
     let script = [(0, Scan), (200, Answer(Signal::Ready)), (1000, Answer(Signal::Stop))];
-    assert_eq!(lamps(&play(BARE, &script, 2000)), "....GGGGGGGGGGGGGGGG...RRRRRRRRRR.......", "a worse one shows");
+    assert_eq!(lamps(&play(BARE, &script, 2000)), "....GGGGGGGGGGGGGGGG..RRRRRRRRRR........", "a worse one shows");
 }
 
 #[test]
 fn an_alarm_interrupts_and_green_does_not_come_back() {
     let green = lamps(&play(BARE, &[(0, Scan), (200, Answer(Signal::Ready)), (500, Alarm)], 5000));
-    assert_eq!(&green[..16], "....GGGGGG...RRR");
+    assert_eq!(&green[..16], "....GGGGGG..RRR.");
     assert!(!green[10..].contains('G'));
     let stop = lamps(&play(BARE, &[(0, Scan), (200, Answer(Signal::Stop)), (500, Alarm)], 5000));
     assert_eq!(&stop[53..], "RRRRRRRRRR..........RRRRRRRRRR..........RRRRRRR", "a stop comes back after it");
@@ -257,8 +299,8 @@ fn an_alarm_that_arrives_together_with_a_new_scan_is_seen() {
 
 #[test]
 fn a_second_alarm_begins_anew() {
-    let one = lamps(&play(BARE, &[(0, Alarm)], 6000)).rfind('R').unwrap();
-    let two = lamps(&play(BARE, &[(0, Alarm), (1000, Alarm)], 6000)).rfind('R').unwrap();
+    let one = lamps(&play(BARE, &[(200, Alarm)], 6000)).rfind('R').unwrap();
+    let two = lamps(&play(BARE, &[(200, Alarm), (1200, Alarm)], 6000)).rfind('R').unwrap();
     assert_eq!(two - one, 20, "two seconds from the second one, a second later");
 }
 
@@ -279,7 +321,7 @@ fn stop_and_hold_end_after_30_s_alarms_or_not() {
 fn unable_shows_while_idle_only() {
     let script = [(0, Unable(true)), (1000, Scan), (1200, Answer(Signal::Rescan)), (4000, Unable(false))];
     let picture = lamps(&play(BARE, &script, 5000));
-    assert_eq!(&picture[..26], "...RRRRRRRRRRRRRRRRR....RR", "a scan darkens it, its answer shows");
+    assert_eq!(&picture[..26], "..RRRRRRRRRRRRRRRRRR....RR", "a scan darkens it, its answer shows");
     assert_eq!(&picture[60..], format!("..{}{}", ".".repeat(2), picture[64..].to_owned()), "dark between the answer and it");
     assert_eq!(&picture[64..], format!("{}{}", "R".repeat(16), ".".repeat(20)), "then it shows again until the station is able");
     let waiting = lamps(&play(BARE, &[(0, Scan), (0, Unable(true))], 1000));
@@ -360,15 +402,17 @@ proptest! {
     fn whatever_happens_two_signals_are_told_apart_by_darkness(script in script(), fitted in fitted()) {
         let end = script.last().unwrap().0 + 40_000;
         let stretches = play(fitted, &script, end);
+        let works = |stretch: &Stretch| stretch.playing.is_some_and(|playing| playing.show == Show::Working);
         for pair in stretches.windows(2) {
-            if pair[0].status.scan != pair[1].status.scan && pair[0].levels.lit() {
+            // The working signal may give way to the new scan's answer at once.
+            if pair[0].status.scan != pair[1].status.scan && pair[0].levels.lit() && !works(&pair[0]) {
                 prop_assert_eq!(pair[1].levels, Levels::DARK, "a new scan darkens at once");
             }
         }
-        let lit: Vec<_> = stretches.iter().filter(|stretch| stretch.levels.lit()).collect();
+        let lit: Vec<_> = stretches.iter().filter(|stretch| stretch.levels.lit()).copied().collect();
         for pair in lit.windows(2) {
-            if pair[0].playing != pair[1].playing {
-                prop_assert!(pair[1].from - pair[0].to >= 150, "{:?} then {:?}", pair[0], pair[1]);
+            if pair[0].playing != pair[1].playing && !works(&pair[0]) {
+                prop_assert!(pair[1].from - pair[0].to >= 80, "{:?} then {:?}", pair[0], pair[1]);
             }
         }
     }

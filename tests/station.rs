@@ -21,6 +21,8 @@ mod journal;
 mod witnesses;
 #[path = "station/scans.rs"]
 mod scans;
+#[path = "station/lamp_times.rs"]
+mod lamp_times;
 #[path = "station/watchdog.rs"]
 mod watchdog;
 #[path = "station/kills.rs"]

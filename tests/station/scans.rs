@@ -234,7 +234,7 @@ async fn a_stop_ends_within_five_seconds_and_says_goodbye() {
 }
 
 /// Starts a command whose standard error, and so its lamps, is this terminal.
-fn start_on(terminal: OwnedFd, home: &Home, words: &[&str]) -> Station {
+pub(crate) fn start_on(terminal: OwnedFd, home: &Home, words: &[&str]) -> Station {
     let mut command = home.command(words);
     command.env("TERM", "xterm").env("NO_COLOR", "1").stderr(terminal);
     Station::of(command)

@@ -216,8 +216,10 @@ fn paced(fitted: Fitted, service: u64, pace: u64, boxes: u64) -> Vec<Stretch> {
 #[test]
 fn every_ready_box_is_green_as_soon_as_it_is_answered_and_as_long_as_there_is_time() {
     const BOXES: u64 = 10;
-    for (service, pace, fitted) in
-        [0, 50, 250, 310, 600].into_iter().flat_map(|service| [1000, 400].map(|pace| (service, pace))).flat_map(|(s, p)| [BARE, FULL].map(|f| (s, p, f)))
+    for (service, pace, fitted) in [0, 50, 250, 310, 600]
+        .into_iter()
+        .flat_map(|service| [1000, 400].map(|pace| (service, pace)))
+        .flat_map(|(s, p)| [BARE, FULL].map(|f| (s, p, f)))
     {
         let stretches = paced(fitted, service, pace, BOXES);
         for nth in 0..BOXES {

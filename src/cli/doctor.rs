@@ -21,7 +21,7 @@ use crate::{
     config::{self, Problems, Readable},
     journal::survey,
     readiness::Service,
-    runtime::clock::ClockWatch,
+    runtime::{clock::ClockWatch, visible},
 };
 
 /// No part is waited for longer; all are tried at the same time.
@@ -74,6 +74,11 @@ impl Line {
     fn in_use(part: impl Into<String>, more: &str) -> Self {
         Self::new(part, State::InUse, format!("in use by benchlight{more}"), "")
     }
+
+    /// As people may read it: services, brokers and files have put words into it.
+    fn visible(&self) -> Self {
+        Self::new(visible::text(&self.part), self.state, visible::lines(&self.finding), visible::lines(&self.remedy))
+    }
 }
 
 /// Examines the station that the config at `path` describes, as far as it can be read.
@@ -124,13 +129,14 @@ fn of_problems(problems: &Problems, each: bool) -> Vec<Line> {
 
 fn print(lines: &[Line], json: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
+    let lines: Vec<Line> = lines.iter().map(Line::visible).collect();
     if json {
-        serde_json::to_writer(&mut out, lines)?;
+        serde_json::to_writer(&mut out, &lines)?;
         writeln!(out)?;
         return Ok(());
     }
     let width = lines.iter().map(|line| line.part.chars().count()).max().unwrap_or_default().min(40);
-    for Line { part, state, finding, remedy } in lines {
+    for Line { part, state, finding, remedy } in &lines {
         let arrow = if remedy.is_empty() { "" } else { "  ->  " };
         writeln!(out, "{:<6}  {part:<width$}  {}{arrow}{}", state.word(), one_line(finding), one_line(remedy))?;
     }
@@ -263,6 +269,15 @@ mod tests {
         for state in [State::Ok, State::InUse, State::Warn, State::Fail] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.word());
         }
+    }
+
+    #[test]
+    fn a_name_from_outside_is_shown_and_not_obeyed_on_the_terminal_and_in_json() {
+        let line = Line::new("source kandji, ADE token HQ\u{202e}", State::Ok, "for \"HQ\u{1b}[31m\u{200b}\"", "one\ntwo\u{fe0f}").visible();
+        assert_eq!(
+            [&line.part, &line.finding, &line.remedy],
+            ["source kandji, ADE token HQ\\u{202e}", "for \"HQ␛[31m\\u{200b}\"", "one\ntwo\\u{fe0f}"]
+        );
     }
 
     #[tokio::test(start_paused = true)]

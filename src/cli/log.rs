@@ -1,27 +1,63 @@
 //! The log on standard error: with times for people, with priorities for systemd's journal.
+//!
+//! What a line says may come from outside: it passes through [`visible`], on the way of an error and of a panic, too.
 
-use std::{fmt, io};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    fmt::{self, Write as _},
+    io::{self, Write as _},
+    panic, thread,
+};
 
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Subscriber, field::Field};
 use tracing_subscriber::{
     EnvFilter,
+    field::MakeExt as _,
     fmt::{
         FmtContext, FormatEvent, FormatFields,
-        format::{Format, Full, Writer},
+        format::{Format, Full, Writer, debug_fn},
     },
     registry::LookupSpan,
 };
+
+use crate::runtime::visible::{self, Visible};
 
 /// Starts the log; `usual` holds where `RUST_LOG` says nothing. A second start, in tests, keeps the first.
 pub(super) fn start(usual: &str) {
     let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref(), usual);
     // A log that cannot be written, because its terminal is gone, is no reason to panic: that is what telling of it would come to.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false).fmt_fields(fields());
     let _ = if to_journal() {
         log.with_ansi(false).event_format(for_journal()).try_init()
     } else {
         log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init()
     };
+}
+
+/// The words and fields of a line, as [`visible`] shows them.
+fn fields() -> impl for<'w> FormatFields<'w> + 'static {
+    debug_fn(|out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
+        let name = field.name();
+        if name != "message" {
+            let (name_style, sign_style, plain) = if out.has_ansi_escapes() { ("\x1b[3m", "\x1b[0m\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+            write!(out, "{name_style}{name}{sign_style}={plain}")?;
+        }
+        write!(Visible::on(out), "{value:?}")
+    })
+    .delimited(" ")
+}
+
+/// From now on a panic is told as an error is. Its words may hold a text from outside: one that was cut at a wrong place is quoted whole.
+pub(super) fn tell_panics() {
+    panic::set_hook(Box::new(|info| {
+        let thread = thread::current();
+        let mut words = format!("benchlight: thread {} {info}", thread.name().unwrap_or("without a name"));
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            words.push_str(&format!("\n{backtrace}"));
+        }
+        let _ = io::stderr().lock().write_all(error(&words).as_bytes());
+    }));
 }
 
 /// What is logged: what `wanted` says, if that can be understood, else the usual.
@@ -38,7 +74,7 @@ fn filter(wanted: Option<&str>, usual: &str) -> EnvFilter {
 /// The words of an error as standard error wants them: systemd's journal keeps a line's priority by its first three characters.
 pub(super) fn error(words: &str) -> String {
     let mark = if to_journal() { mark(Level::ERROR) } else { "" };
-    words.lines().map(|line| format!("{mark}{line}\n")).collect()
+    words.lines().map(|line| format!("{mark}{}\n", visible::text(line))).collect()
 }
 
 /// Is standard error the journal itself? The variable alone is inherited by programs on a terminal, too.
@@ -80,7 +116,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::{
+        env,
         io::Write,
+        process::Command,
         sync::{Arc, Mutex},
     };
 
@@ -118,6 +156,48 @@ mod tests {
         }
         assert!(lines.iter().any(|line| line.ends_with("alarm alarm=\"two\"")), "{text}");
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_line_of_the_log_shows_a_text_from_outside_and_does_not_obey_it() {
+        const HOSTILE: &str = "HQ\n\x1b[31m\u{202e}\u{200b}\u{e0041}\u{fe0f}Lager Köln";
+        let written = Written::default();
+        let sink = written.clone();
+        let log = tracing_subscriber::fmt().with_writer(move || sink.clone()).with_ansi(false).without_time().fmt_fields(fields());
+        let broken = io::Error::other(HOSTILE);
+        tracing::subscriber::with_default(log.finish(), || {
+            tracing::info!(shown = %HOSTILE, quoted = HOSTILE, error = &broken as &dyn std::error::Error, "{HOSTILE}");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let seen = "HQ␊␛[31m\\u{202e}\\u{200b}\\u{e0041}\\u{fe0f}Lager Köln";
+        assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+        assert!(text.contains(&format!("{seen} shown={seen} quoted=")) && text.contains(&format!("error={seen}")), "{text}");
+        assert!(!text.contains(['\x1b', '\u{202e}', '\u{200b}', '\u{e0041}', '\u{fe0f}']), "{text:?}");
+        assert_eq!(error(HOSTILE), "HQ\n␛[31m\\u{202e}\\u{200b}\\u{e0041}\\u{fe0f}Lager Köln\n");
+    }
+
+    #[test]
+    fn a_panic_shows_a_text_from_outside_and_does_not_obey_it() {
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "cli::log::tests::the_process_that_panics", "--ignored", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&child.stderr);
+        assert!(told.contains("panicked at src/cli/log.rs") && told.contains("benchlight: thread"), "{told}");
+        assert!(told.contains("HQ␛[31m\\u{202e}"), "{told:?}");
+    }
+
+    const CHILD: &str = "BENCHLIGHT_TEST_PANICS";
+
+    #[test]
+    #[ignore = "started by a_panic_shows_a_text_from_outside_and_does_not_obey_it, in a process of its own"]
+    #[expect(clippy::panic, reason = "that is what it is for")]
+    fn the_process_that_panics() {
+        if env::var_os(CHILD).is_some() {
+            tell_panics();
+            panic!("HQ\x1b[31m\u{202e}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     },
     reason::Verdict,
     record::Record,
-    runtime::{clock::ClockWatch, name::Name},
+    runtime::{clock::ClockWatch, name::Name, visible},
     station::{core::LaneSettings, look_up::look_up},
 };
 
@@ -65,10 +65,10 @@ fn exit_code(records: &[Record]) -> u8 {
 
 fn show(out: &mut impl Write, code: &str, record: &Record) -> io::Result<()> {
     let shown = record.serial.as_ref().map_or_else(|| crate::label::visible(code.as_bytes()), ToString::to_string);
-    let model = record.model.as_deref().map(|model| format!("  {model}")).unwrap_or_default();
+    let model = record.model.as_deref().map(|model| format!("  {}", visible::text(model))).unwrap_or_default();
     writeln!(out, "{shown}  {} / {}{model}", record.reason.verdict().code(), record.reason.code())?;
-    writeln!(out, "  {}", record.message)?;
-    writeln!(out, "  {}", record.action)?;
+    writeln!(out, "  {}", visible::text(&record.message))?;
+    writeln!(out, "  {}", visible::text(&record.action))?;
     if record.evidence.is_empty() {
         return writeln!(out);
     }
@@ -85,7 +85,7 @@ fn show(out: &mut impl Write, code: &str, record: &Record) -> io::Result<()> {
     }
     for evidence in &record.evidence {
         if let Some(detail) = &evidence.detail {
-            writeln!(out, "  {}: {detail}", evidence.source)?;
+            writeln!(out, "  {}: {}", evidence.source, visible::text(detail))?;
         }
     }
     writeln!(out)
@@ -107,9 +107,37 @@ fn row(evidence: &Evidence) -> [String; 8] {
         evidence.source.to_string(),
         evidence.finding.says().to_owned(),
         evidence.finding.reason().map_or("-", crate::reason::Reason::code).to_owned(),
-        evidence.status.clone().unwrap_or_else(|| "-".to_owned()),
+        evidence.status.as_deref().map_or_else(|| "-".to_owned(), visible::text),
         time(evidence.assigned_at),
         time(evidence.as_of),
         format!("{} ms", evidence.took.as_millis()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::{label::Serial, readiness::evidence::Finding, reason::Reason};
+
+    #[test]
+    fn what_a_service_said_is_shown_and_not_obeyed() {
+        let (name, serial) = (Name::new("kandji").unwrap(), Serial::new("C02XK0AAJG5H").unwrap());
+        let evidence = Evidence {
+            status: Some("assigned\u{200b}".to_owned()),
+            detail: Some("\"HQ\u{1b}[2J\"".to_owned()),
+            ..Evidence::bare(name.clone(), SourceKind::Kandji, serial.clone(), Finding::Unknown(Reason::Stale))
+        };
+        let bare = Record::bare(uuid::Uuid::nil(), Timestamp::UNIX_EPOCH, name, Reason::Stale);
+        let message = "of \"HQ\u{202e}\"".to_owned();
+        let record = Record { serial: Some(serial), model: Some("Mac\u{e0041}".to_owned()), message, evidence: vec![evidence], ..bare };
+        let mut out = Vec::new();
+        show(&mut out, "C02XK0AAJG5H\u{202e}", &record).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for words in ["Mac\\u{e0041}", "of \"HQ\\u{202e}\"", "assigned\\u{200b}", "kandji: \"HQ␛[2J\""] {
+            assert!(text.contains(words), "{words} is not in:\n{text}");
+        }
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{e0041}']), "{text:?}");
+    }
 }

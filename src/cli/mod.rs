@@ -41,6 +41,7 @@ const CONFIG: u8 = 78;
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Two providers are in the tree; the first handshake would panic if none were chosen. A second choice does no harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    log::tell_panics();
     let code = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => {
             start_log(&arguments.command);

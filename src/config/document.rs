@@ -16,7 +16,7 @@ use super::{
     problems::{Report, Span},
     units,
 };
-use crate::runtime::name::Name;
+use crate::runtime::{name::Name, visible};
 
 /// A value with its place in the text, for checks across sections.
 #[derive(Clone, Debug)]
@@ -155,8 +155,8 @@ impl<'r, 't> Section<'r, 't> {
             (DeValue::String(text), _) if text.trim().is_empty() => {
                 self.wrong(key, format!("`{key}` is empty"), format!("write for example: {key} = {example}"))
             }
-            (DeValue::String(text), _) if text.chars().any(char::is_control) => {
-                self.wrong(key, format!("`{key}` holds a control character"), "write it as one line of plain text")
+            (DeValue::String(text), _) if visible::text(text) != *text => {
+                self.wrong(key, format!("`{key}` holds a character that cannot be seen"), "type it anew, as one line of plain text")
             }
             (DeValue::String(text), at) => Some(Found { value: text.as_ref(), at }),
             (other, _) => self.wrong_type(key, "a text", other, example),
@@ -336,7 +336,7 @@ impl<'r, 't> Section<'r, 't> {
             let thing = if value.get_ref().is_table() || value.get_ref().is_array() && self.title == "the file" { "section" } else { "key" };
             let hint = did_you_mean(name, &known);
             let remedy = if hint.is_empty() { format!("known here: {}", listed(&known)) } else { hint.trim_end().to_owned() };
-            self.report.problem(&key.span(), format!("unknown {thing} `{}` in {}", visible(name), self.title), remedy);
+            self.report.problem(&key.span(), format!("unknown {thing} `{}` in {}", visible::word(name), self.title), remedy);
         }
     }
 
@@ -375,10 +375,6 @@ pub(super) fn did_you_mean(word: &str, known: &[&str]) -> String {
 
 fn listed_schemes(schemes: &[&str]) -> String {
     schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ")
-}
-
-fn visible(name: &str) -> String {
-    name.chars().take(40).map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
 fn kind_of(value: &DeValue<'_>) -> &'static str {

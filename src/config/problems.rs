@@ -1,6 +1,12 @@
 //! What is wrong with a config: every problem with its place in the file, the line, a caret and a remedy.
 
-use std::{cell::RefCell, fmt, ops::Range};
+use std::{
+    cell::RefCell,
+    fmt::{self, Write as _},
+    ops::Range,
+};
+
+use crate::runtime::visible::{self, Visible};
 
 /// Byte positions in the config's text.
 pub(super) type Span = Range<usize>;
@@ -59,34 +65,36 @@ impl std::error::Error for Problems {}
 
 impl fmt::Display for Problems {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = visible::text(&self.file);
         for problem in &self.list {
+            let message = visible::text(&problem.message);
             match &problem.place {
                 Some(place) => {
                     let located = Located::new(&self.text, place);
                     let gutter = located.line_number.to_string();
                     let blank = " ".repeat(gutter.len());
                     let (line, underline) = located.picture();
-                    writeln!(out, "{}:{}:{}: {}", self.file, located.line_number, located.column, problem.message)?;
+                    writeln!(out, "{file}:{}:{}: {message}", located.line_number, located.column)?;
                     writeln!(out, "{gutter} | {line}")?;
                     writeln!(out, "{blank} | {underline}")?;
                     write_remedy(out, &blank, &problem.remedy)?;
                 }
                 None => {
-                    writeln!(out, "{}: {}", self.file, problem.message)?;
+                    writeln!(out, "{file}: {message}")?;
                     write_remedy(out, "", &problem.remedy)?;
                 }
             }
             writeln!(out)?;
         }
         match self.list.len() {
-            1 => write!(out, "1 problem in {}", self.file),
-            many => write!(out, "{many} problems in {}", self.file),
+            1 => write!(out, "1 problem in {file}"),
+            many => write!(out, "{many} problems in {file}"),
         }
     }
 }
 
 fn write_remedy(out: &mut fmt::Formatter<'_>, blank: &str, remedy: &str) -> fmt::Result {
-    for (index, line) in remedy.lines().enumerate() {
+    for (index, line) in visible::lines(remedy).lines().enumerate() {
         writeln!(out, "{blank} {} {line}", if index == 0 { '=' } else { ' ' })?;
     }
     Ok(())
@@ -222,17 +230,22 @@ impl<'t> Located<'t> {
 
     /// The line as it may be shown, and what underlines the place in it.
     fn picture(&self) -> (String, String) {
-        let visible = |character: char| match character {
-            '\t' => ' ',
-            control if control.is_control() => '\u{fffd}',
-            other => other,
-        };
-        let line: Vec<char> = without_secrets(self.line).chars().map(visible).collect();
-        let column = (self.column - 1).min(line.len());
-        let first = if line.len() <= WIDEST_LINE { 0 } else { column.saturating_sub(WIDEST_LINE / 2) };
-        let shown: String = line.iter().skip(first).take(WIDEST_LINE).collect();
-        let width = self.width.min((first + WIDEST_LINE).min(line.len()).saturating_sub(column)).max(1);
-        (shown, format!("{}{}", " ".repeat(column - first), "^".repeat(width)))
+        let line = without_secrets(self.line).replace('\t', " ");
+        let mut shown = String::new();
+        // Where each character of the line begins in what is shown.
+        let mut begins = vec![0];
+        let mut filter = Visible::on(&mut shown);
+        for character in line.chars() {
+            let _ = filter.write_char(character);
+            begins.push(filter.written());
+        }
+        let place = |character: usize| begins.get(character).or(begins.last()).copied().unwrap_or_default();
+        let column = place(self.column - 1);
+        let all: Vec<char> = shown.chars().collect();
+        let first = if all.len() <= WIDEST_LINE { 0 } else { column.saturating_sub(WIDEST_LINE / 2) };
+        let end = place(self.column - 1 + self.width).min(first + WIDEST_LINE);
+        let shown: String = all.iter().skip(first).take(WIDEST_LINE).collect();
+        (shown, format!("{}{}", " ".repeat(column - first), "^".repeat(end.saturating_sub(column).max(1))))
     }
 }
 
@@ -280,6 +293,16 @@ mod tests {
         let text = "\tü = 1\r\n";
         let at = text.find('1').unwrap();
         assert_eq!(shown(text, at..at + 1), "bench.toml:1:6: wrong\n1 |  ü = 1\n  |      ^\n  = mend it\n\n1 problem in bench.toml");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_in_a_line_is_shown_and_the_caret_stands_under_its_place() {
+        let text = "na\u{200b}me = \"A\u{202e}\" # x";
+        let at = text.find('"').unwrap();
+        let page = shown(text, at..text.find(" #").unwrap());
+        assert_eq!(page.lines().nth(1).unwrap(), "1 | na\\u{200b}me = \"A\\u{202e}\" # x");
+        assert_eq!(page.lines().nth(2).unwrap(), "  |                ^^^^^^^^^^^");
+        assert!(page.starts_with("bench.toml:1:9: wrong"), "{page}");
     }
 
     #[test]

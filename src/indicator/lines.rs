@@ -4,7 +4,7 @@
 //! queue is full.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     io::{self, Write},
     sync::{
         atomic::{AtomicU64, Ordering},
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     reason::{Reason, Verdict},
     record::Record,
+    runtime::visible,
 };
 
 /// Lines that may wait for a reader: some megabytes.
@@ -60,20 +61,8 @@ impl fmt::Display for Line {
         if self.change {
             out.write_str("change ")?;
         }
-        write!(out, "{} {} {} {} ", self.id, Plain(self.serial.as_deref().unwrap_or("-")), self.verdict.code(), self.reason.code())?;
-        write!(out, "{}", Plain(&self.message))
-    }
-}
-
-/// A text that cannot move the cursor, colour the terminal, end the line or turn its direction: services and barcodes have a say in it.
-struct Plain<'a>(&'a str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unseen = |letter: char| {
-            letter.is_control() || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-        };
-        self.0.chars().try_for_each(|letter| out.write_char(if unseen(letter) { '\u{fffd}' } else { letter }))
+        let serial = visible::text(self.serial.as_deref().unwrap_or("-"));
+        write!(out, "{} {serial} {} {} {}", self.id, self.verdict.code(), self.reason.code(), visible::text(&self.message))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     label,
     readiness::evidence::Grade,
     reason::{Reason, Signal},
+    runtime::visible,
 };
 
 /// How the rows are written.
@@ -45,7 +46,7 @@ pub fn export(reader: &mut Reader, since: Option<Timestamp>, until: Option<Times
             table.write_record(COLUMNS).map_err(bare)?;
             reader.export(since, until, |entry| {
                 let line = Line::of(&entry);
-                table.write_record(line.cells().map(for_a_spreadsheet)).map_err(bare)?;
+                table.write_record(line.cells().map(|cell| for_a_spreadsheet(&cell))).map_err(bare)?;
                 Ok::<(), ExportFault>(())
             })?;
             table.flush()?;
@@ -197,14 +198,34 @@ fn time(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// A barcode may hold anything, a formula too, and a spreadsheet runs what begins like one: such a cell gets an apostrophe
-/// in front. JSON lines have the text as it was.
-fn for_a_spreadsheet(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
+/// Where a spreadsheet that opens the file may begin to read a formula. It cuts the text as its locale or its user says: at `,`, `;`, a tab, `|`,
+/// a space; and it takes the wide forms of the signs for the signs.
+const BEGINS_A_FORMULA: [char; 12] =
+    ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}', '\u{fe66}', '\u{fe62}', '\u{fe63}', '\u{fe6b}'];
+
+/// A barcode may hold anything, a formula too, and a spreadsheet runs what begins like one. So an apostrophe goes before each sign that begins
+/// a formula, unless a letter, a digit or another such sign stands before it: at the beginning of the cell, and wherever another separator
+/// could begin a cell. Whoever drops an apostrophe before each such sign has the text as it was. JSON lines have it in any case.
+fn for_a_spreadsheet(cell: &str) -> String {
+    let mut safe = String::with_capacity(cell.len());
+    let mut inside = false;
+    for character in visible::text(cell).chars() {
+        let sign = BEGINS_A_FORMULA.contains(&character);
+        if sign && !inside {
+            safe.push('\'');
+        }
+        safe.push(character);
+        inside = sign || character.is_alphanumeric();
+    }
+    safe
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -216,8 +237,48 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_that_a_spreadsheet_would_run_is_defused() {
-        assert_eq!(for_a_spreadsheet("=cmd|' /C calc'!A0".to_owned()), "'=cmd|' /C calc'!A0");
-        assert_eq!(for_a_spreadsheet("C02XK0AAJG5H".to_owned()), "C02XK0AAJG5H");
+    fn no_spreadsheet_of_any_locale_runs_a_barcode() {
+        for (barcode, cell) in [
+            ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+            ("x;=cmd|' /C calc'!A0;", "x;'=cmd|' /C calc'!A0;"),
+            ("x,+1\u{b7};-2|@SUM(1)", "x,'+1·;'-2|'@SUM(1)"),
+            ("x; =1", "x; '=1"),
+            ("x\";=1", "x\";'=1"),
+            ("x';=1", "x';'=1"),
+            ("'=1", "''=1"),
+            // A line break or a tab in a cell begins one in a spreadsheet that is told to cut there; here they are pictures.
+            ("\t=1\r=2\n=3", "␉'=1␍'=2␊'=3"),
+            ("x;\u{ff1d}1;\u{ff0b}1;\u{ff0d}1;\u{ff20}1", "x;'\u{ff1d}1;'\u{ff0b}1;'\u{ff0d}1;'\u{ff20}1"),
+            ("\u{200b}=1", "\\u{200b}'=1"),
+            // What is no formula stays as it is.
+            ("C02XK0AAJG5H", "C02XK0AAJG5H"),
+            ("019ab0c2-6d1e-7c3a-9f00-3f2b6c1d9e10", "019ab0c2-6d1e-7c3a-9f00-3f2b6c1d9e10"),
+            ("2026-11-23T09:41:07.123Z", "2026-11-23T09:41:07.123Z"),
+            ("a=b", "a=b"),
+        ] {
+            assert_eq!(for_a_spreadsheet(barcode), cell);
+        }
+    }
+
+    /// Cells as a spreadsheet may cut them: at any separator, quoted or not, with the blanks and quotes around them dropped.
+    fn cells(text: &str) -> impl Iterator<Item = &str> {
+        text.split([',', ';', '\t', '|', ':', ' ', '\n', '\r']).map(|cell| cell.trim_start_matches(['"', ' ', '\u{a0}', '\u{3000}']))
+    }
+
+    proptest! {
+        #[test]
+        fn however_it_is_cut_no_cell_begins_a_formula_and_the_text_comes_back(text in "[a1=+@＝；;,|: \"'\t\n-]{0,24}", any_text in any::<String>()) {
+            for text in [text, any_text] {
+                let safe = for_a_spreadsheet(&text);
+                let mut table = csv::Writer::from_writer(Vec::new());
+                table.write_record([safe.as_str(), "x"]).unwrap();
+                let line = String::from_utf8(table.into_inner().unwrap()).unwrap();
+                for cell in cells(&line) {
+                    prop_assert!(!cell.starts_with(BEGINS_A_FORMULA), "{cell:?} of {line:?}");
+                }
+                let back = BEGINS_A_FORMULA.iter().fold(safe, |text, sign| text.replace(&format!("'{sign}"), &sign.to_string()));
+                prop_assert_eq!(back, visible::text(&text));
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     readiness::evidence::{Evidence, Finding},
     reason::{Reason, Signal},
     record::{Cause, Record},
+    runtime::visible,
 };
 
 /// Tells what happened to the box with this serial number, oldest first. `rows` as [`super::reader::Reader::story`] gives
@@ -24,7 +25,7 @@ pub fn story(serial: &Serial, rows: &[Stored]) -> String {
 fn tell(out: &mut String, serial: &Serial, rows: &[Stored]) -> fmt::Result {
     let Some(newest) = rows.last() else { return writeln!(out, "{serial} was never seen at this station.") };
     let newest = &newest.recorded.record;
-    let model = newest.model.as_deref().map(|model| format!(" ({model})")).unwrap_or_default();
+    let model = newest.model.as_deref().map(|model| format!(" ({})", visible::text(model))).unwrap_or_default();
     writeln!(out, "{serial}{model}: {}", words(newest.reason))?;
     for stored in rows {
         writeln!(out)?;
@@ -47,8 +48,8 @@ fn tell_row(out: &mut String, stored: &Stored) -> fmt::Result {
             writeln!(out, "  concerns   scan {}", change.scan)?;
         }
     }
-    writeln!(out, "  message    {}", record.message)?;
-    writeln!(out, "  next       {}", record.action)?;
+    writeln!(out, "  message    {}", visible::text(&record.message))?;
+    writeln!(out, "  next       {}", visible::text(&record.action))?;
     writeln!(out, "  lamp       {}", lamp(record))?;
     for evidence in &record.evidence {
         writeln!(out, "  {:<10} {}", evidence.source.as_str(), said(evidence))?;
@@ -62,7 +63,7 @@ fn tell_row(out: &mut String, stored: &Stored) -> fmt::Result {
     writeln!(out, "  recorded   {} as seq {} of epoch {}, policy {}", record.id, stored.recorded.seq, stored.recorded.epoch, record.policy)?;
     match (&stored.delivered_at, &stored.set_aside) {
         (Some(at), _) => writeln!(out, "  delivered  {}", time(*at)),
-        (None, Some(why)) => writeln!(out, "  delivered  not yet; set aside: {why}"),
+        (None, Some(why)) => writeln!(out, "  delivered  not yet; set aside: {}", visible::text(why)),
         (None, None) => writeln!(out, "  delivered  not yet"),
     }
 }
@@ -80,11 +81,11 @@ fn said(evidence: &Evidence) -> String {
         ("last fetch", evidence.as_of),
         ("changed at Apple", evidence.updated_at),
     ];
-    words.extend(evidence.status.as_ref().map(|status| format!("status \"{status}\"")));
+    words.extend(evidence.status.as_ref().map(|status| format!("status \"{}\"", visible::text(status))));
     words.extend(times.into_iter().filter_map(|(name, at)| Some(format!("{name} {}", time(at?)))));
     words.extend(evidence.returned.then(|| "activated before".to_owned()));
     words.push(format!("{} ms", evidence.took.as_millis()));
-    let detail = evidence.detail.as_deref().map(|detail| format!(". {detail}")).unwrap_or_default();
+    let detail = evidence.detail.as_deref().map(|detail| format!(". {}", visible::text(detail))).unwrap_or_default();
     format!("{}{detail}", words.join(", "))
 }
 

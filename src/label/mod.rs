@@ -11,7 +11,7 @@ mod tests;
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use crate::reason::Reason;
+use crate::{reason::Reason, runtime::visible};
 use aim::Symbology;
 
 /// Longest text that is looked at, in bytes; as much as a scanner may deliver.
@@ -195,27 +195,9 @@ pub fn normalised(bytes: &[u8]) -> String {
     if read(bare.as_bytes()) == read(bytes) { bare } else { text.to_owned() }
 }
 
-/// The scanned text for people, safe on a terminal and in a table: lossy, control characters as their pictures (␝ for GS),
-/// characters that reorder or hide text as `\u{202e}`.
+/// The scanned text for people: lossy, and with everything in it to be seen.
 pub fn visible(bytes: &[u8]) -> String {
-    let mut visible = String::with_capacity(bytes.len());
-    for character in String::from_utf8_lossy(bytes).chars() {
-        match character {
-            '\0'..='\x1f' => visible.push(char::from_u32(0x2400 + u32::from(character)).unwrap_or(char::REPLACEMENT_CHARACTER)),
-            '\x7f' => visible.push('\u{2421}'),
-            // C1 controls; marks and controls of writing direction; joiners and line separators; the byte order mark; tags.
-            '\u{80}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}' => visible.extend(character.escape_unicode()),
-            _ => visible.push(character),
-        }
-    }
-    visible
+    visible::text(&String::from_utf8_lossy(bytes))
 }
 
 /// Without the white space and line ends around it.

@@ -3,6 +3,9 @@
 //! A message is at most 8 KiB with its topic and properties. What would be longer is shortened in steps, the free texts first
 //! (each ends in `…`), then the list of evidence; the message then says `"truncated": true`. The same record always gives the
 //! same bytes, `replay` aside, so that a repeat can be recognised.
+//!
+//! What people read of a message (`message`, `action`, `model`, `family`, the reasons of health and of answers) is [`visible`]. What a program
+//! compares stays as it was recorded: `serial`, `raw`, `evidence[].status`, ids, times and codes. (JSON itself escapes control characters.)
 
 use std::collections::BTreeMap;
 
@@ -16,7 +19,7 @@ use crate::{
     readiness::evidence::{Evidence, Finding},
     reason::Reason,
     record::{Record, Recorded},
-    runtime::name::Name,
+    runtime::{name::Name, visible},
 };
 
 /// The MQTT content type of `P/scan`, `P/change` and `P/last`.
@@ -221,7 +224,12 @@ fn health_message<'a>(
         journal: HealthJournal {
             state: &journal.state,
             unsent: journal.unsent,
-            set_aside: journal.set_aside.iter().take(listed).map(|(seq, why)| SetAside { seq: *seq, why: shortened(why, 64) }).collect(),
+            set_aside: journal
+                .set_aside
+                .iter()
+                .take(listed)
+                .map(|(seq, why)| SetAside { seq: *seq, why: shortened(&visible::text(why), 64) })
+                .collect(),
             set_aside_more: journal.set_aside.len().saturating_sub(listed),
             dropped: journal.dropped,
             interrupted: journal.interrupted,
@@ -261,7 +269,7 @@ pub fn backfill_done(done: &BackfillDone) -> Vec<u8> {
 
 /// The answer to a command that cannot be carried out; `why` names the remedy.
 pub fn refusal(why: &str) -> Vec<u8> {
-    json(&Refusal { error: &shortened(why, 512) })
+    json(&Refusal { error: &shortened(&visible::text(why), 512) })
 }
 
 /// One step of shortening a record.
@@ -329,7 +337,9 @@ struct Data<'a> {
 impl<'a> Data<'a> {
     fn of(record: &'a Record, place: Option<(Uuid, u64)>, lane: Lane, publish_raw: bool, cut: Cut) -> Self {
         let raw = record.raw.as_deref().filter(|_| publish_raw);
-        let record_texts = [Some(record.message.as_str()), Some(&record.action), record.model.as_deref(), record.family.as_deref(), raw];
+        let [message, action] = [&record.message, &record.action].map(|text| visible::text(text));
+        let [model, family] = [&record.model, &record.family].map(|text| text.as_deref().map(visible::text));
+        let record_texts = [Some(message.as_str()), Some(&action), model.as_deref(), family.as_deref(), raw];
         let truncated = record.evidence.len() > cut.evidence
             || record_texts.into_iter().chain(record.evidence.iter().map(|evidence| evidence.status.as_deref())).any(|text| cut.shortens(text));
         let text = |text: &str| shortened(text, cut.text);
@@ -343,11 +353,11 @@ impl<'a> Data<'a> {
             serial: record.serial.as_ref().map(|serial| serial.as_str()),
             verdict: record.reason.verdict().code(),
             reason: record.reason.code(),
-            message: text(&record.message),
-            action: text(&record.action),
+            message: text(&message),
+            action: text(&action),
             grade: record.grade.map(|grade| grade.code()),
-            model: record.model.as_deref().map(text),
-            family: record.family.as_deref().map(text),
+            model: model.as_deref().map(text),
+            family: family.as_deref().map(text),
             assigned_at: record.assigned_at.map(as_known),
             took_ms: record.took_ms,
             lamp: record.lamp.code(),

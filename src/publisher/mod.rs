@@ -24,7 +24,7 @@ use crate::{
     health::Health,
     journal::Journal,
     record::Recorded,
-    runtime::{credential::Credential, name::Name, pulse::Pulse},
+    runtime::{credential::Credential, name::Name, pulse::Pulse, visible},
     station::ring::Ring,
 };
 use desk::{Desk, End};
@@ -262,7 +262,7 @@ pub async fn probe(settings: &Settings) -> Result<Probed, String> {
         loop {
             match session.next().await {
                 Happening::Arrived(arrival) if arrival.topic == availability => {
-                    let word = String::from_utf8_lossy(&arrival.payload).chars().filter(|char| !char.is_control()).take(16).collect();
+                    let word = visible::word(&String::from_utf8_lossy(&arrival.payload));
                     return Ok(Probed { availability: Some(word), refused: None });
                 }
                 Happening::SubscriptionRefused(why) => return Ok(Probed { availability: None, refused: Some(why) }),

@@ -2,6 +2,9 @@
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 
+/// A service's text as it may be shown.
+pub use crate::runtime::visible::word as shown;
+
 /// A moment as services write it: `T` or a space between date and time, `Z`, an offset, or none at all (then UTC), any fraction.
 pub fn timestamp(text: &str) -> Option<Timestamp> {
     let text = text.trim();
@@ -18,16 +21,6 @@ pub fn timestamp(text: &str) -> Option<Timestamp> {
 /// A moment for a person: "2026-01-09 22:01 UTC".
 pub fn spoken(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%d %H:%M UTC").to_string()
-}
-
-/// A service's text as it may be shown: on one line, and not endless.
-pub fn shown(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let mut shown: String = text.trim().chars().filter(|character| !character.is_control()).take(LONGEST).collect();
-    if shown.len() < text.trim().len() && shown.chars().count() == LONGEST {
-        shown.push('…');
-    }
-    shown
 }
 
 #[cfg(test)]
@@ -59,11 +52,5 @@ mod tests {
         for text in ["", "never", "2026-01-09", "22:01:10", "2026-13-09T22:01:10Z", "0", "null"] {
             assert_eq!(timestamp(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn shown_text_stays_on_one_line_and_ends() {
-        assert_eq!(shown(" HQ\nserver\u{1b}[31m "), "HQserver[31m");
-        assert_eq!(shown(&"x".repeat(500)).chars().count(), 81);
     }
 }

@@ -7,3 +7,4 @@ pub mod machine;
 pub mod name;
 pub mod pulse;
 pub mod systemd;
+pub mod visible;

@@ -57,9 +57,9 @@ fn a_line_has_the_promised_form() {
 
 #[test]
 fn a_message_cannot_steer_the_terminal_or_forge_a_line() {
-    let hostile = Line { message: "gone\r\x1b[2K\u{9b}31m\nforged\u{202e}left\u{2028}\u{feff}\0".to_owned(), ..line() };
+    let hostile = Line { message: "gone\r\x1b[2K\u{9b}31m\nforged\u{202e}left\u{2028}\u{feff}\0\u{e0041}\u{fe0f}".to_owned(), ..line() };
     let text = hostile.to_string();
-    assert!(text.ends_with("gone\u{fffd}\u{fffd}[2K\u{fffd}31m\u{fffd}forged\u{fffd}left\u{fffd}\u{fffd}\u{fffd}"), "{text:?}");
+    assert!(text.ends_with("gone␍␛[2K\\u{9b}31m␊forged\\u{202e}left\\u{2028}\\u{feff}␀\\u{e0041}\\u{fe0f}"), "{text:?}");
 }
 
 proptest! {

@@ -429,3 +429,24 @@ async fn the_story_of_a_box_tells_scan_change_sources_lamp_and_delivery() {
     assert_eq!(told.matches("delivered  20").count(), 1);
     assert_eq!(story::story(&serial(2), &[]), "C02X00000002 was never seen at this station.\n");
 }
+
+#[tokio::test]
+async fn what_a_service_said_is_shown_in_the_story_and_not_obeyed() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let box_ = record(&serial(1));
+    let kandji = Evidence {
+        status: Some("assigned\u{e0041}".to_owned()),
+        detail: Some("It is on \"HQ\u{202e}\u{200b}\".".to_owned()),
+        ..box_.evidence[0].clone()
+    };
+    let message = "It is on \"HQ\n\u{1b}[31m\u{202e}\".".to_owned();
+    journal.record(vec![Record { model: Some("Mac\u{200d}Book".to_owned()), message, evidence: vec![kandji], ..box_ }]).await.unwrap();
+    journal.flush().await;
+
+    let told = story::story(&serial(1), &Reader::open(dir.path()).unwrap().story(&serial(1)).unwrap());
+    for words in ["(Mac\\u{200d}Book)", "HQ␊␛[31m\\u{202e}", "status \"assigned\\u{e0041}\"", "\"HQ\\u{202e}\\u{200b}\""] {
+        assert!(told.contains(words), "{words:?} is not in:\n{told}");
+    }
+    assert!(!told.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{200d}', '\u{e0041}']), "{told:?}");
+}

@@ -91,6 +91,20 @@ fn a_rescan_has_no_subject_no_serial_no_evidence_and_keeps_its_text_to_itself() 
 }
 
 #[test]
+fn people_read_what_is_there_and_programs_what_was_recorded() {
+    let mut record = Record { message: "It is on \"HQ\u{202e}\".".to_owned(), model: Some("Mac\u{200b}Book".to_owned()), ..scan() };
+    record.evidence[0].status = Some("assigned\u{200b}".to_owned());
+    record.raw = Some("\u{202e}356938035643809".to_owned());
+    let open = Speaker::new(&Settings { publish_raw: true, ..settings() });
+    let data = parsed(&open.event(&recorded(record.clone()), Lane::Live))["data"].clone();
+    assert_eq!([&data["message"], &data["model"]], ["It is on \"HQ\\u{202e}\".", "Mac\\u{200b}Book"]);
+    assert_eq!([&data["evidence"][0]["status"], &data["raw"]], ["assigned\u{200b}", "\u{202e}356938035643809"]);
+    let looked_up = serde_json::to_value(open.lookup_data(&record)).unwrap();
+    assert_eq!(looked_up["message"], data["message"]);
+    assert_eq!(parsed(&refusal("\"\u{202e}\" is no epoch"))["error"], "\"\\u{202e}\" is no epoch");
+}
+
+#[test]
 fn a_change_names_the_scan_its_cause_and_what_was_before() {
     let message = parsed(&speaker().event(&recorded(change()), Lane::Live));
     assert_eq!(message["type"], "io.benchlight.change.v1");

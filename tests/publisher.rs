@@ -20,5 +20,7 @@ mod scripted;
 mod refusals;
 #[path = "publisher/trust.rs"]
 mod trust;
+#[path = "publisher/access.rs"]
+mod access;
 #[path = "publisher/commands.rs"]
 mod commands;

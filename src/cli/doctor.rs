@@ -222,10 +222,8 @@ async fn examine(config: Readable) -> Vec<Line> {
     let examination = move || parts::journal(state_dir.as_deref(), journal.as_ref(), agent.unwrap_or_default(), &names);
     let journal = Under::start_blocking("journal".to_owned(), examination);
 
-    let (of_journal, records, proofs, unended) = match journal.end().await {
-        Ok(parts::JournalSeen { lines, records, proofs, unended }) => (lines, records, proofs, unended),
-        Err(line) => (vec![line], None, None, BTreeSet::new()),
-    };
+    let seen = journal.end().await;
+    let parts::JournalSeen { lines: of_journal, records, proofs, unended, waits } = seen.unwrap_or_else(parts::JournalSeen::of);
     let mut lines = Vec::new();
     for (name, scanner) in scanners {
         let line = scanner.end().await.unwrap_or_else(|line| line);
@@ -248,7 +246,7 @@ async fn examine(config: Readable) -> Vec<Line> {
     }
     lines.extend(sources::across(&facts));
     if let Some(broker) = broker {
-        lines.push(broker.end().await.unwrap_or_else(|line| line));
+        lines.push(parts::with_delivery(broker.end().await.unwrap_or_else(|line| line), waits));
     }
     lines.extend(of_journal);
     let ahead: Vec<_> = facts.iter().filter_map(|(name, facts)| Some((name.clone(), facts.ahead?))).collect();

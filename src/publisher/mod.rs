@@ -10,6 +10,7 @@ mod outbox;
 mod command;
 mod tls;
 mod session;
+mod reach;
 mod reading;
 mod desk;
 #[cfg(test)]
@@ -31,6 +32,8 @@ use desk::{Desk, End};
 use outbox::{Row, Settled};
 use pacing::{Backoff, full_jitter};
 use session::{FaultKind, Guise, Happening, Session};
+
+pub use reach::reach;
 
 /// `[mqtt]`, with the station's names.
 #[derive(Clone, Debug)]
@@ -248,7 +251,8 @@ pub struct Probed {
 }
 
 /// Connects as the station would (TLS, user and all), under a client id of its own and without a will, looks at what is kept
-/// on the station's `availability`, and leaves. Publishes nothing: a right to write shows only when the station writes.
+/// on the station's `availability`, and leaves. Not beside a running agent: a broker that takes the user name for the client id
+/// would end the agent's session, see [`reach`]. Publishes nothing: a right to write shows only when the station writes.
 ///
 /// # Errors
 /// Why there is no session, in words with the remedy.

@@ -93,7 +93,10 @@ impl Fault {
     }
 
     pub(super) fn taken_over() -> Self {
-        Self::new(FaultKind::TakenOver, "another client takes the session over: two stations have the same site and name; rename one in [station]")
+        Self::new(
+            FaultKind::TakenOver,
+            "another client takes the session over: two stations have the same site and name (rename one in [station]), or another program uses this station's user of the broker",
+        )
     }
 }
 
@@ -102,7 +105,7 @@ impl Fault {
 pub(super) enum Guise {
     /// The station: under its name, with its will.
     Station,
-    /// Somebody who tries the way only: under a name of its own, so that the station's session stays, and without a will.
+    /// Somebody who tries the way only: under a name of its own and without a will.
     Visitor,
 }
 
@@ -429,7 +432,7 @@ async fn options(settings: &Settings, timing: &Timing, guise: Guise) -> Result<M
     Ok(options)
 }
 
-fn address(settings: &Settings) -> String {
+pub(super) fn address(settings: &Settings) -> String {
     let url = &settings.url;
     format!("{}{}", url.host_str().unwrap_or_default(), url.port().map(|port| format!(":{port}")).unwrap_or_default())
 }
@@ -467,7 +470,7 @@ fn io_error(error: &ConnectionError) -> Option<&io::Error> {
     }
 }
 
-fn io_words(error: &io::Error, address: &str) -> String {
+pub(super) fn io_words(error: &io::Error, address: &str) -> String {
     if let Some(words) = tls::in_words(error) {
         return words;
     }

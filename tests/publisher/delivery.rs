@@ -10,7 +10,7 @@ use crate::{
     support::{
         dashboard::{Dashboard, Received},
         eventually, free_port,
-        mosquitto::{DASHBOARD, Differences, Mosquitto, STATION},
+        mosquitto::{DASHBOARD, Differences, Mosquitto, OTHER_STATION, TELEGRAF, shipped},
         proxy::Proxy,
     },
 };
@@ -67,7 +67,7 @@ async fn a_station_is_born_lives_and_says_goodbye() {
     bench.all_sent(SOON).await;
 
     // Who comes late finds the state retained, and no result.
-    let late = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
+    let late = Dashboard::connect(mosquitto.plain, TELEGRAF, ALL).await;
     late.wait("retained state", SOON, |all| all.len() >= 4).await;
     let mut retained: Vec<String> = late.all().iter().filter(|message| message.retained).map(|message| message.channel().to_owned()).collect();
     retained.sort();
@@ -128,7 +128,7 @@ async fn a_broker_that_forgets_everything_at_its_restart_loses_nothing() {
     everything_arrives(&dashboard, &bench, 100, SOON).await;
     let replayed = dashboard.on("scan").iter().filter(|message| message.json()["data"]["replay"] == true).count();
     assert!(replayed >= 50, "the backlog says that it is one: {replayed}");
-    let late = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
+    let late = Dashboard::connect(mosquitto.plain, TELEGRAF, ALL).await;
     late.wait("state is said anew", SOON, |all| all.iter().any(|m| m.channel() == "availability" && m.text() == "online")).await;
     running.stop().await;
 }
@@ -246,14 +246,17 @@ async fn live_records_overtake_the_backlog_and_the_backlog_keeps_to_its_budget()
 
 #[tokio::test]
 async fn a_foreign_offline_is_corrected() {
-    let mosquitto = Mosquitto::start();
+    let mut mosquitto = Mosquitto::start();
+    // What the broker of another site lets through, a bridge for example.
+    mosquitto.kill();
+    mosquitto.use_access_list(&format!("{}\nuser {}\ntopic write benchlight/v1/ams1/bench-1/availability\n", shipped("acl"), OTHER_STATION.0));
+    mosquitto.run();
     let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
     let bench = Bench::new();
     let mut running = bench.publish(bench.settings(mosquitto.plain));
     running.connected().await;
     dashboard.wait("online", SOON, |all| all.iter().any(|m| m.channel() == "availability")).await;
-    // The will of an older session of the same station, which the broker says late.
-    mosquitto.publish_as(STATION, &["-r", "-t", "benchlight/v1/ams1/bench-1/availability", "-m", "offline"]);
+    mosquitto.publish_as(OTHER_STATION, &["-r", "-t", "benchlight/v1/ams1/bench-1/availability", "-m", "offline"]);
     dashboard
         .wait("online again", SOON, |all| {
             let said: Vec<String> = all.iter().filter(|m| m.channel() == "availability").map(|m| m.text()).collect();

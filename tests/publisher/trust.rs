@@ -55,6 +55,29 @@ async fn a_bad_certificate_is_named_and_a_good_one_counts_without_a_restart() {
 }
 
 #[tokio::test]
+async fn the_way_to_the_broker_is_tried_as_far_as_tls_beside_the_stations_session() {
+    let mut mosquitto = Mosquitto::start();
+    let bench = Bench::new();
+    let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, "benchlight/v1/#").await;
+    let mut running = bench.publish(over_tls(&bench, &mosquitto));
+    running.connected().await;
+    let reach = async |settings: Settings| tokio::task::spawn_blocking(move || benchlight::publisher::reach(&settings)).await.unwrap();
+    for settings in [over_tls(&bench, &mosquitto), bench.settings(mosquitto.plain)] {
+        assert_eq!(reach(settings).await, Ok(()));
+    }
+    let stranger = reach(Settings { ca_file: None, ..over_tls(&bench, &mosquitto) }).await.unwrap_err();
+    assert!(stranger.contains("does not trust"), "{stranger}");
+    let swapped = Settings { url: format!("mqtts://localhost:{}", mosquitto.plain).parse().unwrap(), ..over_tls(&bench, &mosquitto) };
+    assert!(reach(swapped).await.is_err());
+    assert!(running.state.borrow().link == benchlight::publisher::Link::Connected);
+    assert_eq!(dashboard.on("availability").iter().filter(|said| said.text() == "offline").count(), 0);
+    running.stop().await;
+    mosquitto.stop();
+    let nobody = reach(over_tls(&bench, &mosquitto)).await.unwrap_err();
+    assert!(nobody.contains("nothing listens"), "{nobody}");
+}
+
+#[tokio::test]
 async fn the_ca_file_is_read_at_every_reconnect() {
     let mosquitto = Mosquitto::start();
     let bench = Bench::new();

@@ -177,7 +177,7 @@ async fn beside_a_running_agent_its_parts_are_in_use_and_it_loses_nothing() {
     for part in ["scanner pipe", "journal"] {
         visit.says(part, "in_use", "in use by benchlight");
     }
-    visit.says("broker", "ok", "the running agent is online there");
+    visit.says("broker", "in_use", &format!("in use by benchlight: 127.0.0.1:{} can be reached", world.mosquitto.plain));
     visit.says("source kandji", "ok", "accepts the token");
 
     // The agent still has its scanner, its journal and its session.

@@ -310,6 +310,7 @@ async fn a_scanner_that_was_proven_is_so_after_a_restart() {
     station.scan(b"DEMOREADY001");
     assert_eq!(station.answer().reason, "assigned");
     station.kill();
+    drop(dashboard);
     let dashboard = world.dashboard().await;
     let station = home.start();
     dashboard.wait("health", PATIENCE, |all| !proven(all).is_empty()).await;

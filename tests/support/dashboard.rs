@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rumqttc::{AsyncClient, Broker, Event, MqttOptions, Packet, PublishOptions, PublishProperties, QoS};
+use rumqttc::{AsyncClient, Broker, Event, MqttOptions, Packet, PubAckReason, PublishOptions, PublishProperties, QoS};
 use serde_json::Value;
 use tokio::{sync::Notify, task::JoinHandle};
 
@@ -44,6 +44,8 @@ impl Received {
 /// A client that collects.
 pub struct Dashboard {
     received: Arc<Mutex<Vec<Received>>>,
+    /// What the broker answered to each publication, in their order.
+    acks: Arc<Mutex<Vec<PubAckReason>>>,
     news: Arc<Notify>,
     client: AsyncClient,
     task: JoinHandle<()>,
@@ -51,23 +53,37 @@ pub struct Dashboard {
 
 impl Dashboard {
     /// Subscribes `filter` with QoS 1 and waits until the broker has confirmed it.
-    pub async fn connect(port: u16, (user, password): (&str, &str), filter: &str) -> Self {
-        let mut options = MqttOptions::new(format!("test-{}", uuid::Uuid::now_v7()), Broker::tcp("127.0.0.1", port));
+    pub async fn connect(port: u16, user: (&str, &str), filter: &str) -> Self {
+        Self::open(Self::options(port, user, &format!("test-{}", uuid::Uuid::now_v7())), filter).await
+    }
+
+    /// How that user connects under a client id of its own choice.
+    pub fn options(port: u16, (user, password): (&str, &str), client_id: &str) -> MqttOptions {
+        let mut options = MqttOptions::new(client_id, Broker::tcp("127.0.0.1", port));
         options.set_clean_start(true);
         options.set_credentials(user, Bytes::copy_from_slice(password.as_bytes()));
         options.set_max_packet_size(Some(1 << 20));
+        options
+    }
+
+    pub async fn open(options: MqttOptions, filter: &str) -> Self {
         let (client, mut event_loop) = AsyncClient::builder(options).capacity(64).build();
         let received = Arc::new(Mutex::new(Vec::new()));
+        let acks = Arc::new(Mutex::new(Vec::new()));
         let news = Arc::new(Notify::new());
         let subscribed = Arc::new(Notify::new());
         let task = tokio::spawn({
             let (client, filter) = (client.clone(), filter.to_owned());
-            let (received, news, subscribed) = (Arc::clone(&received), Arc::clone(&news), Arc::clone(&subscribed));
+            let (received, acks, news, subscribed) = (Arc::clone(&received), Arc::clone(&acks), Arc::clone(&news), Arc::clone(&subscribed));
             async move {
                 loop {
                     match event_loop.poll().await {
                         Ok(Event::Incoming(Packet::ConnAck(_))) => client.try_subscribe(filter.as_str(), QoS::AtLeastOnce).unwrap(),
                         Ok(Event::Incoming(Packet::SubAck(_))) => subscribed.notify_one(),
+                        Ok(Event::Incoming(Packet::PubAck(puback))) => {
+                            acks.lock().unwrap().push(puback.reason);
+                            news.notify_waiters();
+                        }
                         Ok(Event::Incoming(Packet::Publish(publish))) => {
                             let message = Received {
                                 topic: String::from_utf8(publish.topic.to_vec()).unwrap(),
@@ -85,7 +101,7 @@ impl Dashboard {
             }
         });
         tokio::time::timeout(Duration::from_secs(10), subscribed.notified()).await.expect("the broker confirms the subscription");
-        Self { received, news, client, task }
+        Self { received, acks, news, client, task }
     }
 
     /// Everything so far.
@@ -124,6 +140,22 @@ impl Dashboard {
     pub async fn publish(&self, topic: &str, payload: impl Into<Bytes>, retained: bool, properties: PublishProperties) {
         let options = PublishOptions::at_least_once().retain(retained).properties(properties);
         self.client.publish(topic, payload.into(), options).await.unwrap();
+    }
+
+    /// Does the broker take a message of this client on that topic?
+    pub async fn may_write(&self, topic: &str, payload: impl Into<Bytes>, retained: bool) -> bool {
+        let before = self.acks.lock().unwrap().len();
+        self.publish(topic, payload, retained, PublishProperties::default()).await;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match self.acks.lock().unwrap().get(before) {
+                Some(PubAckReason::Success | PubAckReason::NoMatchingSubscribers) => return true,
+                Some(PubAckReason::NotAuthorized) => return false,
+                Some(other) => panic!("{topic}: {other:?}"),
+                None => assert!(Instant::now() < deadline, "no answer to {topic}"),
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(5), self.news.notified()).await;
+        }
     }
 
     /// How often each `(epoch, seq)` arrived.

@@ -1,4 +1,4 @@
-//! Debian's mosquitto on free loopback ports, with the shipped `config/mosquitto/{conf,acl}`.
+//! Debian's mosquitto on free loopback ports: its own mosquitto.conf, and in conf.d the shipped `config/mosquitto/{conf,acl}`.
 
 use std::{
     fs::{self, File},
@@ -13,10 +13,24 @@ use super::{
     free_port,
 };
 
-/// The users of the shipped access list, each with its password.
+/// Users as the shipped access list knows them, each with its password. One connection for each: the user name is the client id.
 pub const STATION: (&str, &str) = ("bench-1", "station secret");
+pub const OTHER_STATION: (&str, &str) = ("bench-2", "another station's secret");
 pub const DASHBOARD: (&str, &str) = ("dashboard", "dashboard secret");
+/// A second program that reads everything.
+pub const TELEGRAF: (&str, &str) = ("telegraf-scans", "telegraf secret");
 pub const OPERATOR: (&str, &str) = ("operator", "operator secret");
+
+/// The directives of Debian's /etc/mosquitto/mosquitto.conf.
+const OF_DEBIAN: &str = "pid_file /run/mosquitto/mosquitto.pid
+
+persistence true
+persistence_location /var/lib/mosquitto/
+
+log_dest file /var/log/mosquitto/mosquitto.log
+
+include_dir /etc/mosquitto/conf.d
+";
 
 /// What differs from the shipped config.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +65,7 @@ impl Mosquitto {
     pub fn start_with(differences: Differences) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("benchlight test authority");
+        fs::create_dir(folder.path().join("conf.d")).unwrap();
         let mut mosquitto = Self { folder, plain: free_port(), tls: free_port(), authority, differences, child: None };
         let certificate = mosquitto.authority.server("localhost", Validity::Now);
         mosquitto.use_certificate(&certificate);
@@ -60,13 +75,13 @@ impl Mosquitto {
         // A port that was free may be somebody else's by now: tests run side by side.
         while !mosquitto.tried() {
             assert!(mosquitto.log().contains("Address already in use"), "mosquitto does not start: {}", mosquitto.log());
-            fs::remove_file(mosquitto.path("log")).unwrap();
+            let _ = ["log", "mosquitto.log"].map(|name| fs::remove_file(mosquitto.path(name)));
             (mosquitto.plain, mosquitto.tls) = (free_port(), free_port());
         }
         mosquitto
     }
 
-    /// The folder that stands for /etc/mosquitto/benchlight and /var/lib/mosquitto.
+    /// The folder that stands for all of mosquitto's.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -103,8 +118,9 @@ impl Mosquitto {
     }
 
     fn tried(&mut self) -> bool {
-        let config = self.path("conf");
-        fs::write(&config, self.config()).unwrap();
+        let config = self.path("mosquitto.conf");
+        fs::write(&config, self.debians()).unwrap();
+        fs::write(self.path("conf.d/benchlight.conf"), self.config()).unwrap();
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         let child = Command::new("/usr/sbin/mosquitto")
             .arg("-v")
@@ -147,10 +163,10 @@ impl Mosquitto {
     }
 
     pub fn log(&self) -> String {
-        fs::read_to_string(self.path("log")).unwrap_or_default()
+        ["log", "mosquitto.log"].map(|name| fs::read_to_string(self.path(name)).unwrap_or_default()).concat()
     }
 
-    /// Publishes as `operator` with Debian's client, to show what others do.
+    /// Publishes with Debian's client, to show what others do.
     pub fn publish_as(&self, user: (&str, &str), arguments: &[&str]) {
         let port = self.plain.to_string();
         let mut command = Command::new("mosquitto_pub");
@@ -161,6 +177,19 @@ impl Mosquitto {
     fn signal(&self, name: &str) {
         let id = self.child.as_ref().expect("it runs").id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// Debian's config with this test's folders.
+    fn debians(&self) -> String {
+        let mut text = OF_DEBIAN.to_owned();
+        for folder in ["/run/mosquitto/", "/var/lib/mosquitto/", "/var/log/mosquitto/", "/etc/mosquitto/"] {
+            text = text.replace(folder, &format!("{}/", self.folder.path().display()));
+        }
+        if self.differences.forgetful {
+            text = text.replace("persistence true", "persistence false");
+        }
+        // Started as root it would become the user mosquitto, who may not enter a test's folder. Others ignore the line.
+        text + "user root\n"
     }
 
     /// The shipped config with this test's ports and folders. A line that is not there any more fails the test.
@@ -174,25 +203,20 @@ impl Mosquitto {
         replace("\nlistener 8883\n", &format!("\nlistener {} 127.0.0.1\n", self.tls));
         replace("\nlistener 1883 127.0.0.1\n", &format!("\nlistener {} 127.0.0.1\n", self.plain));
         replace("/etc/mosquitto/benchlight/", &format!("{folder}/"));
-        replace("/var/lib/mosquitto/", &format!("{folder}/"));
         if self.differences.mutual_tls {
             replace("#require_certificate", "require_certificate");
             replace("#use_identity_as_username", "use_identity_as_username");
         }
-        if self.differences.forgetful {
-            replace("\npersistence true\n", "\npersistence false\n");
-        }
         if let Some(size) = self.differences.max_packet_size {
             replace("\nmax_packet_size 65536\n", &format!("\nmax_packet_size {size}\n"));
         }
-        // Started as root it would become the user mosquitto, who may not enter a test's folder. Others ignore the line.
-        text.push_str("user root\n");
         text
     }
 
     fn write_passwords(&self) {
         let file = self.path("passwords");
-        let lines: Vec<String> = [STATION, DASHBOARD, OPERATOR].iter().map(|(name, password)| format!("{name}:{password}\n")).collect();
+        let lines: Vec<String> =
+            [STATION, OTHER_STATION, DASHBOARD, TELEGRAF, OPERATOR].iter().map(|(name, password)| format!("{name}:{password}\n")).collect();
         fs::write(&file, lines.concat()).unwrap();
         assert!(Command::new("mosquitto_passwd").arg("-U").arg(&file).status().unwrap().success());
     }
@@ -204,6 +228,6 @@ impl Drop for Mosquitto {
     }
 }
 
-fn shipped(name: &str) -> String {
+pub fn shipped(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/mosquitto").join(name)).unwrap()
 }

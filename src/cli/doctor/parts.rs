@@ -36,6 +36,11 @@ const NEXT_TO_NOTHING: u64 = 8 << 20;
 /// A clock this far off is worth a word.
 const OFF: SignedDuration = SignedDuration::from_secs(30);
 
+/// A record that waits longer than this is not on its way.
+const OVERDUE: SignedDuration = SignedDuration::from_mins(1);
+
+const RIGHTS: &str = "give this user the rights of config/mosquitto/acl: to write the station's own channels and to read its availability";
+
 /// What to do where nobody can tell whether an agent runs.
 const UNTOLD: &str = "run this as root or as the agent's user (sudo -u benchlight), with a `state_dir` that is right";
 
@@ -141,51 +146,84 @@ pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<b
     Line::new(part, State::Fail, state.problem().unwrap_or_else(|| state.code()), remedy)
 }
 
-/// The way to the broker, tried under a name of its own: the agent keeps its session.
+/// The way to the broker. Beside an agent only as far as TLS: a session of this user could end the agent's own.
 pub(super) async fn broker(settings: publisher::Settings, agent: Option<bool>) -> Line {
-    let mut line = reached(&settings, agent).await;
+    let mut line = match agent {
+        Some(false) => let_in(&settings).await,
+        _ => reached(settings.clone(), agent).await,
+    };
     with_copies(&mut line, settings.password.iter().chain(settings.client_certificate.iter().map(|(_, key)| key)));
     line
 }
 
-async fn reached(settings: &publisher::Settings, agent: Option<bool>) -> Line {
-    const PART: &str = "broker";
-    const RIGHTS: &str = "give this user the rights of config/mosquitto/acl: to write the station's own channels and to read its availability";
+const BROKER: &str = "broker";
+
+/// What keeps anybody from trying, and the broker's place.
+fn place(settings: &publisher::Settings) -> Result<String, Line> {
     let password = settings.password.as_ref().map(Credential::read).transpose();
     let key = settings.client_certificate.as_ref().map(|(_, key)| key.read()).transpose();
     if let Err(fault) = password.and(key) {
-        return unreadable(PART.to_owned(), &fault);
+        return Err(unreadable(BROKER.to_owned(), &fault));
     }
-    let place = format!("{}:{}", settings.url.host_str().unwrap_or_default(), settings.url.port().unwrap_or_default());
     if settings.url.host_str() == Some("broker.example") {
-        return Line::new(PART, State::Fail, "[mqtt] url is still the example's: broker.example", "write your own broker's address");
+        return Err(Line::new(BROKER, State::Fail, "[mqtt] url is still the example's: broker.example", "write your own broker's address"));
     }
+    Ok(format!("{}:{}", settings.url.host_str().unwrap_or_default(), settings.url.port().unwrap_or_default()))
+}
+
+/// A failure in words that end in their remedy, where there is one.
+fn no_way(words: &str) -> Line {
+    let (finding, remedy) = words.rsplit_once(": ").unwrap_or((words, "look at the broker's log, then try again"));
+    Line::new(BROKER, State::Fail, finding, remedy)
+}
+
+async fn reached(settings: publisher::Settings, agent: Option<bool>) -> Line {
+    let place = match place(&settings) {
+        Ok(place) => place,
+        Err(line) => return line,
+    };
+    let way = if settings.url.scheme() == "mqtts" { " over TLS" } else { "" };
+    let reached = tokio::task::spawn_blocking(move || publisher::reach(&settings)).await;
+    match (reached.unwrap_or_else(|_| Err("the try of the broker broke off".to_owned())), agent) {
+        (Err(words), _) => no_way(&words),
+        (Ok(()), Some(_)) => Line::in_use(BROKER, &format!(": {place} can be reached{way}")),
+        (Ok(()), None) => Line::new(BROKER, State::Warn, format!("{place} can be reached{way}; user and rights were not tried"), UNTOLD),
+    }
+}
+
+/// With a running agent it is seen in the journal whether the broker takes its records.
+pub(super) fn with_delivery(mut line: Line, waits: Option<SignedDuration>) -> Line {
+    if line.state == State::InUse
+        && let Some(time) = waits.filter(|time| *time > OVERDUE)
+    {
+        line.finding.push_str(&format!("; records have been waiting for it for {}", spoken(time)));
+        line.remedy = format!("look at the agent's log (journalctl -u benchlight); {RIGHTS}");
+        line.state = State::Warn;
+    }
+    line
+}
+
+async fn let_in(settings: &publisher::Settings) -> Line {
+    let place = match place(settings) {
+        Ok(place) => place,
+        Err(line) => return line,
+    };
     let probed = match publisher::probe(settings).await {
         Ok(probed) => probed,
-        Err(words) => {
-            // The words end in their remedy, where there is one.
-            let (finding, remedy) = words.rsplit_once(": ").unwrap_or((&words, "look at the broker's log, then try again"));
-            return Line::new(PART, State::Fail, finding, remedy);
-        }
+        Err(words) => return no_way(&words),
     };
     let way = if settings.url.scheme() == "mqtts" { "over TLS" } else { "without TLS" };
     let user = settings.username.as_ref().map(|name| format!(" as {name:?}")).unwrap_or_default();
     let connected = format!("{place} lets this station in {way}{user}");
     if let Some(why) = probed.refused {
-        return Line::new(PART, State::Warn, format!("{connected}, and does not let it listen to its own availability ({why})"), RIGHTS);
+        return Line::new(BROKER, State::Warn, format!("{connected}, and does not let it listen to its own availability ({why})"), RIGHTS);
     }
-    match (probed.availability.as_deref(), agent) {
-        (Some("online"), Some(true)) => Line::ok(PART, format!("{connected}; the running agent is online there")),
-        (Some("online"), _) => {
-            let remedy = "a station of the same site and name may run elsewhere; if the agent was killed just now, the broker says offline by itself in a minute";
-            Line::new(PART, State::Warn, format!("{connected}; it says that this station is online, and no agent runs here"), remedy)
-        }
-        (other, Some(true)) => {
-            let finding = format!("{connected}; the running agent is not online there ({})", other.unwrap_or("nothing is kept on its availability"));
-            Line::new(PART, State::Warn, finding, format!("look at the agent's log (journalctl -u benchlight); {RIGHTS}"))
-        }
-        _ => Line::ok(PART, format!("{connected}; whether it may publish shows when the agent runs")),
+    if probed.availability.as_deref() == Some("online") {
+        let remedy =
+            "a station of the same site and name may run elsewhere; if the agent was killed just now, the broker says offline by itself in a minute";
+        return Line::new(BROKER, State::Warn, format!("{connected}; it says that this station is online, and no agent runs here"), remedy);
     }
+    Line::ok(BROKER, format!("{connected}; whether it may publish shows when the agent runs"))
 }
 
 /// When each scanner last read a known serial number, see [`Reader::proofs`].
@@ -200,31 +238,40 @@ pub(super) struct JournalSeen {
     pub(super) proofs: Option<Proofs>,
     /// Scanners whose codes arrive without an end key.
     pub(super) unended: BTreeSet<String>,
+    /// How long the oldest record that the broker has not got has been waiting.
+    pub(super) waits: Option<SignedDuration>,
+}
+
+impl JournalSeen {
+    /// That line and nothing else.
+    pub(super) fn of(line: Line) -> Self {
+        Self { lines: vec![line], records: None, proofs: None, unended: BTreeSet::new(), waits: None }
+    }
 }
 
 /// The journal and the disk under it, and what stands in it of these scanners.
 pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Settings>, agent: bool, scanners: &BTreeSet<Name>) -> JournalSeen {
     const PART: &str = "journal";
-    let only = |line: Line| JournalSeen { lines: vec![line], records: None, proofs: None, unended: BTreeSet::new() };
     let Some(dir) = state_dir else {
-        return only(Line::new(PART, State::Fail, "`state_dir` is wrong in the config", "mend the config first"));
+        return JournalSeen::of(Line::new(PART, State::Fail, "`state_dir` is wrong in the config", "mend the config first"));
     };
     if !dir.exists() {
         let parent = dir.ancestors().find(|parent| parent.is_dir()).unwrap_or(Path::new("/"));
         let remedy = "the service makes it at its start; by hand: create it with mode 0700 for the agent's user";
-        return only(match survey::writable(parent) {
+        return JournalSeen::of(match survey::writable(parent) {
             Ok(()) => Line::ok(PART, format!("{} is made at the first start", dir.display())),
             Err(_) => Line::new(PART, State::Warn, format!("{} is not there yet, and this user may not make it", dir.display()), remedy),
         });
     }
     let mut lines = Vec::new();
-    let (mut records, mut proofs, mut unended) = (None, None, BTreeSet::new());
+    let (mut records, mut proofs, mut unended, mut waits) = (None, None, BTreeSet::new(), None);
     let mut reader = Reader::open(dir);
     let waiting = match &mut reader {
         Ok(reader) => {
             records = reader.newest(RECORDS).ok();
             proofs = reader.proofs(scanners).ok();
             unended = reader.unended().unwrap_or_default();
+            waits = reader.outbox().ok().and_then(|(_, since)| Some(Timestamp::now().duration_since(since?)));
             read(reader, agent, &mut lines)
         }
         Err(ReadFault::Absent(_)) => Line::ok(PART, format!("{} holds no journal yet; the first start makes it", dir.display())),
@@ -245,7 +292,7 @@ pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Setti
     lines.insert(0, journal);
     lines.extend(salvaged(dir));
     lines.push(room(dir, settings));
-    JournalSeen { lines, records, proofs, unended }
+    JournalSeen { lines, records, proofs, unended, waits }
 }
 
 /// What the reader tells; records that were set aside are a line of their own.
@@ -361,6 +408,18 @@ mod tests {
             assert!(line.state == state && line.finding.contains(words), "{line:?}");
             assert_eq!(line.remedy.is_empty(), state == State::Ok);
         }
+    }
+
+    #[test]
+    fn a_running_agent_whose_records_wait_for_minutes_is_not_called_well_connected() {
+        let line = || Line::in_use(BROKER, ": 127.0.0.1:1883 can be reached");
+        for waits in [None, Some(SignedDuration::from_secs(59))] {
+            assert_eq!(with_delivery(line(), waits), line());
+        }
+        let late = with_delivery(line(), Some(SignedDuration::from_mins(5)));
+        assert!(late.state == State::Warn && late.finding.ends_with("waiting for it for 5 min") && late.remedy.contains("journalctl"), "{late:?}");
+        let failed = Line::new(BROKER, State::Fail, "f", "r");
+        assert_eq!(with_delivery(failed.clone(), Some(SignedDuration::from_mins(5))), failed);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
         dashboard::{Dashboard, Received},
         install_crypto,
         lamps::{Lamps, Lit},
-        mosquitto::DASHBOARD,
+        mosquitto::{DASHBOARD, TELEGRAF},
         station::{Answer, Home, Station},
         wall_clock::WallClock,
     },
@@ -183,7 +183,7 @@ impl Bench {
         let is_told = move |health: &Value| is_told(able, health);
         self.health("what the row tells of health", is_told).await;
         self.seen.told = Some(self.broken.elapsed());
-        let late = Dashboard::connect(self.world.mosquitto.plain, DASHBOARD, HEALTH).await;
+        let late = Dashboard::connect(self.world.mosquitto.plain, TELEGRAF, HEALTH).await;
         late.wait("retained health", PATIENCE, |all| !all.is_empty()).await;
         let first = &late.all()[0];
         assert!(first.retained && is_told(&first.json()), "{}", first.text());

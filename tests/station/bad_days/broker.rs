@@ -11,7 +11,7 @@ use crate::{
     scans::World,
     support::{
         dashboard::{Dashboard, Received},
-        mosquitto::{DASHBOARD, Differences, Mosquitto, STATION},
+        mosquitto::{DASHBOARD, Differences, Mosquitto, STATION, TELEGRAF},
         proxy::Proxy,
     },
 };
@@ -144,7 +144,7 @@ async fn one_message(row: &'static Row) -> Seen {
 async fn nobody_listens(row: &'static Row) -> Seen {
     let mut bench = Bench::new(row).await;
     // Somebody watches health, and nobody takes the scans.
-    bench.dashboard = Dashboard::connect(bench.world.mosquitto.plain, DASHBOARD, "benchlight/v1/+/+/health").await;
+    bench.dashboard = Dashboard::connect(bench.world.mosquitto.plain, TELEGRAF, "benchlight/v1/+/+/health").await;
     let mut running = bench.start().await;
     bench.break_it();
     for _ in 0..3 {
@@ -168,7 +168,7 @@ async fn nobody_listens(row: &'static Row) -> Seen {
 async fn what_nobody_heard_is_offered_every_minute_without_a_scan() {
     let row = ROWS.iter().find(|row| row.name == "a broker where nobody listens").unwrap();
     let mut bench = Bench::new(row).await;
-    bench.dashboard = Dashboard::connect(bench.world.mosquitto.plain, DASHBOARD, "benchlight/v1/+/+/health").await;
+    bench.dashboard = Dashboard::connect(bench.world.mosquitto.plain, TELEGRAF, "benchlight/v1/+/+/health").await;
     let mut running = bench.start().await;
     bench.scan_is_as_told(&mut running).await;
     bench.health("that nobody listens", |health| health["broker"]["nobody_listens"] == true).await;

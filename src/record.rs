@@ -155,3 +155,17 @@ pub struct Recorded {
     /// The record, with `previous` filled in.
     pub record: Record,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Journals, messages and exports hold these words.
+    #[test]
+    fn the_stable_words_of_a_cause_stay_and_are_read_back() {
+        for (cause, word) in [(Cause::Recheck, "recheck"), (Cause::LateAnswer, "late_answer"), (Cause::LateCommit, "late_commit")] {
+            assert_eq!((cause.code(), Cause::from_code(word)), (word, Some(cause)));
+        }
+        assert_eq!(Cause::from_code("late"), None);
+    }
+}

@@ -177,3 +177,34 @@ pub struct Answer {
     /// One entry for each candidate, in [`crate::label::Candidates::iter`]'s order.
     pub evidence: Vec<Evidence>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Journals, messages and configs hold these words.
+    #[test]
+    fn the_stable_words_stay_and_are_read_back() {
+        for (kind, word) in [(SourceKind::Kandji, "kandji"), (SourceKind::AppleDep, "apple-dep"), (SourceKind::AppleBusiness, "apple-business")] {
+            assert_eq!((kind.code(), SourceKind::from_code(word)), (word, Some(kind)));
+        }
+        for (grade, word) in [(Grade::Relayed, "relayed"), (Grade::Apple, "apple")] {
+            assert_eq!((grade.code(), Grade::from_code(word)), (word, Some(grade)));
+        }
+        assert_eq!((SourceKind::from_code("apple"), Grade::from_code("kandji")), (None, None));
+    }
+
+    #[test]
+    fn each_finding_has_its_word_and_its_reason() {
+        let rows = [
+            (Finding::Ready(Grade::Apple), "ready", Some(Reason::Assigned)),
+            (Finding::NoObjection, "no_objection", None),
+            (Finding::Wait(Reason::SyncPending), "wait", Some(Reason::SyncPending)),
+            (Finding::No(Reason::NotFound), "no", Some(Reason::NotFound)),
+            (Finding::Unknown(Reason::Offline), "unknown", Some(Reason::Offline)),
+        ];
+        for (finding, word, reason) in rows {
+            assert_eq!((finding.says(), finding.reason()), (word, reason));
+        }
+    }
+}

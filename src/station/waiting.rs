@@ -77,13 +77,8 @@ const fn is_hourly(reason: Reason) -> bool {
 
 impl WaitingList {
     /// How many boxes wait.
-    pub fn len(&self) -> usize {
+    pub const fn count(&self) -> usize {
         self.boxes.len()
-    }
-
-    /// Does no box wait?
-    pub fn is_empty(&self) -> bool {
-        self.boxes.is_empty()
     }
 
     /// A box was recorded, or changed: puts it on the list or takes it off. An older entry of the same serial number leaves.
@@ -146,9 +141,9 @@ impl WaitingList {
         }
     }
 
-    /// Is the box still on the list with this record? A box scanned again in the meantime has a newer one.
-    pub fn holds(&self, serial: &Serial, record: Uuid) -> bool {
-        self.boxes.iter().any(|one| one.serial == *serial && one.record.id == record)
+    /// Is a box on the list with this record? A box scanned again in the meantime has a newer one.
+    pub fn holds(&self, record: Uuid) -> bool {
+        self.boxes.iter().any(|one| one.record.id == record)
     }
 
     /// When [`Self::due`] may have something.
@@ -162,3 +157,6 @@ impl WaitingList {
         Some(self.boxes.remove(at))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,8 +114,7 @@ pub fn decide(candidates: &Candidates, answers: &[Answer], policy: &Policy) -> D
         candidates::Choice::Open(open) => match (all.get(open.shown), all.get(open.asked)) {
             (Some((serial, heard)), Some((_, testimonies))) => {
                 let known = heard.iter().any(|one| one.evidence.known);
-                let decision = conclude(serial, testimonies, (open.reason, open.detail));
-                Decision { known: known || decision.known, ..decision }
+                Decision { known, ..conclude(serial, testimonies, (open.reason, open.detail)) }
             }
             _ => Decision::unasked(Reason::StationFault, None, None),
         },

@@ -166,6 +166,8 @@ fn rule_3b_an_mdm_that_has_not_fetched_since_the_assignment_makes_the_box_wait()
     let kandji = |no| says(Kandji, No(no));
     assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(Some(AFTER_FETCH), None)]), Reason::SyncPending);
     assert_eq!(reason(&policy, vec![kandji(Reason::ProfileRemoved), dep(Some(AFTER_FETCH), None)]), Reason::SyncPending);
+    let message = judge(&policy, vec![kandji(Reason::NotFound), dep(Some(AFTER_FETCH), None)]).message();
+    assert!(message.contains("kandji last fetched from Apple at 2026-11-23 08:00 UTC."), "{message}");
     assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(Some(LONG_AGO), None)]), Reason::Contradiction);
     assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(None, Some(AFTER_FETCH))]), Reason::SyncPending);
     assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(None, None)]), Reason::Contradiction);
@@ -204,6 +206,9 @@ fn rule_5_apple_has_it_and_the_mdm_has_not_fetched_yet() {
     later.updated_at = Some(at(AFTER_FETCH));
     assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), later]), Reason::SyncPending);
     assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), says(AppleBusiness, NoObjection)]), Reason::NotFound);
+    // Apple's own `not_found` is no matter of a late fetch.
+    let apple_alone = policy_of(&[(AppleDep, true), (AppleBusiness, true)]);
+    assert_eq!(reason(&apple_alone, vec![says(AppleDep, No(Reason::NotFound)), says(AppleBusiness, Wait(Reason::SyncPending))]), Reason::NotFound);
 }
 
 #[test]
@@ -268,10 +273,28 @@ fn a_required_source_without_an_answer_is_a_timeout() {
 }
 
 #[test]
+fn the_policy_says_which_answers_are_waited_for() {
+    let policy = policy_of(&[(Kandji, true), (AppleDep, true), (AppleBusiness, false)]);
+    let from = |kinds: &[SourceKind]| -> Vec<Answer> { kinds.iter().map(|kind| answer(says(*kind, Unknown(Reason::Offline)))).collect() };
+    let required = [Kandji, AppleDep, AppleBusiness].map(|kind| policy.requires(&source_name(kind)));
+    assert_eq!((required, policy.requires(&name("elsewhere"))), ([true, true, false], false));
+    for (kinds, complete, exhausted) in [
+        (&[][..], false, false),
+        (&[Kandji], false, false),
+        (&[Kandji, AppleBusiness], false, false),
+        (&[AppleDep, Kandji], true, false),
+        (&[AppleDep, Kandji, AppleBusiness], true, true),
+    ] {
+        assert_eq!((policy.complete(&from(kinds)), policy.exhausted(&from(kinds))), (complete, exhausted), "{kinds:?}");
+    }
+}
+
+#[test]
 fn a_source_outside_require_never_makes_a_box_ready_and_its_unknown_is_ignored() {
     let policy = policy_of(&[(Kandji, true), (AppleDep, false)]);
     assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed)), says(AppleDep, Unknown(Reason::Offline))]), Reason::Assigned);
-    assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed))]), Reason::Assigned);
+    let alone = judge(&policy, vec![says(Kandji, Ready(Relayed))]);
+    assert_eq!((alone.reason, alone.evidence.len()), (Reason::Assigned, 1), "what has not answered says nothing");
     assert_eq!(reason(&policy, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleDep, Ready(Apple))]), Reason::Offline);
     assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed)), says(AppleDep, No(Reason::ProfileRemoved))]), Reason::ProfileRemoved);
 }
@@ -348,6 +371,17 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
         ("known with S, open without", "SC02XK0AAJG", "C02XK0AAJG", ready, Unknown(Stale), Stale, Some("SC02XK0AAJG")),
         ("known has 11 characters, open is it with S", "SC02XK0AAJGA", "C02XK0AAJGA", Unknown(Stale), ready, Stale, Some("C02XK0AAJGA")),
         ("one open, one not known", "SC02XK0AAJG", "C02XK0AAJG", No(NotFound), Unknown(SourceError), SourceError, Some("C02XK0AAJG")),
+        ("one open, one not known, turned", "SC02XK0AAJG", "C02XK0AAJG", Unknown(SourceError), No(NotFound), SourceError, Some("C02XK0AAJG")),
+        (
+            "both open for different reasons: the first one's",
+            "SC02XK0AAJG",
+            "C02XK0AAJG",
+            Unknown(Stale),
+            Unknown(Offline),
+            Stale,
+            Some("C02XK0AAJG"),
+        ),
+        ("known without 1S, open with it: not S in front", "1SC02XK0AAJG", "C02XK0AAJG", Unknown(Stale), ready, Stale, Some("C02XK0AAJG")),
     ];
     for (what, scanned, stripped, first, second, expected, shown) in rows {
         let candidates = Candidates { scanned: serial(scanned), stripped: Some(serial(stripped)), unless_known: None };
@@ -355,6 +389,25 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
         let decision = decide(&candidates, &[Answer { source: source_name(Kandji), evidence }], &policy_of(&[(Kandji, true)]));
         assert_eq!(decision.reason, *expected, "{what}");
         assert_eq!(decision.serial.as_ref().map(Serial::as_str), *shown, "{what}");
+    }
+}
+
+/// A scanner that has yielded a known serial number is proven: its layout and prefix are right.
+#[test]
+fn a_box_is_known_whatever_is_decided_about_it() {
+    let decided = |first: Finding, second: Finding| {
+        let texts = ["SC02XK0AAJG", "C02XK0AAJG"].map(serial);
+        let evidence = [first, second].iter().zip(&texts).map(|(finding, text)| says_of(Kandji, *finding, text.clone())).collect();
+        let [scanned, stripped] = texts;
+        let candidates = Candidates { scanned, stripped: Some(stripped), unless_known: None };
+        decide(&candidates, &[Answer { source: source_name(Kandji), evidence }], &policy_of(&[(Kandji, true)]))
+    };
+    let (known, open, absent) = (Ready(Relayed), Unknown(Reason::Stale), No(Reason::NotFound));
+    for (first, second, expected) in
+        [(known, known, true), (known, open, true), (open, known, true), (open, open, false), (absent, open, false), (absent, absent, false)]
+    {
+        let decision = decided(first, second);
+        assert_eq!(decision.known, expected, "{first:?} {second:?}: {:?}", decision.reason);
     }
 }
 
@@ -386,6 +439,7 @@ fn worst_first_is_not_ready_unknown_wait_rescan_ready() {
     use Reason::*;
     let order = [AlreadyEnrolled, Released, NotFound, Offline, AssignmentPending, Imei, Assigned];
     for (nth, first) in order.iter().enumerate() {
+        assert!(!worse(*first, *first), "{first:?} is as bad as itself");
         for second in &order[nth + 1..] {
             assert!(worse(*first, *second) && !worse(*second, *first), "{first:?} {second:?}");
             assert_eq!(worst([*second, *first]), Some(*first));

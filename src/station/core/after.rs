@@ -147,7 +147,7 @@ impl Core {
     fn finish_recheck(&mut self, question: Uuid, now: Now, actions: &mut Vec<Action>) {
         let Some(Recheck { one, answers, .. }) = self.rechecks.remove(&question) else { return };
         let Some(policy) = self.policy(&one.record.lane) else { return };
-        if !self.waiting.holds(&one.serial, one.record.id) {
+        if !self.waiting.holds(one.record.id) {
             return;
         }
         let decision = verdict::decide(&one.candidates, &answers, policy);
@@ -156,7 +156,7 @@ impl Core {
             self.waiting.attempted(&one.serial, now.moment.boot);
             return;
         }
-        let renewed = renew(&one.record, &decision, &policy.hash, now);
+        let renewed = renew(&one.record, &decision, &policy.hash);
         let record = change_of(renewed, &one.record, Cause::Recheck, (self.draw_id)(), now);
         self.send_change(PendingChange { record, rechecked: Some(one.serial), alarm: false, retry_at: None }, actions);
     }
@@ -183,7 +183,7 @@ impl Core {
 }
 
 /// The box's record with a new decision.
-fn renew(before: &Record, decision: &Decision, policy: &str, now: Now) -> Record {
+fn renew(before: &Record, decision: &Decision, policy: &str) -> Record {
     Record {
         serial: decision.serial.clone().or_else(|| before.serial.clone()),
         reason: decision.reason,
@@ -196,7 +196,6 @@ fn renew(before: &Record, decision: &Decision, policy: &str, now: Now) -> Record
         took_ms: decision.evidence.iter().map(|one| u64::try_from(one.took.as_millis()).unwrap_or(u64::MAX)).max().unwrap_or(0),
         policy: policy.to_owned(),
         evidence: decision.evidence.clone(),
-        clock_synced: now.clock_synced,
         ..before.clone()
     }
 }
@@ -213,7 +212,6 @@ fn change_of(record: Record, before: &Record, cause: Cause, id: Uuid, now: Now) 
         lamp: Signal::None,
         previous: None,
         group: before.group,
-        raw: None,
         ..record
     }
 }

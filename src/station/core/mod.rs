@@ -179,7 +179,7 @@ impl Core {
 
     /// Boxes that are asked again by themselves.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.count()
     }
 
     /// What was seen of each scanner.

@@ -87,10 +87,9 @@ impl ScanInProgress {
         records
     }
 
-    /// A record of one member's decision, with the scan's id and no lamp.
+    /// A record of one member's decision. Its id, its lamp and what it closes are the caller's.
     pub(super) fn make_record(&self, member: &Member, decision: &Decision, lane: &Lane, now: Now) -> Record {
         Record {
-            raw_scan: None,
             clock_synced: now.clock_synced,
             scanner: self.raw.scanner.clone(),
             serial: decision.serial.clone(),
@@ -102,7 +101,6 @@ impl ScanInProgress {
             family: decision.family.clone(),
             assigned_at: decision.assigned_at,
             took_ms: u64::try_from(now.moment.boot.since(self.at.boot).as_millis()).unwrap_or(u64::MAX),
-            lamp: Signal::None,
             policy: lane.policy.hash.clone(),
             evidence: decision.evidence.clone(),
             ..Record::bare(self.raw.id, self.raw.at, self.lane.clone(), decision.reason)
@@ -111,7 +109,7 @@ impl ScanInProgress {
 
     /// The signal that the lane gets for this verdict. (A newer scan may still take the lane over while the record is on its way to disk.)
     fn lamp(&self, lane: &Lane, verdict: Verdict) -> Signal {
-        if !self.took_lane || self.excused {
+        if !self.took_lane {
             Signal::None
         } else if lane.belongs_to(self.raw.id) {
             verdict.signal()
@@ -134,7 +132,6 @@ impl ScanInProgress {
                 Signal::Ready | Signal::Stop | Signal::Hold | Signal::Rescan => Signal::Hold,
             },
             grade: None,
-            previous: None,
             group: None,
             ..record.clone()
         };

@@ -11,6 +11,9 @@ use crate::{
     verdict::PolicySource,
 };
 
+mod records;
+mod rest;
+
 const READY: &str = "C02XK0AAJG5H";
 const OTHER: &str = "C02XK0AAJG6J";
 const IMEI: &str = "490154203237518";
@@ -32,6 +35,7 @@ struct Bench {
     finished: Vec<Uuid>,
     journalled: Vec<RawScan>,
     seq: u64,
+    clock_synced: bool,
     last_kinds: Vec<&'static str>,
 }
 
@@ -65,6 +69,7 @@ impl Bench {
             finished: Vec::new(),
             journalled: Vec::new(),
             seq: 0,
+            clock_synced: true,
             last_kinds: Vec::new(),
         }
     }
@@ -75,7 +80,7 @@ impl Bench {
     }
 
     fn handle(&mut self, event: Event) {
-        let now = Now { moment: self.moment(), clock_synced: true };
+        let now = Now { moment: self.moment(), clock_synced: self.clock_synced };
         self.last_kinds.clear();
         for action in self.core.handle(event, now) {
             self.last_kinds.push(match action {

@@ -29,6 +29,9 @@ use benchlight::{
 };
 use tempfile::TempDir;
 
+#[path = "kandji/lists.rs"]
+mod lists;
+
 const TOKEN: &str = "t0ken-of-the-tests";
 const SERIAL: &str = "TESTKANDJ001";
 const ADE_DEVICES: &str = "/api/v1/integrations/apple/ade/devices";

@@ -161,7 +161,7 @@ pub(super) struct Simulator {
     ///
     /// The form is EFFECT, SERIAL=EFFECT or /path=EFFECT, and *N behind it for N requests only. EFFECT is one of 500 (or another
     /// status), 429, 429:30 (Retry-After), html, cut-json, cut-body, huge:BYTES, silence:8s, delay:200ms, reset, drop,
-    /// redirect:URL, date:TEXT.
+    /// redirect:URL, date:TEXT, replace:FROM>TO (the true answer with every FROM in its body written as TO).
     #[arg(long = "fault", value_name = "FAULT")]
     pub(super) faults: Vec<Switch>,
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use url::Url;
 
 use super::{
@@ -21,6 +22,7 @@ use super::{
     http::{Allowed, Client, ClientFault, ClientSettings, Fault, Limits, QuotaHeaders, Reply, Request, below},
     keeper::Vitals,
     lenient,
+    shape::Misshaped,
 };
 use crate::{
     label::{Candidates, Serial},
@@ -33,7 +35,7 @@ use crate::{
 };
 pub(super) use rule::Policy;
 use rule::{Records, Tokens};
-use wire::{Device, Devices, Page, Row, Token, TokenPage};
+use wire::{Device, List, Row, Token};
 
 const ADE_DEVICES: &str = "api/v1/integrations/apple/ade/devices";
 const ADE_TOKENS: &str = "api/v1/integrations/apple/ade";
@@ -170,7 +172,7 @@ impl Kandji {
         let now = tokens.now();
         let shown = |token: &Token| {
             let counts = self.policy.counts(&token.id);
-            let trouble = rule::broken(token, now).or_else(|| rule::stale(token, [now, now], &self.policy));
+            let trouble = rule::trouble(token, [now, now], &self.policy);
             let last_fetch = token.last_device_sync.known();
             AdeToken {
                 id: token.id.clone(),
@@ -200,7 +202,7 @@ impl Kandji {
         let Some(tokens) = self.kept_tokens() else {
             return Vitals::default();
         };
-        let counted: Vec<&Token> = tokens.list.iter().filter(|token| self.policy.counts(&token.id)).collect();
+        let counted = self.policy.counted(&tokens.list);
         Vitals { as_of: rule::last_fetch(&counted), credential_days: rule::days_left(&counted, tokens.now()), quota: None }
     }
 
@@ -210,7 +212,7 @@ impl Kandji {
 
     /// All rows that the filter gives, and the last page's `Date`. The pages are counted here: the `next` of a reply names another host.
     async fn rows(&self, filter: &str, purpose: Purpose) -> Result<(Vec<Row>, Option<Timestamp>), Fault> {
-        let mut rows = Vec::new();
+        let mut list = List::default();
         for page in 1..=MAX_PAGES {
             let mut url = below(&self.base, ADE_DEVICES);
             url.query_pairs_mut().append_pair("serial_number", filter);
@@ -218,10 +220,8 @@ impl Kandji {
                 url.query_pairs_mut().append_pair("page", &page.to_string());
             }
             let reply = self.get(url, purpose).await?;
-            let Page { results, next } = reply.json()?;
-            rows.extend(results);
-            if next.is_none() {
-                return Ok((rows, reply.date));
+            if !read(&reply, |page| list.take(page))? {
+                return Ok((list.rows(filter).map_err(|misshaped| garbled(&reply, &misshaped))?, reply.date));
             }
         }
         Err(Fault::with(Reason::GarbledAnswer, "Kandji lists more rows for this serial number than can be its own."))
@@ -230,9 +230,10 @@ impl Kandji {
     async fn devices(&self, filter: &str, purpose: Purpose) -> Result<Vec<Device>, Fault> {
         let mut url = below(&self.base, DEVICES);
         url.query_pairs_mut().append_pair("serial_number", filter).append_pair("limit", &DEVICES_LIMIT.to_string());
-        let devices = self.get(url, purpose).await?.json::<Devices>()?.all();
+        let reply = self.get(url, purpose).await?;
+        let devices = read(&reply, |list| wire::devices(list, filter))?;
         if devices.len() >= DEVICES_LIMIT {
-            return Err(Fault::with(Reason::GarbledAnswer, "Kandji lists more devices for this serial number than can be its own."));
+            return Err(reply.fault(Reason::GarbledAnswer, "Kandji lists more devices for this serial number than can be its own."));
         }
         Ok(devices)
     }
@@ -256,9 +257,7 @@ impl Kandji {
 
     async fn fetch_tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
         let reply = self.get(below(&self.base, ADE_TOKENS), purpose).await?;
-        let Some(list) = reply.json::<TokenPage>()?.whole() else {
-            return Err(reply.fault(Reason::GarbledAnswer, "Kandji lists more ADE tokens than fit a page."));
-        };
+        let list = read(&reply, wire::tokens)?;
         let tokens = Arc::new(TokenList { list, date: reply.date, read_at: Boot::now() });
         *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&tokens));
         Ok(tokens)
@@ -298,19 +297,31 @@ impl Kandji {
     }
 }
 
+/// Reads a reply's JSON.
+fn read<T>(reply: &Reply, shape: impl FnOnce(&Value) -> Result<T, Misshaped>) -> Result<T, Fault> {
+    shape(&reply.json()?).map_err(|misshaped| garbled(reply, &misshaped))
+}
+
+fn garbled(reply: &Reply, misshaped: &Misshaped) -> Fault {
+    reply.fault(Reason::GarbledAnswer, &misshaped.to_string())
+}
+
 /// What the bodies of Kandji's replies (ADE device list, ADE tokens, devices), all dated `now`, say about one serial number
 /// where every token and blueprint counts: the way of every reply, for the fuzz target.
 pub fn judged([rows, tokens, devices]: [&[u8]; 3], now: Option<Timestamp>, serial: &Serial, source: Name) -> Evidence {
     let evidence = Evidence::bare(source, SourceKind::Kandji, serial.clone(), Finding::Unknown(Reason::GarbledAnswer));
-    let Ok(Page { results: rows, next: None }) = serde_json::from_slice(rows) else { return evidence };
     let garbled = Fault::bare(Reason::GarbledAnswer);
-    let tokens = serde_json::from_slice::<TokenPage>(tokens).ok().and_then(TokenPage::whole);
-    let devices = serde_json::from_slice::<Devices>(devices).map(Devices::all);
+    let json = |body: &[u8]| serde_json::from_slice::<Value>(body).map_err(|_| &garbled);
+    let mut list = List::default();
+    let whole = json(rows).is_ok_and(|page| list.take(&page) == Ok(false));
+    let Some(rows) = list.rows(serial.as_str()).ok().filter(|_| whole) else { return evidence };
+    let tokens = json(tokens).and_then(|reply| wire::tokens(&reply).map_err(|_| &garbled));
+    let devices = json(devices).and_then(|reply| wire::devices(&reply, serial.as_str()).map_err(|_| &garbled));
     let records = Records {
         rows: &rows,
         now,
-        tokens: tokens.as_deref().map(|list| Tokens { list, now }).ok_or(&garbled),
-        devices: devices.as_deref().map_err(|_| &garbled),
+        tokens: tokens.as_ref().map(|list| Tokens { list, now }).map_err(|fault| *fault),
+        devices: devices.as_deref().map_err(|fault| *fault),
     };
     let policy = Policy { tokens: Vec::new(), max_fetch_age: Duration::from_hours(24), expected_blueprints: Vec::new() };
     rule::judge(evidence, &records, &policy)

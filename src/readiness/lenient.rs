@@ -23,6 +23,12 @@ pub fn spoken(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
+/// Do these two write the same id? Services write a uuid with dashes or without, in either case.
+pub fn same_uuid(one: &str, other: &str) -> bool {
+    let bare = |text: &str| text.trim().replace('-', "").to_ascii_lowercase();
+    bare(one) == bare(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +58,11 @@ mod tests {
         for text in ["", "never", "2026-01-09", "22:01:10", "2026-13-09T22:01:10Z", "0", "null"] {
             assert_eq!(timestamp(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_uuid_is_the_same_with_dashes_or_without_in_either_case() {
+        assert!(same_uuid("1F973497-36CF-4614-A94F-624E705841AD", " 1f97349736cf4614a94f624e705841ad"));
+        assert!(!same_uuid("1F973497", "1F973498") && !same_uuid("HQ", ""));
     }
 }

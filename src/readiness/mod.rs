@@ -7,6 +7,7 @@ pub mod http;
 pub mod kandji;
 pub mod keeper;
 pub mod lenient;
+pub mod shape;
 
 use std::{
     collections::HashMap,

@@ -300,7 +300,11 @@ async fn devices(State(service): State<Service>, headers: HeaderMap, Query(query
 
 async fn linkage(State(service): State<Service>, headers: HeaderMap, Path(serial): Path<String>) -> Response {
     service.read(&headers, |book| {
-        book.server_of(&serial).map_or_else(not_found, |(id, ..)| json_reply(200, &json!({ "data": { "type": "mdmServers", "id": id } })))
+        book.server_of(&serial).map_or_else(not_found, |(id, ..)| {
+            let device = format!("https://elsewhere.example/v1/orgDevices/{serial}");
+            let links = json!({ "self": format!("{device}/relationships/assignedServer"), "related": format!("{device}/assignedServer") });
+            json_reply(200, &json!({ "data": { "type": "mdmServers", "id": id }, "links": links }))
+        })
     })
 }
 

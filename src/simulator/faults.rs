@@ -47,6 +47,13 @@ pub enum Effect {
     Redirect(String),
     /// The true answer with that text as its `Date`: `date:Sun, 06 Nov 1994 08:49:37 GMT`.
     Date(String),
+    /// The true answer, every FROM in its body written as TO: `replace:"count":1>"count":3`.
+    Replace {
+        /// What the true answer says; without a `>`.
+        from: String,
+        /// What it says instead.
+        to: String,
+    },
 }
 
 /// For what a fault counts.
@@ -75,7 +82,7 @@ pub struct Switch {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "{0:?} is not a fault: use [SERIAL= or /path=] before one of 500, 401, 403:TEXT, 429, 429:30, html, cut-json, cut-body, huge:BYTES, \
-     silence:8s, delay:200ms, reset, drop, redirect:URL, date:TEXT, and *N after it for N requests only"
+     silence:8s, delay:200ms, reset, drop, redirect:URL, date:TEXT, replace:FROM>TO, and *N after it for N requests only"
 )]
 pub struct NotAFault(String);
 
@@ -119,6 +126,10 @@ impl FromStr for Effect {
             ("drop", None) => Ok(Self::Drop),
             ("redirect", Some(target)) => Ok(Self::Redirect(target.to_owned())),
             ("date", Some(date)) => Ok(Self::Date(date.to_owned())),
+            ("replace", Some(texts)) => {
+                let (from, to) = texts.split_once('>').filter(|(from, _)| !from.is_empty()).ok_or_else(fault)?;
+                Ok(Self::Replace { from: from.to_owned(), to: to.to_owned() })
+            }
             (status, text) => {
                 let status = status.parse().ok().filter(|status| (400..=599).contains(status)).ok_or_else(fault)?;
                 Ok(text.map_or(Self::Status(status), |text| Self::Say { status, text: text.to_owned() }))
@@ -156,6 +167,7 @@ impl fmt::Display for Effect {
             Self::Drop => out.write_str("drop"),
             Self::Redirect(target) => write!(out, "redirect:{target}"),
             Self::Date(text) => write!(out, "date:{text}"),
+            Self::Replace { from, to } => write!(out, "replace:{from}>{to}"),
         }
     }
 }
@@ -254,6 +266,8 @@ mod tests {
             "redirect:http://127.0.0.1:9",
             "redirect:http://127.0.0.1:9/?x=1",
             "date:Sun, 06 Nov 1994 08:49:37 GMT",
+            r#"replace:"count":1>"count":3"#,
+            "replace:a>",
             "C02XK0AAJG5H=401",
             "/api/v1/devices=reset*2",
         ] {
@@ -265,7 +279,23 @@ mod tests {
 
     #[test]
     fn what_is_no_fault_is_refused_with_the_words_that_are() {
-        for text in ["", "200", "999", "5xx", "html:1", "huge", "huge:big", "silence", "silence:soon", "reset*", "reset*x", "redirect", "C02X="] {
+        for text in [
+            "",
+            "200",
+            "999",
+            "5xx",
+            "html:1",
+            "huge",
+            "huge:big",
+            "silence",
+            "silence:soon",
+            "reset*",
+            "reset*x",
+            "redirect",
+            "replace:a",
+            "replace:>a",
+            "C02X=",
+        ] {
             let error = text.parse::<Switch>().unwrap_err();
             assert!(error.to_string().contains("cut-json"), "{text}");
         }

@@ -244,6 +244,12 @@ async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Out
             }
             response
         }
+        Effect::Replace { from, to } => {
+            let (mut parts, body) = served.await.into_parts();
+            let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, Body::from(String::from_utf8_lossy(&whole).replace(&from, &to)))
+        }
     }
 }
 

@@ -56,9 +56,9 @@ pub(super) fn judge(mut evidence: Evidence, records: &Records<'_>, policy: &Poli
     evidence.replied_at = records.now;
     let serial = evidence.serial.clone();
     let mut exact: Vec<&Row> = records.rows.iter().filter(|row| serial.is(&row.serial_number)).collect();
-    // The newest first; a row without a date counts as oldest.
-    exact.sort_by_key(|row| std::cmp::Reverse(row.device_assigned_date.known()));
-    let Some((newest, others)) = exact.split_first() else {
+    // By the date, then by the rest, so that the list's order never matters. A row without a date counts as oldest.
+    exact.sort_unstable();
+    let Some((newest, others)) = exact.split_last() else {
         return without_row(evidence, records, policy);
     };
     let judged = of_row(evidence.clone(), newest, records, policy);
@@ -78,9 +78,9 @@ fn verdict(finding: Finding) -> Option<Verdict> {
 }
 
 fn of_row(evidence: Evidence, row: &Row, records: &Records<'_>, policy: &Policy) -> Evidence {
-    let token_id = row.dep_account.id.as_deref();
-    let token = records.tokens.as_ref().ok().and_then(|tokens| tokens.list.iter().find(|token| token_id.is_some_and(|id| same_id(&token.id, id))));
-    let linked = link(row, token, records, policy);
+    let listed = records.tokens.as_ref().map_or(&[][..], |tokens| tokens.list);
+    let tokens = row.dep_account.as_ref().map_or_else(Vec::new, |(id, _)| linked(listed, |token| same_id(&token.id, id)));
+    let linked = link(row, &tokens, records, policy);
     // What is only known through a bad link is not known; and a device that is enrolled is that first.
     let returned = linked.is_none() && was_activated(row);
     let (finding, detail) = linked.unwrap_or_else(|| of_status(row, records.now, policy));
@@ -90,14 +90,28 @@ fn of_row(evidence: Evidence, row: &Row, records: &Records<'_>, policy: &Policy)
         returned,
         known: true,
         status: row.profile_status.as_deref().map(lenient::shown).filter(|word| !word.is_empty()),
-        assigned_at: row.profile_assign_time.known(),
-        device_assigned_at: row.device_assigned_date.known(),
-        as_of: token.and_then(|token| token.last_device_sync.known()),
-        server_uuid: token.and_then(|token| token.server_uuid.clone()),
-        model: row.model.as_deref().map(lenient::shown),
-        family: row.device_family.as_deref().map(lenient::shown),
+        assigned_at: row.profile_assign_time,
+        device_assigned_at: row.device_assigned_date,
+        as_of: last_fetch(&tokens),
+        server_uuid: one_server(&tokens),
+        model: row.model.clone(),
+        family: row.device_family.clone(),
         ..evidence
     }
+}
+
+/// The tokens that `wanted` names, and those that are for the same servers: of a token that is listed twice the worse one counts.
+fn linked(list: &[Token], wanted: impl Fn(&Token) -> bool) -> Vec<&Token> {
+    let servers: Vec<&str> = list.iter().filter(|token| wanted(token)).filter_map(|token| token.server_uuid.as_deref()).collect();
+    let twin = |token: &Token| token.server_uuid.as_deref().is_some_and(|server| servers.iter().any(|one| lenient::same_uuid(one, server)));
+    list.iter().filter(|token| wanted(token) || twin(token)).collect()
+}
+
+/// The server at Apple that all these tokens are for; `None` when they name none, or several.
+fn one_server(tokens: &[&Token]) -> Option<String> {
+    let mut servers = tokens.iter().map(|token| token.server_uuid.as_deref());
+    let first = servers.next().flatten()?;
+    servers.all(|server| server.is_some_and(|server| lenient::same_uuid(server, first))).then(|| first.to_owned())
 }
 
 /// Handed out once, or assigned again after the device was removed from the MDM: not new stock.
@@ -121,38 +135,41 @@ fn of_fault(fault: &Fault) -> Judgement {
 }
 
 /// The table's rows for an exact row, in its order, as far as they do not look at the profile's status; `None`: the status tells.
-fn link(row: &Row, token: Option<&Token>, records: &Records<'_>, policy: &Policy) -> Option<Judgement> {
+fn link(row: &Row, tokens: &[&Token], records: &Records<'_>, policy: &Policy) -> Option<Judgement> {
     if row.mdm_device == Enrolled::Yes {
         return Some((Finding::No(Reason::AlreadyEnrolled), None));
     }
-    let tokens = match &records.tokens {
+    let listed = match &records.tokens {
         Ok(tokens) => tokens,
         Err(fault) => return Some(of_fault(fault)),
     };
-    let Some(token_id) = row.dep_account.id.as_deref() else {
+    let Some((token_id, server_name)) = &row.dep_account else {
         return Some(unknown(Reason::GarbledAnswer, "Its row names no ADE token."));
     };
     if !policy.counts(token_id) {
-        let there = token.and_then(|token| token.server_name.as_deref()).or(row.dep_account.server_name.as_deref());
-        return Some((Finding::No(Reason::WrongServer), Some(wrong_server(there.unwrap_or(token_id), tokens.list, policy))));
+        let there = tokens
+            .iter()
+            .filter(|token| same_id(&token.id, token_id))
+            .filter_map(|token| token.server_name.as_deref())
+            .min()
+            .or(server_name.as_deref());
+        return Some((Finding::No(Reason::WrongServer), Some(wrong_server(there.unwrap_or(token_id), listed.list, policy))));
     }
-    let Some(token) = token else {
-        let name = named(row.dep_account.server_name.as_deref(), token_id);
+    if tokens.is_empty() {
+        let name = named(server_name.as_deref(), token_id);
         return Some(unknown(Reason::MdmLinkBroken, format!("Its ADE token {name} is not in Kandji's list.")));
-    };
-    broken(token, records.now.max(tokens.now)).or_else(|| stale(token, [records.now, tokens.now], policy))
+    }
+    worst(tokens, [records.now, listed.now], policy)
 }
 
 /// The table's rows that look at the profile's status, in its order, as if returned devices were allowed.
 fn of_status(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement {
-    let last = row.last_assignment_status.as_deref().map(str::trim).filter(|word| !word.is_empty());
+    let last = row.last_assignment_status.as_deref();
     let failed = last.is_some_and(|word| word != "SUCCESS");
     match row.profile_status.as_deref().unwrap_or_default() {
         "removed" => (Finding::No(Reason::ProfileRemoved), None),
         "empty" | "" if last == Some("THROTTLED") => (Finding::Wait(Reason::AssignmentThrottled), None),
-        "empty" | "" if failed || row.failed_assignment_attempts.is_some_and(|attempts| attempts > 0) => {
-            (Finding::No(Reason::AssignmentFailed), None)
-        }
+        "empty" | "" if failed || row.failed_assignment_attempts > 0 => (Finding::No(Reason::AssignmentFailed), None),
         "empty" | "" => (Finding::Wait(Reason::AssignmentPending), None),
         "assigned" | "pushed" if last == Some("THROTTLED") => {
             (Finding::Wait(Reason::AssignmentThrottled), Some("An older profile is in place.".to_owned()))
@@ -165,43 +182,36 @@ fn of_status(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement {
 
 fn of_assigned(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement {
     if !policy.expected_blueprints.is_empty() {
-        let blueprint = row.blueprint_id.as_deref().filter(|id| !id.is_empty()).or(row.blueprint.id.as_deref());
+        let blueprint = match (row.blueprint_id.as_deref(), row.blueprint.as_deref()) {
+            (Some(one), Some(other)) if !same_id(one, other) => return unknown(Reason::GarbledAnswer, "Its row names two blueprints."),
+            (one, other) => one.or(other),
+        };
         let expected = match blueprint {
             Some(id) => policy.expected_blueprints.iter().any(|expected| same_id(expected, id)),
             // Routing chooses the blueprint when the device enrolls; null is normal then.
-            None => row.use_blueprint_routing == Some(true),
+            None => row.use_blueprint_routing,
         };
         if !expected {
-            return (
-                Finding::No(Reason::WrongBlueprint),
-                Some(blueprint.map_or("It has none.".to_owned(), |id| format!("It has {}.", lenient::shown(id)))),
-            );
+            let there = blueprint.map_or("It has none.".to_owned(), |id| format!("It has {}.", lenient::shown(id)));
+            return (Finding::No(Reason::WrongBlueprint), Some(there));
         }
     }
-    match row.profile_assign_time {
-        Moment::Garbled => unknown(Reason::GarbledAnswer, "The time of the assignment cannot be read."),
-        Moment::At(assigned) if now.is_none_or(|now| assigned.duration_since(now) > tolerance()) => {
-            unknown(Reason::GarbledAnswer, format!("The assignment is dated {}, in the future.", lenient::spoken(assigned)))
+    for (what, moment) in [("assignment", row.profile_assign_time), ("device's assignment to its MDM server", row.device_assigned_date)] {
+        if let Some(moment) = moment.filter(|moment| now.is_none_or(|now| moment.duration_since(now) > tolerance())) {
+            return unknown(Reason::GarbledAnswer, format!("The {what} is dated {}, in the future.", lenient::spoken(moment)));
         }
-        Moment::At(_) | Moment::Absent => (Finding::Ready(Grade::Relayed), None),
     }
+    (Finding::Ready(Grade::Relayed), None)
 }
 
 fn without_row(evidence: Evidence, records: &Records<'_>, policy: &Policy) -> Evidence {
     let exact =
         || records.devices.as_ref().ok().into_iter().flat_map(|devices| devices.iter()).filter(|device| evidence.serial.is(&device.serial_number));
     let known = exact().next().is_some();
-    let enrolled = exact().any(|device| device.is_removed != Some(true));
-    let counted: Vec<&Token> = match &records.tokens {
-        Ok(tokens) => tokens.list.iter().filter(|token| policy.counts(&token.id)).collect(),
-        Err(_) => Vec::new(),
-    };
+    let enrolled = exact().any(|device| !device.is_removed);
+    let counted = records.tokens.as_ref().map_or_else(|_| Vec::new(), |tokens| policy.counted(tokens.list));
     let (finding, detail) = absent(records, policy, &counted, enrolled);
-    let only = match counted.as_slice() {
-        [token] => token.server_uuid.clone(),
-        _ => None,
-    };
-    Evidence { finding, detail, known, as_of: last_fetch(&counted), server_uuid: only, ..evidence }
+    Evidence { finding, detail, known, as_of: last_fetch(&counted), server_uuid: one_server(&counted), ..evidence }
 }
 
 /// The table's rows for a serial number without a row, in its order.
@@ -219,43 +229,54 @@ fn absent(records: &Records<'_>, policy: &Policy, counted: &[&Token], enrolled: 
         None if counted.is_empty() => return unknown(Reason::MdmLinkBroken, "Kandji has no ADE token."),
         None => {}
     }
-    if let Some(judgement) = counted.iter().find_map(|token| broken(token, records.now.max(tokens.now))) {
-        return judgement;
-    }
-    if let Some(judgement) = counted.iter().find_map(|token| stale(token, [records.now, tokens.now], policy)) {
+    if let Some(judgement) = worst(counted, [records.now, tokens.now], policy) {
         return judgement;
     }
     (Finding::No(Reason::NotFound), last_fetch(counted).map(|moment| format!("Last fetch {}.", lenient::spoken(moment))))
 }
 
-pub(super) fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
+/// What is worst about these tokens; `None`: all are good. Their order never matters.
+fn worst(tokens: &[&Token], dates: [Option<Timestamp>; 2], policy: &Policy) -> Option<Judgement> {
+    let rank = |(finding, detail): &Judgement| {
+        let place = [Finding::Unknown(Reason::MdmLinkBroken), Finding::Unknown(Reason::GarbledAnswer)].iter().position(|one| one == finding);
+        (place.unwrap_or(usize::MAX), detail.clone())
+    };
+    tokens.iter().filter_map(|token| trouble(token, dates, policy)).min_by_key(rank)
+}
+
+/// Why a token cannot be trusted, by the dates of the reply that rests on it and of the token list.
+pub(super) fn trouble(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Option<Judgement> {
+    broken(token, dates.into_iter().max().flatten()).or_else(|| stale(token, dates, policy)).or_else(|| {
+        let says = || unknown(Reason::GarbledAnswer, format!("Kandji gives no status of the ADE token {}.", token.named()));
+        // Before the first sync there is none, which the last fetch shows.
+        token.status.is_none().then(says)
+    })
+}
+
+fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
     let name = token.named();
     let says = |detail: String| Some(unknown(Reason::MdmLinkBroken, detail));
-    match token.status.as_deref() {
-        Some("BROKEN") => {
-            return says(match token.status_reason.as_deref().filter(|reason| !reason.is_empty()) {
-                Some(reason) => format!("The ADE token {name} is BROKEN ({}).", lenient::shown(reason)),
-                None => format!("The ADE token {name} is BROKEN."),
-            });
-        }
-        // Null before the first sync, which the last fetch shows.
-        Some("SUCCESS" | "") | None => {}
-        Some(other) => {
-            return Some(unknown(
-                Reason::GarbledAnswer,
-                format!("Kandji says {:?} of the ADE token {name}, which this station does not know.", lenient::shown(other)),
-            ));
-        }
+    let garbled = |detail: String| Some(unknown(Reason::GarbledAnswer, detail));
+    if token.status.as_deref() == Some("BROKEN") {
+        return says(match token.status_reason.as_deref() {
+            Some(reason) => format!("The ADE token {name} is BROKEN ({reason})."),
+            None => format!("The ADE token {name} is BROKEN."),
+        });
     }
     match (token.access_token_expiry, now) {
-        (Moment::At(expiry), Some(now)) if expiry <= now => says(format!("The ADE token {name} expired on {}.", lenient::spoken(expiry))),
-        _ if token.days_left.is_some_and(|days| days < 0) => says(format!("The ADE token {name} has expired.")),
-        _ => None,
+        (Moment::At(expiry), Some(now)) if expiry <= now => return says(format!("The ADE token {name} expired on {}.", lenient::spoken(expiry))),
+        _ if token.days_left.is_some_and(|days| days < 0) => return says(format!("The ADE token {name} has expired.")),
+        (Moment::Garbled, _) => return garbled(format!("The date on which the ADE token {name} expires cannot be read.")),
+        _ => {}
+    }
+    match token.status.as_deref() {
+        Some("SUCCESS") | None => None,
+        Some(other) => garbled(format!("Kandji says {:?} of the ADE token {name}, which this station does not know.", lenient::shown(other))),
     }
 }
 
 /// Is the token's last fetch too old to trust? It is counted from the replies' own dates, never from our clock.
-pub(super) fn stale(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Option<Judgement> {
+fn stale(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Option<Judgement> {
     let name = token.named();
     let says = |detail: String| Some(unknown(Reason::Stale, detail));
     let Moment::At(fetched) = token.last_device_sync else {
@@ -281,6 +302,11 @@ impl Policy {
     /// Does this token count for the station?
     pub(super) fn counts(&self, id: &str) -> bool {
         self.tokens.is_empty() || self.tokens.iter().any(|counted| same_id(counted, id))
+    }
+
+    /// The tokens that count, with those that are for the same servers.
+    pub(super) fn counted<'a>(&self, list: &'a [Token]) -> Vec<&'a Token> {
+        linked(list, |token| self.counts(&token.id))
     }
 }
 
@@ -315,7 +341,9 @@ impl Token {
 }
 
 fn wrong_server(there: &str, list: &[Token], policy: &Policy) -> String {
-    let ours: Vec<String> = list.iter().filter(|token| policy.counts(&token.id)).map(|token| token.named()).collect();
+    let mut ours: Vec<String> = list.iter().filter(|token| policy.counts(&token.id)).map(|token| token.named()).collect();
+    ours.sort_unstable();
+    ours.dedup();
     let ours = if ours.is_empty() { policy.tokens.join(", ") } else { ours.join(", ") };
     format!("It is on \"{}\", this station expects {ours}.", lenient::shown(there))
 }

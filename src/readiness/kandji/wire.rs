@@ -1,90 +1,129 @@
-//! Kandji's replies as they come. Every field may be missing; what is personal is not even read.
+//! Kandji's replies as they come. Almost every field may be missing; one of another type than documented makes the reply no answer.
+//! What is personal is not even read.
+
+use std::collections::HashSet;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::readiness::lenient;
+use crate::readiness::{
+    lenient,
+    shape::{Misshaped, Object},
+};
 
-/// One page of the ADE device list. Of `next` only counts whether it is there: it names another host.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page {
-    pub(super) results: Vec<Row>,
-    #[serde(default)]
-    pub(super) next: Option<String>,
+/// The rows of a list that comes in pages, held to what the list says of itself.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    pages: u32,
+    count: i64,
+    rows: Vec<Value>,
 }
 
-/// One ADE row.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Row {
-    pub(super) serial_number: String,
-    #[serde(default)]
-    pub(super) profile_status: Option<String>,
-    #[serde(default)]
-    pub(super) profile_assign_time: Moment,
-    #[serde(default)]
-    pub(super) last_assignment_status: Option<String>,
-    #[serde(default)]
-    pub(super) failed_assignment_attempts: Option<i64>,
-    #[serde(default)]
-    pub(super) mdm_device: Enrolled,
-    #[serde(default)]
-    pub(super) blueprint_id: Option<String>,
-    #[serde(default)]
-    pub(super) blueprint: Reference,
-    #[serde(default)]
-    pub(super) use_blueprint_routing: Option<bool>,
-    #[serde(default)]
-    pub(super) dep_account: Reference,
-    #[serde(default, deserialize_with = "words")]
-    pub(super) model: Option<String>,
-    #[serde(default, deserialize_with = "words")]
-    pub(super) device_family: Option<String>,
-    #[serde(default)]
-    pub(super) device_assigned_date: Moment,
-}
-
-/// A text that is only shown: whatever else stands there spoils no answer.
-fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        Value::String(text) if !text.trim().is_empty() => Some(text),
-        _ => None,
-    })
-}
-
-/// A timestamp as written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Moment {
-    /// Null, empty or missing.
-    #[default]
-    Absent,
-    /// Something that is no timestamp.
-    Garbled,
-    At(Timestamp),
-}
-
-impl Moment {
-    pub(super) const fn known(self) -> Option<Timestamp> {
-        match self {
-            Self::At(moment) => Some(moment),
-            Self::Absent | Self::Garbled => None,
+impl List {
+    /// Takes the page that was asked for next; is there one more?
+    pub(super) fn take(&mut self, page: &Value) -> Result<bool, Misshaped> {
+        let page = Object::read("Kandji's list", page)?;
+        let count = page.number("count", 0..=i64::MAX)?.ok_or_else(|| page.lacks("count"))?;
+        // Of the links only counts whether they are there: they name another host.
+        let link = |name| match page.text(name)? {
+            Some(_) => Ok(true),
+            None if page.has(name) && page.value(name).is_none() => Ok(false),
+            None => Err(page.lacks(name)),
+        };
+        let (next, previous) = (link("next")?, link("previous")?);
+        if previous != (self.pages > 0) {
+            return Err(Misshaped("Kandji gave another page of its list than the one asked for.".to_owned()));
         }
+        if self.pages > 0 && count != self.count {
+            return Err(Misshaped(format!("The count of Kandji's list changed from {} to {count} between two pages.", self.count)));
+        }
+        self.rows.extend_from_slice(page.list("results")?);
+        self.pages += 1;
+        self.count = count;
+        let held = i64::try_from(self.rows.len()).unwrap_or(i64::MAX);
+        if (next && held < count) || (!next && held == count) {
+            return Ok(next);
+        }
+        let further = if next { "a further page" } else { "no further page" };
+        Err(Misshaped(format!("Kandji's list does not add up: its count is {count}, it holds {held} rows and names {further}.")))
+    }
+
+    /// The rows of all pages, in answer to a filter.
+    pub(super) fn rows(&self, filter: &str) -> Result<Vec<Row>, Misshaped> {
+        none_twice(&self.rows, "id")?;
+        let rows: Vec<Row> = self.rows.iter().map(Row::read).collect::<Result<_, _>>()?;
+        answers(filter, rows.iter().map(|row| &*row.serial_number))?;
+        Ok(rows)
     }
 }
 
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Value::deserialize(deserializer)? {
-            Value::Null => Self::Absent,
-            Value::String(text) if text.trim().is_empty() => Self::Absent,
-            Value::String(text) => lenient::timestamp(&text).map_or(Self::Garbled, Self::At),
-            _ => Self::Garbled,
+/// A record that comes twice stands in the place of one that does not come: pages that repeat, a list that changed while it was read.
+fn none_twice(records: &[Value], id: &str) -> Result<(), Misshaped> {
+    let mut seen = HashSet::new();
+    // What has no id is told from others by the whole of it.
+    let key = |record: &Value| record.get(id).and_then(Value::as_str).map_or_else(|| record.to_string(), str::to_ascii_lowercase);
+    if records.iter().all(|record| seen.insert(key(record))) {
+        return Ok(());
+    }
+    Err(Misshaped("Kandji's list holds a record twice.".to_owned()))
+}
+
+/// One ADE row. Rows are ordered by the first field: the newest is the greatest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Row {
+    pub(super) device_assigned_date: Option<Timestamp>,
+    pub(super) serial_number: String,
+    pub(super) profile_status: Option<String>,
+    pub(super) profile_assign_time: Option<Timestamp>,
+    pub(super) last_assignment_status: Option<String>,
+    pub(super) failed_assignment_attempts: i64,
+    pub(super) mdm_device: Enrolled,
+    pub(super) blueprint_id: Option<String>,
+    /// The id of `blueprint`, which is an object or the id alone, differing per endpoint and year.
+    pub(super) blueprint: Option<String>,
+    pub(super) use_blueprint_routing: bool,
+    /// The ADE token: its id, and the name of its server.
+    pub(super) dep_account: Option<(String, Option<String>)>,
+    pub(super) model: Option<String>,
+    pub(super) device_family: Option<String>,
+}
+
+impl Row {
+    pub(super) fn read(value: &Value) -> Result<Self, Misshaped> {
+        let row = Object::read("Kandji's row", value)?;
+        let owned = |field| Ok(row.text(field)?.map(str::to_owned));
+        let blueprint = match row.value("blueprint") {
+            Some(blueprint @ Value::Object(_)) => Object::read("Its blueprint", blueprint)?.text("id")?,
+            _ => row.text("blueprint")?,
+        };
+        let dep_account = match row.value("dep_account") {
+            Some(account) => {
+                let account = Object::read("Its dep_account", account)?;
+                Some((account.needed_text("id")?.to_owned(), account.shown("server_name")?))
+            }
+            None => None,
+        };
+        row.text("id")?;
+        Ok(Self {
+            device_assigned_date: row.moment("device_assigned_date")?,
+            serial_number: row.needed_text("serial_number")?.to_owned(),
+            profile_status: owned("profile_status")?,
+            profile_assign_time: row.moment("profile_assign_time")?,
+            last_assignment_status: owned("last_assignment_status")?,
+            failed_assignment_attempts: row.number("failed_assignment_attempts", 0..=i64::MAX)?.unwrap_or(0),
+            mdm_device: Enrolled::read(row.value("mdm_device"))?,
+            blueprint_id: owned("blueprint_id")?,
+            blueprint: blueprint.map(str::to_owned),
+            use_blueprint_routing: row.flag("use_blueprint_routing")?.unwrap_or(false),
+            dep_account,
+            model: row.shown("model")?,
+            device_family: row.shown("device_family")?,
         })
     }
 }
 
 /// `mdm_device`: null means awaiting enrollment, whatever the profile's status says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Enrolled {
     #[default]
     No,
@@ -93,98 +132,117 @@ pub(super) enum Enrolled {
     Yes,
 }
 
-impl<'de> Deserialize<'de> for Enrolled {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Value::deserialize(deserializer)? {
-            Value::Null => Self::No,
-            device if device.get("is_removed").and_then(Value::as_bool) == Some(true) => Self::Removed,
-            _ => Self::Yes,
-        })
+impl Enrolled {
+    fn read(device: Option<&Value>) -> Result<Self, Misshaped> {
+        let Some(device) = device else { return Ok(Self::No) };
+        let removed = Object::read("Its mdm_device", device)?.flag("is_removed")?;
+        Ok(if removed == Some(true) { Self::Removed } else { Self::Yes })
     }
 }
 
-/// A reference that is an object with an `id`, or the id alone, differing per endpoint and year.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reference {
-    pub(super) id: Option<String>,
-    pub(super) server_name: Option<String>,
+/// A moment of a token that is judged for itself: what cannot be read there spoils that token alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// Null, empty or missing.
+    #[default]
+    Absent,
+    /// A text that is no moment.
+    Garbled,
+    At(Timestamp),
 }
 
-impl<'de> Deserialize<'de> for Reference {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
-        let value = Value::deserialize(deserializer)?;
-        Ok(match &value {
-            Value::Object(fields) => Self { id: text(fields.get("id")), server_name: text(fields.get("server_name")) },
-            other => Self { id: text(Some(other)), server_name: None },
-        })
+impl Moment {
+    fn read(text: Option<&str>) -> Self {
+        match text.filter(|text| !text.trim().is_empty()) {
+            None => Self::Absent,
+            Some(text) => lenient::timestamp(text).map_or(Self::Garbled, Self::At),
+        }
     }
-}
 
-/// The ADE tokens: a bare array, or a list like the others.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum TokenPage {
-    Bare(Vec<Token>),
-    Listed {
-        results: Vec<Token>,
-        #[serde(default)]
-        next: Option<String>,
-    },
-}
-
-impl TokenPage {
-    /// All tokens; `None` when there are more than this page holds.
-    pub(super) fn whole(self) -> Option<Vec<Token>> {
+    pub(super) const fn known(self) -> Option<Timestamp> {
         match self {
-            Self::Bare(list) | Self::Listed { results: list, next: None } => Some(list),
-            Self::Listed { next: Some(_), .. } => None,
+            Self::At(moment) => Some(moment),
+            Self::Absent | Self::Garbled => None,
         }
     }
 }
 
 /// One ADE token: the MDM's link to one MDM server at Apple.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Token {
     pub(super) id: String,
-    #[serde(default, deserialize_with = "words")]
     pub(super) server_name: Option<String>,
-    #[serde(default, deserialize_with = "words")]
     pub(super) server_uuid: Option<String>,
-    #[serde(default)]
     pub(super) access_token_expiry: Moment,
-    #[serde(default)]
     pub(super) days_left: Option<i64>,
-    #[serde(default)]
     pub(super) status: Option<String>,
-    #[serde(default, deserialize_with = "words")]
     pub(super) status_reason: Option<String>,
-    #[serde(default)]
     pub(super) last_device_sync: Moment,
 }
 
-/// `/devices`: a bare array; a single object is tolerated.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Devices {
-    Several(Vec<Device>),
-    One(Device),
-}
+impl Token {
+    /// A token lasts a year; a century either way is no number of days that anybody meant.
+    const DAYS: i64 = 36_500;
 
-impl Devices {
-    /// Every device.
-    pub(super) fn all(self) -> Vec<Device> {
-        match self {
-            Self::Several(devices) => devices,
-            Self::One(device) => vec![device],
-        }
+    pub(super) fn read(value: &Value) -> Result<Self, Misshaped> {
+        let token = Object::read("Kandji's ADE token", value)?;
+        Ok(Self {
+            id: token.needed_text("id")?.to_owned(),
+            server_name: token.shown("server_name")?,
+            server_uuid: token.shown("server_uuid")?,
+            access_token_expiry: Moment::read(token.text("access_token_expiry")?),
+            days_left: token.number("days_left", -Self::DAYS..=Self::DAYS)?,
+            status: token.text("status")?.map(str::to_owned),
+            status_reason: token.shown("status_reason")?,
+            last_device_sync: Moment::read(token.text("last_device_sync")?),
+        })
     }
 }
 
+/// The ADE tokens: a bare array, or a list like the others.
+pub(super) fn tokens(reply: &Value) -> Result<Vec<Token>, Misshaped> {
+    if let Value::Array(tokens) = reply {
+        return tokens.iter().map(Token::read).collect();
+    }
+    let mut list = List::default();
+    if list.take(reply)? {
+        return Err(Misshaped("Kandji lists more ADE tokens than fit a page.".to_owned()));
+    }
+    list.rows.iter().map(Token::read).collect()
+}
+
 /// One enrolled device.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Device {
     pub(super) serial_number: String,
-    #[serde(default)]
-    pub(super) is_removed: Option<bool>,
+    pub(super) is_removed: bool,
+}
+
+impl Device {
+    fn read(value: &Value) -> Result<Self, Misshaped> {
+        let device = Object::read("Kandji's device", value)?;
+        Ok(Self { serial_number: device.needed_text("serial_number")?.to_owned(), is_removed: device.flag("is_removed")?.unwrap_or(false) })
+    }
+}
+
+/// `/devices` in answer to a filter: a bare array; a single object is tolerated.
+pub(super) fn devices(reply: &Value, filter: &str) -> Result<Vec<Device>, Misshaped> {
+    let devices = match reply {
+        Value::Array(devices) => devices.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    none_twice(devices, "device_id")?;
+    let devices: Vec<Device> = devices.iter().map(Device::read).collect::<Result<_, _>>()?;
+    answers(filter, devices.iter().map(|device| &*device.serial_number))?;
+    Ok(devices)
+}
+
+/// Does every record answer the question, a filter that serial numbers contain? A swapped reply or a filter that is not heeded does not,
+/// and says nothing about the serial number that was asked for.
+fn answers<'a>(filter: &str, serials: impl IntoIterator<Item = &'a str>) -> Result<(), Misshaped> {
+    let filter = filter.to_ascii_uppercase();
+    if serials.into_iter().all(|serial| serial.to_ascii_uppercase().contains(&filter)) {
+        return Ok(());
+    }
+    Err(Misshaped("The list does not answer the question: it holds a serial number that does not contain the one asked for.".to_owned()))
 }

@@ -138,18 +138,18 @@ impl Device {
         }
     }
 
-    fn ade_row(&self, tokens: &[Token]) -> Value {
+    fn ade_row(&self, place: usize, tokens: &[Token]) -> Value {
         let assigned_at = match self.assigned_at {
             AssignedAt::At(moment) => Some(written(moment)),
             AssignedAt::Never | AssignedAt::JustNow => None,
         };
         let enrolled = |removed: bool| {
-            json!({"id": id_of(&self.serial), "enrolled_at": written(self.given_at), "name": format!("Mac of {}", self.serial), "enrollment_status": 2,
+            json!({"id": id_of(&self.serial, place), "enrolled_at": written(self.given_at), "name": format!("Mac of {}", self.serial), "enrollment_status": 2,
                    "deferred_install": false, "is_missing": false, "is_removed": removed})
         };
         let token = tokens.iter().find(|token| token.id == self.token);
         json!({
-            "id": id_of(&self.serial),
+            "id": id_of(&self.serial, place),
             "serial_number": self.serial,
             "profile_status": self.profile_status,
             "profile_assign_time": assigned_at,
@@ -175,9 +175,9 @@ impl Device {
         })
     }
 
-    fn device_row(&self) -> Value {
+    fn device_row(&self, place: usize) -> Value {
         json!({
-            "device_id": id_of(&self.serial), "device_name": format!("Mac of {}", self.serial), "model": self.model, "serial_number": self.serial,
+            "device_id": id_of(&self.serial, place), "device_name": format!("Mac of {}", self.serial), "model": self.model, "serial_number": self.serial,
             "platform": self.family, "os_version": "26.1", "last_check_in": written(self.given_at), "user": {"email": "somebody@example.com"},
             "asset_tag": null, "blueprint_id": self.blueprint, "mdm_enabled": true, "agent_installed": true, "is_missing": false,
             "is_removed": self.enrollment == Enrollment::Removed, "first_enrollment": written(self.given_at), "lost_mode_status": "",
@@ -263,10 +263,11 @@ impl Stock {
         let Self { devices, tokens } = self;
         devices
             .iter_mut()
-            .filter(|device| device.in_ade && contains(&device.serial, filter))
-            .map(|device| {
+            .enumerate()
+            .filter(|(_, device)| device.in_ade && contains(&device.serial, filter))
+            .map(|(place, device)| {
                 device.asked();
-                device.ade_row(tokens)
+                device.ade_row(place, tokens)
             })
             .collect()
     }
@@ -275,8 +276,9 @@ impl Stock {
     pub(super) fn device_rows(&self, filter: &str) -> Vec<Value> {
         self.devices
             .iter()
-            .filter(|device| device.enrollment != Enrollment::Awaiting && contains(&device.serial, filter))
-            .map(Device::device_row)
+            .enumerate()
+            .filter(|(_, device)| device.enrollment != Enrollment::Awaiting && contains(&device.serial, filter))
+            .map(|(place, device)| device.device_row(place))
             .collect()
     }
 
@@ -293,8 +295,8 @@ fn written(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A stable id for a serial number, shaped like the service's.
-fn id_of(serial: &str) -> String {
+/// The id of the record at that place of the list, shaped like the service's. Two records of one serial number have two.
+fn id_of(serial: &str, place: usize) -> String {
     let number = serial.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(u64::from(byte)));
-    format!("00000000-0000-4000-8000-{:012x}", number & 0xffff_ffff_ffff)
+    format!("{place:08x}-0000-4000-8000-{:012x}", number & 0xffff_ffff_ffff)
 }

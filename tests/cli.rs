@@ -155,6 +155,23 @@ fn packagers_get_completions_and_a_manual() {
 }
 
 #[test]
+fn both_licences_are_there_in_full_and_go_into_the_package() {
+    let read = |path: &str| fs::read_to_string(repository(path)).unwrap();
+    let (mit, apache, manifest) = (read("LICENSE-MIT"), read("LICENSE-APACHE"), read("Cargo.toml"));
+    assert!(manifest.contains("\nlicense = \"MIT OR Apache-2.0\"\n"));
+    assert!(mit.starts_with("MIT License\n\nCopyright (c) 2026 ") && mit.contains("THE SOFTWARE IS PROVIDED \"AS IS\""));
+    assert!(
+        apache.contains("Version 2.0, January 2004") && apache.contains("END OF TERMS AND CONDITIONS") && apache.contains("9. Accepting Warranty")
+    );
+    assert!(manifest.contains("[\"LICENSE-*\", \"usr/share/doc/benchlight/\", \"644\"]"));
+    // Debian's form of it, with every word of the shorter one.
+    let debian = read("systemd/debian/copyright");
+    assert!(debian.contains("\nLicense: MIT or Apache-2.0\n") && debian.contains("/usr/share/common-licenses/Apache-2.0"));
+    let words = |text: &str| text.split_whitespace().filter(|word| *word != ".").collect::<Vec<_>>().join(" ");
+    assert!(words(&debian).contains(&words(mit.split_once("authors\n").unwrap().1)));
+}
+
+#[test]
 fn lamps_go_dark_whatever_else_is_wrong_with_the_config() {
     // Lamps on the terminal have nothing to darken, so `off` gets as far as the rest: a broker is missing, and that is all.
     let folder = tempfile::tempdir().unwrap();

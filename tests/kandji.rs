@@ -267,10 +267,43 @@ async fn faults_are_switched_at_run_time() {
     assert_eq!(bench.ask("TESTKANDJ002").await.finding, READY);
     let shown = raw(&bench.tenant, "GET /_simulator/faults HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(shown.ends_with("TESTKANDJ001=500\n/api/v1/devices=delay:10ms*2\n"), "{shown}");
-    assert!(raw(&bench.tenant, &put("nonsense")).await.starts_with("HTTP/1.1 400 "));
+    for (body, words) in
+        [("nonsense", "is not a fault"), ("{\"500\":1}", "send a JSON array of faults"), ("[\"500\", \"nonsense\"]", "is not a fault")]
+    {
+        let reply = raw(&bench.tenant, &put(body)).await;
+        assert!(reply.starts_with("HTTP/1.1 400 ") && reply.contains(words), "{body}: {reply}");
+    }
+    let reply = raw(&bench.tenant, "POST /_simulator/faults HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+    assert!(reply.starts_with("HTTP/1.1 405 ") && reply.contains("allow: GET, PUT, DELETE"), "{reply}");
+    assert_eq!(bench.ask(SERIAL).await.finding, Finding::Unknown(Reason::SourceError), "a refused list changes nothing");
+    assert!(raw(&bench.tenant, &put("[\"TESTKANDJ002=500\"]")).await.starts_with("HTTP/1.1 204 "));
+    assert_eq!((bench.ask(SERIAL).await.finding, bench.ask("TESTKANDJ002").await.finding), (READY, Finding::Unknown(Reason::SourceError)));
     raw(&bench.tenant, "DELETE /_simulator/faults HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert_eq!(bench.ask(SERIAL).await.finding, READY);
     assert!(serve(Options { listen: "0.0.0.0:0".parse().unwrap(), ..Options::new(TOKEN, Stock::default()) }).await.is_err(), "this machine only");
+}
+
+#[tokio::test]
+async fn a_box_keeps_its_own_fault_whatever_is_switched() {
+    let demo = demo_stock();
+    let mut setting = Setting::of(Vec::new());
+    let spoilt: Vec<Scope> = demo.switches.iter().map(|switch| switch.scope.clone()).collect();
+    setting.options = Options { switches: demo.switches, ..Options::new(TOKEN, demo.stock) };
+    setting.tokens = demo.tokens;
+    // Silence is not waited for.
+    setting.total = Duration::from_millis(600);
+    let bench = setting.bench().await.warmed().await;
+    let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+    for body in ["[\"delay:1ms\"]".to_owned(), format!("[\"date:{now}\"]"), "[]".to_owned()] {
+        let put = format!("PUT /_simulator/faults HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        assert!(raw(&bench.tenant, &put).await.starts_with("HTTP/1.1 204 "));
+        assert_eq!(bench.ask("DEMOREADY001").await.judged(false), READY, "{body}");
+        for scope in &spoilt {
+            let Scope::Serial(serial) = scope else { panic!("{scope:?}") };
+            let evidence = bench.ask(serial).await;
+            assert!(matches!(evidence.judged(false), Finding::Unknown(_)), "{serial} after {body}: {evidence:?}");
+        }
+    }
 }
 
 #[tokio::test]

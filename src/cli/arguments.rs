@@ -157,11 +157,14 @@ pub(super) struct Simulator {
     /// A folder to write the credential into that the simulator accepts; without it, it is printed
     #[arg(long, value_name = "FOLDER")]
     pub(super) credentials: Option<PathBuf>,
-    /// A fault to switch on; may be given again. While it runs, `PUT /_simulator/faults` takes a list of them
+    /// A fault to switch on; may be given again
     ///
     /// The form is EFFECT, SERIAL=EFFECT or /path=EFFECT, and *N behind it for N requests only. EFFECT is one of 500 (or another
-    /// status), 429, 429:30 (Retry-After), html, cut-json, cut-body, huge:BYTES, silence:8s, delay:200ms, reset, drop,
+    /// status), 403:TEXT, 429, 429:30 (Retry-After), html, cut-json, cut-body, huge:BYTES, silence:8s, delay:200ms, reset, drop,
     /// redirect:URL, date:TEXT, replace:FROM>TO (the true answer with every FROM in its body written as TO).
+    ///
+    /// While it runs, PUT /_simulator/faults replaces what is switched on by a JSON array of such texts (or by one a line), GET
+    /// shows it and DELETE ends it. Faults that belong to single boxes stay.
     #[arg(long = "fault", value_name = "FAULT")]
     pub(super) faults: Vec<Switch>,
 }

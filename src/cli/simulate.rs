@@ -44,9 +44,7 @@ pub(super) async fn simulate(service: Simulate) -> anyhow::Result<u8> {
 
 async fn kandji(order: Simulator, ended: impl Future<Output = &'static str>) -> anyhow::Result<()> {
     let demo = kandji::demo::demo_stock();
-    // The first fault that fits counts: one from the command line goes before the demo's own.
-    let switches = order.faults.iter().cloned().chain(demo.switches).collect();
-    let options = kandji::Options { listen: order.listen, switches, ..kandji::Options::new(KANDJI_TOKEN, demo.stock) };
+    let options = kandji::Options { listen: order.listen, switches: demo.switches, ..kandji::Options::new(KANDJI_TOKEN, demo.stock) };
     let tenant = kandji::serve(options).await.context("cannot start the simulator")?;
     let source = format!(
         "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = {:?}\n# and in [verdict]: expected_blueprints = {:?}",
@@ -61,7 +59,7 @@ async fn kandji(order: Simulator, ended: impl Future<Output = &'static str>) -> 
 }
 
 async fn apple_dep(order: Simulator, ended: impl Future<Output = &'static str>) -> anyhow::Result<()> {
-    let options = apple_dep::Options { listen: order.listen, switches: order.faults.clone(), ..apple_dep::Options::demo() };
+    let options = apple_dep::Options { listen: order.listen, ..apple_dep::Options::demo() };
     let simulator = apple_dep::serve(options).await.context("cannot start the simulator")?;
     let source =
         format!("[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\nurl = \"{}\"\ntoken_credential = \"apple-dep-token\"", simulator.base());
@@ -71,7 +69,7 @@ async fn apple_dep(order: Simulator, ended: impl Future<Output = &'static str>) 
 }
 
 async fn apple_business(order: Simulator, ended: impl Future<Output = &'static str>) -> anyhow::Result<()> {
-    let options = apple_business::Options { listen: order.listen, switches: order.faults.clone(), ..apple_business::Options::demo() };
+    let options = apple_business::Options { listen: order.listen, ..apple_business::Options::demo() };
     let simulator = apple_business::serve(options).await.context("cannot start the simulator")?;
     let source = format!(
         "[[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{}\"\nkey_id = \"{}\"\nkey_credential = \"apple-business-key\"\nexpected_servers = [\"{}\"]",
@@ -97,8 +95,13 @@ fn common_boxes() -> Vec<(&'static str, &'static str, &'static str)> {
 /// Prints what a station needs to ask the simulator. All of it is TOML: it can be appended to a config.
 fn introduce(order: &Simulator, introduction: &Introduction<'_>) -> anyhow::Result<()> {
     let (name, secret) = &introduction.credential;
+    introduction.running.faults().replace(order.faults.clone());
+    let address = introduction.running.address();
     let mut out = Vec::new();
-    writeln!(out, "# listening on {}; switch faults with PUT {}/_simulator/faults", introduction.running.address(), introduction.running.base())?;
+    writeln!(
+        out,
+        "# listening on {address}; switch faults, also while it runs:\n#   curl -X PUT http://{address}/_simulator/faults -d '[\"delay:300ms\", \"DEMOREADY001=500*2\"]'"
+    )?;
     writeln!(out, "{}", introduction.source)?;
     match &order.credentials {
         Some(folder) => {

@@ -54,7 +54,7 @@ pub const SCOPE: &str = "business.api";
 pub struct Options {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The faults that it begins with.
+    /// The faults that belong to single boxes. Others are switched by [`Running::faults`].
     pub switches: Vec<Switch>,
     /// The devices, by serial number.
     pub devices: HashMap<String, Business>,

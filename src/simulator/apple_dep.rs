@@ -43,7 +43,7 @@ const MOST: usize = 1000;
 pub struct Options {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The faults that it begins with.
+    /// The faults that belong to single boxes. Others are switched by [`Running::faults`].
     pub switches: Vec<Switch>,
     /// The devices, by serial number.
     pub devices: HashMap<String, Dep>,

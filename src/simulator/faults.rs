@@ -174,12 +174,20 @@ impl fmt::Display for Effect {
 
 /// The switches of one simulator. Cheap to clone; the clones are one board.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Vec<Switch>>>);
+pub struct Faults(Arc<Mutex<Board>>);
+
+#[derive(Debug, Default)]
+struct Board {
+    /// What belongs to single boxes of the stock: nobody switches it off, and nothing that is switched on hides it.
+    of_boxes: Vec<Switch>,
+    /// What was switched on.
+    switched: Vec<Switch>,
+}
 
 impl Faults {
-    /// A board with these faults on.
-    pub fn new(switches: Vec<Switch>) -> Self {
-        Self(Arc::new(Mutex::new(switches)))
+    /// A board with the faults that the stock's own boxes have.
+    pub fn new(of_boxes: Vec<Switch>) -> Self {
+        Self(Arc::new(Mutex::new(Board { of_boxes, switched: Vec::new() })))
     }
 
     /// Switches a fault on for every request.
@@ -199,24 +207,42 @@ impl Faults {
 
     /// Switches a fault on. The first that fits a request counts.
     pub fn add(&self, switch: Switch) {
-        self.with(|switches| switches.push(switch));
+        self.with(|board| board.switched.push(switch));
     }
 
-    /// These faults and no others.
+    /// These faults and no others are switched on.
     pub fn replace(&self, switches: Vec<Switch>) {
-        self.with(|current| *current = switches);
+        self.with(|board| board.switched = switches);
     }
 
-    /// Everything is well again.
+    /// As [`Self::replace`], with the text of a request: a JSON array of faults, or one fault a line.
+    ///
+    /// # Errors
+    /// What is wrong with the text. Nothing has changed then.
+    pub(super) fn replace_by(&self, body: &[u8]) -> Result<(), String> {
+        const FORM: &str = "send a JSON array of faults, such as [\"500\", \"C02XK0AAJG5H=429:30*2\"], or one fault a line";
+        let text = std::str::from_utf8(body).map_err(|_| format!("that is not UTF-8 text: {FORM}"))?.trim();
+        let faults: Vec<String> = if text.starts_with(['[', '{', '"']) {
+            serde_json::from_str(text).map_err(|error| format!("{error}: {FORM}"))?
+        } else {
+            text.lines().map(str::to_owned).filter(|line| !line.trim().is_empty()).collect()
+        };
+        let switches = faults.iter().map(|fault| fault.parse().map_err(|error: NotAFault| error.to_string())).collect::<Result<_, _>>()?;
+        self.replace(switches);
+        Ok(())
+    }
+
+    /// What was switched on is off again.
     pub fn clear(&self) {
-        self.with(Vec::clear);
+        self.replace(Vec::new());
     }
 
-    /// The fault for one request, counted off if it has a number.
-    pub(super) fn effect_on(&self, path: &str, asked: &str, body: &[u8]) -> Option<Effect> {
+    /// The faults for one request, the outermost first: the box's own, then the first one switched on that fits, counted off if it
+    /// has a number.
+    pub(super) fn effects_on(&self, path: &str, asked: &str, body: &[u8]) -> [Option<Effect>; 2] {
         let mentions =
             |serial: &str| asked.to_ascii_uppercase().contains(serial) || String::from_utf8_lossy(body).to_ascii_uppercase().contains(serial);
-        self.with(|switches| {
+        let first = |switches: &mut Vec<Switch>| {
             let switch = switches.iter_mut().find(|switch| {
                 switch.times != Some(0)
                     && match &switch.scope {
@@ -227,17 +253,18 @@ impl Faults {
             })?;
             switch.times = switch.times.map(|times| times - 1);
             Some(switch.effect.clone())
-        })
+        };
+        self.with(|board| [first(&mut board.of_boxes), first(&mut board.switched)])
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Vec<Switch>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut Board) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.with(|switches| switches.iter().try_for_each(|switch| writeln!(out, "{switch}")))
+        self.with(|board| board.switched.iter().try_for_each(|switch| writeln!(out, "{switch}")))
     }
 }
 
@@ -303,8 +330,13 @@ mod tests {
 
     #[test]
     fn the_first_switch_that_fits_counts_and_is_used_up() {
-        let faults = Faults::new(["C02X=500*1", "/ask=403", "reset"].iter().map(|text| text.parse().unwrap()).collect());
-        let effect = |path: &str, asked: &str, body: &[u8]| faults.effect_on(path, asked, body);
+        let faults = Faults::default();
+        faults.replace(["C02X=500*1", "/ask=403", "reset"].iter().map(|text| text.parse().unwrap()).collect());
+        let effect = |path: &str, asked: &str, body: &[u8]| {
+            let [of_box, switched] = faults.effects_on(path, asked, body);
+            assert_eq!(of_box, None);
+            switched
+        };
         assert_eq!(effect("/other", "/other?serial=c02x", b""), Some(Effect::Status(500)));
         assert_eq!(effect("/other", "/other?serial=c02x", b""), Some(Effect::Reset), "used up");
         assert_eq!(effect("/ask/", "/ask/", b"{}"), Some(Effect::Status(403)));
@@ -312,5 +344,48 @@ mod tests {
         assert_eq!(effect("/devices", "/devices", br#"{"devices":["C02X"]}"#), Some(Effect::Status(500)), "in a body");
         faults.clear();
         assert_eq!(effect("/ask", "/ask", b""), None);
+    }
+
+    #[test]
+    fn faults_are_taken_as_json_or_as_lines_and_a_wrong_list_changes_nothing() {
+        let faults = Faults::default();
+        for (body, shown) in [
+            (r#"["C02X=500", "delay:200ms*2"]"#, "C02X=500\ndelay:200ms*2\n"),
+            ("\n[]\n", ""),
+            ("C02X=500\n\n  reset \r\n", "C02X=500\nreset\n"),
+            ("", ""),
+            ("403:{\"code\":1}", "403:{\"code\":1}\n"),
+        ] {
+            faults.replace_by(body.as_bytes()).unwrap();
+            assert_eq!(faults.to_string(), shown, "{body}");
+        }
+        for (body, words) in [
+            (r#"{"fault":"500"}"#, "send a JSON array"),
+            (r#"["500""#, "send a JSON array"),
+            ("[500]", "send a JSON array"),
+            (r#""500""#, "send a JSON array"),
+            (r#"["500", "gremlins"]"#, "\"gremlins\" is not a fault"),
+            ("500\ngremlins", "\"gremlins\" is not a fault"),
+        ] {
+            let error = faults.replace_by(body.as_bytes()).unwrap_err();
+            assert!(error.contains(words), "{body}: {error}");
+        }
+        assert!(faults.replace_by(b"\xff").unwrap_err().contains("UTF-8"));
+        assert_eq!(faults.to_string(), "403:{\"code\":1}\n", "as before");
+    }
+
+    #[test]
+    fn a_boxs_own_fault_is_there_whatever_is_switched() {
+        let faults = Faults::new(vec!["C02X=date:yesterday".parse().unwrap()]);
+        let effects = || faults.effects_on("/ask", "/ask?serial=C02X", b"");
+        let own = || Some(Effect::Date("yesterday".to_owned()));
+        for body in [r#"["delay:1ms"]"#, r#"["C02X=date:today"]"#, "[]"] {
+            faults.replace_by(body.as_bytes()).unwrap();
+            assert_eq!(effects()[0], own(), "{body}");
+        }
+        faults.replace_by(b"500").unwrap();
+        assert_eq!(effects(), [own(), Some(Effect::Status(500))]);
+        faults.clear();
+        assert_eq!(effects(), [own(), None]);
     }
 }

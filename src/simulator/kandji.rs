@@ -55,7 +55,7 @@ pub struct Options {
     pub token: String,
     /// What it holds.
     pub stock: Stock,
-    /// The faults that it begins with.
+    /// The faults that belong to single boxes. Others are switched by [`Running::faults`].
     pub switches: Vec<Switch>,
     /// The slash at the end of a path.
     pub slash: Slash,

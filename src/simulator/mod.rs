@@ -196,9 +196,15 @@ async fn answer(State(front): State<Front>, ConnectInfo(wire): ConnectInfo<Wire>
         return control(&front, &parts.method, &body);
     }
     let _under_way = front.log.begin(format!("{} {asked}", parts.method));
-    let effect = front.faults.effect_on(parts.uri.path(), &asked, &body);
+    let [of_box, switched] = front.faults.effects_on(parts.uri.path(), &asked, &body);
     let served = next.run(Request::from_parts(parts, Body::from(body)));
-    match effect {
+    let served = async {
+        match switched {
+            None => served.await,
+            Some(effect) => under(effect, &asked, &wire, served).await,
+        }
+    };
+    match of_box {
         None => served.await,
         Some(effect) => under(effect, &asked, &wire, served).await,
     }
@@ -281,23 +287,16 @@ fn redirect(target: &str) -> Response {
     }
 }
 
-/// `GET` shows the faults, `PUT` replaces them (one a line, as with `--fault`), `DELETE` mends all.
+/// `GET` shows what is switched on, one a line; `PUT` replaces it; `DELETE` mends it. The boxes' own faults stay.
 fn control(front: &Front, method: &Method, body: &Bytes) -> Response {
-    match *method {
-        Method::GET => front.faults.to_string().into_response(),
-        Method::DELETE => {
-            front.faults.clear();
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Method::PUT => {
-            match String::from_utf8_lossy(body).lines().filter(|line| !line.trim().is_empty()).map(str::parse).collect::<Result<Vec<_>, _>>() {
-                Ok(switches) => {
-                    front.faults.replace(switches);
-                    StatusCode::NO_CONTENT.into_response()
-                }
-                Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
-            }
-        }
-        _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    let changed = match *method {
+        Method::GET => return front.faults.to_string().into_response(),
+        Method::DELETE => front.faults.replace_by(b""),
+        Method::PUT => front.faults.replace_by(body),
+        _ => return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, PUT, DELETE")], "use GET, PUT or DELETE\n").into_response(),
+    };
+    match changed {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(words) => (StatusCode::BAD_REQUEST, format!("{words}\n")).into_response(),
     }
 }

@@ -133,7 +133,7 @@ def _inspect(deb, work, check):
     said("everything belongs to root", not foreign, foreign)
     folders = [member.name for member in members if member.isdir() and member.mode != 0o755]
     said("folders are 0755; no links, no device files", not folders and all(member.isfile() for member in files.values()), folders)
-    wanted = {DOCUMENTS + "install.md", DOCUMENTS + "operating.md", DOCUMENTS + "examples/one-bench.toml", DOCUMENTS + "examples/mosquitto/acl"}
+    wanted = {DOCUMENTS + "install.md", DOCUMENTS + "operating.md", DOCUMENTS + "examples/one-bench.toml", DOCUMENTS + "examples/mosquitto/acl", DOCUMENTS + "LICENSE-MIT", DOCUMENTS + "LICENSE-APACHE"}
     said("documents and examples are in it", wanted <= set(files), wanted - set(files))
 
     program = work / "files/usr/bin/benchlight"
@@ -158,7 +158,7 @@ def _inspect(deb, work, check):
     said("is described in one line of less than 80 characters, and in a paragraph",
          20 < len(synopsis) < 80 and not synopsis.startswith(("A ", "The ", "benchlight")) and len(control["Description"].splitlines()) > 2, control["Description"])
     said("names a maintainer, a section and a size", "@" in control["Maintainer"] and control["Section"] and int(control["Installed-Size"]) > 1000, control)
-    said("names its licence", "MIT OR Apache-2.0" in (work / "files" / DOCUMENTS / "copyright").read_text())
+    said("names its licence", "License: MIT or Apache-2.0" in (work / "files" / DOCUMENTS / "copyright").read_text())
 
     for name, source in (("usr/lib/systemd/system/benchlight.service", "systemd/benchlight.service"), ("etc/benchlight/benchlight.toml", "config/benchlight.toml"),
                          ("usr/lib/sysusers.d/benchlight.conf", "systemd/sysusers.d/benchlight.conf"), ("usr/lib/tmpfiles.d/benchlight.conf", "systemd/tmpfiles.d/benchlight.conf"),

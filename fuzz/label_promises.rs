@@ -13,7 +13,7 @@ pub(super) fn hold_for(bytes: &[u8]) {
         Reading::Serials(members) => {
             assert!((1..=256).contains(&members.len()), "a group has 1 to 256 members");
             assert!(bytes.is_ascii(), "only ASCII is ever asked for");
-            let upper = lossy.to_ascii_uppercase();
+            let upper = without_character_sets(&lossy).to_ascii_uppercase();
             for (place, member) in members.iter().enumerate() {
                 assert!(!members[..place].contains(member), "no member twice");
                 for serial in member.iter() {
@@ -47,4 +47,14 @@ pub(super) fn hold_for(bytes: &[u8]) {
     let visible = label::visible(bytes);
     assert!(!visible.contains(char::is_control), "nothing in a record moves a terminal's cursor");
     assert!(visible.chars().count() >= lossy.chars().count(), "nothing is left out of a record");
+}
+
+/// The text without a backslash and six digits, wherever they stand.
+fn without_character_sets(text: &str) -> String {
+    let mut pieces = text.split('\\');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| {
+        let is_set = piece.len() >= 6 && piece.bytes().take(6).all(|byte| byte.is_ascii_digit());
+        if is_set { text + &piece[6..] } else { text + "\\" + piece }
+    })
 }

@@ -22,8 +22,8 @@ pub(super) fn split(text: &str) -> (Symbology, &str) {
     }
     let symbology = match (kind, modifier) {
         ('E', _) => Symbology::Ean,
-        // GS1-128, GS1 DataMatrix, GS1 QR, GS1 DataBar, GS1 DotCode.
-        ('C', '1') | ('d', '2') | ('Q', '3') | ('e', _) | ('J', '1') => Symbology::Gs1,
+        // GS1-128, GS1 DataMatrix, GS1 QR, GS1 DataBar, GS1 DotCode; the second modifier: with a change of the character set.
+        ('C', '1') | ('d', '2' | '5') | ('Q', '3' | '4') | ('e', _) | ('J', '1' | '4') => Symbology::Gs1,
         // Code 39, Code 128, DataMatrix, Codabar, Code 93, interleaved 2 of 5, DotCode, PDF417, QR, MaxiCode, Aztec, "other".
         ('A' | 'C' | 'd' | 'F' | 'G' | 'I' | 'J' | 'L' | 'Q' | 'U' | 'z' | 'X', _) => Symbology::Any,
         _ => return (Symbology::Any, text),

@@ -4,6 +4,7 @@ mod plain;
 mod envelope;
 mod gs1;
 mod aim;
+mod eci;
 mod check_digits;
 
 #[cfg(test)]
@@ -114,7 +115,8 @@ pub fn read(bytes: &[u8]) -> Reading {
     // Nothing outside ASCII is part of any code on a box; and what is refused here is never sent to a service.
     let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii()) else { return Reading::Wrong(Reason::Unreadable) };
     let (symbology, text) = aim::split(trimmed(text));
-    let text = trimmed(text);
+    let text = eci::dropped(text);
+    let text = trimmed(&text);
     if text.len() > LONGEST || text.contains(|character: char| character.is_ascii_control() && ![GS, RS, EOT].contains(&character)) {
         return Reading::Wrong(Reason::Unreadable);
     }

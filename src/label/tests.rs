@@ -137,6 +137,48 @@ fn an_aim_identifier_is_dropped_when_known_and_an_ean_is_never_a_serial_number()
 }
 
 #[test]
+fn a_change_of_the_character_set_is_no_part_of_the_text() {
+    table(&[
+        ("]Q2\\000026SHLDRND0002", "SHLDRND0002|HLDRND0002"),
+        ("\\000026HLDRND0002", "HLDRND0002"),
+        ("\\000003hldrnd0002", "HLDRND0002"),
+        (" \\000026 HLDRND0002 ", "HLDRND0002"),
+        ("]d4\\000026HLDRND0002", "HLDRND0002"),
+        ("]L1\\000026HLDRND0002", "HLDRND0002"),
+        ("]z3\\000026HLDRND0002", "HLDRND0002"),
+        ("]Q1\\000026HLDRND0002", "HLDRND0002"),
+        ("\\000003\\000026HLDRND0002", "HLDRND0002"),
+        // Inside: the text goes on.
+        ("]Q2HLDRND0002,\\000026HLDRND0003", "HLDRND0002, HLDRND0003"),
+        ("HLDRND\\0000260002", "HLDRND0002"),
+        ("HLDRND0002\\000026", "HLDRND0002"),
+        ("]Q2\\000026[)>\u{1e}06\u{1d}1PMHDH3QN/A\u{1d}SHLDRND0002\u{1e}\u{4}", "HLDRND0002"),
+        ("]Q4\\0000260100194252020135\u{1d}21HLDRND0002", "HLDRND0002"),
+        ("]Q421HLDRND0002", "HLDRND0002"),
+        ("]d521HLDRND0002", "HLDRND0002"),
+        ("]J421HLDRND0002", "HLDRND0002"),
+        ("\\000026490154203237518", "imei"),
+        ("\\000026", "unreadable"),
+        // A doubled backslash is one of the text itself.
+        ("]Q2\\000026[)>\u{1e}06\u{1d}Q1\\\\2\u{1d}SHLDRND0002\u{1e}\u{4}", "HLDRND0002"),
+        ("]Q2\\000026HLDRND\\\\0002", "unreadable"),
+        ("\\\\000026HLDRND0002", "unreadable"),
+        ("]Q2\\\\000026HLDRND0002", "unreadable"),
+        ("\\000026\\\\000026HLDRND0002", "unreadable"),
+        // No change of the character set.
+        ("\\00026HLDRND0002", "unreadable"),
+        ("\\HLDRND0002", "unreadable"),
+        ("\\00002AHLDRND0002", "unreadable"),
+        ("\\000026\\HLDRND0002", "unreadable"),
+        ("\\000900HLDRND0002", "unreadable"),
+        ("\\811799HLDRND0002", "unreadable"),
+        ("/000026HLDRND0002", "unreadable"),
+        ("]Q2\\000025\0H\0L\0D\0R\0N\0D\00\00\00\02", "unreadable"),
+    ]);
+    assert_eq!(normalised(b"]Q2\\000026hldrnd0002"), "\\000026HLDRND0002");
+}
+
+#[test]
 fn gs1_element_strings_are_split() {
     table(&[
         ("]C10100194252020135\u{1d}21C02XK0AAJG5H", "C02XK0AAJG5H"),
@@ -283,6 +325,9 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
             "]C1",
             "]d2",
             "]E0",
+            "]Q2\\000026",
+            "\\000026",
+            "\\\\",
             "[)>\u{1e}",
             "06\u{1d}",
             "05\u{1d}",

@@ -23,6 +23,8 @@ mod witnesses;
 mod scans;
 #[path = "station/lamp_times.rs"]
 mod lamp_times;
+#[path = "station/scanners.rs"]
+mod scanners;
 #[path = "station/watchdog.rs"]
 mod watchdog;
 #[path = "station/kills.rs"]

@@ -5,14 +5,13 @@ mod tasks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context;
 use jiff::Timestamp;
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
 use tracing::{info, warn};
@@ -186,9 +185,10 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     tasks.start("publisher".to_owned(), publisher::run(config.mqtt.clone(), inputs, link));
 
     // Scanners last: from here on people are answered.
-    let places = Arc::new(Semaphore::new(SCANS_IN_PROGRESS));
+    let mut answered = Vec::new();
     for (settings, state) in scanner_ends {
-        let outlet = Outlet::new(settings.name.clone(), scans.clone(), Arc::clone(&places));
+        let outlet = Outlet::new(settings.name.clone(), scans.clone());
+        answered.push(outlet.all_answered());
         let name = format!("scanner {}", settings.name);
         let run = scanner::run(settings, outlet, state, scanners_stop.clone(), pulses.pulse(&name));
         tasks.start_ending(name, run);
@@ -197,7 +197,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     systemd.ready();
     info!(site = %config.site, station = %config.station, version = crate::VERSION, "benchlight is ready");
 
-    let end_of_input = end_of_input(config.exit_at_eof, scanner_states, places, reported, journal.health());
+    let end_of_input = end_of_input(config.exit_at_eof, scanner_states, answered, reported, journal.health());
     let ended = tokio::select! {
         () = asked_to_stop => Ok(Ended::Asked),
         () = end_of_input => Ok(Ended::EndOfInput),
@@ -276,7 +276,7 @@ fn print(mut results: mpsc::Receiver<Record>, printing: BTreeMap<Name, bool>, pu
 async fn end_of_input(
     exit_at_eof: bool,
     scanners: BTreeMap<Name, watch::Receiver<scanner::State>>,
-    places: Arc<Semaphore>,
+    answered: Vec<impl Future<Output = ()>>,
     mut report: watch::Receiver<Report>,
     mut journal: watch::Receiver<JournalHealth>,
 ) {
@@ -288,7 +288,9 @@ async fn end_of_input(
         let _ = scanner.wait_for(|state| *state == scanner::State::Ended).await;
     }
     // A scan keeps its place until it is answered and recorded: when all are free, none is on its way.
-    let _all = places.acquire_many(u32::try_from(SCANS_IN_PROGRESS).unwrap_or(u32::MAX)).await;
+    for scanner in answered {
+        scanner.await;
+    }
     let _ = report.wait_for(|report| report.idle).await;
     let _ = timeout(DRAIN, journal.wait_for(|journal| journal.unsent == 0)).await;
 }

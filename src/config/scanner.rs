@@ -128,7 +128,7 @@ fn lane_of(section: &Section<'_, '_>, lanes: &[LaneEntry]) -> Option<Name> {
 fn hid(section: &Section<'_, '_>) -> Option<Kind> {
     let device = device(section, BY_ID_INPUT);
     let layout = section.choice("layout", &[("us", Layout::Us), ("de", Layout::De), ("fr", Layout::Fr)], Some("us"));
-    let pause = pause(section);
+    let pause = pause(section, 80);
     section.not_for("hid", &["baud", "listen"]);
     Some(Kind::Hid { device: device?, layout: layout?.value, pause: pause? })
 }
@@ -136,23 +136,25 @@ fn hid(section: &Section<'_, '_>) -> Option<Kind> {
 fn serial(section: &Section<'_, '_>) -> Option<Kind> {
     let device = device(section, BY_ID_SERIAL);
     let baud = section.optional("baud", section.number("baud", 50..=4_000_000, 9600));
-    let pause = pause(section);
+    let pause = pause(section, 80);
     section.not_for("serial", &["layout", "listen"]);
     Some(Kind::Serial { device: device?, baud: baud?.map_or(9600, |found| found.value), pause: pause? })
 }
 
 fn tcp(section: &Section<'_, '_>) -> Option<Kind> {
     let listen = section.address("listen", DEFAULT_LISTEN);
-    section.not_for("tcp", &["device", "layout", "pause", "baud"]);
+    // A network hands a code over in pieces more often than a cable does.
+    let pause = pause(section, 500);
+    section.not_for("tcp", &["device", "layout", "baud"]);
     let listen = listen?.value;
     if !listen.ip().is_loopback() {
         section.report().warn(Some(&section.place("listen")), format!("{listen} takes scans from everybody who reaches it over the network"));
     }
-    Some(Kind::Tcp { listen })
+    Some(Kind::Tcp { listen, pause: pause? })
 }
 
-fn pause(section: &Section<'_, '_>) -> Option<Duration> {
-    section.duration("pause", Duration::from_millis(80), Duration::from_millis(5)..=Duration::from_secs(5))
+fn pause(section: &Section<'_, '_>, default_ms: u64) -> Option<Duration> {
+    section.duration("pause", Duration::from_millis(default_ms), Duration::from_millis(5)..=Duration::from_secs(5))
 }
 
 /// A device file; a bare name or glob counts in the folder of stable names.
@@ -179,7 +181,7 @@ fn clash(kind: &Kind, other: &Kind) -> Option<(String, &'static str)> {
             })
         }
         (Kind::Stdin, Kind::Stdin) => Some(("another scanner reads standard input already".to_owned(), "keep one of them")),
-        (Kind::Tcp { listen }, Kind::Tcp { listen: other }) => {
+        (Kind::Tcp { listen, .. }, Kind::Tcp { listen: other, .. }) => {
             let overlap = listen.port() != 0
                 && listen.port() == other.port()
                 && (listen.ip() == other.ip() || listen.ip().is_unspecified() || other.ip().is_unspecified());

@@ -28,9 +28,6 @@ const SETTLE: Duration = Duration::from_millis(80);
 /// Names of devices that are shown.
 const SHOWN: usize = 8;
 
-/// So many codes in a row that only a pause ended are no chance: the scanner's suffix is not set.
-const UNENDED: u32 = 3;
-
 /// An open device.
 pub(super) trait Port: AsFd {
     /// Reads what has come, without blocking; returns the scans that ended in it. Every error means that the device is lost.
@@ -246,18 +243,18 @@ impl Reader {
 
     /// Reads the device until it is lost. A code that had begun then is lost with it, and never joins the next one.
     fn listen(&self, mut port: impl Port) -> Next {
-        let (mut settled, mut unended, mut last) = (false, 0_u32, Moment::now());
+        let (mut settled, mut last) = (false, Moment::now());
         loop {
             let patience = if settled { port.pending().then_some(self.pause) } else { Some(self.pause.min(SETTLE)) };
             let scans = match self.wait(Some(port.as_fd()), patience) {
                 Woken::End => return Next::End,
                 Woken::Silence => {
-                    let scan = port.pause();
-                    if settled && matches!(scan, Some(Content::Code(_))) {
-                        unended = unended.saturating_add(1);
+                    let scans = Vec::from_iter(port.pause());
+                    if settled {
+                        self.teller.heard(&scans, true);
                     }
                     settled = true;
-                    Vec::from_iter(scan)
+                    scans
                 }
                 Woken::Device => {
                     let Ok(mut scans) = port.read() else { return Next::Again };
@@ -265,14 +262,12 @@ impl Reader {
                     if !settled {
                         settled = spoil_first(&mut scans, &mut port);
                     }
-                    if scans.iter().any(|scan| matches!(scan, Content::Code(_))) {
-                        unended = 0;
-                    }
+                    self.teller.heard(&scans, false);
                     scans
                 }
             };
             if settled {
-                self.teller.tell(if unended < UNENDED { State::Ok } else { State::Unended });
+                self.teller.open();
             }
             for scan in scans {
                 if !self.outlet.send_now(last, scan) {

@@ -8,14 +8,27 @@ mod serial;
 mod hid;
 mod keymap;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::runtime::{clock::Moment, name::Name, pulse::Pulse};
 
-/// Scans that may be in progress at the same time over the whole station.
+/// Scans of one scanner that may be in progress at the same time. Each scanner has places of its own, so that a flood of one takes
+/// none of another's.
 pub const SCANS_IN_PROGRESS: usize = 32;
+
+/// So many codes in a row that only a pause ended are no chance: the scanner's suffix is not set.
+const UNENDED: u32 = 3;
 
 /// One `[[scanner]]` of the config.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +68,8 @@ pub enum Kind {
     Tcp {
         /// Where it listens.
         listen: SocketAddr,
+        /// Silence on a connection that ends a scan without a line end.
+        pause: Duration,
     },
 }
 
@@ -76,7 +91,7 @@ impl Kind {
             Self::Serial { device: Device::Auto, .. } => "the only serial scanner in /dev/serial/by-id".to_owned(),
             Self::Hid { device: Device::Path(path), .. } | Self::Serial { device: Device::Path(path), .. } => format!("scanner {}", path.display()),
             Self::Stdin => "standard input".to_owned(),
-            Self::Tcp { listen } => format!("port {listen}"),
+            Self::Tcp { listen, .. } => format!("port {listen}"),
         }
     }
 
@@ -115,7 +130,7 @@ pub struct Scan {
     pub at: Moment,
     /// What came.
     pub content: Content,
-    /// Its place among the scans in progress. `None`: all places were taken and the scanner cannot be made to wait;
+    /// Its place among its scanner's scans in progress. `None`: all were taken and the scanner cannot be made to wait;
     /// the station answers `station_fault`. The place is free again when this is dropped.
     pub place: Option<OwnedSemaphorePermit>,
 }
@@ -228,7 +243,7 @@ impl State {
     }
 }
 
-/// The way from a scanner to the station, with the bound on scans in progress.
+/// The way from a scanner to the station, with the bound on its scans in progress.
 #[derive(Clone, Debug)]
 pub struct Outlet {
     scanner: Name,
@@ -237,9 +252,17 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// An outlet for one scanner; `places` is shared by all scanners of the station.
-    pub fn new(scanner: Name, station: mpsc::Sender<Scan>, places: Arc<Semaphore>) -> Self {
-        Self { scanner, station, places }
+    /// An outlet for one scanner, with places of its own.
+    pub fn new(scanner: Name, station: mpsc::Sender<Scan>) -> Self {
+        Self { scanner, station, places: Arc::new(Semaphore::new(SCANS_IN_PROGRESS)) }
+    }
+
+    /// Resolves when none of the scanner's scans is in progress. It does not keep the way open.
+    pub fn all_answered(&self) -> impl Future<Output = ()> + use<> {
+        let places = Arc::clone(&self.places);
+        async move {
+            let _ = places.acquire_many(u32::try_from(SCANS_IN_PROGRESS).unwrap_or(u32::MAX)).await;
+        }
     }
 
     /// Sends a scan of a source that can wait: holds the source back while all places are taken. The scan counts from
@@ -267,14 +290,14 @@ impl Outlet {
 /// Runs one scanner until `stop` says so (or its sender is gone). Never returns earlier: a scanner that is away, or whose
 /// stream has ended, is a [`State`], which is told once all its scans have been taken.
 pub async fn run(settings: Settings, outlet: Outlet, state: watch::Sender<State>, mut stop: watch::Receiver<bool>, pulse: Pulse) {
-    let teller = Teller { settings, state, pulse };
+    let teller = Teller::new(settings, state, pulse);
     let settings = &teller.settings;
     let scanning = async {
         match &settings.kind {
             Kind::Hid { device, layout, pause } => hid::run(device, *layout, *pause, &outlet, &teller).await,
             Kind::Serial { device, baud, pause } => serial::run(device, *baud, *pause, &outlet, &teller).await,
             Kind::Stdin => stdin::run(settings.name.as_str(), io::stdin(), &outlet, &teller).await,
-            Kind::Tcp { listen } => tcp::run(*listen, &outlet, &teller).await,
+            Kind::Tcp { listen, pause } => tcp::run(*listen, *pause, &outlet, &teller).await,
         }
         teller.pulse.through(std::future::pending::<()>()).await;
     };
@@ -290,7 +313,7 @@ pub fn probe(settings: &Settings) -> State {
         Kind::Hid { device, layout, .. } => hid::probe(device, *layout),
         Kind::Serial { device, baud, .. } => serial::probe(device, *baud),
         Kind::Stdin => State::Ok,
-        Kind::Tcp { listen } => tcp::probe(*listen),
+        Kind::Tcp { listen, .. } => tcp::probe(*listen),
     }
 }
 
@@ -326,9 +349,32 @@ struct Teller {
     settings: Settings,
     state: watch::Sender<State>,
     pulse: Pulse,
+    /// Codes in a row that only a pause ended.
+    unended: Arc<AtomicU32>,
 }
 
 impl Teller {
+    fn new(settings: Settings, state: watch::Sender<State>, pulse: Pulse) -> Self {
+        Self { settings, state, pulse, unended: Arc::default() }
+    }
+
+    /// Takes note of scans that end keys ended, or a pause.
+    fn heard(&self, scans: &[Content], by_pause: bool) {
+        match scans.iter().any(|scan| matches!(scan, Content::Code(_))) {
+            true if by_pause => {
+                // It stays at the end of its range rather than begin again.
+                let _ = self.unended.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |unended| unended.checked_add(1));
+            }
+            true => self.unended.store(0, Ordering::Relaxed),
+            false => {}
+        }
+    }
+
+    /// The scanner is open, and its codes have end keys or not.
+    fn open(&self) {
+        self.tell(if self.unended.load(Ordering::Relaxed) < UNENDED { State::Ok } else { State::Unended });
+    }
+
     fn tell(&self, new: State) {
         let changed = self.state.send_if_modified(|state| {
             let changed = *state != new;

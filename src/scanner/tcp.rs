@@ -1,4 +1,4 @@
-//! A TCP port for network scanners: a line is a scan, each connection is framed for itself.
+//! A TCP port for network scanners: a line is a scan, and so is what a pause ends. Each connection is framed for itself.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Outlet, State, Teller, framing::Framer};
@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const BUSY: u64 = u64::MAX;
 
 /// Listens until the station ends. A port that cannot be had is said and tried again.
-pub(super) async fn run(listen: SocketAddr, outlet: &Outlet, teller: &Teller) {
+pub(super) async fn run(listen: SocketAddr, pause: Duration, outlet: &Outlet, teller: &Teller) {
     loop {
         teller.pulse.beat();
         match TcpListener::bind(listen).await {
@@ -39,7 +39,7 @@ pub(super) async fn run(listen: SocketAddr, outlet: &Outlet, teller: &Teller) {
                 if let Ok(address) = listener.local_addr() {
                     tracing::info!(scanner = %teller.name(), %address, "scanner port is open");
                 }
-                return serve(&listener, outlet, teller).await;
+                return serve(&listener, pause, outlet, teller).await;
             }
             Err(error) => teller.tell(refused(listen, &error)),
         }
@@ -68,17 +68,17 @@ struct Peer {
 }
 
 /// Takes connections; returns when the station has ended.
-pub(super) async fn serve(listener: &TcpListener, outlet: &Outlet, teller: &Teller) {
+pub(super) async fn serve(listener: &TcpListener, pause: Duration, outlet: &Outlet, teller: &Teller) {
     let started = Instant::now();
     let mut peers: Vec<Peer> = Vec::new();
     let mut tasks = JoinSet::new();
-    teller.tell(State::Ok);
+    teller.open();
     loop {
         teller.pulse.beat();
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    teller.tell(State::Ok);
+                    teller.open();
                     stream
                 }
                 Err(error) => {
@@ -99,7 +99,8 @@ pub(super) async fn serve(listener: &TcpListener, outlet: &Outlet, teller: &Tell
             continue;
         }
         let heard = Arc::new(AtomicU64::new(milliseconds(started)));
-        let task = tasks.spawn(receive(stream, outlet.clone(), Arc::clone(&heard), started));
+        let connection = Connection { stream, pause, outlet: outlet.clone(), teller: teller.clone(), heard: Arc::clone(&heard), started };
+        let task = tasks.spawn(connection.receive());
         peers.push(Peer { heard, task });
     }
 }
@@ -116,33 +117,62 @@ fn close_quietest(peers: &mut Vec<Peer>) -> bool {
     }
 }
 
-/// Reads one connection to its end.
-async fn receive(mut stream: TcpStream, outlet: Outlet, heard: Arc<AtomicU64>, started: Instant) {
-    let mut framer = Framer::default();
-    let mut buffer = vec![0; 4_096];
-    loop {
-        let read = stream.read(&mut buffer).await;
-        heard.store(BUSY, Ordering::Relaxed);
-        let (scans, ended) = match read {
-            // A last line without its line end counts.
-            Ok(0) => (Vec::from_iter(framer.end()), true),
-            Ok(length) => (framer.push(buffer.get(..length).unwrap_or_default()), false),
-            Err(_) => {
-                if framer.pending() {
-                    framer.spoil("the connection broke off in the middle of a code");
+/// One connection as its reader sees it.
+struct Connection {
+    stream: TcpStream,
+    pause: Duration,
+    outlet: Outlet,
+    teller: Teller,
+    heard: Arc<AtomicU64>,
+    started: Instant,
+}
+
+impl Connection {
+    /// Reads it to its end.
+    async fn receive(mut self) {
+        let mut framer = Framer::default();
+        let mut buffer = vec![0; 4_096];
+        // Has a line end ever ended a code here? Then a code without one is only a part of a code.
+        let mut has_ends = false;
+        loop {
+            let read = self.stream.read(&mut buffer);
+            let read = if framer.pending() { timeout(self.pause, read).await.ok() } else { Some(read.await) };
+            self.heard.store(BUSY, Ordering::Relaxed);
+            let mut end_early = |why: Option<&'static str>| {
+                if let Some(why) = why.filter(|_| framer.pending()) {
+                    framer.spoil(why);
                 }
-                (Vec::from_iter(framer.end()), true)
+                Vec::from_iter(framer.end())
+            };
+            let (scans, ended) = match read {
+                None => {
+                    let scans = end_early(has_ends.then_some("the code broke off: it has no line end, and earlier ones of this connection had"));
+                    self.teller.heard(&scans, true);
+                    (scans, false)
+                }
+                // A last line without its line end counts.
+                Some(Ok(0)) => (end_early(has_ends.then_some("the connection was closed in the middle of a code")), true),
+                Some(Ok(length)) => {
+                    let scans = framer.push(buffer.get(..length).unwrap_or_default());
+                    self.teller.heard(&scans, false);
+                    has_ends |= !scans.is_empty();
+                    (scans, false)
+                }
+                Some(Err(_)) => (end_early(Some("the connection broke off in the middle of a code")), true),
+            };
+            if !scans.is_empty() {
+                self.teller.open();
             }
-        };
-        for scan in scans {
-            if !outlet.send_waiting(scan).await {
+            for scan in scans {
+                if !self.outlet.send_waiting(scan).await {
+                    return;
+                }
+            }
+            if ended {
                 return;
             }
+            self.heard.store(milliseconds(self.started), Ordering::Relaxed);
         }
-        if ended {
-            return;
-        }
-        heard.store(milliseconds(started), Ordering::Relaxed);
     }
 }
 

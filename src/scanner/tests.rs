@@ -16,6 +16,8 @@ use tokio::{
 use super::*;
 
 const SOON: Duration = Duration::from_secs(10);
+/// Long enough for a busy machine to bring what was written together.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A station that takes scans by hand.
 pub(super) struct Bench {
@@ -23,22 +25,25 @@ pub(super) struct Bench {
     pub(super) state: watch::Receiver<State>,
     pub(super) outlet: Outlet,
     pub(super) teller: Teller,
-    places: Arc<Semaphore>,
 }
 
 impl Bench {
     pub(super) fn new(kind: Kind) -> Self {
         let name = Name::new("left").unwrap();
         let (sender, scans) = mpsc::channel(SCANS_IN_PROGRESS);
-        let places = Arc::new(Semaphore::new(SCANS_IN_PROGRESS));
-        let outlet = Outlet::new(name.clone(), sender, Arc::clone(&places));
+        let outlet = Outlet::new(name.clone(), sender);
         let (sender, state) = watch::channel(State::Starting);
-        let teller = Teller { settings: Settings { name, lane: Name::new("main").unwrap(), kind }, state: sender, pulse: Pulse::default() };
-        Self { scans, state, outlet, teller, places }
+        let teller = Teller::new(Settings { name, lane: Name::new("main").unwrap(), kind }, sender, Pulse::default());
+        Self { scans, state, outlet, teller }
     }
 
+    /// A port on which no pause is long enough to end a code.
     fn on_loopback() -> Self {
-        Self::new(Kind::Tcp { listen: (Ipv4Addr::LOCALHOST, 0).into() })
+        Self::with_pause(Duration::from_secs(3_600))
+    }
+
+    fn with_pause(pause: Duration) -> Self {
+        Self::new(Kind::Tcp { listen: (Ipv4Addr::LOCALHOST, 0).into(), pause })
     }
 
     /// The next scan; its place is free again at once.
@@ -54,7 +59,8 @@ impl Bench {
     async fn serve(&self) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (outlet, teller) = (self.outlet.clone(), self.teller.clone());
-        (listener.local_addr().unwrap(), tokio::spawn(async move { tcp::serve(&listener, &outlet, &teller).await }))
+        let Kind::Tcp { pause, .. } = teller.settings.kind else { panic!("no port") };
+        (listener.local_addr().unwrap(), tokio::spawn(async move { tcp::serve(&listener, pause, &outlet, &teller).await }))
     }
 }
 
@@ -77,6 +83,27 @@ async fn each_line_of_standard_input_is_a_scan_and_the_end_is_said_when_all_are_
     bench.until(|state| *state == State::Ended).await;
 }
 
+/// All frames, a line each.
+fn framed_lines() -> Vec<u8> {
+    framing::FRAMED.iter().flat_map(|framed| [framed, b"\r\n\0\x11\n".as_slice()].concat()).collect()
+}
+
+#[tokio::test]
+async fn the_frame_around_a_code_is_dropped_on_standard_input_and_over_tcp() {
+    let mut piped = Bench::new(Kind::Stdin);
+    let (outlet, teller) = (piped.outlet.clone(), piped.teller.clone());
+    tokio::spawn(async move { stdin::run("left", io::Cursor::new(framed_lines()), &outlet, &teller).await });
+    let mut connected = Bench::on_loopback();
+    let (address, _task) = connected.serve().await;
+    TcpStream::connect(address).await.unwrap().write_all(&framed_lines()).await.unwrap();
+    for framed in framing::FRAMED {
+        assert_eq!(piped.next().await, code("HLDRND0002"), "{:?}", framed.escape_ascii().to_string());
+        assert_eq!(connected.next().await, code("HLDRND0002"), "{:?}", framed.escape_ascii().to_string());
+    }
+    piped.until(|state| *state == State::Ended).await;
+    assert!(piped.scans.try_recv().is_err(), "noise is no scan");
+}
+
 #[tokio::test]
 async fn a_long_pipe_is_held_back_and_every_line_counts_from_when_it_gets_its_place() {
     let mut bench = Bench::new(Kind::Stdin);
@@ -87,7 +114,7 @@ async fn a_long_pipe_is_held_back_and_every_line_counts_from_when_it_gets_its_pl
     for _ in 0..SCANS_IN_PROGRESS {
         held.push(bench.scans.recv().await.unwrap());
     }
-    assert_eq!(bench.places.available_permits(), 0);
+    assert_eq!(bench.outlet.places.available_permits(), 0);
     assert!(bench.scans.try_recv().is_err(), "nothing more comes while all places are taken");
     assert!(*bench.state.borrow() == State::Ok && !reading.is_finished());
     let freed = Moment::now();
@@ -132,9 +159,141 @@ async fn each_connection_is_framed_for_itself_and_an_idle_one_blocks_nobody() {
     assert_eq!(bench.next().await, code("FVFXY1"), "the other's half code is not mixed in");
     first.write_all(b"AAJG5H\n").await.unwrap();
     assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
-    second.write_all(b"no line end").await.unwrap();
+    second.write_all(b"FVFXY2").await.unwrap();
     drop(second);
-    assert_eq!(bench.next().await, code("no line end"));
+    assert!(matches!(bench.next().await, Content::Broken { bytes, why } if bytes == b"FVFXY2" && why.contains("closed")), "its codes have line ends");
+    let mut third = TcpStream::connect(address).await.unwrap();
+    third.write_all(b"no line end").await.unwrap();
+    drop(third);
+    assert_eq!(bench.next().await, code("no line end"), "one code, and closed");
+}
+
+#[tokio::test]
+async fn over_tcp_a_pause_ends_a_code_and_nothing_that_follows_joins_it() {
+    let mut bench = Bench::with_pause(PAUSE);
+    let (address, _task) = bench.serve().await;
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    for text in ["C02XK0AAJG5H", "C02XK0AAJG5J"] {
+        connection.write_all(text.as_bytes()).await.unwrap();
+        assert_eq!(bench.next().await, code(text));
+    }
+    connection.write_all(b"C02XK0AAJG5K\r\n").await.unwrap();
+    assert_eq!(bench.next().await, code("C02XK0AAJG5K"));
+    // It has sent a line end now: what comes without one is only a part of a code.
+    connection.write_all(b"C02XK0AA").await.unwrap();
+    assert!(matches!(bench.next().await, Content::Broken { bytes, why } if bytes == b"C02XK0AA" && why.contains("broke off")));
+    connection.write_all(b"C02XK0AAJG5L\r\n").await.unwrap();
+    assert_eq!(bench.next().await, code("C02XK0AAJG5L"));
+    let mut other = TcpStream::connect(address).await.unwrap();
+    other.write_all(b"C02XK0AAJG5M").await.unwrap();
+    assert_eq!(bench.next().await, code("C02XK0AAJG5M"), "another connection is judged by its own");
+}
+
+#[tokio::test]
+async fn a_line_end_that_ends_no_code_is_no_sign_that_codes_have_one() {
+    let mut bench = Bench::with_pause(PAUSE);
+    let (address, _task) = bench.serve().await;
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    for text in ["C02XK0AAJG5H", "C02XK0AAJG5J"] {
+        connection.write_all(format!("\r\n\0\n{text}").as_bytes()).await.unwrap();
+        assert_eq!(bench.next().await, code(text), "a sign of life between two codes");
+    }
+}
+
+#[tokio::test]
+async fn over_tcp_codes_without_an_end_are_said_until_one_has_it_whatever_connection_brings_them() {
+    let mut bench = Bench::with_pause(PAUSE);
+    let (address, _task) = bench.serve().await;
+    bench.until(|state| *state == State::Ok).await;
+    for nth in 0..3 {
+        assert_eq!(*bench.state.borrow(), State::Ok, "once or twice may be chance");
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        connection.write_all(b"C02XK0AAJG5H").await.unwrap();
+        assert_eq!(bench.next().await, code("C02XK0AAJG5H"), "{nth}");
+    }
+    bench.until(|state| *state == State::Unended).await;
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(b"\0").await.unwrap();
+    connection.write_all(b"C02XK0AAJG5").await.unwrap();
+    assert_eq!(bench.next().await, code("C02XK0AAJG5"));
+    assert_eq!(*bench.state.borrow(), State::Unended, "a new connection alone changes nothing");
+    connection.write_all(b"C02XK0AAJG5H\r").await.unwrap();
+    assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
+    bench.until(|state| *state == State::Ok).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_sender_is_waited_for_from_character_to_character() {
+    let (near, mut far) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(), Bench::with_pause(Duration::from_millis(500)));
+    let address = near.local_addr().unwrap();
+    let (outlet, teller) = (far.outlet.clone(), far.teller.clone());
+    let _task = tokio::spawn(async move { tcp::serve(&near, Duration::from_millis(500), &outlet, &teller).await });
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    for character in b"C02XK0AAJG5H" {
+        connection.write_all(&[*character]).await.unwrap();
+        // Let the reader have it before the clock moves on.
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    connection.write_all(b"\n").await.unwrap();
+    assert_eq!(far.next().await, code("C02XK0AAJG5H"));
+}
+
+#[tokio::test]
+async fn connections_of_one_port_take_turns_while_the_station_is_busy() {
+    let mut bench = Bench::on_loopback();
+    let (address, _task) = bench.serve().await;
+    let mut flood = TcpStream::connect(address).await.unwrap();
+    flood.write_all("FLOOD\n".repeat(1_000).as_bytes()).await.unwrap();
+    let mut held = std::collections::VecDeque::new();
+    while held.len() < SCANS_IN_PROGRESS {
+        held.push_back(bench.scans.recv().await.unwrap());
+    }
+    let mut person = TcpStream::connect(address).await.unwrap();
+    person.write_all(b"C02XK0AAJG5H\n").await.unwrap();
+    // The person's scan comes as soon as its connection is read and a few places are free: it does not wait for the whole flood.
+    let mut before = 0;
+    loop {
+        held.pop_front();
+        let scan = timeout(SOON, bench.scans.recv()).await.unwrap().unwrap();
+        if scan.content == code("C02XK0AAJG5H") {
+            break;
+        }
+        before += 1;
+        assert!(before < 900, "it waits for the whole flood");
+        held.push_back(scan);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_one_scanner_takes_no_place_of_another() {
+    let mut bench = Bench::on_loopback();
+    let (address, _task) = bench.serve().await;
+    let mut flood = TcpStream::connect(address).await.unwrap();
+    flood.write_all("FLOOD\n".repeat(100).as_bytes()).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..SCANS_IN_PROGRESS {
+        held.push(timeout(SOON, bench.scans.recv()).await.unwrap().unwrap());
+    }
+    assert_eq!(bench.outlet.places.available_permits(), 0);
+    // Beside it a keyboard, and a pipe of the same station.
+    let keyboard = Outlet::new(Name::new("right").unwrap(), bench.outlet.station.clone());
+    let pipe = Outlet::new(Name::new("pipe").unwrap(), bench.outlet.station.clone());
+    for nth in 0..SCANS_IN_PROGRESS {
+        assert!(timeout(SOON, pipe.send_waiting(code("PIPE"))).await.unwrap());
+        let (keyboard, text) = (keyboard.clone(), format!("KEYS{nth}"));
+        assert!(tokio::task::spawn_blocking(move || keyboard.send_now(Moment::now(), code(&text))).await.unwrap());
+        for _ in 0..2 {
+            let scan = bench.scans.recv().await.unwrap();
+            assert!(scan.place.is_some(), "{scan:?}");
+            held.push(scan);
+        }
+    }
+    let beyond = tokio::task::spawn_blocking(move || keyboard.send_now(Moment::now(), code("KEYS")));
+    assert!(beyond.await.unwrap() && bench.scans.recv().await.unwrap().place.is_none(), "its own are used up");
 }
 
 #[tokio::test]
@@ -169,7 +328,7 @@ async fn connections_left_behind_do_not_lock_the_next_scanner_out() {
 async fn a_port_in_use_is_said_and_taken_when_it_is_free() {
     let holder = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let listen = holder.local_addr().unwrap();
-    let mut bench = Bench::new(Kind::Tcp { listen });
+    let mut bench = Bench::new(Kind::Tcp { listen, pause: PAUSE });
     assert_eq!(probe(&bench.teller.settings), State::Busy);
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(run(bench.teller.settings.clone(), bench.outlet.clone(), bench.teller.state.clone(), stopped, Pulse::default()));
@@ -191,7 +350,7 @@ fn every_state_has_words_and_every_fault_a_remedy() {
         Kind::Hid { device: device.clone(), layout: Layout::Us, pause: Duration::from_millis(80) },
         Kind::Serial { device, baud: 9_600, pause: Duration::from_millis(80) },
         Kind::Stdin,
-        Kind::Tcp { listen: (Ipv4Addr::LOCALHOST, 9_000).into() },
+        Kind::Tcp { listen: (Ipv4Addr::LOCALHOST, 9_000).into(), pause: PAUSE },
     ];
     for kind in kinds {
         let absent = State::Absent("seen: usb-Mouse-event-mouse".to_owned());

@@ -29,6 +29,7 @@ scanner tcp      name -
 scanner tcp      kind -
 scanner tcp      lane "main"
 scanner tcp      listen "127.0.0.1:9000"
+scanner tcp      pause "500ms"
 scanner stdin    name -
 scanner stdin    kind -
 scanner stdin    lane "main"

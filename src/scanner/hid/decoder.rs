@@ -56,7 +56,7 @@ impl Decoder {
                 if !self.held().alt && !self.held().altgr {
                     // The number is complete when Alt is let go.
                     let number = self.alt_number.take()?;
-                    return self.character(u8::try_from(number).ok().filter(|number| *number > 0).map_or(UNKNOWN, char::from));
+                    return self.character(u8::try_from(number).map_or(UNKNOWN, char::from));
                 }
                 None
             }

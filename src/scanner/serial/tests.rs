@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::scanner::{
     Kind,
+    framing::FRAMED,
     tests::{Bench, code},
 };
 
@@ -71,6 +72,22 @@ async fn codes_end_by_cr_lf_or_both() {
     cable.types("C02XK0");
     cable.types("AAJG5H\r");
     assert_eq!(bench.next().await, code("C02XK0AAJG5H"), "a code may come in pieces");
+}
+
+#[tokio::test]
+async fn the_frame_around_a_code_is_dropped_and_noise_between_codes_is_no_scan() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
+    let (mut bench, _task) = start(folder.path(), SHORT);
+    bench.until(|state| *state == State::Ok).await;
+    for framed in FRAMED {
+        cable.scanner.write_all(&[framed, b"\r\0\x11"].concat()).unwrap();
+        assert_eq!(bench.next().await, code("HLDRND0002"), "{:?}", framed.escape_ascii().to_string());
+    }
+    // A pause after noise ends no code: the next scan is the next code.
+    tokio::time::sleep(2 * SHORT).await;
+    cable.types("\x02HLDRND0003\x03");
+    assert_eq!(bench.next().await, code("HLDRND0003"), "ended by the pause");
 }
 
 #[tokio::test]

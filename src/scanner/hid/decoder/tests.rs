@@ -7,6 +7,7 @@ use super::{
     Event::{Dropped, Pressed, Released},
     *,
 };
+use crate::scanner::framing;
 
 const KEYPAD: [u16; 10] = [82, 79, 80, 81, 75, 76, 77, 71, 72, 73];
 
@@ -66,6 +67,26 @@ fn a_code_is_what_was_typed_up_to_the_end_key() {
 }
 
 #[test]
+fn the_frame_around_a_code_is_dropped_when_it_is_typed() {
+    let typed = |framed: &[u8]| {
+        let mut decoder = Decoder::new(Layout::Us);
+        // As a scanner types them that sends control characters by Alt and their number.
+        let by_number = |byte: u8| {
+            let digits = format!("{byte:03}").into_bytes().into_iter().map(|digit| KEYPAD[usize::from(digit - b'0')]);
+            let keys = digits.flat_map(|key| [Pressed(key), Released(key)]);
+            [Pressed(keymap::LEFT_ALT)].into_iter().chain(keys).chain([Released(keymap::LEFT_ALT)]).collect::<Vec<_>>()
+        };
+        let events: Vec<Event> = framed.iter().flat_map(|byte| by_number(*byte)).chain(typing(Layout::Us, "\n")).collect();
+        decoded(&mut decoder, &events)
+    };
+    // A byte order mark is no character that a scanner types.
+    for framed in framing::FRAMED.iter().filter(|framed| framed.is_ascii()) {
+        assert_eq!(typed(framed), [code("HLDRND0002")], "{:?}", framed.escape_ascii().to_string());
+    }
+    assert_eq!(typed(b"\x13"), [], "flow control is no scan");
+}
+
+#[test]
 fn a_scanner_set_to_another_layout_is_read_in_that_layout() {
     for (layout, sample) in [(Layout::De, "C02YZ0AAJG5H-{\\}\n"), (Layout::Fr, "C02AQWZM0123456789[/A]\n"), (Layout::Us, "A_b~\"?\n")] {
         assert_eq!(decoded(&mut Decoder::new(layout), &typing(layout, sample)), [code(sample.trim_end())], "{layout:?}");
@@ -96,7 +117,8 @@ fn group_separators_come_by_ctrl_and_by_number() {
     assert_eq!(text_of(&by_number(keymap::LEFT_ALT, &[0, 2, 9])), "a\u{1d}b");
     assert_eq!(text_of(&by_number(keymap::RIGHT_ALT, &[0, 0, 2, 9])), "a\u{1d}b");
     assert_eq!(text_of(&by_number(keymap::LEFT_ALT, &[6, 5])), "aAb");
-    assert_eq!(text_of(&by_number(keymap::LEFT_ALT, &[0])), "a\u{fffd}b");
+    assert_eq!(text_of(&by_number(keymap::LEFT_ALT, &[0, 0, 0])), "a\0b");
+    assert_eq!(text_of(&by_number(keymap::LEFT_ALT, &[2, 5, 6])), "a\u{fffd}b");
     assert_eq!(text_of(&by_number(keymap::LEFT_ALT, &[9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9])), "a\u{fffd}b");
     assert_eq!(text_of(&by_number(keymap::LEFT_ALT, &[])), "ab", "Alt alone types nothing");
     // An end key as a control character.
@@ -208,7 +230,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_code_of_a_box_survives_every_layout(text in "[A-Za-z0-9/\u{1d}\u{4}-]{1,40}", layout in prop::sample::select(vec![Layout::Us, Layout::De, Layout::Fr])) {
+    fn every_code_of_a_box_survives_every_layout(text in "[A-Za-z0-9][A-Za-z0-9/\u{1d}\u{4}-]{0,38}[A-Za-z0-9]", layout in prop::sample::select(vec![Layout::Us, Layout::De, Layout::Fr])) {
         let events = typing(layout, &format!("{text}\n"));
         prop_assert_eq!(decoded(&mut Decoder::new(layout), &events), [code(&text)]);
     }

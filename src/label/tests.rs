@@ -173,7 +173,7 @@ fn a_change_of_the_character_set_is_no_part_of_the_text() {
         ("\\000900HLDRND0002", "unreadable"),
         ("\\811799HLDRND0002", "unreadable"),
         ("/000026HLDRND0002", "unreadable"),
-        ("]Q2\\000025\0H\0L\0D\0R\0N\0D\00\00\00\02", "unreadable"),
+        ("]Q2\\000025\u{0}H\u{0}L\u{0}D\u{0}R\u{0}N\u{0}D\u{0}0\u{0}0\u{0}0\u{0}2", "unreadable"),
     ]);
     assert_eq!(normalised(b"]Q2\\000026hldrnd0002"), "\\000026HLDRND0002");
 }

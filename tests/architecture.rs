@@ -119,6 +119,9 @@ const STARTS_TASKS: [(&str, &str); 9] = [
     ("station/", "sources are asked side by side"),
 ];
 
+/// Files of `readiness/` that read other JSON than replies: the door itself, and files of this machine.
+const READS_OTHERS: [&str; 2] = ["readiness/http/json.rs", "readiness/http/host_time.rs"];
+
 const LONGEST_FILE: usize = 600;
 const BANNED_NAMES: [&str; 5] = ["utils", "common", "types", "helpers", "prelude"];
 
@@ -391,6 +394,18 @@ fn violations(sources: &[Source], crates: &[String]) -> Vec<String> {
         if source.is_in(&DOMAIN) && (has("serde") || has("Serialize") || has("Deserialize")) {
             found.push(format!("{} serialises the domain", source.path));
         }
+        // Replies.
+        if source.path.starts_with("readiness/") {
+            let attribute =
+                |word: &str| tokens.windows(2).any(|pair| matches!(pair, [first, second] if second == word && first != "." && first != ":"));
+            for word in ["untagged", "flatten"].into_iter().filter(|word| attribute(word)).chain(["from_slice"].into_iter().filter(|word| has(word)))
+            {
+                if !READS_OTHERS.contains(&source.path.as_str()) {
+                    found
+                        .push(format!("{} says `{word}`: a reply's JSON is read by the door alone, where no array passes for a struct", source.path));
+                }
+            }
+        }
         // Tasks.
         let starts = ["spawn", "spawn_blocking", "unbounded_channel", "channel"]
             .into_iter()
@@ -560,6 +575,11 @@ fn each_rule_can_be_broken() {
         ("label/mod.rs", "use crate::{runtime::{name, clock}, station};", "label/mod.rs imports `station`, which is downstream of it"),
         ("simulator/mod.rs", "use crate::station;", "simulator/mod.rs imports `station`: a simulator knows [\"runtime\", \"label\"] only"),
         ("attic.rs", "", "`attic` is not on the map in lib.rs"),
+        (
+            "readiness/wire.rs",
+            "#[serde(untagged)] enum Page {}",
+            "readiness/wire.rs says `untagged`: a reply's JSON is read by the door alone, where no array passes for a struct",
+        ),
         ("label/mod.rs", "async fn read() {}", "label/mod.rs is pure and says `async`"),
         ("station/core/mod.rs", "fn now() -> Boot { Boot::now() }", "station/core/mod.rs is pure and asks the clock (Boot::now)"),
         ("record.rs", "#[derive(Serialize)] struct Record;", "record.rs serialises the domain"),

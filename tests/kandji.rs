@@ -579,14 +579,27 @@ async fn the_own_limit_of_reads_a_minute_holds() {
 }
 
 #[tokio::test]
-async fn whoever_asks_the_same_shares_one_request() {
+async fn every_scan_asks_the_service_itself() {
     let bench = Setting::of(vec![Device::ready(SERIAL)]).bench().await.warmed().await;
     bench.tenant.faults().all(Effect::Delay(Duration::from_millis(200)));
     let (one, two, three) = tokio::join!(bench.ask(SERIAL), bench.ask(SERIAL), bench.ask(SERIAL));
     assert_eq!([one.finding, two.finding, three.finding], [READY; 3]);
-    assert_eq!((bench.tenant.counts().total, bench.tenant.counts().most_under_way), (1, 1));
-    bench.ask(SERIAL).await;
-    assert_eq!(bench.tenant.counts().total, 2, "an answer is never kept for a later question");
+    assert_eq!(bench.tenant.counts().total, 3);
+}
+
+#[tokio::test]
+async fn a_box_scanned_again_while_its_first_look_up_hangs_is_answered() {
+    let bench = Setting::of(vec![Device::ready(SERIAL)]).bench().await.warmed().await;
+    bench.tenant.faults().add("silence:9s*1".parse().unwrap());
+    let source = bench.source.clone();
+    let first = tokio::spawn(async move { source.ask(&Candidates::one(Serial::new(SERIAL).unwrap()), Purpose::Scan).await.evidence.remove(0) });
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let begun = Instant::now();
+        assert_eq!(bench.ask(SERIAL).await.finding, READY);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+    assert_eq!(first.await.unwrap().finding, Finding::Unknown(Reason::Timeout));
 }
 
 #[tokio::test]

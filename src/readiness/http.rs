@@ -2,10 +2,14 @@
 //!
 //! A source's credential can often do more than read. So each client holds a list of what it may ask, and a request that is
 //! not on it ends here, before a byte leaves. Redirects are followed by hand, where they differ in a trailing slash only: a credential
-//! never reaches another host. Nothing here logs a header or a body.
+//! never reaches another host. Nothing here logs a header or a body. What comes back passes through the one door ([`door`]).
 
 mod budget;
+mod connections;
+mod door;
 mod fault;
+mod host_time;
+mod json;
 
 use std::{
     fmt,
@@ -16,10 +20,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use rustls::pki_types::{
-    CertificateDer,
-    pem::{self, PemObject},
-};
+use rustls::pki_types::pem;
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
@@ -27,25 +28,24 @@ use super::Purpose;
 use crate::{
     reason::Reason,
     runtime::{
-        clock::{Boot, ClockWatch},
+        clock::{self, Boot},
         credential::Secret,
-        file,
     },
 };
 pub use budget::Quota;
 use budget::{Budget, Refusal};
+use connections::Connections;
+use door::Came;
+pub use door::{NoReply, Refused, Reply};
 pub use fault::{CLOCK_TOLERANCE, Fault, is_of_the_way, under_clock};
+pub use host_time::Clocks;
 
 /// Hops that a redirect may take (a trailing slash needs one).
 const MAX_HOPS: usize = 3;
-/// Shorter than the idle time of the gateways in front of the services (60 s and more), so that a request rarely
-/// meets a connection that is just being closed.
-const POOL_IDLE: Duration = Duration::from_secs(50);
-/// Connections that are kept. After a change of the network each kept one may be dead without saying so, and cost a scan its answer.
-const POOL_KEPT: usize = 4;
-
-/// A whole system bundle has some hundred kilobytes.
-const LARGEST_CA_FILE: u64 = 4 << 20;
+/// So much of a refusal's text is read: a service's own code stands in the first line.
+const REFUSAL_TEXT: usize = 64 * 1024;
+/// Sent with every request: an answer of now, and in plain form.
+const OF_NOW_AND_PLAIN: [(&str, &str); 3] = [("accept-encoding", "identity"), ("cache-control", "no-cache, no-store"), ("pragma", "no-cache")];
 
 /// Why a client cannot be made. The texts name the object and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -200,8 +200,8 @@ pub struct ClientSettings<'a> {
     pub reads_per_minute: u32,
     /// Where the service tells its quota, if it does.
     pub quota: Option<QuotaHeaders>,
-    /// Who says whether our clock is right.
-    pub clock: ClockWatch,
+    /// Our clock, and the hosts'.
+    pub clocks: Clocks,
     /// How long and how much.
     pub limits: Limits,
 }
@@ -213,18 +213,18 @@ pub struct Request {
     url: Url,
     headers: Vec<(&'static str, Secret)>,
     body: Vec<u8>,
-    repeatable: bool,
+    documented: &'static [u16],
 }
 
 impl Request {
     /// A plain read.
     pub const fn get(url: Url) -> Self {
-        Self { method: Method::Get, url, headers: Vec::new(), body: Vec::new(), repeatable: false }
+        Self { method: Method::Get, url, headers: Vec::new(), body: Vec::new(), documented: &[200] }
     }
 
     /// A question in a body (JSON or a form, as `content_type` says).
     pub fn post(url: Url, content_type: &str, body: Vec<u8>) -> Self {
-        Self { method: Method::Post, url, headers: vec![("content-type", Secret::new(content_type))], body, repeatable: false }
+        Self { method: Method::Post, url, headers: vec![("content-type", Secret::new(content_type))], body, documented: &[200] }
     }
 
     /// Adds a header, by its lower-case name.
@@ -234,10 +234,10 @@ impl Request {
         self
     }
 
-    /// May be sent once more, as it is, when a kept connection was closed under it. Not for what is signed with a nonce.
+    /// Names the statuses that are an answer by the service's documents; without it 200 alone is one.
     #[must_use]
-    pub const fn repeatable(mut self) -> Self {
-        self.repeatable = true;
+    pub const fn documented(mut self, statuses: &'static [u16]) -> Self {
+        self.documented = statuses;
         self
     }
 }
@@ -248,75 +248,23 @@ impl fmt::Debug for Request {
     }
 }
 
-/// A complete reply that is neither 429, 5xx nor a redirect. Its body is never shown by `Debug`.
-#[derive(Clone)]
-pub struct Reply {
-    /// The HTTP status.
-    pub status: u16,
-    /// The reply's own `Date`.
-    pub date: Option<Timestamp>,
-    /// The body, at most [`Limits::body`] bytes.
-    pub body: Vec<u8>,
-    headers: HeaderMap,
-    clock: ClockWatch,
-}
-
-impl Reply {
-    /// A header's value, by its lower-case name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// The body as JSON of one shape.
-    ///
-    /// # Errors
-    /// `garbled_answer` when it is not. The text of the reply stays out of the fault.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            let what = if error.is_data() { "The answer lacks what it must hold" } else { "The answer is not JSON" };
-            self.fault(Reason::GarbledAnswer, &format!("{what} (line {}, column {}).", error.line(), error.column()))
-        })
-    }
-
-    /// The reply itself when its status is 2xx; else the fault that the status stands for where a service
-    /// has no word of its own for it.
-    ///
-    /// # Errors
-    /// `credentials_refused` for 401 and 403 (`clock_unsynced` where the clock may be the cause), `garbled_answer` else.
-    pub fn accepted(self) -> Result<Self, Fault> {
-        match self.status {
-            200..=299 => Ok(self),
-            401 | 403 => Err(self.fault(Reason::CredentialsRefused, &format!("The service answered {}.", self.status))),
-            status => Err(self.fault(Reason::GarbledAnswer, &format!("The service answered {status}."))),
-        }
-    }
-
-    /// A fault that this reply stands for, under the rule of the clock.
-    pub fn fault(&self, reason: Reason, detail: &str) -> Fault {
-        let judged = under_clock(reason, self.clock, self.date);
-        let detail = if judged == reason { detail } else { "This station's clock is not synchronised." };
-        Fault { replied_at: self.date, ..Fault::with(judged, detail) }
-    }
-}
-
-impl fmt::Debug for Reply {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Reply({}, {} bytes)", self.status, self.body.len())
-    }
+/// A text as JSON of one shape, as the door reads it: for the fuzz targets and for tests of what a body says. `None`: it is none.
+pub fn json<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
+    json::shaped(&json::whole(text).ok()?).ok()
 }
 
 /// A source's way to its service. Cheap to clone; the clones share limits and connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
+    connections: Connections,
     allow: Vec<Allowed>,
     quota: Option<QuotaHeaders>,
-    clock: ClockWatch,
+    clocks: Clocks,
     limits: Limits,
     budget: Mutex<Budget>,
     ahead: Mutex<Option<SignedDuration>>,
@@ -337,43 +285,41 @@ impl Client {
                 _ => return Err(ClientFault::NotHttp { url: url.clone() }),
             }
         }
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(settings.ca_file)?)
-            // The environment of a service manager or a shell must not send a credential another way.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .user_agent(settings.user_agent)
-            .connect_timeout(settings.limits.connect)
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_KEPT)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(ClientFault::Build)?;
         let shared = Shared {
+            connections: Connections::new(settings.ca_file, settings.user_agent, settings.limits.connect)?,
             allow: settings.allow,
             quota: settings.quota,
-            clock: settings.clock,
+            clocks: settings.clocks,
             limits: settings.limits,
             budget: Mutex::new(Budget::new(settings.reads_per_minute)),
             ahead: Mutex::default(),
         };
-        Ok(Self { http, shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Asks, within [`Limits::total`]. Every status but 429, 5xx and redirects comes back as a [`Reply`], because services
-    /// put words of their own into the bodies of some; [`Reply::accepted`] judges the others.
+    /// Asks, within [`Limits::total`].
     ///
     /// # Errors
-    /// [`Fault`] when the request may not leave (`station_fault`, `rate_limited`) or brought no complete reply.
-    pub async fn send(&self, request: Request, purpose: Purpose) -> Result<Reply, Fault> {
-        let result = match tokio::time::timeout(self.shared.limits.total, self.follow(request.clone(), purpose)).await {
+    /// [`NoReply`] when the request may not leave (`station_fault`, `rate_limited`), or brought nothing that passes the door.
+    pub async fn send(&self, request: Request, purpose: Purpose) -> Result<Reply, NoReply> {
+        self.send_made(|| request.clone(), purpose).await
+    }
+
+    /// As [`Client::send`], of a request that must be made anew each time it leaves: one that is signed with a word that is used once.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send_made(&self, make: impl Fn() -> Request + Send + Sync, purpose: Purpose) -> Result<Reply, NoReply> {
+        let first = make();
+        let request = format!("{first:?}");
+        let result = match tokio::time::timeout(self.shared.limits.total, self.follow(first, &make, purpose)).await {
             Ok(result) => result,
-            Err(_) => Err(Fault::bare(Reason::Timeout)),
+            Err(_) => Err(Fault::bare(Reason::Timeout).into()),
         };
         match &result {
-            Ok(reply) => tracing::debug!(?request, status = reply.status, "asked"),
-            Err(fault) => tracing::debug!(?request, reason = fault.reason.code(), detail = fault.detail, "asked in vain"),
+            Ok(reply) => tracing::debug!(request, status = reply.status, "asked"),
+            Err(NoReply::Refused(refused)) => tracing::debug!(request, status = refused.status, "asked"),
+            Err(NoReply::Fault(fault)) => tracing::debug!(request, reason = fault.reason.code(), detail = fault.detail, "asked in vain"),
         }
         result
     }
@@ -397,20 +343,45 @@ impl Client {
         with(&mut self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn follow(&self, mut request: Request, purpose: Purpose) -> Result<Reply, Fault> {
+    async fn follow(&self, first: Request, make: &(impl Fn() -> Request + Sync), purpose: Purpose) -> Result<Reply, NoReply> {
+        let mut next = first;
         for _ in 0..=MAX_HOPS {
-            self.may_leave(&request, purpose)?;
-            let response = self.exchange(&request).await?;
+            let (request, response, [sent, came]) = self.exchange(next, make, purpose).await?;
             let status = response.status().as_u16();
             let date = self.note_head(status, response.headers());
+            let no = |fault: Fault| NoReply::Fault(Fault { replied_at: date, ..fault });
             match status {
-                300..=399 => request = redirected(request, status, response.headers(), date)?,
-                429 => return Err(Fault { replied_at: date, ..rate_limited("The service asks for fewer requests.", self.held_for()) }),
-                500..=599 => return Err(Fault { replied_at: date, ..Fault::with(Reason::SourceError, format!("The service answered {status}.")) }),
-                _ => return self.whole(response, date).await.map_err(|fault| Fault { replied_at: date, ..fault }),
+                300..=399 => {
+                    let url = redirected(&request, status, response.headers()).map_err(no)?;
+                    next = Request { url, ..make() };
+                }
+                429 => return Err(no(rate_limited("The service asks for fewer requests.", self.held_for()))),
+                500..=599 => return Err(no(Fault::with(Reason::SourceError, format!("The service answered {status}.")))),
+                _ => {
+                    let reply = Came { url: &request.url, status, headers: response.headers().clone(), sent, came };
+                    if !request.documented.contains(&status) {
+                        // Of a refusal that is cut there is what came of it.
+                        let text = body(response, REFUSAL_TEXT).await.1;
+                        return Err(NoReply::Refused(reply.refused(text, self.shared.clocks.own)));
+                    }
+                    let (end, body) = body(response, self.shared.limits.body).await;
+                    end.map_err(|reason| no(self.cut(&request, reason)))?;
+                    return Ok(reply.answer(&body, &self.shared.clocks)?);
+                }
             }
         }
-        Err(Fault::with(Reason::GarbledAnswer, "The service redirects in a circle."))
+        Err(Fault::with(Reason::GarbledAnswer, "The service redirects in a circle.").into())
+    }
+
+    fn cut(&self, request: &Request, end: BodyEnd) -> Fault {
+        let host = request.url.host_str().unwrap_or_default();
+        match end {
+            BodyEnd::Timeout => Fault::bare(Reason::Timeout),
+            BodyEnd::Cut => Fault::with(Reason::GarbledAnswer, format!("{host}'s answer was cut off before its end.")),
+            BodyEnd::TooLong => {
+                Fault::with(Reason::GarbledAnswer, format!("{host}'s answer is larger than {} MiB.", self.shared.limits.body / (1024 * 1024)))
+            }
+        }
     }
 
     fn may_leave(&self, request: &Request, purpose: Purpose) -> Result<(), Fault> {
@@ -428,13 +399,28 @@ impl Client {
         })
     }
 
-    async fn exchange(&self, request: &Request) -> Result<reqwest::Response, Fault> {
-        let failed = |error: &reqwest::Error| fault::of_exchange(error, self.shared.clock);
-        match self.http.execute(built(request)?).await {
-            Ok(response) => Ok(response),
-            // A kept connection that the service closes just now looks like this.
-            Err(error) if request.repeatable && !error.is_connect() && failed(&error).reason == Reason::Offline => {
-                self.http.execute(built(request)?).await.map_err(|error| failed(&error))
+    /// Sends the request, and once more on a new connection where a kept one died before a head came.
+    async fn exchange(
+        &self,
+        request: Request,
+        make: &(impl Fn() -> Request + Sync),
+        purpose: Purpose,
+    ) -> Result<(Request, reqwest::Response, [Boot; 2]), Fault> {
+        let failed = |error: &reqwest::Error| fault::of_exchange(error, self.shared.clocks.own);
+        let connections = &self.shared.connections;
+        let kept = connections.kept();
+        self.may_leave(&request, purpose)?;
+        let sent = Boot::now();
+        match connections.ask(&kept, built(&request)?).await {
+            Ok(response) => Ok((request, response, [sent, Boot::now()])),
+            Err(error) if !error.is_connect() && failed(&error).reason == Reason::Offline => {
+                let fresh = connections.fresh().map_err(|error| failed(&error))?;
+                let request = Request { url: request.url, ..make() };
+                self.may_leave(&request, purpose)?;
+                let sent = Boot::now();
+                let result = fresh.execute(built(&request)?).await;
+                connections.give_up(&kept, Some(fresh));
+                Ok((request, result.map_err(|error| failed(&error))?, [sent, Boot::now()]))
             }
             Err(error) => Err(failed(&error)),
         }
@@ -461,26 +447,37 @@ impl Client {
         }
         date
     }
+}
 
-    async fn whole(&self, mut response: reqwest::Response, date: Option<Timestamp>) -> Result<Reply, Fault> {
-        let limit = self.shared.limits.body;
-        let too_big = || Fault::with(Reason::GarbledAnswer, format!("The answer is larger than {} MiB.", limit / (1024 * 1024)));
-        if response.content_length().is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
-            return Err(too_big());
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| fault::of_body(&error))? {
-            if body.len().saturating_add(chunk.len()) > limit {
-                return Err(too_big());
+/// How a body ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BodyEnd {
+    Timeout,
+    Cut,
+    TooLong,
+}
+
+/// What came of a body, and whether that is all of it.
+async fn body(mut response: reqwest::Response, limit: usize) -> (Result<(), BodyEnd>, Vec<u8>) {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return (Ok(()), body),
+            Ok(Some(chunk)) => {
+                let room = limit.saturating_sub(body.len());
+                body.extend_from_slice(&chunk.slice(..chunk.len().min(room)));
+                if chunk.len() > room {
+                    return (Err(BodyEnd::TooLong), body);
+                }
             }
-            body.extend_from_slice(&chunk);
+            Err(error) if error.is_timeout() => return (Err(BodyEnd::Timeout), body),
+            Err(_) => return (Err(BodyEnd::Cut), body),
         }
-        Ok(Reply { status: response.status().as_u16(), date, body, headers: response.headers().clone(), clock: self.shared.clock })
     }
 }
 
 fn rate_limited(why: &str, wait: Option<Duration>) -> Fault {
-    let retry_at = wait.and_then(|wait| Timestamp::now().checked_add(wait).ok());
+    let retry_at = wait.map(|wait| clock::later(Timestamp::now(), wait));
     let detail = match retry_at {
         Some(at) => format!("{why} Try again at {}.", at.strftime("%H:%M:%S UTC")),
         None => why.to_owned(),
@@ -500,6 +497,9 @@ fn built(request: &Request) -> Result<reqwest::Request, Fault> {
         value.set_sensitive(true);
         built.headers_mut().insert(HeaderName::from_static(name), value);
     }
+    for (name, value) in OF_NOW_AND_PLAIN {
+        built.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
     if request.method == Method::Post {
         *built.body_mut() = Some(request.body.clone().into());
     }
@@ -508,46 +508,24 @@ fn built(request: &Request) -> Result<reqwest::Request, Fault> {
 
 /// The same question with or without the slash at the end of its path, as the service wants it. Any other place is refused: another
 /// host must not get the credential, and another question (a dropped filter lists the fleet) must not pass for ours.
-fn redirected(request: Request, status: u16, headers: &HeaderMap, date: Option<Timestamp>) -> Result<Request, Fault> {
+fn redirected(request: &Request, status: u16, headers: &HeaderMap) -> Result<Url, Fault> {
     let place = headers.get("location").and_then(|value| value.to_str().ok()).and_then(|text| request.url.join(text).ok());
     let detail = match place {
         Some(url) if !same_origin(&request.url, &url) => "The service redirects to another host.".to_owned(),
         Some(url) if request.method == Method::Get && matches!(status, 301 | 302 | 303 | 307 | 308) => {
             if segments(url.path()).eq(segments(request.url.path())) && url.query() == request.url.query() {
-                return Ok(Request { url, ..request });
+                return Ok(url);
             }
             "The service redirects to another question.".to_owned()
         }
         _ => format!("The service answered {status}."),
     };
-    Err(Fault { replied_at: date, ..Fault::with(Reason::GarbledAnswer, detail) })
+    Err(Fault::with(Reason::GarbledAnswer, detail))
 }
 
 /// Reads an HTTP date ("Sun, 06 Nov 1994 08:49:37 GMT").
 pub fn http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text.trim()).ok().map(|zoned| zoned.timestamp())
-}
-
-/// TLS with the system's trust anchors and, if given, one file of further ones.
-fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientFault> {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (usable, _) = roots.add_parsable_certificates(found.certs);
-    if usable == 0 {
-        tracing::warn!("the system has no trusted certificates: install ca-certificates");
-    }
-    if let Some(path) = ca_file {
-        let fault = |error| ClientFault::CaFile { path: path.to_owned(), error };
-        let (pem, _) = file::read(path, LARGEST_CA_FILE).map_err(|error| fault(pem::Error::Io(error)))?;
-        let own: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(fault)?;
-        if own.is_empty() || roots.add_parsable_certificates(own).0 == 0 {
-            return Err(ClientFault::CaEmpty { path: path.to_owned() });
-        }
-    }
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(ClientFault::Tls)?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use url::Url;
 use super::{
     Purpose,
     evidence::{Evidence, Finding, SourceKind},
-    http::{Allowed, Client, ClientFault, ClientSettings, Fault, Limits, QuotaHeaders, Reply, Request, below},
+    http::{self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, NoReply, QuotaHeaders, Reply, Request, below},
     keeper::Vitals,
     lenient,
     shape::Misshaped,
@@ -28,7 +28,7 @@ use crate::{
     label::{Candidates, Serial},
     reason::Reason,
     runtime::{
-        clock::{Boot, ClockWatch},
+        clock::{self, Boot},
         credential::Credential,
         name::Name,
     },
@@ -97,30 +97,28 @@ pub(super) struct Kandji {
     credential: Credential,
     policy: Policy,
     tokens: Mutex<Option<Arc<TokenList>>>,
-    /// Held while the token list is being read: whoever needs it meanwhile waits for that one read.
-    reading_tokens: tokio::sync::Mutex<()>,
 }
 
 /// The ADE tokens as last read.
 struct TokenList {
     list: Vec<Token>,
-    date: Option<Timestamp>,
-    read_at: Boot,
+    date: Timestamp,
+    asked_at: Boot,
 }
 
 impl TokenList {
     fn age(&self) -> Duration {
-        Boot::now().since(self.read_at)
+        Boot::now().since(self.asked_at)
     }
 
     /// The service's clock now, by the list's own `Date`.
     fn now(&self) -> Option<Timestamp> {
-        self.date.and_then(|date| date.checked_add(self.age()).ok())
+        Some(clock::later(self.date, self.age()))
     }
 }
 
 impl Kandji {
-    pub(super) fn new(settings: Settings<'_>, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
+    pub(super) fn new(settings: Settings<'_>, clocks: Clocks, limits: Limits) -> Result<Self, ClientFault> {
         let base = settings.url;
         let client = Client::new(ClientSettings {
             allow: vec![
@@ -132,11 +130,10 @@ impl Kandji {
             ca_file: settings.ca_file,
             reads_per_minute: settings.reads_per_minute,
             quota: Some(QUOTA),
-            clock,
+            clocks,
             limits,
         })?;
-        let (tokens, reading_tokens) = Default::default();
-        Ok(Self { name: settings.name, base, client, credential: settings.token, policy: settings.policy, tokens, reading_tokens })
+        Ok(Self { name: settings.name, base, client, credential: settings.token, policy: settings.policy, tokens: Mutex::default() })
     }
 
     pub(super) async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
@@ -159,16 +156,13 @@ impl Kandji {
 
     /// The token list and an empty look-up: both permissions that a scan needs, and the token list is fresh again.
     pub(super) async fn probe(&self) -> Result<(), Fault> {
-        let (tokens, rows) = tokio::join!(self.read_tokens(Purpose::Scan), self.rows(NO_SERIAL, Purpose::Scan));
-        tokens.and(rows.map(drop))
+        let (tokens, rows) = tokio::join!(self.fetch_tokens(Purpose::Scan), self.rows(NO_SERIAL, Purpose::Scan));
+        tokens.map(drop).and(rows.map(drop))
     }
 
     /// The ADE tokens, read anew.
     pub(super) async fn ade_tokens(&self) -> Result<Vec<AdeToken>, Fault> {
-        let tokens = {
-            let _reading = self.reading_tokens.lock().await;
-            self.fetch_tokens(Purpose::Scan).await?
-        };
+        let tokens = self.fetch_tokens(Purpose::Scan).await?;
         let now = tokens.now();
         let shown = |token: &Token| {
             let counts = self.policy.counts(&token.id);
@@ -221,7 +215,7 @@ impl Kandji {
             }
             let reply = self.get(url, purpose).await?;
             if !read(&reply, |page| list.take(page))? {
-                return Ok((list.rows(filter).map_err(|misshaped| garbled(&reply, &misshaped))?, reply.date));
+                return Ok((list.rows(filter).map_err(|misshaped| garbled(&reply, &misshaped))?, Some(reply.date)));
             }
         }
         Err(Fault::with(Reason::GarbledAnswer, "Kandji lists more rows for this serial number than can be its own."))
@@ -238,28 +232,24 @@ impl Kandji {
         Ok(devices)
     }
 
-    /// The token list, at most 15 minutes old.
+    /// The token list, at most 15 minutes old. Who needs it reads it, and waits for nobody else's read: that one may hang.
     async fn tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
-        if let Some(tokens) = self.kept_tokens() {
-            return Ok(tokens);
-        }
-        let _reading = self.reading_tokens.lock().await;
         match self.kept_tokens() {
             Some(tokens) => Ok(tokens),
             None => self.fetch_tokens(purpose).await,
         }
     }
 
-    async fn read_tokens(&self, purpose: Purpose) -> Result<(), Fault> {
-        let _reading = self.reading_tokens.lock().await;
-        self.fetch_tokens(purpose).await.map(drop)
-    }
-
     async fn fetch_tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
+        let asked_at = Boot::now();
         let reply = self.get(below(&self.base, ADE_TOKENS), purpose).await?;
         let list = read(&reply, wire::tokens)?;
-        let tokens = Arc::new(TokenList { list, date: reply.date, read_at: Boot::now() });
-        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&tokens));
+        let tokens = Arc::new(TokenList { list, date: reply.date, asked_at });
+        let mut kept = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        // A read that hung may end after a later one.
+        if kept.as_ref().is_none_or(|kept| kept.asked_at <= asked_at) {
+            *kept = Some(Arc::clone(&tokens));
+        }
         Ok(tokens)
     }
 
@@ -275,17 +265,12 @@ impl Kandji {
             let detail = format!("The station's credential {:?} is not one line without spaces.", self.credential.name());
             return Err(Fault::with(Reason::CredentialsRefused, detail));
         }
-        let request = Request::get(url)
-            .header("authorization", &format!("Bearer {token}"))
-            .header("accept", "application/json")
-            .header("cache-control", "no-cache")
-            .repeatable();
-        let reply = self.client.send(request, purpose).await?;
-        match reply.status {
+        let request = Request::get(url).header("authorization", &format!("Bearer {token}")).header("accept", "application/json");
+        self.client.send(request, purpose).await.map_err(|no| match no {
             // Which of the two means what differs even between the vendor's own tools.
-            401 | 403 => Err(reply.fault(Reason::CredentialsRefused, REFUSED)),
-            _ => reply.accepted(),
-        }
+            NoReply::Refused(refused) if matches!(refused.status, 401 | 403) => refused.fault(Reason::CredentialsRefused, REFUSED),
+            no => no.into(),
+        })
     }
 
     fn bare(&self, serial: &Serial, reason: Reason) -> Evidence {
@@ -299,7 +284,7 @@ impl Kandji {
 
 /// Reads a reply's JSON.
 fn read<T>(reply: &Reply, shape: impl FnOnce(&Value) -> Result<T, Misshaped>) -> Result<T, Fault> {
-    shape(&reply.json()?).map_err(|misshaped| garbled(reply, &misshaped))
+    shape(reply.body()).map_err(|misshaped| garbled(reply, &misshaped))
 }
 
 fn garbled(reply: &Reply, misshaped: &Misshaped) -> Fault {
@@ -311,7 +296,7 @@ fn garbled(reply: &Reply, misshaped: &Misshaped) -> Fault {
 pub fn judged([rows, tokens, devices]: [&[u8]; 3], now: Option<Timestamp>, serial: &Serial, source: Name) -> Evidence {
     let evidence = Evidence::bare(source, SourceKind::Kandji, serial.clone(), Finding::Unknown(Reason::GarbledAnswer));
     let garbled = Fault::bare(Reason::GarbledAnswer);
-    let json = |body: &[u8]| serde_json::from_slice::<Value>(body).map_err(|_| &garbled);
+    let json = |body: &[u8]| http::json::<Value>(body).ok_or(&garbled);
     let mut list = List::default();
     let whole = json(rows).is_ok_and(|page| list.take(&page) == Ok(false));
     let Some(rows) = list.rows(serial.as_str()).ok().filter(|_| whole) else { return evidence };

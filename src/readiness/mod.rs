@@ -8,32 +8,24 @@ pub mod kandji;
 pub mod keeper;
 pub mod lenient;
 pub mod shape;
+mod turn;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
-use tokio::{
-    sync::{OnceCell, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use url::Url;
 
 use crate::{
     health::SourceHealth,
     label::Candidates,
     reason::Reason,
-    runtime::{clock::ClockWatch, credential::Credential, name::Name, pulse::Pulse},
+    runtime::{credential::Credential, name::Name, pulse::Pulse},
 };
 use apple_business::AppleBusiness;
 use apple_dep::AppleDep;
 use evidence::{Answer, Evidence, Finding, SourceKind};
-use http::{Client, ClientFault, Fault, Limits};
+use http::{Client, ClientFault, Clocks, Fault, Limits};
 use kandji::Kandji;
 use keeper::{Keeper, Vitals};
 
@@ -126,7 +118,6 @@ struct Shared {
     limits: Limits,
     adapter: Adapter,
     keeper: Keeper,
-    flights: Flights,
 }
 
 /// One file per service. To add one: a variant here, an arm in each function of [`Adapter`], a variant of [`Service`] and of [`SourceKind`].
@@ -141,20 +132,20 @@ impl Source {
     ///
     /// # Errors
     /// [`ClientFault`] when its URL or `ca_file` cannot be used.
-    pub fn new(settings: Settings, clock: ClockWatch) -> Result<Self, ClientFault> {
-        Self::with_limits(settings, clock, Limits::default())
+    pub fn new(settings: Settings, clocks: impl Into<Clocks>) -> Result<Self, ClientFault> {
+        Self::with_limits(settings, clocks, Limits::default())
     }
 
     /// As [`Source::new`], with other limits of time and size.
     ///
     /// # Errors
     /// As [`Source::new`].
-    pub fn with_limits(settings: Settings, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
+    pub fn with_limits(settings: Settings, clocks: impl Into<Clocks>, limits: Limits) -> Result<Self, ClientFault> {
         let name = settings.name.clone();
         let kind = settings.kind();
-        let adapter = Adapter::new(settings, clock, limits)?;
+        let adapter = Adapter::new(settings, clocks.into(), limits)?;
         let keeper = Keeper::new(name.clone(), keeper::Rhythm::default());
-        Ok(Self { shared: Arc::new(Shared { name, kind, limits, adapter, keeper, flights: Flights::default() }) })
+        Ok(Self { shared: Arc::new(Shared { name, kind, limits, adapter, keeper }) })
     }
 
     /// Its name in the config.
@@ -167,16 +158,11 @@ impl Source {
         self.shared.kind
     }
 
-    /// Asks about all candidates at once. Never fails: what is not known is a finding. Takes 10 s at most, and whoever asks
-    /// the same while it is being asked shares the answer.
+    /// Asks about all candidates at once. Never fails: what is not known is a finding. Takes 10 s at most. Each call asks the
+    /// service: an older question may hang while the service is well again.
     pub async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Answer {
         let started = Instant::now();
-        let answer = self.shared.flights.join((candidates.clone(), purpose), self.shared.look_up(candidates, purpose));
-        // Of use only to one who joined a look-up that its first asker dropped: begun anew, it would take longer than promised.
-        let mut evidence = match tokio::time::timeout(self.shared.limits.total, answer).await {
-            Ok(evidence) => evidence,
-            Err(_) => self.shared.unknown_to_all(candidates, Reason::Timeout),
-        };
+        let mut evidence = self.shared.look_up(candidates, purpose).await;
         let took = started.elapsed();
         for entry in &mut evidence {
             entry.took = took;
@@ -273,9 +259,7 @@ impl fmt::Debug for Source {
 
 impl Shared {
     async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
-        // A little earlier than the asker's own end, so that the keeper hears of it.
-        let limit = self.limits.total.mul_f32(0.98);
-        let evidence = match tokio::time::timeout(limit, self.adapter.look_up(candidates, purpose)).await {
+        let evidence = match tokio::time::timeout(self.limits.total, self.adapter.look_up(candidates, purpose)).await {
             Ok(evidence) => evidence,
             Err(_) => self.unknown_to_all(candidates, Reason::Timeout),
         };
@@ -307,23 +291,23 @@ impl Shared {
 }
 
 impl Adapter {
-    fn new(settings: Settings, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
+    fn new(settings: Settings, clocks: Clocks, limits: Limits) -> Result<Self, ClientFault> {
         let Settings { name, url, ca_file, reads_per_minute, service } = settings;
         let ca_file = ca_file.as_deref();
         match service {
             Service::Kandji { token, tokens, max_fetch_age, expected_blueprints } => {
                 let policy = kandji::Policy { tokens, max_fetch_age, expected_blueprints };
                 let settings = kandji::Settings { name, url, token, policy, ca_file, reads_per_minute };
-                Kandji::new(settings, clock, limits).map(|kandji| Self::Kandji(Box::new(kandji)))
+                Kandji::new(settings, clocks, limits).map(|kandji| Self::Kandji(Box::new(kandji)))
             }
             Service::AppleDep { token, user_agent, expected_profiles, expected_hosts } => {
                 let settings = apple_dep::Settings { name, url, token, user_agent, expected_profiles, expected_hosts, ca_file, reads_per_minute };
-                AppleDep::new(settings, clock, limits).map(Self::AppleDep)
+                AppleDep::new(settings, clocks, limits).map(Self::AppleDep)
             }
             Service::AppleBusiness { token_url, scope, client_id, key_id, key, expected_servers } => {
                 let settings =
                     apple_business::Settings { name, url, token_url, scope, client_id, key_id, key, expected_servers, ca_file, reads_per_minute };
-                AppleBusiness::new(settings, clock, limits).map(|apple| Self::AppleBusiness(Box::new(apple)))
+                AppleBusiness::new(settings, clocks, limits).map(|apple| Self::AppleBusiness(Box::new(apple)))
             }
         }
     }
@@ -371,70 +355,5 @@ impl Adapter {
             Self::AppleDep(_) => None,
             Self::AppleBusiness(apple) => apple.refresh_in(),
         }
-    }
-}
-
-/// Look-ups under way: whoever asks the same joins. Scans and re-checks stay apart, so that a scan never
-/// gets the refusal that keeps a re-check back.
-#[derive(Default)]
-struct Flights {
-    under_way: Mutex<UnderWay>,
-}
-
-type UnderWay = HashMap<(Candidates, Purpose), Arc<OnceCell<Vec<Evidence>>>>;
-
-impl Flights {
-    async fn join(&self, key: (Candidates, Purpose), look_up: impl Future<Output = Vec<Evidence>>) -> Vec<Evidence> {
-        let cell = Arc::clone(self.locked().entry(key.clone()).or_default());
-        let seat = Seat { flights: self, key, cell };
-        // Should the first asker be dropped half-way, the next one in line asks anew.
-        seat.cell.get_or_init(|| look_up).await.clone()
-    }
-
-    fn locked(&self) -> MutexGuard<'_, UnderWay> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A place in a look-up under way. An answer is for those who asked before it came: the first to leave with it, or the last to leave
-/// without one, takes the look-up off the list.
-struct Seat<'a> {
-    flights: &'a Flights,
-    key: (Candidates, Purpose),
-    cell: Arc<OnceCell<Vec<Evidence>>>,
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        let mut under_way = self.flights.locked();
-        let listed = under_way.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &self.cell));
-        // Two hold it: the list and this seat.
-        if listed && (self.cell.initialized() || Arc::strong_count(&self.cell) <= 2) {
-            under_way.remove(&self.key);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use super::*;
-    use crate::label::Serial;
-
-    #[tokio::test]
-    async fn a_look_up_that_everybody_left_is_forgotten() {
-        let flights = Flights::default();
-        let key = (Candidates::one(Serial::new("TESTKANDJ001").unwrap()), Purpose::Scan);
-        let never = std::future::pending::<Vec<Evidence>>;
-        {
-            let one = flights.join(key.clone(), never());
-            let two = flights.join(key.clone(), never());
-            let both = async { tokio::join!(one, two) };
-            assert!(tokio::time::timeout(Duration::from_millis(5), both).await.is_err());
-        }
-        assert!(flights.locked().is_empty());
-        assert!(flights.join(key, async { Vec::new() }).await.is_empty());
-        assert!(flights.locked().is_empty());
     }
 }

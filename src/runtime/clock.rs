@@ -2,8 +2,20 @@
 
 use std::{path::Path, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
+
+/// `seconds` from outside as a time, at most `most`: negative ones, and what is no number, are none.
+///
+/// Every number that a service or a file names goes through here or through [`later`]: the sums of the standard library panic on some.
+pub fn lasting(seconds: f64, most: Duration) -> Duration {
+    if seconds.is_nan() || seconds <= 0.0 { Duration::ZERO } else { Duration::try_from_secs_f64(seconds).map_or(most, |time| time.min(most)) }
+}
+
+/// `by` after `moment`, at most the end of the calendar.
+pub fn later(moment: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| moment.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+}
 
 /// A reading of the boot-time clock (`CLOCK_BOOTTIME`): never set back, and it goes on while the machine sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,4 +98,42 @@ fn kernel_synced() -> bool {
 #[cfg(not(target_pointer_width = "64"))]
 const fn kernel_synced() -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_from_outside_is_longer_than_it_may_be_or_ends_anything() {
+        const DAY: Duration = Duration::from_hours(24);
+        for (seconds, expected) in [
+            (3600.0, Duration::from_hours(1)),
+            (0.5, Duration::from_millis(500)),
+            (0.0, Duration::ZERO),
+            (-0.0, Duration::ZERO),
+            (-1.0, Duration::ZERO),
+            (f64::MIN, Duration::ZERO),
+            (f64::NEG_INFINITY, Duration::ZERO),
+            (f64::NAN, Duration::ZERO),
+            (86_401.0, DAY),
+            (9_223_372_036_854_775_808.0, DAY),
+            (18_446_744_073_709_551_615.0, DAY),
+            (1e308, DAY),
+            (f64::INFINITY, DAY),
+        ] {
+            assert_eq!(lasting(seconds, DAY), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn no_moment_is_later_than_the_calendar() {
+        let start = Timestamp::UNIX_EPOCH;
+        assert_eq!(later(start, Duration::from_secs(1)).as_second(), 1);
+        for by in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(1 << 63)] {
+            assert_eq!((later(start, by), later(Timestamp::MIN, by)), (Timestamp::MAX, Timestamp::MAX));
+        }
+        assert_eq!(later(Timestamp::MAX, Duration::from_nanos(1)), Timestamp::MAX);
+        assert_eq!(Boot::from_duration(Duration::MAX).plus(Duration::MAX), Boot::from_duration(Duration::MAX));
+    }
 }

@@ -1,4 +1,4 @@
-//! The access token: asked for by one caller at a time, kept for its hour, renewed five minutes early and once when it is refused.
+//! The access token: asked for by one caller at a time (unless that one hangs), kept for its hour, renewed five minutes early and once when it is refused.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,16 +15,22 @@ use super::assertion::{self, ApiKey};
 use crate::{
     readiness::{
         Purpose,
-        http::{Client, Fault, Reply, Request},
+        http::{Client, Fault, NoReply, Refused, Request},
+        turn::Turn,
     },
     reason::Reason,
-    runtime::credential::{Credential, Secret},
+    runtime::{
+        clock,
+        credential::{Credential, Secret},
+    },
 };
 
 /// So long before its end a token is renewed.
 const EARLY: Duration = Duration::from_mins(5);
 /// Too many token calls are refused too: after a refusal the same key is not tried again for so long.
 const PAUSE: Duration = Duration::from_secs(5);
+/// A token is not believed to be good for longer; Apple's is for an hour.
+const LONGEST_LIFE: Duration = Duration::from_hours(24);
 
 /// What a token is asked with.
 pub(super) struct Identity {
@@ -39,7 +45,7 @@ pub(super) struct Identity {
 pub(super) struct Bearer {
     client: Client,
     identity: Identity,
-    making: tokio::sync::Mutex<()>,
+    making: Turn,
     state: Mutex<State>,
 }
 
@@ -59,17 +65,18 @@ struct Live {
 #[derive(Deserialize)]
 struct Granted {
     access_token: String,
-    expires_in: u64,
+    /// Seconds.
+    expires_in: f64,
 }
 
 impl Bearer {
     pub(super) fn new(client: Client, identity: Identity) -> Self {
-        Self { client, identity, making: tokio::sync::Mutex::default(), state: Mutex::default() }
+        Self { client, identity, making: Turn::default(), state: Mutex::default() }
     }
 
     /// The token to use; `refused` is one that the service does not take any more.
     pub(super) async fn token(&self, refused: Option<&Secret>, purpose: Purpose) -> Result<Secret, Fault> {
-        let _making = self.making.lock().await;
+        let _making = self.making.take().await;
         if refused.is_some() {
             let mut state = self.locked();
             state.live = state.live.take().filter(|live| Some(&live.token) != refused);
@@ -90,7 +97,7 @@ impl Bearer {
         let key = ApiKey::read(pem.reveal()).map_err(|fault| unusable(fault.to_string()))?;
         match self.ask(&key, purpose).await {
             Ok(granted) => {
-                let good_for = Duration::from_secs(granted.expires_in);
+                let good_for = clock::lasting(granted.expires_in, LONGEST_LIFE);
                 // A token of a few minutes would be renewed at once for ever.
                 let early = EARLY.min(good_for / 2);
                 let token = Secret::new(&granted.access_token);
@@ -119,28 +126,28 @@ impl Bearer {
     async fn ask(&self, key: &ApiKey, purpose: Purpose) -> Result<Granted, Fault> {
         let Identity { client_id, key_id, scope, token_url, .. } = &self.identity;
         let client = assertion::Client { id: client_id, key_id };
-        let assertion = key.assertion(&client, Timestamp::now().as_second(), &Uuid::now_v7().to_string());
-        let form = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("grant_type", "client_credentials")
-            .append_pair("client_id", client_id)
-            .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
-            .append_pair("client_assertion", &assertion)
-            .append_pair("scope", scope)
-            .finish();
-        let request = Request::post(token_url.clone(), "application/x-www-form-urlencoded", form.into_bytes()).header("accept", "application/json");
-        let reply = self.client.send(request, purpose).await?;
-        match reply.status {
-            200..=299 => {
-                let granted: Granted = reply.json()?;
-                if granted.access_token.trim().is_empty() {
-                    return Err(reply.fault(Reason::GarbledAnswer, "Apple's token is empty."));
-                }
-                Ok(granted)
-            }
+        // An assertion is used once.
+        let signed = || {
+            let assertion = key.assertion(&client, Timestamp::now().as_second(), &Uuid::now_v7().to_string());
+            let form = url::form_urlencoded::Serializer::new(String::new())
+                .append_pair("grant_type", "client_credentials")
+                .append_pair("client_id", client_id)
+                .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+                .append_pair("client_assertion", &assertion)
+                .append_pair("scope", scope)
+                .finish();
+            Request::post(token_url.clone(), "application/x-www-form-urlencoded", form.into_bytes()).header("accept", "application/json")
+        };
+        let reply = self.client.send_made(signed, purpose).await.map_err(|no| match no {
             // The body may repeat the assertion: of it only a word that is known beforehand is ever shown.
-            400 | 401 | 403 => Err(reply.fault(Reason::CredentialsRefused, refusal(&reply))),
-            status => Err(reply.fault(Reason::GarbledAnswer, &format!("Apple's token endpoint answered {status}."))),
+            NoReply::Refused(refused) if matches!(refused.status, 400 | 401 | 403) => refused.fault(Reason::CredentialsRefused, meaning(&refused)),
+            no => no.into(),
+        })?;
+        let granted: Granted = reply.json()?;
+        if granted.access_token.trim().is_empty() {
+            return Err(reply.fault(Reason::GarbledAnswer, "Apple's token is empty."));
         }
+        Ok(granted)
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
@@ -149,8 +156,8 @@ impl Bearer {
 }
 
 /// What the token endpoint's refusal means for the technician.
-fn refusal(reply: &Reply) -> &'static str {
-    let body = String::from_utf8_lossy(&reply.body);
+fn meaning(refused: &Refused) -> &'static str {
+    let body = refused.text();
     [
         ("invalid_client", "Apple refuses the API key (invalid_client): check client_id, key_id and the key, and that the key was not revoked."),
         ("invalid_scope", "Apple refuses the scope (invalid_scope): business.api is for Apple Business, school.api for Apple School Manager."),

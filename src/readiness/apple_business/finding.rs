@@ -36,15 +36,15 @@ pub(super) struct Device {
 
 impl Said {
     /// Reads a reply of status 200 or 404.
-    pub(super) fn read(status: u16, body: &[u8], serial: &Serial) -> Self {
+    pub(super) fn read(status: u16, body: &Value, serial: &Serial) -> Self {
         if status == 404 {
             return if well_formed_404(body) { Self::NotInOrg } else { Self::Garbled("The answer 404 is not in Apple's form.") };
         }
-        let Some(data) = data(body) else { return Self::Garbled("The answer is not in Apple's form.") };
+        let Some(data) = body.get("data") else { return Self::Garbled("The answer is not in Apple's form.") };
         let Value::Object(data) = data else { return Self::Garbled("The answer holds no device.") };
         let Some(Value::Object(attributes)) = data.get("attributes") else { return Self::Garbled("The answer holds no device.") };
         // The id is the serial number; the attribute may be absent, and must agree where it is there.
-        let named = [text(&data, "id"), text(attributes, "serialNumber").or(Some(serial.as_str()))];
+        let named = [text(data, "id"), text(attributes, "serialNumber").or(Some(serial.as_str()))];
         if named.iter().any(|name| *name != Some(serial.as_str())) {
             return Self::Garbled("Apple answered about another device than the one asked for.");
         }
@@ -84,12 +84,12 @@ pub(super) enum Linked {
 
 impl Linked {
     /// Reads a reply of status 200 or 404.
-    pub(super) fn read(status: u16, body: &[u8]) -> Self {
+    pub(super) fn read(status: u16, body: &Value) -> Self {
         let garbled = || Self::Unread(Reason::GarbledAnswer, Some("The assigned server is not in Apple's form.".to_owned()));
         if status == 404 {
             return if well_formed_404(body) { Self::NotYet } else { garbled() };
         }
-        match data(body) {
+        match body.get("data") {
             Some(Value::Null) => Self::NotYet,
             Some(Value::Object(data)) => match data.get("id") {
                 None | Some(Value::Null) => Self::NotYet,
@@ -151,18 +151,9 @@ fn conclude(device: &Device, linked: Option<Linked>, expected: &[String], both_n
     }
 }
 
-/// `{"data": ..}`; `None` when the body is no such object.
-fn data(body: &[u8]) -> Option<Value> {
-    match serde_json::from_slice(body).ok()? {
-        Value::Object(mut outer) => outer.remove("data"),
-        _ => None,
-    }
-}
-
 /// Apple's own 404, not one of a proxy or a mistyped address.
-fn well_formed_404(body: &[u8]) -> bool {
-    let Ok(Value::Object(outer)) = serde_json::from_slice(body) else { return false };
-    let Some(errors) = outer.get("errors").and_then(Value::as_array) else { return false };
+fn well_formed_404(body: &Value) -> bool {
+    let Some(errors) = body.get("errors").and_then(Value::as_array) else { return false };
     !errors.is_empty()
         && errors.iter().all(|error| {
             error.get("status").and_then(Value::as_str) == Some("404")

@@ -20,7 +20,7 @@ use url::Url;
 use super::{
     Purpose,
     evidence::{Evidence, Finding, SourceKind},
-    http::{self, Allowed, Client, ClientFault, ClientSettings, Fault, Limits, Reply, Request},
+    http::{self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, NoReply, Reply, Request},
     keeper::Vitals,
     lenient,
 };
@@ -28,7 +28,6 @@ use crate::{
     label::{Candidates, Serial},
     reason::Reason,
     runtime::{
-        clock::ClockWatch,
         credential::{Credential, Secret},
         name::Name,
     },
@@ -92,14 +91,14 @@ pub(super) struct AppleBusiness {
 }
 
 impl AppleBusiness {
-    pub(super) fn new(settings: Settings<'_>, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
+    pub(super) fn new(settings: Settings<'_>, clocks: Clocks, limits: Limits) -> Result<Self, ClientFault> {
         let client = Client::new(ClientSettings {
             allow: allowed(&settings.url, &settings.token_url),
             user_agent: USER_AGENT,
             ca_file: settings.ca_file,
             reads_per_minute: settings.reads_per_minute,
             quota: None,
-            clock,
+            clocks,
             limits,
         })?;
         let identity = Identity {
@@ -145,7 +144,7 @@ impl AppleBusiness {
             if let Some(cursor) = &cursor {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
-            let page: Page = self.get(url, Purpose::Scan).await?.accepted()?.json()?;
+            let page: Page = self.get(Request::get(url), Purpose::Scan).await?.json()?;
             servers.extend(page.data.into_iter().map(Server::from));
             // The links name whole addresses: only the cursor is followed, on the configured host.
             let next = page.meta.and_then(|meta| meta.paging).and_then(|paging| paging.next_cursor).filter(|next| !next.is_empty());
@@ -181,8 +180,8 @@ impl AppleBusiness {
                 return evidence;
             }
         };
-        evidence.replied_at = reply.date;
-        let said = Said::read(reply.status, &reply.body, serial);
+        evidence.replied_at = Some(reply.date);
+        let said = Said::read(reply.status, reply.body(), serial);
         let linked = if said.wants_server() { Some(self.linked(serial, purpose).await) } else { None };
         let both_named = match &linked {
             Some(Linked::To(id)) if !finding::is_expected(id, &self.expected) => Some(self.both_named(serial, id, purpose).await),
@@ -195,7 +194,7 @@ impl AppleBusiness {
     /// To which server it is assigned.
     async fn linked(&self, serial: &Serial, purpose: Purpose) -> Linked {
         match self.readable(&format!("orgDevices/{serial}/relationships/assignedServer"), purpose).await {
-            Ok(reply) => Linked::read(reply.status, &reply.body),
+            Ok(reply) => Linked::read(reply.status, reply.body()),
             Err(fault) => Linked::Unread(fault.reason, fault.detail),
         }
     }
@@ -228,29 +227,22 @@ impl AppleBusiness {
 
     /// A reply whose status says something about the device: 200, or 404.
     async fn readable(&self, path: &str, purpose: Purpose) -> Result<Reply, Fault> {
-        let reply = self.get(http::below(&self.base, path), purpose).await?;
-        match reply.status {
-            200 | 404 => Ok(reply),
-            _ => {
-                let reply = reply.accepted()?;
-                Err(reply.fault(Reason::GarbledAnswer, &format!("The service answered {}.", reply.status)))
-            }
-        }
+        self.get(Request::get(http::below(&self.base, path)).documented(&[200, 404]), purpose).await
     }
 
     /// Asks with the token; when that is refused, once more with a new one.
-    async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {
-        let request = Request::get(url).header("accept", "application/json");
+    async fn get(&self, request: Request, purpose: Purpose) -> Result<Reply, Fault> {
+        let request = request.header("accept", "application/json");
         let token = self.bearer.token(None, purpose).await?;
-        let reply = self.send(&request, &token, purpose).await?;
-        if reply.status != 401 {
-            return Ok(reply);
+        match self.send(&request, &token, purpose).await {
+            Err(NoReply::Refused(refused)) if refused.status == 401 => {}
+            result => return Ok(result?),
         }
         let token = self.bearer.token(Some(&token), purpose).await?;
-        self.send(&request, &token, purpose).await
+        Ok(self.send(&request, &token, purpose).await?)
     }
 
-    async fn send(&self, request: &Request, token: &Secret, purpose: Purpose) -> Result<Reply, Fault> {
+    async fn send(&self, request: &Request, token: &Secret, purpose: Purpose) -> Result<Reply, NoReply> {
         self.client.send(request.clone().header("authorization", &format!("Bearer {}", token.reveal())), purpose).await
     }
 
@@ -262,8 +254,9 @@ impl AppleBusiness {
 /// What the bodies of the two reads, with their statuses, say about one serial number: the way of every reply, for the fuzz target.
 pub fn judged(device: (u16, &[u8]), linkage: (u16, &[u8]), serial: &Serial, expected: &[String], source: Name) -> Evidence {
     let mut evidence = Evidence::bare(source, SourceKind::AppleBusiness, serial.clone(), Finding::Unknown(Reason::StationFault));
-    let said = Said::read(device.0, device.1, serial);
-    let linked = said.wants_server().then(|| Linked::read(linkage.0, linkage.1));
+    let read = |body: &[u8]| http::json(body).unwrap_or_default();
+    let said = Said::read(device.0, &read(device.1), serial);
+    let linked = said.wants_server().then(|| Linked::read(linkage.0, &read(linkage.1)));
     finding::judge(&mut evidence, said, linked, expected, None);
     evidence
 }
@@ -328,6 +321,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use crate::runtime::clock::ClockWatch;
 
     /// Nothing listens there: a request that leaves is told from one that may not by its reason.
     const BASE: &str = "http://127.0.0.1:9/v1";
@@ -340,10 +334,10 @@ mod tests {
             ca_file: None,
             reads_per_minute: 0,
             quota: None,
-            clock: ClockWatch::Fixed { synced: true },
+            clocks: ClockWatch::Fixed { synced: true }.into(),
             limits: Limits::default(),
         };
-        Client::new(settings).unwrap().send(request, Purpose::Scan).await.unwrap_err().reason
+        Fault::from(Client::new(settings).unwrap().send(request, Purpose::Scan).await.unwrap_err()).reason
     }
 
     #[tokio::test]

@@ -34,9 +34,8 @@ pub(super) struct Reply {
 
 impl Reply {
     /// Reads a reply's body; `None` when it is not what Apple promises.
-    pub(super) fn read(body: &[u8], asked: &[Serial]) -> Option<Self> {
-        let Value::Object(mut outer) = serde_json::from_slice(body).ok()? else { return None };
-        let Some(Value::Object(devices)) = outer.remove("devices") else { return None };
+    pub(super) fn read(body: &Value, asked: &[Serial]) -> Option<Self> {
+        let devices = body.get("devices")?.as_object()?.clone();
         let asked: BTreeSet<&str> = asked.iter().map(Serial::as_str).collect();
         let strays = devices.keys().any(|key| !asked.contains(key.as_str()));
         Some(Self { devices, strays })

@@ -26,7 +26,7 @@ use url::Url;
 use super::{
     Purpose,
     evidence::{Evidence, Finding, SourceKind},
-    http::{Allowed, Client, ClientFault, ClientSettings, Fault, Limits, Request},
+    http::{self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, Request},
     keeper::Vitals,
     lenient,
 };
@@ -34,7 +34,6 @@ use crate::{
     label::{Candidates, Serial},
     reason::Reason,
     runtime::{
-        clock::ClockWatch,
         credential::{Credential, Secret},
         name::Name,
     },
@@ -97,14 +96,15 @@ struct Known {
 }
 
 impl AppleDep {
-    pub(super) fn new(settings: Settings<'_>, clock: ClockWatch, limits: Limits) -> Result<Self, ClientFault> {
+    pub(super) fn new(settings: Settings<'_>, clocks: Clocks, limits: Limits) -> Result<Self, ClientFault> {
+        let clock = clocks.own;
         let client = Client::new(ClientSettings {
             allow: allowed(&settings.url),
             user_agent: &settings.user_agent,
             ca_file: settings.ca_file,
             reads_per_minute: settings.reads_per_minute,
             quota: None,
-            clock,
+            clocks,
             limits,
         })?;
         let shared = Shared {
@@ -172,7 +172,7 @@ impl AppleDep {
 /// reply, for the fuzz target.
 pub fn judged(body: &[u8], serial: &Serial, source: Name) -> Evidence {
     let mut evidence = Evidence::bare(source, SourceKind::AppleDep, serial.clone(), Finding::Unknown(Reason::GarbledAnswer));
-    if let Some(reply) = Reply::read(body, std::slice::from_ref(serial)) {
+    if let Some(reply) = http::json(body).and_then(|body| Reply::read(&body, std::slice::from_ref(serial))) {
         finding::judge(&mut evidence, reply.device(serial), &Profile::NotAsked, &Expected::default(), Timestamp::now());
     }
     evidence
@@ -206,8 +206,8 @@ impl Shared {
         let serials: Vec<&str> = asked.serials.iter().map(Serial::as_str).collect();
         let body = serde_json::json!({ "devices": serials }).to_string().into_bytes();
         let reply = self.session.call(Request::post(self.session.url("devices"), JSON, body), asked.purpose).await?;
-        match Reply::read(&reply.body, &asked.serials) {
-            Some(read) => Ok((read, reply.date)),
+        match Reply::read(reply.body(), &asked.serials) {
+            Some(read) => Ok((read, Some(reply.date))),
             None => Err(reply.fault(Reason::GarbledAnswer, "Apple's answer about the devices is not in Apple's form.")),
         }
     }
@@ -282,7 +282,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::readiness::http::below;
+    use crate::{readiness::http::below, runtime::clock::ClockWatch};
 
     /// Nothing listens there: a request that leaves is told from one that may not by its reason.
     const BASE: &str = "http://127.0.0.1:9";
@@ -295,10 +295,10 @@ mod tests {
             ca_file: None,
             reads_per_minute: 0,
             quota: None,
-            clock: ClockWatch::Fixed { synced: true },
+            clocks: ClockWatch::Fixed { synced: true }.into(),
             limits: Limits::default(),
         };
-        Client::new(settings).unwrap().send(request, Purpose::Scan).await.unwrap_err().reason
+        Fault::from(Client::new(settings).unwrap().send(request, Purpose::Scan).await.unwrap_err()).reason
     }
 
     #[tokio::test]

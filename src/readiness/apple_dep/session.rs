@@ -15,7 +15,8 @@ use super::{
 use crate::{
     readiness::{
         Purpose,
-        http::{self, Client, Fault, Reply, Request},
+        http::{self, Client, Fault, NoReply, Refused, Reply, Request},
+        turn::Turn,
     },
     reason::Reason,
     runtime::{
@@ -40,8 +41,8 @@ pub(super) struct Session {
     credential: Credential,
     clock: ClockWatch,
     state: Mutex<State>,
-    /// Parallel sessions of one token may not be supported: one is made at a time.
-    making: tokio::sync::Mutex<()>,
+    /// Parallel sessions of one token may not be supported: one is made at a time, unless its making hangs.
+    making: Turn,
 }
 
 #[derive(Default)]
@@ -66,7 +67,7 @@ struct Made {
 
 impl Session {
     pub(super) fn new(client: Client, base: Url, credential: Credential, clock: ClockWatch) -> Self {
-        Self { client, base, credential, clock, state: Mutex::default(), making: tokio::sync::Mutex::default() }
+        Self { client, base, credential, clock, state: Mutex::default(), making: Turn::default() }
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -77,21 +78,25 @@ impl Session {
         http::below(&self.base, path)
     }
 
-    /// Asks within the session; what comes back is a reply of 2xx.
+    /// Asks within the session.
     pub(super) async fn call(&self, request: Request, purpose: Purpose) -> Result<Reply, Fault> {
         let request = with_headers(request);
         let (mut live, _) = self.live(None, purpose).await?;
         let mut renewed = false;
         for attempt in 1.. {
-            let reply = self.client.send(request.clone().header(SESSION_HEADER, live.word.reveal()), purpose).await?;
-            self.follow(&live, &reply);
-            if (200..300).contains(&reply.status) {
-                return Ok(reply);
-            }
-            let refusal = refused(&reply);
+            let refused = match self.client.send(request.clone().header(SESSION_HEADER, live.word.reveal()), purpose).await {
+                Ok(reply) => {
+                    self.follow(&live, reply.header(SESSION_HEADER));
+                    return Ok(reply);
+                }
+                Err(NoReply::Refused(refused)) if !matches!(refused.status, 200..=299) => refused,
+                Err(no) => return Err(no.into()),
+            };
+            self.follow(&live, refused.header(SESSION_HEADER));
+            let refusal = refusal(refused.status, &refused.text());
             let replaced = self.locked().current.as_ref().is_some_and(|current| *current != live);
             if !refusal.session || attempt >= ATTEMPTS || (renewed && !replaced) {
-                return Err(reply.fault(refusal.reason, refusal.detail));
+                return Err(refused.fault(refusal.reason, refusal.detail));
             }
             let made;
             (live, made) = self.live(Some(&live), purpose).await?;
@@ -115,29 +120,41 @@ impl Session {
 
     /// The session that lives, and whether this caller has just made it. `refused` is one that Apple does not take any more.
     async fn live(&self, refused: Option<&Live>, purpose: Purpose) -> Result<(Live, bool), Fault> {
-        let _making = self.making.lock().await;
+        let _making = self.making.take().await;
         let token = self.token()?;
         // By our own clock only while somebody keeps it right; else Apple says so itself.
         if token.expired(Timestamp::now()) && self.clock.synced() {
             return Err(Fault::with(Reason::CredentialsExpired, "Renew the server token in Apple Business or School Manager."));
         }
-        if let Some(live) = self.locked().current.clone().filter(|live| Some(live) != refused) {
+        let (current, made) = {
+            let state = self.locked();
+            (state.current.clone(), state.made)
+        };
+        if let Some(live) = current.filter(|live| Some(live) != refused) {
             return Ok((live, false));
         }
         let url = self.url("session");
-        let stamp = Stamp { timestamp: Timestamp::now().as_second(), nonce: Uuid::now_v7().simple().to_string() };
-        let authorization = oauth::authorization("GET", &url, &token, &stamp);
-        let reply = self.client.send(with_headers(Request::get(url)).header("authorization", &authorization), purpose).await?;
-        if !(200..300).contains(&reply.status) {
-            let refusal = refused_session(&reply);
-            return Err(reply.fault(refusal.reason, refusal.detail));
-        }
-        let made: Made = reply.json()?;
-        let word = reply.header(SESSION_HEADER).map_or(made.auth_session_token, str::to_owned);
+        let signed = || {
+            let stamp = Stamp { timestamp: Timestamp::now().as_second(), nonce: Uuid::now_v7().simple().to_string() };
+            with_headers(Request::get(url.clone())).header("authorization", &oauth::authorization("GET", &url, &token, &stamp))
+        };
+        let reply = self.client.send_made(signed, purpose).await.map_err(|no| match no {
+            NoReply::Refused(refused) if !matches!(refused.status, 200..=299) => {
+                let refusal = refused_session(&refused);
+                refused.fault(refusal.reason, refusal.detail)
+            }
+            no => no.into(),
+        })?;
+        let Made { auth_session_token } = reply.json()?;
+        let word = reply.header(SESSION_HEADER).map_or(auth_session_token, str::to_owned);
         if word.is_empty() {
             return Err(reply.fault(Reason::GarbledAnswer, "Apple's session has no token."));
         }
         let mut state = self.locked();
+        // While this one hung another was made, and is in use.
+        if let Some(live) = state.current.clone().filter(|_| state.made != made) {
+            return Ok((live, false));
+        }
         state.made += 1;
         let live = Live { word: Secret::new(&word), number: state.made };
         state.current = Some(live.clone());
@@ -145,8 +162,8 @@ impl Session {
     }
 
     /// Any reply may carry the session's next word.
-    fn follow(&self, used: &Live, reply: &Reply) {
-        let Some(word) = reply.header(SESSION_HEADER).filter(|word| !word.is_empty()) else { return };
+    fn follow(&self, used: &Live, word: Option<&str>) {
+        let Some(word) = word.filter(|word| !word.is_empty()) else { return };
         if let Some(current) = self.locked().current.as_mut().filter(|current| current.number == used.number) {
             current.word = Secret::new(word);
         }
@@ -162,14 +179,10 @@ fn with_headers(request: Request) -> Request {
     request.header("accept", JSON).header("content-type", JSON).header("x-server-protocol-version", PROTOCOL)
 }
 
-fn refused(reply: &Reply) -> Refusal {
-    refusal(reply.status, &String::from_utf8_lossy(&reply.body))
-}
-
 /// A session that is not given is a matter of the credential, whatever the text of a 400.
-fn refused_session(reply: &Reply) -> Refusal {
-    let refusal = refused(reply);
-    match (refusal.reason, reply.status) {
+fn refused_session(refused: &Refused) -> Refusal {
+    let refusal = refusal(refused.status, &refused.text());
+    match (refusal.reason, refused.status) {
         (Reason::GarbledAnswer, 400) => Refusal { reason: Reason::CredentialsRefused, detail: "Apple refuses to open a session.", session: false },
         _ => refusal,
     }

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::{readiness::Purpose, runtime::clock::Boot};
+use crate::{
+    readiness::Purpose,
+    runtime::clock::{self, Boot},
+};
 
 /// A service that asks for more than a day is misread rather than obeyed: the station would be lost.
 const LONGEST_HOLD: Duration = Duration::from_hours(24);
@@ -109,8 +112,8 @@ impl Budget {
 /// Reads a `Retry-After`: seconds, or a date that is counted from the reply's own `Date` (else from our clock).
 pub(super) fn retry_after(text: &str, replied_at: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(clock::lasting(text.parse().unwrap_or(f64::INFINITY), LONGEST_HOLD));
     }
     let until = super::http_date(text)?;
     Some(Duration::try_from(until.duration_since(replied_at.unwrap_or(now))).unwrap_or(Duration::ZERO))
@@ -178,6 +181,9 @@ mod tests {
         assert_eq!(read("Mon, 23 Nov 2026 12:01:00 GMT", None), Some(Duration::from_mins(1)));
         assert_eq!(read("Mon, 23 Nov 2026 12:01:00 GMT", Some("2026-11-23T12:00:30Z")), Some(Duration::from_secs(30)), "by the service's clock");
         assert_eq!(read("Mon, 23 Nov 2026 11:00:00 GMT", None), Some(Duration::ZERO));
+        for text in ["86401", "18446744073709551616", &"9".repeat(500), "Thu, 30 Dec 9999 00:00:00 GMT"] {
+            assert!(read(text, None).unwrap() >= LONGEST_HOLD, "{text}");
+        }
         for text in ["", "soon", "-1", "1.5"] {
             assert_eq!(read(text, None), None, "{text}");
         }

@@ -88,11 +88,6 @@ pub(super) fn of_exchange(error: &reqwest::Error, clock: ClockWatch) -> Fault {
     Fault::with(Reason::Offline, if refused { "The connection was refused." } else { "The connection failed before a reply was there." })
 }
 
-/// The fault that a broken body stands for: the head was good, the rest did not come.
-pub(super) fn of_body(error: &reqwest::Error) -> Fault {
-    if error.is_timeout() { Fault::bare(Reason::Timeout) } else { Fault::with(Reason::GarbledAnswer, "The answer was cut off.") }
-}
-
 fn of_tls(error: &rustls::Error, clock: ClockWatch) -> Fault {
     use CertificateError::{Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext, UnknownIssuer};
 

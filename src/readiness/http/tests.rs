@@ -2,9 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 use super::*;
+use crate::runtime::clock::ClockWatch;
 
 fn url(text: &str) -> Url {
     text.parse().unwrap()
+}
+
+fn date(moment: Timestamp) -> String {
+    moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+fn reason(no: impl Into<Fault>) -> Reason {
+    no.into().reason
 }
 
 fn client(allow: Vec<Allowed>) -> Client {
@@ -14,7 +23,7 @@ fn client(allow: Vec<Allowed>) -> Client {
         ca_file: None,
         reads_per_minute: 0,
         quota: None,
-        clock: ClockWatch::Fixed { synced: true },
+        clocks: ClockWatch::Fixed { synced: true }.into(),
         limits: Limits { connect: Duration::from_millis(200), total: Duration::from_millis(200), ..Limits::default() },
     })
     .unwrap()
@@ -66,21 +75,22 @@ async fn what_is_not_listed_is_refused_before_a_byte_leaves() {
         Request::post(below(&base, "devices"), "application/json", b"{}".to_vec()),
         Request::get(url("http://127.0.0.1:9/devices")),
     ] {
-        assert_eq!(client.send(request, Purpose::Scan).await.unwrap_err().reason, Reason::StationFault);
+        assert_eq!(reason(client.send(request, Purpose::Scan).await.unwrap_err()), Reason::StationFault);
     }
     let came = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
     assert!(came.is_err(), "nobody may have connected");
     // The same client does connect for what is listed.
     let (result, came) = tokio::join!(client.send(Request::get(below(&base, "devices")), Purpose::Scan), listener.accept());
     assert!(came.is_ok());
-    assert_eq!(result.unwrap_err().reason, Reason::Timeout);
+    assert_eq!(reason(result.unwrap_err()), Reason::Timeout);
 }
 
 #[tokio::test]
 async fn a_credential_that_cannot_be_sent_is_not_sent() {
     let base = url("http://127.0.0.1:9");
     let client = client(vec![Allowed::get(&base, "devices", &[])]);
-    let fault = client.send(Request::get(below(&base, "devices")).header("authorization", "Bearer a\nb"), Purpose::Scan).await.unwrap_err();
+    let request = Request::get(below(&base, "devices")).header("authorization", "Bearer a\nb");
+    let fault = Fault::from(client.send(request, Purpose::Scan).await.unwrap_err());
     assert_eq!(fault.reason, Reason::StationFault);
     assert!(fault.detail.unwrap().contains("authorization"));
 }
@@ -90,10 +100,18 @@ fn no_debug_text_shows_a_header_or_a_body() {
     let request =
         Request::post(url("https://mdm.example/v1/ask"), "application/json", b"s3cret-body".to_vec()).header("authorization", "Bearer s3cret");
     assert_eq!(format!("{request:?}"), "Post https://mdm.example/v1/ask");
-    let reply = Reply { status: 400, date: None, body: b"s3cret".to_vec(), headers: HeaderMap::new(), clock: ClockWatch::Fixed { synced: true } };
-    assert_eq!(format!("{reply:?}"), "Reply(400, 6 bytes)");
-    let fault = reply.json::<Vec<String>>().unwrap_err();
-    assert!(!format!("{fault:?}").contains("s3cret"));
+    let came = |status: u16| {
+        let mut headers = HeaderMap::new();
+        headers.insert("date", date(Timestamp::now()).parse().unwrap());
+        Came { url: &request.url, status, headers, sent: Boot::now(), came: Boot::now() }
+    };
+    let clocks = Clocks::from(ClockWatch::Fixed { synced: true });
+    let refused = came(400).refused(b"s3cret".to_vec(), clocks.own);
+    assert_eq!(format!("{refused:?}"), "Refused(400)");
+    assert!(!format!("{:?}", Fault::from(NoReply::Refused(refused))).contains("s3cret"));
+    let reply = came(200).answer(br#"{"s3cret":"s3cret"}"#, &clocks).unwrap();
+    assert_eq!(format!("{reply:?}"), "Reply(200)");
+    assert!(!format!("{:?}", reply.json::<Vec<String>>().unwrap_err()).contains("s3cret"));
 }
 
 #[test]

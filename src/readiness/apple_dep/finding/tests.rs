@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{readiness::evidence::SourceKind, runtime::name::Name};
+use crate::{
+    readiness::{evidence::SourceKind, http},
+    runtime::name::Name,
+};
 
 const SERIAL: &str = "C02XK0AAJG5H";
 const UUID: &str = "88FC4E378B4B4E3B9E7C5E0C9B7E5E6B";
@@ -30,7 +33,7 @@ fn judged(body: &Value, profile: &Profile, expected: &Expected) -> Evidence {
     let serial = Serial::new(SERIAL).unwrap();
     let mut evidence = Evidence::bare(Name::new("apple").unwrap(), SourceKind::AppleDep, serial.clone(), Finding::Unknown(Reason::StationFault));
     evidence.replied_at = Some(now());
-    let reply = Reply::read(body.to_string().as_bytes(), std::slice::from_ref(&serial)).expect("a well-formed reply");
+    let reply = Reply::read(body, std::slice::from_ref(&serial)).expect("a well-formed reply");
     judge(&mut evidence, reply.device(&serial), profile, expected, now());
     evidence
 }
@@ -115,7 +118,7 @@ fn a_reply_about_another_device_is_never_taken_for_not_found() {
 fn a_body_that_is_no_reply_is_refused() {
     let serial = Serial::new(SERIAL).unwrap();
     for body in ["", "null", "[]", "{}", r#"{"devices":[]}"#, r#"{"devices":null}"#, "<html></html>", r#"{"devices":{"#] {
-        assert!(Reply::read(body.as_bytes(), std::slice::from_ref(&serial)).is_none(), "{body}");
+        assert!(http::json(body.as_bytes()).and_then(|body| Reply::read(&body, std::slice::from_ref(&serial))).is_none(), "{body}");
     }
 }
 
@@ -162,7 +165,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let serial = Serial::new(SERIAL).unwrap();
-        if let Some(reply) = Reply::read(&body, std::slice::from_ref(&serial)) {
+        if let Some(reply) = http::json(&body).and_then(|body| Reply::read(&body, std::slice::from_ref(&serial))) {
             let _ = reply.device(&serial);
         }
     }

@@ -1,0 +1,289 @@
+//! The one door for replies: what passes is an answer, whole, of now and to be read in one way; what does not is named.
+//!
+//! A source cannot reach a body by another way: it gets a [`Reply`], a [`Refused`] whose text only explains, or a [`Fault`].
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::header::HeaderMap;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+
+use super::{
+    fault::{Fault, under_clock},
+    host_time::{Clocks, Dated, Measure, NotOfNow},
+    http_date,
+    json::{self, JsonFault},
+};
+use crate::{
+    readiness::lenient,
+    reason::Reason,
+    runtime::clock::{Boot, ClockWatch},
+};
+
+/// The most seconds that an answer may have spent in a cache.
+const OLDEST: u64 = 60;
+
+/// An answer: the status that the service documents, of now, complete, JSON. Its body is never shown by `Debug`.
+#[derive(Clone)]
+pub struct Reply {
+    /// The HTTP status, one of those that the request named.
+    pub status: u16,
+    /// The reply's own `Date`.
+    pub date: Timestamp,
+    body: Value,
+    headers: HeaderMap,
+    clock: ClockWatch,
+}
+
+impl Reply {
+    /// A header's value, by its lower-case name; `None` as well where it is there twice.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        once(&self.headers, name).ok()?
+    }
+
+    /// The body.
+    pub const fn body(&self) -> &Value {
+        &self.body
+    }
+
+    /// The body as one type.
+    ///
+    /// # Errors
+    /// `garbled_answer` when it is of another shape. The text of the reply stays out of the fault.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        json::shaped(&self.body).map_err(|fault| {
+            self.fault(
+                Reason::GarbledAnswer,
+                &match fault {
+                    JsonFault::Lacks(field) => format!("The answer lacks {field:?}."),
+                    _ => "The answer is not of the form that the service documents.".to_owned(),
+                },
+            )
+        })
+    }
+
+    /// A fault that this reply stands for, under the rule of the clock.
+    pub fn fault(&self, reason: Reason, detail: &str) -> Fault {
+        fault(reason, detail, self.clock, Some(self.date))
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Reply({})", self.status)
+    }
+}
+
+/// A reply of 4xx, or of a status that nobody documents: it says why there is no answer, and nothing of a box.
+#[derive(Clone)]
+pub struct Refused {
+    /// The HTTP status.
+    pub status: u16,
+    headers: HeaderMap,
+    text: Vec<u8>,
+    is_page: bool,
+    host: String,
+    date: Option<Timestamp>,
+    clock: ClockWatch,
+}
+
+impl Refused {
+    /// A header's value, by its lower-case name; `None` as well where it is there twice.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        once(&self.headers, name).ok()?
+    }
+
+    /// The beginning of its text, in which a service's own code may stand. Never to be shown.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text).into_owned()
+    }
+
+    /// The fault that it stands for, under the rule of the clock. A web page is told of instead of `detail`: it is no word of the service's.
+    pub fn fault(&self, reason: Reason, detail: &str) -> Fault {
+        match self.is_page && reason == Reason::CredentialsRefused {
+            true => fault(
+                reason,
+                &format!(
+                    "A web page came in the place of {}'s answer ({}): a web filter or a proxy in between is likelier than a refused credential.",
+                    self.host, self.status
+                ),
+                self.clock,
+                self.date,
+            ),
+            false => fault(reason, detail, self.clock, self.date),
+        }
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Refused({})", self.status)
+    }
+}
+
+/// Why there is no [`Reply`].
+#[derive(Clone, Debug)]
+pub enum NoReply {
+    /// Nothing that could be one.
+    Fault(Fault),
+    /// The service says no.
+    Refused(Refused),
+}
+
+impl From<Fault> for NoReply {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// What a refusal stands for where the service has no word of its own for it.
+impl From<NoReply> for Fault {
+    fn from(no: NoReply) -> Self {
+        match no {
+            NoReply::Fault(fault) => fault,
+            NoReply::Refused(refused) => match refused.status {
+                401 | 403 => refused.fault(Reason::CredentialsRefused, &format!("{} answered {}.", refused.host, refused.status)),
+                200..=299 => refused.fault(
+                    Reason::GarbledAnswer,
+                    &format!(
+                        "{} answered {}, which is no answer to this question: look for a proxy that changes replies.",
+                        refused.host, refused.status
+                    ),
+                ),
+                status => refused.fault(Reason::GarbledAnswer, &format!("{} answered {status}.", refused.host)),
+            },
+        }
+    }
+}
+
+fn fault(reason: Reason, detail: &str, clock: ClockWatch, replied_at: Option<Timestamp>) -> Fault {
+    let judged = under_clock(reason, clock, replied_at);
+    let detail = if judged == reason { detail } else { "This station's clock is not synchronised." };
+    Fault { replied_at, ..Fault::with(judged, detail) }
+}
+
+/// A reply as it came from `url`, with the boot-time clock at its request and at its head.
+pub(super) struct Came<'a> {
+    pub(super) url: &'a Url,
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) sent: Boot,
+    pub(super) came: Boot,
+}
+
+impl Came<'_> {
+    fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    fn no(&self, reason: Reason, detail: String) -> Fault {
+        Fault { replied_at: self.date().ok().flatten(), ..Fault::with(reason, detail) }
+    }
+
+    /// Its `Date`; `None`: there is none that can be read. `Err`: there are two.
+    fn date(&self) -> Result<Option<Timestamp>, ()> {
+        Ok(once(&self.headers, "date")?.and_then(http_date))
+    }
+
+    /// It is a refusal, whatever it says.
+    pub(super) fn refused(self, text: Vec<u8>, clock: ClockWatch) -> Refused {
+        let is_page = is_page(&self.headers, &text);
+        Refused { status: self.status, is_page, host: self.host().to_owned(), date: self.date().ok().flatten(), headers: self.headers, text, clock }
+    }
+
+    /// It has a status that the request named, and this body, which came whole: is it an answer?
+    pub(super) fn answer(self, body: &[u8], clocks: &Clocks) -> Result<Reply, Fault> {
+        let date = self.dated()?;
+        self.plain(body)?;
+        let value = json::whole(body).map_err(|fault| self.no(Reason::GarbledAnswer, self.no_json(fault, body)))?;
+        // Last, so that only what is an answer tells the host's time.
+        let host = format!("{}:{}", self.host(), self.url.port_or_known_default().unwrap_or_default());
+        clocks.judge(&host, Dated { date, sent: self.sent, came: self.came }).map_err(|not| self.no(Reason::Stale, self.not_of_now(not)))?;
+        Ok(Reply { status: self.status, date, body: value, headers: self.headers, clock: clocks.own })
+    }
+
+    /// Its one `Date`, if no cache has kept it for long.
+    fn dated(&self) -> Result<Timestamp, Fault> {
+        let host = self.host();
+        let twice = |name: &str| {
+            self.no(Reason::GarbledAnswer, format!("{host}'s reply has more than one {name}: a proxy or gateway in front of it is at fault."))
+        };
+        let date = self.date().map_err(|()| twice("Date"))?;
+        let age = once(&self.headers, "age").map_err(|()| twice("Age"))?;
+        if let Some(age) = age {
+            let digits = !age.is_empty() && age.bytes().all(|byte| byte.is_ascii_digit());
+            if !digits {
+                return Err(self.no(Reason::Stale, format!("A proxy or cache in front of {host} answered, and its Age cannot be read.")));
+            }
+            // A number beyond all bounds is an old one.
+            let seconds = age.parse().unwrap_or(u64::MAX);
+            if seconds > OLDEST {
+                let old = lenient::lasting(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)));
+                return Err(self.no(Reason::Stale, format!("A proxy or cache in front of {host} answered: this reply is {old} old.")));
+            }
+        }
+        date.ok_or_else(|| {
+            self.no(Reason::Stale, format!("{host}'s reply carries no date that can be read, so nobody can tell its age: look for a proxy or cache."))
+        })
+    }
+
+    /// Its body is as it is, not packed.
+    fn plain(&self, body: &[u8]) -> Result<(), Fault> {
+        const GZIP: &[u8] = &[0x1f, 0x8b];
+        let stated: Vec<&[u8]> = self.headers.get_all("content-encoding").iter().map(reqwest::header::HeaderValue::as_bytes).collect();
+        let coding = match stated.as_slice() {
+            [] if body.starts_with(GZIP) => "gzip".to_owned(),
+            [] => return Ok(()),
+            [one] if one.trim_ascii().eq_ignore_ascii_case(b"identity") => return Ok(()),
+            several => lenient::shown(&String::from_utf8_lossy(&several.join(&b", "[..]))),
+        };
+        Err(self.no(
+            Reason::GarbledAnswer,
+            format!("{}'s reply is packed ({coding:?}) though nobody asked for it: look for a proxy that changes replies.", self.host()),
+        ))
+    }
+
+    fn no_json(&self, fault: JsonFault, body: &[u8]) -> String {
+        let host = self.host();
+        match fault {
+            _ if is_page(&self.headers, body) => {
+                format!("A web page came in the place of {host}'s answer: look for a web filter, a proxy or a network that wants a sign-in.")
+            }
+            JsonFault::NameTwice => format!("{host}'s answer gives one name twice, so it can be taken in two ways."),
+            JsonFault::TooMuch => format!("{host}'s answer holds more than any list does."),
+            _ => format!("{host}'s answer is not JSON, or not whole."),
+        }
+    }
+
+    fn not_of_now(&self, NotOfNow { ahead, by }: NotOfNow) -> String {
+        let host = self.host();
+        let long = lenient::lasting(ahead.abs());
+        match (ahead.is_negative(), by) {
+            (true, Measure::OwnClock) => {
+                format!(
+                    "A proxy or cache in front of {host} answered: this reply is {long} old by this station's clock. Else one of the two clocks is wrong."
+                )
+            }
+            (true, Measure::Host | Measure::Disk) => format!("A proxy or cache in front of {host} answered: this reply is {long} old."),
+            (false, Measure::OwnClock) => format!("{host}'s reply is dated {long} ahead of this station's clock: one of the two clocks is wrong."),
+            (false, Measure::Host | Measure::Disk) => {
+                format!("{host}'s reply is dated {long} ahead of what it said before: its clock was set, or a proxy or cache answered before.")
+            }
+        }
+    }
+}
+
+/// The value of a header that may be there once; `Err`: it is there twice. What is no text reads as "".
+fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next().map(|value| value.to_str().unwrap_or_default().trim());
+    if values.next().is_some() { Err(()) } else { Ok(first) }
+}
+
+/// A page for people, not a program's answer.
+fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
+    let kind = headers.get("content-type").map_or(&b""[..], |value| value.as_bytes());
+    kind.trim_ascii_start().to_ascii_lowercase().starts_with(b"text/html") || body.trim_ascii_start().starts_with(b"<")
+}

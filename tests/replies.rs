@@ -1,0 +1,569 @@
+//! Only a reply that is exactly an answer counts as one, in every source: the services are asked through a gateway that spoils replies.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(missing_docs, unreachable_pub, reason = "a test")]
+
+#[path = "replies/gateway.rs"]
+mod gateway;
+
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
+
+use benchlight::{
+    label::{Candidates, Serial},
+    readiness::{
+        Purpose, Service, Settings, Source,
+        evidence::{Evidence, Finding, Grade},
+        http::Limits,
+    },
+    reason::{Reason, Verdict},
+    runtime::{clock::ClockWatch, credential::CredentialStore, name::Name},
+    simulator::{
+        apple_business, apple_dep,
+        kandji::{
+            self,
+            stock::{Device, Stock},
+        },
+        stock,
+    },
+};
+use gateway::{Gateway, Reply};
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+
+const SERIAL: &str = "C02XK0AAJG5H";
+const ABSENT: &str = "C02NEVERSEEN";
+const SYNCED: ClockWatch = ClockWatch::Fixed { synced: true };
+const UNSYNCED: ClockWatch = ClockWatch::Fixed { synced: false };
+const TOTAL: Duration = Duration::from_secs(8);
+
+/// The service behind the gateway; held so that it goes on serving.
+enum Behind {
+    Kandji(kandji::Tenant),
+    Dep(apple_dep::Simulator),
+    Business(apple_business::Simulator),
+}
+
+/// One source with a gateway before its service.
+struct Bench {
+    behind: Behind,
+    gateway: Gateway,
+    settings: Settings,
+    _folder: TempDir,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Kandji,
+    Dep,
+    Business,
+}
+
+const KINDS: [Kind; 3] = [Kind::Kandji, Kind::Dep, Kind::Business];
+
+impl Kind {
+    /// What it says of [`SERIAL`].
+    fn good(self) -> Finding {
+        match self {
+            Self::Kandji => Finding::Ready(Grade::Relayed),
+            Self::Dep => Finding::Ready(Grade::Apple),
+            Self::Business => Finding::NoObjection,
+        }
+    }
+
+    /// Every read whose reply an answer rests on, with the serial number that needs it.
+    fn reads(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Kandji => {
+                &[("/api/v1/integrations/apple/ade/devices", SERIAL), ("/api/v1/integrations/apple/ade", SERIAL), ("/api/v1/devices", ABSENT)]
+            }
+            Self::Dep => &[("/session", SERIAL), ("/devices", SERIAL), ("/devices", ABSENT), ("/profile", SERIAL)],
+            Self::Business => &[
+                ("/auth/oauth2/token", SERIAL),
+                ("/v1/orgDevices/C02XK0AAJG5H", SERIAL),
+                ("/v1/orgDevices/C02XK0AAJG5H/relationships/assignedServer", SERIAL),
+                ("/v1/orgDevices/C02NEVERSEEN", ABSENT),
+            ],
+        }
+    }
+}
+
+fn write_credential(folder: &Path, name: &str, text: &str) {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join(name)).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+impl Bench {
+    async fn new(kind: Kind) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let credential = |name: &str, text: &str| {
+            write_credential(folder.path(), name, text);
+            CredentialStore::new(folder.path()).credential(name)
+        };
+        let name = Name::new("source").unwrap();
+        let (behind, gateway, service) = match kind {
+            Kind::Kandji => {
+                let tenant = kandji::serve(kandji::Options::new("t0ken", Stock::of(vec![Device::ready(SERIAL)]))).await.unwrap();
+                let gateway = Gateway::before(tenant.address()).await;
+                let token = credential("kandji-token", "t0ken");
+                let max_fetch_age = Duration::from_hours(1);
+                (Behind::Kandji(tenant), gateway, Service::Kandji { token, tokens: vec![], max_fetch_age, expected_blueprints: vec![] })
+            }
+            Kind::Dep => {
+                let apple = apple_dep::serve(apple_dep::Options::demo()).await.unwrap();
+                let gateway = Gateway::before(apple.address()).await;
+                let service = Service::AppleDep {
+                    token: credential("apple-dep-token", &apple.credential()),
+                    user_agent: "benchlight/test".to_owned(),
+                    expected_profiles: vec![],
+                    expected_hosts: vec!["acme.web-api.kandji.io".to_owned()],
+                };
+                (Behind::Dep(apple), gateway, service)
+            }
+            Kind::Business => {
+                let apple = apple_business::serve(apple_business::Options::demo()).await.unwrap();
+                let gateway = Gateway::before(apple.address()).await;
+                let service = Service::AppleBusiness {
+                    token_url: format!("http://{}/auth/oauth2/token", gateway.address).parse().unwrap(),
+                    scope: "business.api".to_owned(),
+                    client_id: apple_business::CLIENT_ID.to_owned(),
+                    key_id: apple_business::KEY_ID.to_owned(),
+                    key: credential("apple-business-key", &apple.credential()),
+                    expected_servers: vec![stock::SERVER_UUID.to_owned()],
+                };
+                (Behind::Business(apple), gateway, service)
+            }
+        };
+        let path = if kind == Kind::Business { "/v1" } else { "" };
+        let url = format!("http://{}{path}", gateway.address).parse().unwrap();
+        let settings = Settings { name, url, ca_file: None, reads_per_minute: 0, service };
+        Self { behind, gateway, settings, _folder: folder }
+    }
+
+    /// A source that has heard nothing yet.
+    fn source(&self, clock: ClockWatch) -> Source {
+        Source::with_limits(self.settings.clone(), clock, Limits { connect: TOTAL, total: TOTAL, ..Limits::default() }).unwrap()
+    }
+
+    fn violations(&self) -> Vec<String> {
+        match &self.behind {
+            Behind::Kandji(tenant) => tenant.violations(),
+            Behind::Dep(apple) => apple.violations(),
+            Behind::Business(apple) => apple.violations(),
+        }
+    }
+}
+
+async fn ask(source: &Source, serial: &str) -> Evidence {
+    let mut answer = source.ask(&Candidates::one(Serial::new(serial).unwrap()), Purpose::Scan).await;
+    assert_eq!(answer.evidence.len(), 1);
+    answer.evidence.remove(0)
+}
+
+/// A date as HTTP writes it, so much off.
+fn date(off: SignedDuration) -> String {
+    Timestamp::now().checked_add(off).unwrap().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+const OLD: SignedDuration = SignedDuration::from_hours(-20);
+
+/// Each read of each source is answered by a reply that is spoilt so; what comes of it must be unknown, by that reason.
+/// `told`: words that the message holds.
+async fn spoilt(reason: Reason, told: &[&str], spoil: impl Fn(&mut Reply) + Clone + Send + Sync + 'static) {
+    for kind in KINDS {
+        let bench = Bench::new(kind).await;
+        for (path, serial) in kind.reads() {
+            bench.gateway.change_at(path, spoil.clone());
+            let evidence = ask(&bench.source(SYNCED), serial).await;
+            assert_eq!(evidence.finding, Finding::Unknown(reason), "{kind:?} {path}: {evidence:?}");
+            let detail = evidence.detail.unwrap_or_default();
+            assert!(told.iter().all(|word| detail.contains(word)), "{kind:?} {path}: {detail}");
+            bench.gateway.pass_on();
+            assert_eq!(ask(&bench.source(SYNCED), SERIAL).await.finding, kind.good(), "{kind:?}: well again");
+        }
+        assert_eq!(bench.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_reply_with_an_age_over_a_minute_is_stale() {
+    for age in ["72000", "61", "18446744073709551615", "340282366920938463463374607431768211456"] {
+        spoilt(Reason::Stale, &["cache", "127.0.0.1"], move |reply| reply.add("age", age)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reply_of_yesterday_is_stale_and_says_so() {
+    spoilt(Reason::Stale, &["cache", "127.0.0.1", "20 hours old"], |reply| reply.set("date", &date(OLD))).await;
+}
+
+#[tokio::test]
+async fn a_reply_from_the_future_is_stale() {
+    spoilt(Reason::Stale, &["127.0.0.1", "ahead"], |reply| reply.set("date", &date(SignedDuration::from_mins(6)))).await;
+}
+
+#[tokio::test]
+async fn a_reply_without_a_readable_date_is_stale() {
+    spoilt(Reason::Stale, &["date"], |reply| reply.drop("date")).await;
+    for text in ["", "no date", "2026-11-23T09:41:07Z", "Mon, 23 Nov 99999999999 09:41:07 GMT"] {
+        spoilt(Reason::Stale, &["date"], move |reply| reply.set("date", text)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reply_with_an_unreadable_age_is_stale() {
+    for text in ["", "soon", "-1", "1.5", "0, 0"] {
+        spoilt(Reason::Stale, &["Age"], move |reply| reply.add("age", text)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reply_with_two_dates_or_two_ages_is_garbled() {
+    spoilt(Reason::GarbledAnswer, &["Date", "127.0.0.1"], |reply| reply.add("date", &date(OLD))).await;
+    spoilt(Reason::GarbledAnswer, &["Date"], |reply| reply.headers.insert(0, ("date".to_owned(), date(SignedDuration::ZERO)))).await;
+    spoilt(Reason::GarbledAnswer, &["Age"], |reply| {
+        reply.add("age", "0");
+        reply.add("age", "0");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_the_documented_status_is_an_answer() {
+    for status in
+        ["201 Created", "202 Accepted", "203 Non-Authoritative Information", "206 Partial Content", "207 Multi-Status", "226 IM Used", "299 X"]
+    {
+        spoilt(Reason::GarbledAnswer, &["127.0.0.1", &status[..3]], move |reply| reply.status = status.to_owned()).await;
+    }
+    spoilt(Reason::GarbledAnswer, &["204"], |reply| {
+        reply.status = "204 No Content".to_owned();
+        reply.body.clear();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_encoded_reply_is_garbled_and_its_encoding_is_named() {
+    for encoding in ["gzip", "br", "identity, gzip", "deflate"] {
+        spoilt(Reason::GarbledAnswer, &["127.0.0.1", encoding.rsplit(' ').next().unwrap()], move |reply| reply.add("content-encoding", encoding))
+            .await;
+    }
+    // Compressed, and no header says so.
+    spoilt(Reason::GarbledAnswer, &["gzip"], |reply| reply.body = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x03, 0]).await;
+}
+
+#[tokio::test]
+async fn identity_and_a_small_age_spoil_no_answer() {
+    for kind in KINDS {
+        let bench = Bench::new(kind).await;
+        bench.gateway.change(|_, reply| {
+            reply.add("content-encoding", "Identity");
+            reply.add("age", "60");
+            reply.set("date", &date(SignedDuration::from_secs(-290)));
+        });
+        assert_eq!(ask(&bench.source(SYNCED), SERIAL).await.finding, kind.good(), "{kind:?}");
+    }
+}
+
+/// Writes one name of one object twice, at every place where an object begins.
+async fn twice(told: &'static str, first: &'static str, second: &'static str) {
+    for place in 0..3 {
+        spoilt(Reason::GarbledAnswer, &[told], move |reply| {
+            let text = reply.text();
+            let text = if text.contains('{') { text } else { "[{}]".to_owned() };
+            let objects: Vec<usize> = text.match_indices('{').map(|(index, _)| index + 1).collect();
+            // The innermost one where there are fewer.
+            let at = objects[place.min(objects.len() - 1)];
+            let comma = if text[at..].trim_start().starts_with('}') { "" } else { "," };
+            reply.say(&format!("{}\"{first}\":1,\"{second}\":1{comma}{}", &text[..at], &text[at..]));
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_name_given_twice_in_any_object_is_garbled() {
+    twice("twice", "unheard_of", "unheard_of").await;
+    twice("twice", "unheard_of", "unheard\\u005fof").await;
+}
+
+#[tokio::test]
+async fn a_status_word_given_twice_is_never_green_in_either_order() {
+    for order in [["removed", "assigned"], ["assigned", "removed"]] {
+        for kind in [Kind::Kandji, Kind::Dep] {
+            let bench = Bench::new(kind).await;
+            bench.gateway.change(move |_, reply| {
+                let text = reply.text();
+                let good = "\"profile_status\":\"assigned\"";
+                reply.say(&text.replace(good, &format!("\"profile_status\":\"{}\",\"profile_status\":\"{}\"", order[0], order[1])));
+            });
+            assert_eq!(ask(&bench.source(SYNCED), SERIAL).await.finding, Finding::Unknown(Reason::GarbledAnswer), "{kind:?} {order:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_is_cut_is_garbled() {
+    spoilt(Reason::GarbledAnswer, &["127.0.0.1"], |reply| {
+        let length = reply.body.len();
+        reply.add("content-length", &(length + 1).to_string());
+        reply.ends = true;
+    })
+    .await;
+    // Chunked, and the last chunk never comes.
+    spoilt(Reason::GarbledAnswer, &["127.0.0.1"], |reply| {
+        reply.add("transfer-encoding", "chunked");
+        reply.body = [format!("{:x}\r\n", reply.body.len()).as_bytes(), &reply.body, b"\r\n"].concat();
+        reply.ends = true;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_stands_behind_the_json_spoils_it() {
+    for more in ["{}", "x", "\u{0}", "]", " null"] {
+        spoilt(Reason::GarbledAnswer, &[], move |reply| reply.body.extend_from_slice(more.as_bytes())).await;
+    }
+    spoilt(Reason::GarbledAnswer, &[], |reply| reply.body.splice(0..0, *b"\xef\xbb\xbf").for_each(drop)).await;
+}
+
+#[tokio::test]
+async fn an_endless_depth_ends_nobody() {
+    for deep in ["[", "{\"a\":"] {
+        spoilt(Reason::GarbledAnswer, &[], move |reply| reply.say(&deep.repeat(100_000))).await;
+    }
+}
+
+#[tokio::test]
+async fn an_array_in_the_place_of_an_object_is_garbled() {
+    // Each object becomes the list of its values, in the order in which the station knows its fields.
+    for (path, serial, text) in [
+        ("/api/v1/integrations/apple/ade/devices", SERIAL, "[[], null]"),
+        (
+            "/api/v1/integrations/apple/ade/devices",
+            SERIAL,
+            "{\"count\":1,\"next\":null,\"previous\":null,\"results\":[[\"C02XK0AAJG5H\",\"assigned\"]]}",
+        ),
+        ("/api/v1/integrations/apple/ade", SERIAL, "[[\"hq\"]]"),
+        ("/api/v1/devices", ABSENT, "[[\"C02NEVERSEEN\", true]]"),
+    ] {
+        let bench = Bench::new(Kind::Kandji).await;
+        bench.gateway.change_at(path, move |reply| reply.say(text));
+        assert_eq!(ask(&bench.source(SYNCED), serial).await.finding, Finding::Unknown(Reason::GarbledAnswer), "{text}");
+    }
+    for (kind, path, text) in [
+        (Kind::Dep, "/session", "[\"word\"]"),
+        (Kind::Dep, "/profile", "[\"https://acme.web-api.kandji.io/\"]"),
+        (Kind::Business, "/auth/oauth2/token", "[\"token\", 3600]"),
+    ] {
+        let bench = Bench::new(kind).await;
+        bench.gateway.change_at(path, move |reply| {
+            reply.drop("x-adm-auth-session");
+            reply.say(text);
+        });
+        assert_eq!(ask(&bench.source(SYNCED), SERIAL).await.finding, Finding::Unknown(Reason::GarbledAnswer), "{text}");
+    }
+    let bench = Bench::new(Kind::Business).await;
+    bench.gateway.change_at("/v1/mdmServers", |reply| reply.say("[[[\"1F97349736CF4614A94F624E705841AD\", [\"HQ\", \"MDM\"]]], [[null]]]"));
+    assert_eq!(bench.source(SYNCED).probe().await.unwrap_err().reason, Reason::GarbledAnswer);
+}
+
+#[tokio::test]
+async fn an_old_reply_is_known_by_what_the_host_said_before_where_nobody_keeps_our_clock() {
+    for kind in KINDS {
+        let bench = Bench::new(kind).await;
+        let source = bench.source(UNSYNCED);
+        assert_eq!(ask(&source, SERIAL).await.finding, kind.good(), "{kind:?}");
+        for (path, serial) in
+            kind.reads().iter().filter(|(path, _)| !["/session", "/auth/oauth2/token", "/profile", "/api/v1/integrations/apple/ade"].contains(path))
+        {
+            bench.gateway.change_at(path, |reply| reply.set("date", &date(OLD)));
+            assert_eq!(ask(&source, serial).await.finding, Finding::Unknown(Reason::Stale), "{kind:?} {path}");
+        }
+        bench.gateway.pass_on();
+        assert_eq!(ask(&source, SERIAL).await.finding, kind.good(), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_of_ours_that_nobody_keeps_spoils_no_answer() {
+    for kind in KINDS {
+        let bench = Bench::new(kind).await;
+        // The service's clock is good; ours is 20 years behind it.
+        bench.gateway.change(|_, reply| reply.set("date", &date(SignedDuration::from_hours(20 * 365 * 24))));
+        let finding = ask(&bench.source(UNSYNCED), SERIAL).await.finding;
+        // Kandji's last fetch is counted from its own clock, which this gateway has changed alone.
+        let expected = if kind == Kind::Kandji { Finding::Unknown(Reason::MdmLinkBroken) } else { kind.good() };
+        assert_eq!(finding, expected, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn faults_keep_their_reasons_whatever_their_date_says() {
+    for (status, reason) in [
+        ("401 Unauthorized", Reason::CredentialsRefused),
+        ("429 Too Many Requests", Reason::RateLimited),
+        ("503 Service Unavailable", Reason::SourceError),
+    ] {
+        spoilt(reason, &[], move |reply| {
+            reply.status = status.to_owned();
+            reply.set("date", &date(OLD));
+            reply.add("date", &date(OLD));
+            reply.add("age", "72000");
+            reply.add("content-encoding", "gzip");
+            reply.say("{}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_in_the_place_of_a_refusal_names_the_filter() {
+    for status in ["403 Forbidden", "401 Unauthorized"] {
+        spoilt(Reason::CredentialsRefused, &["web page", "filter", "127.0.0.1"], move |reply| {
+            reply.status = status.to_owned();
+            reply.set("content-type", "text/html; charset=utf-8");
+            reply.say("<!doctype html><html><title>Blocked by policy</title></html>");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_in_the_place_of_an_answer_is_named() {
+    spoilt(Reason::GarbledAnswer, &["web page", "127.0.0.1"], |reply| reply.say("<html><title>Sign in to the guest network</title></html>")).await;
+}
+
+#[tokio::test]
+async fn every_request_asks_for_an_answer_of_now_in_plain_form() {
+    for kind in KINDS {
+        let bench = Bench::new(kind).await;
+        let source = bench.source(SYNCED);
+        ask(&source, SERIAL).await;
+        ask(&source, ABSENT).await;
+        source.probe().await.unwrap();
+        let heads = bench.gateway.heads();
+        assert!(heads.len() >= 4, "{kind:?}: {}", heads.len());
+        for head in heads {
+            let head = head.to_ascii_lowercase();
+            for (name, value) in [("accept-encoding", "identity"), ("cache-control", "no-cache, no-store"), ("pragma", "no-cache")] {
+                assert_eq!(head.matches(&format!("\r\n{name}:")).count(), 1, "{kind:?}: {head}");
+                assert!(head.contains(&format!("\r\n{name}: {value}\r\n")), "{kind:?}: {head}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_number_from_outside_ends_nobody() {
+    for lasts in ["18446744073709551615", "9223372036854775808", "-1", "0", "1e400", "1e308", "NaN", "\"3600\"", "null", "3600.5"] {
+        let bench = Bench::new(Kind::Business).await;
+        bench.gateway.change_at("/auth/oauth2/token", move |reply| {
+            let text = reply.text();
+            let at = text.find("\"expires_in\":").unwrap() + "\"expires_in\":".len();
+            let end = at + text[at..].find([',', '}']).unwrap();
+            reply.say(&format!("{}{lasts}{}", &text[..at], &text[end..]));
+        });
+        let source = bench.source(SYNCED);
+        for _ in 0..2 {
+            let finding = ask(&source, SERIAL).await.finding;
+            assert!(matches!(finding, Finding::NoObjection | Finding::Unknown(Reason::GarbledAnswer)), "{lasts}: {finding:?}");
+        }
+    }
+    for wait in [
+        "18446744073709551615",
+        "9223372036854775808",
+        "99999999999999999999999",
+        "-1",
+        "0",
+        "1e400",
+        "NaN",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Thu, 01 Jan 0001 00:00:00 GMT",
+    ] {
+        for kind in KINDS {
+            let bench = Bench::new(kind).await;
+            bench.gateway.change(move |_, reply| {
+                reply.status = "429 Too Many Requests".to_owned();
+                reply.add("retry-after", wait);
+                reply.add("x-ratelimit-limit-hour", wait);
+                reply.add("x-ratelimit-remaining-hour", wait);
+            });
+            let source = bench.source(SYNCED);
+            assert_eq!(ask(&source, SERIAL).await.finding, Finding::Unknown(Reason::RateLimited), "{kind:?} {wait}");
+            let _ = (ask(&source, SERIAL).await, source.vitals(), source.clock_ahead());
+        }
+    }
+    for text in ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "Sat, 01 Jan 0000 00:00:00 GMT"] {
+        for (kind, clock) in KINDS.into_iter().flat_map(|kind| [(kind, SYNCED), (kind, UNSYNCED)]) {
+            let bench = Bench::new(kind).await;
+            bench.gateway.change(move |_, reply| reply.set("date", text));
+            let source = bench.source(clock);
+            for serial in [SERIAL, ABSENT, SERIAL] {
+                let evidence = ask(&source, serial).await;
+                assert!(clock == UNSYNCED || evidence.finding == Finding::Unknown(Reason::Stale), "{kind:?} {text}: {evidence:?}");
+                assert!(kind != Kind::Kandji || evidence.finding.reason().map(Reason::verdict) == Some(Verdict::Unknown), "{text}: {evidence:?}");
+            }
+            let _ = (source.vitals(), source.clock_ahead());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_dies_is_asked_again_on_a_new_one() {
+    for kind in KINDS {
+        let bench = Bench::new(kind).await;
+        bench.gateway.once_only();
+        let source = bench.source(SYNCED);
+        for _ in 0..3 {
+            assert_eq!(ask(&source, SERIAL).await.finding, kind.good(), "{kind:?}");
+        }
+        source.probe().await.unwrap();
+        assert_eq!(bench.violations(), Vec::<String>::new(), "{kind:?}: a signature is used once");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_of_silent_connections_costs_one_scan_at_most() {
+    for kind in KINDS {
+        let bench = Bench::new(kind).await;
+        let source = bench.source(SYNCED);
+        let four = || futures_util::future::join_all((0..4).map(|_| ask(&source, SERIAL)));
+        four().await;
+        assert!(four().await.iter().all(|evidence| evidence.finding == kind.good()), "{kind:?}");
+        bench.gateway.fall_silent();
+        let first = tokio::spawn({
+            let source = source.clone();
+            async move { ask(&source, SERIAL).await.finding }
+        });
+        // A station's deadline later the next scan comes.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let next = tokio::time::timeout(Duration::from_secs(2), ask(&source, SERIAL)).await;
+        assert_eq!(next.map(|evidence| evidence.finding), Ok(kind.good()), "{kind:?}");
+        assert!(!first.is_finished() || first.await.unwrap() == kind.good(), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_scan_waits_for_no_older_scans_read_that_hangs() {
+    for kind in KINDS {
+        for (path, serial) in kind.reads() {
+            let bench = Bench::new(kind).await;
+            let hangs = match &bench.behind {
+                Behind::Kandji(tenant) => tenant.faults().clone(),
+                Behind::Dep(apple) => apple.faults().clone(),
+                Behind::Business(apple) => apple.faults().clone(),
+            };
+            hangs.add(format!("{path}=silence:7s*1").parse().unwrap());
+            let source = bench.source(SYNCED);
+            let older = tokio::spawn({
+                let source = source.clone();
+                async move { ask(&source, serial).await }
+            });
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            let next = tokio::time::timeout(Duration::from_secs(2), ask(&source, serial)).await.map(|evidence| evidence.finding);
+            let well = ask(&bench.source(SYNCED), serial).await.finding;
+            assert_eq!(next, Ok(well), "{kind:?} {path}");
+            older.abort();
+        }
+    }
+}

@@ -9,6 +9,8 @@ use crate::{label, reason};
 #[path = "../../fuzz/label_promises.rs"]
 mod label_promises;
 
+mod edges;
+
 /// "A" for one candidate, "A|B" for a scanned and a stripped one, "?" and the reason for `unless_known`, ", " between members.
 fn told(bytes: &[u8]) -> String {
     label_promises::hold_for(bytes);

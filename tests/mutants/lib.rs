@@ -1,5 +1,6 @@
 //! The parts of Benchlight that decide, alone: without HTTP, SQLite, MQTT and devices a mutant is built in seconds. `run` lays
-//! this file over a copy of `src`, so every module below is the product's own file, with the tests beside it.
+//! this file over a copy of `src`, so every module below is the product's own file, with the tests beside it. The features are the
+//! parts of `run`.
 #![allow(dead_code, unused_imports, reason = "what is used only by parts that are not here")]
 
 pub mod runtime {
@@ -21,13 +22,16 @@ pub mod readiness {
 
         include!("items/http.rs");
     }
+    #[cfg(feature = "readiness")]
     pub mod kandji {
         mod rule;
         mod wire;
     }
+    #[cfg(feature = "readiness")]
     pub mod apple_dep {
         mod finding;
     }
+    #[cfg(feature = "readiness")]
     pub mod apple_business {
         mod finding;
     }
@@ -35,15 +39,20 @@ pub mod readiness {
     include!("items/readiness.rs");
 }
 pub mod verdict;
+#[cfg(feature = "station")]
 pub mod record;
+#[cfg(feature = "station")]
 pub mod scanner {
     include!("items/scanner.rs");
 }
 pub mod station {
+    #[cfg(feature = "station")]
     pub mod core;
     pub mod status;
+    #[cfg(feature = "station")]
     pub mod waiting;
 }
+#[cfg(feature = "indicator")]
 pub mod indicator {
     pub mod signal;
 }

@@ -187,6 +187,7 @@ mod tests {
     fn the_stable_words_stay_and_are_read_back() {
         for (kind, word) in [(SourceKind::Kandji, "kandji"), (SourceKind::AppleDep, "apple-dep"), (SourceKind::AppleBusiness, "apple-business")] {
             assert_eq!((kind.code(), SourceKind::from_code(word)), (word, Some(kind)));
+            assert_eq!(kind.is_mdm(), word == "kandji", "{word}");
         }
         for (grade, word) in [(Grade::Relayed, "relayed"), (Grade::Apple, "apple")] {
             assert_eq!((grade.code(), Grade::from_code(word)), (word, Some(grade)));

@@ -273,7 +273,7 @@ fn an_alarm_interrupts_and_green_does_not_come_back() {
     assert_eq!(&green[..16], "....GGGGGG..RRR.");
     assert!(!green[10..].contains('G'));
     let stop = lamps(&play(BARE, &[(0, Scan), (200, Answer(Signal::Stop)), (500, Alarm)], 5000));
-    assert_eq!(&stop[53..], "RRRRRRRRRR..........RRRRRRRRRR..........RRRRRRR", "a stop comes back after it");
+    assert_eq!(&stop[51..], ".RRRRRRRRRR..........RRRRRRRRRR..........RRRRRRRR", "a stop comes back after it");
 }
 
 #[test]
@@ -328,6 +328,24 @@ fn unable_shows_while_idle_only() {
     assert_eq!(&picture[64..], format!("{}{}", "R".repeat(16), ".".repeat(20)), "then it shows again until the station is able");
     let waiting = lamps(&play(BARE, &[(0, Scan), (0, Unable(true))], 1000));
     assert_eq!(waiting, ".".repeat(20), "not while an answer is awaited");
+}
+
+#[test]
+fn a_lamp_that_does_not_change_asks_for_no_look() {
+    let look = |fitted, script: &[(u64, Event)], now: u64| {
+        let mut player = Player::new(fitted, HOLD, LIMIT, at(0));
+        let mut status = dark_lane();
+        for (time, event) in script {
+            happen(&mut status, *event, at(*time));
+            player.look(status, at(*time));
+        }
+        player.look(status, at(now)).again
+    };
+    assert_eq!(look(BARE, &[], 10), None, "nothing has happened");
+    assert_eq!(look(BARE, &[(1000, Unable(true))], 1010), None, "steady until the station is able");
+    let amber = Fitted { amber: true, buzzer: false };
+    assert_eq!(look(amber, &[(1000, Scan), (1010, Answer(Signal::Hold))], 1020), Some(at(31_010)), "steady until it is over");
+    assert_eq!(look(BARE, &[(1000, Scan), (1010, Answer(Signal::Rescan))], 3010), None, "it is over");
 }
 
 #[test]

@@ -220,6 +220,7 @@ fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
             },
             READY,
         ),
+        both("the row's token expires today", Given::row(json!({})).token(json!({"access_token_expiry": null, "days_left": 0})), READY),
         both("the row's token has an unknown word", Given::row(json!({})).token(json!({"status": "PAUSED"})), Unknown(Reason::GarbledAnswer)),
         both("the token list without days_left", Given::row(json!({})).token(json!({"days_left": "ABSENT"})), READY),
         // stale
@@ -343,6 +344,11 @@ fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
             Given { policy: Policy { expected_blueprints: vec!["b1".into()], ..any_policy() }, ..Given::row(json!({"blueprint": {"id": "b2"}})) },
             Unknown(Reason::GarbledAnswer),
         ),
+        both(
+            "an empty blueprint id is none",
+            Given { policy: Policy { expected_blueprints: vec!["b1".into()], ..any_policy() }, ..Given::row(json!({"blueprint_id": ""})) },
+            READY,
+        ),
         both("no blueprint expected", Given::row(json!({"blueprint_id": null, "blueprint": null})), READY),
         // ready
         both("assigned", Given::row(json!({})), READY),
@@ -421,6 +427,15 @@ fn every_row_of_the_table_gives_its_finding() {
 }
 
 #[test]
+fn a_row_that_only_contains_the_serial_number_is_no_row_of_it() {
+    let serial = Serial::new(SERIAL).unwrap();
+    let rows = |texts: &[&str]| -> Vec<Row> { texts.iter().map(|text| row(json!({ "serial_number": text }))).collect() };
+    assert!(has_row(&serial, &rows(&["STESTKANDJ001", "testkandj001"])));
+    assert!(!has_row(&serial, &rows(&["STESTKANDJ001", "TESTKANDJ0012"])));
+    assert!(!has_row(&serial, &[]));
+}
+
+#[test]
 fn a_serial_number_is_known_where_any_record_names_it() {
     for (name, given, ..) in table() {
         let exact = |serial: &String| serial.eq_ignore_ascii_case(SERIAL);
@@ -464,6 +479,12 @@ fn the_words_name_what_the_person_must_look_at() {
             "The ADE token \"HQ\" expired on 2026-11-01 00:00 UTC.",
         ),
         (Given::row(json!({})).token(json!({"last_device_sync": "2026-11-22T06:00:00Z"})), "Last fetch 2026-11-22 06:00 UTC by \"HQ\", 30 h ago."),
+        (Given::row(json!({})).token(json!({"last_device_sync": "2026-11-20T06:00:00Z"})), "Last fetch 2026-11-20 06:00 UTC by \"HQ\", 3 days ago."),
+        (
+            Given { policy: Policy { max_fetch_age: Duration::from_mins(20), ..any_policy() }, ..Given::row(json!({})) },
+            "Last fetch 2026-11-23 11:30 UTC by \"HQ\", 29 min ago.",
+        ),
+        (Given::rows(vec![row(json!({})), row(json!({"profile_status": "removed"}))]), "Kandji lists it 2 times, and the rows disagree."),
         (Given::row(json!({"last_assignment_status": "FAILED"})), "An older profile is in place."),
         (
             Given { tokens: Err(Fault::with(Reason::RateLimited, "Try again at 12:00:30 UTC.")), ..Given::row(json!({})) },

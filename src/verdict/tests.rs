@@ -132,6 +132,9 @@ fn rule_1_an_enrolled_device_is_never_ready() {
     let decision =
         judge(&all_three(), vec![says(Kandji, No(Reason::AlreadyEnrolled)), says(AppleDep, Ready(Apple)), says(AppleBusiness, NoObjection)]);
     assert_eq!(decision.reason, Reason::AlreadyEnrolled);
+    // Before rule 2: Apple's views may contradict each other as they like.
+    let evidence = vec![says(Kandji, No(Reason::AlreadyEnrolled)), says(AppleDep, No(Reason::NotFound)), says(AppleBusiness, NoObjection)];
+    assert_eq!(reason(&all_three(), evidence), Reason::AlreadyEnrolled);
 }
 
 #[test]

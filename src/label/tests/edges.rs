@@ -68,10 +68,7 @@ fn a_field_whose_identifier_is_none_spoils_the_envelope() {
         ("SC02XK0AAJG5H\u{1d}Q1\u{1e}2", "unreadable"),
     ]);
     // Dun & Bradstreet's form of 25S: UN, nine digits, and a serial number behind them.
-    table(&[
-        ("[)>\u{1e}06\u{1d}25SUN06070478XC02XK0AAJG5H\u{1e}\u{4}", "unreadable"),
-        ("[)>\u{1e}06\u{1d}25SUN060704780\u{1e}\u{4}", "UN060704780"),
-    ]);
+    table(&[("[)>\u{1e}06\u{1d}25SUN06070478XC02XK0AAJG5H\u{1e}\u{4}", "unreadable"), ("[)>\u{1e}06\u{1d}25SUN060704780\u{1e}\u{4}", "UN060704780")]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod label;
 pub mod readiness {
     pub mod evidence;
     pub mod lenient;
+    pub mod shape;
     pub mod http {
         use std::time::Duration;
 

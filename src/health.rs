@@ -32,6 +32,10 @@ pub struct Health {
     pub clock_synced: bool,
     /// Boxes that are asked again by themselves.
     pub waiting: usize,
+    /// Lines of the log that were dropped since the start because nobody read standard error.
+    pub log_dropped: u64,
+    /// Result lines that were dropped since the start because nobody read standard output.
+    pub results_dropped: u64,
 }
 
 /// Why the station cannot answer.

@@ -107,8 +107,9 @@ const HOUSEHOLD: [&str; 20] = [
 const DOMAIN: [&str; 4] = ["reason.rs", "record.rs", "health.rs", "readiness/evidence.rs"];
 
 /// Rooms that start tasks or threads or make channels, besides the wiring, with the reason.
-const STARTS_TASKS: [(&str, &str); 9] = [
+const STARTS_TASKS: [(&str, &str); 10] = [
     ("app/", "the wiring"),
+    ("runtime/stream.rs", "nobody may wait for who reads standard error or standard output: a thread each"),
     ("cli/", "a command may be its own wiring"),
     ("journal/", "its thread owns the file, and answers each caller"),
     ("scanner/", "a device blocks its reader: a thread each"),

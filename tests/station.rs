@@ -27,6 +27,8 @@ mod lamp_times;
 mod scanners;
 #[path = "station/watchdog.rs"]
 mod watchdog;
+#[path = "station/unread.rs"]
+mod unread;
 #[path = "station/kills.rs"]
 mod kills;
 #[path = "station/bad_days/mod.rs"]

@@ -18,6 +18,7 @@ use crate::{
         clock::ClockWatch,
         name::Name,
         pulse::{Pulse, Pulses},
+        stream::{LOG, RESULTS},
         systemd::Systemd,
     },
     scanner,
@@ -70,6 +71,8 @@ impl Parts {
             unheard_faults: self.faulted.dropped(),
             clock_synced: self.clock.synced(),
             waiting: station.waiting,
+            log_dropped: LOG.dropped(),
+            results_dropped: RESULTS.dropped(),
         }
     }
 
@@ -135,6 +138,7 @@ struct Announced {
     unable: Option<Unable>,
     alarms: Vec<&'static str>,
     unheard_faults: bool,
+    results_dropped: bool,
     /// Days of the step that was said last, for each source whose credential expires soon.
     steps: BTreeMap<Name, i64>,
 }
@@ -154,6 +158,9 @@ impl Announced {
         self.alarms.clone_from(&health.alarms);
         if health.unheard_faults > 0 && !std::mem::replace(&mut self.unheard_faults, true) {
             warn!("more scans without the journal than are kept for the broker: the oldest are not published");
+        }
+        if health.results_dropped > 0 && !std::mem::replace(&mut self.results_dropped, true) {
+            warn!("standard output is not read: result lines are dropped (records and messages are not)");
         }
         for (name, days) in self.expiring(&health.sources) {
             warn!(source = %name, days, "a credential of this source, or its own token with Apple, expires soon: renew it");
@@ -179,11 +186,12 @@ impl Announced {
 ///
 /// Three parts are not asked, for they may rightly block for ever, and a restart would mend none of them:
 /// - the journal's thread: a disk that hangs is a state (unable, `journal_fault`) that lamps and dashboards show;
-/// - the thread that writes result lines, and the one that reads standard input: a terminal may be stopped, and nobody need type.
+/// - the threads that write the log and the result lines, and the one that reads standard input: a terminal may be stopped, and nobody need type.
 pub(super) async fn watchdog(systemd: Systemd, pulses: Pulses, health: watch::Receiver<Health>) {
     let (mut status, mut hanging) = (String::new(), Vec::new());
     loop {
         let silent = pulses.silent();
+        systemd.catch_up();
         if silent.is_empty() {
             systemd.alive();
         } else if silent != hanging {
@@ -191,8 +199,7 @@ pub(super) async fn watchdog(systemd: Systemd, pulses: Pulses, health: watch::Re
         }
         hanging = silent;
         let now = story(&health.borrow());
-        if now != status {
-            systemd.status(&now);
+        if now != status && systemd.status(&now) {
             status = now;
         }
         tokio::time::sleep(systemd.watchdog_interval().unwrap_or(WATCH)).await;

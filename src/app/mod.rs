@@ -5,6 +5,7 @@ mod tasks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use crate::{
     config::Config,
     health::JournalHealth,
-    indicator::{self, lines::Line, lines::Printer},
+    indicator::{self, lines::Line},
     journal::{self, Journal},
     publisher::{self, message::Meta},
     readiness::Source,
@@ -29,7 +30,8 @@ use crate::{
     runtime::{
         clock::{Boot, ClockWatch},
         name::Name,
-        pulse::{Pulse, Pulses},
+        pulse::Pulses,
+        stream::RESULTS,
         systemd::Systemd,
     },
     scanner::{self, Outlet, SCANS_IN_PROGRESS},
@@ -54,8 +56,8 @@ const ANSWER_AT_STOP: Duration = Duration::from_millis(3_200);
 const SEND_AT_STOP: Duration = Duration::from_millis(500);
 /// At a stop: how long lamps, publisher and result lines may take to end.
 const PARTS_AT_STOP: Duration = Duration::from_millis(1_200);
-/// The whole stop takes less than the 5 s that are promised.
-const STOP: Duration = Duration::from_millis(4_700);
+/// The whole stop, and the last words of the log after it, take less than the 5 s that are promised.
+const STOP: Duration = Duration::from_millis(4_500);
 /// Scans that were answered `journal_fault`, kept until the broker can have them.
 const FAULTED: usize = 256;
 
@@ -119,8 +121,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         );
         tasks.start(format!("lamps {}", lane.name), run);
     }
-    let (results, result_lines) = mpsc::channel(1024);
-    tasks.start("result lines".to_owned(), print(result_lines, printing, pulses.pulse("result lines"))?);
+    let results = result_lines(printing).context("cannot start the thread for result lines")?;
 
     // The station itself.
     let (scans, scans_in) = mpsc::channel(SCANS_IN_PROGRESS * 8);
@@ -212,7 +213,11 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
             let _ = timeout(SEND_AT_STOP, journal.health().wait_for(|journal| journal.unsent == 0)).await;
         }
         let _ = stop.send(true);
-        tasks.end_all(&["lamps", "publisher", "result lines"], PARTS_AT_STOP).await;
+        let printed = tokio::task::spawn_blocking(|| RESULTS.finish(PARTS_AT_STOP));
+        tasks.end_all(&["lamps", "publisher"], PARTS_AT_STOP).await;
+        if !printed.await.unwrap_or_default() {
+            warn!("standard output is not read: the last result lines are lost (records and messages are not)");
+        }
         journal.close().await;
     };
     if timeout(STOP, stopping).await.is_err() {
@@ -258,18 +263,15 @@ fn meta(config: &Config, journal: &Journal) -> Meta {
 }
 
 /// Prints the results of the lanes that have a terminal.
-fn print(mut results: mpsc::Receiver<Record>, printing: BTreeMap<Name, bool>, pulse: Pulse) -> anyhow::Result<impl Future<Output = ()>> {
-    let printer = printing.values().any(|prints| *prints).then(Printer::stdout).transpose().context("cannot start the thread for result lines")?;
-    Ok(async move {
-        while let Some(record) = pulse.through(results.recv()).await {
-            if let Some(printer) = printer.as_ref().filter(|_| printing.get(&record.lane).copied().unwrap_or_default()) {
-                printer.print(Line::of(&record));
-            }
+fn result_lines(printing: BTreeMap<Name, bool>) -> io::Result<driver::Print> {
+    if printing.values().any(|prints| *prints) {
+        RESULTS.start(io::stdout())?;
+    }
+    Ok(Box::new(move |record| {
+        if printing.get(&record.lane).copied().unwrap_or_default() {
+            RESULTS.push(format!("{}\n", Line::of(record)).as_bytes());
         }
-        if let Some(printer) = printer {
-            let _ = tokio::task::spawn_blocking(move || printer.finish(Duration::from_secs(1))).await;
-        }
-    })
+    }))
 }
 
 /// Resolves when every scanner is a stream that ended, every scan is answered, and every row sent or given its time.

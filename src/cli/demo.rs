@@ -1,8 +1,9 @@
 //! `demo`: the whole agent with nothing else installed. It is `run` with a shipped config whose ports are filled in.
 
 use std::{
+    fmt::{self, Write as _},
     fs,
-    io::{self, Write},
+    io::{self, Write as _},
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::run::run as run_station;
 use crate::{
     config::demo::{self, Places},
+    runtime::stream::LOG,
     simulator::{apple_business, apple_dep, broker, kandji, stock},
 };
 
@@ -51,13 +53,13 @@ pub(super) async fn run() -> anyhow::Result<u8> {
         credentials_dir: &credentials,
     };
     let config = demo::config(&places)?;
-    welcome(broker.address()).context("cannot write to standard error")?;
+    LOG.push(welcome(broker.address())?.as_bytes());
     run_station(config).await
 }
 
 /// What to do, on one screen.
-fn welcome(broker: SocketAddr) -> io::Result<()> {
-    let mut out = io::stderr().lock();
+fn welcome(broker: SocketAddr) -> Result<String, fmt::Error> {
+    let mut out = String::new();
     writeln!(out, "Benchlight demo: the whole station, with Kandji and Apple's two services simulated and a broker of its own.\n")?;
     writeln!(out, "Type a serial number and press Enter, as a scanner would. Ctrl-D or Ctrl-C ends.\n")?;
     let mut shown: Vec<&str> = Vec::new();
@@ -69,7 +71,8 @@ fn welcome(broker: SocketAddr) -> io::Result<()> {
     }
     writeln!(out, "  {:<15} {:<21} the IMEI of a box: the wrong barcode\n", "490154203237518", "imei")?;
     writeln!(out, "Watch its messages from another terminal:")?;
-    writeln!(out, "  mosquitto_sub -h {} -p {} -V 5 -t 'benchlight/#' -v\n", broker.ip(), broker.port())
+    writeln!(out, "  mosquitto_sub -h {} -p {} -V 5 -t 'benchlight/#' -v\n", broker.ip(), broker.port())?;
+    Ok(out)
 }
 
 /// A folder of this run alone; gone with it.

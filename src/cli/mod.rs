@@ -16,12 +16,7 @@ mod signals;
 mod simulate;
 pub mod time;
 
-use std::{
-    ffi::OsString,
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::{ffi::OsString, io, path::Path, process::ExitCode};
 
 use clap::{Parser, error::ErrorKind};
 
@@ -45,7 +40,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let code = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => {
             start_log(&arguments.command);
-            run(arguments).unwrap_or_else(|error| report(&error))
+            let code = run(arguments).unwrap_or_else(|error| report(&error));
+            log::end();
+            code
         }
         Err(error) => {
             // Help and version are results and go to standard output; what is wrong goes to standard error.
@@ -114,9 +111,8 @@ fn start_log(command: &Command) {
 
 /// Says what went wrong, and gives the exit code for it.
 fn report(error: &anyhow::Error) -> u8 {
-    let mut out = io::stderr().lock();
     if let Some(problems) = error.downcast_ref::<Problems>() {
-        let _ = out.write_all(log::error(&problems.to_string()).as_bytes());
+        log::error(&problems.to_string());
         return CONFIG;
     }
     // Whoever read the results has had enough (`| head`).
@@ -125,6 +121,6 @@ fn report(error: &anyhow::Error) -> u8 {
     if error.chain().any(is_closed_pipe) {
         return OK;
     }
-    let _ = out.write_all(log::error(&format!("benchlight: {error:#}")).as_bytes());
+    log::error(&format!("benchlight: {error:#}"));
     FAILED
 }

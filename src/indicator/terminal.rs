@@ -1,20 +1,21 @@
 //! Lamps drawn on the last line of a terminal, for all lanes together.
 //!
 //! The line is taken out of the scrolling region, so results, logs and what is typed pass above it untouched. Nothing is drawn
-//! where there is no terminal, and nothing is written while the terminal is stopped: a lane must never wait for it.
+//! where there is no terminal, and what a terminal does not take at once is offered again: a lane must never wait for it.
 
 use std::{
     env,
     io::{stderr, stdout},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::Mutex,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::{fcntl_dupfd_cloexec, write},
-    termios::{isatty, tcgetwinsize},
+    fs::{Mode, OFlags, open},
+    io::{Errno, write},
+    termios::{isatty, tcgetsid, tcgetwinsize},
 };
 
 use super::{held::try_for, signal::Levels};
@@ -67,30 +68,42 @@ fn terminal() -> Option<OwnedFd> {
         return None;
     }
     if isatty(stderr()) {
-        fcntl_dupfd_cloexec(stderr(), 3).ok()
+        without_waiting(stderr())
     } else if isatty(stdout()) {
-        fcntl_dupfd_cloexec(stdout(), 3).ok()
+        without_waiting(stdout())
     } else {
         None
     }
 }
 
+/// The terminal once more, opened so that no write waits for its reader. The descriptor that we were given is shared with other programs, which
+/// may rely on waiting.
+fn without_waiting(terminal: impl AsFd) -> Option<OwnedFd> {
+    let how = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let terminal = terminal.as_fd();
+    let by_path = open(format!("/proc/self/fd/{}", terminal.as_raw_fd()), how, Mode::empty());
+    // It may belong to another user; everybody may open the terminal that his session is on.
+    by_path.or_else(|_| tcgetsid(terminal).and_then(|_| open("/dev/tty", how, Mode::empty()))).ok()
+}
+
 /// How long the terminal may take to have room. While a line of the log is being written it has none: without this wait the lamp
 /// would be as late as the next offer.
-const ROOM: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+const ROOM: Duration = Duration::from_millis(5);
 
 /// A terminal with a line for the lamps.
 struct Screen {
     out: Option<OwnedFd>,
     colours: bool,
     lanes: Vec<(String, Levels)>,
+    /// What the terminal did not take of a drawing that it took the beginning of.
+    rest: Vec<u8>,
     /// The rows for which the scrolling region is set; 0: not set.
     rows: u16,
 }
 
 impl Screen {
     const fn new(out: Option<OwnedFd>, colours: bool) -> Self {
-        Self { out, colours, lanes: Vec::new(), rows: 0 }
+        Self { out, colours, lanes: Vec::new(), rest: Vec::new(), rows: 0 }
     }
 
     fn show(&mut self, lane: &str, levels: Levels) -> bool {
@@ -133,11 +146,27 @@ impl Screen {
     }
 
     /// Writes if the terminal takes it within [`ROOM`]; a terminal that was stopped by Ctrl-S does not.
-    fn write(&self, text: &str) -> bool {
+    fn write(&mut self, text: &str) -> bool {
         let Some(out) = &self.out else { return false };
-        let mut ready = [PollFd::new(out, PollFlags::OUT)];
-        let takes = poll(&mut ready, Some(&ROOM)).is_ok_and(|count| count > 0);
-        takes && ready.iter().all(|fd| fd.revents().contains(PollFlags::OUT)) && write(out, text.as_bytes()).is_ok()
+        let end = Instant::now() + ROOM;
+        // First the rest of an earlier drawing: cut in the middle, it would leave the cursor on the lamps' line.
+        let earlier = self.rest.len();
+        self.rest.extend_from_slice(text.as_bytes());
+        let mut taken = 0;
+        while let Some(rest) = self.rest.get(taken..).filter(|rest| !rest.is_empty()) {
+            match write(out, rest) {
+                Ok(count) => taken += count,
+                Err(Errno::AGAIN) if Instant::now() < end => thread::sleep(Duration::from_micros(200)),
+                Err(_) => break,
+            }
+        }
+        let all = taken == self.rest.len();
+        // What it took nothing of is drawn anew, as it is by then.
+        if taken <= earlier {
+            self.rest.truncate(earlier);
+        }
+        self.rest.drain(..taken);
+        all
     }
 }
 

@@ -240,6 +240,8 @@ fn health_message<'a>(
         },
         clock: clock(health.clock_synced),
         waiting: health.waiting,
+        log_dropped: health.log_dropped,
+        results_dropped: health.results_dropped,
         version,
         truncated: !parts,
     }
@@ -463,6 +465,8 @@ struct HealthMessage<'a> {
     journal: HealthJournal<'a>,
     clock: &'static str,
     waiting: usize,
+    log_dropped: u64,
+    results_dropped: u64,
     version: &'a str,
     #[serde(skip_serializing_if = "is_false")]
     truncated: bool,

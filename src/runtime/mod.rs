@@ -6,5 +6,6 @@ pub mod file;
 pub mod machine;
 pub mod name;
 pub mod pulse;
+pub mod stream;
 pub mod systemd;
 pub mod visible;

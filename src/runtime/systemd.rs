@@ -1,6 +1,20 @@
-//! What systemd is told: ready, alive, the state in words, stopping. Nothing where systemd did not start us.
+//! What systemd is told: ready, alive, the state in words, stopping. Nothing where systemd did not start us, and nobody waits until it listens.
 
-use std::time::Duration;
+use std::{
+    env, io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
 
@@ -8,6 +22,8 @@ use sd_notify::NotifyState;
 #[derive(Clone, Debug)]
 pub struct Systemd {
     watchdog: Option<Duration>,
+    /// The service is up, and systemd could not be told so far.
+    ready_unsaid: Arc<AtomicBool>,
     /// What was said, for tests; systemd hears nothing of it.
     #[cfg(test)]
     heard: Option<std::sync::mpsc::Sender<String>>,
@@ -18,6 +34,7 @@ impl Systemd {
     pub fn from_environment() -> Self {
         Self {
             watchdog: sd_notify::watchdog_enabled(),
+            ready_unsaid: Arc::default(),
             #[cfg(test)]
             heard: None,
         }
@@ -30,7 +47,15 @@ impl Systemd {
 
     /// The service is up.
     pub fn ready(&self) {
-        self.tell(NotifyState::Ready);
+        self.ready_unsaid.store(true, Ordering::Relaxed);
+        self.catch_up();
+    }
+
+    /// Says that the service is up, where that could not be said before: systemd would end a service that it never hears it of.
+    pub fn catch_up(&self) {
+        if self.ready_unsaid.swap(false, Ordering::Relaxed) && !self.tell(NotifyState::Ready) {
+            self.ready_unsaid.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Every part has answered within the period.
@@ -40,9 +65,9 @@ impl Systemd {
         }
     }
 
-    /// The line that `systemctl status` shows.
-    pub fn status(&self, text: &str) {
-        self.tell(NotifyState::Status(text));
+    /// The line that `systemctl status` shows. `false`: it could not be said now.
+    pub fn status(&self, text: &str) -> bool {
+        self.tell(NotifyState::Status(text))
     }
 
     /// The service ends.
@@ -51,16 +76,29 @@ impl Systemd {
     }
 
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests hear what is said"))]
-    fn tell(&self, state: NotifyState<'_>) {
+    fn tell(&self, state: NotifyState<'_>) -> bool {
         #[cfg(test)]
         if let Some(heard) = &self.heard {
-            let _ = heard.send(state.to_string());
-            return;
+            return heard.send(state.to_string()).is_ok();
         }
-        if let Err(error) = sd_notify::notify(&[state]) {
+        let said = say(&format!("{state}\n"));
+        if let Err(error) = &said {
             tracing::debug!(%error, "systemd could not be told");
         }
+        said.is_ok()
     }
+}
+
+/// sd_notify(3), without the wait for a service manager that hangs and whose socket is full.
+fn say(words: &str) -> io::Result<()> {
+    let Some(path) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match path.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(&path)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(words.as_bytes(), &address).map(|_| ())
 }
 
 #[cfg(test)]
@@ -68,6 +106,6 @@ impl Systemd {
     /// A stand-in that wants to be fed within `watchdog`, and what it hears.
     pub(crate) fn double(watchdog: Duration) -> (Self, std::sync::mpsc::Receiver<String>) {
         let (heard, hears) = std::sync::mpsc::channel();
-        (Self { watchdog: Some(watchdog), heard: Some(heard) }, hears)
+        (Self { watchdog: Some(watchdog), ready_unsaid: Arc::default(), heard: Some(heard) }, hears)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tracing::{info, warn};
+use tracing::info;
 use uuid::Uuid;
 
 use super::{
@@ -24,6 +24,9 @@ use crate::{
     scanner::Scan,
 };
 
+/// Shows a result; never waits for its reader.
+pub type Print = Box<dyn Fn(&Record) + Send + Sync>;
+
 /// The ends of the channels that the driver works with. Only the wiring makes them.
 pub struct Ends {
     /// Scans come in.
@@ -34,8 +37,8 @@ pub struct Ends {
     pub journal: Journal,
     /// What each lane shows.
     pub lanes: BTreeMap<Name, watch::Sender<LaneStatus>>,
-    /// Results for the terminal. A full channel loses the line there, never the record.
-    pub results: mpsc::Sender<Record>,
+    /// Results for the terminal.
+    pub results: Print,
     /// Scans that could not be recorded, on their way to the publisher.
     pub faulted: Ring,
     /// Is the station unable to answer?
@@ -130,9 +133,7 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
         }
         Action::Tell(record) => {
             tell(&record);
-            if ends.results.try_send(record).is_err() {
-                warn!("the terminal is too slow: a result line was left out");
-            }
+            (ends.results)(&record);
         }
         Action::Faulted(record) => ends.faulted.push(record),
         Action::Finished(_) => {}

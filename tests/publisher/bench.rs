@@ -108,6 +108,8 @@ pub fn well() -> Health {
         unheard_faults: 0,
         clock_synced: true,
         waiting: 0,
+        log_dropped: 0,
+        results_dropped: 0,
     }
 }
 

@@ -139,16 +139,19 @@ pub struct Station {
 impl Station {
     /// Starts what `command` says, with pipes for scans and results.
     pub fn of(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        command.stdout(Stdio::piped());
+        Self::as_told(command)
+    }
+
+    /// Starts what `command` says, with a pipe for scans; results go where `command` says, and can be had here only from a pipe.
+    pub fn as_told(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        // The test's own copies of what the station writes to: a pipe ends when the last of its writers has gone.
+        drop(command);
         let (send, lines) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+        if let Some(out) = child.stdout.take() {
+            std::thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        }
         Self { stdin: child.stdin.take(), child, lines }
     }
 

@@ -1,10 +1,5 @@
-//! Result lines: their form, hostile texts, and readers that are slow or gone.
+//! Result lines: their form, and hostile texts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-use std::{
-    sync::{Arc, Mutex, mpsc},
-    time::Instant,
-};
 
 use proptest::prelude::*;
 
@@ -19,30 +14,6 @@ fn line() -> Line {
         reason: Reason::Assigned,
         message: Reason::Assigned.message(None),
     }
-}
-
-/// A writer that keeps what it gets, and waits for leave to take it.
-struct Slow {
-    written: Arc<Mutex<Vec<u8>>>,
-    leave: Receiver<()>,
-}
-
-impl Write for Slow {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.leave.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        self.written.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn slow() -> (Slow, mpsc::Sender<()>, Arc<Mutex<Vec<u8>>>) {
-    let (leave, given) = mpsc::channel();
-    let written = Arc::default();
-    (Slow { written: Arc::clone(&written), leave: given }, leave, written)
 }
 
 #[test]
@@ -69,40 +40,4 @@ proptest! {
         prop_assert!(!text.chars().any(char::is_control));
         prop_assert_eq!(text.lines().count(), 1);
     }
-}
-
-#[test]
-fn every_line_is_written_before_the_end() {
-    let (out, leave, written) = slow();
-    let printer = Printer::on(out, 8).unwrap();
-    for _ in 0..5 {
-        printer.print(line());
-        leave.send(()).unwrap();
-    }
-    assert!(printer.finish(Duration::from_secs(5)));
-    assert_eq!(String::from_utf8(written.lock().unwrap().clone()).unwrap(), format!("{}\n", line()).repeat(5));
-}
-
-#[test]
-fn a_reader_that_does_not_read_holds_nobody_up() {
-    let (out, leave, _) = slow();
-    let printer = Printer::on(out, 4).unwrap();
-    let began = Instant::now();
-    for _ in 0..1000 {
-        printer.print(line());
-    }
-    assert!(!printer.finish(Duration::from_millis(50)), "and the end does not wait for it for long");
-    assert!(began.elapsed() < Duration::from_secs(2));
-    drop(leave);
-}
-
-#[test]
-fn a_reader_that_is_gone_holds_nobody_up() {
-    let (out, leave, _) = slow();
-    drop(leave);
-    let printer = Printer::on(out, 4).unwrap();
-    for _ in 0..100 {
-        printer.print(line());
-    }
-    assert!(!printer.finish(Duration::from_secs(5)), "and it is said that lines were lost");
 }

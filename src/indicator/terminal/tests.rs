@@ -1,15 +1,11 @@
 //! The lamps' line on a real pseudo-terminal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Instant,
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::{
-    fs::{Mode, OFlags, open},
-    io::read,
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{fcntl_dupfd_cloexec, read},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Action, Winsize, tcflow, tcsetwinsize},
 };
@@ -27,6 +23,11 @@ fn terminal_pair() -> (OwnedFd, OwnedFd) {
     let program = open(ptsname(&screen, Vec::new()).unwrap(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
     tcsetwinsize(&program, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     (screen, program)
+}
+
+/// A screen that draws on that terminal as it does on the process's own.
+fn screen_on(program: &OwnedFd, colours: bool) -> Screen {
+    Screen::new(without_waiting(program), colours)
 }
 
 /// What the screen got, up to and with `end`. A pseudo-terminal hands over in its own time and in pieces.
@@ -51,7 +52,7 @@ fn drawing(lamps: &str) -> String {
 #[test]
 fn the_last_line_shows_the_lamps_and_is_given_back() {
     let (screen, program) = terminal_pair();
-    let mut drawn = Screen::new(Some(program), false);
+    let mut drawn = screen_on(&program, false);
     assert!(drawn.show("left", Levels::DARK));
     let first = seen(&screen, &drawing(" left   green   amber   red "));
     assert!(first.contains("\x1b[1;23r"), "the last line does not scroll: {first:?}");
@@ -69,7 +70,7 @@ fn the_last_line_shows_the_lamps_and_is_given_back() {
 #[test]
 fn a_terminal_that_changes_its_size_is_drawn_anew() {
     let (screen, program) = terminal_pair();
-    let mut drawn = Screen::new(Some(program), true);
+    let mut drawn = screen_on(&program, true);
     drawn.show("left", GREEN);
     assert!(seen(&screen, "\x1b8").contains("\x1b[1;23r"));
     tcsetwinsize(&screen, Winsize { ws_row: 40, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
@@ -84,7 +85,7 @@ fn a_terminal_that_changes_its_size_is_drawn_anew() {
 fn a_stopped_terminal_holds_nobody_up_and_catches_up() {
     let (screen, program) = terminal_pair();
     let keyboard = fcntl_dupfd_cloexec(&program, 3).unwrap();
-    let mut drawn = Screen::new(Some(program), false);
+    let mut drawn = screen_on(&program, false);
     assert!(drawn.show("left", GREEN));
     tcflow(&keyboard, Action::OOff).unwrap();
     let began = Instant::now();
@@ -93,6 +94,34 @@ fn a_stopped_terminal_holds_nobody_up_and_catches_up() {
     tcflow(&keyboard, Action::OOn).unwrap();
     assert!(drawn.show("left", Levels::DARK));
     seen(&screen, &drawing(" left   green   amber   red "));
+}
+
+#[test]
+fn a_terminal_whose_screen_nobody_reads_holds_nobody_up_and_shows_the_newest_lamps_whole() {
+    let (screen, program) = terminal_pair();
+    let mut drawn = screen_on(&program, false);
+    let began = Instant::now();
+    let mut refused = 0;
+    for nth in 0..2_000 {
+        refused += usize::from(!drawn.show("left", if nth % 2 == 0 { GREEN } else { RED }));
+        if refused > 20 {
+            break;
+        }
+    }
+    assert_eq!(refused, 21, "it takes some kilobytes and no more");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    // Somebody reads again: each drawing is whole, and the last is of now.
+    let last = thread::scope(|scope| {
+        let reader = scope.spawn(|| seen(&screen, &drawing(" left   green   amber   red ")));
+        while !drawn.show("left", Levels::DARK) {
+            assert!(began.elapsed() < Duration::from_secs(10));
+        }
+        reader.join().unwrap()
+    });
+    let (_, drawings) = last.split_once("\x1b[1A").unwrap();
+    for one in drawings.split_inclusive("\x1b8") {
+        assert!(one.starts_with("\x1b7\x1b[24;1H\x1b[2K left ") && one.ends_with("\x1b8"), "{one:?}");
+    }
 }
 
 #[test]
@@ -117,7 +146,7 @@ fn lanes_that_do_not_fit_are_left_out_whole() {
 fn a_lamp_is_drawn_at_once_while_the_log_is_written() {
     let (screen, program) = terminal_pair();
     let log = fcntl_dupfd_cloexec(&program, 3).unwrap();
-    let mut drawn = Screen::new(Some(program), false);
+    let mut drawn = screen_on(&program, false);
     let ended = AtomicBool::new(false);
     let late = thread::scope(|scope| {
         scope.spawn(|| {

@@ -174,6 +174,8 @@ fn sample_health() -> Health {
         unheard_faults: 0,
         clock_synced: true,
         waiting: 3,
+        log_dropped: 0,
+        results_dropped: 0,
     }
 }
 
@@ -187,7 +189,7 @@ fn health_is_the_sample_of_the_product_field_by_field() {
             "sources": {"kandji": {"state": "offline", "since": "2026-11-23T09:40:00.500Z", "as_of": "2026-11-23T09:00:00Z", "credential_days": 112, "quota_left": 8990, "quota_limit": 10000}},
             "broker": {"state": "connected", "nobody_listens": false},
             "journal": {"state": "ok", "unsent": 0, "set_aside": [{"seq": 7, "why": "packet_too_large"}], "dropped": 0, "interrupted": 1, "faulted": 0},
-            "clock": "synced", "waiting": 3, "version": "0.1.0",
+            "clock": "synced", "waiting": 3, "log_dropped": 0, "results_dropped": 0, "version": "0.1.0",
         })
     );
 }

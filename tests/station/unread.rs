@@ -1,0 +1,205 @@
+//! Nobody reads what the station says: standard error, standard output, a terminal, systemd. Scans are answered all the same, and it ends when
+//! it is asked to.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe},
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::{
+    fs::{Mode, OFlags, open},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Action, Winsize, tcflow, tcsetwinsize},
+};
+
+use crate::{
+    scans::World,
+    support::{
+        dashboard::{Dashboard, Received},
+        station::{Home, Station},
+    },
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Within this time SIGTERM ends the agent, whatever is not read.
+const END: Duration = Duration::from_secs(5);
+/// More than a queue of lines holds.
+const SCANS: usize = 1_200;
+
+/// A station whose standard output and error go where they are told.
+fn start(home: &Home, out: impl Into<Stdio>, log: impl Into<Stdio>) -> Station {
+    let mut command = home.command(&["run"]);
+    command.stdout(out).stderr(log);
+    Station::as_told(command)
+}
+
+/// A pipe that nobody reads and that takes nothing more.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (unread, full) = pipe().unwrap();
+    rustix::fs::fcntl_setfl(&full, OFlags::NONBLOCK).unwrap();
+    while (&full).write(&[b'\n'; 1024]).is_ok() {}
+    rustix::fs::fcntl_setfl(&full, OFlags::empty()).unwrap();
+    (unread, full)
+}
+
+fn nobody() -> File {
+    File::options().write(true).open("/dev/null").unwrap()
+}
+
+/// Scans so many boxes that no service knows; each of them is answered, recorded, and delivered.
+async fn every_scan_is_answered(station: &mut Station, dashboard: &Dashboard, many: usize) {
+    let before = dashboard.places().len();
+    for number in 0..many {
+        station.scan(format!("C02X{:06}", before + number).as_bytes());
+    }
+    dashboard.wait("every scan", PATIENCE, |all| all.iter().filter(|one| one.channel() == "scan").count() >= before + many).await;
+    let mut places: Vec<u64> = dashboard.places().into_keys().map(|(_, seq)| seq).collect();
+    places.sort_unstable();
+    assert_eq!(places, (1..=(before + many) as u64).collect::<Vec<_>>(), "each is recorded, and none is missing");
+}
+
+fn ends_when_asked(mut station: Station) {
+    station.signal("TERM");
+    let status = station.ended_within(END).expect("SIGTERM ends it in 5 s");
+    assert!(status.success(), "{status}");
+}
+
+/// The newest health that was said.
+fn health(all: &[Received], field: &str) -> u64 {
+    all.iter().rev().find(|one| one.channel() == "health").and_then(|one| one.json()[field].as_u64()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_stops_no_scan_and_what_it_loses_is_counted() {
+    let world = World::new().await;
+    let dashboard = world.dashboard().await;
+    let (unread, log) = full_pipe();
+    let home = world.home(false, "");
+    let mut station = start(&home, nobody(), log);
+    every_scan_is_answered(&mut station, &dashboard, SCANS).await;
+    dashboard.wait("the count of lost lines", PATIENCE, |all| health(all, "log_dropped") > 0).await;
+    assert_eq!(health(&dashboard.all(), "results_dropped"), 0);
+    ends_when_asked(station);
+    drop((unread, home));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn result_lines_that_nobody_reads_stop_no_scan_and_are_counted() {
+    let world = World::new().await;
+    let dashboard = world.dashboard().await;
+    let (unread, out) = full_pipe();
+    let home = world.home(false, "");
+    let mut station = start(&home, out, nobody());
+    every_scan_is_answered(&mut station, &dashboard, SCANS).await;
+    dashboard.wait("the count of lost lines", PATIENCE, |all| health(all, "results_dropped") > 0).await;
+    assert_eq!(health(&dashboard.all(), "log_dropped"), 0);
+    ends_when_asked(station);
+    drop((unread, home));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_to_the_log_is_told_in_one_line_how_much_was_dropped() {
+    let world = World::new().await;
+    let dashboard = world.dashboard().await;
+    let ((unread, log), (unread_results, out)) = (full_pipe(), full_pipe());
+    let home = world.home(false, "");
+    let mut station = start(&home, out, log);
+    every_scan_is_answered(&mut station, &dashboard, SCANS).await;
+    dashboard.wait("the counts", PATIENCE, |all| health(all, "log_dropped") > 0 && health(all, "results_dropped") > 0).await;
+
+    let lines = lines(unread);
+    let told =
+        |what: &str| lines.iter().find(|line| line.contains(what)).and_then(|line| line.split("lines=").nth(1)?.split(' ').next()?.parse().ok());
+    let dropped: u64 = told("the log was not read").expect("a number of lines");
+    std::thread::spawn(move || BufReader::new(unread_results).lines().for_each(drop));
+    let results: u64 = told("standard output was not read").expect("a number of lines");
+    let counted = |all: &[Received]| health(all, "log_dropped") == dropped && health(all, "results_dropped") == results;
+    dashboard.wait("the same counts", PATIENCE, counted).await;
+    every_scan_is_answered(&mut station, &dashboard, 3).await;
+    ends_when_asked(station);
+    let rest: Vec<String> = lines.into_iter().collect();
+    assert!(!rest.iter().any(|line| line.contains("was not read")), "one line is enough: {rest:?}");
+    assert!(rest.iter().any(|line| line.contains("asked to stop")), "what can be read is written before the end");
+}
+
+/// The lines of a pipe, read by a thread from now on; they end when the pipe is closed.
+fn lines(from: PipeReader) -> std::sync::mpsc::Receiver<String> {
+    let (send, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || BufReader::new(from).lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+    lines
+}
+
+/// A terminal of 24 rows and 80 columns: its keyboard and screen, and the side of the programs on it.
+fn terminal() -> (OwnedFd, OwnedFd) {
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&screen).unwrap();
+    unlockpt(&screen).unwrap();
+    let program = open(ptsname(&screen, Vec::new()).unwrap(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    tcsetwinsize(&program, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    (screen, program)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_terminal_stops_no_scan() {
+    for stopped in [true, false] {
+        let world = World::new().await;
+        let dashboard = world.dashboard().await;
+        let (screen, program) = terminal();
+        if stopped {
+            // Ctrl-S. Without it the terminal is one whose screen nobody reads: it takes some kilobytes.
+            tcflow(&program, Action::OOff).unwrap();
+        }
+        let home = world.home(false, "");
+        let mut command = home.command(&["run"]);
+        command.env("TERM", "xterm").stdout(program.try_clone().unwrap()).stderr(program);
+        let mut station = Station::as_told(command);
+        every_scan_is_answered(&mut station, &dashboard, 50).await;
+        // Longer than a lamp's thread may hang before the station gives up.
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        every_scan_is_answered(&mut station, &dashboard, 50).await;
+        ends_when_asked(station);
+        drop(screen);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_manager_that_does_not_listen_stops_no_scan() {
+    let world = World::new().await;
+    let dashboard = world.dashboard().await;
+    let home = world.home(false, "");
+    let path: PathBuf = home.path("notify");
+    let deaf = UnixDatagram::bind(&path).unwrap();
+    let mut command = home.command(&["run"]);
+    // Fed ten times a second: a socket holds some hundred words at most.
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "30000").env_remove("WATCHDOG_PID").stdout(nobody()).stderr(nobody());
+    let mut station = Station::as_told(command);
+    every_scan_is_answered(&mut station, &dashboard, 20).await;
+    let full = std::time::Instant::now() + PATIENCE;
+    let probe = UnixDatagram::unbound().unwrap();
+    probe.set_nonblocking(true).unwrap();
+    while probe.send_to(b"X=1", &path).is_ok() {
+        assert!(std::time::Instant::now() < full);
+    }
+    every_scan_is_answered(&mut station, &dashboard, 50).await;
+    ends_when_asked(station);
+    drop(deaf);
+}
+
+/// The demo writes its instructions first.
+#[cfg(feature = "demo")]
+#[test]
+fn a_demo_that_nobody_reads_ends_when_it_is_asked_to() {
+    let ((unread, full), (results, out)) = (full_pipe(), pipe().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_benchlight"));
+    command.arg("demo").stdout(out).stderr(full);
+    let mut station = Station::as_told(command);
+    station.scan(b"DEMOREADY001");
+    let answer = lines(results).recv_timeout(PATIENCE).expect("an answer");
+    assert!(answer.contains("DEMOREADY001"), "{answer}");
+    ends_when_asked(station);
+    drop(unread);
+}

@@ -82,6 +82,12 @@ impl Candidates {
         Self { scanned: serial, stripped: None, unless_known: None }
     }
 
+    /// What was asked for before, in the order of [`Self::iter`]; `None`: nothing.
+    pub fn asked_before(asked: &[Serial]) -> Option<Self> {
+        let (scanned, rest) = asked.split_first()?;
+        Some(Self { unless_known: plain::unless_known(scanned.as_str()), stripped: rest.first().cloned(), scanned: scanned.clone() })
+    }
+
     /// The candidates in order: as scanned, then stripped. Answers follow this order.
     pub fn iter(&self) -> impl Iterator<Item = &Serial> {
         std::iter::once(&self.scanned).chain(self.stripped.as_ref())

@@ -62,7 +62,7 @@ fn candidates(text: &str) -> Option<Candidates> {
 }
 
 /// Other codes that a serial number can look like: asked for all the same, because a service may know it.
-fn unless_known(text: &str) -> Option<Reason> {
+pub(super) fn unless_known(text: &str) -> Option<Reason> {
     let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mac = hexadecimal && text.len() == 12;
     let meid = hexadecimal && text.len() == 14 && text.starts_with(|first: char| first.is_ascii_uppercase());

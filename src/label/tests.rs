@@ -100,6 +100,16 @@ fn each_wrong_code_of_the_box_is_told_by_name() {
         ("89049032000001000001", "unreadable"),
         ("99000012345678", "unreadable"),
         ("270113177609606898", "unreadable"),
+        ("8901410321111851072F", "unreadable"),
+        // Parcels of others, and pieces of their numbers: `tracking` is 1Z with sixteen, and S10.
+        ("1z999aa10123456784", "tracking"),
+        ("]C01Z999AA10123456784", "tracking"),
+        ("1Z999AA1012345678/", "unreadable"),
+        ("JD014600003050000000", "unreadable"),
+        ("TBA123456789012", "unreadable"),
+        ("9400111899223197428490", "unreadable"),
+        ("RR473124829G", "RR473124829G"),
+        ("1Z999AA10123", "1Z999AA10123"),
     ]);
 }
 
@@ -110,7 +120,14 @@ fn what_only_looks_like_something_else_is_asked_for_and_named_if_unknown() {
         ("SR473124829GB", "SR473124829GB|R473124829GB?tracking"),
         ("RR473124828GB", "RR473124828GB"),
         ("F0D1A9BC23E4", "F0D1A9BC23E4?unreadable"),
+        ("f0d1a9bc23e4", "F0D1A9BC23E4?unreadable"),
         ("F0D1A9BC23EG", "F0D1A9BC23EG"),
+        ("F0D1A9BC23E", "F0D1A9BC23E"),
+        ("F0D1A9BC23E45", "F0D1A9BC23E45"),
+        // A MAC of digits alone has no letter, and is no candidate.
+        ("001122334456", "unreadable"),
+        // Behind a data identifier of its own it is what the label says: a serial number.
+        ("[)>\u{1e}06\u{1d}SF0D1A9BC23E4\u{1e}\u{4}", "F0D1A9BC23E4"),
         ("F0:D1:A9:BC:23:E4", "unreadable"),
         ("A000000F1234AB", "A000000F1234AB?unreadable"),
         ("9000000F1234AB", "9000000F1234AB"),

@@ -99,10 +99,7 @@ impl WaitingList {
         if self.boxes.len() >= MOST {
             self.boxes.remove(0);
         }
-        let candidates = match record.asked.as_slice() {
-            [scanned, stripped] => Candidates { scanned: scanned.clone(), stripped: Some(stripped.clone()), unless_known: None },
-            _ => Candidates::one(serial.clone()),
-        };
+        let candidates = Candidates::asked_before(&record.asked).unwrap_or_else(|| Candidates::one(serial.clone()));
         let scan = record.change.as_ref().map_or(record.id, |change| change.scan);
         let next = now.plus(interval);
         let until = now.plus(follow.saturating_sub(age));

@@ -115,3 +115,32 @@ fn the_same_text_after_a_second_and_a_half_is_a_scan_of_its_own() {
         assert_eq!(bench.asked.len(), asked, "{pause} ms");
     }
 }
+
+#[test]
+fn a_code_that_only_looks_like_a_serial_number_is_asked_for_and_named_when_nobody_knows_it() {
+    for (code, reason) in [("F0D1A9BC23E4", Reason::Unreadable), ("A000000F1234AB", Reason::Unreadable), ("RR473124829GB", Reason::Tracking)] {
+        let mut bench = Bench::new();
+        bench.scan(code);
+        bench.answer(code, no(Reason::NotFound));
+        bench.commit();
+        assert_eq!((bench.last().reason, bench.lamp(), bench.last().serial.clone()), (reason, Some(Signal::Rescan), None), "{code}");
+        // A device's after all.
+        bench.pass_ms(10_000);
+        bench.scan(code);
+        bench.answer(code, ready());
+        bench.commit();
+        assert_eq!((bench.last().reason, bench.lamp()), (Reason::Assigned, Some(Signal::Ready)), "{code}");
+    }
+}
+
+#[test]
+fn such_a_code_that_nobody_could_speak_of_never_turns_into_a_box_that_is_not_found() {
+    let mut bench = Bench::new();
+    bench.scan("F0D1A9BC23E4");
+    bench.answer("F0D1A9BC23E4", Finding::Unknown(Reason::Offline));
+    bench.commit();
+    assert_eq!((bench.last().reason, bench.core.waiting()), (Reason::Offline, 1));
+    bench.pass_ms(10_000);
+    bench.answer("F0D1A9BC23E4", no(Reason::NotFound));
+    assert!(bench.recording.is_empty(), "{:?}", bench.recording);
+}

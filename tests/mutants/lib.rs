@@ -18,8 +18,11 @@ pub mod readiness {
         use std::time::Duration;
 
         use jiff::Timestamp;
+        use serde::de::DeserializeOwned;
 
         use crate::reason::Reason;
+
+        mod json;
 
         include!("items/http.rs");
     }

@@ -65,7 +65,7 @@ impl Core {
                 continue;
             }
             let decision = verdict::decide(candidates, &member.answers, &lane.policy);
-            if decision.reason.verdict() != Verdict::Rescan && verdict::worse(decision.reason, before.reason) {
+            if verdict::worse(decision.reason, before.reason) {
                 let record = scan.make_record(member, &decision, lane, now);
                 changes.push((nth, change_of(record, before, Cause::LateAnswer, (self.draw_id)(), now)));
             }
@@ -185,7 +185,7 @@ impl Core {
 /// The box's record with a new decision.
 fn renew(before: &Record, decision: &Decision, policy: &str) -> Record {
     Record {
-        serial: decision.serial.clone().or_else(|| before.serial.clone()),
+        serial: decision.serial.clone(),
         reason: decision.reason,
         message: message(decision),
         action: decision.reason.action().to_owned(),
@@ -212,6 +212,9 @@ fn change_of(record: Record, before: &Record, cause: Cause, id: Uuid, now: Now) 
         lamp: Signal::None,
         previous: None,
         group: before.group,
+        // Whatever it is now, it is said of the box that it was.
+        serial: record.serial.or_else(|| before.serial.clone()),
+        raw: None,
         ..record
     }
 }

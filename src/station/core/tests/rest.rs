@@ -144,3 +144,27 @@ fn such_a_code_that_nobody_could_speak_of_never_turns_into_a_box_that_is_not_fou
     bench.answer("F0D1A9BC23E4", no(Reason::NotFound));
     assert!(bench.recording.is_empty(), "{:?}", bench.recording);
 }
+
+#[test]
+fn a_green_ends_when_a_late_answer_leaves_open_which_box_it_is() {
+    let mut bench = Bench::with(&WITH_APPLE);
+    let id = bench.scan("SC02XK0AAJG");
+    let (question, candidates, _) = bench.asked[0].clone();
+    let answer = |source, kind, known: [bool; 2]| {
+        let evidence = candidates.iter().zip(known).map(|(serial, known)| {
+            let finding = if known { ready() } else { no(Reason::NotFound) };
+            Evidence { known, ..Evidence::bare(name(source), kind, serial.clone(), finding) }
+        });
+        Event::Answered { question, answer: Answer { source: name(source), evidence: evidence.collect() } }
+    };
+    bench.handle(answer("kandji", SourceKind::Kandji, [false, true]));
+    bench.commit();
+    assert_eq!((bench.lamp(), bench.last().reason), (Some(Signal::Ready), Reason::Assigned));
+    bench.handle(answer("apple", SourceKind::AppleDep, [true, true]));
+    let change = bench.recording[0].1[0].clone();
+    assert_eq!((change.reason, change.lamp), (Reason::Ambiguous, Signal::Alarm));
+    assert_eq!(change.serial.as_ref().map(label::Serial::as_str), Some("C02XK0AAJG"), "the box that lost its green is named");
+    assert_eq!((change.change.map(|change| change.scan), change.raw), (Some(id), None));
+    bench.commit();
+    assert_eq!((bench.lamp(), bench.alarms()), (Some(Signal::Rescan), 1));
+}

@@ -92,6 +92,8 @@ pub struct JournalHealth {
     pub state: String,
     /// The epoch of this journal.
     pub epoch: Uuid,
+    /// The newest `seq` that was given out in it.
+    pub seq: u64,
     /// Rows that wait for their PUBACK.
     pub unsent: u64,
     /// Rows that the broker will not take: their seq and why.
@@ -116,6 +118,7 @@ impl JournalHealth {
         Self {
             state: "ok".to_owned(),
             epoch,
+            seq: 0,
             unsent: 0,
             set_aside: Vec::new(),
             dropped: 0,

@@ -195,7 +195,8 @@ fn lamps_are_not_tested_beside_a_running_agent() {
         folder.path().display()
     );
     fs::write(&config, &text).unwrap();
-    let lock = fs::File::create(folder.path().join("journal.lock")).unwrap();
+    // As an agent does: on the folder itself, for a lock file can be deleted.
+    let lock = fs::File::open(folder.path()).unwrap();
     lock.lock().unwrap();
     let arguments = ["lamps", "test", "--config", config.to_str().unwrap()];
     let outcome = benchlight(&arguments, &[]);

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::{Fault, Settings, store::Fate};
+use super::{Fault, Settings, mark::Place, store::Fate};
 use crate::{
     health::JournalHealth,
     record::{RawScan, Record, Recorded},
@@ -101,6 +101,13 @@ pub(super) struct Checked {
     pub(super) damage: Option<String>,
 }
 
+/// What the broker has heard of this journal, as far as anybody knows.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) heard: Option<Place>,
+    pub(super) answer: Option<oneshot::Sender<()>>,
+}
+
 /// Everything that waits.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
@@ -114,6 +121,7 @@ pub(super) struct Inbox {
     pub(super) release: Vec<oneshot::Sender<u64>>,
     pub(super) flush: Vec<oneshot::Sender<()>>,
     pub(super) checked: Option<Checked>,
+    pub(super) seen: Option<Seen>,
     /// A reader met damage.
     pub(super) suspected: bool,
     pub(super) closing: bool,
@@ -137,6 +145,7 @@ impl Inbox {
             || !self.release.is_empty()
             || !self.flush.is_empty()
             || self.checked.is_some()
+            || self.seen.is_some()
             || self.suspected
             || self.nudged
             || self.closing
@@ -156,6 +165,8 @@ pub(super) struct Shared {
     pub(super) ended: watch::Sender<bool>,
     /// Counts the files: another number means that readers must open the file anew.
     pub(super) generation: AtomicU64,
+    /// The journal goes on in an epoch of an earlier process, and the broker's word has not been held against it.
+    unconfirmed: AtomicBool,
     /// Held for writing while the file is replaced. A connection opens database and log by name, one after the other: in
     /// between they must not become another file's.
     pub(super) replacing: RwLock<()>,
@@ -185,6 +196,7 @@ impl Shared {
             backlog: watch::Sender::new(0),
             ended: watch::Sender::new(false),
             generation: AtomicU64::new(0),
+            unconfirmed: AtomicBool::new(false),
             replacing: RwLock::default(),
             inbox: Mutex::default(),
             woken: Condvar::new(),
@@ -291,6 +303,24 @@ impl Shared {
         flushed.await.ok()
     }
 
+    pub(super) async fn seen(&self, heard: Option<Place>) -> Option<()> {
+        let (done, confirmed) = oneshot::channel();
+        self.tell(|inbox| inbox.seen = Some(Seen { heard, answer: Some(done) }));
+        confirmed.await.ok()
+    }
+
+    pub(super) fn unconfirmed(&self) {
+        self.unconfirmed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn confirmed(&self) {
+        self.unconfirmed.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed.load(Ordering::Acquire)
+    }
+
     pub(super) fn checked(&self, checked: Checked) {
         self.tell(|inbox| inbox.checked = Some(checked));
     }
@@ -318,7 +348,7 @@ impl Shared {
 
     pub(super) fn faulted(&self, records: u64) {
         self.lock().faulted += records;
-        self.health.send_modify(|health| health.faulted += records);
+        self.health.send_modify(|health| health.faulted = health.faulted.saturating_add(records));
     }
 
     /// The file now open, for readers.

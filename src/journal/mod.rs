@@ -7,8 +7,11 @@
 mod machine;
 mod schema;
 mod row;
+mod files;
+mod mark;
 mod store;
 mod inbox;
+mod pages;
 mod salvage;
 mod retention;
 mod writer;
@@ -173,6 +176,20 @@ impl Journal {
     /// Remembers for the doctor whether this scanner's codes arrive without an end key. Written behind everything else.
     pub fn unended(&self, scanner: &Name, unended: bool) {
         self.shared.note(format!("unended {scanner}"), unended);
+    }
+
+    /// Goes this journal on in an epoch of an earlier process, without [`Journal::heard`] since? Until then no row may leave: the
+    /// journal may be an older copy, and its numbers given out before.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.shared.is_unconfirmed()
+    }
+
+    /// Holds the newest epoch and `seq` that the broker has heard of this station (`None`: it has none) against the journal. If later
+    /// records are known there than the journal had when this process began, it goes on in a new epoch: what was recorded since
+    /// moves over. Resolves when rows may leave.
+    pub async fn heard(&self, newest: Option<(Uuid, u64)>) {
+        let place = newest.filter(|(_, seq)| *seq <= schema::SEQ_MAX).map(|(epoch, seq)| mark::Place { epoch, seq });
+        let _ = self.shared.seen(place).await;
     }
 
     /// Offers every row that was set aside again. Returns how many there were; 0 too when the journal cannot be written.

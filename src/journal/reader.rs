@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, ToSql, params, 
 use uuid::Uuid;
 
 use super::{
+    files::is_emptied,
     inbox::Shared,
     row::{self, Stored, Unreadable, nanos},
     schema::{self, Found},
@@ -359,6 +360,9 @@ fn connect(path: &Path) -> Result<Connection, ReadFault> {
             std::io::ErrorKind::NotFound => ReadFault::Absent(path.to_owned()),
             _ => ReadFault::Closed { path: path.to_owned(), why: error.to_string() },
         });
+    }
+    if is_emptied(path) {
+        return Err(ReadFault::Absent(path.to_owned()));
     }
     let open = || {
         let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;

@@ -8,8 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
-    Settings, row, salvage, schema,
-    store::{Store, Trouble, count, wal_of},
+    Settings,
+    files::wal_of,
+    row, salvage, schema,
+    store::{Store, Trouble, count},
 };
 
 /// Rows removed in one step.
@@ -164,7 +166,7 @@ fn note_drop(transaction: &Transaction<'_>, number: i64, first: i64, last: i64, 
     let epoch: Option<Vec<u8>> = transaction.query_row("SELECT id FROM epoch WHERE number = ?1", [number], |row| row.get(0)).optional()?;
     let Some(epoch) = epoch else { return Ok(()) };
     let extended = transaction.execute(
-        "UPDATE dropped SET last = ?2, count = count + ?3, at = ?4 WHERE rowid = (SELECT max(rowid) FROM dropped) AND epoch = ?1 AND last < ?5",
+        "UPDATE dropped SET last = ?2, count = min(count, 1 << 40) + ?3, at = ?4 WHERE rowid = (SELECT max(rowid) FROM dropped) AND epoch = ?1 AND last < ?5",
         params![epoch, last, many, now, first],
     )?;
     if extended == 0 {

@@ -138,7 +138,7 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, Unreadable> {
         model: row.get(18)?,
         family: row.get(19)?,
         assigned_at: row.get::<_, Option<String>>(20)?.map(|text| text.parse().map_err(|_| unknown("assigned_at"))).transpose()?,
-        took_ms: row.get::<_, i64>(21)?.cast_unsigned(),
+        took_ms: u64::try_from(row.get::<_, i64>(21)?).map_err(|_| unknown("took_ms"))?,
         lamp: Signal::from_code(&row.get::<_, String>(22)?).ok_or(unknown("lamp"))?,
         previous: uuid(row, 23)?,
         group: uuid(row, 24)?,

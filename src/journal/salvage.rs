@@ -3,53 +3,93 @@
 //! Salvage runs in small steps behind the scans, and starts again from the beginning after a restart: a record that is there
 //! already is not written twice.
 
+mod walk;
+
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use jiff::{Timestamp, fmt::strtime};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
 use super::{
+    files::{COMPANIONS, beside, is_emptied, length_of, wal_of},
+    pages::Pages,
     row::{self, Stored},
     schema,
-    store::{BUSY, Fate, Store, Trouble, beside, count},
+    store::{BUSY, Fate, Store, Trouble, count, next_seq},
 };
+
+use walk::{Walk, passes};
 
 /// How the names of files set aside begin.
 pub(super) const PREFIX: &str = "journal.corrupt-";
-
-/// Files beside a database that belong to it.
-const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
 /// Rows read and written in one step: a scan that comes meanwhile waits for a few milliseconds.
 const STEP: usize = 100;
 
 /// An epoch number that leaves room below for epochs that turn up while an unreadable file is salvaged.
-const UNKNOWN_FLOOR: i64 = 1024;
+pub(super) const UNKNOWN_FLOOR: i64 = 1024;
 
-/// Renames the journal at `path` with what belongs to it. `None`: there is no such file.
-pub(super) fn put_aside(path: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
-    let time = strtime::format("%Y%m%dT%H%M%SZ", now).unwrap_or_else(|_| "unknown".to_owned());
-    let name = |count: u32| if count == 0 { format!("{PREFIX}{time}") } else { format!("{PREFIX}{time}-{count}") };
-    let free = (0..1000).map(|count| path.with_file_name(name(count))).find(|to| fs::symlink_metadata(to).is_err());
-    let Some(to) = free else { return Err(io::Error::other("too many files named journal.corrupt- here; remove some")) };
-    // The database first: if the power goes in between, its log is lost with it, and never read as part of another file.
-    let moved = match fs::rename(path, &to) {
-        Ok(()) => Some(to.clone()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+/// What was put aside.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// The database, with the log that belongs to it; `None`: there was none.
+    pub(super) copy: Option<PathBuf>,
+    /// A log that belongs to no database here.
+    pub(super) log: Option<PathBuf>,
+}
+
+/// Renames the journal at `path`. `with_log`: log and index at its name belong to it.
+pub(super) fn put_aside(path: &Path, with_log: bool, now: Timestamp) -> io::Result<Aside> {
+    let to = free_name(path, now)?;
+    // The database first: if the power goes in between, the log is found alone, and never read as part of another file.
+    match fs::rename(path, &to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Aside { copy: None, log: put_log_aside(path, now)? }),
         Err(error) => return Err(error),
-    };
+    }
+    if !with_log {
+        return Ok(Aside { copy: Some(to), log: put_log_aside(path, now)? });
+    }
     for companion in COMPANIONS {
         match fs::rename(beside(path, companion), beside(&to, companion)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    Ok(moved)
+    Ok(Aside { copy: Some(to), log: None })
+}
+
+/// Takes a log away from the name of a database that it does not belong to, to where it is salvaged, and an index with it.
+pub(super) fn put_log_aside(path: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
+    let mut aside = None;
+    if length_of(&wal_of(path)) > 0 {
+        let to = free_name(path, now)?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to)?;
+        fs::rename(wal_of(path), wal_of(&to))?;
+        aside = Some(to);
+    }
+    for companion in COMPANIONS.map(|companion| beside(path, companion)) {
+        match fs::symlink_metadata(&companion) {
+            Ok(found) if found.is_file() => fs::remove_file(&companion)?,
+            Ok(_) => fs::rename(&companion, free_name(path, now)?)?,
+            Err(_) => {}
+        }
+    }
+    Ok(aside)
+}
+
+fn free_name(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
+    let time = strtime::format("%Y%m%dT%H%M%SZ", now).unwrap_or_else(|_| "unknown".to_owned());
+    let name = |count: u32| if count == 0 { format!("{PREFIX}{time}") } else { format!("{PREFIX}{time}-{count}") };
+    let free = (0..1000).map(|count| path.with_file_name(name(count))).find(|to| fs::symlink_metadata(to).is_err());
+    free.ok_or_else(|| io::Error::other("too many files named journal.corrupt- here; remove some"))
 }
 
 /// A number for the next epoch above all that the file set aside knows.
@@ -91,17 +131,30 @@ pub(super) fn remove(copy: &Path) {
     }
 }
 
-/// Notes each file set aside that the journal does not know of yet.
+/// Notes each file set aside that the journal does not know of yet. One that was read from an open connection ended with its process.
 pub(super) fn adopt(store: &mut Store, state_dir: &Path, cause: &str) -> Result<(), Trouble> {
     let names: Vec<String> = copies(state_dir).iter().filter_map(|copy| Some(copy.file_name()?.to_string_lossy().into_owned())).collect();
     let now = row::nanos(Timestamp::now());
+    let forgotten = store.forgotten;
     store.unsynced(|transaction| {
+        transaction.execute("UPDATE salvage SET done_at = ?1 WHERE done_at IS NULL AND file IS NULL", [now])?;
+        let mut noted = 0;
         for name in &names {
             let sql = "INSERT INTO salvage (at, file, cause, saved) SELECT ?1, ?2, ?3, 0 WHERE NOT EXISTS (SELECT 1 FROM salvage WHERE file = ?2)";
-            transaction.execute(sql, params![now, name, cause])?;
+            noted += transaction.execute(sql, params![now, name, cause])?;
+        }
+        if forgotten && noted == 0 {
+            note(transaction, "the journal was gone", None)?;
         }
         Ok(())
     })
+}
+
+/// Notes something that the journal went through, for the alarm: of what is lost for good, nothing is left to read.
+pub(super) fn note(transaction: &Transaction<'_>, cause: &str, lost: Option<u64>) -> rusqlite::Result<()> {
+    let now = row::nanos(Timestamp::now());
+    let sql = "INSERT INTO salvage (at, file, cause, saved, lost, done_at) VALUES (?1, NULL, ?2, 0, ?3, ?1)";
+    transaction.execute(sql, params![now, cause, lost.map(u64::cast_signed)]).map(|_| ())
 }
 
 /// The files whose salvage is finished.
@@ -119,18 +172,46 @@ struct Finished {
 
 fn finished_in(conn: &Connection) -> rusqlite::Result<Vec<Finished>> {
     let mut statement = conn.prepare("SELECT file, at, lost FROM salvage WHERE file IS NOT NULL AND done_at IS NOT NULL")?;
-    let finished = statement.query_map([], |row| Ok(Finished { file: row.get(0)?, at: row.get(1)?, lost: row.get(2)? }))?;
+    let believed = |lost: i64| lost.clamp(0, schema::SEQ_MAX.cast_signed());
+    let finished =
+        statement.query_map([], |row| Ok(Finished { file: row.get(0)?, at: row.get(1)?, lost: row.get::<_, Option<i64>>(2)?.map(believed) }))?;
     finished.collect()
+}
+
+/// An open connection whose file has lost its name, and why.
+pub(super) struct TakenAway {
+    pub(super) conn: Connection,
+    /// Its own log, put aside.
+    pub(super) log: Option<PathBuf>,
+    pub(super) why: String,
+}
+
+/// Notes that a file was taken away under its open connection; its number.
+pub(super) fn note_taken_away(store: &mut Store, why: &str) -> Result<i64, Trouble> {
+    let now = row::nanos(Timestamp::now());
+    store.unsynced(|transaction| {
+        transaction.execute("INSERT INTO salvage (at, file, cause, saved) VALUES (?1, NULL, ?2, 0)", params![now, why])?;
+        Ok(transaction.last_insert_rowid())
+    })
 }
 
 /// One file being read.
 pub(super) struct Salvage {
     number: i64,
-    copy: PathBuf,
+    /// `None`: it has no name any more, only the connection that was open leads to it.
+    copy: Option<PathBuf>,
     /// `None`: it cannot even be opened.
     source: Option<Connection>,
+    /// The open connection's own log, put aside in case this process ends before everything is read.
+    own_log: Option<PathBuf>,
+    /// What was not delivered comes first where the source ends with this process.
+    unsent: Walk,
+    /// What was read last are those; they come once more in their turn.
+    first_pass: bool,
     records: Walk,
     scans: Walk,
+    /// What no table leads to.
+    pages: Option<Pages>,
     /// Read and not yet written.
     found: Vec<Stored>,
     found_scans: Vec<ScanRow>,
@@ -170,17 +251,46 @@ impl Salvage {
             Ok(source) => Some(source),
             Err(error) if passes(&error) => return Err(Trouble::Busy),
             Err(error) => {
-                tracing::warn!("nothing can be read of {}: {error}", copy.display());
+                tracing::warn!("no table can be read of {}: {error}", copy.display());
                 None
             }
         };
+        Ok(Some(Self::new(number, Some(copy), source, ended)))
+    }
+
+    /// Reads from a connection whose file has lost its name. It ends with this process, so what was not delivered comes first.
+    pub(super) fn of_open(number: i64, taken: TakenAway) -> Self {
+        Self { own_log: taken.log, ..Self::new(number, None, Some(taken.conn), None) }
+    }
+
+    /// Does only an open connection lead to what is read?
+    pub(super) fn is_of_open(&self) -> bool {
+        self.copy.is_none()
+    }
+
+    /// What was taken away, if only this leads to it.
+    pub(super) fn into_taken_away(self) -> Option<TakenAway> {
+        let conn = self.source.filter(|_| self.copy.is_none())?;
+        Some(TakenAway { conn, log: self.own_log, why: "it was not read to its end".to_owned() })
+    }
+
+    fn new(number: i64, copy: Option<PathBuf>, source: Option<Connection>, ended: Option<Fate>) -> Self {
         let epochs = source.as_ref().map(read_epochs).unwrap_or_default();
-        Ok(Some(Self {
+        let mut unsent = Walk::new("record", "row", row::COLUMNS, "delivered_at IS NULL");
+        let mut records = Walk::new("record", "row", row::COLUMNS, "TRUE");
+        let mut scans = Walk::new("raw_scan", "number", "number, id, at, scanner, lane, bytes, fate", "TRUE");
+        unsent.ended = copy.is_some();
+        (records.ended, scans.ended) = (source.is_none(), source.is_none());
+        Self {
             number,
             copy,
             source,
-            records: Walk::new("record", "row", row::COLUMNS),
-            scans: Walk::new("raw_scan", "number", "number, id, at, scanner, lane, bytes, fate"),
+            own_log: None,
+            unsent,
+            first_pass: false,
+            records,
+            scans,
+            pages: None,
             found: Vec::new(),
             found_scans: Vec::new(),
             epochs,
@@ -188,27 +298,35 @@ impl Salvage {
             unreadable: 0,
             open_scans: 0,
             ended,
-        }))
+        }
     }
 
     /// Reads and writes a few rows. `true`: the file is finished.
     pub(super) fn step(&mut self, store: &mut Store) -> Result<bool, Trouble> {
-        let Some(source) = &self.source else { return self.finish(store) };
         // What was read and could not be written is still here: the disk was full, say.
-        if self.found.is_empty() && !self.records.ended {
+        if self.found.is_empty()
+            && let Some(source) = &self.source
+        {
+            self.first_pass = !self.unsent.ended;
+            let walk = if self.first_pass { &mut self.unsent } else { &mut self.records };
             let mut found = Vec::with_capacity(STEP);
             let mut unreadable = 0;
-            self.records.read(source, STEP, |row| match row::stored(row) {
-                Ok(stored) => found.push(stored),
-                Err(_) => unreadable += 1,
-            })?;
+            if !walk.ended {
+                walk.read(source, STEP, |row| match row::stored(row) {
+                    Ok(stored) => found.push(stored),
+                    Err(_) => unreadable += 1,
+                })?;
+            }
             self.found = found;
             self.unreadable += unreadable;
         }
         if !self.found.is_empty() || !self.records.ended {
             return self.save_records(store).map(|()| false);
         }
-        if self.found_scans.is_empty() && !self.scans.ended {
+        if self.found_scans.is_empty()
+            && !self.scans.ended
+            && let Some(source) = &self.source
+        {
             let mut found = Vec::with_capacity(STEP);
             self.scans.read(source, STEP, |row| found.extend(raw_scan(row).ok()))?;
             self.open_scans += found.iter().filter(|scan| scan.fate.is_none()).count() as u64;
@@ -219,13 +337,33 @@ impl Salvage {
             self.found_scans.clear();
             return Ok(false);
         }
+        if self.more_in_pages() {
+            return Ok(false);
+        }
         self.finish(store)
     }
 
+    /// Looks into the pages themselves where the tables did not lead to everything. `true`: there may be more.
+    fn more_in_pages(&mut self) -> bool {
+        let Some(copy) = &self.copy else { return false };
+        if self.pages.is_none() && self.lost() != Some(0) {
+            self.pages = Pages::of(copy);
+        }
+        let Some(pages) = &mut self.pages else { return false };
+        match pages.step(STEP) {
+            Some(found) => {
+                self.found = found;
+                true
+            }
+            None => false,
+        }
+    }
+
     fn save_records(&mut self, store: &mut Store) -> Result<(), Trouble> {
-        let (current, _) = store.epoch;
+        let (current, id) = store.epoch;
         let (found, mut epochs) = (&self.found, self.epochs.clone());
         let mut saved = 0;
+        let (first_pass, from_pages) = (self.first_pass, self.pages.is_some());
         store.unsynced(|transaction| {
             for stored in found {
                 let wanted = schema::epoch_number_of(stored.row.cast_signed());
@@ -235,12 +373,22 @@ impl Salvage {
                     Some(place) => place,
                     None => *epoch.place.insert(place_epoch(transaction, current, wanted, stored.recorded.epoch, epoch.created_at, &epoch.machine)?),
                 };
-                let mut stored = stored.clone();
-                stored.row = schema::row_of(place, seq).cast_unsigned();
-                let there = "SELECT 1 FROM record WHERE row = ?1 OR id = ?2";
-                let there = transaction.prepare_cached(there)?.exists(params![stored.row.cast_signed(), stored.recorded.record.id.as_bytes()])?;
+                let there = transaction.prepare_cached("SELECT 1 FROM record WHERE id = ?1")?.exists([stored.recorded.record.id.as_bytes()])?;
                 if !there {
+                    let mut stored = stored.clone();
+                    stored.row = schema::row_of(place, seq).cast_unsigned();
+                    let given = "SELECT 1 FROM record WHERE row = ?1 UNION SELECT 1 FROM epoch WHERE number = ?2 AND number = ?3 AND next_seq <= ?4";
+                    let params = params![stored.row.cast_signed(), place, current, seq.cast_signed()];
+                    if transaction.prepare_cached(given)?.exists(params)? {
+                        // Two stories of one journal that parted: its number is another record's here, or will be.
+                        let seq = next_seq(transaction, current)?;
+                        stored.row = schema::row_of(current, seq).cast_unsigned();
+                        stored.recorded.epoch = id;
+                    }
                     row::insert(&mut transaction.prepare_cached(row::INSERT)?, &stored)?;
+                }
+                if first_pass || (there && from_pages) {
+                    continue;
                 }
                 saved += 1;
                 epoch.count += 1;
@@ -275,9 +423,15 @@ impl Salvage {
             counters.push(("interrupted".to_owned(), self.open_scans));
         }
         let now = row::nanos(Timestamp::now());
+        let own_log = &self.own_log;
         store.unsynced(|transaction| {
             let sql = "UPDATE salvage SET saved = ?2, lost = ?3, done_at = ?4 WHERE number = ?1";
             transaction.execute(sql, params![number, saved.cast_signed(), lost.map(u64::cast_signed), now])?;
+            // All that this log holds was read from the connection.
+            if let (Some(0), Some(log)) = (lost, own_log.as_ref().and_then(|log| log.file_name())) {
+                let sql = "UPDATE salvage SET lost = 0, done_at = ?2 WHERE file = ?1 AND done_at IS NULL";
+                transaction.execute(sql, params![log.to_string_lossy(), now])?;
+            }
             for (name, value) in &counters {
                 count(transaction, name, *value)?;
             }
@@ -288,13 +442,19 @@ impl Salvage {
             Ok(())
         })?;
         let lost = lost.map_or_else(|| "nobody can say how many".to_owned(), |lost| lost.to_string());
-        tracing::warn!(saved, lost, "salvaged what could be read of {}; copy it elsewhere if its loss matters", self.copy.display());
+        match &self.copy {
+            Some(copy) => tracing::warn!(saved, lost, "salvaged what could be read of {}; copy it elsewhere if its loss matters", copy.display()),
+            None => tracing::warn!(saved, lost, "salvaged the journal that was taken away, from the connection that was still open"),
+        }
         Ok(true)
     }
 }
 
 /// Opens a damaged file for reading only.
 fn open(copy: &Path) -> rusqlite::Result<Connection> {
+    if is_emptied(copy) {
+        return Err(rusqlite::Error::InvalidPath(copy.to_owned()));
+    }
     let source = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     // SQLite refuses a file that is shorter than its header says, unless it is told that somebody is repairing.
     source.busy_timeout(BUSY)?;
@@ -321,7 +481,8 @@ fn read_epochs(source: &Connection) -> BTreeMap<i64, Epoch> {
 
 fn read_counters(source: &Connection) -> Vec<(String, u64)> {
     let read = || {
-        let mut statement = source.prepare("SELECT name, value FROM counter WHERE name NOT GLOB 'unended *'")?;
+        let sql = "SELECT name, value FROM counter WHERE name IN ('dropped', 'interrupted', 'faulted', 'scans_overflowed')";
+        let mut statement = source.prepare(sql)?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0))))?;
         rows.collect::<rusqlite::Result<_>>()
     };
@@ -379,74 +540,4 @@ fn save_scans(store: &mut Store, found: &[ScanRow], ended: Option<Fate>) -> Resu
         }
         Ok(())
     })
-}
-
-/// Is this no damage, but something that passes?
-fn passes(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed | ErrorCode::OutOfMemory)
-    )
-}
-
-/// Walks over a damaged table by its key, and leaps over what cannot be read.
-struct Walk {
-    select: String,
-    next: i64,
-    ended: bool,
-}
-
-impl Walk {
-    fn new(table: &str, key: &str, columns: &str) -> Self {
-        let select = format!("SELECT {columns} FROM {table} WHERE {key} >= ?1 ORDER BY {key} LIMIT ?2");
-        Self { select, next: 0, ended: false }
-    }
-
-    /// Hands at most `limit` rows over; sets `ended` when there is nothing behind them. `Trouble::Busy`: nothing counts, try again.
-    fn read(&mut self, source: &Connection, limit: usize, mut take: impl FnMut(&Row<'_>)) -> Result<(), Trouble> {
-        let mut count = 0;
-        let mut next = self.next;
-        let whole = self.query(source, self.next, limit, |row| {
-            count += 1;
-            next = row.get::<_, i64>(0).map_or(next, |key| key.saturating_add(1));
-            take(row);
-        });
-        match whole {
-            Ok(()) => {
-                self.next = next;
-                self.ended = count < limit;
-            }
-            Err(error) if passes(&error) => return Err(Trouble::Busy),
-            Err(_) => {
-                self.next = next;
-                self.leap(source);
-            }
-        }
-        Ok(())
-    }
-
-    fn query(&self, source: &Connection, from: i64, limit: usize, mut take: impl FnMut(&Row<'_>)) -> rusqlite::Result<()> {
-        let mut statement = source.prepare_cached(&self.select)?;
-        let mut rows = statement.query(params![from, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-        while let Some(row) = rows.next()? {
-            take(row);
-        }
-        Ok(())
-    }
-
-    /// Finds the nearest key behind the damage from which reading goes on.
-    fn leap(&mut self, source: &Connection) {
-        let base = self.next;
-        let reads = |step: i64| self.query(source, base.saturating_add(step), 1, |_| {}).is_ok();
-        let Some(mut good) = (0..63).map(|bits| 1_i64 << bits).find(|step| reads(*step)) else {
-            self.ended = true;
-            return;
-        };
-        let mut bad = good / 2;
-        while good - bad > 1 {
-            let middle = bad + (good - bad) / 2;
-            if reads(middle) { good = middle } else { bad = middle }
-        }
-        self.next = base.saturating_add(good);
-    }
 }

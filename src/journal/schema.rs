@@ -15,6 +15,9 @@ const SEQ_BITS: u32 = 40;
 /// The greatest seq within an epoch.
 pub(super) const SEQ_MAX: u64 = (1 << SEQ_BITS) - 1;
 
+/// The greatest number of an epoch, with room above.
+pub(super) const EPOCH_MAX: i64 = (1 << 22) + 4096;
+
 /// The key of one record.
 pub(super) const fn row_of(epoch_number: i64, seq: u64) -> i64 {
     (epoch_number << SEQ_BITS) | (seq as i64 & ((1 << SEQ_BITS) - 1))

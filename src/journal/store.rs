@@ -1,9 +1,10 @@
 //! The writing connection: one file, opened, checked and written to. Nothing here waits longer than SQLite itself does.
 
+mod epoch;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,6 +14,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 use uuid::Uuid;
 
 use super::{
+    files::{self, Files, Tampered, wal_of},
+    mark::Mark,
     row::{self, Stored},
     schema::{self, Found},
 };
@@ -20,6 +23,8 @@ use crate::{
     health::JournalHealth,
     record::{RawScan, Record, Recorded},
 };
+
+pub(super) use epoch::{HAS_MARK, UNCONFIRMED, next_seq};
 
 /// How long SQLite itself waits for another process that writes; the writer looks at its callers' time in between.
 pub(super) const BUSY: Duration = Duration::from_millis(50);
@@ -145,31 +150,42 @@ pub(super) struct Store {
     pub(super) path: PathBuf,
     /// The current epoch's number and id.
     pub(super) epoch: (i64, Uuid),
-    /// Device and inode: a file that was moved away or deleted takes commits and loses them.
-    file: (u64, u64),
+    /// What lies at its names: a file that was moved away or deleted takes commits and loses them.
+    pub(super) files: Files,
     synced: bool,
-    /// This file last ran on another machine.
-    pub(super) moved: bool,
+    /// Its epoch was drawn at this opening ..
+    pub(super) drawn: bool,
+    /// .. in a journal that had one, and why.
+    pub(super) renewed: Option<&'static str>,
+    /// It is new, though its mark says that there had been one.
+    pub(super) forgotten: bool,
     /// A process ended without closing it: its pages deserve a check.
     pub(super) unclean: bool,
 }
 
 impl Store {
-    /// Opens or makes the journal at `path`. `Trouble::Corrupt`: it must be set aside first.
+    /// Opens or makes the journal at `path`, and holds it against its mark. `Trouble::Corrupt`: it must be set aside first.
     /// A new file's first epoch gets the number `floor`.
-    pub(super) fn open(path: &Path, machine: &str, floor: i64) -> Result<Self, Trouble> {
-        if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
-            return Err(Trouble::Corrupt("it is a directory".to_owned()));
+    pub(super) fn open(path: &Path, machine: &str, floor: i64, mark: Mark) -> Result<Self, Trouble> {
+        if let Some(why) = files::in_the_way(path) {
+            return Err(Trouble::Corrupt(why.to_owned()));
         }
-        let log = fs::metadata(wal_of(path)).map_or(0, |wal| wal.len());
+        let log = files::length_of(&wal_of(path));
+        if log > 0 && files::length_of(path) == 0 {
+            // SQLite would take it for a new journal, and delete the log.
+            return Err(Trouble::Corrupt("it was emptied or deleted, and its log is left".to_owned()));
+        }
         if !room_for_index(path, log) {
             return Err(Trouble::Full);
         }
+        files::make_private(path);
         let unclean = log > 0;
-        Self::open_inner(path, machine, floor, unclean).map_err(|error| Trouble::of(&error, path))?
+        let opened = Self::open_inner(path, machine, floor, mark, unclean).map_err(|error| Trouble::of(&error, path))?;
+        files::make_private(path);
+        opened
     }
 
-    fn open_inner(path: &Path, machine: &str, floor: i64, unclean: bool) -> rusqlite::Result<Result<Self, Trouble>> {
+    fn open_inner(path: &Path, machine: &str, floor: i64, mark: Mark, unclean: bool) -> rusqlite::Result<Result<Self, Trouble>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags)?;
         conn.busy_timeout(BUSY)?;
@@ -187,7 +203,7 @@ impl Store {
         conn.pragma_update(None, "synchronous", "full")?;
         // Checkpoints are made by hand while no scan is under way: an automatic one would happen inside a scan's commit.
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
-        conn.pragma_update(None, "journal_size_limit", 4 << 20)?;
+        conn.pragma_update(None, "journal_size_limit", files::LOG_LIMIT.cast_signed())?;
         conn.pragma_update(None, "cache_size", -1024)?;
         conn.pragma_update(None, "temp_store", "memory")?;
         conn.pragma_update(None, "trusted_schema", false)?;
@@ -196,10 +212,17 @@ impl Store {
         conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
         schema::migrate(&conn)?;
 
-        let file = fs::metadata(path).map(|found| (found.dev(), found.ino())).unwrap_or_default();
-        let mut store = Self { conn, path: path.to_owned(), epoch: (0, Uuid::nil()), file, synced: true, moved: false, unclean };
+        let files = match Files::of(path) {
+            Ok(files) => files,
+            Err(error) => return Ok(Err(Trouble::of_io(&error, "the journal's files cannot be found"))),
+        };
+        let path = path.to_owned();
+        let mut store = Self { conn, path, epoch: (0, Uuid::nil()), files, synced: true, drawn: false, renewed: None, forgotten: false, unclean };
         store.look_at_the_ends()?;
-        store.settle_epoch(machine, floor)?;
+        if !store.counts_soundly()? {
+            return Ok(Err(Trouble::Corrupt("it counts in numbers that cannot be".to_owned())));
+        }
+        store.settle_epoch(machine, floor, mark)?;
         Ok(Ok(store))
     }
 
@@ -216,46 +239,6 @@ impl Store {
         }
         for sql in ["SELECT value FROM counter", "SELECT count FROM dropped", "SELECT saved FROM salvage", "SELECT 1 FROM probe"] {
             self.conn.query_row(sql, [], |found| found.get::<_, i64>(0)).optional()?;
-        }
-        Ok(())
-    }
-
-    /// Goes on in the newest epoch if it is this machine's, else draws a new one.
-    fn settle_epoch(&mut self, machine: &str, floor: i64) -> rusqlite::Result<()> {
-        let newest = self
-            .conn
-            .query_row("SELECT number, id, machine, next_seq FROM epoch ORDER BY number DESC LIMIT 1", [], |found| {
-                Ok((found.get::<_, i64>(0)?, found.get::<_, [u8; 16]>(1)?, found.get::<_, String>(2)?, found.get::<_, i64>(3)?))
-            })
-            .optional()?;
-        match newest {
-            Some((number, id, of, next_seq)) if of == machine => {
-                self.epoch = (number, Uuid::from_bytes(id));
-                let last: Option<i64> = self.conn.query_row("SELECT max(row) FROM record", [], |found| found.get(0))?;
-                let least = last.filter(|row| schema::epoch_number_of(*row) == number).map_or(1, |row| schema::seq_of(row).cast_signed() + 1);
-                if next_seq < least {
-                    self.conn.execute("UPDATE epoch SET next_seq = ?2 WHERE number = ?1", params![number, least])?;
-                }
-            }
-            other => {
-                let number = other.as_ref().map_or(floor, |(number, ..)| number.saturating_add(1).max(floor));
-                let id = Uuid::now_v7();
-                let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-                let now = row::nanos(Timestamp::now());
-                transaction.execute(
-                    "INSERT INTO epoch (number, id, machine, created_at, next_seq, removed) VALUES (?1, ?2, ?3, ?4, 1, 0)",
-                    params![number, id.as_bytes(), machine, now],
-                )?;
-                if other.is_some() {
-                    transaction.execute(
-                        "INSERT INTO salvage (at, file, cause, saved, lost, done_at) VALUES (?1, NULL, 'another machine wrote it', 0, 0, ?1)",
-                        [now],
-                    )?;
-                    self.moved = true;
-                }
-                transaction.commit()?;
-                self.epoch = (number, id);
-            }
         }
         Ok(())
     }
@@ -319,11 +302,7 @@ impl Store {
         let (number, epoch) = self.epoch;
         let mut stored = Vec::with_capacity(group.len());
         for record in group {
-            let seq: i64 = self
-                .conn
-                .prepare_cached("UPDATE epoch SET next_seq = next_seq + 1 WHERE number = ?1 RETURNING next_seq - 1")?
-                .query_row([number], |found| found.get(0))?;
-            let seq = seq.cast_unsigned();
+            let seq = next_seq(&self.conn, number)?;
             let mut record = record.clone();
             record.previous = match &record.serial {
                 Some(serial) => self
@@ -425,20 +404,20 @@ impl Store {
             let unsent: i64 =
                 self.conn.query_row("SELECT count(*) FROM record WHERE delivered_at IS NULL AND aside IS NULL", [], |row| row.get(0))?;
             health.unsent = unsent.cast_unsigned();
+            health.seq = self.seq()?;
             self.tell_set_aside(health)?;
             for (name, value) in [("dropped", &mut health.dropped), ("interrupted", &mut health.interrupted), ("faulted", &mut health.faulted)] {
-                let found: Option<i64> = self.conn.query_row("SELECT value FROM counter WHERE name = ?1", [name], |row| row.get(0)).optional()?;
-                *value = found.unwrap_or(0).cast_unsigned();
+                *value = self.fact(name)?.unwrap_or(0);
             }
             let since = row::nanos(alarm_since);
             // One that nobody can count makes the sum unknown.
-            let sql = "SELECT count(*), coalesce(sum(saved), 0), CASE WHEN count(lost) = count(*) THEN coalesce(sum(lost), 0) END
+            let sql = "SELECT count(*), CAST(total(saved) AS INTEGER), CASE WHEN count(lost) = count(*) THEN CAST(total(lost) AS INTEGER) END
                 FROM salvage WHERE at >= ?1 OR done_at IS NULL";
             let (events, saved, lost): (i64, i64, Option<i64>) =
                 self.conn.query_row(sql, [since], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             health.salvaged = events > 0;
-            health.salvaged_rows = saved.cast_unsigned();
-            health.lost_rows = lost.map(i64::cast_unsigned);
+            health.salvaged_rows = u64::try_from(saved).unwrap_or(0);
+            health.lost_rows = lost.map(|lost| u64::try_from(lost).unwrap_or(0));
             Ok(())
         };
         read().map_err(|error| self.trouble(&error))
@@ -460,10 +439,20 @@ impl Store {
     }
 
     /// Moves committed pages into the main file. `truncate` also empties the log.
-    pub(super) fn checkpoint(&self, truncate: bool) -> Result<(), Trouble> {
+    pub(super) fn checkpoint(&mut self, truncate: bool) -> Result<(), Trouble> {
         self.writable()?;
         let mode = if truncate { "truncate" } else { "passive" };
-        self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())).map_err(|error| self.trouble(&error))
+        let done = self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
+        self.files.checkpointed();
+        done.map_err(|error| self.trouble(&error))
+    }
+
+    /// Moves everything that the open log holds into the main file. `false`: something is not there yet.
+    pub(super) fn write_back(&mut self) -> bool {
+        let moved =
+            self.conn.query_row("PRAGMA wal_checkpoint(full)", [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
+        self.files.checkpointed();
+        matches!(moved, Ok((0, log, moved)) if log == moved)
     }
 
     /// The trouble behind `error`.
@@ -488,12 +477,12 @@ impl Store {
         }
     }
 
-    fn still_there(&self) -> Result<(), Trouble> {
-        match fs::metadata(&self.path) {
-            Ok(found) if (found.dev(), found.ino()) == self.file => self.writable(),
-            Ok(_) => Err(Trouble::Corrupt("another file took its place".to_owned())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Trouble::Corrupt("the file was deleted".to_owned())),
-            Err(error) => Err(Trouble::of_io(&error, "the journal cannot be found")),
+    /// Are its files the ones that were opened, and may they be written?
+    pub(super) fn still_there(&mut self) -> Result<(), Trouble> {
+        match self.files.look()? {
+            // What somebody wrote into it a check of every page finds; here it would delay a scan.
+            None | Some(Tampered::Written) => self.writable(),
+            Some(tampered) => Err(Trouble::Corrupt(tampered.why().to_owned())),
         }
     }
 }
@@ -501,8 +490,10 @@ impl Store {
 /// Adds to a counter that survives restarts.
 pub(super) fn count(conn: &Connection, name: &str, more: u64) -> rusqlite::Result<()> {
     if more > 0 {
-        conn.prepare_cached("INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value + ?2")?
-            .execute(params![name, more.cast_signed()])?;
+        conn.prepare_cached(
+            "INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = min(max(value, 0), 1 << 40) + ?2",
+        )?
+        .execute(params![name, more.cast_signed()])?;
     }
     Ok(())
 }
@@ -515,16 +506,4 @@ fn room_for_index(path: &Path, log: u64) -> bool {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // A filesystem that counts no blocks has no limit.
     rustix::fs::statvfs(folder).map_or(true, |found| found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= needed)
-}
-
-/// The log beside a database file.
-pub(super) fn wal_of(path: &Path) -> PathBuf {
-    beside(path, "-wal")
-}
-
-/// A file whose name is `path` with `suffix`.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }

@@ -1,22 +1,23 @@
 //! What a state_dir shows from outside, whoever works in it: an agent, room, and what was set aside.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, OFlags, access, statvfs};
 
-use super::{salvage, writer};
+use super::salvage;
 
-/// Does an agent work in this folder? It locks a file there for as long as it lives.
+/// Does an agent work in this folder? It locks the folder for as long as it lives.
 ///
 /// # Errors
 /// It cannot be told, for want of rights as a rule. Whoever then touches what an agent may hold could darken its lamps.
 pub fn in_use(state_dir: &Path) -> io::Result<bool> {
-    match File::open(state_dir.join(writer::LOCK)) {
-        Ok(file) => match file.try_lock_shared() {
+    match open_folder(state_dir) {
+        Ok(folder) => match folder.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(error),
@@ -24,6 +25,12 @@ pub fn in_use(state_dir: &Path) -> io::Result<bool> {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Opens a folder to lock it. Anything else is refused: a pipe would make the caller wait.
+pub(super) fn open_folder(path: &Path) -> io::Result<File> {
+    let folder = i32::try_from(OFlags::DIRECTORY.bits()).unwrap_or_default();
+    OpenOptions::new().read(true).custom_flags(folder).open(path)
 }
 
 /// May this user write there? Nothing is written to find out.
@@ -64,17 +71,19 @@ mod tests {
     #[test]
     fn an_agent_shows_and_what_cannot_be_told_is_not_taken_for_no_agent() {
         let folder = tempfile::tempdir().unwrap();
-        let lock = folder.path().join(writer::LOCK);
         assert!(!in_use(folder.path()).unwrap());
         assert!(!in_use(&folder.path().join("none")).unwrap());
-        let held = File::create(&lock).unwrap();
-        assert!(!in_use(folder.path()).unwrap(), "left behind by an agent that has ended");
+        let held = File::open(folder.path()).unwrap();
         held.lock().unwrap();
         assert!(in_use(folder.path()).unwrap());
-        fs::remove_file(&lock).unwrap();
+        drop(held);
+        assert!(!in_use(folder.path()).unwrap());
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(!in_use(&folder.path().join("file")).unwrap(), "no agent works in a file");
         // As good as no right to it: it is there and cannot be opened.
-        std::os::unix::fs::symlink(&lock, &lock).unwrap();
-        in_use(folder.path()).unwrap_err();
+        let loops = folder.path().join("loop");
+        std::os::unix::fs::symlink(&loops, &loops).unwrap();
+        in_use(&loops).unwrap_err();
     }
 
     #[test]

@@ -19,9 +19,11 @@ use crate::{
 };
 
 mod bad_days;
+mod going_back;
 mod outbox;
 mod slow;
 mod stored;
+mod taken_away;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -90,7 +92,7 @@ async fn health_is(journal: &Journal, wanted: impl FnMut(&JournalHealth) -> bool
 /// Copies a journal as a power cut would leave it. `cp`, for a copy made by this process would drop SQLite's locks.
 fn copy(from: &TempDir) -> TempDir {
     let to = TempDir::new().unwrap();
-    for file in ["journal.sqlite", "journal.sqlite-wal"] {
+    for file in ["journal.sqlite", "journal.sqlite-wal", mark::NAME] {
         if from.path().join(file).exists() {
             assert!(Command::new("cp").arg(from.path().join(file)).arg(to.path()).status().unwrap().success());
         }

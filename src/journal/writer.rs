@@ -1,12 +1,14 @@
 //! The one thread that writes: outcomes first and together, then marks, then upkeep in small steps while nobody waits.
 
 mod keep;
+mod upkeep;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
+    io,
     sync::Arc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -16,25 +18,23 @@ use uuid::Uuid;
 
 use super::{
     Fault, OpenFault, Settings, Stored,
-    inbox::{Inbox, Request, Shared},
-    machine, retention,
-    retention::Step,
-    salvage::Salvage,
+    inbox::{Inbox, Request, Seen, Shared},
+    machine,
+    mark::Place,
+    retention,
+    salvage::{Salvage, TakenAway},
+    schema,
     store::{Batch, Fate, Store, Trouble, Written},
 };
 use crate::{
     health::JournalHealth,
     reason::{Reason, Signal},
     record::{Cause, Change, RawScan, Record},
-    runtime::clock::ClockWatch,
 };
 use keep::Blocked;
-pub(super) use keep::LOCK;
 
 /// How often a journal that cannot be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often ages and sizes are looked at.
-const UPKEEP: Duration = Duration::from_secs(60);
 /// Rows changed before the log is written back while nobody waits, and after which it is done all the same. A scan that comes
 /// just then waits for it: much more at once took a busy disk over a second.
 const CHECKPOINT_IDLE: u64 = 500;
@@ -73,7 +73,7 @@ type Group = Result<Vec<Stored>, String>;
 /// The thread's own state.
 struct Writer {
     shared: Arc<Shared>,
-    /// Held for life: one agent per directory.
+    /// The directory, locked for life: one agent in each.
     lock: Option<File>,
     store: Option<Store>,
     /// The first opening has closed the scans of the process before.
@@ -94,6 +94,16 @@ struct Writer {
     checkpointed: u64,
     /// What else is in the log, in changes: pages that retention moved, and what the process before left behind.
     unwritten_before: u64,
+    /// When the files are looked at again.
+    look_at: Instant,
+    /// Connections whose files have lost their names: what they hold goes over, and ends with this process.
+    taken_away: Vec<TakenAway>,
+    /// What the mark says, a mark on its way to the disk, and when one is tried again that could not be written.
+    marked: Option<Place>,
+    marking: Option<(Place, JoinHandle<io::Result<()>>)>,
+    mark_again: Option<Instant>,
+    /// What the broker has heard of this journal, until it was held against it.
+    seen: Option<Seen>,
     salvage: Option<Salvage>,
     /// A file set aside could not be opened for a passing reason: when to try again.
     salvage_due: Option<Instant>,
@@ -125,6 +135,12 @@ impl Writer {
             busy_at: now,
             checkpointed: 0,
             unwritten_before: 0,
+            look_at: now,
+            taken_away: Vec::new(),
+            marked: None,
+            marking: None,
+            mark_again: None,
+            seen: None,
             salvage: None,
             salvage_due: None,
             salvaged_at: None,
@@ -152,7 +168,10 @@ impl Writer {
             if work.suspected {
                 self.check();
             }
+            self.look();
+            self.mark();
             self.recover();
+            self.confirm();
             self.upkeep();
         }
         // A late request must not be left without its answer.
@@ -160,7 +179,8 @@ impl Writer {
         for request in left.requests {
             request.answer(Err(Fault::Broken("it is being closed".to_owned())));
         }
-        if let Some(store) = self.store.take() {
+        self.last_mark();
+        if let Some(mut store) = self.store.take() {
             let _ = store.checkpoint(true);
         }
     }
@@ -174,6 +194,9 @@ impl Writer {
         self.notes.append(&mut work.notes);
         self.faulted += work.faulted;
         self.overflowed += work.overflowed;
+        if work.seen.is_some() {
+            self.seen = work.seen.take();
+        }
         std::mem::take(&mut work.requests)
     }
 
@@ -187,7 +210,7 @@ impl Writer {
             return Some(now);
         }
         let checkpoint = (self.unwritten() >= CHECKPOINT_IDLE).then_some(self.busy_at + IDLE);
-        [Some(self.upkeep_at), self.salvage_due, self.check_due, checkpoint].into_iter().flatten().min()
+        [Some(self.upkeep_at), Some(self.look_at), self.salvage_due, self.check_due, checkpoint].into_iter().flatten().min()
     }
 
     /// Writes everything that callers and lamps wait for. Every request is answered, except those that gave up.
@@ -298,10 +321,11 @@ impl Writer {
             };
             answers.push((request, answer));
         }
-        if rows > 0 {
-            self.shared.health.send_modify(|health| health.unsent += rows);
-        }
         if let Some(newest) = newest {
+            self.shared.health.send_modify(|health| {
+                health.unsent += rows;
+                health.seq = schema::seq_of(newest.cast_signed());
+            });
             self.shared.newest.send_if_modified(|known| std::mem::replace(known, newest.max(*known)) < newest);
         }
         if !self.late.is_empty() {
@@ -432,80 +456,6 @@ impl Writer {
         }
     }
 
-    /// Salvage, retention and checkpoints, one small step at a time.
-    fn upkeep(&mut self) {
-        if self.retry_at.is_some() || self.closing || self.shared.hurried() {
-            return;
-        }
-        let now = Instant::now();
-        if self.salvage_due.is_some_and(|due| now >= due) {
-            self.next_salvage();
-        }
-        if self.check_due.is_some_and(|due| now >= due) {
-            self.check();
-        }
-        let Some(store) = self.store.as_mut() else { return };
-        let done = if let Some(salvage) = self.salvage.as_mut() {
-            salvage.step(store).map(|finished| {
-                if finished {
-                    self.salvage_finished();
-                }
-            })
-        } else if now >= self.upkeep_at {
-            retention::step(store, &self.shared.settings, ClockWatch::default().synced()).and_then(|step| {
-                match step {
-                    Step::Done => {
-                        self.upkeep_at = now + UPKEEP;
-                        if let Some(store) = &self.store {
-                            retention::remove_copies(store, &self.shared.settings, false)?;
-                        }
-                    }
-                    Step::More => {}
-                    Step::Vacuumed => self.unwritten_before += u64::from(retention::VACUUM_STEP),
-                    Step::Dropped => self.tell(),
-                }
-                Ok(())
-            })
-        } else {
-            Ok(())
-        };
-        let done = done.and_then(|()| self.checkpoint(now));
-        match done {
-            Ok(()) | Err(Trouble::Busy) => {}
-            Err(Trouble::Corrupt(why)) => {
-                if let Err(trouble) = self.replace(&why) {
-                    self.unwell(&trouble);
-                }
-            }
-            Err(trouble) => self.unwell(&trouble),
-        }
-    }
-
-    fn salvage_finished(&mut self) {
-        self.salvage = None;
-        self.tell();
-        self.shared.backlog.send_modify(|count| *count += 1);
-        self.next_salvage();
-    }
-
-    /// Rows changed since the log was written back.
-    fn unwritten(&self) -> u64 {
-        self.store.as_ref().map_or(0, |store| store.conn.total_changes().saturating_sub(self.checkpointed) + self.unwritten_before)
-    }
-
-    fn checkpoint(&mut self, now: Instant) -> Result<(), Trouble> {
-        let unwritten = self.unwritten();
-        let idle = now.saturating_duration_since(self.busy_at) >= IDLE;
-        if (unwritten >= CHECKPOINT_NOW || (unwritten >= CHECKPOINT_IDLE && idle))
-            && let Some(store) = &self.store
-        {
-            store.checkpoint(false)?;
-            self.checkpointed = store.conn.total_changes();
-            self.unwritten_before = 0;
-        }
-        Ok(())
-    }
-
     /// Takes the file's own numbers into health.
     fn tell(&self) {
         let Some(store) = &self.store else { return };
@@ -517,7 +467,7 @@ impl Writer {
     }
 
     fn told(&self, mut health: JournalHealth) {
-        health.faulted += self.faulted;
+        health.faulted = health.faulted.saturating_add(self.faulted);
         self.shared.health.send_modify(|known| {
             // The callers change these two themselves.
             health.state = std::mem::take(&mut known.state);

@@ -247,7 +247,8 @@ async fn a_file_deleted_under_the_agent_takes_no_record_with_it() {
     let recorded = record_some(&journal, 3..4).await.remove(0);
     assert_eq!(recorded.seq, 1);
     assert_ne!(recorded.epoch, epoch);
-    assert_eq!(all_records(dir.path()).len(), 1);
+    let health = salvage_done(&journal).await;
+    assert_eq!((health.salvaged_rows, health.lost_rows, all_records(dir.path()).len()), (3, Some(0), 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,7 +325,7 @@ async fn a_salvage_cut_short_by_a_kill_is_finished_at_the_next_start() {
     let dir = TempDir::new().unwrap();
     let past = a_past(&dir).await;
     // As if the power went right after the rename.
-    salvage::put_aside(&file(&dir), Timestamp::now()).unwrap();
+    salvage::put_aside(&file(&dir), true, Timestamp::now()).unwrap();
     let journal = open(&dir);
     let health = salvage_done(&journal).await;
     assert_eq!((health.salvaged_rows, health.lost_rows, health.unsent), (200, Some(0), 100));
@@ -409,8 +410,8 @@ async fn rows_that_an_index_has_lost_are_delivered_all_the_same() {
 async fn a_salvage_that_meets_a_full_disk_passes_over_no_row() {
     let dir = TempDir::new().unwrap();
     a_past(&dir).await;
-    salvage::put_aside(&file(&dir), Timestamp::now()).unwrap();
-    let mut store = store::Store::open(&file(&dir), &machine::hashed("machine-1"), 2).unwrap();
+    salvage::put_aside(&file(&dir), true, Timestamp::now()).unwrap();
+    let mut store = store::Store::open(&file(&dir), &machine::hashed("machine-1"), 2, mark::Mark::Absent).unwrap();
     salvage::adopt(&mut store, dir.path(), "a test").unwrap();
     let mut salvage = salvage::Salvage::next(&store, dir.path(), None).unwrap().unwrap();
     let mut refused = 0;

@@ -159,7 +159,7 @@ async fn delivered_rows_go_when_their_time_is_over_and_undelivered_ones_stay() {
     journal.flush().await;
     journal.close().await;
     let conn = rusqlite::Connection::open(file(&dir)).unwrap();
-    let mut store = store::Store::open(&file(&dir), &machine::hashed("machine-1"), 1).unwrap();
+    let mut store = store::Store::open(&file(&dir), &machine::hashed("machine-1"), 1, mark::read(dir.path())).unwrap();
     let settings = Settings { keep: Duration::ZERO, ..settings(dir.path()) };
     assert_eq!(retention::step(&mut store, &settings, false).unwrap(), retention::Step::Done, "never by a clock that may be wrong");
     assert_eq!(retention::step(&mut store, &settings, true).unwrap(), retention::Step::More);
@@ -239,7 +239,7 @@ async fn the_journal_stays_within_max_bytes_delivered_rows_first_then_counted_dr
     assert!(before > 2 * max_bytes, "{before}");
 
     let journal = Journal::open(&Settings { max_bytes, ..settings(dir.path()) }, "machine-1").unwrap();
-    let size = || ["", "-wal"].iter().map(|end| fs::metadata(store::beside(&file(&dir), end)).map_or(0, |found| found.len())).sum::<u64>();
+    let size = || ["", "-wal"].iter().map(|end| fs::metadata(files::beside(&file(&dir), end)).map_or(0, |found| found.len())).sum::<u64>();
     let mut waited = 0;
     while fs::metadata(file(&dir)).unwrap().len() > max_bytes {
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -89,7 +89,7 @@ async fn records_that_queue_up_behind_a_slow_commit_share_the_next_one() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     record_some(&journal, 0..1).await;
-    let log = store::wal_of(&file(&dir));
+    let log = files::wal_of(&file(&dir));
     let before = commits_in(&fs::read(&log).unwrap());
     journal.shared.seam.lock().unwrap().commit_takes = Some(Duration::from_millis(300));
     let tasks: Vec<_> = (1..41)

@@ -1,8 +1,9 @@
 //! The writer's file: the directory and its lock, opening, setting a bad file aside, and the check of every page.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{DirBuilder, File, TryLockError},
+    io,
+    os::unix::fs::DirBuilderExt,
     path::Path,
     sync::{Arc, PoisonError, atomic::Ordering},
     thread,
@@ -14,22 +15,38 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{CHECKPOINT_NOW, RETRY, Writer, alarm_since};
 use crate::journal::{
+    files::{Tampered, is_emptied, is_same, wal_of},
     inbox::{Checked, Shared},
-    salvage::{self, Salvage},
-    store::{Fate, Store, Trouble},
+    mark::{self, Mark},
+    salvage::{self, Salvage, TakenAway},
+    store::{Fate, Store, Trouble, UNCONFIRMED},
+    survey,
 };
 
 /// A file that is damaged again so soon after a salvage says that the disk is, not the file.
 const SALVAGE_PAUSE: Duration = Duration::from_secs(30);
 /// How long after a start from a clean end every page is looked at.
 const CHECK: Duration = Duration::from_secs(60);
-/// The file that an agent locks for as long as it lives.
-pub(in crate::journal) const LOCK: &str = "journal.lock";
+/// How long another's lock is waited for: a doctor that looks whether an agent is there holds it for a moment.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// Files taken away whose open connections are read at the same time, at most.
+const LEFT_OPEN: usize = 4;
 
 /// Why the journal is not open.
 pub(super) enum Blocked {
     InUse,
     Trouble(Trouble),
+}
+
+impl Blocked {
+    /// What it means for an agent that runs already.
+    fn trouble(self) -> Trouble {
+        match self {
+            Self::InUse => Trouble::Other("another benchlight uses the directory".to_owned()),
+            Self::Trouble(trouble) => trouble,
+        }
+    }
 }
 
 impl From<Trouble> for Blocked {
@@ -41,42 +58,58 @@ impl From<Trouble> for Blocked {
 impl Writer {
     /// Makes sure that the file is open.
     pub(super) fn opened(&mut self) -> Result<(), Trouble> {
-        match self.open() {
-            Ok(()) => Ok(()),
-            Err(Blocked::InUse) => Err(Trouble::Other("another benchlight uses the directory".to_owned())),
-            Err(Blocked::Trouble(trouble)) => Err(trouble),
-        }
+        self.open().map_err(Blocked::trouble)
     }
 
     pub(super) fn open(&mut self) -> Result<(), Blocked> {
         if self.store.is_some() {
             return Ok(());
         }
+        self.take_directory()?;
         let state_dir = self.shared.settings.state_dir.clone();
-        make_directory(&state_dir)?;
-        if self.lock.is_none() {
-            self.lock = Some(lock(&state_dir)?);
-        }
         let path = self.shared.path();
+        let mark = mark::read(&state_dir);
         // The power may have gone between setting a file aside and making the new one.
-        let floor = if path.exists() { 1 } else { salvage::copies(&state_dir).last().map_or(1, |copy| salvage::floor_above(copy)) };
-        let opened = Store::open(&path, &self.shared.machine, floor).and_then(|store| self.settle(store, "it was found set aside"));
+        let floor = match salvage::copies(&state_dir).last() {
+            _ if path.exists() => 1,
+            Some(copy) => salvage::floor_above(copy),
+            None if mark == Mark::Absent => 1,
+            None => salvage::UNKNOWN_FLOOR,
+        };
+        let opened = Store::open(&path, &self.shared.machine, floor, mark).and_then(|store| self.settle(store, "it was found set aside"));
         match opened {
             Err(Trouble::Corrupt(why)) => Ok(self.replace(&why)?),
             opened => Ok(opened?),
         }
     }
 
+    /// Makes the directory if it is missing, and locks it if that one is not locked yet.
+    pub(super) fn take_directory(&mut self) -> Result<(), Blocked> {
+        let state_dir = &self.shared.settings.state_dir;
+        make_directory(state_dir)?;
+        if !self.lock.as_ref().is_some_and(|lock| is_same(lock, state_dir)) {
+            self.lock = Some(lock(state_dir)?);
+        }
+        Ok(())
+    }
+
     /// Takes a file into use.
     fn settle(&mut self, mut store: Store, cause: &str) -> Result<(), Trouble> {
-        if store.moved {
-            tracing::warn!("the journal was written by another machine; this one goes on in a new epoch");
+        if let Some(why) = store.renewed {
+            tracing::error!("the journal must not go on counting ({why}); it goes on in a new epoch");
+        }
+        if store.forgotten && self.salvaged_at.is_none() {
+            tracing::error!("there is no journal, though its mark says that there was one; beginning a new one");
         }
         salvage::adopt(&mut store, &self.shared.settings.state_dir, cause)?;
         if !self.interrupted_closed {
             let closed = store.close_interrupted()?;
             if closed > 0 {
                 tracing::warn!(scans = closed, "scans were interrupted when the agent last ended; box and answer are unknown");
+            }
+            let seq = store.seq().map_err(|error| store.trouble(&error))?;
+            if !store.drawn && store.fact(UNCONFIRMED).map_err(|error| store.trouble(&error))?.is_none() {
+                store.remember(UNCONFIRMED, Some(seq))?;
             }
         }
         let newest = store.newest()?;
@@ -87,6 +120,11 @@ impl Writer {
         // What cannot be counted is damaged where a scan would meet it.
         let mut health = self.shared.health.borrow().clone();
         store.tell(&mut health, alarm_since())?;
+        if store.drawn {
+            self.shared.confirmed();
+        } else if !self.interrupted_closed {
+            self.shared.unconfirmed();
+        }
         self.store = Some(store);
         self.told(health);
         self.shared.generation.fetch_add(1, Ordering::AcqRel);
@@ -94,45 +132,116 @@ impl Writer {
         self.next_salvage();
         self.interrupted_closed = true;
         self.upkeep_at = Instant::now();
+        self.mark_again = None;
+        self.mark();
         // A check of a big journal keeps a card busy for many seconds: only after an unclean end it is worth that at the start.
         self.check_due = Some(Instant::now() + if unclean { Duration::ZERO } else { CHECK });
         Ok(())
     }
 
-    /// Sets the open file aside and goes on in a new one.
+    /// Sets the open file aside and goes on in a new one. What only the open connection leads to is read from it.
     pub(super) fn replace(&mut self, why: &str) -> Result<(), Trouble> {
-        self.may_replace(why)?;
-        self.salvaged_at = Some(Instant::now());
+        self.take_directory().map_err(Blocked::trouble)?;
+        let tampered = self.store.as_mut().and_then(|store| store.files.look().ok().flatten());
+        if let Some(Tampered::LogGone(why)) = tampered
+            && self.mended(why)?
+        {
+            return Ok(());
+        }
+        let taken_away = matches!(tampered, Some(Tampered::Gone(_) | Tampered::LogGone(_)));
+        self.may_replace(why, taken_away)?;
         let path = self.shared.path();
         let shared = Arc::clone(&self.shared);
         let _replacing = shared.replacing.write().unwrap_or_else(PoisonError::into_inner);
-        let old = self.store.take();
-        if let Some(old) = &old {
+        let mut floor = 1;
+        let (mut files, mut own_log) = (None, false);
+        // SQLite looks for a log beside the file that a link leads to.
+        let mut with_log = !path.is_symlink();
+        if let Some(old) = self.store.take() {
             // Closing it must neither write into the damaged file nor delete a log by a name that is another file's by then.
             let _ = old.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            floor = old.epoch.0.saturating_add(1);
+            own_log = taken_away && old.files.log_is_there();
+            with_log &= !own_log;
+            if taken_away {
+                self.taken_away.push(TakenAway { conn: old.conn, log: None, why: why.to_owned() });
+            }
+            files = Some(old.files);
         }
-        let copy = salvage::put_aside(&path, Timestamp::now()).map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
-        let floor = copy.as_deref().map_or(1, salvage::floor_above).max(old.as_ref().map_or(1, |old| old.epoch.0.saturating_add(1)));
-        drop(old);
-        let store = Store::open(&path, &self.shared.machine, floor)?;
+        let aside = salvage::put_aside(&path, with_log, Timestamp::now()).map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
+        if let Some(taken) = self.taken_away.last_mut().filter(|_| own_log) {
+            taken.log = aside.log;
+        }
+        let copy = aside.copy;
+        if let (Some(copy), Some(files), false) = (&copy, &files, taken_away)
+            && !wal_of(copy).exists()
+            && let Err(error) = files.copy_log(&wal_of(copy))
+        {
+            tracing::error!("the log of {} is deleted and cannot be copied: {error}", copy.display());
+        }
+        drop(files);
+        let floor = floor.max(copy.as_deref().map_or(salvage::UNKNOWN_FLOOR, salvage::floor_above));
+        let store = Store::open(&path, &self.shared.machine, floor, Mark::Absent)?;
         self.settle(store, why)
     }
 
-    fn may_replace(&self, why: &str) -> Result<(), Trouble> {
-        if self.salvaged_at.is_some_and(|at| at.elapsed() < SALVAGE_PAUSE) {
+    /// Moves what the open log holds into the file, which is whole, and goes on with a new log. `false`: that cannot be done now.
+    fn mended(&mut self, why: &str) -> Result<bool, Trouble> {
+        let shared = Arc::clone(&self.shared);
+        let _replacing = shared.replacing.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(store) = self.store.as_mut() else { return Ok(false) };
+        if !store.write_back() {
+            return Ok(false);
+        }
+        let path = store.path.clone();
+        let log = if store.files.log_is_there() { std::fs::remove_file(wal_of(&path)) } else { Ok(()) };
+        let cleared = log.and_then(|()| salvage::put_log_aside(&path, Timestamp::now()));
+        cleared.map_err(|error| Trouble::of_io(&error, "the journal's log cannot be taken away"))?;
+        tracing::error!("{why} while the agent runs; what it held is safe, and the journal goes on with a new one");
+        if let Some(old) = self.store.take() {
+            let _ = old.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+        let mut store = Store::open(&path, &self.shared.machine, 1, mark::read(&self.shared.settings.state_dir))?;
+        store.unsynced(|transaction| salvage::note(transaction, why, Some(0)))?;
+        self.settle(store, why).map(|()| true)
+    }
+
+    fn may_replace(&mut self, why: &str, taken_away: bool) -> Result<(), Trouble> {
+        if !taken_away && self.salvaged_at.is_some_and(|at| at.elapsed() < SALVAGE_PAUSE) {
             return Err(Trouble::Other(format!("damaged again right after it was made anew, check the disk: {why}")));
         }
+        if taken_away && self.taken_away.len() >= LEFT_OPEN {
+            return Err(Trouble::Other(format!("taken away again and again, end whatever does that: {why}")));
+        }
         tracing::error!("the journal cannot be used ({why}); setting it aside as journal.corrupt-<time> and going on in a new epoch");
+        if !taken_away {
+            self.salvaged_at = Some(Instant::now());
+        }
         Ok(())
     }
 
-    /// Begins with the next file that was set aside, if there is one.
+    /// Begins with what was taken away, if there is something, then with the next file that was set aside.
     pub(super) fn next_salvage(&mut self) {
-        let Some(store) = &self.store else { return };
+        self.taken_away.extend(self.salvage.take().and_then(Salvage::into_taken_away));
+        let Some(store) = &mut self.store else { return };
+        self.salvage_due = None;
         let ended = (!self.interrupted_closed).then_some(Fate::Interrupted);
-        match Salvage::next(store, &self.shared.settings.state_dir, ended) {
-            Ok(next) => (self.salvage, self.salvage_due) = (next, None),
-            Err(_) => (self.salvage, self.salvage_due) = (None, Some(Instant::now() + RETRY)),
+        let next = match self.taken_away.last() {
+            Some(taken) => salvage::note_taken_away(store, &taken.why).map(|number| {
+                let taken = self.taken_away.pop();
+                taken.map(|taken| Salvage::of_open(number, taken))
+            }),
+            None => Salvage::next(store, &self.shared.settings.state_dir, ended),
+        };
+        match next {
+            Ok(next) => {
+                let only_noted_now = next.as_ref().is_some_and(Salvage::is_of_open);
+                self.salvage = next;
+                if only_noted_now {
+                    self.tell();
+                }
+            }
+            Err(_) => self.salvage_due = Some(Instant::now() + RETRY),
         }
     }
 
@@ -166,7 +275,7 @@ fn make_directory(state_dir: &Path) -> Result<(), Trouble> {
     if state_dir.is_dir() {
         return Ok(());
     }
-    let trouble = |error: std::io::Error| Trouble::of_io(&error, &format!("cannot make the directory {}", state_dir.display()));
+    let trouble = |error: io::Error| Trouble::of_io(&error, &format!("cannot make the directory {}", state_dir.display()));
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(trouble)?;
     // The directory's own entry must survive a power cut, or the journal in it would not.
     if let Some(parent) = state_dir.parent()
@@ -177,18 +286,19 @@ fn make_directory(state_dir: &Path) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Takes the directory for this agent, for as long as the file stays open.
+/// Takes the directory for this agent, for as long as it stays open. The lock is on the directory itself: a lock file could be deleted,
+/// and the next agent would lock another one.
 fn lock(state_dir: &Path) -> Result<File, Blocked> {
-    let path = state_dir.join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-    // An existing file can be locked on a disk that is read-only now.
-    let file = file.or_else(|error| File::open(&path).map_err(|_| error));
-    let file = file.map_err(|error| Trouble::of_io(&error, &format!("cannot open {}", path.display())))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Blocked::InUse),
-        Err(TryLockError::Error(error)) => Err(Trouble::of_io(&error, &format!("cannot lock {}", path.display())).into()),
+    let what = |error: &io::Error| Trouble::of_io(error, &format!("cannot lock {}", state_dir.display()));
+    let folder = survey::open_folder(state_dir).map_err(|error| what(&error))?;
+    for _ in 0..LOCK_TRIES {
+        match folder.try_lock() {
+            Ok(()) => return Ok(folder),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(what(&error).into()),
+        }
     }
+    Err(Blocked::InUse)
 }
 
 /// Reads every page of a journal, and holds the indexes against the tables: a row that an index has lost would never be delivered. `None`: nothing is wrong with it, or it could not be told.
@@ -196,6 +306,9 @@ fn damage_in(shared: &Shared) -> Option<String> {
     let path = shared.path();
     let open = || {
         let _steady = shared.replacing.read().unwrap_or_else(PoisonError::into_inner);
+        if is_emptied(&path) {
+            return Err(rusqlite::Error::InvalidPath(path.clone()));
+        }
         let conn = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         conn.busy_timeout(Duration::from_secs(5))?;
         conn.pragma_update(None, "cache_size", -512)?;

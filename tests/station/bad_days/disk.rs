@@ -316,7 +316,7 @@ async fn day(row: &'static Row, spoil: impl FnOnce(&fs::File), told: fn(u64, Opt
 }
 
 async fn corrupt(row: &'static Row) -> Seen {
-    day(row, |file| file.write_all_at(&[0x5a; 4_000], 100).unwrap(), |saved, lost| saved == 0 && lost.is_none()).await
+    day(row, |file| file.write_all_at(&[0x5a; 4_000], 100).unwrap(), |saved, lost| saved == PAST && lost.is_none()).await
 }
 
 async fn cut(row: &'static Row) -> Seen {

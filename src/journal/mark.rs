@@ -1,0 +1,154 @@
+//! The mark: a small file beside the journal that says in which epoch it was and how far `seq` had come.
+//!
+//! A journal that is behind its mark is an older copy of itself. It would give out numbers a second time, so it goes on in a new
+//! epoch. The mark lags: it is written at the start, at a clean stop and every [`EVERY`] records.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use uuid::Uuid;
+
+use super::schema;
+use crate::runtime::file;
+
+/// Its name in the state_dir.
+pub(super) const NAME: &str = "journal.mark";
+/// Where it is written before it takes its name.
+const NEW: &str = "journal.mark.new";
+/// Records after which it is written again.
+pub(super) const EVERY: u64 = 256;
+
+/// An epoch, and the highest `seq` that was given out in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) epoch: Uuid,
+    pub(super) seq: u64,
+}
+
+/// What stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// No such file.
+    Absent,
+    /// It cannot be read, or not understood.
+    Damaged,
+    /// A good one.
+    At(Place),
+}
+
+/// Reads the mark of `state_dir`.
+pub(super) fn read(state_dir: &Path) -> Mark {
+    match file::read(&state_dir.join(NAME), 256) {
+        Ok((bytes, _)) => std::str::from_utf8(&bytes).ok().and_then(place_of).map_or(Mark::Damaged, Mark::At),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Mark::Absent,
+        Err(_) => Mark::Damaged,
+    }
+}
+
+/// Writes the mark, synced to disk.
+///
+/// # Errors
+/// What the system says; the mark before is still there then.
+pub(super) fn write(state_dir: &Path, place: Place) -> io::Result<()> {
+    let new = state_dir.join(NEW);
+    // Never into a file that is there: it may be a link to somewhere else.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(text_of(place).as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, state_dir.join(NAME))?;
+    File::open(state_dir)?.sync_all()
+}
+
+fn text_of(Place { epoch, seq }: Place) -> String {
+    let said = format!("{epoch} {seq}");
+    let check = check_of(&said);
+    format!("{said} {check}\n")
+}
+
+fn place_of(text: &str) -> Option<Place> {
+    let (said, check) = text.strip_suffix('\n')?.rsplit_once(' ')?;
+    let (epoch, seq) = said.split_once(' ')?;
+    let place = Place { epoch: epoch.parse().ok()?, seq: seq.parse().ok()? };
+    (check == check_of(said) && place.seq <= schema::SEQ_MAX).then_some(place)
+}
+
+/// Damage on a card must not pass for a number.
+fn check_of(said: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, said.as_bytes());
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(folder.path()), Mark::Absent);
+        for seq in [0, 1, 256, schema::SEQ_MAX] {
+            let place = Place { epoch: Uuid::now_v7(), seq };
+            write(folder.path(), place).unwrap();
+            assert_eq!(read(folder.path()), Mark::At(place));
+        }
+        assert_eq!(fs::metadata(folder.path().join(NAME)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left there");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_mark_leads_nobody_to_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("other");
+        fs::write(&other, "mine").unwrap();
+        symlink(&other, folder.path().join(NEW)).unwrap();
+        symlink(&other, folder.path().join(NAME)).unwrap();
+        let place = Place { epoch: Uuid::now_v7(), seq: 7 };
+        write(folder.path(), place).unwrap();
+        assert_eq!((read(folder.path()), fs::read_to_string(&other).unwrap().as_str()), (Mark::At(place), "mine"));
+    }
+
+    #[test]
+    fn every_bit_that_turns_over_and_every_absurd_number_is_damage() {
+        let good = text_of(Place { epoch: Uuid::now_v7(), seq: 1_234 });
+        assert!(place_of(&good).is_some());
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(std::str::from_utf8(&bytes).ok().and_then(place_of).is_none(), "{:?}", String::from_utf8_lossy(&bytes));
+        }
+        let epoch = Uuid::now_v7();
+        for seq in ["-1", "9223372036854775808", "18446744073709551616", "1e400", "NaN", "seven", ""] {
+            let said = format!("{epoch} {seq}");
+            assert_eq!(place_of(&format!("{said} {}\n", check_of(&said))), None, "{seq}");
+        }
+        for text in ["", "\n", " ", "a b c d\n"] {
+            assert_eq!(place_of(text), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_small_file_is_damage_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
+        assert_eq!(read(folder.path()), Mark::Damaged);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(read(folder.path()), Mark::Damaged);
+        fs::remove_dir(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_eq!(read(folder.path()), Mark::Damaged);
+    }
+}

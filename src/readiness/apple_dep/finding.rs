@@ -185,7 +185,7 @@ fn conclude(device: &Device, profile: &Profile, expected: &Expected, replied_at:
         return (Finding::Unknown(Reason::GarbledAnswer), Some("Apple's profile_assign_time is no date.".to_owned()));
     }
     match device.assigned_at {
-        Some(at) if at > replied_at && at.duration_since(replied_at).unsigned_abs() > CLOCK_TOLERANCE => {
+        Some(at) if replied_at.checked_add(CLOCK_TOLERANCE).is_ok_and(|latest| at > latest) => {
             (Finding::Unknown(Reason::GarbledAnswer), Some("Apple dates the profile's assignment in the future.".to_owned()))
         }
         _ => (Finding::Ready(Grade::Apple), None),

@@ -134,6 +134,13 @@ fn only_an_expected_profile_is_ready() {
 }
 
 #[test]
+fn the_profile_is_asked_for_only_where_it_is_in_place() {
+    let asked = |status: &str| Device::read(json!({ "profile_status": status }).as_object().unwrap()).has_profile();
+    assert!(asked("assigned") && asked("pushed"));
+    assert!(!asked("removed") && !asked("empty") && !asked(""));
+}
+
+#[test]
 fn only_an_expected_host_is_ready() {
     let expected = Expected { profiles: vec![], hosts: vec!["mdm.example.com".to_owned()] };
     let body = json!({"devices": {SERIAL: device(&json!({}))}});

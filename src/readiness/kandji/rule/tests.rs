@@ -220,6 +220,28 @@ fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
             },
             READY,
         ),
+        both(
+            "of two tokens for the server one is stale and one BROKEN",
+            Given {
+                tokens: Ok(vec![
+                    token(json!({"last_device_sync": null})),
+                    token(json!({"id": "t2", "server_uuid": "a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0", "status": "BROKEN"})),
+                ]),
+                ..Given::row(json!({}))
+            },
+            Unknown(Reason::MdmLinkBroken),
+        ),
+        both(
+            "of two tokens for the server one is stale and one not understood",
+            Given {
+                tokens: Ok(vec![
+                    token(json!({"last_device_sync": null})),
+                    token(json!({"id": "t2", "server_uuid": "a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0", "status": "PAUSED"})),
+                ]),
+                ..Given::row(json!({}))
+            },
+            Unknown(Reason::GarbledAnswer),
+        ),
         both("the row's token expires today", Given::row(json!({})).token(json!({"access_token_expiry": null, "days_left": 0})), READY),
         both("the row's token has an unknown word", Given::row(json!({})).token(json!({"status": "PAUSED"})), Unknown(Reason::GarbledAnswer)),
         both("the token list without days_left", Given::row(json!({})).token(json!({"days_left": "ABSENT"})), READY),

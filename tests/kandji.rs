@@ -310,8 +310,8 @@ async fn a_box_keeps_its_own_fault_whatever_is_switched() {
 async fn a_waiting_box_turns_ready_by_itself() {
     let device = Device { ready_after: Some(Duration::from_millis(50)), ..Device::pending(SERIAL) };
     let bench = Setting::of(vec![device]).bench().await;
-    assert_eq!(bench.ask(SERIAL).await.finding, Finding::Wait(Reason::AssignmentPending));
     let begun = Instant::now();
+    assert_eq!(bench.ask(SERIAL).await.finding, Finding::Wait(Reason::AssignmentPending));
     while bench.ask(SERIAL).await.finding != READY {
         assert!(begun.elapsed() < TOTAL, "it never turned");
     }

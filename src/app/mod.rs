@@ -24,7 +24,7 @@ use crate::{
     indicator::{self, lines::Line},
     journal::{self, Journal},
     publisher::{self, message::Meta},
-    readiness::Source,
+    readiness::{Source, http::Clocks},
     reason::Reason,
     record::Record,
     runtime::{
@@ -90,10 +90,11 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     tasks.start("journal".to_owned(), async move { thread.ended().await });
 
     // Who is asked.
+    let clocks = Clocks::keeping(clock, &config.journal.state_dir);
     let sources = config
         .sources
         .iter()
-        .map(|source| Source::new(source.clone(), clock).map_err(anyhow::Error::from).with_context(|| format!("source {}", source.name)));
+        .map(|source| Source::new(source.clone(), clocks.clone()).map_err(anyhow::Error::from).with_context(|| format!("source {}", source.name)));
     let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
     for source in &sources {
         tasks.start(format!("source {}", source.name()), source.clone().run(pulses.pulse(format!("source {}", source.name()))));

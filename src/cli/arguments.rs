@@ -161,7 +161,8 @@ pub(super) struct Simulator {
     ///
     /// The form is EFFECT, SERIAL=EFFECT or /path=EFFECT, and *N behind it for N requests only. EFFECT is one of 500 (or another
     /// status), 403:TEXT, 429, 429:30 (Retry-After), html, cut-json, cut-body, huge:BYTES, silence:8s, delay:200ms, reset, drop,
-    /// redirect:URL, date:TEXT, replace:FROM>TO (the true answer with every FROM in its body written as TO).
+    /// redirect:URL, date:TEXT, and the true answer changed: clock:-20h (its date is off), as:206 (its status), header:NAME: VALUE (one
+    /// more header), replace:FROM>TO (every FROM in its body written as TO).
     ///
     /// While it runs, PUT /_simulator/faults replaces what is switched on by a JSON array of such texts (or by one a line), GET
     /// shows it and DELETE ends it. Faults that belong to single boxes stay.

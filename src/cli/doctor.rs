@@ -20,7 +20,7 @@ use super::{CONFIG, FAILED, OK, arguments::Doctor};
 use crate::{
     config::{self, Problems, Readable},
     journal::survey,
-    readiness::Service,
+    readiness::{Service, http::Clocks},
     runtime::{clock::ClockWatch, visible},
 };
 
@@ -212,10 +212,11 @@ async fn examine(config: Readable) -> Vec<Line> {
             _ => None,
         })
         .collect();
+    let clocks = config.state_dir.as_deref().map_or_else(|| ClockWatch::Kernel.into(), |dir| Clocks::reading(ClockWatch::Kernel, dir));
     let sources: Vec<_> = config
         .sources
         .into_iter()
-        .map(|settings| (settings.name.clone(), Under::start(format!("source {}", settings.name), sources::examine(settings))))
+        .map(|settings| (settings.name.clone(), Under::start(format!("source {}", settings.name), sources::examine(settings, clocks.clone()))))
         .collect();
     let broker = config.mqtt.map(|settings| Under::start("broker".to_owned(), parts::broker(settings, agent)));
     let (journal, state_dir) = (config.journal, config.state_dir);

@@ -11,6 +11,7 @@ use crate::{
     readiness::{
         Source,
         evidence::{Evidence, SourceKind},
+        http::Clocks,
     },
     reason::Verdict,
     record::Record,
@@ -27,7 +28,8 @@ const UNKNOWN: u8 = 2;
 /// A source that cannot be used as configured, or standard output that is gone.
 pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow::Result<u8> {
     let clock = ClockWatch::Kernel;
-    let sources: Vec<Source> = config.sources.iter().map(|source| Source::new(source.clone(), clock)).collect::<Result<_, _>>()?;
+    let clocks = Clocks::reading(clock, &config.journal.state_dir);
+    let sources: Vec<Source> = config.sources.iter().map(|source| Source::new(source.clone(), clocks.clone())).collect::<Result<_, _>>()?;
     let Some(lane) = config.lanes.first() else { anyhow::bail!("the config has no lane") };
     let lane = LaneSettings { name: lane.name.clone(), policy: lane.policy.clone() };
     let scanner = Name::new("lookup")?;

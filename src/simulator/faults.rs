@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
+
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -47,6 +49,17 @@ pub enum Effect {
     Redirect(String),
     /// The true answer with that text as its `Date`: `date:Sun, 06 Nov 1994 08:49:37 GMT`.
     Date(String),
+    /// The true answer, dated by a clock that is so far off: `clock:-20h`.
+    Clock(SignedDuration),
+    /// The true answer under that status: `as:206`.
+    As(u16),
+    /// The true answer with one more header: `header:Age: 72000`.
+    Header {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
     /// The true answer, every FROM in its body written as TO: `replace:"count":1>"count":3`.
     Replace {
         /// What the true answer says; without a `>`.
@@ -82,7 +95,8 @@ pub struct Switch {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "{0:?} is not a fault: use [SERIAL= or /path=] before one of 500, 401, 403:TEXT, 429, 429:30, html, cut-json, cut-body, huge:BYTES, \
-     silence:8s, delay:200ms, reset, drop, redirect:URL, date:TEXT, replace:FROM>TO, and *N after it for N requests only"
+     silence:8s, delay:200ms, reset, drop, redirect:URL, date:TEXT, clock:-20h, as:206, header:NAME: VALUE, \
+     replace:FROM>TO, and *N after it for N requests only"
 )]
 pub struct NotAFault(String);
 
@@ -113,7 +127,7 @@ impl FromStr for Effect {
         let fault = || NotAFault(text.to_owned());
         let (word, value) = text.split_once(':').map_or((text, None), |(word, value)| (word, Some(value)));
         let duration =
-            || value.and_then(|value| value.parse::<jiff::SignedDuration>().ok()).and_then(|time| Duration::try_from(time).ok()).ok_or_else(fault);
+            || value.and_then(|value| value.parse::<SignedDuration>().ok()).and_then(|time| Duration::try_from(time).ok()).ok_or_else(fault);
         match (word, value) {
             ("429", value) => Ok(Self::TooMany { retry_after: value.map(str::to_owned) }),
             ("html", None) => Ok(Self::Html),
@@ -126,6 +140,12 @@ impl FromStr for Effect {
             ("drop", None) => Ok(Self::Drop),
             ("redirect", Some(target)) => Ok(Self::Redirect(target.to_owned())),
             ("date", Some(date)) => Ok(Self::Date(date.to_owned())),
+            ("clock", Some(off)) => off.parse().map(Self::Clock).map_err(|_| fault()),
+            ("as", Some(status)) => status.parse().ok().filter(|status| (200..=599).contains(status)).map(Self::As).ok_or_else(fault),
+            ("header", Some(text)) => {
+                let (name, value) = text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or_else(fault)?;
+                Ok(Self::Header { name: name.to_owned(), value: value.trim().to_owned() })
+            }
             ("replace", Some(texts)) => {
                 let (from, to) = texts.split_once('>').filter(|(from, _)| !from.is_empty()).ok_or_else(fault)?;
                 Ok(Self::Replace { from: from.to_owned(), to: to.to_owned() })
@@ -167,6 +187,9 @@ impl fmt::Display for Effect {
             Self::Drop => out.write_str("drop"),
             Self::Redirect(target) => write!(out, "redirect:{target}"),
             Self::Date(text) => write!(out, "date:{text}"),
+            Self::Clock(off) => write!(out, "clock:{}s", off.as_secs()),
+            Self::As(status) => write!(out, "as:{status}"),
+            Self::Header { name, value } => write!(out, "header:{name}: {value}"),
             Self::Replace { from, to } => write!(out, "replace:{from}>{to}"),
         }
     }
@@ -293,6 +316,10 @@ mod tests {
             "redirect:http://127.0.0.1:9",
             "redirect:http://127.0.0.1:9/?x=1",
             "date:Sun, 06 Nov 1994 08:49:37 GMT",
+            "clock:-72000s",
+            "as:206",
+            "header:Age: 72000",
+            "C02XK0AAJG5H=header:Date: Sun, 06 Nov 1994 08:49:37 GMT*1",
             r#"replace:"count":1>"count":3"#,
             "replace:a>",
             "C02XK0AAJG5H=401",

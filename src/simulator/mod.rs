@@ -24,10 +24,11 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{ConnectInfo, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use tokio::{net::TcpListener, sync::watch};
 
 use faults::{Effect, Faults};
@@ -243,10 +244,26 @@ async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Out
         Effect::Reset => ended(wire, End::Reset),
         Effect::Drop => ended(wire, End::Close),
         Effect::Redirect(target) => redirect(&format!("{}{asked}", target.trim_end_matches('/'))),
-        Effect::Date(text) => {
+        Effect::Date(text) => dated(served.await, &text),
+        Effect::Clock(off) => {
+            let response = served.await;
+            let shown = response.headers().get(header::DATE).and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
+            let true_time = shown.map_or_else(Timestamp::now, |date| date.timestamp());
+            dated(response, &http_date(true_time.checked_add(off).unwrap_or(true_time)))
+        }
+        Effect::As(status) => {
             let mut response = served.await;
-            if let Ok(value) = HeaderValue::from_str(&text) {
-                response.headers_mut().insert(header::DATE, value);
+            *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            response
+        }
+        Effect::Header { name, value } => {
+            let mut response = served.await;
+            // The server writes a date only where none is.
+            if !response.headers().contains_key(header::DATE) {
+                response = dated(response, &http_date(Timestamp::now()));
+            }
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
+                response.headers_mut().append(name, value);
             }
             response
         }
@@ -257,6 +274,17 @@ async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Out
             Response::from_parts(parts, Body::from(String::from_utf8_lossy(&whole).replace(&from, &to)))
         }
     }
+}
+
+fn dated(mut response: Response, date: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(date) {
+        response.headers_mut().insert(header::DATE, value);
+    }
+    response
+}
+
+fn http_date(moment: Timestamp) -> String {
+    moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 /// The connection ends instead of a reply: what is written here meets a wire that lets nothing through any more.

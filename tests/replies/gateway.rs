@@ -48,7 +48,7 @@ impl Reply {
         self.body = text.as_bytes().to_vec();
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         if let Some(raw) = &self.raw {
             return raw.clone();
         }

@@ -4,10 +4,16 @@ use jiff::SignedDuration;
 
 use super::{Line, State, rhythm::spoken};
 use crate::{
-    readiness::{Service, Settings, Source, apple_business::Server, apple_dep::Account, http::Fault, kandji::AdeToken, lenient},
+    readiness::{
+        Service, Settings, Source,
+        apple_business::Server,
+        apple_dep::Account,
+        http::{Clocks, Fault},
+        kandji::AdeToken,
+        lenient,
+    },
     reason::Reason,
     runtime::{
-        clock::ClockWatch,
         credential::{Credential, CredentialFault},
         name::Name,
     },
@@ -37,7 +43,7 @@ pub(super) struct Facts {
 }
 
 /// Asks the source's service as a scan would, without a device.
-pub(super) async fn examine(settings: Settings) -> Seen {
+pub(super) async fn examine(settings: Settings, clocks: Clocks) -> Seen {
     let part = format!("source {}", settings.name);
     let mut facts = Facts::default();
     let only = |line: Line| Seen { lines: vec![line], facts: Facts::default() };
@@ -57,7 +63,7 @@ pub(super) async fn examine(settings: Settings) -> Seen {
     if host == EXAMPLE_HOST {
         return only(example());
     }
-    let source = match Source::new(settings.clone(), ClockWatch::Kernel) {
+    let source = match Source::new(settings.clone(), clocks) {
         Ok(source) => source,
         Err(fault) => return only(Line::new(part, State::Fail, fault.to_string(), "check `url` and `ca_file` of this source")),
     };

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -23,6 +23,9 @@ const POOL_KEPT: usize = 4;
 /// A request without a head for so long may be on a connection that died in silence, and so may all that are kept: after a
 /// change of the network each one would cost a scan its answer.
 const SILENT: Duration = Duration::from_secs(1);
+
+/// The system's trust anchors, read once: there are some hundred, and several sources.
+static SYSTEM: OnceLock<rustls::RootCertStore> = OnceLock::new();
 
 /// A whole system bundle has some hundred kilobytes.
 const LARGEST_CA_FILE: u64 = 4 << 20;
@@ -121,12 +124,15 @@ fn made(tls: &rustls::ClientConfig, user_agent: &str, connect: Duration) -> reqw
 
 /// TLS with the system's trust anchors and, if given, one file of further ones.
 fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientFault> {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (usable, _) = roots.add_parsable_certificates(found.certs);
-    if usable == 0 {
-        tracing::warn!("the system has no trusted certificates: install ca-certificates");
-    }
+    let mut roots = SYSTEM
+        .get_or_init(|| {
+            let mut roots = rustls::RootCertStore::empty();
+            if roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs).0 == 0 {
+                tracing::warn!("the system has no trusted certificates: install ca-certificates");
+            }
+            roots
+        })
+        .clone();
     if let Some(path) = ca_file {
         let fault = |error| ClientFault::CaFile { path: path.to_owned(), error };
         let (pem, _) = file::read(path, LARGEST_CA_FILE).map_err(|error| fault(pem::Error::Io(error)))?;

@@ -232,16 +232,24 @@ impl Came<'_> {
     /// Its body is as it is, not packed.
     fn plain(&self, body: &[u8]) -> Result<(), Fault> {
         const GZIP: &[u8] = &[0x1f, 0x8b];
-        let stated: Vec<&[u8]> = self.headers.get_all("content-encoding").iter().map(reqwest::header::HeaderValue::as_bytes).collect();
-        let coding = match stated.as_slice() {
-            [] if body.starts_with(GZIP) => "gzip".to_owned(),
-            [] => return Ok(()),
-            [one] if one.trim_ascii().eq_ignore_ascii_case(b"identity") => return Ok(()),
-            several => lenient::shown(&String::from_utf8_lossy(&several.join(&b", "[..]))),
+        // One word that takes nothing from the body: hyper has put the chunks together.
+        let harmless = |name: &str, word: &[u8]| {
+            let mut values = self.headers.get_all(name).iter();
+            values.next().is_none_or(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(word)) && values.next().is_none()
+        };
+        let (content, transfer) = (harmless("content-encoding", b"identity"), harmless("transfer-encoding", b"chunked"));
+        let coding = match (content && transfer, body.starts_with(GZIP)) {
+            (true, false) => return Ok(()),
+            (true, true) => "gzip".to_owned(),
+            (false, _) => {
+                let values = self.headers.get_all(if content { "transfer-encoding" } else { "content-encoding" });
+                let stated: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+                lenient::shown(&stated.join(", "))
+            }
         };
         Err(self.no(
             Reason::GarbledAnswer,
-            format!("{}'s reply is packed ({coding:?}) though nobody asked for it: look for a proxy that changes replies.", self.host()),
+            format!("{}'s reply is packed (\"{coding}\") though nobody asked for it: look for a proxy that changes replies.", self.host()),
         ))
     }
 

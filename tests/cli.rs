@@ -43,10 +43,14 @@ fn folder_of_credentials() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["bench-3".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
-    for name in ["kandji-token", "apple-dep-token", "apple-business-key", "mqtt-password"] {
-        write_private(&folder.path().join(name), "made for this test\n");
+    write_private(&folder.path().join("kandji-token"), "made-for-this-test\n");
+    write_private(&folder.path().join("mqtt-password"), "made for this test\n");
+    let token =
+        r#"{"consumer_key":"CK","consumer_secret":"CS","access_token":"AT","access_secret":"AS","access_token_expiry":"2999-01-01T00:00:00Z"}"#;
+    write_private(&folder.path().join("apple-dep-token"), token);
+    for name in ["apple-business-key", "mqtt-key"] {
+        write_private(&folder.path().join(name), &key.serialize_pem());
     }
-    write_private(&folder.path().join("mqtt-key"), &key.serialize_pem());
     fs::write(folder.path().join("ca.pem"), &certificate).unwrap();
     fs::write(folder.path().join("client.pem"), &certificate).unwrap();
     folder

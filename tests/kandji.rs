@@ -875,14 +875,22 @@ mod tls {
     async fn a_certificate_of_nobody_is_not_trusted() {
         let evidence = finding(false, &["127.0.0.1"], SYNCED, |_| {}).await;
         assert_eq!(evidence.finding, Finding::Unknown(Reason::TlsUntrusted));
-        assert_eq!(evidence.detail.as_deref(), Some("No trusted authority issued the certificate."));
+        assert_eq!(
+            evidence.detail.as_deref(),
+            Some("Its certificate is signed by an authority that this station does not trust: name that authority's certificate with `ca_file`.")
+        );
     }
 
     #[tokio::test]
     async fn a_certificate_for_another_name_is_not_trusted() {
         let evidence = finding(true, &["kandji.example"], SYNCED, |_| {}).await;
         assert_eq!(evidence.finding, Finding::Unknown(Reason::TlsUntrusted));
-        assert_eq!(evidence.detail.as_deref(), Some("The certificate is for another name."));
+        let detail = evidence.detail.unwrap();
+        assert!(
+            detail.starts_with("Its certificate is for another name than 127.0.0.1: kandji.example: ")
+                && detail.contains("subjectAltName IP:127.0.0.1"),
+            "{detail}"
+        );
     }
 
     #[tokio::test]

@@ -11,10 +11,7 @@ pub(super) fn credential(command: Credential) -> anyhow::Result<u8> {
     let Credential::ImportAppleToken(arguments) = command;
     let order = Import { token: arguments.p7m, key: arguments.key, cert: arguments.cert, out: arguments.out };
     let imported = import(&order, Timestamp::now())?;
-    let until = match (imported.expires, imported.days_left) {
-        (Some(expires), Some(days)) => format!("; it expires on {} (in {days} days)", expires.strftime("%Y-%m-%d")),
-        _ => String::new(),
-    };
+    let until = format!("; it expires on {} (in {} days)", imported.expires.strftime("%Y-%m-%d"), imported.days_left);
     writeln!(io::stdout().lock(), "{} written{until}", imported.out.display())?;
     Ok(OK)
 }

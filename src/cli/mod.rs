@@ -20,7 +20,10 @@ use std::{ffi::OsString, io, path::Path, process::ExitCode};
 
 use clap::{Parser, error::ErrorKind};
 
-use crate::config::{Config, Problems};
+use crate::{
+    config::{Config, Problems},
+    readiness::http::ClientFault,
+};
 use arguments::{Arguments, Command};
 
 /// All is well.
@@ -122,5 +125,6 @@ fn report(error: &anyhow::Error) -> u8 {
         return OK;
     }
     log::error(&format!("benchlight: {error:#}"));
-    FAILED
+    // What the config names cannot be used: starting again would not help.
+    if error.downcast_ref::<ClientFault>().is_some() { CONFIG } else { FAILED }
 }

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::{
     problems::{Report, Span},
-    units,
+    secrets, units,
 };
 use crate::runtime::{name::Name, visible};
 
@@ -34,6 +34,8 @@ pub(super) struct Section<'r, 't> {
     /// Something else stands in its place, and that has been reported: nothing is said to be missing.
     reported: bool,
     known: RefCell<Vec<&'static str>>,
+    /// The keys that name a credential here, each with the file where one would put it.
+    credentials: RefCell<Vec<(&'static str, PathBuf)>>,
 }
 
 impl<'r, 't> Section<'r, 't> {
@@ -44,7 +46,15 @@ impl<'r, 't> Section<'r, 't> {
 
     /// A section that is not in the file: every key has its default.
     fn absent(report: &'r Report) -> Self {
-        Self { report, title: String::new(), at: report.end(), table: None, reported: false, known: RefCell::default() }
+        Self {
+            report,
+            title: String::new(),
+            at: report.end(),
+            table: None,
+            reported: false,
+            known: RefCell::default(),
+            credentials: RefCell::default(),
+        }
     }
 
     pub(super) fn report(&self) -> &'r Report {
@@ -74,6 +84,16 @@ impl<'r, 't> Section<'r, 't> {
     /// Where the key's value stands; the section's place if it is absent.
     pub(super) fn place(&self, key: &'static str) -> Span {
         self.look(key).map_or_else(|| self.at.clone(), Spanned::span)
+    }
+
+    /// Notes that `key` names a credential here, and where that lies as a rule.
+    pub(super) fn note_credential(&self, key: &'static str, place: PathBuf) {
+        self.credentials.borrow_mut().push((key, place));
+    }
+
+    /// The key's value if it is a text, whatever is in it.
+    pub(super) fn string(&self, key: &'static str) -> Option<&'t str> {
+        self.look(key)?.get_ref().as_str()
     }
 
     /// Notes a problem with the value of `key`, and yields nothing.
@@ -333,10 +353,36 @@ impl<'r, 't> Section<'r, 't> {
             if known.contains(&name) {
                 continue;
             }
+            let near = did_you_mean(name, &known);
+            if secrets::sounds_secret(name) && !value.get_ref().is_table() && !near.contains("_credential`") {
+                let message = format!("`{}` is a secret, and secrets are never in this file", visible::word(name));
+                self.report.problem(&key.span(), message, self.place_of_secret(name));
+                continue;
+            }
             let thing = if value.get_ref().is_table() || value.get_ref().is_array() && self.title == "the file" { "section" } else { "key" };
-            let hint = did_you_mean(name, &known);
-            let remedy = if hint.is_empty() { format!("known here: {}", listed(&known)) } else { hint.trim_end().to_owned() };
+            let remedy = if near.is_empty() { format!("known here: {}", listed(&known)) } else { near.trim_end().to_owned() };
             self.report.problem(&key.span(), format!("unknown {thing} `{}` in {}", visible::word(name), self.title), remedy);
+        }
+    }
+
+    /// Where the secret under the key `name` belongs.
+    fn place_of_secret(&self, name: &str) -> String {
+        let credentials = self.credentials.borrow();
+        let like = |wanted: &str| credentials.iter().find(|(key, _)| key.contains(wanted));
+        let is = |words: &[&str]| words.iter().any(|word| name.to_ascii_lowercase().contains(word));
+        let meant = if is(&["pass", "pw"]) {
+            like("password")
+        } else if is(&["key", "pem", "private"]) {
+            like("key")
+        } else {
+            like("token")
+        };
+        match meant.or(credentials.first()) {
+            Some((key, place)) => {
+                let file = place.file_name().unwrap_or_default().to_string_lossy();
+                format!("write it to {} (mode 0600), and here: {key} = \"{file}\"; make a new one if others have read this config", place.display())
+            }
+            None => "remove it; a source or [mqtt] names the file that holds its secret with a key that ends in _credential".to_owned(),
         }
     }
 

@@ -9,6 +9,7 @@ mod lane;
 mod mqtt;
 mod problems;
 mod scanner;
+mod secrets;
 mod source;
 mod station;
 pub mod units;
@@ -19,6 +20,7 @@ mod tests;
 
 use std::{
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -228,10 +230,11 @@ impl Parts {
 fn read_text(path: &Path) -> Result<String, Problems> {
     const REMEDY: &str = "name the file with --config, or copy config/benchlight.toml there and edit it";
     let refuse = |message: String, remedy| Problems::of_file(&path.display().to_string(), message, remedy);
-    let unreadable = |error: io::Error| refuse(format!("cannot be read: {error}"), REMEDY);
-    let (bytes, _) = file::read(path, LARGEST_FILE).map_err(unreadable)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n').count() + 1;
-        refuse(format!("is not UTF-8 text (line {line})"), "save it as UTF-8")
-    })
+    let unreadable = |error: io::Error| refuse(format!("cannot be read: {error}"), file::remedy(&error, REMEDY));
+    let (bytes, metadata) = file::read(path, LARGEST_FILE).map_err(unreadable)?;
+    // Whoever writes it says whom the station asks and trusts, and so which answer is green.
+    if file::everybody_writes(metadata.mode()) {
+        return Err(refuse("can be written by everybody".to_owned(), "look at what is in it, then run: chmod go-w on it"));
+    }
+    file::text(bytes).map_err(unreadable)
 }

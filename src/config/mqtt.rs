@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::{document::Section, files::Files, station::Station};
-use crate::publisher::{NoSubscriber, Settings};
+use crate::{
+    publisher::{NoSubscriber, Settings},
+    runtime::loopback::{self, is_loopback},
+};
 
 const EXAMPLE: &str =
     "write for example:\n[mqtt]\nurl = \"mqtts://broker.example:8883\"\nusername = \"bench-1\"\npassword_credential = \"mqtt-password\"";
@@ -17,7 +20,7 @@ pub(super) fn read(section: Section<'_, '_>, station: &Station, files: &Files) -
     }
     let url = section.required("url", broker_url(&section), "\"mqtts://broker.example:8883\"");
     let username = section.optional("username", section.text("username", "\"bench-1\""));
-    let password = files.credential(&section, "password_credential", None, "\"mqtt-password\"");
+    let password = files.credential(&section, "password_credential", "mqtt-password", false, |password| password.read_password().map(drop));
     let password = section.optional("password_credential", password);
     if section.has("password_credential") && !section.has("username") {
         section.wrong::<()>("password_credential", "a password without a user name", "write for example: username = \"bench-1\"");
@@ -69,7 +72,8 @@ fn broker_url(section: &Section<'_, '_>) -> Option<Url> {
     let plain = url.scheme() == "mqtt";
     if plain && !is_loopback(&url) && !allow_plaintext {
         let message = "mqtt:// is not encrypted, and the broker is not on this machine";
-        return section.wrong("url", message, "use mqtts://, or say allow_plaintext = true");
+        let remedy = format!("use mqtts://, or say allow_plaintext = true{}", loopback::hint(&url));
+        return section.wrong("url", message, remedy);
     }
     if url.port() == Some(0) {
         return section.wrong("url", "a broker does not listen on port 0", "write its port, such as 8883");
@@ -93,45 +97,4 @@ fn topic_prefix(section: &Section<'_, '_>) -> Option<String> {
         return section.wrong("topic_prefix", "`topic_prefix` is not one level of a topic", remedy);
     }
     Some(prefix.to_owned())
-}
-
-/// Does the URL stay on this machine?
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback() || address.to_ipv4_mapped().is_some_and(|address| address.is_loopback()),
-        // The URL standard leaves the hosts of schemes it does not know (mqtt) as they are.
-        Some(Host::Domain(host)) => {
-            host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
-        }
-        None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use super::*;
-
-    #[test]
-    fn only_this_machine_is_loopback() {
-        for url in
-            ["mqtt://127.0.0.1:1", "mqtt://localhost", "mqtt://[::1]:1883", "http://127.9.9.9/x", "http://LOCALHOST", "http://[::ffff:127.0.0.1]"]
-        {
-            assert!(is_loopback(&Url::parse(url).unwrap()), "{url}");
-        }
-        for url in [
-            "mqtt://127.0.0.1.example",
-            "mqtt://localhost.example",
-            "http://10.0.0.1",
-            "mqtt://10.0.0.1",
-            "http://[::2]",
-            "mqtt://0.0.0.0",
-            "http://2130706434",
-        ] {
-            let url = Url::parse(url).unwrap();
-            assert_eq!(is_loopback(&url), url.host_str() == Some("127.0.0.2"), "{url}");
-        }
-    }
 }

@@ -6,6 +6,7 @@ use std::{
     ops::Range,
 };
 
+use super::secrets;
 use crate::runtime::visible::{self, Visible};
 
 /// Byte positions in the config's text.
@@ -212,6 +213,8 @@ struct Located<'t> {
     /// From 1, in characters.
     column: usize,
     line: &'t str,
+    /// The text up to the line.
+    before: &'t str,
     width: usize,
 }
 
@@ -225,12 +228,12 @@ impl<'t> Located<'t> {
         let line = text.get(line_start..line_end).unwrap_or_default().trim_end_matches('\r');
         let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
         let width = text.get(start..end.min(line_end)).unwrap_or_default().chars().count().max(1);
-        Self { line_number: before.matches('\n').count() + 1, column, line, width }
+        Self { line_number: before.matches('\n').count() + 1, column, line, before: text.get(..line_start).unwrap_or_default(), width }
     }
 
     /// The line as it may be shown, and what underlines the place in it.
     fn picture(&self) -> (String, String) {
-        let line = without_secrets(self.line).replace('\t', " ");
+        let line = secrets::masked(self.before, self.line).replace('\t', " ");
         let mut shown = String::new();
         // Where each character of the line begins in what is shown.
         let mut begins = vec![0];
@@ -246,27 +249,6 @@ impl<'t> Located<'t> {
         let end = place(self.column - 1 + self.width).min(first + WIDEST_LINE);
         let shown: String = all.iter().skip(first).take(WIDEST_LINE).collect();
         (shown, format!("{}{}", " ".repeat(column - first), "^".repeat(end.saturating_sub(column).max(1))))
-    }
-}
-
-/// The line without what may be a secret that was written into the file by mistake: the value of a key that sounds like
-/// one, and the user part of a URL.
-fn without_secrets(line: &str) -> String {
-    const HARMLESS: [&str; 2] = ["tokens", "token_url"];
-    let key = line.split('=').next().unwrap_or_default();
-    let name = key.trim().trim_start_matches(['{', ' ']).to_ascii_lowercase();
-    let sounds_secret = ["password", "passwd", "secret", "token", "private", "api_key", "apikey"].iter().any(|word| name.contains(word))
-        && !name.ends_with("_credential")
-        && !HARMLESS.contains(&name.as_str());
-    if sounds_secret && key.len() < line.len() {
-        return format!("{key}= …");
-    }
-    match (line.find("://"), line.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 < at => {
-            let (before, after) = (line.get(..scheme + 3).unwrap_or_default(), line.get(at..).unwrap_or_default());
-            format!("{before}…{after}")
-        }
-        _ => line.to_owned(),
     }
 }
 
@@ -313,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_around_the_place() {
-        let text = format!("{}X{}", "a".repeat(500), "b".repeat(500));
+        let text = format!("{}X{}", "a ".repeat(250), "b ".repeat(250));
         let page = shown(&text, 500..501);
         let mut lines = page.lines().skip(1);
         let (line, underline) = (lines.next().unwrap(), lines.next().unwrap());

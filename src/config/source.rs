@@ -5,13 +5,15 @@ use url::Url;
 use super::{
     document::{Found, Section},
     files::Files,
-    mqtt::is_loopback,
     problems::Span,
     verdict::Verdict,
 };
 use crate::{
-    readiness::{Service, Settings, evidence::SourceKind},
-    runtime::name::Name,
+    readiness::{self, Service, Settings, evidence::SourceKind},
+    runtime::{
+        loopback::{self, is_loopback},
+        name::Name,
+    },
 };
 
 const DEP_URL: &str = "https://mdmenrollment.apple.com";
@@ -80,7 +82,8 @@ fn one(section: Section<'_, '_>, verdict: &Verdict<'_>, files: &Files) -> Source
 fn kandji(section: &Section<'_, '_>, verdict: &Verdict<'_>, files: &Files) -> Option<(Url, Service)> {
     const EXAMPLE: &str = "https://acme.api.kandji.io";
     let url = section.required("url", service_url(section, "url", EXAMPLE), &format!("\"{EXAMPLE}\""));
-    let token = files.credential(section, "token_credential", Some("kandji-token"), "\"kandji-token\"");
+    let url = unmistaken(section, "url", url, not_kandjis_api);
+    let token = files.credential(section, "token_credential", "kandji-token", true, |token| readiness::check_credential(SourceKind::Kandji, token));
     let tokens = section.texts("tokens").map(owned);
     section.not_for(SourceKind::Kandji.code(), &["user_agent", "expected_profiles", "expected_hosts"]);
     section.not_for(SourceKind::Kandji.code(), &BUSINESS_KEYS);
@@ -94,8 +97,9 @@ fn kandji(section: &Section<'_, '_>, verdict: &Verdict<'_>, files: &Files) -> Op
 }
 
 fn apple_dep(section: &Section<'_, '_>, files: &Files) -> Option<(Url, Service)> {
-    let url = url_or(section, "url", DEP_URL);
-    let token = files.credential(section, "token_credential", Some("apple-dep-token"), "\"apple-dep-token\"");
+    let url = unmistaken(section, "url", url_or(section, "url", DEP_URL), not_apple_deps_api);
+    let token =
+        files.credential(section, "token_credential", "apple-dep-token", true, |token| readiness::check_credential(SourceKind::AppleDep, token));
     let user_agent = header_text(section, "user_agent", concat!("benchlight/", env!("CARGO_PKG_VERSION")));
     let expected_profiles = section.texts("expected_profiles").map(owned);
     let expected_hosts = hosts(section, "expected_hosts");
@@ -109,8 +113,8 @@ fn apple_dep(section: &Section<'_, '_>, files: &Files) -> Option<(Url, Service)>
 const BUSINESS_KEYS: [&str; 6] = ["token_url", "scope", "client_id", "key_id", "key_credential", "expected_servers"];
 
 fn apple_business(section: &Section<'_, '_>, files: &Files) -> Option<(Url, Service)> {
-    let url = url_or(section, "url", BUSINESS_URL);
-    let token_url = url_or(section, "token_url", BUSINESS_TOKEN_URL);
+    let url = unmistaken(section, "url", url_or(section, "url", BUSINESS_URL), not_apple_businesss_api);
+    let token_url = unmistaken(section, "token_url", url_or(section, "token_url", BUSINESS_TOKEN_URL), not_apples_token_url);
     let scope = match section.has("scope") {
         true => section.text("scope", "\"business.api\"").map(|found| found.value.to_owned()),
         false => Some(BUSINESS_SCOPE.to_owned()),
@@ -119,7 +123,8 @@ fn apple_business(section: &Section<'_, '_>, files: &Files) -> Option<(Url, Serv
     let client_id = section.required("client_id", section.text("client_id", client_id), client_id);
     let key_id = "\"d136aa66-0c3b-4bd4-9892-c20e8db024ab\"";
     let key_id = section.required("key_id", section.text("key_id", key_id), key_id);
-    let key = files.credential(section, "key_credential", Some("apple-business-key"), "\"apple-business-key\"");
+    let key =
+        files.credential(section, "key_credential", "apple-business-key", true, |key| readiness::check_credential(SourceKind::AppleBusiness, key));
     let expected_servers = servers(section);
     section.not_for(SourceKind::AppleBusiness.code(), &["token_credential", "tokens", "user_agent", "expected_profiles", "expected_hosts"]);
     let service = Service::AppleBusiness {
@@ -190,7 +195,76 @@ fn url_or(section: &Section<'_, '_>, key: &'static str, default: &str) -> Option
 fn service_url(section: &Section<'_, '_>, key: &'static str, example: &str) -> Option<Url> {
     let url = section.url(key, &["https", "http"], example)?.value;
     if url.scheme() == "http" && !is_loopback(&url) {
-        return section.wrong(key, "http:// is not encrypted, and the service is not on this machine", "use https://");
+        let remedy = format!("use https://{}", loopback::hint(&url));
+        return section.wrong(key, "http:// is not encrypted, and the service is not on this machine", remedy);
     }
     Some(url)
+}
+
+/// A URL of the service that people mistake for its API's: what it is, and what to write.
+type Mistake = fn(&Url) -> Option<(&'static str, String)>;
+
+/// `url`, unless it is the address of something else.
+fn unmistaken(section: &Section<'_, '_>, key: &'static str, url: Option<Url>, mistake: Mistake) -> Option<Url> {
+    let url = url?;
+    match mistake(&url) {
+        Some((what, right)) if section.has(key) => section.wrong(key, format!("`{key}` is {what}"), format!("write the API's: {key} = \"{right}\"")),
+        _ => Some(url),
+    }
+}
+
+const CONSOLE: &str = "the address of a web page for people, not of the API";
+
+/// Kandji: people copy what stands in their browser, or in the documentation of one call.
+fn not_kandjis_api(url: &Url) -> Option<(&'static str, String)> {
+    let host = url.host_str()?.trim_end_matches('.');
+    let domain = ["kandji.io", "iru.com"].into_iter().find(|domain| host == *domain || host.ends_with(&format!(".{domain}")))?;
+    let labels: Vec<&str> = host.strip_suffix(domain)?.split('.').filter(|label| !label.is_empty()).collect();
+    let tenant = match labels.as_slice() {
+        [] | ["www" | "app" | "support" | "api" | "api-docs", ..] => "your-tenant",
+        [tenant, ..] => tenant,
+    };
+    let region = if labels.contains(&"eu") { ".eu" } else { "" };
+    let right = format!("https://{tenant}.api{region}.{domain}");
+    if labels.get(1) != Some(&"api") {
+        return Some((CONSOLE, right));
+    }
+    (!matches!(url.path(), "" | "/")).then_some(("not the API's base: it has a path", right))
+}
+
+/// What stands in the browser of who manages Apple devices.
+fn is_apples_console(host: &str) -> bool {
+    ["business.apple.com", "school.apple.com", "deploy.apple.com", "ws.business.apple.com", "appleid.apple.com"].contains(&host)
+}
+
+fn not_apple_deps_api(url: &Url) -> Option<(&'static str, String)> {
+    let host = url.host_str()?.trim_end_matches('.');
+    let other = "the API of Apple Business or School Manager, which is another source (kind = \"apple-business\")";
+    let what = if is_apples_console(host) {
+        CONSOLE
+    } else if host.starts_with("api-") && host.ends_with(".apple.com") {
+        other
+    } else {
+        return None;
+    };
+    Some((what, DEP_URL.to_owned()))
+}
+
+fn not_apple_businesss_api(url: &Url) -> Option<(&'static str, String)> {
+    let host = url.host_str()?.trim_end_matches('.');
+    let right = if host.contains("school") { BUSINESS_URL.replace("business", "school") } else { BUSINESS_URL.to_owned() };
+    let what = if is_apples_console(host) {
+        CONSOLE
+    } else if DEP_URL.ends_with(host) {
+        "the API of the Device Assignment Services, which is another source (kind = \"apple-dep\")"
+    } else if matches!(host, "api-business.apple.com" | "api-school.apple.com") && url.path().trim_end_matches('/') != "/v1" {
+        "not the API's base: that ends in /v1"
+    } else {
+        return None;
+    };
+    Some((what, right))
+}
+
+fn not_apples_token_url(url: &Url) -> Option<(&'static str, String)> {
+    is_apples_console(url.host_str()?.trim_end_matches('.')).then(|| (CONSOLE, BUSINESS_TOKEN_URL.to_owned()))
 }

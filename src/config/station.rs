@@ -1,9 +1,9 @@
 //! `[station]`: who this is and where it keeps things.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use super::{Options, document::Section};
-use crate::runtime::{credential::CredentialStore, name::Name};
+use crate::runtime::{credential::CredentialStore, file, name::Name};
 
 const STATE_DIR: &str = "/var/lib/benchlight";
 const CREDENTIALS_DIR: &str = "/etc/benchlight/credentials";
@@ -22,6 +22,7 @@ pub(super) fn read(section: Section<'_, '_>, options: &Options) -> Station {
         if section.has(key) { section.path(key, default).map(|found| found.value) } else { Some(PathBuf::from(default)) }
     };
     let state_dir = path("state_dir", STATE_DIR);
+    let state_dir = if options.check_files { state_dir.and_then(|dir| own_folder(&section, dir)) } else { state_dir };
     let credentials_dir = path("credentials_dir", CREDENTIALS_DIR).unwrap_or_else(|| PathBuf::from(CREDENTIALS_DIR));
     let exit_at_eof = section.flag("exit_at_eof", false);
     let (site, name) = if section.is_there() {
@@ -34,6 +35,24 @@ pub(super) fn read(section: Section<'_, '_>, options: &Options) -> Station {
     };
     section.finish();
     Station { site, name, state_dir, credentials: CredentialStore::new(&credentials_dir), exit_at_eof }
+}
+
+/// `state_dir`, if it is not there yet or nobody else can change what lies in it.
+fn own_folder(section: &Section<'_, '_>, dir: PathBuf) -> Option<PathBuf> {
+    const KEY: &str = "state_dir";
+    let Ok(metadata) = fs::metadata(&dir) else { return Some(dir) };
+    let shown = dir.display();
+    if !metadata.is_dir() {
+        return section.wrong(KEY, format!("{shown} is not a folder"), "name a folder of the agent's own; the service makes it at its start");
+    }
+    match file::exposed_folder(&metadata) {
+        Some((what, true)) => section.wrong(KEY, format!("{shown} {what}: others could change the record"), format!("run: chmod 0700 {shown}")),
+        Some((what, false)) => {
+            section.report().warn(Some(&section.place(KEY)), format!("{shown} {what}, who could change the record; chmod 0700 keeps it the agent's"));
+            Some(dir)
+        }
+        None => Some(dir),
+    }
 }
 
 fn station_name(section: &Section<'_, '_>, options: &Options) -> Option<Name> {

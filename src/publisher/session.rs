@@ -22,6 +22,7 @@ use super::{
     outbox::Ack,
     tls,
 };
+use crate::runtime::credential::Credential;
 
 /// Messages in flight at most, and the bound of the client's own ring.
 const WINDOW: u16 = 32;
@@ -410,7 +411,7 @@ async fn options(settings: &Settings, timing: &Timing, guise: Guise) -> Result<M
         options.set_last_will(LastWill::new(topics.availability, message::OFFLINE, QoS::AtLeastOnce, true, None));
     }
 
-    let password = settings.password.as_ref().map(|credential| credential.read()).transpose().map_err(|fault| local(fault.to_string()))?;
+    let password = settings.password.as_ref().map(Credential::read_password).transpose().map_err(|fault| local(fault.to_string()))?;
     match (&settings.username, password) {
         (Some(name), Some(password)) => {
             options.set_credentials(name.clone(), Bytes::copy_from_slice(password.reveal().as_bytes()));
@@ -440,9 +441,10 @@ pub(super) fn address(settings: &Settings) -> String {
 /// Why no session could be had.
 fn fault(error: &ConnectionError, settings: &Settings) -> Fault {
     let address = address(settings);
+    let host = settings.url.host_str().unwrap_or_default();
     let words = match error {
-        error if let Some(error) = io_error(error) => io_words(error, &address),
-        ConnectionError::Tls(TlsError::TLS(error)) => tls::fault_in_words(error),
+        error if let Some(error) = io_error(error) => io_words(error, &address, host),
+        ConnectionError::Tls(TlsError::TLS(error)) => tls::fault_in_words(error, host),
         ConnectionError::Tls(error) => format!("TLS with {address} failed: {error}"),
         ConnectionError::Timeout(_) => format!("the broker {address} does not answer: check the network, and host and port of [mqtt] url"),
         ConnectionError::ConnectionRefused(code) | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => refusal_words(*code),
@@ -470,8 +472,8 @@ fn io_error(error: &ConnectionError) -> Option<&io::Error> {
     }
 }
 
-pub(super) fn io_words(error: &io::Error, address: &str) -> String {
-    if let Some(words) = tls::in_words(error) {
+pub(super) fn io_words(error: &io::Error, address: &str, host: &str) -> String {
+    if let Some(words) = tls::in_words(error, host) {
         return words;
     }
     match error.kind() {
@@ -516,7 +518,8 @@ fn session_fault(error: &ConnectionError) -> Fault {
             Fault::new(FaultKind::Away, "the broker has fallen silent: the link is dead or the broker is frozen")
         }
         error if let Some(error) = io_error(error) => {
-            let words = tls::in_words(error).unwrap_or_else(|| format!("the connection to the broker broke ({error})"));
+            // The broker's certificate was good when the session began: what is refused now is ours.
+            let words = tls::in_words(error, "").unwrap_or_else(|| format!("the connection to the broker broke ({error})"));
             Fault::new(FaultKind::Broke, words)
         }
         ConnectionError::MqttState(StateError::ConnectionAborted) => Fault::new(FaultKind::Broke, "the broker closed the connection"),

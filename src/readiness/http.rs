@@ -13,23 +13,24 @@ mod json;
 
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use rustls::pki_types::pem;
 use serde::de::DeserializeOwned;
-use url::{Host, Url};
+use url::Url;
 
 use super::Purpose;
 use crate::{
     reason::Reason,
     runtime::{
+        certificate::CertificateFault,
         clock::{self, Boot},
         credential::Secret,
+        loopback::is_loopback,
     },
 };
 pub use budget::Quota;
@@ -50,20 +51,9 @@ const OF_NOW_AND_PLAIN: [(&str, &str); 3] = [("accept-encoding", "identity"), ("
 /// Why a client cannot be made. The texts name the object and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientFault {
-    /// The additional trust anchor cannot be read.
-    #[error("ca_file {} cannot be read: {error}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: pem::Error,
-    },
-    /// The file holds no usable certificate.
-    #[error("ca_file {} holds no certificate: give a PEM file with the authority's certificate", path.display())]
-    CaEmpty {
-        /// The file.
-        path: PathBuf,
-    },
+    /// The additional trust anchor cannot be used.
+    #[error("ca_file {0}")]
+    CaFile(CertificateFault),
     /// Plain http to another machine would show the credential to the network.
     #[error("{url} is plain http to another machine: use https")]
     PlainHttp {
@@ -149,16 +139,6 @@ pub fn below(base: &Url, path: &str) -> Url {
     url.set_query(None);
     url.set_fragment(None);
     url
-}
-
-/// Does plain http to this URL stay on this machine?
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 /// How long and how much a request may take.

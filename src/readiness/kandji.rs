@@ -259,13 +259,8 @@ impl Kandji {
 
     async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {
         // Read anew each time: a new file counts without a restart.
-        let token = self.credential.read().map_err(|fault| Fault::with(Reason::CredentialsRefused, format!("The station's {fault}.")))?;
-        let token = token.reveal().trim();
-        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let detail = format!("The station's credential {:?} is not one line without spaces.", self.credential.name());
-            return Err(Fault::with(Reason::CredentialsRefused, detail));
-        }
-        let request = Request::get(url).header("authorization", &format!("Bearer {token}")).header("accept", "application/json");
+        let token = self.credential.read_token().map_err(|fault| Fault::with(Reason::CredentialsRefused, format!("The station's {fault}.")))?;
+        let request = Request::get(url).header("authorization", &format!("Bearer {}", token.reveal())).header("accept", "application/json");
         self.client.send(request, purpose).await.map_err(|no| match no {
             // Which of the two means what differs even between the vendor's own tools.
             NoReply::Refused(refused) if matches!(refused.status, 401 | 403) => refused.fault(Reason::CredentialsRefused, REFUSED),

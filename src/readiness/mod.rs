@@ -20,7 +20,11 @@ use crate::{
     health::SourceHealth,
     label::Candidates,
     reason::Reason,
-    runtime::{credential::Credential, name::Name, pulse::Pulse},
+    runtime::{
+        credential::{Credential, CredentialFault},
+        name::Name,
+        pulse::Pulse,
+    },
 };
 use apple_business::AppleBusiness;
 use apple_dep::AppleDep;
@@ -94,6 +98,18 @@ impl Settings {
             Service::AppleDep { .. } => SourceKind::AppleDep,
             Service::AppleBusiness { .. } => SourceKind::AppleBusiness,
         }
+    }
+}
+
+/// Is the credential of a source of that kind there, and of the form that its service wants? Whether the service takes it, only the service knows.
+///
+/// # Errors
+/// [`CredentialFault`] with what is wrong and what to do.
+pub fn check_credential(kind: SourceKind, credential: &Credential) -> Result<(), CredentialFault> {
+    match kind {
+        SourceKind::Kandji => credential.read_token().map(drop),
+        SourceKind::AppleDep => apple_dep::check_token(credential),
+        SourceKind::AppleBusiness => apple_business::check_key(credential),
     }
 }
 

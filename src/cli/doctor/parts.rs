@@ -21,7 +21,7 @@ use crate::{
     },
     publisher,
     readiness::{http::CLOCK_TOLERANCE, lenient},
-    runtime::{credential::Credential, machine::pi_model, name::Name},
+    runtime::{certificate, credential::Credential, machine::pi_model, name::Name},
     scanner::{self, Kind, UNENDED_REMEDY},
 };
 
@@ -160,8 +160,8 @@ const BROKER: &str = "broker";
 
 /// What keeps anybody from trying, and the broker's place.
 fn place(settings: &publisher::Settings) -> Result<String, Line> {
-    let password = settings.password.as_ref().map(Credential::read).transpose();
-    let key = settings.client_certificate.as_ref().map(|(_, key)| key.read()).transpose();
+    let password = settings.password.as_ref().map(Credential::read_password).transpose().map(drop);
+    let key = settings.client_certificate.as_ref().map(|(_, key)| certificate::private_key(key)).transpose().map(drop);
     if let Err(fault) = password.and(key) {
         return Err(unreadable(BROKER.to_owned(), &fault));
     }

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::{Line, State, rhythm::spoken};
 use crate::{
     readiness::{
-        Service, Settings, Source,
+        self, Service, Settings, Source,
         apple_business::Server,
         apple_dep::Account,
         http::{Clocks, Fault},
@@ -56,7 +56,7 @@ pub(super) async fn examine(settings: Settings, clocks: Clocks) -> Seen {
             "write your own tenant's API URL; the MDM's console shows it where the API token is made",
         )
     };
-    if let Err(fault) = credential(&settings.service).read() {
+    if let Err(fault) = readiness::check_credential(settings.kind(), credential(&settings.service)) {
         let lines = [unreadable(part.clone(), &fault)].into_iter().chain((host == EXAMPLE_HOST).then(example));
         return Seen { lines: lines.collect(), facts: Facts::default() };
     }
@@ -95,27 +95,9 @@ const fn credential(service: &Service) -> &Credential {
     }
 }
 
-/// A credential that cannot be had, with what to do about it.
+/// A credential that cannot be had or used, in the words of `check`, with what to do about it.
 pub(super) fn unreadable(part: String, fault: &CredentialFault) -> Line {
-    let (finding, remedy) = match fault {
-        CredentialFault::Missing { name, path } => (
-            format!("credential {name:?} is missing"),
-            format!(
-                "write the secret to {} (mode 0600, the agent's own); with systemd's LoadCredential= run this with CREDENTIALS_DIRECTORY=/run/credentials/benchlight.service",
-                path.display()
-            ),
-        ),
-        CredentialFault::Unreadable { path, error } => (
-            format!("credential file {} cannot be read: {error}", path.display()),
-            "run this as root or as the agent's user (sudo -u benchlight)".to_owned(),
-        ),
-        CredentialFault::Empty { name } => (format!("credential {name:?} is empty"), "write the secret into it".to_owned()),
-        CredentialFault::Exposed { path } => {
-            (format!("credential file {} can be read by others", path.display()), format!("chmod 0600 {}", path.display()))
-        }
-        CredentialFault::BadName { .. } => (fault.to_string(), "use another name".to_owned()),
-    };
-    Line::new(part, State::Fail, finding, remedy)
+    Line::new(part, State::Fail, fault.finding(), fault.remedy())
 }
 
 async fn kandji(source: &Source, part: &str, host: &str, wanted: &[String], facts: &mut Facts) -> Vec<Line> {

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384};
 use tempfile::TempDir;
 
 use super::*;
@@ -45,6 +45,13 @@ impl Bench {
         shown
     }
 }
+
+/// What is in every secret of these tests, so that no diagnostic can repeat one unseen.
+const APPLE_TOKEN: &str = r#"{"consumer_key":"CK_hunter2","consumer_secret":"CS_hunter2","access_token":"AT_hunter2","access_secret":"AS_hunter2","access_token_expiry":"2099-01-09T22:01:10Z"}"#;
+
+const DEP: &str = "\n[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\n";
+const BUSINESS: &str = "\n[[source]]\nname = \"business\"\nkind = \"apple-business\"\nclient_id = \"c\"\nkey_id = \"k\"\nexpected_servers = [\"1F97349736CF4614A94F624E705841AD\"]\n";
+const PASSWORD: &str = "username = \"u\"\npassword_credential = \"mqtt-password\"\n";
 
 fn certificate(name: &str) -> (String, String) {
     let key = KeyPair::generate().unwrap();
@@ -145,7 +152,7 @@ fn a_client_certificate_needs_its_own_key() {
     bench.write("mqtt-key", "hunter2", 0o600);
     assert!(bench.refusal(&settings).contains("no private key in PEM"));
     bench.write("mqtt-key", &stranger, 0o600);
-    assert!(bench.refusal(&settings).contains("the key in credential \"mqtt-key\" does not belong to DIR/client.pem"));
+    assert!(bench.refusal(&settings).contains("credential \"mqtt-key\" holds a key that does not belong to DIR/client.pem"));
     bench.write("mqtt-key", &key, 0o600);
     let (file, credential) = bench.check(&settings).unwrap().mqtt.client_certificate.unwrap();
     assert_eq!((file.as_path(), credential.name()), (Path::new(&path), "mqtt-key"));
@@ -155,9 +162,8 @@ fn a_client_certificate_needs_its_own_key() {
 fn the_demo_is_an_ordinary_config() {
     let bench = Bench::new();
     let folder = bench.folder.path();
-    for name in ["apple-dep-token", "apple-business-key"] {
-        bench.write(name, "a secret of the demo", 0o600);
-    }
+    bench.write("apple-dep-token", APPLE_TOKEN, 0o600);
+    bench.write("apple-business-key", &certificate("x").1, 0o600);
     let places =
         demo::Places { kandji_port: 4711, apple_port: 4713, business_port: 4714, broker_port: 4712, state_dir: folder, credentials_dir: folder };
     assert!(!demo::text(&places).replace("two \"@\"", "").contains('@'), "a place was left open");
@@ -168,4 +174,141 @@ fn the_demo_is_an_ordinary_config() {
     assert_eq!(config.policy.settle, std::time::Duration::from_secs(2));
     assert_eq!(config.scanners[0].kind, scanners::Kind::Stdin);
     assert!(matches!(config.lanes[0].indicator, lamps::Settings::Terminal { .. }));
+}
+
+#[test]
+fn the_form_of_every_credential_is_looked_at() {
+    let bench = Bench::new();
+    let other_curve = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap().serialize_pem();
+    let without_expiry = APPLE_TOKEN.replace("access_token_expiry", "expiry");
+    let (_, key) = certificate("x");
+    for (name, more, good, bad) in [
+        (
+            "kandji-token",
+            "",
+            "hunter2\n",
+            vec![
+                ("hunter2 again", "is not one line without spaces"),
+                ("hunter2\nagain", "is not one line without spaces"),
+                ("Bearer hunter2", "begins with the word Bearer"),
+                ("\u{200b}hunter2", "visible ASCII"),
+                (APPLE_TOKEN, ""),
+            ],
+        ),
+        (
+            "apple-dep-token",
+            DEP,
+            APPLE_TOKEN,
+            vec![
+                ("hunter2", "not a JSON object"),
+                ("[\"hunter2\"]", "not a JSON object"),
+                (&without_expiry, "no access_token_expiry"),
+                ("{\"consumer_key\":\"hunter2\"}", "no consumer_secret"),
+            ],
+        ),
+        (
+            "apple-business-key",
+            BUSINESS,
+            &key,
+            vec![
+                ("hunter2", "no private key in PEM"),
+                (&other_curve, "no P-256 key"),
+                ("-----BEGIN PRIVATE KEY-----\nhunter2\n", "no private key in PEM"),
+            ],
+        ),
+        ("mqtt-password", PASSWORD, "hunter 2", vec![("hunter2\nhunter2", "is not one line of text"), ("hunter2\u{7}", "is not one line of text")]),
+    ] {
+        for mark in ["", "\u{feff}"] {
+            bench.write(name, &format!("{mark}{good}"), 0o600);
+            bench.check(more).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        }
+        for (content, words) in bad.into_iter().filter(|(_, words)| !words.is_empty()) {
+            bench.write(name, content, 0o600);
+            let shown = bench.refusal(more);
+            assert!(shown.contains(&format!("credential {name:?}")) && shown.contains(words), "{name}: {shown}");
+        }
+        let wide: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        fs::write(bench.folder.path().join(name), [b"\xff\xfe".as_slice(), &wide].concat()).unwrap();
+        let shown = bench.refusal(more);
+        assert!(shown.contains("UTF-16") && shown.contains("= save it as UTF-8"), "{name}: {shown}");
+        bench.write(name, good, 0o600);
+    }
+}
+
+#[test]
+fn a_folder_in_which_others_can_exchange_a_credential_is_refused() {
+    let bench = Bench::new();
+    let set = |mode: u32| fs::set_permissions(bench.folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+    for (mode, what) in [(0o777, "everybody"), (0o1777, "everybody"), (0o702, "everybody"), (0o770, "group"), (0o775, "group")] {
+        set(mode);
+        let shown = bench.refusal("");
+        assert!(shown.contains(&format!("can be written by {}", if what == "group" { "its group" } else { what })), "{mode:o}: {shown}");
+        assert!(shown.contains("chmod go-w"), "{shown}");
+    }
+    for mode in [0o700, 0o755, 0o500, 0o550] {
+        set(mode);
+        bench.check("").unwrap_or_else(|problems| panic!("{mode:o}: {problems}"));
+    }
+    set(0o700);
+}
+
+#[test]
+fn a_state_dir_that_everybody_may_write_is_refused_and_one_of_a_group_is_named() {
+    let bench = Bench::new();
+    let state = bench.folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let check = |mode: u32| {
+        fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
+        let place = format!("[station]\ncredentials_dir = \"{}\"\nstate_dir = \"{}\"", bench.folder.path().display(), state.display());
+        parse(&SMALLEST.replace("[station]", &place), "bench.toml", &Options { check_files: true, pi_serial: None })
+    };
+    assert_eq!(check(0o700).unwrap().warnings, Vec::<String>::new());
+    assert_eq!(check(0o755).unwrap().warnings, Vec::<String>::new());
+    let warnings = check(0o770).unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("can be written by its group"), "{warnings:?}");
+    let problems = check(0o777).unwrap_err().to_string();
+    assert!(problems.starts_with("bench.toml:3:13: ") && problems.contains("run: chmod 0700"), "{problems}");
+    fs::remove_dir(&state).unwrap();
+    fs::write(&state, "").unwrap();
+    assert!(check(0o600).unwrap_err().to_string().contains("is not a folder"));
+}
+
+#[test]
+fn a_config_is_read_with_a_byte_order_mark_and_refused_as_utf_16_or_where_everybody_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bench.toml");
+    let load = || load_readable(&path, false);
+    fs::write(&path, format!("\u{feff}{SMALLEST}")).unwrap();
+    assert!(load().unwrap().problems.is_none());
+    fs::write(&path, SMALLEST.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()).unwrap();
+    let problems = load().unwrap_err().to_string();
+    assert!(problems.contains("UTF-16") && problems.contains("save it as UTF-8"), "{problems}");
+    fs::write(&path, SMALLEST).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(load().unwrap_err().to_string().contains("can be written by everybody"));
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_credentials_name_is_told_where_it_belongs_and_not_repeated() {
+    let bench = Bench::new();
+    let source = |value: &str| format!("{DEP}token_credential = {value}\n");
+    for value in [
+        "\"d8f7a6c9-hunter2-4bcd-9e0f-1a2b3c4d5e6f\"",
+        "\"eyJhbGciOiJFUzI1NiJ9.hunter2\"",
+        "\"hunter2/+==\"",
+        "\"hunter2 and more\"",
+        "\"Xhunter2X\"",
+    ] {
+        let shown = bench.refusal(&source(value));
+        assert!(shown.contains("this looks like the secret itself") && shown.contains("DIR/apple-dep-token (mode 0600)"), "{value}: {shown}");
+        assert!(shown.contains("token_credential = …"), "{value}: {shown}");
+    }
+    let shown = bench.refusal(&source("\"\"\"-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\"\"\""));
+    assert!(shown.contains("this looks like the secret itself"), "{shown}");
+    // Too short to be sure of, and not repeated all the same.
+    let shown = bench.refusal(&source("\"hunter2\""));
+    assert!(shown.contains("a credential is missing (its name is not shown"), "{shown}");
+    // A file of such a name is a name.
+    bench.write("hunter2-in-its-file-1a2b3c4d", APPLE_TOKEN, 0o600);
+    bench.check(&source("\"hunter2-in-its-file-1a2b3c4d\"")).unwrap();
 }

@@ -111,6 +111,74 @@ fn each_rule_is_kept_and_blames_the_right_line() {
         ("plain http", with(&[("https://acme", "http://acme")]), "12: http:// is not encrypted, and the service is not on this machine"),
         ("other scheme", with(&[("https://acme", "ftp://acme")]), "12: `url` may not begin with ftp://"),
         ("secret in url", with(&[("https://acme", "https://me:hunter2@acme")]), "12: `url` holds a user name or password"),
+        (
+            "mapped address",
+            with(&[("https://acme.api.kandji.io", "http://[::ffff:127.0.0.1]:1/")]),
+            "12: http:// is not encrypted, and the service is not on this machine",
+        ),
+        (
+            "kandji's page",
+            with(&[("https://acme.api.kandji.io", "https://acme.kandji.io")]),
+            "12: `url` is the address of a web page for people, not of the API",
+        ),
+        (
+            "iru's page",
+            with(&[("https://acme.api.kandji.io", "https://acme.iru.com/devices")]),
+            "12: `url` is the address of a web page for people, not of the API",
+        ),
+        (
+            "kandji's site",
+            with(&[("https://acme.api.kandji.io", "https://www.kandji.io")]),
+            "12: `url` is the address of a web page for people, not of the API",
+        ),
+        (
+            "a call's url",
+            with(&[("https://acme.api.kandji.io", "https://acme.api.kandji.io/api/v1")]),
+            "12: `url` is not the API's base: it has a path",
+        ),
+        (
+            "apple's page",
+            appended(&format!("{DEP}url = \"https://deploy.apple.com\"")),
+            "18: `url` is the address of a web page for people, not of the API",
+        ),
+        (
+            "apple's other api",
+            appended(&format!("{DEP}url = \"https://api-business.apple.com/v1\"")),
+            "18: `url` is the API of Apple Business or School Manager, which is another source (kind = \"apple-business\")",
+        ),
+        (
+            "business's page",
+            appended(&format!("{BUSINESS}url = \"https://business.apple.com/main\"")),
+            "21: `url` is the address of a web page for people, not of the API",
+        ),
+        (
+            "school's page",
+            appended(&format!("{BUSINESS}url = \"https://school.apple.com\"")),
+            "21: `url` is the address of a web page for people, not of the API",
+        ),
+        (
+            "business's root",
+            appended(&format!("{BUSINESS}url = \"https://api-business.apple.com\"")),
+            "21: `url` is not the API's base: that ends in /v1",
+        ),
+        (
+            "dep's api",
+            appended(&format!("{BUSINESS}url = \"https://mdmenrollment.apple.com\"")),
+            "21: `url` is the API of the Device Assignment Services, which is another source (kind = \"apple-dep\")",
+        ),
+        (
+            "token page",
+            appended(&format!("{BUSINESS}token_url = \"https://business.apple.com\"")),
+            "21: `token_url` is the address of a web page for people, not of the API",
+        ),
+        (
+            "token in a source",
+            with(&[("url = \"https://acme", "token = \"hunter2\"\nurl = \"https://acme")]),
+            "12: `token` is a secret, and secrets are never in this file",
+        ),
+        ("password in mqtt", appended("password = \"hunter2\""), "15: `password` is a secret, and secrets are never in this file"),
+        ("key in mqtt", appended("key = \"hunter2\""), "15: `key` is a secret, and secrets are never in this file"),
+        ("token in the file", with(&[("[station]", "token = \"hunter2\"\n[station]")]), "1: `token` is a secret, and secrets are never in this file"),
         ("no url", with(&[("url = \"https://acme.api.kandji.io\"\n", "")]), "9: `url` is missing in [[source]] \"kandji\""),
         (
             "plain token url",
@@ -347,4 +415,45 @@ fn a_device_without_a_folder_counts_among_the_stable_names() {
     assert_eq!(device("serial", "usb-Zebra*"), scanners::Device::Path("/dev/serial/by-id/usb-Zebra*".into()));
     assert_eq!(device("serial", "/dev/pts/3"), scanners::Device::Path("/dev/pts/3".into()));
     assert_eq!(device("serial", "auto"), scanners::Device::Auto);
+}
+
+#[test]
+fn a_secret_is_told_where_it_belongs_and_a_page_which_api_is_meant() {
+    let appended = |more: &str| format!("{SMALLEST}{more}");
+    for (text, remedies) in [
+        (
+            with(&[("url = \"https://acme", "token = \"hunter2\"\nurl = \"https://acme")]),
+            vec!["write it to /etc/benchlight/credentials/kandji-token (mode 0600), and here: token_credential = \"kandji-token\"", "make a new one"],
+        ),
+        (
+            appended("password = \"hunter2\"\nkey = \"hunter2\""),
+            vec!["password_credential = \"mqtt-password\"", "client_key_credential = \"mqtt-key\""],
+        ),
+        (appended(&format!("{BUSINESS}private_key = \"hunter2\"")), vec!["key_credential = \"apple-business-key\""]),
+        (with(&[("acme.api.kandji.io", "acme.kandji.io/devices")]), vec!["url = \"https://acme.api.kandji.io\""]),
+        (with(&[("acme.api.kandji.io", "acme.eu.kandji.io")]), vec!["url = \"https://acme.api.eu.kandji.io\""]),
+        (with(&[("acme.api.kandji.io", "acme.iru.com")]), vec!["url = \"https://acme.api.iru.com\""]),
+        (with(&[("acme.api.kandji.io", "www.kandji.io")]), vec!["url = \"https://your-tenant.api.kandji.io\""]),
+        (with(&[("https://acme.api.kandji.io", "http://[::ffff:127.0.0.1]:1/")]), vec!["this machine is written 127.0.0.1"]),
+        (appended(&format!("{DEP}url = \"https://school.apple.com\"")), vec!["url = \"https://mdmenrollment.apple.com\""]),
+        (appended(&format!("{BUSINESS}url = \"https://school.apple.com\"")), vec!["url = \"https://api-school.apple.com/v1\""]),
+    ] {
+        let shown = check(&text).unwrap_err().to_string();
+        for remedy in remedies {
+            assert!(shown.contains(remedy) && !shown.contains("hunter2"), "{remedy} is not in:\n{shown}");
+        }
+    }
+    // The API's own addresses, in every form that is known.
+    for url in [
+        "https://acme.api.kandji.io",
+        "https://acme.api.eu.kandji.io/",
+        "https://acme.api.iru.com",
+        "https://mdm.example/kandji",
+        "http://127.1:8080",
+    ] {
+        good(&with(&[("https://acme.api.kandji.io", url)]));
+    }
+    for url in ["https://api-business.apple.com/v1", "https://api-school.apple.com/v1/", "https://proxy.example/apple"] {
+        good(&appended(&format!("{BUSINESS}url = \"{url}\"")));
+    }
 }

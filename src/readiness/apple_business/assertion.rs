@@ -9,23 +9,35 @@ use p256::{
 use rustls::pki_types::pem::{PemObject as _, SectionKind};
 use serde::Serialize;
 
+use crate::runtime::credential::{Credential, CredentialFault};
+
 /// For whom the assertion is meant: Apple's word for its token endpoint, which differs from the endpoint's own URL.
 const AUDIENCE: &str = "https://account.apple.com/auth/oauth2/v2/token";
 
 /// How long an assertion is good. Apple allows 180 days; it is used within the second.
 const GOOD_FOR_SECONDS: i64 = 15 * 60;
 
-/// The private key cannot be used. The texts name the remedy and nothing of the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// The private key cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyFault {
-    #[error("The API key holds no private key in PEM form; use the file as it was downloaded.")]
     NoPem,
-    #[error(
-        "The API key spells its curve out; write it anew with its curve by name: openssl pkey -in apple.pem -ec_param_enc named_curve -out key.pem"
-    )]
     ExplicitCurve,
-    #[error("The API key is no P-256 key; use the file as it was downloaded.")]
     NotP256,
+}
+
+impl KeyFault {
+    /// The fault as one of the credential that holds the text: what is wrong, the remedy, and nothing of the key.
+    pub(super) fn of(self, credential: &Credential) -> CredentialFault {
+        const AS_DOWNLOADED: &str = "use the file as it was downloaded";
+        match self {
+            Self::NoPem => credential.malformed("holds no private key in PEM form", AS_DOWNLOADED),
+            Self::ExplicitCurve => credential.malformed(
+                "holds a key that spells its curve out",
+                "write it anew with its curve by name: openssl pkey -in apple.pem -ec_param_enc named_curve -out key.pem",
+            ),
+            Self::NotP256 => credential.malformed("holds no P-256 key", AS_DOWNLOADED),
+        }
+    }
 }
 
 /// A key that signs assertions. It has no `Debug`.
@@ -106,6 +118,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::runtime::credential::CredentialStore;
 
     fn vectors() -> Value {
         let all: Value = serde_json::from_str(include_str!("../../../tests/data/signatures.json")).unwrap();
@@ -175,7 +188,9 @@ mod tests {
         assert_eq!(fault(&armoured("EC PRIVATE KEY", "TUlJ")), Some(KeyFault::NotP256));
         let explicit = made_by_openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-param_enc", "explicit"]);
         assert_eq!(fault(&explicit), Some(KeyFault::ExplicitCurve));
-        assert!(KeyFault::ExplicitCurve.to_string().contains("openssl pkey -in apple.pem -ec_param_enc named_curve -out key.pem"));
+        let credential = CredentialStore::new(std::path::Path::new("/nowhere")).credential("apple-business-key");
+        let told = KeyFault::ExplicitCurve.of(&credential).to_string();
+        assert!(told.contains("openssl pkey -in apple.pem -ec_param_enc named_curve -out key.pem"), "{told}");
         assert_eq!(fault(&made_by_openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"])), Some(KeyFault::NotP256));
         // With the curve's name before it, as `openssl ecparam -genkey` writes it.
         assert!(ApiKey::read(&made_by_openssl(&["ecparam", "-name", "prime256v1", "-genkey"])).is_ok());

@@ -94,7 +94,7 @@ impl Bearer {
         {
             return Err(fault);
         }
-        let key = ApiKey::read(pem.reveal()).map_err(|fault| unusable(fault.to_string()))?;
+        let key = ApiKey::read(pem.reveal()).map_err(|fault| unusable(format!("The API key cannot be used: {}.", fault.of(&self.identity.key))))?;
         match self.ask(&key, purpose).await {
             Ok(granted) => {
                 let good_for = clock::lasting(granted.expires_in, LONGEST_LIFE);

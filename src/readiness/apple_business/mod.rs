@@ -28,10 +28,11 @@ use crate::{
     label::{Candidates, Serial},
     reason::Reason,
     runtime::{
-        credential::{Credential, Secret},
+        credential::{Credential, CredentialFault, Secret},
         name::Name,
     },
 };
+use assertion::ApiKey;
 use bearer::{Bearer, Identity};
 use finding::{Linked, Said};
 
@@ -44,6 +45,11 @@ const MOST_PAGES: usize = 10;
 const NAMES_KEPT: Duration = Duration::from_hours(1);
 /// How long a finding waits for names: they are a courtesy.
 const NAMES_WAIT: Duration = Duration::from_millis(500);
+
+/// Is the API key there, and one that can sign?
+pub(super) fn check_key(credential: &Credential) -> Result<(), CredentialFault> {
+    ApiKey::read(credential.read()?.reveal()).map(drop).map_err(|fault| fault.of(credential))
+}
 
 /// One MDM server of the organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]

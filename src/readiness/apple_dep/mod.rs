@@ -34,13 +34,19 @@ use crate::{
     label::{Candidates, Serial},
     reason::Reason,
     runtime::{
-        credential::{Credential, Secret},
+        credential::{Credential, CredentialFault, Secret},
         name::Name,
     },
 };
 use batch::{Asked, Batches, Outcome};
 use finding::{Expected, Profile, Reply, Said};
+use server_token::ServerToken;
 use session::{JSON, Session};
+
+/// Is the server token there, whole, and with its expiry?
+pub(super) fn check_token(credential: &Credential) -> Result<(), CredentialFault> {
+    ServerToken::parse(credential.read()?.reveal()).map(drop).map_err(|fault| fault.of(credential))
+}
 
 /// How long a look-up waits beside its answer for the name of the server that the token is for.
 const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
@@ -163,7 +169,7 @@ impl AppleDep {
     }
 
     pub(super) fn vitals(&self) -> Vitals {
-        let credential_days = self.shared.session.token().ok().and_then(|token| token.days_left(Timestamp::now()));
+        let credential_days = self.shared.session.token().ok().map(|token| token.days_left(Timestamp::now()));
         Vitals { credential_days, ..Vitals::default() }
     }
 }

@@ -161,7 +161,7 @@ mod tests {
             consumer_secret: Secret::new(&vector.consumer_secret),
             access_token: Secret::new(&vector.token.unwrap()),
             access_secret: Secret::new(&vector.token_secret.unwrap()),
-            access_token_expiry: None,
+            access_token_expiry: jiff::Timestamp::MAX,
         };
         let stamp = Stamp { timestamp: vector.timestamp.parse().unwrap(), nonce: vector.nonce };
         let header = authorization("GET", &Url::parse(&vector.url).unwrap(), &token, &stamp);

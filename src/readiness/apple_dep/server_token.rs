@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::credential::Secret;
+use crate::runtime::credential::{Credential, CredentialFault, Secret};
 
 /// The five fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,21 +17,36 @@ pub struct ServerToken {
     /// Signs.
     pub access_secret: Secret,
     /// One year after it was downloaded. It is dead earlier when Apple's new terms are not accepted.
-    pub access_token_expiry: Option<Timestamp>,
+    pub access_token_expiry: Timestamp,
 }
 
 /// The text is not a server token. It never repeats the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
     /// Not JSON, or not an object.
-    #[error("the server token is not a JSON object; import Apple's .p7m file with `benchlight credential import-apple-token`")]
+    #[error("the server token is not a JSON object: {REMEDY}")]
     NotJson,
     /// A field is missing or empty.
-    #[error("the server token has no {0}: import Apple's .p7m file again")]
+    #[error("the server token has no {0}: {REMEDY}")]
     Missing(&'static str),
     /// The expiry is not a date.
-    #[error("the server token's access_token_expiry is not an RFC 3339 date")]
+    #[error("the server token's access_token_expiry is not an RFC 3339 date: {REMEDY}")]
     BadExpiry,
+}
+
+/// What to do about each of them.
+const REMEDY: &str = "import Apple's .p7m file with `benchlight credential import-apple-token`";
+
+impl TokenFault {
+    /// The fault as one of the credential that holds the text.
+    pub fn of(self, credential: &Credential) -> CredentialFault {
+        let what = match self {
+            Self::NotJson => "is no server token of Apple's (not a JSON object)".to_owned(),
+            Self::Missing(field) => format!("is no whole server token of Apple's (no {field})"),
+            Self::BadExpiry => "is no server token of Apple's (its access_token_expiry is not an RFC 3339 date)".to_owned(),
+        };
+        credential.malformed(what, REMEDY)
+    }
 }
 
 #[derive(Deserialize, Serialize)]
@@ -54,18 +69,17 @@ impl ServerToken {
     /// # Errors
     /// [`TokenFault`], which names what is wrong and none of the content.
     pub fn parse(text: &str) -> Result<Self, TokenFault> {
-        let wire: Wire = serde_json::from_str(text.trim().trim_start_matches('\u{feff}')).map_err(|_| TokenFault::NotJson)?;
+        let text = text.trim();
+        // A list of five texts would do as well.
+        let wire: Wire =
+            if text.starts_with('{') { serde_json::from_str(text).map_err(|_| TokenFault::NotJson)? } else { return Err(TokenFault::NotJson) };
         let present = |value: String, name| if value.trim().is_empty() { Err(TokenFault::Missing(name)) } else { Ok(value.trim().to_owned()) };
-        let access_token_expiry = match wire.access_token_expiry.trim() {
-            "" => None,
-            date => Some(date.parse().map_err(|_| TokenFault::BadExpiry)?),
-        };
         Ok(Self {
             consumer_key: present(wire.consumer_key, "consumer_key")?,
             consumer_secret: Secret::new(&present(wire.consumer_secret, "consumer_secret")?),
             access_token: Secret::new(&present(wire.access_token, "access_token")?),
             access_secret: Secret::new(&present(wire.access_secret, "access_secret")?),
-            access_token_expiry,
+            access_token_expiry: present(wire.access_token_expiry, "access_token_expiry")?.parse().map_err(|_| TokenFault::BadExpiry)?,
         })
     }
 
@@ -76,20 +90,20 @@ impl ServerToken {
             consumer_secret: self.consumer_secret.reveal().to_owned(),
             access_token: self.access_token.reveal().to_owned(),
             access_secret: self.access_secret.reveal().to_owned(),
-            access_token_expiry: self.access_token_expiry.map(|expiry| expiry.to_string()).unwrap_or_default(),
+            access_token_expiry: self.access_token_expiry.to_string(),
         };
         // Five texts always make JSON.
         serde_json::to_string_pretty(&wire).unwrap_or_default() + "\n"
     }
 
     /// Whole days until it expires, counted down; negative when it has.
-    pub fn days_left(&self, now: Timestamp) -> Option<i64> {
-        self.access_token_expiry.map(|expiry| (expiry.as_second() - now.as_second()).div_euclid(86_400))
+    pub fn days_left(&self, now: Timestamp) -> i64 {
+        (self.access_token_expiry.as_second() - now.as_second()).div_euclid(86_400)
     }
 
     /// Has it expired?
     pub fn expired(&self, now: Timestamp) -> bool {
-        self.access_token_expiry.is_some_and(|expiry| expiry <= now)
+        self.access_token_expiry <= now
     }
 }
 
@@ -110,14 +124,16 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_and_nothing_is_repeated() {
-        for field in ["consumer_key", "consumer_secret", "access_token", "access_secret"] {
+        for field in ["consumer_key", "consumer_secret", "access_token", "access_secret", "access_token_expiry"] {
             let mut json: serde_json::Value = serde_json::from_str(WHOLE).unwrap();
             json.as_object_mut().unwrap().remove(field);
             let fault = ServerToken::parse(&json.to_string()).unwrap_err();
             assert_eq!(fault, TokenFault::Missing(field));
             assert!(!fault.to_string().contains("_1"));
         }
-        assert_eq!(ServerToken::parse("-----BEGIN MESSAGE-----").unwrap_err(), TokenFault::NotJson);
+        for text in ["-----BEGIN MESSAGE-----", "", "null", r#"["CK_1","CS_1","AT_1","AS_1","2027-01-09T22:01:10Z"]"#] {
+            assert_eq!(ServerToken::parse(text).unwrap_err(), TokenFault::NotJson, "{text}");
+        }
         assert_eq!(ServerToken::parse(&WHOLE.replace("2027-01-09T22:01:10Z", "soon")).unwrap_err(), TokenFault::BadExpiry);
     }
 
@@ -125,11 +141,11 @@ mod tests {
     fn the_days_until_expiry_are_counted_down_to_the_hour_it_dies() {
         let token = ServerToken::parse(WHOLE).unwrap();
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        assert_eq!(token.days_left(at("2027-01-07T22:01:10Z")), Some(2));
-        assert_eq!(token.days_left(at("2027-01-09T22:01:09Z")), Some(0));
+        assert_eq!(token.days_left(at("2027-01-07T22:01:10Z")), 2);
+        assert_eq!(token.days_left(at("2027-01-09T22:01:09Z")), 0);
         assert!(!token.expired(at("2027-01-09T22:01:09Z")));
         assert!(token.expired(at("2027-01-09T22:01:10Z")));
-        assert_eq!(token.days_left(at("2027-01-10T00:00:00Z")), Some(-1));
+        assert_eq!(token.days_left(at("2027-01-10T00:00:00Z")), -1);
     }
 
     #[test]

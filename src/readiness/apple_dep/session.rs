@@ -109,7 +109,7 @@ impl Session {
     pub(super) fn token(&self) -> Result<ServerToken, Fault> {
         let unusable = |fault: &dyn std::fmt::Display| Fault::with(Reason::CredentialsRefused, format!("The server token cannot be used: {fault}."));
         let text = self.credential.read().map_err(|fault| unusable(&fault))?;
-        let token = ServerToken::parse(text.reveal()).map_err(|fault| unusable(&fault))?;
+        let token = ServerToken::parse(text.reveal()).map_err(|fault| unusable(&fault.of(&self.credential)))?;
         let mut state = self.locked();
         if state.credential.as_ref() != Some(&text) {
             state.credential = Some(text);

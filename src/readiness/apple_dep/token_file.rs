@@ -25,6 +25,7 @@ use rsa::{
 use rustls::pki_types::pem::{PemObject as _, SectionKind};
 
 use super::server_token::{ServerToken, TokenFault};
+use crate::runtime::file;
 
 const ENVELOPED_DATA: &[u32] = &[1, 2, 840, 113_549, 1, 7, 3];
 const RSA_PKCS1: &[u32] = &[1, 2, 840, 113_549, 1, 1, 1];
@@ -107,9 +108,9 @@ pub struct Imported {
     /// The credential.
     pub out: PathBuf,
     /// When the token expires.
-    pub expires: Option<Timestamp>,
+    pub expires: Timestamp,
     /// Whole days until then.
-    pub days_left: Option<i64>,
+    pub days_left: i64,
 }
 
 /// Reads, opens, checks and writes.
@@ -121,8 +122,8 @@ pub fn import(import: &Import, now: Timestamp) -> Result<Imported, ImportFault> 
     let key = import.key.as_deref().map(read).transpose()?;
     let cert = import.cert.as_deref().map(read).transpose()?;
     let token = open(&file, key.as_deref(), cert.as_deref())?;
-    if let Some(expiry) = token.access_token_expiry.filter(|_| token.expired(now)) {
-        return Err(ImportFault::Expired(expiry));
+    if token.expired(now) {
+        return Err(ImportFault::Expired(token.access_token_expiry));
     }
     write_private(&import.out, &token.to_json()).map_err(|error| ImportFault::Unwritable { path: import.out.clone(), error })?;
     Ok(Imported { out: import.out.clone(), expires: token.access_token_expiry, days_left: token.days_left(now) })
@@ -272,7 +273,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ImportFault> {
     if size > LARGEST {
         return Err(ImportFault::NotAToken);
     }
-    fs::read(path).map_err(unreadable)
+    fs::read(path).and_then(file::unmarked).map_err(unreadable)
 }
 
 /// Writes a secret whole or not at all: a file beside it, mode 0600, owned as the older credential or the folder is, synced, then renamed.

@@ -7,13 +7,8 @@ use std::{
     time::Duration,
 };
 
-use rustls::pki_types::{
-    CertificateDer,
-    pem::{self, PemObject},
-};
-
 use super::ClientFault;
-use crate::runtime::file;
+use crate::runtime::certificate;
 
 /// Shorter than the idle time of the gateways in front of the services (60 s and more), so that a request rarely
 /// meets a connection that is just being closed.
@@ -26,9 +21,6 @@ const SILENT: Duration = Duration::from_secs(1);
 
 /// The system's trust anchors, read once: there are some hundred, and several sources.
 static SYSTEM: OnceLock<rustls::RootCertStore> = OnceLock::new();
-
-/// A whole system bundle has some hundred kilobytes.
-const LARGEST_CA_FILE: u64 = 4 << 20;
 
 /// The kept connections of one client, and how to make others.
 #[derive(Debug)]
@@ -134,12 +126,7 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientFault> {
         })
         .clone();
     if let Some(path) = ca_file {
-        let fault = |error| ClientFault::CaFile { path: path.to_owned(), error };
-        let (pem, _) = file::read(path, LARGEST_CA_FILE).map_err(|error| fault(pem::Error::Io(error)))?;
-        let own: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(fault)?;
-        if own.is_empty() || roots.add_parsable_certificates(own).0 == 0 {
-            return Err(ClientFault::CaEmpty { path: path.to_owned() });
-        }
+        certificate::trust(path, &mut roots).map_err(ClientFault::CaFile)?;
     }
     let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

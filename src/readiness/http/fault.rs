@@ -4,8 +4,12 @@ use std::{error::Error, io, time::Duration};
 
 use jiff::Timestamp;
 use rustls::CertificateError;
+use url::Url;
 
-use crate::{reason::Reason, runtime::clock::ClockWatch};
+use crate::{
+    reason::Reason,
+    runtime::{certificate, clock::ClockWatch},
+};
 
 /// A request that brought no usable reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +74,7 @@ fn clock_doubtful(clock: ClockWatch, replied_at: Option<Timestamp>, now: Timesta
 /// The fault that a failed exchange stands for, before a complete head was there.
 pub(super) fn of_exchange(error: &reqwest::Error, clock: ClockWatch) -> Fault {
     if let Some(tls) = find::<rustls::Error>(error) {
-        return of_tls(tls, clock);
+        return of_tls(tls, error.url().and_then(Url::host_str).unwrap_or_default(), clock);
     }
     if error.is_timeout() {
         return Fault::bare(Reason::Timeout);
@@ -88,21 +92,17 @@ pub(super) fn of_exchange(error: &reqwest::Error, clock: ClockWatch) -> Fault {
     Fault::with(Reason::Offline, if refused { "The connection was refused." } else { "The connection failed before a reply was there." })
 }
 
-fn of_tls(error: &rustls::Error, clock: ClockWatch) -> Fault {
-    use CertificateError::{Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext, UnknownIssuer};
+fn of_tls(error: &rustls::Error, host: &str, clock: ClockWatch) -> Fault {
+    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
 
     let detail = match error {
-        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }) => {
-            // No reply, so no `Date` that could vouch for our clock.
-            if clock_doubtful(clock, None, Timestamp::now()) {
-                return Fault::with(Reason::ClockUnsynced, "The certificate is out of date by this station's clock.");
-            }
-            "The certificate is out of date.".to_owned()
+        // No reply, so no `Date` that could vouch for our clock.
+        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
+            if clock_doubtful(clock, None, Timestamp::now()) =>
+        {
+            return Fault::with(Reason::ClockUnsynced, "The certificate is out of date by this station's clock.");
         }
-        rustls::Error::InvalidCertificate(UnknownIssuer) => "No trusted authority issued the certificate.".to_owned(),
-        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => "The certificate is for another name.".to_owned(),
-        // Only the kind: a peer chooses what stands in the rest.
-        rustls::Error::InvalidCertificate(_) => "The certificate was refused.".to_owned(),
+        rustls::Error::InvalidCertificate(fault) => format!("Its certificate {}.", certificate::refused(fault, host)),
         rustls::Error::AlertReceived(alert) => format!("The service ended the TLS handshake ({alert:?})."),
         _ => "The TLS handshake failed.".to_owned(),
     };
@@ -171,10 +171,10 @@ mod tests {
     #[test]
     fn only_dates_of_a_certificate_are_put_down_to_the_clock() {
         let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
-        assert_eq!(of_tls(&expired, UNSYNCED).reason, Reason::ClockUnsynced);
-        assert_eq!(of_tls(&expired, SYNCED).reason, Reason::TlsUntrusted);
+        assert_eq!(of_tls(&expired, "acme.api.kandji.io", UNSYNCED).reason, Reason::ClockUnsynced);
+        assert_eq!(of_tls(&expired, "acme.api.kandji.io", SYNCED).reason, Reason::TlsUntrusted);
         for error in [rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer), rustls::Error::DecryptError] {
-            assert_eq!(of_tls(&error, UNSYNCED).reason, Reason::TlsUntrusted);
+            assert_eq!(of_tls(&error, "acme.api.kandji.io", UNSYNCED).reason, Reason::TlsUntrusted);
         }
     }
 }

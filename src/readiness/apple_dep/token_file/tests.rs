@@ -178,7 +178,7 @@ fn the_credential_is_written_for_its_owner_alone_and_replaces_the_older_whole() 
     let before = fs::metadata(&out).unwrap();
 
     let imported = import(&import_of(&desk, &out), "2098-12-30T22:01:10Z".parse().unwrap()).unwrap();
-    assert_eq!(imported.days_left, Some(10));
+    assert_eq!(imported.days_left, 10);
     let after = fs::metadata(&out).unwrap();
     assert_eq!(after.permissions().mode() & 0o777, 0o600);
     assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));

@@ -1,0 +1,202 @@
+//! A secret that was written into the config by mistake: it is told where it belongs, and no diagnostic repeats it. Pure.
+
+use crate::runtime::credential::may_be_a_secret;
+
+/// Keys whose long values are no secrets, and must be seen to be mended.
+const LONG: [&str; 15] = [
+    "expected_profiles",
+    "expected_servers",
+    "expected_blueprints",
+    "expected_hosts",
+    "tokens",
+    "client_id",
+    "key_id",
+    "url",
+    "token_url",
+    "ca_file",
+    "client_cert_file",
+    "device",
+    "state_dir",
+    "credentials_dir",
+    "user_agent",
+];
+/// From here on a word of letters and digits may be a token or a piece of a key.
+const LONG_WORD: usize = 16;
+
+/// Does a key of this name hold a secret?
+pub(super) fn sounds_secret(key: &str) -> bool {
+    const WHOLE: [&str; 10] = ["key", "pem", "pass", "pw", "pwd", "psk", "auth", "bearer", "credential", "credentials"];
+    const PART: [&str; 10] = ["password", "passwd", "passphrase", "secret", "token", "private", "api_key", "apikey", "access_key", "client_key"];
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    let harmless = names_a_credential(&key) || ["tokens", "token_url", "key_id"].contains(&key.as_str());
+    !harmless && (WHOLE.contains(&key.as_str()) || PART.iter().any(|part| key.contains(part)))
+}
+
+/// Does a key of this name name a file that holds a secret?
+fn names_a_credential(key: &str) -> bool {
+    key.ends_with("_credential")
+}
+
+/// `line` without what may be a secret; `before` is the text up to it.
+pub(super) fn masked(before: &str, line: &str) -> String {
+    let own = key_of(line);
+    let owner = own.or_else(|| before.lines().rev().map_while(|line| (!is_heading(line)).then(|| key_of(line))).flatten().next());
+    // A text of several lines belongs to the key that began it.
+    if own.is_none()
+        && !is_heading(line)
+        && !line.trim_start().starts_with('#')
+        && owner.is_some_and(|key| sounds_secret(key) || names_a_credential(key))
+    {
+        return "…".to_owned();
+    }
+    let line = cut(line);
+    let line = if own.is_some_and(names_a_credential) { without_value(&line) } else { line };
+    let line = if owner.is_some_and(|key| LONG.contains(&key)) { line } else { without_long_words(&line) };
+    without_user(line)
+}
+
+/// The key of a line `key = value`, without quotes and without the sections before its last dot.
+fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once('=')?;
+    let key = key.trim().trim_start_matches(['{', '[', ' ']).trim_matches(['"', '\'']);
+    let key = key.rsplit('.').next()?.trim_matches(['"', '\'', ' ']);
+    let is_word = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    (is_word && !is_long(key)).then_some(key)
+}
+
+fn is_heading(line: &str) -> bool {
+    line.trim_start().starts_with('[') && !line.contains('=') && line.trim_end().ends_with(']') && !line.contains(['"', '\''])
+}
+
+/// Up to the value of a key that sounds like a secret, wherever in the line that is, or to the beginning of a PEM block.
+fn cut(line: &str) -> String {
+    let is_word = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
+    let mut end = line.find("-----BEGIN");
+    let mut rest = 0;
+    let mut first = true;
+    while let Some(start) = line.get(rest..).and_then(|text| text.find(is_word)).map(|start| rest + start) {
+        let after = line.get(start..).and_then(|text| text.find(|character| !is_word(character))).map_or(line.len(), |length| start + length);
+        let word = line.get(start..after).unwrap_or_default();
+        let sign = line.get(after..).unwrap_or_default().trim_start_matches(['"', '\'', ' ', '\t']);
+        // `key = value`, `key: value`, and at the beginning of a line `key value`: no TOML, and meant all the same.
+        let assigned = sign.starts_with(['=', ':']) || first && !sign.is_empty() && !line.contains('=') && !line.trim_start().starts_with('[');
+        if assigned && sounds_secret(word) {
+            let value = if sign.starts_with(['=', ':']) { line.len() - sign.len() + 1 } else { after };
+            end = Some(end.map_or(value, |end| end.min(value)));
+            break;
+        }
+        (rest, first) = (after, false);
+    }
+    match end.and_then(|end| line.get(..end)) {
+        Some(kept) if kept.len() < line.len() => format!("{} …", kept.trim_end()),
+        _ => line.to_owned(),
+    }
+}
+
+/// Of `x_credential = "name"` what is no plain name is left out.
+fn without_value(line: &str) -> String {
+    let Some((key, value)) = line.split_once('=') else { return line.to_owned() };
+    let name = value.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+    if may_be_a_secret(name) { format!("{key}= …") } else { line.to_owned() }
+}
+
+fn is_long(word: &str) -> bool {
+    word.len() >= LONG_WORD && (word.len() >= 2 * LONG_WORD || word.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
+fn without_long_words(line: &str) -> String {
+    let is_word = |character: char| character.is_ascii_alphanumeric() || "+/=_-.".contains(character);
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(first) = rest.chars().next() {
+        let inside = is_word(first);
+        let end = rest.find(|character| is_word(character) != inside).unwrap_or(rest.len());
+        let (piece, after) = rest.split_at(end);
+        shown.push_str(if inside && is_long(piece) { "…" } else { piece });
+        rest = after;
+    }
+    shown
+}
+
+/// The user part of a URL.
+fn without_user(line: String) -> String {
+    match (line.find("://"), line.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 < at => {
+            let (before, after) = (line.get(..scheme + 3).unwrap_or_default(), line.get(at..).unwrap_or_default());
+            format!("{before}…{after}")
+        }
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_shown_without_what_may_be_a_secret() {
+        for (before, line) in [
+            ("", "password = \"hunter2\""),
+            ("", "api_token='hunter2'"),
+            ("", "key = \"hunter2\""),
+            ("", "\"password\" = \"hunter2\""),
+            ("", "mqtt.password = \"hunter2\""),
+            ("", "PASSWORD=hunter2"),
+            ("", "password: hunter2"),
+            ("", "password hunter2"),
+            ("", "Token hunter2"),
+            ("", "source = [{ name = \"kandji\", token = \"hunter2\" }]"),
+            ("", "x = { \"secret\" = 'hunter2' }"),
+            ("", "url = \"https://acme.api.kandji.io\", token = \"hunter2\""),
+            ("", "name = \"Bad\" # password: hunter2"),
+            ("", "url = \"mqtt://user:hunter2@broker:1883\""),
+            ("", "token_credental = \"hunter2\""),
+            ("", "token_credential = \"hunter2\""),
+            ("", "token_credential = \"hunter2\" # the token"),
+            ("", "key_credential = \"-----BEGIN PRIVATE KEY-----hunter2"),
+            ("", "foo = \"-----BEGIN hunter2"),
+            ("", "foo = \"d8f7a6c9-hunter2-4bcd-9e0f-1a2b3c4d5e6f\""),
+            ("", "MIGHAgEAMBMGByqGSM49hunter2AwEHBG0wawIBAQQg=="),
+            ("key = \"\"\"\n", "hunter2"),
+            ("[mqtt]\npassword = '''\n", "  hunter2"),
+            ("token_credential = \"\"\"-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AwEHBG0wawIBAQQg==\n", "hunter2"),
+        ] {
+            let shown = masked(before, line);
+            assert!(!shown.contains("hunter2") && shown.contains('…'), "{line} is shown as {shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_shown_as_it_stands() {
+        for (before, line) in [
+            ("", "token_credential = \"kandji-token\""),
+            ("", "tokens = [\"1f97349736cf4614a94f624e705841ad\"]"),
+            ("expected_servers = [\n", "  \"1F97349736CF4614A94F624E705841AD\","),
+            ("", "token_url = \"https://account.apple.com/auth/oauth2/token\""),
+            ("", "key_id = \"d136aa66-0c3b-4bd4-9892-c20e8db024ab\""),
+            ("", "client_id = \"BUSINESSAPI.9703f56c-10ce-4876-8f59-e78e5e23a152\""),
+            ("", "device = \"/dev/input/by-id/usb-NT_USB_Keyboard_00A1B2C3D4-event-kbd\""),
+            ("", "green = 17x"),
+            ("", "[[source]]"),
+            ("password = \"x\"\n", "[mqtt]"),
+            ("password = \"x\"\n", "# the broker"),
+            ("", "allow_plaintext = true"),
+            ("", "  \"a\", \"b\""),
+            ("", ""),
+        ] {
+            assert_eq!(masked(before, line), line);
+        }
+    }
+
+    #[test]
+    fn keys_that_hold_secrets_are_told_from_those_that_name_them() {
+        for key in
+            ["token", "password", "key", "api-token", "API_KEY", "client_secret", "private_key", "bearer", "access_token", "psk", "mqtt_password"]
+        {
+            assert!(sounds_secret(key), "{key}");
+        }
+        for key in ["token_credential", "tokens", "token_url", "key_id", "keep", "keep_alive", "name", "keyboard", "passive"] {
+            assert!(!sounds_secret(key), "{key}");
+        }
+    }
+}

@@ -42,9 +42,6 @@ fn own_folder(section: &Section<'_, '_>, dir: PathBuf) -> Option<PathBuf> {
     const KEY: &str = "state_dir";
     let Ok(metadata) = fs::metadata(&dir) else { return Some(dir) };
     let shown = dir.display();
-    if !metadata.is_dir() {
-        return section.wrong(KEY, format!("{shown} is not a folder"), "name a folder of the agent's own; the service makes it at its start");
-    }
     match file::exposed_folder(&metadata) {
         Some((what, true)) => section.wrong(KEY, format!("{shown} {what}: others could change the record"), format!("run: chmod 0700 {shown}")),
         Some((what, false)) => {

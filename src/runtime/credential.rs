@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use rustix::process::geteuid;
+
 use super::file;
 
 /// Where systemd keeps what the unit's LoadCredential= copied when the service started.
@@ -138,17 +140,20 @@ impl fmt::Display for CredentialFault {
 
 impl std::error::Error for CredentialFault {}
 
-/// Finds secrets by name: `$CREDENTIALS_DIRECTORY`, then a folder, then `BENCHLIGHT_CREDENTIAL_<NAME>`.
+/// Finds secrets by name: systemd's folder, then another, then `BENCHLIGHT_CREDENTIAL_<NAME>`.
 #[derive(Clone, Debug)]
 pub struct CredentialStore {
-    folders: Vec<PathBuf>,
+    /// `$CREDENTIALS_DIRECTORY`; for root without it the running service's, so that its commands see what the agent sees.
+    by_systemd: Option<PathBuf>,
+    folder: PathBuf,
 }
 
 impl CredentialStore {
     /// A store that looks in systemd's folder, then in `credentials_dir`, then in the environment.
     pub fn new(credentials_dir: &Path) -> Self {
-        let from_systemd = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        Self { folders: from_systemd.into_iter().chain([credentials_dir.to_owned()]).collect() }
+        let named = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let of_the_service = || geteuid().is_root().then(|| PathBuf::from(OF_THE_SERVICE));
+        Self { by_systemd: named.or_else(of_the_service), folder: credentials_dir.to_owned() }
     }
 
     /// A handle to one credential, to be read whenever it is needed: a new file counts without a restart.
@@ -158,7 +163,7 @@ impl CredentialStore {
 
     /// Where a person puts a credential of that name.
     pub fn place(&self, name: &str) -> PathBuf {
-        self.folders.last().map_or_else(|| PathBuf::from(name), |folder| folder.join(name))
+        self.folder.join(name)
     }
 }
 
@@ -185,18 +190,19 @@ impl Credential {
         if !harmless {
             return Err(CredentialFault::BadName);
         }
-        let mut last = PathBuf::from(name);
-        for folder in &self.store.folders {
-            let path = folder.join(name);
-            match read_private(&path) {
+        // systemd's own copies belong to root, and an access list lets the service's user read them: that shows as the group's right to read.
+        let places = [(self.store.by_systemd.as_deref(), 0o037), (Some(self.store.folder.as_path()), 0o077)];
+        for (folder, others) in places {
+            let Some(folder) = folder else { continue };
+            match read_private(&folder.join(name), others) {
                 Ok(text) => return non_empty(name, &text),
-                Err(CredentialFault::Missing { .. }) => last = path,
+                Err(CredentialFault::Missing { .. }) => {}
                 Err(fault) => return Err(fault),
             }
         }
         match std::env::var(variable(name)) {
             Ok(text) => non_empty(name, &text),
-            Err(_) => Err(CredentialFault::Missing { name: name.clone(), path: last }),
+            Err(_) => Err(CredentialFault::Missing { name: name.clone(), path: self.store.place(name) }),
         }
     }
 
@@ -244,7 +250,7 @@ impl Credential {
     /// the service's start, whatever was written into the folder since.
     pub fn other_copy(&self) -> Option<PathBuf> {
         let read = self.read().ok()?;
-        let folders = self.store.folders.iter().map(PathBuf::as_path).chain([Path::new(OF_THE_SERVICE)]);
+        let folders = self.store.by_systemd.as_deref().into_iter().chain([self.store.folder.as_path(), Path::new(OF_THE_SERVICE)]);
         let mut copies = folders.map(|folder| folder.join(&self.name));
         copies.find(|path| file::read(path, LARGEST).is_ok_and(|(bytes, _)| file::text(bytes).is_ok_and(|text| Secret::new(&text) != read)))
     }
@@ -276,15 +282,13 @@ fn non_empty(name: &str, text: &str) -> Result<Secret, CredentialFault> {
     if secret.reveal().trim().is_empty() { Err(CredentialFault::Empty { name: name.to_owned() }) } else { Ok(secret) }
 }
 
-fn read_private(path: &Path) -> Result<String, CredentialFault> {
+/// Reads a file on which others than its owner have none of the rights in `others`.
+fn read_private(path: &Path, others: u32) -> Result<String, CredentialFault> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => CredentialFault::Missing { name: String::new(), path: path.to_owned() },
         _ => CredentialFault::Unreadable { path: path.to_owned(), error },
     };
     let (bytes, metadata) = file::read(path, LARGEST).map_err(unreadable)?;
-    // systemd's own copies belong to root, and an access list lets the service's user read them: that shows as the group's right to read.
-    let by_systemd = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder));
-    let others = if by_systemd { 0o037 } else { 0o077 };
     if metadata.permissions().mode() & others != 0 {
         return Err(CredentialFault::Exposed { path: path.to_owned() });
     }
@@ -307,8 +311,41 @@ mod tests {
         let path = folder.path().join("kandji-token");
         fs::write(&path, bytes).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let credential = CredentialStore { folders: vec![folder.path().to_owned()] }.credential("kandji-token");
+        let credential = CredentialStore { by_systemd: None, folder: folder.path().to_owned() }.credential("kandji-token");
         (folder, credential)
+    }
+
+    #[test]
+    fn what_systemd_hands_over_goes_first_and_is_taken_with_its_access_list_and_with_no_more() {
+        let (own, handed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |folder: &Path, text: &str, mode: u32| {
+            let path = folder.join("kandji-token");
+            let _ = fs::remove_file(&path);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let store = CredentialStore { by_systemd: Some(handed.path().to_owned()), folder: own.path().to_owned() };
+        let read = || store.credential("kandji-token").read_token();
+        write(own.path(), "own", 0o600);
+        assert_eq!(read().unwrap().reveal(), "own", "where systemd has none");
+        for (of_the_file, of_the_folder, taken) in [
+            (0o400, 0o500, true),
+            (0o440, 0o550, true),
+            (0o600, 0o700, true),
+            (0o444, 0o555, false),
+            (0o460, 0o550, false),
+            (0o440, 0o770, false),
+            (0o400, 0o777, false),
+        ] {
+            fs::set_permissions(handed.path(), fs::Permissions::from_mode(0o700)).unwrap();
+            write(handed.path(), "handed", of_the_file);
+            fs::set_permissions(handed.path(), fs::Permissions::from_mode(of_the_folder)).unwrap();
+            assert_eq!(read().is_ok_and(|token| token.reveal() == "handed"), taken, "{of_the_file:o} in {of_the_folder:o}: {:?}", read().err());
+        }
+        fs::set_permissions(handed.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::remove_file(handed.path().join("kandji-token")).unwrap();
+        write(own.path(), "own", 0o440);
+        assert!(matches!(read(), Err(CredentialFault::Exposed { .. })), "outside of systemd's folder the owner alone may read");
     }
 
     #[test]

@@ -188,6 +188,19 @@ fn the_credential_is_written_for_its_owner_alone_and_replaces_the_older_whole() 
 }
 
 #[test]
+fn a_json_that_windows_saved_is_read_or_named() {
+    let desk = Desk::new();
+    let (file, out) = (desk.path().join("token.json"), desk.path().join("apple-dep-token"));
+    let order = || Import { token: file.clone(), key: None, cert: None, out: out.clone() };
+    fs::write(&file, format!("\u{feff}{JSON}\r\n")).unwrap();
+    import(&order(), Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(ServerToken::parse(&fs::read_to_string(&out).unwrap()).unwrap(), ServerToken::parse(JSON).unwrap());
+    fs::write(&file, [b"\xff\xfe".to_vec(), JSON.encode_utf16().flat_map(u16::to_le_bytes).collect()].concat()).unwrap();
+    let fault = import(&order(), Timestamp::UNIX_EPOCH).unwrap_err().to_string();
+    assert!(fault.contains("UTF-16"), "{fault}");
+}
+
+#[test]
 fn an_administrator_gives_the_credential_to_the_folders_owner() {
     let desk = Desk::new();
     encrypt(desk.path(), &marked(), LIKE_APPLE);

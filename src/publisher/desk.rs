@@ -114,13 +114,12 @@ impl Work {
 impl Desk {
     pub(super) fn new(settings: Settings, inputs: Inputs, state: watch::Sender<State>, timing: Timing) -> Self {
         let now = Instant::now();
-        let delays = Delays { row_first: timing.backoff_first, row_most: timing.backoff_most, probe: timing.probe };
         Self {
             topics: Topics::new(&settings),
             speaker: Speaker::new(&settings),
             newest: inputs.journal.newest(),
             backlog: inputs.journal.backlog(),
-            outbox: Outbox::new(delays, settings.no_subscriber, now),
+            outbox: Outbox::new(Delays::of(&timing), settings.no_subscriber, now),
             pace: Pace::new(settings.replay_per_second, now),
             reading: Reading::new(inputs.journal.clone()),
             read_failing: false,

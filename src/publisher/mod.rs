@@ -6,6 +6,7 @@
 
 pub mod message;
 mod pacing;
+mod suspects;
 mod outbox;
 mod command;
 mod tls;
@@ -30,7 +31,7 @@ use crate::{
 };
 use desk::{Desk, End};
 use outbox::{Row, Settled};
-use pacing::{Backoff, full_jitter};
+use pacing::Reconnect;
 use session::{FaultKind, Guise, Happening, Session};
 
 pub use reach::reach;
@@ -137,14 +138,24 @@ pub struct Inputs {
 /// How long things take. The defaults are the product's; tests are quicker.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// First delay before connecting again, and before offering a refused row again.
+    /// First delay before offering a refused row again.
     pub backoff_first: Duration,
     /// Longest of these delays.
     pub backoff_most: Duration,
-    /// A link that lasted this long ends the back-off.
+    /// A link that is gone is tried again within this time; a try that fails ..
+    pub reconnect_first: Duration,
+    /// .. within this time ..
+    pub reconnect: Duration,
+    /// .. until the broker has been away for this long. Then the time doubles ..
+    pub reconnect_often: Duration,
+    /// .. up to this.
+    pub reconnect_most: Duration,
+    /// A link that lasted this long ends an outage.
     pub stable: Duration,
-    /// Connecting, TLS and CONNACK together.
-    pub connect: Duration,
+    /// Name, connection, TLS and CONNACK together get this long at least ..
+    pub connect_least: Duration,
+    /// .. and this long at most.
+    pub connect_most: Duration,
     /// A message without its PUBACK for this long: the link is given up.
     pub unacknowledged: Duration,
     /// Nothing heard for twice the keep-alive and this: the link is given up.
@@ -174,8 +185,13 @@ impl Default for Timing {
         Self {
             backoff_first: Duration::from_secs(1),
             backoff_most: Duration::from_secs(120),
+            reconnect_first: Duration::from_millis(500),
+            reconnect: Duration::from_secs(4),
+            reconnect_often: Duration::from_secs(120),
+            reconnect_most: Duration::from_secs(60),
             stable: Duration::from_secs(60),
-            connect: Duration::from_secs(10),
+            connect_least: Duration::from_secs(2),
+            connect_most: Duration::from_secs(10),
             unacknowledged: Duration::from_secs(60),
             grace: Duration::from_secs(5),
             mark_after: Duration::from_millis(100),
@@ -200,25 +216,25 @@ pub async fn run(settings: Settings, inputs: Inputs, state: watch::Sender<State>
 pub async fn run_with(settings: Settings, inputs: Inputs, state: watch::Sender<State>, timing: Timing) {
     let (mut stop, pulse) = (inputs.stop.clone(), inputs.pulse.clone());
     let mut desk = Desk::new(settings.clone(), inputs, state.clone(), timing);
-    let mut backoff = Backoff::new(timing.backoff_first, timing.backoff_most);
+    let mut reconnect = Reconnect::new(timing);
     let mut takeovers = VecDeque::new();
     loop {
-        // It has a bound of its own.
+        let begun = Instant::now();
+        let pause = reconnect.pause(begun);
         let opened = tokio::select! {
-            opened = pulse.through(Session::open(&settings, &timing, Guise::Station)) => opened,
+            opened = pulse.through(Session::open(&settings, &timing, reconnect.patience(pause), Guise::Station)) => opened,
             () = stopped(&mut stop) => return,
         };
-        let fault = match opened {
-            Err(fault) => fault,
+        let (fault, again) = match opened {
+            Err(fault) => (fault, begun + pause),
             Ok(session) => {
                 tracing::info!("connected to the broker");
                 match desk.serve(session).await {
                     End::Stopped => return,
                     End::Gone(fault, lasted) => {
-                        if lasted >= timing.stable {
-                            backoff.reset();
-                        }
-                        fault
+                        let now = Instant::now();
+                        reconnect.lost(lasted);
+                        (fault, now + reconnect.pause(now))
                     }
                 }
             }
@@ -233,9 +249,9 @@ pub async fn run_with(settings: Settings, inputs: Inputs, state: watch::Sender<S
             *state = told;
             changed
         });
-        let delay = if taken_over { timing.takeover_backoff.mul_f64(0.5 + 0.5 * fastrand::f64()) } else { full_jitter(backoff.next()) };
+        let again = if taken_over { Instant::now() + timing.takeover_backoff.mul_f64(0.5 + 0.5 * fastrand::f64()) } else { again };
         tokio::select! {
-            () = pulse.through(tokio::time::sleep(delay)) => {}
+            () = pulse.through(tokio::time::sleep_until(again)) => {}
             () = stopped(&mut stop) => return,
         }
     }
@@ -259,7 +275,8 @@ pub struct Probed {
 pub async fn probe(settings: &Settings) -> Result<Probed, String> {
     /// For what is kept there to arrive; that nothing is kept is never said.
     const LISTEN: Duration = Duration::from_secs(1);
-    let mut session = Session::open(settings, &Timing::default(), Guise::Visitor).await.map_err(|fault| fault.words)?;
+    let timing = Timing::default();
+    let mut session = Session::open(settings, &timing, timing.connect_most, Guise::Visitor).await.map_err(|fault| fault.words)?;
     let availability = message::Topics::new(settings).availability;
     session.subscribe_retained(&availability);
     let heard = tokio::time::timeout(LISTEN, async {
@@ -296,7 +313,7 @@ pub enum Turn {
 pub fn outcome(no_subscriber: NoSubscriber, rows: &[(u64, Recorded)], turns: &[Turn]) -> Vec<(u64, bool)> {
     let timing = Timing::default();
     let mut now = Instant::now();
-    let delays = outbox::Delays { row_first: timing.backoff_first, row_most: timing.backoff_most, probe: timing.probe };
+    let delays = outbox::Delays::of(&timing);
     let mut outbox = outbox::Outbox::new(delays, no_subscriber, now);
     let mut pace = pacing::Pace::new(0, now);
     let newest = rows.iter().map(|(key, _)| *key).max().unwrap_or_default();

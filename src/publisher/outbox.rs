@@ -11,9 +11,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    NoSubscriber,
+    NoSubscriber, Timing,
     message::Lane,
     pacing::{Backoff, Pace},
+    suspects::{Finding, Suspects},
 };
 use crate::record::Recorded;
 
@@ -25,12 +26,7 @@ pub(super) const CHUNK: usize = 256;
 
 /// Refusals of one row, among rows that are accepted, before it is set aside.
 const REFUSALS: u32 = 10;
-/// Breaks of the link with the same row in flight before that row is sent alone. From then on only breaks with it alone in
-/// flight count: on a network that flaps, every row is in flight at some break.
-const BREAKS: u32 = 3;
-/// Breaks with a row alone in flight before it is set aside.
-const BREAKS_ALONE: u32 = 4;
-/// Rows that wait for their own next try. More of them than this are left in the journal until the oldest are settled.
+/// Rows that wait for their own next try, or to be alone. More of them than this are left in the journal until the oldest are settled.
 const WAITING: usize = 256;
 /// So many different rows refused one after the other: it is the topic, not the rows.
 const TOPIC: usize = 3;
@@ -51,7 +47,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn topic(&self) -> usize {
+    /// 0: scan, 1: change.
+    pub(super) fn topic(&self) -> usize {
         usize::from(self.recorded.record.change.is_some())
     }
 }
@@ -75,6 +72,13 @@ pub(super) struct Delays {
     pub(super) row_first: Duration,
     pub(super) row_most: Duration,
     pub(super) probe: Duration,
+    pub(super) stable: Duration,
+}
+
+impl Delays {
+    pub(super) const fn of(timing: &Timing) -> Self {
+        Self { row_first: timing.backoff_first, row_most: timing.backoff_most, probe: timing.probe, stable: timing.stable }
+    }
 }
 
 /// What must be told to the journal.
@@ -163,10 +167,7 @@ pub(super) struct Outbox {
     turn: u64,
     in_flight: BTreeMap<Key, Flight>,
     waiting: BTreeMap<Key, Trouble>,
-    breaks: BTreeMap<Key, u32>,
-    suspects: BTreeMap<Key, Row>,
-    /// Before this, what is above suspicion flows.
-    suspects_from: Instant,
+    suspects: Suspects,
     /// Rows that were set aside before, and why: one more fault, and they are set aside again.
     known: BTreeMap<Key, &'static str>,
     /// Settled rows that the journal may still name as unsent, oldest first.
@@ -195,9 +196,7 @@ impl Outbox {
             turn: 0,
             in_flight: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            breaks: BTreeMap::new(),
-            suspects: BTreeMap::new(),
-            suspects_from: now,
+            suspects: Suspects::new(delays.row_first, delays.stable, now),
             known: BTreeMap::new(),
             settled: BTreeSet::new(),
             settled_at: VecDeque::new(),
@@ -219,7 +218,7 @@ impl Outbox {
         self.turn += 1;
         self.left_behind = None;
         self.next_probe = now;
-        self.suspects_from = now + self.delays.row_first;
+        self.suspects.link_up(now);
         self.busy = None;
         for topic in &mut self.topics {
             topic.next_trial = now;
@@ -228,22 +227,23 @@ impl Outbox {
 
     /// The link is down. `guilty`: what was in flight may be why.
     pub(super) fn link_down(&mut self, guilty: bool, now: Instant) -> Vec<Settled> {
+        self.suspects.link_down(guilty, now);
         let mut settled = Vec::new();
         for (key, Flight { row, manner }) in std::mem::take(&mut self.in_flight) {
-            if !guilty {
-                if manner == Manner::Alone {
-                    self.suspects.insert(key, row);
+            let alone = manner == Manner::Alone;
+            let finding = match guilty {
+                true if alone && self.known.contains_key(&key) => Finding::Proven,
+                true => self.suspects.broke(&row, alone),
+                false if alone => Finding::Suspect,
+                false => Finding::Innocent,
+            };
+            match finding {
+                Finding::Proven => settled.push(self.set_aside(key, BREAKS_THE_LINK, now)),
+                Finding::Suspect => {
+                    self.waiting.remove(&key);
+                    self.suspects.add(row);
                 }
-                continue;
-            }
-            let breaks = self.breaks.entry(key).or_default();
-            *breaks += 1;
-            let too_many = if self.known.contains_key(&key) { 1 } else { BREAKS + BREAKS_ALONE };
-            if manner == Manner::Alone && *breaks >= too_many {
-                settled.push(self.set_aside(key, BREAKS_THE_LINK, now));
-            } else if *breaks >= BREAKS {
-                self.waiting.remove(&key);
-                self.suspects.insert(key, row);
+                Finding::Innocent => {}
             }
         }
         settled
@@ -266,7 +266,7 @@ impl Outbox {
     /// What to read next; live rows first.
     pub(super) fn want(&self, now: Instant) -> Option<Want> {
         let hungry = |reading: &Reading| !reading.at_end && reading.queue.len() < CHUNK / 2;
-        if self.waiting.len() >= WAITING {
+        if self.waiting.len() + self.suspects.len() >= WAITING {
             return None;
         }
         if hungry(&self.live) {
@@ -295,7 +295,7 @@ impl Outbox {
             }
             after = row.key;
             if self.known.get(&row.key) == Some(&BREAKS_THE_LINK) && !self.is_under_way(row.key) {
-                self.suspects.insert(row.key, row);
+                self.suspects.add(row);
             } else if let Some(trouble) = self.waiting.get_mut(&row.key) {
                 trouble.row = row;
             } else if !self.is_under_way(row.key) {
@@ -330,7 +330,7 @@ impl Outbox {
 
     /// Does a row wait until nothing else is in flight?
     pub(super) fn waits_to_be_alone(&self, now: Instant) -> bool {
-        !self.suspects.is_empty() && self.suspects_from <= now
+        self.suspects.due_at().is_some_and(|due| due <= now)
     }
 
     /// Do live rows wait?
@@ -399,8 +399,7 @@ impl Outbox {
         let waiting = self.waiting.values().map(|trouble| trouble.not_before);
         let pace = (!self.replay.queue.is_empty()).then(|| pace.ready_at());
         let probe = self.nobody_listens.then_some(self.next_probe);
-        let suspects = (!self.suspects.is_empty()).then_some(self.suspects_from);
-        trials.chain(waiting).chain(suspects).chain(pace).chain(probe).chain(self.busy).filter(|at| *at > now).min()
+        trials.chain(waiting).chain(self.suspects.due_at()).chain(pace).chain(probe).chain(self.busy).filter(|at| *at > now).min()
     }
 
     fn pick(&mut self, others: usize, pace: &mut Pace, now: Instant) -> Option<(Row, Lane, Manner)> {
@@ -415,8 +414,7 @@ impl Outbox {
         }
         let idle = self.in_flight.is_empty() && others == 0;
         if self.waits_to_be_alone(now) {
-            let (_, row) = if idle { self.suspects.pop_first()? } else { return None };
-            return Some((row, Lane::Replay, Manner::Alone));
+            return idle.then(|| self.suspects.take_next()).flatten().map(|row| (row, Lane::Replay, Manner::Alone));
         }
         if let Some(row) = self.pop(Lane::Live, now) {
             return Some((row, Lane::Live, Manner::Ordinary));
@@ -495,6 +493,7 @@ impl Outbox {
     }
 
     fn accepted(&mut self, index: usize) {
+        self.suspects.accepted(index);
         let mut go_back = std::mem::take(&mut self.nobody_listens);
         if let Some(topic) = self.topics.get_mut(index) {
             topic.accepted += 1;
@@ -560,13 +559,12 @@ impl Outbox {
 
     fn forget(&mut self, key: Key) {
         self.waiting.remove(&key);
-        self.breaks.remove(&key);
-        self.suspects.remove(&key);
+        self.suspects.forget(key);
     }
 
     fn is_under_way(&self, key: Key) -> bool {
         self.in_flight.contains_key(&key)
-            || self.suspects.contains_key(&key)
+            || self.suspects.has(key)
             || self.settled.contains(&key)
             || self.live.queue.iter().chain(&self.replay.queue).any(|row| row.key == key)
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Timing;
+
 /// A delay that doubles from `first` to `most`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backoff {
@@ -29,10 +31,51 @@ impl Backoff {
     }
 }
 
-/// Full jitter: anything up to `ceiling`. A thousand stations that lost one broker come back evenly spread.
-/// A twentieth stays, so that a broker that is down is never hammered.
-pub(super) fn full_jitter(ceiling: Duration) -> Duration {
-    ceiling.mul_f64(0.05 + 0.95 * fastrand::f64())
+/// When the broker is tried again: at once, then often enough to be back in time, and after a while seldom.
+///
+/// Each pause is anything up to its ceiling (full jitter): stations that lost one broker together come back spread, by their mean of 2 s.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reconnect {
+    timing: Timing,
+    /// Since when the broker is away, or no link lasts.
+    outage: Option<Instant>,
+    /// Pauses since trying often has ended.
+    seldom: u32,
+}
+
+impl Reconnect {
+    pub(super) const fn new(timing: Timing) -> Self {
+        Self { timing, outage: None, seldom: 0 }
+    }
+
+    /// A link is gone that had been up for so long. A stable one ends the outage before it.
+    pub(super) fn lost(&mut self, lasted: Duration) {
+        if lasted >= self.timing.stable {
+            *self = Self::new(self.timing);
+        }
+    }
+
+    /// How long the next pause may be.
+    fn ceiling(&mut self, now: Instant) -> Duration {
+        let Some(since) = self.outage else {
+            self.outage = Some(now);
+            return self.timing.reconnect_first;
+        };
+        if now.saturating_duration_since(since) >= self.timing.reconnect_often {
+            self.seldom = self.seldom.saturating_add(1);
+        }
+        self.timing.reconnect.saturating_mul(2_u32.saturating_pow(self.seldom)).min(self.timing.reconnect_most)
+    }
+
+    /// The next pause.
+    pub(super) fn pause(&mut self, now: Instant) -> Duration {
+        self.ceiling(now).mul_f64(fastrand::f64())
+    }
+
+    /// How long a try may take whose failure leads to that pause. One that hangs must not add to it: the pause is counted from its beginning.
+    pub(super) fn patience(&self, pause: Duration) -> Duration {
+        pause.clamp(self.timing.connect_least, self.timing.connect_most)
+    }
 }
 
 /// The budget of the backlog: so many messages a second, evenly spread. 0 is no limit.
@@ -84,11 +127,67 @@ mod tests {
     }
 
     #[test]
-    fn jitter_spreads_over_the_whole_delay_and_never_over_it() {
-        let ceiling = Duration::from_secs(100);
-        let delays: Vec<u64> = (0..1_000).map(|_| full_jitter(ceiling).as_secs()).collect();
-        assert!(delays.iter().all(|&delay| (5..=100).contains(&delay)));
-        assert!(delays.iter().any(|&delay| delay < 20) && delays.iter().any(|&delay| delay > 85));
+    fn the_broker_is_tried_at_once_then_every_few_seconds_and_after_two_minutes_seldom() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut reconnect = Reconnect::new(Timing::default());
+        let mut ceilings = |seconds: &[u64]| -> Vec<f64> { seconds.iter().map(|time| reconnect.ceiling(at(*time)).as_secs_f64()).collect() };
+        assert_eq!(ceilings(&[0, 0, 4, 60, 119]), [0.5, 4.0, 4.0, 4.0, 4.0]);
+        assert_eq!(ceilings(&[120, 128, 144, 176, 236, 100_000]), [8.0, 16.0, 32.0, 60.0, 60.0, 60.0]);
+        reconnect.lost(Duration::from_secs(59));
+        assert_eq!(reconnect.ceiling(at(100_100)), Duration::from_secs(60), "a link that does not last ends no outage");
+        reconnect.lost(Duration::from_secs(60));
+        assert_eq!(reconnect.ceiling(at(100_200)), Duration::from_millis(500));
+        assert_eq!(reconnect.ceiling(at(100_201)), Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_try_that_hangs_takes_no_longer_than_its_pause() {
+        let reconnect = Reconnect::new(Timing::default());
+        let seconds = |pause: f64| reconnect.patience(Duration::from_secs_f64(pause)).as_secs_f64();
+        // A connection over a slow network takes a second or two, whatever the dice say; and all fits the 5 s.
+        assert_eq!([0.0, 1.0, 2.0, 3.5, 4.0].map(seconds), [2.0, 2.0, 2.0, 3.5, 4.0]);
+        assert_eq!([8.0, 60.0].map(seconds), [8.0, 10.0]);
+    }
+
+    /// When each of so many stations has its link again, in seconds after the broker's return. It was lost at 0 and is back at `back`; until
+    /// then a try fails at once, or hangs.
+    fn returns(stations: usize, back: f64, hangs: bool) -> (Vec<f64>, Vec<f64>) {
+        let start = Instant::now();
+        let mut pauses = Vec::new();
+        let returns = (0..stations).map(|_| {
+            let mut reconnect = Reconnect::new(Timing::default());
+            let mut now = start + reconnect.pause(start);
+            loop {
+                let seconds = (now - start).as_secs_f64();
+                if seconds >= back {
+                    return seconds - back;
+                }
+                let pause = reconnect.pause(now);
+                pauses.push(pause.as_secs_f64());
+                now += if hangs { pause.max(reconnect.patience(pause)) } else { pause };
+            }
+        });
+        (returns.collect(), pauses)
+    }
+
+    #[test]
+    fn a_thousand_stations_come_back_in_time_and_spread() {
+        for hangs in [false, true] {
+            for outage in [3.0, 10.0, 30.0, 119.0] {
+                let (returns, pauses) = returns(1_000, outage, hangs);
+                let in_second = |second: f64| returns.iter().filter(|time| (second..second + 1.0).contains(*time)).count();
+                let most = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0].map(in_second).into_iter().max().unwrap_or_default();
+                assert!(most <= 600, "{most} of 1,000 in one second after {outage} s, hanging: {hangs}");
+                assert!(returns.iter().all(|time| *time <= 4.0), "all fits the 5 s after {outage} s");
+                let mean = pauses.iter().sum::<f64>() / f64::from(u32::try_from(pauses.len()).unwrap_or(u32::MAX));
+                assert!((1.8..=2.2).contains(&mean), "a pause of {mean} s at the mean");
+            }
+        }
+        // Over two minutes the broker is seldom tried: a minute's tries of all of them come to thirty-odd a second at most.
+        let (returns, _) = returns(1_000, 600.0, false);
+        let most = (0..60).map(|second| returns.iter().filter(|time| (f64::from(second)..f64::from(second + 1)).contains(*time)).count()).max();
+        assert!(most.is_some_and(|most| most <= 80), "{most:?} in one second");
     }
 
     #[test]

@@ -4,16 +4,21 @@
 //! dropped at any point. The watchdog stands around that future, because the event loop can hang in a full socket for longer
 //! than any keep-alive.
 
-use std::{collections::BTreeMap, future::Future, io, io::ErrorKind, pin::Pin, time::Duration};
+use std::{collections::BTreeMap, future::Future, io, io::ErrorKind, net::SocketAddr, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rumqttc::{
-    AsyncClient, Broker, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Packet,
-    PubAckReason, Publish, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS, RetainForwardRule, StateError,
+    AsyncClient, Broker, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event, EventLoop, LastWill, MqttOptions, Packet, PubAckReason,
+    Publish, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS, RetainForwardRule, StateError,
     SubscribeFilter, SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, TlsError, Transport, mqttbytes,
 };
-use tokio::{sync::mpsc, time::Instant};
+use rustix::net::sockopt::set_tcp_user_timeout;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    sync::mpsc,
+    time::Instant,
+};
 use uuid::Uuid;
 
 use super::{
@@ -28,6 +33,11 @@ use crate::runtime::credential::Credential;
 const WINDOW: u16 = 32;
 /// What the broker may send us: commands are small.
 const INCOMING_MAX: u32 = 16 * 1024;
+/// The kernel gives a connection up on which nothing that was sent arrives for this long. Without it a broker whose machine or network was away
+/// for half a minute is noticed to be back only at the next repetition, 26 s later.
+const UNHEARD: Duration = Duration::from_secs(8);
+/// One of several addresses of the broker's name may take this long.
+const ADDRESS: Duration = Duration::from_secs(1);
 
 /// One message that leaves.
 #[derive(Clone, Debug)]
@@ -133,9 +143,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects: files and credentials are read anew, the session is clean and dies with the link, the will says `offline`.
-    pub(super) async fn open(settings: &Settings, timing: &Timing, guise: Guise) -> Result<Self, Fault> {
-        let options = options(settings, timing, guise).await?;
+    /// Connects within that time: files and credentials are read anew, the session is clean and dies with the link, the will says `offline`.
+    pub(super) async fn open(settings: &Settings, timing: &Timing, within: Duration, guise: Guise) -> Result<Self, Fault> {
+        let deadline = Instant::now() + within;
+        let options = options(settings, within, guise).await?;
         let (client, event_loop) = AsyncClient::builder(options)
             .capacity(usize::from(WINDOW) * 2)
             .try_build()
@@ -158,7 +169,6 @@ impl Session {
             retain: true,
             ended: None,
         };
-        let deadline = now + timing.connect;
         loop {
             tokio::select! {
                 biased;
@@ -172,18 +182,22 @@ impl Session {
                         session.packet_max = usize::try_from(most).unwrap_or(usize::MAX);
                     }
                     if let Some(seconds) = properties.and_then(|properties| properties.server_keep_alive) {
-                        session.silence = 2 * Duration::from_secs(u64::from(seconds)) + timing.grace;
+                        // 0: nobody pings. Then a broker that lives is heard when it acknowledges health.
+                        let keep_alive = if seconds == 0 { timing.health_most } else { Duration::from_secs(u64::from(seconds)) };
+                        session.silence = 2 * keep_alive + timing.grace;
                     }
                     session.retain = properties.and_then(|properties| properties.retain_available) != Some(0);
                     if properties.and_then(|properties| properties.max_qos) == Some(0) {
                         return Err(Fault::new(FaultKind::Away, "the broker takes no message with QoS 1, so it cannot confirm any: allow QoS 1 there"));
                     }
+                    if !session.takes(&smallest(settings)) {
+                        let words = format!("the broker takes no message at all: its maximum packet size is {}; raise it there", session.packet_max);
+                        return Err(Fault::new(FaultKind::Away, words));
+                    }
                     return Ok(session);
                 },
                 error = &mut session.driver => return Err(fault(&error, settings)),
-                () = tokio::time::sleep_until(deadline) => {
-                    return Err(Fault::new(FaultKind::Away, format!("the broker {} does not answer", address(settings))));
-                }
+                () = tokio::time::sleep_until(deadline) => return Err(Fault::new(FaultKind::Away, no_answer(&address(settings)))),
             }
         }
     }
@@ -373,13 +387,40 @@ fn arrival(publish: Publish) -> Arrival {
         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
         payload: publish.payload,
         retained: publish.retain,
-        expires: properties.message_expiry_interval.map(|seconds| Instant::now() + Duration::from_secs(u64::from(seconds))),
+        expires: properties.message_expiry_interval.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(u64::from(seconds)))),
         response_topic: properties.response_topic,
         correlation: properties.correlation_data,
     }
 }
 
-async fn options(settings: &Settings, timing: &Timing, guise: Guise) -> Result<MqttOptions, Fault> {
+/// Without this one a station is not born: `online`.
+fn smallest(settings: &Settings) -> Message {
+    let (topic, payload) = (Topics::new(settings).availability, Bytes::from_static(message::ONLINE.as_bytes()));
+    Message { topic, payload, content_type: None, retained: true, id: None, correlation: None }
+}
+
+/// A connection to the first of the name's addresses that takes one.
+async fn connect(address: String) -> io::Result<TcpStream> {
+    let mut fault = io::Error::from(ErrorKind::NotFound);
+    let addresses: Vec<SocketAddr> = lookup_host(address).await?.collect();
+    let several = addresses.len() > 1;
+    for address in addresses {
+        let connecting = TcpStream::connect(address);
+        let connected =
+            if several { tokio::time::timeout(ADDRESS, connecting).await.unwrap_or_else(|late| Err(late.into())) } else { connecting.await };
+        match connected {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                set_tcp_user_timeout(&stream, u32::try_from(UNHEARD.as_millis()).unwrap_or(u32::MAX))?;
+                return Ok(stream);
+            }
+            Err(error) => fault = error,
+        }
+    }
+    Err(fault)
+}
+
+async fn options(settings: &Settings, within: Duration, guise: Guise) -> Result<MqttOptions, Fault> {
     let local = |words: String| Fault::new(FaultKind::Away, words);
     let host = match settings.url.host() {
         Some(url::Host::Domain(name)) => name.to_owned(),
@@ -401,11 +442,8 @@ async fn options(settings: &Settings, timing: &Timing, guise: Guise) -> Result<M
     options.set_receive_maximum(Some(WINDOW));
     options.set_max_packet_size(Some(INCOMING_MAX));
     options.set_max_request_batch(usize::from(WINDOW));
-    options.set_connect_timeout(timing.connect);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    network.set_connection_timeout(timing.connect.as_secs().max(1));
-    options.set_network_options(network);
+    options.set_connect_timeout(within);
+    options.set_socket_connector(|address, _| connect(address));
     if guise == Guise::Station {
         let topics = Topics::new(settings);
         options.set_last_will(LastWill::new(topics.availability, message::OFFLINE, QoS::AtLeastOnce, true, None));
@@ -446,10 +484,15 @@ fn fault(error: &ConnectionError, settings: &Settings) -> Fault {
         error if let Some(error) = io_error(error) => io_words(error, &address, host),
         ConnectionError::Tls(TlsError::TLS(error)) => tls::fault_in_words(error, host),
         ConnectionError::Tls(error) => format!("TLS with {address} failed: {error}"),
-        ConnectionError::Timeout(_) => format!("the broker {address} does not answer: check the network, and host and port of [mqtt] url"),
+        ConnectionError::Timeout(_) => no_answer(&address),
         ConnectionError::ConnectionRefused(code) | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => refusal_words(*code),
         ConnectionError::SessionStateMismatch { .. } => {
             "the broker claims to keep a session that was to start clean, which MQTT forbids: update or restart the broker".to_owned()
+        }
+        ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::ProtocolError)) => {
+            format!(
+                "{address} answers what MQTT 5 forbids, such as 0 for its receive maximum or its maximum packet size: mend its limits, or update it"
+            )
         }
         ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
             format!("{address} does not answer in MQTT 5: check scheme, host and port of [mqtt] url")
@@ -460,6 +503,10 @@ fn fault(error: &ConnectionError, settings: &Settings) -> Fault {
         other => format!("no session with {address}: {other}"),
     };
     Fault::new(FaultKind::Away, words)
+}
+
+fn no_answer(address: &str) -> String {
+    format!("the broker {address} does not answer: check the network, and host and port of [mqtt] url")
 }
 
 /// The I/O error inside, wherever the client puts it.
@@ -481,7 +528,7 @@ pub(super) fn io_words(error: &io::Error, address: &str, host: &str) -> String {
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
             format!("{address} closes the connection: check scheme and port of [mqtt] url, and the broker's log")
         }
-        ErrorKind::TimedOut => format!("{address} does not answer: check the network and [mqtt] url"),
+        ErrorKind::TimedOut => no_answer(address),
         _ => format!("{address} cannot be reached: {error}"),
     }
 }
@@ -517,6 +564,10 @@ fn session_fault(error: &ConnectionError) -> Fault {
         ConnectionError::MqttState(StateError::AwaitPingResp | StateError::CollisionTimeout) => {
             Fault::new(FaultKind::Away, "the broker has fallen silent: the link is dead or the broker is frozen")
         }
+        // The kernel gave the connection up, see `UNHEARD`.
+        error if io_error(error).is_some_and(|error| error.kind() == ErrorKind::TimedOut) => {
+            Fault::new(FaultKind::Away, "nothing that is sent to the broker arrives any more: the link is dead")
+        }
         error if let Some(error) = io_error(error) => {
             // The broker's certificate was good when the session began: what is refused now is ours.
             let words = tls::in_words(error, "").unwrap_or_else(|| format!("the connection to the broker broke ({error})"));
@@ -543,5 +594,33 @@ fn disconnect_fault(code: DisconnectReasonCode) -> Fault {
         | Code::RetainNotSupported
         | Code::QoSNotSupported => Fault::new(FaultKind::Broke, format!("the broker ended the session ({code:?})")),
         other => Fault::new(FaultKind::Away, format!("the broker ended the session ({other:?})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use rustix::net::sockopt::tcp_user_timeout;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_on_which_nothing_arrives_is_given_up_so_soon_that_the_next_is_there_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect(listener.local_addr().unwrap().to_string()).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+        // The longest wait for a repetition is half of it; then comes the first try.
+        let given_up = Duration::from_millis(u64::from(tcp_user_timeout(&stream).unwrap()));
+        let first = Timing::default().reconnect_first;
+        assert!(!given_up.is_zero() && given_up / 2 + first < Duration::from_secs(5), "{given_up:?}");
+    }
+
+    #[tokio::test]
+    async fn of_several_addresses_of_a_name_the_first_that_takes_a_connection_counts() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // ::1 and 127.0.0.1 on most machines; at the first of them nothing listens.
+        connect(format!("localhost:{}", listener.local_addr().unwrap().port())).await.unwrap();
     }
 }

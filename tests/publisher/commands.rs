@@ -161,3 +161,43 @@ async fn a_backfill_outlives_its_link_and_keeps_to_the_budget() {
     assert!(started.elapsed() >= Duration::from_millis(1_800), "200 at 100 a second took {:?}", started.elapsed());
     running.stop().await;
 }
+
+#[tokio::test]
+async fn no_number_in_a_command_ends_or_hangs_the_station() {
+    let mosquitto = Mosquitto::start();
+    let operator = Dashboard::connect(mosquitto.plain, OPERATOR, ALL).await;
+    let mut bench = Bench::new();
+    bench.scan(3).await;
+    let mut running = bench.publish(listening(&bench, mosquitto.plain));
+    running.connected().await;
+    bench.all_sent(SOON).await;
+    let epoch = bench.journal.epoch();
+    let mut answered_so_far = 0;
+    let mut ask = async |from: &str, to: &str| {
+        let command = format!(r#"{{"epoch":"{epoch}","from":{from},"to":{to}}}"#);
+        operator.publish(COMMAND, command, false, PublishProperties::default()).await;
+        answered_so_far += 1;
+        answered(&operator, answered_so_far).await.pop().unwrap()
+    };
+    for number in ["-1", "0", "NaN", "Infinity", "1e400", "1e3", "1.5", "\"1\"", "null", "[]", "18446744073709551616", "-9223372036854775809"] {
+        for answer in [ask(number, "3").await, ask("1", number).await] {
+            let error = answer["error"].as_str().unwrap_or_else(|| panic!("{number}: {answer}"));
+            assert!(error.contains("from"), "{number}: {error}");
+        }
+    }
+    for (from, to, sent) in [
+        ("1", "9223372036854775808", 3),
+        ("1", "18446744073709551615", 3),
+        ("2", "9223372036854775807", 2),
+        ("9223372036854775808", "18446744073709551615", 0),
+        ("18446744073709551615", "18446744073709551615", 0),
+        ("4294967296", "4294967297", 0),
+    ] {
+        let answer = ask(from, to).await;
+        assert_eq!((answer["sent"].as_u64(), answer["gone"].as_u64()), (Some(sent), Some(0)), "{from} to {to}: {answer}");
+        assert_eq!((answer["from"].to_string(), answer["to"].to_string()), (from.to_owned(), to.to_owned()));
+    }
+    bench.scan(1).await;
+    bench.all_sent(SOON).await;
+    running.stop().await;
+}

@@ -326,7 +326,7 @@ async fn a_journal_made_anew_while_the_broker_is_away_is_no_second_station() {
     let proxy = Proxy::start(mosquitto.plain).await;
     let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
     let mut bench = Bench::new();
-    let timing = Timing { backoff_first: Duration::from_millis(400), ..quick() };
+    let timing = Timing { reconnect_first: Duration::from_millis(400), ..quick() };
     let mut running = bench.publish_with(bench.settings(proxy.port), timing);
     running.connected().await;
     introduced(&dashboard, bench.journal.epoch()).await;
@@ -414,5 +414,63 @@ async fn the_backlog_drains_fast() {
     let took = started.elapsed();
     println!("{ROWS} rows drained in {took:?}: {:.0} a second (unoptimised build, mosquitto logging)", 5_000.0 / took.as_secs_f64());
     everything_arrives(&dashboard, &bench, ROWS, SOON).await;
+    running.stop().await;
+}
+
+/// The product's own times: how long a broker may be away, and how soon all is there once it is back.
+const AWAY: Duration = Duration::from_secs(30);
+const BACK: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn after_thirty_seconds_without_a_broker_everything_is_there_within_five() {
+    let mut mosquitto = Mosquitto::start();
+    let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
+    let mut bench = Bench::new();
+    let mut running = bench.publish_with(bench.settings(mosquitto.plain), Timing::default());
+    running.connected().await;
+    bench.scan(3).await;
+    bench.all_sent(SOON).await;
+    mosquitto.kill();
+    running.away().await;
+    bench.scan(100).await;
+    tokio::time::sleep(AWAY).await;
+    mosquitto.run();
+    let back = Instant::now();
+    dashboard.wait("everything", BACK, |_| dashboard.places().len() == 103).await;
+    println!("after 30 s without a broker everything was there {:?} after its return", back.elapsed());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn after_thirty_seconds_of_unanswered_connects_everything_is_there_within_five() {
+    let mosquitto = Mosquitto::start();
+    let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
+    let mut bench = Bench::new();
+    bench.scan(100).await;
+    // A queue of one, which is full: from then on the kernel drops what asks for a connection, as a network does that leads nowhere.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let door = socket.listen(0).unwrap();
+    let port = door.local_addr().unwrap().port();
+    let mut queued = Vec::new();
+    while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(("127.0.0.1", port))).await {
+        queued.push(stream);
+    }
+    let mut running = bench.publish_with(bench.settings(port), Timing::default());
+    tokio::time::sleep(AWAY).await;
+    let words = running.away().await;
+    assert!(words.contains("does not answer"), "{words}");
+    let (back, broker) = (Instant::now(), mosquitto.plain);
+    drop(queued);
+    tokio::spawn(async move {
+        while let Ok((mut station, _)) = door.accept().await {
+            tokio::spawn(async move {
+                let mut broker = tokio::net::TcpStream::connect(("127.0.0.1", broker)).await.unwrap();
+                tokio::io::copy_bidirectional(&mut station, &mut broker).await
+            });
+        }
+    });
+    dashboard.wait("everything", BACK, |_| dashboard.places().len() == 100).await;
+    println!("after 30 s of unanswered connects everything was there {:?} after the return", back.elapsed());
     running.stop().await;
 }

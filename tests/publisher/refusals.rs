@@ -286,10 +286,50 @@ async fn a_row_that_the_broker_never_answers_does_not_hold_the_others_for_ever()
     eventually("the others are through", Duration::from_secs(2), || bench.unsent() == 1).await;
     assert!(set_aside(&bench).is_empty());
     // It ends links like one that breaks them, and is treated as such.
-    until_set_aside(&bench, 2, "breaks_the_link").await;
+    eventually("it has ended links", SOON, || broker.times(2) > 1).await;
     bench.scan(6).await;
+    until_set_aside(&bench, 2, "breaks_the_link").await;
     bench.all_sent(SOON).await;
     assert!(complete(&broker, 12));
+    running.stop().await;
+}
+
+/// A broker that does that to every record on its first twenty links, and is well then.
+async fn ill_broker(reaction: Reaction) -> Scripted {
+    Scripted::start(Manners::default(), move |seen| if seen.is_record() && seen.connection < 20 { reaction } else { TAKEN }).await
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_up_on_every_record_or_answers_none_has_no_row_set_aside() {
+    for reaction in [Reaction::Close, Reaction::Ignore, Reaction::Disconnect(DisconnectReasonCode::UnspecifiedError)] {
+        let broker = ill_broker(reaction).await;
+        let mut bench = Bench::new();
+        let recorded = bench.scan(2).await;
+        bench.journal.record(vec![crate::bench::change(&recorded[0])]).await.unwrap();
+        let timing = Timing { unacknowledged: Duration::from_millis(100), ..quick() };
+        let running = running_with(&bench, &broker, timing).await;
+        eventually("it is well again", Duration::from_secs(60), || {
+            assert_eq!(set_aside(&bench), [], "{reaction:?}");
+            bench.unsent() == 0
+        })
+        .await;
+        assert!(complete(&broker, 3));
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_breaks_links_is_kept_until_another_shows_that_the_broker_takes_rows() {
+    let broker = Scripted::start(Manners::default(), |seen| if seen.seq() == Some(1) { Reaction::Close } else { TAKEN }).await;
+    let mut bench = Bench::new();
+    bench.scan(1).await;
+    let running = running(&bench, &broker).await;
+    eventually("many broken links", SOON, || broker.times(1) > 12).await;
+    assert_eq!((set_aside(&bench), bench.unsent()), (Vec::new(), 1));
+    bench.scan(1).await;
+    until_set_aside(&bench, 1, "breaks_the_link").await;
+    bench.all_sent(SOON).await;
+    assert!(broker.seqs().contains(&2));
     running.stop().await;
 }
 
@@ -302,7 +342,7 @@ async fn a_broker_that_goes_away_by_itself_blames_no_row() {
     .await;
     let mut bench = Bench::new();
     bench.scan(12).await;
-    let timing = Timing { backoff_most: Duration::from_millis(60), ..quick() };
+    let timing = Timing { reconnect: Duration::from_millis(60), ..quick() };
     let running = running_with(&bench, &broker, timing).await;
     bench.all_sent(SOON).await;
     assert!(complete(&broker, 12));
@@ -365,4 +405,135 @@ async fn a_broker_without_qos_1_is_no_broker_for_a_station_and_one_without_retai
     let running = self::running(&bench, &broker).await;
     bench.all_sent(SOON).await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn limits_that_leave_no_room_for_a_message_are_said_in_words_and_cost_no_row() {
+    let limits = [
+        (Manners { receive_max: Some(0), ..Manners::default() }, "receive maximum"),
+        (Manners { max_packet_size: Some(0), ..Manners::default() }, "maximum packet size"),
+        (Manners { max_packet_size: Some(1), ..Manners::default() }, "maximum packet size"),
+    ];
+    for (manners, word) in limits {
+        let broker = Scripted::start(manners, |_| TAKEN).await;
+        let mut bench = Bench::new();
+        bench.scan(3).await;
+        let mut running = bench.publish(bench.settings(broker.port));
+        let words = running.away().await;
+        assert!(words.contains(word), "{words}");
+        eventually("it is tried again", SOON, || broker.wills().len() > 2).await;
+        assert_eq!((bench.unsent(), set_aside(&bench)), (3, Vec::new()));
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn whatever_the_broker_names_as_its_limits_a_quiet_link_stays_and_every_row_is_sent() {
+    let limits = [
+        Manners { server_keep_alive: Some(0), ..Manners::default() },
+        Manners { server_keep_alive: Some(u16::MAX), ..Manners::default() },
+        Manners { receive_max: Some(u16::MAX), max_packet_size: Some(u32::MAX), ..Manners::default() },
+        Manners { session_expiry_interval: Some(u32::MAX), ..Manners::default() },
+    ];
+    for manners in limits {
+        let said = format!("{manners:?}");
+        let broker = Scripted::start(manners, |_| TAKEN).await;
+        let mut bench = Bench::new();
+        bench.scan(40).await;
+        // Quiet: no health in between.
+        let timing = Timing { health_least: Duration::from_secs(60), health_most: Duration::from_secs(60), ..quick() };
+        let mut settings = bench.settings(broker.port);
+        settings.keep_alive = Duration::from_secs(10);
+        let mut running = bench.publish_with(settings, timing);
+        running.connected().await;
+        bench.all_sent(SOON).await;
+        // Five times the grace.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bench.scan(1).await;
+        bench.all_sent(SOON).await;
+        assert_eq!((complete(&broker, 41), broker.wills().len()), (true, 1), "{said}");
+        running.stop().await;
+    }
+}
+
+/// A PUBLISH with QoS 0: topic, properties, payload.
+fn publish(flags: u8, topic: &str, properties: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut body = u16::try_from(topic.len()).unwrap().to_be_bytes().to_vec();
+    body.extend_from_slice(topic.as_bytes());
+    if flags & 6 != 0 {
+        body.extend_from_slice(&[0xff, 0xff]);
+    }
+    body.push(u8::try_from(properties.len()).unwrap());
+    body.extend_from_slice(properties);
+    body.extend_from_slice(payload);
+    let mut packet = vec![0x30 | flags];
+    let mut length = body.len();
+    loop {
+        let more = length > 0x7f;
+        packet.push(u8::try_from(length & 0x7f).unwrap() | if more { 0x80 } else { 0 });
+        length >>= 7;
+        if !more {
+            break;
+        }
+    }
+    packet.extend_from_slice(&body);
+    packet
+}
+
+#[tokio::test]
+async fn nothing_that_a_broker_sends_ends_the_publisher_or_costs_a_row() {
+    let own = |channel: &str| format!("benchlight/v1/ams1/bench-1/{channel}");
+    let deep = "[".repeat(8_000);
+    let mut nonsense: Vec<Vec<u8>> = [
+        // Answers to what was never asked: PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK; identifiers 0, 33, 65535.
+        &[0x40, 2, 0, 0][..],
+        &[0x40, 2, 0, 33],
+        &[0x40, 2, 0xff, 0xff],
+        &[0x50, 2, 0xff, 0xff],
+        &[0x62, 2, 0xff, 0xff],
+        &[0x70, 2, 0xff, 0xff],
+        &[0x90, 3, 0xff, 0xff, 0],
+        &[0x90, 4, 0, 1, 0, 0xff],
+        &[0xb0, 3, 0xff, 0xff, 0],
+        // A second CONNACK, what only a client says, AUTH, types that there are not.
+        &[0x20, 3, 0, 0, 0],
+        &[0x10, 0],
+        &[0x82, 0],
+        &[0xc0, 0],
+        &[0xf0, 0],
+        &[0x00, 0],
+        // A reason that there is not. Lengths: the largest, one that never ends, one behind which nothing comes.
+        &[0xe0, 1, 0xff],
+        &[0x30, 0xff, 0xff, 0xff, 0x7f],
+        &[0x30, 0xff, 0xff, 0xff, 0xff, 0xff],
+        &[0x30, 4, 0xff, 0xff, b'x', b'x'],
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec();
+    // Properties: a topic alias, an expiry, a subscription's number; QoS 2, QoS 3, no topic, no UTF-8; what is kept under the station's own name.
+    nonsense.push(publish(0, "", &[0x23, 0xff, 0xff], b"x"));
+    nonsense.push(publish(0, "x", &[0x02, 0xff, 0xff, 0xff, 0xff], b"x"));
+    nonsense.push(publish(0, "x", &[0x0b, 0], b"x"));
+    nonsense.push(publish(4, "x", &[], b"x"));
+    nonsense.push(publish(6, "x", &[], b"x"));
+    nonsense.push(publish(0, "", &[], b"x"));
+    nonsense.push(publish(1, &own("availability"), &[0x02, 0xff, 0xff, 0xff, 0xff], &[0xff; 12_000]));
+    for text in [deep.as_str(), "", "{", "null", "1e400", "{\"epoch\":-1}", "{\"epoch\":9223372036854775808}", "{\"epoch\":NaN}"] {
+        nonsense.push(publish(1, &own("meta"), &[], text.as_bytes()));
+        nonsense.push(publish(1, &own("health"), &[], text.as_bytes()));
+        nonsense.push(publish(0, &own("cmd/backfill"), &[], text.as_bytes()));
+    }
+    for bytes in nonsense {
+        let said = format!("{:x?}", bytes.iter().take(24).collect::<Vec<_>>());
+        let broker = Scripted::start(Manners { nonsense: bytes, ..Manners::default() }, |_| TAKEN).await;
+        let mut bench = Bench::new();
+        bench.scan(2).await;
+        let mut settings = bench.settings(broker.port);
+        settings.commands = true;
+        let timing = Timing { reconnect: Duration::from_millis(20), ..quick() };
+        let running = bench.publish_with(settings, timing);
+        eventually(&said, SOON, || bench.unsent() == 0).await;
+        assert_eq!((complete(&broker, 2), set_aside(&bench)), (true, Vec::new()), "{said}");
+        running.stop().await;
+    }
 }

@@ -65,6 +65,10 @@ pub struct Manners {
     pub max_packet_size: Option<u32>,
     pub retain_available: Option<u8>,
     pub max_qos: Option<u8>,
+    pub server_keep_alive: Option<u16>,
+    pub session_expiry_interval: Option<u32>,
+    /// What it sends behind the CONNACK of its first two connections, whatever MQTT says of it.
+    pub nonsense: Vec<u8>,
 }
 
 impl Default for Manners {
@@ -76,6 +80,9 @@ impl Default for Manners {
             max_packet_size: None,
             retain_available: None,
             max_qos: None,
+            server_keep_alive: None,
+            session_expiry_interval: None,
+            nonsense: Vec::new(),
         }
     }
 }
@@ -196,10 +203,15 @@ impl Served {
                     max_packet_size: self.manners.max_packet_size,
                     retain_available: self.manners.retain_available,
                     max_qos: self.manners.max_qos,
+                    server_keep_alive: self.manners.server_keep_alive,
+                    session_expiry_interval: self.manners.session_expiry_interval,
                     ..none()
                 };
                 let session_present = (self.manners.session_present)(self.connection);
                 self.send(Packet::ConnAck(ConnAck { session_present, code: self.manners.code, properties: Some(properties) })).await?;
+                if self.connection < 2 {
+                    self.stream.write_all(&self.manners.nonsense).await.ok()?;
+                }
                 (self.manners.code == ConnectReturnCode::Success).then_some(())
             }
             Packet::Publish(publish) => self.publish(publish).await,
@@ -247,6 +259,9 @@ impl Served {
             Reaction::Close => None,
             Reaction::Disconnect(reason) => {
                 self.send(Packet::Disconnect(Disconnect::new(reason))).await?;
+                // Closed with something unread, a connection is reset, and the reason may be lost with it.
+                self.stream.shutdown().await.ok()?;
+                while self.stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {}
                 None
             }
         }

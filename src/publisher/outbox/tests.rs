@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::publisher::samples::{change, recorded};
 
-const DELAYS: Delays = Delays { row_first: Duration::from_secs(1), row_most: Duration::from_secs(120), probe: Duration::from_secs(60) };
+const DELAYS: Delays =
+    Delays { row_first: Duration::from_secs(1), row_most: Duration::from_secs(120), probe: Duration::from_secs(60), stable: Duration::from_secs(60) };
 
 fn row(key: Key) -> Row {
     Row { key, recorded: recorded(key) }
@@ -313,6 +314,82 @@ fn a_row_set_aside_for_breaking_links_comes_back_alone_and_has_one_chance() {
     bench.outbox.start_over();
     bench.wait(1.0).run(|_| Ack::Taken);
     assert!(bench.unsent.is_empty());
+}
+
+/// A link after which nothing is sent that the broker does not hang up on.
+fn hang_up(bench: &mut Bench) {
+    if bench.keys(32).is_empty() {
+        bench.wait(1.0).keys(32);
+    }
+    bench.break_link();
+    bench.wait(2.0).link_up();
+}
+
+#[test]
+fn a_broker_that_hangs_up_on_every_row_has_none_set_aside_and_keeps_few_of_them_in_memory() {
+    let mut bench = Bench::new();
+    bench.record(2_000).link_up();
+    for _ in 0..200 {
+        hang_up(&mut bench);
+        assert!(bench.outbox.suspects.len() < WAITING + CHUNK, "{}", bench.outbox.suspects.len());
+    }
+    assert_eq!(bench.aside, BTreeMap::new());
+    // Mended: all of them flow, and a link that breaks once more with one of them alone is no proof.
+    let first = loop {
+        match bench.keys(32).as_slice() {
+            [] => _ = bench.wait(1.0),
+            [first] => break *first,
+            many => panic!("{many:?} are above suspicion"),
+        }
+    };
+    bench.ack(first, Ack::Taken);
+    assert_eq!(bench.keys(32).len(), 1);
+    bench.break_link();
+    bench.link_up();
+    bench.run(|_| Ack::Taken);
+    assert_eq!((bench.unsent.len(), bench.aside.len()), (0, 0));
+}
+
+#[test]
+fn a_row_alone_is_set_aside_only_after_another_of_its_topic_was_accepted_in_the_outage() {
+    let mut bench = Bench::new();
+    bench.record(1).link_up();
+    for _ in 0..100 {
+        hang_up(&mut bench);
+    }
+    // Another topic's row is no proof.
+    bench.record_change();
+    assert_eq!(bench.keys(32), [2]);
+    bench.ack(2, Ack::Taken);
+    for _ in 0..100 {
+        hang_up(&mut bench);
+    }
+    assert_eq!(bench.aside, BTreeMap::new());
+    bench.record(1);
+    assert_eq!(bench.keys(32), [3]);
+    bench.ack(3, Ack::Taken);
+    for times in 1..=3 {
+        assert_eq!(bench.aside, BTreeMap::new(), "{times}");
+        hang_up(&mut bench);
+    }
+    assert_eq!(bench.aside, [(1, "breaks_the_link")].into(), "of what came before one counts");
+}
+
+#[test]
+fn a_stable_link_ends_the_outage_and_what_was_counted_in_it() {
+    let mut bench = Bench::new();
+    bench.record(40).link_up();
+    for key in bench.keys(32) {
+        bench.ack(key, Ack::Taken);
+    }
+    // Each link is stable, and broke for whatever reason with the same row in flight.
+    for _ in 0..20 {
+        let sent = bench.keys(32);
+        assert!(sent.len() > 1, "{sent:?}");
+        bench.wait(60.0).break_link();
+        bench.link_up();
+    }
+    assert_eq!(bench.aside, BTreeMap::new());
 }
 
 #[test]

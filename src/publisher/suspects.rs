@@ -1,0 +1,122 @@
+//! Rows that may be why links break: who is suspected, who is tried alone, and who is proven to be it. Pure: the time is handed in.
+//!
+//! A broker may hang up on one message and take all others; then that row must not hold the rest. Or it is ill and hangs up on every message;
+//! then no row is to blame, and none may be put aside.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+use super::outbox::{Key, Row};
+
+/// Breaks of the link with the same row in flight before that row is sent alone. From then on only breaks with it alone in
+/// flight count: on a network that flaps, every row is in flight at some break.
+const BREAKS: u32 = 3;
+/// Breaks with a row alone in flight before it is proven, if another row of its topic was accepted since the outage began.
+const BREAKS_ALONE: u32 = 4;
+
+/// How often a link broke with a row in flight, since the outage began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Breaks {
+    among_others: u32,
+    alone: u32,
+}
+
+/// What follows for a row that was in flight when a link broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// It is read again like any other.
+    Innocent,
+    /// It is sent alone from now on.
+    Suspect,
+    /// It is the one.
+    Proven,
+}
+
+/// The rows under suspicion.
+#[derive(Debug)]
+pub(super) struct Suspects {
+    /// On a new link they wait for so long: what is above suspicion flows first.
+    grace: Duration,
+    /// A link that lasted this long ends the outage.
+    stable: Duration,
+    rows: BTreeMap<Key, Row>,
+    breaks: BTreeMap<Key, Breaks>,
+    /// Links break with rows in flight, and none has been stable since.
+    outage: bool,
+    /// For each topic: a row was accepted since the outage began.
+    accepted: [bool; 2],
+    up_since: Instant,
+}
+
+impl Suspects {
+    pub(super) const fn new(grace: Duration, stable: Duration, now: Instant) -> Self {
+        Self { grace, stable, rows: BTreeMap::new(), breaks: BTreeMap::new(), outage: false, accepted: [false; 2], up_since: now }
+    }
+
+    pub(super) fn link_up(&mut self, now: Instant) {
+        self.up_since = now;
+    }
+
+    /// The link is down. `guilty`: what was in flight may be why.
+    pub(super) fn link_down(&mut self, guilty: bool, now: Instant) {
+        self.outage &= now.saturating_duration_since(self.up_since) < self.stable;
+        if guilty && !std::mem::replace(&mut self.outage, true) {
+            self.breaks.clear();
+            self.accepted = [false; 2];
+        }
+    }
+
+    /// A link broke with that row in flight.
+    pub(super) fn broke(&mut self, row: &Row, alone: bool) -> Finding {
+        let accepted = self.accepted.get(row.topic()).copied().unwrap_or_default();
+        let breaks = self.breaks.entry(row.key).or_default();
+        let count = if alone { &mut breaks.alone } else { &mut breaks.among_others };
+        *count = count.saturating_add(1);
+        match (alone, *breaks) {
+            (true, breaks) if accepted && breaks.alone >= BREAKS_ALONE => Finding::Proven,
+            (true, _) => Finding::Suspect,
+            (false, breaks) if breaks.among_others >= BREAKS => Finding::Suspect,
+            (false, _) => Finding::Innocent,
+        }
+    }
+
+    /// A row of that topic was accepted.
+    pub(super) fn accepted(&mut self, topic: usize) {
+        if let Some(accepted) = self.accepted.get_mut(topic).filter(|accepted| !**accepted) {
+            *accepted = true;
+            // While nothing was accepted, the broker was ill: that speaks against no row.
+            self.breaks.values_mut().for_each(|breaks| breaks.alone = breaks.alone.min(1));
+        }
+    }
+
+    pub(super) fn add(&mut self, row: Row) {
+        self.rows.insert(row.key, row);
+    }
+
+    /// The next one to be sent alone. In turn, so that one that breaks links does not keep the others from showing that they do not.
+    pub(super) fn take_next(&mut self) -> Option<Row> {
+        let tried = |key: &Key| self.breaks.get(key).map_or(0, |breaks| breaks.alone);
+        let key = self.rows.keys().copied().min_by_key(|key| (tried(key), *key))?;
+        self.rows.remove(&key)
+    }
+
+    /// The row is settled, or nothing of its past counts any more.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.rows.remove(&key);
+        self.breaks.remove(&key);
+    }
+
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.rows.contains_key(&key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// When the next one may be sent alone; `None`: nobody is suspected.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        (!self.rows.is_empty()).then(|| self.up_since + self.grace)
+    }
+}

@@ -32,6 +32,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tempfile::TempDir;
 
+#[path = "apple/shapes.rs"]
+mod shapes;
+
 const HEALTHY: &str = "C02XK0AAJG5H";
 const SYNCED: ClockWatch = ClockWatch::Fixed { synced: true };
 const UNSYNCED: ClockWatch = ClockWatch::Fixed { synced: false };

@@ -32,6 +32,11 @@ impl SourceKind {
         [Self::Kandji, Self::AppleDep, Self::AppleBusiness].into_iter().find(|kind| kind.code() == code)
     }
 
+    /// Does it answer from a copy of Apple's word, so that Apple itself may know better?
+    pub const fn keeps_copy(self) -> bool {
+        matches!(self, Self::Kandji)
+    }
+
     /// Is it an MDM, which relays what Apple told it some time ago?
     pub const fn is_mdm(self) -> bool {
         matches!(self, Self::Kandji)

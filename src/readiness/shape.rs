@@ -44,11 +44,6 @@ impl<'a> Object<'a> {
         self.fields.contains_key(field)
     }
 
-    /// Its fields' names and values.
-    pub fn entries(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
-        self.fields.iter()
-    }
-
     /// A text; `None`: absent, null or empty.
     ///
     /// # Errors

@@ -42,6 +42,8 @@ pub(super) fn choose(candidates: &Candidates, all: &[(&Serial, Vec<Testimony>)])
     let standings: Vec<Standing> = all.iter().map(|(_, heard)| standing(heard)).collect();
     match standings.as_slice() {
         [Standing::NotKnown] => candidates.unless_known.map_or(Choice::Box(0), Choice::Rescan),
+        // What looks like something else and could not be asked for everywhere may be no device at all: nothing is said of a box.
+        [Standing::Open] if candidates.unless_known.is_some() => open(0, 0, all),
         // A single candidate that is open: the rule itself weighs what is there.
         [Standing::Open | Standing::Known] => Choice::Box(0),
         [Standing::Known, Standing::NotKnown] => Choice::Box(0),

@@ -4,7 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Policy, Testimony};
 use crate::{
-    readiness::evidence::{Finding, Grade, SourceKind},
+    readiness::{
+        evidence::{Finding, Grade, SourceKind},
+        lenient,
+    },
     reason::Reason,
 };
 
@@ -103,8 +106,8 @@ fn rule_1_already_enrolled(heard: &Heard) -> Option<Result> {
 fn rule_2_apple_token_for_another_server(heard: &Heard) -> Option<Result> {
     let dep = heard.of(SourceKind::AppleDep).filter(|one| one.finding == Finding::No(Reason::NotFound))?;
     let relayed_for_another_server = heard.ready().into_iter().map(|(one, _)| one).find(|one| {
-        let servers = (one.evidence.server_uuid.as_deref().map(bare_uuid), dep.evidence.server_uuid.as_deref().map(bare_uuid));
-        one.evidence.kind.is_mdm() && matches!(servers, (Some(theirs), Some(ours)) if theirs != ours)
+        let servers = (one.evidence.server_uuid.as_deref(), dep.evidence.server_uuid.as_deref());
+        one.evidence.kind.is_mdm() && matches!(servers, (Some(theirs), Some(ours)) if !lenient::same_uuid(theirs, ours))
     });
     if let Some(mdm) = relayed_for_another_server {
         let text = format!("The station's Apple token is for another server than the one {} uses.", mdm.evidence.source);
@@ -112,11 +115,6 @@ fn rule_2_apple_token_for_another_server(heard: &Heard) -> Option<Result> {
     }
     let business = heard.of(SourceKind::AppleBusiness).filter(|one| one.finding == Finding::NoObjection)?;
     Some((Reason::Contradiction, Some(both_sides(business, dep))))
-}
-
-/// Kandji writes the server's uuid with dashes or without, Apple without.
-fn bare_uuid(text: &str) -> String {
-    text.chars().filter(char::is_ascii_hexdigit).map(|digit| digit.to_ascii_lowercase()).collect()
 }
 
 fn both_sides(one: &Testimony, other: &Testimony) -> String {
@@ -133,8 +131,8 @@ fn rule_3_no_beside_ready(heard: &Heard) -> Option<Result> {
     let against: Vec<_> = nos.iter().copied().filter(|(_, reason)| about_assignment(*reason)).collect();
     let ((first_ready, _), (first_against, _)) = (*ready.first()?, *against.first()?);
     let from_apple = |one: &Testimony| !one.evidence.kind.is_mdm();
-    // a. The relay is late: Apple itself says no.
-    if ready.iter().all(|(_, grade)| *grade == Grade::Relayed) && against.iter().any(|(one, _)| from_apple(one)) {
+    // a. The relay is late: Apple itself says no. The kind decides, not the grade: what was copied once is a copy.
+    if ready.iter().all(|(one, _)| one.evidence.kind.keeps_copy()) && against.iter().any(|(one, _)| from_apple(one)) {
         return rule_6_first_no(&nos);
     }
     // b. Apple says ready, only the MDM denies it.
@@ -247,5 +245,7 @@ fn rule_11_changed_since_fetch(heard: &Heard) -> Option<Result> {
 
 fn rule_12_ready(heard: &Heard) -> Result {
     let returned = heard.ready().iter().any(|(one, _)| one.evidence.returned);
-    (if returned { Reason::ReturnedStock } else { Reason::Assigned }, None)
+    // What a source has to add though it agrees: a migration that failed.
+    let added = heard.0.iter().find_map(|one| one.evidence.detail.clone());
+    (if returned { Reason::ReturnedStock } else { Reason::Assigned }, added)
 }

@@ -1,7 +1,8 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::type_complexity, reason = "a test fails by panicking")]
 //! Every combining rule and every candidate rule by name, and the promise over the whole cross product of findings.
 
 use super::*;
+use crate::label::{self, Reading};
 use crate::readiness::evidence::{
     Finding::{No, NoObjection, Ready, Unknown, Wait},
     Grade::{Apple, Relayed},
@@ -158,6 +159,23 @@ fn rule_3a_the_relay_is_late_when_apple_says_no() {
 }
 
 #[test]
+fn rule_3a_goes_by_the_kind_of_source_not_by_its_grade() {
+    let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
+    assert_eq!(
+        reason(&policy, vec![says(Kandji, Ready(Apple)), says(AppleBusiness, No(Reason::Unassigned))]),
+        Reason::Unassigned,
+        "a copy is a copy"
+    );
+    let policy = policy_of(&[(AppleDep, true), (AppleBusiness, true)]);
+    assert_eq!(reason(&policy, vec![says(AppleDep, Ready(Relayed)), says(AppleBusiness, No(Reason::Unassigned))]), Reason::Contradiction);
+    // Several against it: the first in the order of rule 6, those about the device included. A source that cannot be asked changes nothing.
+    let evidence = vec![says(Kandji, Ready(Relayed)), says(AppleDep, No(Reason::NoProfile)), says(AppleBusiness, No(Reason::MigrationPending))];
+    assert_eq!(reason(&all_three(), evidence), Reason::NoProfile);
+    let evidence = vec![says(Kandji, Ready(Relayed)), says(AppleDep, No(Reason::NoProfile)), says(AppleBusiness, Unknown(Reason::Offline))];
+    assert_eq!(reason(&all_three(), evidence), Reason::NoProfile);
+}
+
+#[test]
 fn rule_3b_an_mdm_that_has_not_fetched_since_the_assignment_makes_the_box_wait() {
     let policy = policy_of(&[(Kandji, true), (AppleDep, true)]);
     let dep = |assigned: Option<&str>, given: Option<&str>| {
@@ -174,6 +192,7 @@ fn rule_3b_an_mdm_that_has_not_fetched_since_the_assignment_makes_the_box_wait()
     assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(Some(LONG_AGO), None)]), Reason::Contradiction);
     assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(None, Some(AFTER_FETCH))]), Reason::SyncPending);
     assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(None, None)]), Reason::Contradiction);
+    assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(Some(FETCH), None)]), Reason::Contradiction, "of the same moment is not older");
     let mut without_as_of = kandji(Reason::NotFound);
     without_as_of.as_of = None;
     assert_eq!(reason(&policy, vec![without_as_of, dep(Some(AFTER_FETCH), None)]), Reason::Contradiction);
@@ -199,6 +218,11 @@ fn rule_4_needs_that_there_is_no_other_no() {
     let evidence =
         vec![says(Kandji, Wait(Reason::AssignmentPending)), says(AppleDep, No(Reason::NoProfile)), says(AppleBusiness, No(Reason::Unassigned))];
     assert_eq!(reason(&all_three(), evidence), Reason::Unassigned);
+    // Only "no profile" agrees with waiting.
+    let two = policy_of(&[(Kandji, true), (AppleDep, true)]);
+    for no in [Reason::NotFound, Reason::ProfileRemoved] {
+        assert_eq!(reason(&two, vec![says(Kandji, Wait(Reason::AssignmentPending)), says(AppleDep, No(no))]), no);
+    }
 }
 
 #[test]
@@ -209,6 +233,12 @@ fn rule_5_apple_has_it_and_the_mdm_has_not_fetched_yet() {
     later.updated_at = Some(at(AFTER_FETCH));
     assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), later]), Reason::SyncPending);
     assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), says(AppleBusiness, NoObjection)]), Reason::NotFound);
+    let mut together = says(AppleBusiness, NoObjection);
+    together.updated_at = Some(at(FETCH));
+    assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), together]), Reason::NotFound, "of the same moment is not later");
+    let evidence = vec![says(Kandji, No(Reason::NotFound)), says(AppleDep, No(Reason::NoProfile)), says(AppleBusiness, Wait(Reason::SyncPending))];
+    assert_eq!(reason(&all_three(), evidence), Reason::NoProfile, "another no goes before");
+    assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::WrongServer)), says(AppleBusiness, Wait(Reason::SyncPending))]), Reason::WrongServer);
     // Apple's own `not_found` is no matter of a late fetch.
     let apple_alone = policy_of(&[(AppleDep, true), (AppleBusiness, true)]);
     assert_eq!(reason(&apple_alone, vec![says(AppleDep, No(Reason::NotFound)), says(AppleBusiness, Wait(Reason::SyncPending))]), Reason::NotFound);
@@ -325,6 +355,15 @@ fn rule_10_a_fresh_assignment_settles_by_the_replys_own_clock() {
     assert_eq!(assigned(Some("2026-11-23T09:00:30Z"), Some(REPLY)), Reason::Settling);
     assert_eq!(assigned(None, Some(REPLY)), Reason::Assigned);
     assert_eq!(assigned(Some(LONG_AGO), None), Reason::Settling, "nobody can say how long ago that was");
+    for (end, expected) in [(Timestamp::MIN, Reason::Assigned), (Timestamp::MAX, Reason::Settling)] {
+        let mut kandji = says(Kandji, Ready(Relayed));
+        (kandji.assigned_at, kandji.replied_at) = (Some(end), Some(at(REPLY)));
+        assert_eq!(reason(&policy, vec![kandji]), expected, "{end}");
+    }
+    // The newest of several counts.
+    let mut dep = says(AppleDep, Ready(Apple));
+    dep.assigned_at = Some(at("2026-11-23T08:59:30Z"));
+    assert_eq!(reason(&policy_of(&[(Kandji, true), (AppleDep, true)]), vec![says(Kandji, Ready(Relayed)), dep]), Reason::Settling);
 }
 
 #[test]
@@ -333,7 +372,9 @@ fn rule_11_something_changed_at_apple_since_the_mdm_looked() {
     business.updated_at = Some(at(AFTER_FETCH));
     let two = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
     assert_eq!(reason(&two, vec![says(Kandji, Ready(Relayed)), business.clone()]), Reason::SyncPending);
-    assert_eq!(reason(&all_three(), vec![says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple)), business]), Reason::Assigned);
+    assert_eq!(reason(&all_three(), vec![says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple)), business.clone()]), Reason::Assigned);
+    business.updated_at = Some(at(FETCH));
+    assert_eq!(reason(&two, vec![says(Kandji, Ready(Relayed)), business]), Reason::Assigned, "of the same moment is not later");
 }
 
 #[test]
@@ -346,6 +387,15 @@ fn rule_12_returned_stock_is_green_only_where_it_is_allowed() {
     assert_eq!(refused.evidence[0].finding, No(Reason::PreviouslyActivated), "the evidence is shown as judged");
     policy.allow_returned = true;
     assert_eq!(reason(&policy, vec![kandji]), Reason::ReturnedStock);
+}
+
+#[test]
+fn rule_12_says_what_a_source_has_to_add_though_it_agrees() {
+    let mut business = says(AppleBusiness, NoObjection);
+    business.detail = Some("Its last migration FAILED.".to_owned());
+    let decision = judge(&policy_of(&[(Kandji, true), (AppleBusiness, true)]), vec![says(Kandji, Ready(Relayed)), business]);
+    assert_eq!(decision.reason, Reason::Assigned);
+    assert!(decision.message().contains("FAILED"), "{}", decision.message());
 }
 
 #[test]
@@ -372,6 +422,7 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
         ("10 known, 9 open", "SX0Q000028", "X0Q000028", ready, Unknown(GarbledAnswer), GarbledAnswer, Some("SX0Q000028")),
         ("known without S, open with S", "SC02XK0AAJG", "C02XK0AAJG", Unknown(Stale), ready, Assigned, Some("C02XK0AAJG")),
         ("known with S, open without", "SC02XK0AAJG", "C02XK0AAJG", ready, Unknown(Stale), Stale, Some("SC02XK0AAJG")),
+        ("12 known, 13 open", "SC02XK0AAJG5H", "C02XK0AAJG5H", Unknown(Stale), ready, Assigned, Some("C02XK0AAJG5H")),
         ("known has 11 characters, open is it with S", "SC02XK0AAJGA", "C02XK0AAJGA", Unknown(Stale), ready, Stale, Some("C02XK0AAJGA")),
         ("one open, one not known", "SC02XK0AAJG", "C02XK0AAJG", No(NotFound), Unknown(SourceError), SourceError, Some("C02XK0AAJG")),
         ("one open, one not known, turned", "SC02XK0AAJG", "C02XK0AAJG", Unknown(SourceError), No(NotFound), SourceError, Some("C02XK0AAJG")),
@@ -426,15 +477,25 @@ fn a_stale_record_is_still_known() {
 
 #[test]
 fn a_code_that_looks_like_something_else_is_a_rescan_unless_a_source_knows_it() {
-    let candidates = Candidates { unless_known: Some(Reason::Unreadable), ..Candidates::one(serial("A0B1C2D3E4F5")) };
-    let judge = |finding| {
-        let evidence = vec![says_of(Kandji, finding, serial("A0B1C2D3E4F5"))];
-        decide(&candidates, &[Answer { source: source_name(Kandji), evidence }], &policy_of(&[(Kandji, true)]))
-    };
-    let rescan = judge(No(Reason::NotFound));
-    assert_eq!((rescan.reason, rescan.serial, rescan.evidence.len()), (Reason::Unreadable, None, 0));
-    assert_eq!(judge(Ready(Relayed)).reason, Reason::Assigned);
-    assert_eq!(judge(Unknown(Reason::Offline)).reason, Reason::Offline);
+    let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
+    // 12 hex digits (a MAC), 14 of them from A to F on (a MEID), a postal number with a good check digit.
+    for (code, doubt) in [("A0B1C2D3E4F5", Reason::Unreadable), ("A0000012345678", Reason::Unreadable), ("RR473124829GB", Reason::Tracking)] {
+        let Reading::Serials(members) = label::read(code.as_bytes()) else { panic!("{code} is asked for") };
+        assert_eq!(members.len(), 1, "{code}");
+        let judge = |kandji, business| {
+            let one = |kind, finding| Answer { source: source_name(kind), evidence: vec![says_of(kind, finding, serial(code))] };
+            decide(&members[0], &[one(Kandji, kandji), one(AppleBusiness, business)], &policy)
+        };
+        let rescan = judge(No(Reason::NotFound), No(Reason::NotInOrg));
+        assert_eq!((rescan.reason, rescan.serial, rescan.evidence.len()), (doubt, None, 0), "{code}");
+        assert_eq!(judge(Ready(Relayed), NoObjection).reason, Reason::Assigned, "{code}");
+        // Nobody says of a box what may be none: a fault of a service never looks like a fault of the box.
+        assert_eq!(judge(Unknown(Reason::Offline), No(Reason::NotInOrg)).reason, Reason::Offline, "{code}");
+        assert_eq!(judge(No(Reason::NotFound), Unknown(Reason::SourceError)).reason, Reason::SourceError, "{code}");
+        assert_eq!(judge(Unknown(Reason::Offline), NoObjection).reason, Reason::Offline, "{code}");
+    }
+    // An ordinary serial number that somebody knows not to be ours is said so, whoever is away.
+    assert_eq!(reason(&policy, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleBusiness, No(Reason::NotInOrg))]), Reason::NotInOrg);
 }
 
 #[test]

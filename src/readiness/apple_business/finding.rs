@@ -1,16 +1,19 @@
 //! From the organisation's record of a device, and its assigned server, to a finding. Pure.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     label::Serial,
     readiness::{
         evidence::{Evidence, Finding},
         lenient,
+        shape::{Misshaped, Object},
     },
     reason::Reason,
 };
+
+const ANOTHER: &str = "Apple answered about another device than the one asked for.";
 
 /// What `GET /v1/orgDevices/{serial}` says.
 #[derive(Clone, Debug)]
@@ -19,8 +22,8 @@ pub(super) enum Said {
     Device(Box<Device>),
     /// A well-formed 404: not in the organisation.
     NotInOrg,
-    /// Not to be understood.
-    Garbled(&'static str),
+    /// Not to be understood, and why.
+    Garbled(String),
 }
 
 /// What counts of a record. Every field is optional in the service's own examples.
@@ -28,7 +31,7 @@ pub(super) enum Said {
 pub(super) struct Device {
     status: Option<String>,
     released: bool,
-    migrating: bool,
+    migration: Option<String>,
     updated_at: Option<Timestamp>,
     model: Option<String>,
     family: Option<String>,
@@ -37,37 +40,45 @@ pub(super) struct Device {
 impl Said {
     /// Reads a reply of status 200 or 404.
     pub(super) fn read(status: u16, body: &Value, serial: &Serial) -> Self {
-        if status == 404 {
-            return if well_formed_404(body) { Self::NotInOrg } else { Self::Garbled("The answer 404 is not in Apple's form.") };
-        }
-        let Some(data) = body.get("data") else { return Self::Garbled("The answer is not in Apple's form.") };
-        let Value::Object(data) = data else { return Self::Garbled("The answer holds no device.") };
-        let Some(Value::Object(attributes)) = data.get("attributes") else { return Self::Garbled("The answer holds no device.") };
-        // The id is the serial number; the attribute may be absent, and must agree where it is there.
-        let named = [text(data, "id"), text(attributes, "serialNumber").or(Some(serial.as_str()))];
-        if named.iter().any(|name| *name != Some(serial.as_str())) {
-            return Self::Garbled("Apple answered about another device than the one asked for.");
-        }
-        Self::Device(Box::new(Device::read(attributes)))
+        let read = || {
+            if status == 404 {
+                return not_found(body).map(|()| Self::NotInOrg);
+            }
+            let data = data(body)?.ok_or_else(|| Misshaped("Apple's answer holds no device.".to_owned()))?;
+            of_type(&data, "orgDevices")?;
+            let attributes = data.value("attributes").ok_or_else(|| data.lacks("attributes"))?;
+            let attributes = Object::read("Apple's record", attributes)?;
+            // The id is the serial number; the attribute may be absent, and must agree where it is there.
+            if data.text("id")? != Some(serial.as_str()) || attributes.text("serialNumber")?.is_some_and(|named| named != serial.as_str()) {
+                return Err(Misshaped(ANOTHER.to_owned()));
+            }
+            Ok(Self::Device(Box::new(Device::read(&attributes)?)))
+        };
+        read().unwrap_or_else(|misshaped: Misshaped| Self::Garbled(misshaped.to_string()))
     }
 
     /// Must the assigned server be asked for?
     pub(super) fn wants_server(&self) -> bool {
-        matches!(self, Self::Device(device) if !device.released && !device.migrating && device.status.as_deref() == Some("ASSIGNED"))
+        matches!(self, Self::Device(device) if !device.released && device.settled() && device.status.as_deref() == Some("ASSIGNED"))
     }
 }
 
 impl Device {
-    fn read(attributes: &Map<String, Value>) -> Self {
-        let owned = |key| text(attributes, key).map(lenient::shown);
-        Self {
-            status: owned("status"),
-            released: attributes.get("releasedFromOrgDateTime").is_some_and(|date| !matches!(date, Value::Null) && date != ""),
-            migrating: matches!(text(attributes, "mdmMigrationStatus"), Some("REQUESTED" | "STARTED")),
-            updated_at: text(attributes, "updatedDateTime").and_then(lenient::timestamp),
-            model: owned("deviceModel"),
-            family: owned("productFamily"),
-        }
+    fn read(attributes: &Object<'_>) -> Result<Self, Misshaped> {
+        let owned = |field| Ok(attributes.text(field)?.map(str::to_owned));
+        Ok(Self {
+            status: owned("status")?,
+            released: attributes.text("releasedFromOrgDateTime")?.is_some(),
+            migration: owned("mdmMigrationStatus")?,
+            updated_at: attributes.moment("updatedDateTime")?,
+            model: attributes.shown("deviceModel")?,
+            family: attributes.shown("productFamily")?,
+        })
+    }
+
+    /// Is no migration to another MDM server under way, by a word that the station knows?
+    fn settled(&self) -> bool {
+        matches!(self.migration.as_deref(), None | Some("SUCCESS" | "FAILED"))
     }
 }
 
@@ -84,21 +95,20 @@ pub(super) enum Linked {
 
 impl Linked {
     /// Reads a reply of status 200 or 404.
-    pub(super) fn read(status: u16, body: &Value) -> Self {
-        let garbled = || Self::Unread(Reason::GarbledAnswer, Some("The assigned server is not in Apple's form.".to_owned()));
-        if status == 404 {
-            return if well_formed_404(body) { Self::NotYet } else { garbled() };
-        }
-        match body.get("data") {
-            Some(Value::Null) => Self::NotYet,
-            Some(Value::Object(data)) => match data.get("id") {
-                None | Some(Value::Null) => Self::NotYet,
-                Some(Value::String(id)) if id.is_empty() => Self::NotYet,
-                Some(Value::String(id)) => Self::To(id.clone()),
-                Some(_) => garbled(),
-            },
-            _ => garbled(),
-        }
+    pub(super) fn read(status: u16, body: &Value, serial: &Serial) -> Self {
+        let read = || {
+            if status == 404 {
+                return not_found(body).map(|()| Self::NotYet);
+            }
+            let Some(data) = data(body)? else { return Ok(Self::NotYet) };
+            let Some(id) = data.text("id")? else { return Ok(Self::NotYet) };
+            of_type(&data, "mdmServers")?;
+            if !links_of(body, serial)? {
+                return Err(Misshaped(ANOTHER.to_owned()));
+            }
+            Ok(Self::To(id.to_owned()))
+        };
+        read().unwrap_or_else(|misshaped: Misshaped| Self::Unread(Reason::GarbledAnswer, Some(misshaped.to_string())))
     }
 }
 
@@ -117,7 +127,7 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, linked: Option<Linked>,
         }
         Said::Garbled(why) => {
             evidence.finding = Finding::Unknown(Reason::GarbledAnswer);
-            evidence.detail = Some(why.to_owned());
+            evidence.detail = Some(why);
             return;
         }
     };
@@ -125,8 +135,13 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, linked: Option<Linked>,
     evidence.updated_at = device.updated_at;
     let (finding, detail) = conclude(&device, linked, expected, both_named);
     evidence.finding = finding;
-    evidence.detail = detail;
-    evidence.status = device.status;
+    let failed =
+        (device.migration.as_deref() == Some("FAILED")).then(|| "Apple says that its last migration to another MDM server FAILED.".to_owned());
+    evidence.detail = match (detail, failed) {
+        (Some(detail), Some(failed)) => Some(format!("{detail} {failed}")),
+        (detail, failed) => detail.or(failed),
+    };
+    evidence.status = device.status.as_deref().map(lenient::shown);
     evidence.model = device.model;
     evidence.family = device.family;
 }
@@ -135,8 +150,11 @@ fn conclude(device: &Device, linked: Option<Linked>, expected: &[String], both_n
     if device.released {
         return (Finding::No(Reason::Released), None);
     }
-    if device.migrating {
+    if matches!(device.migration.as_deref(), Some("REQUESTED" | "STARTED")) {
         return (Finding::No(Reason::MigrationPending), None);
+    }
+    if !device.settled() {
+        return (Finding::Unknown(Reason::GarbledAnswer), Some("Apple's mdmMigrationStatus is none that this station knows.".to_owned()));
     }
     match (device.status.as_deref(), linked) {
         (Some("UNASSIGNED"), _) => (Finding::No(Reason::Unassigned), None),
@@ -151,19 +169,56 @@ fn conclude(device: &Device, linked: Option<Linked>, expected: &[String], both_n
     }
 }
 
-/// Apple's own 404, not one of a proxy or a mistyped address.
-fn well_formed_404(body: &Value) -> bool {
-    let Some(errors) = body.get("errors").and_then(Value::as_array) else { return false };
-    !errors.is_empty()
-        && errors.iter().all(|error| {
-            error.get("status").and_then(Value::as_str) == Some("404")
-                && error.get("code").and_then(Value::as_str).is_some_and(|code| !code.is_empty())
-        })
+/// The `data` of an answer; `None` where it is null. What says at once that it failed is none.
+fn data(body: &Value) -> Result<Option<Object<'_>>, Misshaped> {
+    let answer = answer(body)?;
+    if !answer.has("data") {
+        return Err(answer.lacks("data"));
+    }
+    answer.value("data").map(|data| Object::read("Apple's record", data)).transpose()
 }
 
-/// A text field that says something.
-fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    object.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+/// The answer as an object with data and without errors.
+pub(super) fn answer(body: &Value) -> Result<Object<'_>, Misshaped> {
+    let answer = Object::read("Apple's answer", body)?;
+    match answer.value("errors") {
+        Some(_) => Err(Misshaped("Apple's answer holds errors where data is documented.".to_owned())),
+        None => Ok(answer),
+    }
+}
+
+/// Is it about a thing of that kind?
+pub(super) fn of_type(data: &Object<'_>, kind: &str) -> Result<(), Misshaped> {
+    if data.text("type")? == Some(kind) {
+        return Ok(());
+    }
+    Err(Misshaped(format!("Apple's answer is not about {kind}.")))
+}
+
+/// Is the answer about this device, by the link to itself? (The linkage names the device nowhere else; without a link it is taken.)
+fn links_of(body: &Value, serial: &Serial) -> Result<bool, Misshaped> {
+    let Some(links) = body.get("links").filter(|links| !links.is_null()) else { return Ok(true) };
+    let itself = Object::read("The links", links)?.text("self")?;
+    let named = itself.and_then(|link| link.split_once("/orgDevices/")).map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    Ok(named.is_none_or(|named| named == serial.as_str()))
+}
+
+/// Apple's own 404, not one of a proxy or a mistyped address.
+fn not_found(body: &Value) -> Result<(), Misshaped> {
+    let strange = || Misshaped("The answer 404 is not in Apple's form.".to_owned());
+    let answer = Object::read("Apple's answer", body)?;
+    let errors = answer.list("errors")?;
+    if errors.is_empty() || answer.value("data").is_some() {
+        return Err(strange());
+    }
+    for error in errors {
+        let error = Object::read("Apple's error", error)?;
+        error.needed_text("code")?;
+        if error.text("status")? != Some("404") {
+            return Err(strange());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

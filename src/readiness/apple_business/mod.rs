@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
@@ -23,6 +23,7 @@ use super::{
     http::{self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, NoReply, Reply, Request},
     keeper::Vitals,
     lenient,
+    shape::{Misshaped, Object},
 };
 use crate::{
     label::{Candidates, Serial},
@@ -63,6 +64,44 @@ pub struct Server {
 }
 
 impl Server {
+    fn read(value: &Value) -> Result<Self, Misshaped> {
+        let server = Object::read("Apple's MDM server", value)?;
+        finding::of_type(&server, "mdmServers")?;
+        let id = server.needed_text("id")?.to_owned();
+        let (name, kind) = match server.value("attributes") {
+            Some(attributes) => {
+                let attributes = Object::read("Apple's MDM server", attributes)?;
+                (attributes.shown("serverName")?, attributes.shown("serverType")?)
+            }
+            None => (None, None),
+        };
+        Ok(Self { name: name.unwrap_or_else(|| id.clone()), id, kind: kind.unwrap_or_default() })
+    }
+
+    /// Adds a page's servers to those of the pages before; gives the cursor of the next one. No server may come twice, and with the last
+    /// page there must be as many as the pages say.
+    fn read_page(page: &Value, servers: &mut Vec<Self>) -> Result<Option<String>, Misshaped> {
+        let page = finding::answer(page)?;
+        for server in page.list("data")? {
+            let server = Self::read(server)?;
+            if servers.iter().any(|one| one.id.eq_ignore_ascii_case(&server.id)) {
+                return Err(Misshaped("Apple's list of MDM servers holds one twice.".to_owned()));
+            }
+            servers.push(server);
+        }
+        let Some(meta) = page.value("meta") else { return Ok(None) };
+        let Some(paging) = Object::read("Apple's list of MDM servers", meta)?.value("paging") else { return Ok(None) };
+        let paging = Object::read("Apple's list of MDM servers", paging)?;
+        let (next, total) = (paging.text("nextCursor")?, paging.number("total", 0..=i64::MAX)?);
+        let held = i64::try_from(servers.len()).unwrap_or(i64::MAX);
+        match total {
+            Some(total) if next.is_none() && total != held => {
+                Err(Misshaped(format!("Apple's list of MDM servers does not add up: its total is {total}, it holds {held}.")))
+            }
+            _ => Ok(next.map(str::to_owned)),
+        }
+    }
+
     /// The server as a sentence names it.
     fn shown(&self) -> String {
         match self.kind.as_str() {
@@ -142,7 +181,7 @@ impl AppleBusiness {
 
     /// The organisation's MDM servers, read anew.
     pub(super) async fn servers(&self) -> Result<Vec<Server>, Fault> {
-        let mut servers = Vec::new();
+        let mut servers: Vec<Server> = Vec::new();
         let mut cursor: Option<String> = None;
         for _ in 0..MOST_PAGES {
             let mut url = http::below(&self.base, "mdmServers");
@@ -150,15 +189,13 @@ impl AppleBusiness {
             if let Some(cursor) = &cursor {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
-            let page: Page = self.get(Request::get(url), Purpose::Scan).await?.json()?;
-            servers.extend(page.data.into_iter().map(Server::from));
+            let reply = self.get(Request::get(url), Purpose::Scan).await?;
             // The links name whole addresses: only the cursor is followed, on the configured host.
-            let next = page.meta.and_then(|meta| meta.paging).and_then(|paging| paging.next_cursor).filter(|next| !next.is_empty());
-            if next.is_none() || next == cursor {
+            cursor = Server::read_page(reply.body(), &mut servers).map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))?;
+            if cursor.is_none() {
                 *self.known() = Some((Instant::now(), servers.clone()));
                 return Ok(servers);
             }
-            cursor = next;
         }
         Err(Fault::with(Reason::GarbledAnswer, "Apple's list of MDM servers does not end."))
     }
@@ -200,7 +237,7 @@ impl AppleBusiness {
     /// To which server it is assigned.
     async fn linked(&self, serial: &Serial, purpose: Purpose) -> Linked {
         match self.readable(&format!("orgDevices/{serial}/relationships/assignedServer"), purpose).await {
-            Ok(reply) => Linked::read(reply.status, reply.body()),
+            Ok(reply) => Linked::read(reply.status, reply.body(), serial),
             Err(fault) => Linked::Unread(fault.reason, fault.detail),
         }
     }
@@ -224,9 +261,9 @@ impl AppleBusiness {
         // A server that the list does not hold is named by the device's own record.
         if !servers.iter().any(|server| server.id.eq_ignore_ascii_case(id))
             && let Ok(reply) = self.readable(&format!("orgDevices/{serial}/assignedServer"), purpose).await
-            && let Ok(one) = reply.json::<One>()
+            && let Ok(server) = Server::read(reply.body().get("data").unwrap_or_default())
         {
-            servers.push(Server::from(one.data));
+            servers.push(server);
         }
         servers
     }
@@ -260,9 +297,9 @@ impl AppleBusiness {
 /// What the bodies of the two reads, with their statuses, say about one serial number: the way of every reply, for the fuzz target.
 pub fn judged(device: (u16, &[u8]), linkage: (u16, &[u8]), serial: &Serial, expected: &[String], source: Name) -> Evidence {
     let mut evidence = Evidence::bare(source, SourceKind::AppleBusiness, serial.clone(), Finding::Unknown(Reason::StationFault));
-    let read = |body: &[u8]| http::json(body).unwrap_or_default();
+    let read = |body| http::json(body).unwrap_or_default();
     let said = Said::read(device.0, &read(device.1), serial);
-    let linked = said.wants_server().then(|| Linked::read(linkage.0, &read(linkage.1)));
+    let linked = said.wants_server().then(|| Linked::read(linkage.0, &read(linkage.1), serial));
     finding::judge(&mut evidence, said, linked, expected, None);
     evidence
 }
@@ -276,50 +313,6 @@ fn allowed(base: &Url, token_url: &Url) -> Vec<Allowed> {
         Allowed::get(base, "orgDevices/*/assignedServer", &[]),
         Allowed::get(base, "mdmServers", &["limit", "cursor"]),
     ]
-}
-
-#[derive(Deserialize)]
-struct Page {
-    data: Vec<ServerWire>,
-    meta: Option<Meta>,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    paging: Option<Paging>,
-}
-
-#[derive(Deserialize)]
-struct Paging {
-    #[serde(rename = "nextCursor")]
-    next_cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct One {
-    data: ServerWire,
-}
-
-#[derive(Deserialize)]
-struct ServerWire {
-    id: String,
-    #[serde(default)]
-    attributes: ServerAttributes,
-}
-
-#[derive(Default, Deserialize)]
-struct ServerAttributes {
-    #[serde(rename = "serverName", default)]
-    name: String,
-    #[serde(rename = "serverType", default)]
-    kind: String,
-}
-
-impl From<ServerWire> for Server {
-    fn from(wire: ServerWire) -> Self {
-        let name = lenient::shown(&wire.attributes.name);
-        Self { name: if name.is_empty() { wire.id.clone() } else { name }, id: wire.id, kind: wire.attributes.kind }
-    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,23 @@
 //! From Apple's reply about a device to a finding. Pure.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::{
     label::Serial,
     readiness::{
         evidence::{Evidence, Finding, Grade},
-        http::CLOCK_TOLERANCE,
         lenient,
+        shape::{Misshaped, Object},
     },
     reason::Reason,
+    runtime::clock::Boot,
 };
 
 /// Which profiles make a device ready.
@@ -24,36 +29,29 @@ pub(super) struct Expected {
     pub(super) hosts: Vec<String>,
 }
 
+const ANOTHER: &str = "Apple answered about another device than the one asked for.";
+
 /// The `devices` of a reply to `POST /devices`.
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
-    devices: Map<String, Value>,
-    /// It names a device that nobody asked for: then a device that is not named may only be misnamed.
-    strays: bool,
-}
+pub(super) struct Reply(Map<String, Value>);
 
 impl Reply {
-    /// Reads a reply's body; `None` when it is not what Apple promises.
-    pub(super) fn read(body: &Value, asked: &[Serial]) -> Option<Self> {
-        let devices = body.get("devices")?.as_object()?.clone();
+    /// Reads a reply's body. A device that nobody asked for, even ourselves in another case, makes the whole of it no answer.
+    pub(super) fn read(body: &Value, asked: &[Serial]) -> Result<Self, Misshaped> {
+        let body = Object::read("Apple's answer", body)?;
+        let devices = body.typed("devices", "an object", Value::as_object)?.ok_or_else(|| body.lacks("devices"))?;
         let asked: BTreeSet<&str> = asked.iter().map(Serial::as_str).collect();
-        let strays = devices.keys().any(|key| !asked.contains(key.as_str()));
-        Some(Self { devices, strays })
+        if devices.keys().any(|key| !asked.contains(key.as_str())) {
+            return Err(Misshaped(ANOTHER.to_owned()));
+        }
+        Ok(Self(devices.clone()))
     }
 
     /// What it says about one serial number.
     pub(super) fn device(&self, serial: &Serial) -> Said {
-        let object = match self.devices.get(serial.as_str()) {
-            None if self.strays => return Said::Garbled("Apple answered about another device than the one asked for."),
-            None | Some(Value::Null) => return Said::Nothing(None),
-            Some(Value::Object(object)) => object,
-            Some(_) => return Said::Garbled("Apple's answer about the device is no object."),
-        };
-        match text(object, "response_status") {
-            Some("SUCCESS") if text(object, "serial_number") == Some(serial.as_str()) => Said::Device(Box::new(Device::read(object))),
-            Some("SUCCESS") => Said::Garbled("Apple answered about another device than the one asked for."),
-            Some(word @ ("NOT_ACCESSIBLE" | "NOT_FOUND")) => Said::Nothing(Some(word.to_owned())),
-            _ => Said::Garbled("Apple's response_status is none that this station knows."),
+        match self.0.get(serial.as_str()) {
+            None | Some(Value::Null) => Said::Nothing(None),
+            Some(record) => Said::read(record, serial).unwrap_or_else(|misshaped| Said::Garbled(misshaped.to_string())),
         }
     }
 }
@@ -65,8 +63,27 @@ pub(super) enum Said {
     Device(Box<Device>),
     /// Not this server's, or unknown, with Apple's word for it.
     Nothing(Option<String>),
-    /// Not to be understood.
-    Garbled(&'static str),
+    /// Not to be understood, and why.
+    Garbled(String),
+}
+
+impl Said {
+    fn read(record: &Value, serial: &Serial) -> Result<Self, Misshaped> {
+        let record = Object::read("Apple's record", record)?;
+        let named = record.text("serial_number")?;
+        let says = |what: &str| Err(Misshaped(what.to_owned()));
+        match record.text("response_status")? {
+            Some("SUCCESS") if named == Some(serial.as_str()) => Ok(Self::Device(Box::new(Device::read(&record)?))),
+            Some("NOT_ACCESSIBLE" | "NOT_FOUND") if record.text("profile_status")?.is_some() => {
+                says("Apple says that the device is not this server's, and yet names its profile's state.")
+            }
+            Some(word @ ("NOT_ACCESSIBLE" | "NOT_FOUND")) if named.is_none_or(|named| named == serial.as_str()) => {
+                Ok(Self::Nothing(Some(word.to_owned())))
+            }
+            Some("SUCCESS" | "NOT_ACCESSIBLE" | "NOT_FOUND") => says(ANOTHER),
+            _ => says("Apple's response_status is none that this station knows."),
+        }
+    }
 }
 
 /// The fields of a device that count.
@@ -76,8 +93,6 @@ pub(super) struct Device {
     /// 32 hex digits. It stays when a profile is removed: only the status proves anything.
     pub(super) profile_uuid: Option<String>,
     assigned_at: Option<Timestamp>,
-    /// There is a text in the place of that moment that is none.
-    assigned_at_is_garbled: bool,
     device_assigned_at: Option<Timestamp>,
     migrating: bool,
     model: Option<String>,
@@ -85,25 +100,18 @@ pub(super) struct Device {
 }
 
 impl Device {
-    fn read(object: &Map<String, Value>) -> Self {
-        let owned = |key| text(object, key).map(lenient::shown);
-        let assigned_at = text(object, "profile_assign_time").and_then(lenient::timestamp);
-        Self {
-            // A status that is no text is an unknown word, not an absent one.
-            status: match object.get("profile_status") {
-                None | Some(Value::Null) => None,
-                Some(Value::String(word)) => Some(word.clone()).filter(|word| !word.is_empty()),
-                Some(other) => Some(other.to_string()),
-            },
-            profile_uuid: owned("profile_uuid"),
-            assigned_at,
-            assigned_at_is_garbled: assigned_at.is_none()
-                && object.get("profile_assign_time").is_some_and(|time| !matches!(time, Value::Null) && time != ""),
-            device_assigned_at: text(object, "device_assigned_date").and_then(lenient::timestamp),
-            migrating: object.get("mdm_migration_deadline").is_some_and(|deadline| !matches!(deadline, Value::Null) && deadline != ""),
-            model: owned("description").or_else(|| owned("model")),
-            family: owned("device_family"),
-        }
+    fn read(record: &Object<'_>) -> Result<Self, Misshaped> {
+        let owned = |field| Ok(record.text(field)?.map(str::to_owned));
+        let (description, model) = (record.shown("description")?, record.shown("model")?);
+        Ok(Self {
+            status: owned("profile_status")?,
+            profile_uuid: owned("profile_uuid")?,
+            assigned_at: record.moment("profile_assign_time")?,
+            device_assigned_at: record.moment("device_assigned_date")?,
+            migrating: record.text("mdm_migration_deadline")?.is_some(),
+            model: description.or(model),
+            family: record.shown("device_family")?,
+        })
     }
 
     /// Is its profile in place, so that which one it is matters?
@@ -112,9 +120,34 @@ impl Device {
     }
 }
 
-/// A text field that says something.
-fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    object.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+/// Reads the reply to a question about one profile: the host that it enrols with.
+pub(super) fn host_of(body: &Value, uuid: &str) -> Result<String, Misshaped> {
+    let profile = Object::read("Apple's profile", body)?;
+    if !profile.needed_text("profile_uuid")?.eq_ignore_ascii_case(uuid) {
+        return Err(Misshaped("Apple answered about another profile than the one asked for.".to_owned()));
+    }
+    let host = Url::parse(profile.needed_text("url")?).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.ok_or_else(|| Misshaped("The profile's url names no host.".to_owned()))
+}
+
+/// For how long a profile that was read is believed.
+const HOSTS_KEPT: Duration = Duration::from_hours(1);
+
+/// The hosts that profiles enrol with, by the profile's uuid.
+#[derive(Debug, Default)]
+pub(super) struct Hosts(HashMap<String, (Boot, String)>);
+
+impl Hosts {
+    /// The host of a profile that was read within the hour.
+    pub(super) fn of(&self, uuid: &str, now: Boot) -> Option<String> {
+        self.0.get(uuid).filter(|(read_at, _)| now.since(*read_at) < HOSTS_KEPT).map(|(_, host)| host.clone())
+    }
+
+    /// Keeps what was asked for at `asked_at`, and drops what is old.
+    pub(super) fn keep(&mut self, uuid: &str, host: &str, asked_at: Boot) {
+        self.0.retain(|_, (read_at, _)| asked_at.since(*read_at) < HOSTS_KEPT);
+        self.0.insert(uuid.to_owned(), (asked_at, host.to_owned()));
+    }
 }
 
 /// What is known of the profile on the device, where `expected_hosts` asks for it.
@@ -129,7 +162,7 @@ pub(super) enum Profile {
 }
 
 /// Fills `evidence` with what Apple said about its serial number.
-pub(super) fn judge(evidence: &mut Evidence, said: Said, profile: &Profile, expected: &Expected, now: Timestamp) {
+pub(super) fn judge(evidence: &mut Evidence, said: Said, profile: &Profile, expected: &Expected) {
     let device = match said {
         Said::Device(device) => device,
         Said::Nothing(word) => {
@@ -140,14 +173,14 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, profile: &Profile, expe
         }
         Said::Garbled(why) => {
             evidence.finding = Finding::Unknown(Reason::GarbledAnswer);
-            evidence.detail = Some(why.to_owned());
+            evidence.detail = Some(why);
             return;
         }
     };
     evidence.known = true;
     evidence.device_assigned_at = device.device_assigned_at;
     evidence.assigned_at = device.assigned_at;
-    let (finding, detail) = conclude(&device, profile, expected, evidence.replied_at.unwrap_or(now));
+    let (finding, detail) = conclude(&device, profile, expected, evidence.replied_at);
     // A device once activated: the finding is what it would be were it new, and counts only where the lane allows returned devices.
     evidence.returned = device.status.as_deref() == Some("pushed");
     evidence.finding = finding;
@@ -157,7 +190,7 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, profile: &Profile, expe
     evidence.family = device.family;
 }
 
-fn conclude(device: &Device, profile: &Profile, expected: &Expected, replied_at: Timestamp) -> (Finding, Option<String>) {
+fn conclude(device: &Device, profile: &Profile, expected: &Expected, replied_at: Option<Timestamp>) -> (Finding, Option<String>) {
     match device.status.as_deref() {
         Some("assigned" | "pushed") => {}
         Some("removed") => return (Finding::No(Reason::ProfileRemoved), None),
@@ -170,7 +203,10 @@ fn conclude(device: &Device, profile: &Profile, expected: &Expected, replied_at:
     if !expected.profiles.is_empty() {
         let uuid = device.profile_uuid.as_deref().unwrap_or("");
         if !expected.profiles.iter().any(|wanted| wanted.eq_ignore_ascii_case(uuid)) {
-            return (Finding::No(Reason::WrongProfile), Some(format!("The profile on it is {}.", if uuid.is_empty() { "not named" } else { uuid })));
+            return (
+                Finding::No(Reason::WrongProfile),
+                Some(format!("The profile on it is {}.", if uuid.is_empty() { "not named".to_owned() } else { lenient::shown(uuid) })),
+            );
         }
     }
     if !expected.hosts.is_empty() {
@@ -181,15 +217,16 @@ fn conclude(device: &Device, profile: &Profile, expected: &Expected, replied_at:
             Profile::NotAsked => return (Finding::Unknown(Reason::StationFault), None),
         }
     }
-    if device.assigned_at_is_garbled {
-        return (Finding::Unknown(Reason::GarbledAnswer), Some("Apple's profile_assign_time is no date.".to_owned()));
-    }
-    match device.assigned_at {
-        Some(at) if replied_at.checked_add(CLOCK_TOLERANCE).is_ok_and(|latest| at > latest) => {
-            (Finding::Unknown(Reason::GarbledAnswer), Some("Apple dates the profile's assignment in the future.".to_owned()))
+    let Some(replied_at) = replied_at else {
+        return (Finding::Unknown(Reason::Stale), Some("Apple's answer carries no date to count its age from.".to_owned()));
+    };
+    for (what, moment) in [("profile's assignment", device.assigned_at), ("device's assignment to its MDM server", device.device_assigned_at)] {
+        if let Some(moment) = moment.filter(|moment| lenient::in_future(*moment, replied_at)) {
+            let detail = format!("Apple dates the {what} {}, in the future.", lenient::spoken(moment));
+            return (Finding::Unknown(Reason::GarbledAnswer), Some(detail));
         }
-        _ => (Finding::Ready(Grade::Apple), None),
     }
+    (Finding::Ready(Grade::Apple), None)
 }
 
 #[cfg(test)]

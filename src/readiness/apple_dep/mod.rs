@@ -12,14 +12,13 @@ mod refusal;
 mod session;
 
 use std::{
-    collections::HashMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
@@ -28,18 +27,19 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     http::{self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, Request},
     keeper::Vitals,
-    lenient,
+    shape::{Misshaped, Object},
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
     runtime::{
+        clock::Boot,
         credential::{Credential, CredentialFault, Secret},
         name::Name,
     },
 };
 use batch::{Asked, Batches, Outcome};
-use finding::{Expected, Profile, Reply, Said};
+use finding::{Expected, Hosts, Profile, Reply, Said};
 use server_token::ServerToken;
 use session::{JSON, Session};
 
@@ -63,6 +63,14 @@ pub struct Account {
     pub server_uuid: Option<String>,
     /// The organisation.
     pub org_name: Option<String>,
+}
+
+impl Account {
+    fn read(body: &Value) -> Result<Self, Misshaped> {
+        let account = Object::read("Apple's account", body)?;
+        let server_name = account.shown("server_name")?.unwrap_or_default();
+        Ok(Self { server_name, server_uuid: account.shown("server_uuid")?, org_name: account.shown("org_name")? })
+    }
 }
 
 /// The settings of this source alone.
@@ -90,15 +98,14 @@ struct Shared {
     known: Mutex<Known>,
 }
 
-/// What is read once.
+/// What is read once in a while.
 #[derive(Default)]
 struct Known {
     /// Of the token with that access token.
     account: Option<(Secret, Account)>,
     /// When a look-up last asked for it.
     account_asked: Option<Instant>,
-    /// The host that a profile enrols with, by its uuid. Apple never changes a profile: another one has another uuid.
-    hosts: HashMap<String, String>,
+    hosts: Hosts,
 }
 
 impl AppleDep {
@@ -138,7 +145,7 @@ impl AppleDep {
                     evidence.replied_at = *date;
                     let said = reply.device(&evidence.serial);
                     let profile = self.shared.profile_of(&said, purpose).await;
-                    finding::judge(&mut evidence, said, &profile, &self.shared.expected, Timestamp::now());
+                    finding::judge(&mut evidence, said, &profile, &self.shared.expected);
                     if let (Finding::No(Reason::NotFound), Some(account)) = (evidence.finding, &account) {
                         evidence.detail = Some(format!("Apple's MDM server {:?} does not hold it.", account.server_name));
                     }
@@ -174,12 +181,14 @@ impl AppleDep {
     }
 }
 
-/// What the body of a reply to `POST /devices` says about one serial number, without a policy: the way of every
+/// What the body of a reply of that `Date` to `POST /devices` says about one serial number, without a policy: the way of every
 /// reply, for the fuzz target.
-pub fn judged(body: &[u8], serial: &Serial, source: Name) -> Evidence {
+pub fn judged(body: &[u8], date: Timestamp, serial: &Serial, source: Name) -> Evidence {
     let mut evidence = Evidence::bare(source, SourceKind::AppleDep, serial.clone(), Finding::Unknown(Reason::GarbledAnswer));
-    if let Some(reply) = http::json(body).and_then(|body| Reply::read(&body, std::slice::from_ref(serial))) {
-        finding::judge(&mut evidence, reply.device(serial), &Profile::NotAsked, &Expected::default(), Timestamp::now());
+    evidence.replied_at = Some(date);
+    let body: Value = http::json(body).unwrap_or_default();
+    if let Ok(reply) = Reply::read(&body, std::slice::from_ref(serial)) {
+        finding::judge(&mut evidence, reply.device(serial), &Profile::NotAsked, &Expected::default());
     }
     evidence
 }
@@ -194,17 +203,8 @@ fn allowed(base: &Url) -> Vec<Allowed> {
     ]
 }
 
-#[derive(Deserialize)]
-struct AccountWire {
-    #[serde(default)]
-    server_name: String,
-    server_uuid: Option<String>,
-    org_name: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ProfileWire {
-    url: String,
+fn garbled(reply: &http::Reply, misshaped: &Misshaped) -> Fault {
+    reply.fault(Reason::GarbledAnswer, &misshaped.to_string())
 }
 
 impl Shared {
@@ -212,10 +212,8 @@ impl Shared {
         let serials: Vec<&str> = asked.serials.iter().map(Serial::as_str).collect();
         let body = serde_json::json!({ "devices": serials }).to_string().into_bytes();
         let reply = self.session.call(Request::post(self.session.url("devices"), JSON, body), asked.purpose).await?;
-        match Reply::read(reply.body(), &asked.serials) {
-            Some(read) => Ok((read, Some(reply.date))),
-            None => Err(reply.fault(Reason::GarbledAnswer, "Apple's answer about the devices is not in Apple's form.")),
-        }
+        let read = Reply::read(reply.body(), &asked.serials).map_err(|misshaped| garbled(&reply, &misshaped))?;
+        Ok((read, Some(reply.date)))
     }
 
     /// The account, read once for each token; `None` while it cannot be had.
@@ -237,12 +235,7 @@ impl Shared {
     async fn account(&self, purpose: Purpose) -> Result<Account, Fault> {
         let access_token = self.session.token()?.access_token;
         let reply = self.session.call(Request::get(self.session.url("account")), purpose).await?;
-        let wire: AccountWire = reply.json()?;
-        let account = Account {
-            server_name: lenient::shown(&wire.server_name),
-            server_uuid: wire.server_uuid.map(|uuid| lenient::shown(&uuid)).filter(|uuid| !uuid.is_empty()),
-            org_name: wire.org_name.map(|name| lenient::shown(&name)),
-        };
+        let account = Account::read(reply.body()).map_err(|misshaped| garbled(&reply, &misshaped))?;
         self.known().account = Some((access_token, account.clone()));
         Ok(account)
     }
@@ -256,13 +249,14 @@ impl Shared {
         let Some(uuid) = device.profile_uuid.as_deref() else {
             return Profile::Unread(Reason::GarbledAnswer, Some("Apple does not name the profile on it.".to_owned()));
         };
-        let known = self.known().hosts.get(uuid).cloned();
+        let asked_at = Boot::now();
+        let known = self.known().hosts.of(uuid, asked_at);
         if let Some(host) = known {
             return Profile::Host(host);
         }
         match self.host_of(uuid, purpose).await {
             Ok(host) => {
-                self.known().hosts.insert(uuid.to_owned(), host.clone());
+                self.known().hosts.keep(uuid, &host, asked_at);
                 Profile::Host(host)
             }
             Err(fault) => Profile::Unread(fault.reason, fault.detail),
@@ -273,9 +267,7 @@ impl Shared {
         let mut url = self.session.url("profile");
         url.query_pairs_mut().append_pair("profile_uuid", uuid);
         let reply = self.session.call(Request::get(url), purpose).await?;
-        let profile: ProfileWire = reply.json()?;
-        let host = Url::parse(&profile.url).ok().and_then(|url| url.host_str().map(str::to_owned));
-        host.ok_or_else(|| reply.fault(Reason::GarbledAnswer, "The profile's url names no host."))
+        finding::host_of(reply.body(), uuid).map_err(|misshaped| garbled(&reply, &misshaped))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

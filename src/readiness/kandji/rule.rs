@@ -9,7 +9,7 @@ use crate::{
     label::Serial,
     readiness::{
         evidence::{Evidence, Finding, Grade},
-        http::{CLOCK_TOLERANCE, Fault},
+        http::Fault,
         lenient,
     },
     reason::{Reason, Verdict},
@@ -197,7 +197,7 @@ fn of_assigned(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement 
         }
     }
     for (what, moment) in [("assignment", row.profile_assign_time), ("device's assignment to its MDM server", row.device_assigned_date)] {
-        if let Some(moment) = moment.filter(|moment| now.is_none_or(|now| moment.duration_since(now) > tolerance())) {
+        if let Some(moment) = moment.filter(|moment| now.is_none_or(|now| lenient::in_future(*moment, now))) {
             return unknown(Reason::GarbledAnswer, format!("The {what} is dated {}, in the future.", lenient::spoken(moment)));
         }
     }
@@ -291,7 +291,7 @@ fn stale(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Optio
         if age > limit {
             return says(format!("Last fetch {} by {name}, {} ago.", lenient::spoken(fetched), long(age)));
         }
-        if age < -tolerance() {
+        if lenient::in_future(fetched, date) {
             return says(format!("Last fetch {} by {name} lies in the future.", lenient::spoken(fetched)));
         }
     }
@@ -346,10 +346,6 @@ fn wrong_server(there: &str, list: &[Token], policy: &Policy) -> String {
     ours.dedup();
     let ours = if ours.is_empty() { policy.tokens.join(", ") } else { ours.join(", ") };
     format!("It is on \"{}\", this station expects {ours}.", lenient::shown(there))
-}
-
-fn tolerance() -> SignedDuration {
-    SignedDuration::try_from(CLOCK_TOLERANCE).unwrap_or(SignedDuration::ZERO)
 }
 
 fn long(age: SignedDuration) -> String {

@@ -5,10 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{
-    readiness::{evidence::SourceKind, http},
-    runtime::name::Name,
-};
+use crate::{readiness::evidence::SourceKind, runtime::name::Name};
 
 const SERIAL: &str = "C02XK0AAJG5H";
 const OURS: &str = "1F97349736CF4614A94F624E705841AD";
@@ -41,7 +38,7 @@ fn judged(said: Said, linked: Option<Linked>) -> Evidence {
 }
 
 fn ours() -> Option<Linked> {
-    Some(Linked::read(200, &json!({"data": {"type": "mdmServers", "id": OURS}})))
+    Some(Linked::read(200, &json!({"data": {"type": "mdmServers", "id": OURS}}), &serial()))
 }
 
 #[test]
@@ -53,7 +50,14 @@ fn every_row_of_the_table() {
         (200, reply(&json!({"releasedFromOrgDateTime": "2026-01-01T00:00:00Z", "status": "UNASSIGNED"})), None, Finding::No(Reason::Released), true),
         (200, reply(&json!({"mdmMigrationStatus": "REQUESTED"})), ours(), Finding::No(Reason::MigrationPending), true),
         (200, reply(&json!({"mdmMigrationStatus": "STARTED"})), ours(), Finding::No(Reason::MigrationPending), true),
-        (200, reply(&json!({"mdmMigrationStatus": "COMPLETED"})), ours(), Finding::NoObjection, true),
+        (200, reply(&json!({"mdmMigrationStatus": "COMPLETED"})), ours(), Finding::Unknown(Reason::GarbledAnswer), true),
+        (200, reply(&json!({"mdmMigrationStatus": "COMPLETED", "status": "UNASSIGNED"})), None, Finding::Unknown(Reason::GarbledAnswer), true),
+        (200, reply(&json!({"mdmMigrationStatus": "COMPLETED", "releasedFromOrgDateTime": "x"})), None, Finding::No(Reason::Released), true),
+        (200, reply(&json!({"mdmMigrationStatus": "STARTED", "status": "UNASSIGNED"})), None, Finding::No(Reason::MigrationPending), true),
+        (200, reply(&json!({"mdmMigrationStatus": "FAILED", "status": "UNASSIGNED"})), None, Finding::No(Reason::Unassigned), true),
+        (200, reply(&json!({"mdmMigrationStatus": "SUCCESS"})), ours(), Finding::NoObjection, true),
+        (200, reply(&json!({"mdmMigrationStatus": "FAILED"})), ours(), Finding::NoObjection, true),
+        (200, reply(&json!({"mdmMigrationStatus": null})), ours(), Finding::NoObjection, true),
         (200, reply(&json!({"status": "UNASSIGNED"})), None, Finding::No(Reason::Unassigned), true),
         (200, reply(&json!({})), other, Finding::No(Reason::WrongServer), true),
         (200, reply(&json!({})), Some(Linked::NotYet), Finding::Wait(Reason::SyncPending), true),
@@ -82,9 +86,19 @@ fn nothing_here_ever_proves_a_profile() {
 
 #[test]
 fn only_apples_own_404_says_not_in_the_organisation() {
-    for body in
-        [json!(null), json!([]), json!({}), json!({"errors": []}), json!({"message": "no Route matched"}), error(&json!("403")), error(&json!(404))]
-    {
+    for body in [
+        json!(null),
+        json!({}),
+        json!([]),
+        json!({"errors": []}),
+        json!({"errors": {}}),
+        json!({"message": "no Route matched"}),
+        json!({"errors": [{"status": "404", "code": "NOT_FOUND"}], "data": {}}),
+        json!({"errors": [{"status": "404", "code": "NOT_FOUND"}, {"status": "403", "code": "FORBIDDEN"}]}),
+        json!({"errors": [{"status": "404", "code": ""}]}),
+        error(&json!("403")),
+        error(&json!(404)),
+    ] {
         let evidence = judged(Said::read(404, &body, &serial()), None);
         assert_eq!((evidence.finding, evidence.known), (Finding::Unknown(Reason::GarbledAnswer), false), "{body}");
     }
@@ -105,13 +119,27 @@ fn another_devices_record_is_never_taken() {
 fn a_linkage_that_lags_is_waited_for_and_a_strange_one_is_not_guessed_at() {
     let not_yet = [json!({"data": null}), json!({"data": {}}), json!({"data": {"type": "mdmServers", "id": ""}}), json!({"data": {"id": null}})];
     for body in not_yet {
-        assert_eq!(Linked::read(200, &body), Linked::NotYet, "{body}");
+        assert_eq!(Linked::read(200, &body, &serial()), Linked::NotYet, "{body}");
     }
-    assert_eq!(Linked::read(404, &error(&json!("404"))), Linked::NotYet);
-    for (status, body) in
-        [(404, json!({})), (200, json!({})), (200, json!([])), (200, json!({"data": []})), (200, json!({"data": {"id": 7}})), (200, json!(null))]
-    {
-        assert!(matches!(Linked::read(status, &body), Linked::Unread(Reason::GarbledAnswer, _)), "{status} {body}");
+    assert_eq!(Linked::read(404, &error(&json!("404")), &serial()), Linked::NotYet);
+    let link = |serial: &str| json!({"self": format!("https://api-business.apple.com/v1/orgDevices/{serial}/relationships/assignedServer")});
+    let linked = |links: Value| json!({"data": {"type": "mdmServers", "id": OURS}, "links": links});
+    for (status, body) in [
+        (404, json!(null)),
+        (200, json!({})),
+        (200, json!([])),
+        (200, json!({"data": []})),
+        (200, json!({"data": {"id": 7}})),
+        (200, json!({"data": {"type": "orgDevices", "id": OURS}})),
+        (200, json!({"data": {"id": OURS}})),
+        (200, json!({"data": null, "errors": [{"status": "500"}]})),
+        (200, linked(link("C02XK0AAJG5J"))),
+        (200, linked(json!([]))),
+    ] {
+        assert!(matches!(Linked::read(status, &body, &serial()), Linked::Unread(Reason::GarbledAnswer, _)), "{status} {body}");
+    }
+    for links in [link(SERIAL), json!({"self": "https://api-business.apple.com/v1"}), json!({}), json!(null)] {
+        assert_eq!(Linked::read(200, &linked(links.clone()), &serial()), Linked::To(OURS.to_owned()), "{links}");
     }
 }
 
@@ -122,6 +150,8 @@ fn the_server_is_asked_for_only_where_it_matters() {
     assert!(!wants(json!({"status": "UNASSIGNED"})));
     assert!(!wants(json!({"releasedFromOrgDateTime": "2026-01-01T00:00:00Z"})));
     assert!(!wants(json!({"mdmMigrationStatus": "STARTED"})));
+    assert!(!wants(json!({"mdmMigrationStatus": "PAUSED"})));
+    assert!(wants(json!({"mdmMigrationStatus": "FAILED"})));
     assert!(!Said::NotInOrg.wants_server());
 }
 
@@ -134,11 +164,46 @@ fn what_is_judged_beside_the_finding_is_there() {
     assert_eq!(evidence.assigned_at, None, "assigned to a server is no assigned profile");
 }
 
+#[test]
+fn a_failed_migration_is_said_whatever_else_there_is_to_say() {
+    let detail = |attributes: Value, linked| judged(Said::read(200, &reply(&attributes), &serial()), linked).detail.unwrap_or_default();
+    let failed = json!({"mdmMigrationStatus": "FAILED"});
+    let sentence = "Apple says that its last migration to another MDM server FAILED.";
+    assert_eq!(detail(failed.clone(), ours()), sentence);
+    assert_eq!(detail(failed, Some(Linked::To(OTHER.to_owned()))), format!("It is assigned to server {OTHER}. {sentence}"));
+    assert_eq!(detail(json!({}), ours()), "");
+}
+
+/// Any JSON, and a good answer with one value of it replaced.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(|flag| json!(flag)),
+        any::<i64>().prop_map(|number| json!(number)),
+        "[A-Za-z0-9]{0,12}".prop_map(|text| json!(text))
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(|list| json!(list)),
+            proptest::collection::btree_map("data|errors|id|type|attributes|status|links|self", inner, 0..4).prop_map(|object| json!(object)),
+        ]
+    })
+}
+
 proptest! {
     #[test]
-    fn any_bytes_are_read_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), status in prop_oneof![Just(200_u16), Just(404)]) {
-        let body = http::json(&body).unwrap_or_default();
-        let _ = Said::read(status, &body, &serial());
-        let _ = Linked::read(status, &body);
+    fn only_a_good_answer_in_both_replies_is_no_objection(
+        strange in any_json(), status in prop_oneof![Just(200_u16), Just(404)],
+        path in proptest::sample::select(vec!["/data", "/data/type", "/data/id", "/data/attributes", "/data/attributes/status", "/data/attributes/updatedDateTime"]),
+    ) {
+        prop_assert_ne!(judged(Said::read(status, &strange, &serial()), ours()).finding, Finding::NoObjection);
+        prop_assert_ne!(judged(Said::read(200, &reply(&json!({})), &serial()), Some(Linked::read(status, &strange, &serial()))).finding, Finding::NoObjection);
+        let mut changed = reply(&json!({}));
+        let known = changed.pointer(path).unwrap().clone();
+        *changed.pointer_mut(path).unwrap() = strange.clone();
+        // Without that time, or with another one, it is the answer that it was.
+        let a_time = path.ends_with("Time") && (strange.is_null() || strange == "" || strange.as_str().and_then(lenient::timestamp).is_some());
+        let good = strange == known || a_time;
+        prop_assert_eq!(judged(Said::read(200, &changed, &serial()), ours()).finding == Finding::NoObjection, good, "{}", changed);
     }
 }

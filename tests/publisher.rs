@@ -22,5 +22,7 @@ mod refusals;
 mod trust;
 #[path = "publisher/access.rs"]
 mod access;
+#[path = "publisher/guide.rs"]
+mod guide;
 #[path = "publisher/commands.rs"]
 mod commands;

@@ -22,7 +22,7 @@ pub const TELEGRAF: (&str, &str) = ("telegraf-scans", "telegraf secret");
 pub const OPERATOR: (&str, &str) = ("operator", "operator secret");
 
 /// The directives of Debian's /etc/mosquitto/mosquitto.conf.
-const OF_DEBIAN: &str = "pid_file /run/mosquitto/mosquitto.pid
+pub const OF_DEBIAN: &str = "pid_file /run/mosquitto/mosquitto.pid
 
 persistence true
 persistence_location /var/lib/mosquitto/

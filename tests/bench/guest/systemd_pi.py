@@ -168,7 +168,7 @@ def started(station):
     figure("first key to green on the virtual Pi (arm64, systemd's sandbox), ms", round(took * 1000))
     words = station.guide.run("journal why")
     check("install: `journal why` tells the story of the box", READY in words and "delivered" in words.lower(), words)
-    words = station.guide.run("CREDENTIALS_DIRECTORY=", again=HUNG)
+    words = station.guide.run("benchlight doctor", again=HUNG)
     check("install: the doctor beside the agent takes nothing away", words.count("in_use") >= 2 and "fail" not in words, words)
 
 

@@ -149,13 +149,86 @@ fn packagers_get_completions_and_a_manual() {
     for shell in ["bash", "zsh", "fish"] {
         let outcome = benchlight(&["completions", shell], &[]);
         assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
-        assert!(outcome.out.contains("import-apple-token"), "{shell}");
+        assert!(outcome.out.contains("import-apple-token") && outcome.out.contains("explain"), "{shell}");
     }
-    let manual = benchlight(&["man"], &[]);
-    assert_eq!(manual.code, 0);
-    for page in [".TH benchlight 1", ".TH benchlight-journal-export 1", "\\-\\-since"] {
-        assert!(manual.out.contains(page), "{page} is not in the manual");
+}
+
+#[test]
+fn the_manual_is_one_page_with_every_command_and_names_no_page_that_does_not_exist() {
+    let manual = benchlight(&["man"], &[]).out;
+    assert_eq!(manual.matches(".TH ").count(), 1);
+    for part in ["NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "LAMPS", "\"EXIT STATUS\"", "FILES", "\"SEE ALSO\""] {
+        assert!(manual.contains(&format!("\n.SH {part}\n")), "{part}: {manual}");
     }
+    let plain = manual.replace("\\-", "-").replace("\\fB", "").replace("\\fR", "");
+    for command in
+        ["run", "lookup SERIAL", "check", "doctor", "journal export", "journal why SERIAL", "lamps test", "explain [WORD]", "simulate kandji"]
+    {
+        assert!(plain.contains(&format!("\nbenchlight {command}\n")), "{command}: {plain}");
+    }
+    for word in ["--since T", "/etc/benchlight/benchlight.toml", "\nunable\n", "\n78\n"] {
+        assert!(plain.contains(word), "{word}");
+    }
+    let is_section = |rest: &str| rest.starts_with(|digit: char| digit.is_ascii_digit()) && rest[1..].starts_with(')');
+    let named: Vec<&str> = plain
+        .split('(')
+        .zip(plain.split('(').skip(1))
+        .filter(|(_, rest)| is_section(rest))
+        .filter_map(|(before, _)| before.rsplit([' ', '\n']).next())
+        .collect();
+    assert_eq!(named, ["systemctl", "journalctl", "systemd.exec"], "these are in Debian's package systemd");
+}
+
+#[test]
+fn the_help_of_every_command_fits_the_smallest_terminal() {
+    let commands = [
+        "",
+        "run",
+        "lookup",
+        "check",
+        "doctor",
+        "journal",
+        "journal export",
+        "journal why",
+        "lamps",
+        "lamps test",
+        "credential",
+        "credential import-apple-token",
+        "simulate",
+        "simulate kandji",
+        "simulate apple-business",
+        "explain",
+        "completions",
+        "man",
+    ];
+    for command in commands {
+        for help in ["-h", "--help"] {
+            let words: Vec<&str> = command.split_whitespace().chain([help]).collect();
+            let outcome = benchlight(&words, &[]);
+            assert_eq!(outcome.code, 0, "{command}");
+            for line in outcome.out.lines() {
+                assert!(line.chars().count() <= 80, "{command} {help}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_word_is_explained_and_an_unknown_one_is_answered_with_its_neighbours() {
+    let outcome = benchlight(&["explain", "wrong-server"], &[]);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+    assert!(
+        outcome.out.starts_with("wrong_server: a reason of the verdict not_ready\n") && outcome.out.contains("Do: Assign the device"),
+        "{}",
+        outcome.out
+    );
+    assert!(benchlight(&["explain", "journal.unsent"], &[]).out.contains("acknowledgement"));
+    let lamps = benchlight(&["explain"], &[]);
+    assert!(lamps.code == 0 && lamps.out.contains("\nunable   Red, steady") && lamps.out.contains("two_readers_one_lane"), "{}", lamps.out);
+    let unknown = benchlight(&["explain", "asigned"], &[]);
+    assert_eq!((unknown.code, unknown.out.as_str()), (1, ""));
+    assert!(unknown.err.contains("did you mean assigned"), "{}", unknown.err);
+    assert_eq!(benchlight(&["explain", "two", "words"], &[]).code, 64);
 }
 
 #[test]

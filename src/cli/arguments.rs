@@ -11,11 +11,11 @@ use crate::{config::DEFAULT_PATH, simulator::faults::Switch};
 /// The version with the commit it was built from.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("BENCHLIGHT_BUILD"), ")");
 
-/// A bench lamp for Apple device staging: green only when the scanned box's Automated Device Enrollment profile is assigned.
+/// A bench lamp for Apple device staging: green only for an assigned profile
 #[derive(Debug, Parser)]
 #[command(name = "benchlight", version = VERSION, arg_required_else_help = false, subcommand_required = true)]
 pub(super) struct Arguments {
-    /// The config file
+    /// Config file
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub(super) config: PathBuf,
 
@@ -25,15 +25,34 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run the station: answer scans until it is asked to end (SIGTERM, SIGINT, SIGQUIT or SIGHUP)
+    /// Run the station: answer scans until a signal ends it
+    ///
+    /// SIGTERM, SIGINT, SIGQUIT and SIGHUP end it, with dark lamps.
+    #[command(verbatim_doc_comment)]
     Run,
-    /// Try it with nothing else: simulated services, a broker on loopback, lamps on the terminal; type serial numbers, or pipe them
+    /// Try all of it with nothing else installed
+    ///
+    /// Simulated services, a broker on loopback, lamps on the terminal. Type
+    /// serial numbers, or pipe them: piped, it answers all of them and ends.
+    #[cfg(feature = "demo")]
+    #[command(verbatim_doc_comment)]
     Demo,
-    /// Ask the configured services about serial numbers, once; exit 0: all ready, 1: not all, 2: some unknown
+    /// Ask the configured services about serial numbers, once
+    ///
+    /// Exit status 0: all are ready. 2: some are unknown, or were no serial
+    /// number. 1: otherwise. As root it finds the service's own credentials.
+    #[command(verbatim_doc_comment)]
     Lookup(Lookup),
     /// Check the config and show all its problems at once
+    ///
+    /// As root it finds the service's own credentials.
+    #[command(verbatim_doc_comment)]
     Check,
     /// Try every configured part for real and give advice
+    ///
+    /// It takes nothing away from a running agent. As root it finds the
+    /// service's own credentials: sudo benchlight doctor.
+    #[command(verbatim_doc_comment)]
     Doctor(Doctor),
     /// Read the station's own record
     #[command(subcommand)]
@@ -47,6 +66,11 @@ pub(super) enum Command {
     /// Stand in for a service on loopback, with faults to switch on
     #[command(subcommand)]
     Simulate(Simulate),
+    /// Say what a reason, a lamp, an alarm or a word of health means
+    ///
+    /// Without a word: the lamps, and every word that it knows.
+    #[command(verbatim_doc_comment)]
+    Explain(Explain),
     /// Print completions for a shell
     Completions(Completions),
     /// Print the manual page
@@ -77,6 +101,12 @@ pub(super) struct Doctor {
     pub(super) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// A word as lamp, terminal, message or doctor show it, such as not_found
+    pub(super) word: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Journal {
     /// Print every scan and change, oldest first
@@ -89,8 +119,9 @@ pub(super) enum Journal {
 }
 
 #[derive(Debug, Args)]
+#[command(next_line_help = true)]
 pub(super) struct Export {
-    /// From then on: RFC 3339, a date (its first moment here), or how long ago, such as 2h
+    /// From then on: RFC 3339, a date, or how long ago, such as 2h
     #[arg(long, value_name = "T", value_parser = time::moment)]
     pub(super) since: Option<Timestamp>,
     /// Before then
@@ -119,11 +150,12 @@ pub(super) enum Lamps {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Credential {
-    /// Make the credential of an apple-dep source from the token file that Apple gives
+    /// Make an apple-dep credential of Apple's token file
     ImportAppleToken(ImportAppleToken),
 }
 
 #[derive(Debug, Args)]
+#[command(next_line_help = true)]
 pub(super) struct ImportAppleToken {
     /// Apple's file (*_smime.p7m), or the JSON decrypted elsewhere
     #[arg(long, value_name = "FILE")]
@@ -134,7 +166,7 @@ pub(super) struct ImportAppleToken {
     /// That certificate (PEM)
     #[arg(long, value_name = "FILE")]
     pub(super) cert: Option<PathBuf>,
-    /// The credential to write
+    /// Write it here
     #[arg(long, value_name = "FILE", default_value = "/etc/benchlight/credentials/apple-dep-token")]
     pub(super) out: PathBuf,
 }
@@ -150,22 +182,28 @@ pub(super) enum Simulate {
 }
 
 #[derive(Debug, Args)]
+#[command(next_line_help = true)]
 pub(super) struct Simulator {
-    /// Where to listen, on loopback; port 0 takes a free one
+    /// A loopback address; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     pub(super) listen: SocketAddr,
-    /// A folder to write the credential into that the simulator accepts; without it, it is printed
+    /// Write the credential that it accepts into this folder, not out
     #[arg(long, value_name = "FOLDER")]
     pub(super) credentials: Option<PathBuf>,
     /// A fault to switch on; may be given again
     ///
-    /// The form is EFFECT, SERIAL=EFFECT or /path=EFFECT, and *N behind it for N requests only. EFFECT is one of 500 (or another
-    /// status), 403:TEXT, 429, 429:30 (Retry-After), html, cut-json, cut-body, huge:BYTES, silence:8s, delay:200ms, reset, drop,
-    /// redirect:URL, date:TEXT, and the true answer changed: clock:-20h (its date is off), as:206 (its status), header:NAME: VALUE (one
-    /// more header), replace:FROM>TO (every FROM in its body written as TO).
+    /// The form is EFFECT, SERIAL=EFFECT or /path=EFFECT, and *N behind
+    /// it for N requests only. EFFECT is one of 500 (or another status),
+    /// 403:TEXT, 429, 429:30 (Retry-After), html, cut-json, cut-body,
+    /// huge:BYTES, silence:8s, delay:200ms, reset, drop, redirect:URL,
+    /// date:TEXT, and the true answer changed: clock:-20h (its date is
+    /// off), as:206 (its status), header:NAME: VALUE (one more header),
+    /// replace:FROM>TO (every FROM in its body written as TO).
     ///
-    /// While it runs, PUT /_simulator/faults replaces what is switched on by a JSON array of such texts (or by one a line), GET
-    /// shows it and DELETE ends it. Faults that belong to single boxes stay.
+    /// While it runs, PUT /_simulator/faults replaces what is switched
+    /// on by a JSON array of such texts (or by one a line), GET shows it
+    /// and DELETE ends it. Faults that belong to single boxes stay.
+    #[arg(verbatim_doc_comment)]
     #[arg(long = "fault", value_name = "FAULT")]
     pub(super) faults: Vec<Switch>,
 }

@@ -6,6 +6,7 @@ mod credential;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
+mod explain;
 mod journal;
 mod lamps;
 mod log;
@@ -61,7 +62,8 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let config = arguments.config.as_path();
     match arguments.command {
         Command::Run => load(config).and_then(|config| serve(run::run(config))),
-        Command::Demo => demo(),
+        #[cfg(feature = "demo")]
+        Command::Demo => serve(demo::run()),
         Command::Lookup(lookup) => load(config).and_then(|config| serve(async move { lookup::run(&config, &lookup.serials, lookup.json).await })),
         Command::Doctor(order) => doctor::doctor(config, &order),
         Command::Check => check::check(config),
@@ -69,19 +71,10 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Lamps(command) => lamps::lamps(config, &command),
         Command::Credential(command) => credential::credential(command),
         Command::Simulate(service) => runtime()?.block_on(simulate::simulate(service)),
+        Command::Explain(order) => explain::explain(order.word.as_deref()),
         Command::Completions(completions) => packaging::completions(completions.shell),
         Command::Man => packaging::manual(),
     }
-}
-
-#[cfg(feature = "demo")]
-fn demo() -> anyhow::Result<u8> {
-    serve(demo::run())
-}
-
-#[cfg(not(feature = "demo"))]
-fn demo() -> anyhow::Result<u8> {
-    anyhow::bail!("the demo is not in this build; build benchlight with its default features")
 }
 
 /// Runs a command's task. What still waits when it is done (a read of standard input, say) is left behind.

@@ -413,7 +413,7 @@ pub(super) fn listed(words: &[&str]) -> String {
 }
 
 /// "did you mean `left`? ", or nothing when no word is near.
-pub(super) fn did_you_mean(word: &str, known: &[&str]) -> String {
+pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
     let most = (word.chars().count() / 3).max(1);
     let nearest = known.iter().map(|candidate| (distance(word, candidate), candidate)).filter(|(distance, _)| *distance <= most).min();
     nearest.map(|(_, candidate)| format!("did you mean `{candidate}`? ")).unwrap_or_default()

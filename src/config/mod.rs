@@ -33,6 +33,7 @@ use crate::{
     verdict::Policy,
 };
 use document::Section;
+pub(crate) use document::did_you_mean;
 use lane::LaneEntry;
 pub use problems::{Problem, Problems};
 use problems::{Report, syntax_problem};

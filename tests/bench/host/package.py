@@ -140,7 +140,7 @@ def _inspect(deb, work, check):
     binary = program.read_bytes()
     said(f"the program is under {BYTES // 1_000_000} MB", len(binary) < BYTES, len(binary))
     said("the program is for this architecture", binary[:4] == b"\x7fELF" and int.from_bytes(binary[18:20], "little") == PROCESSORS[architecture])
-    said("the demo and its broker are left out", b"the demo is not in this build" in binary)
+    said("the demo and its broker are left out", b"Try all of it with nothing else installed" not in binary)
     said(f"the program asks for the C library of Debian 12 at most (GLIBC {GLIBC[0]}.{GLIBC[1]})", newest_glibc(program) <= GLIBC, newest_glibc(program))
 
     subprocess.run(["dpkg-deb", "-e", deb, work / "control"], check=True)
@@ -165,6 +165,6 @@ def _inspect(deb, work, check):
                          ("usr/lib/udev/rules.d/70-benchlight.rules", "systemd/udev/70-benchlight.rules")):
         said(f"{name} is the project's own", (work / "files" / name).read_bytes() == (PROJECT / source).read_bytes())
     manual = gzip.decompress((work / "files/usr/share/man/man1/benchlight.1.gz").read_bytes()).decode()
-    said("the manual page is one, and names every command", ".TH" in manual and all(word in manual for word in ("run", "lookup", "doctor", "journal", "lamps")), manual[:200])
+    said("the manual page is one, and names every command", ".TH" in manual and all(word in manual for word in ("run", "lookup", "doctor", "journal", "lamps", "explain")), manual[:200])
     completions = [(work / "files" / name).read_text() for name in FILES if "completions" in name]
     said("the completions know the commands", len(completions) == 3 and all("doctor" in text and "lookup" in text for text in completions))

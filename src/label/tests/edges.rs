@@ -98,3 +98,15 @@ fn a_postal_number_has_two_letters_at_each_end() {
         ("RR123456740GB", "RR123456740GB"),
     ]);
 }
+
+/// A waiting box is asked for again in the way in which it was asked for at its scan.
+#[test]
+fn what_was_asked_for_before_is_the_same_candidates_again() {
+    for code in ["C02XK0AAJG5H", "SC02XK0AAJG5H", "F0D1A9BC23E4", "SR473124829GB"] {
+        let Reading::Serials(members) = read(code.as_bytes()) else { panic!("{code}") };
+        let [candidates] = members.as_slice() else { panic!("{code}") };
+        let asked: Vec<Serial> = candidates.iter().cloned().collect();
+        assert_eq!(Candidates::asked_before(&asked).as_ref(), Some(candidates), "{code}");
+    }
+    assert_eq!(Candidates::asked_before(&[]), None);
+}

@@ -40,24 +40,43 @@ fn names_a_credential(key: &str) -> bool {
 /// `line` without what may be a secret; `before` is the text up to it.
 pub(super) fn masked(before: &str, line: &str) -> String {
     let own = key_of(line);
-    let owner = own.or_else(|| before.lines().rev().map_while(|line| (!is_heading(line)).then(|| key_of(line))).flatten().next());
     // A text of several lines belongs to the key that began it.
-    if own.is_none()
-        && !is_heading(line)
-        && !line.trim_start().starts_with('#')
-        && owner.is_some_and(|key| sounds_secret(key) || names_a_credential(key))
-    {
+    let begun = if own.is_none() && !is_heading(line) { before.lines().rev().find_map(begins) } else { None };
+    if begun.is_some_and(|begun| begun == Begins::Secret) && !line.trim_start().starts_with('#') {
         return "…".to_owned();
     }
     let line = cut(line);
     let line = if own.is_some_and(names_a_credential) { without_value(&line) } else { line };
-    let line = if owner.is_some_and(|key| LONG.contains(&key)) { line } else { without_long_words(&line) };
-    without_user(line)
+    let harmless = begun == Some(Begins::Long) || own.is_some_and(|key| LONG.contains(&key));
+    without_user(if harmless { line } else { without_long_words(&line) })
+}
+
+/// What the last line with a key, or with a section's name, begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    Secret,
+    Long,
+    Other,
+}
+
+fn begins(line: &str) -> Option<Begins> {
+    let key = key_of(line);
+    if is_heading(line) {
+        Some(Begins::Other)
+    } else if secret_value(line).is_some() || key.is_some_and(names_a_credential) {
+        Some(Begins::Secret)
+    } else {
+        key.map(|key| if LONG.contains(&key) { Begins::Long } else { Begins::Other })
+    }
 }
 
 /// The key of a line `key = value`, without quotes and without the sections before its last dot.
 fn key_of(line: &str) -> Option<&str> {
-    let (key, _) = line.split_once('=')?;
+    let (key, value) = line.split_once('=')?;
+    // The end of a piece of base64 is no sign.
+    if matches!(value.trim(), "" | "=") {
+        return None;
+    }
     let key = key.trim().trim_start_matches(['{', '[', ' ']).trim_matches(['"', '\'']);
     let key = key.rsplit('.').next()?.trim_matches(['"', '\'', ' ']);
     let is_word = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
@@ -70,8 +89,16 @@ fn is_heading(line: &str) -> bool {
 
 /// Up to the value of a key that sounds like a secret, wherever in the line that is, or to the beginning of a PEM block.
 fn cut(line: &str) -> String {
+    let end = [line.find("-----BEGIN"), secret_value(line)].into_iter().flatten().min();
+    match end.and_then(|end| line.get(..end)) {
+        Some(kept) if kept.len() < line.len() => format!("{} …", kept.trim_end()),
+        _ => line.to_owned(),
+    }
+}
+
+/// Where the value of a key that sounds like a secret begins.
+fn secret_value(line: &str) -> Option<usize> {
     let is_word = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
-    let mut end = line.find("-----BEGIN");
     let mut rest = 0;
     let mut first = true;
     while let Some(start) = line.get(rest..).and_then(|text| text.find(is_word)).map(|start| rest + start) {
@@ -79,18 +106,14 @@ fn cut(line: &str) -> String {
         let word = line.get(start..after).unwrap_or_default();
         let sign = line.get(after..).unwrap_or_default().trim_start_matches(['"', '\'', ' ', '\t']);
         // `key = value`, `key: value`, and at the beginning of a line `key value`: no TOML, and meant all the same.
-        let assigned = sign.starts_with(['=', ':']) || first && !sign.is_empty() && !line.contains('=') && !line.trim_start().starts_with('[');
-        if assigned && sounds_secret(word) {
-            let value = if sign.starts_with(['=', ':']) { line.len() - sign.len() + 1 } else { after };
-            end = Some(end.map_or(value, |end| end.min(value)));
-            break;
+        let signed = sign.starts_with(['=', ':']);
+        let bare = first && !sign.is_empty() && !line.contains('=') && !line.trim_start().starts_with('[');
+        if (signed || bare) && sounds_secret(word) {
+            return Some(if signed { line.len() - sign.len() + 1 } else { after });
         }
         (rest, first) = (after, false);
     }
-    match end.and_then(|end| line.get(..end)) {
-        Some(kept) if kept.len() < line.len() => format!("{} …", kept.trim_end()),
-        _ => line.to_owned(),
-    }
+    None
 }
 
 /// Of `x_credential = "name"` what is no plain name is left out.
@@ -131,6 +154,8 @@ fn without_user(line: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -158,6 +183,8 @@ mod tests {
             ("", "foo = \"d8f7a6c9-hunter2-4bcd-9e0f-1a2b3c4d5e6f\""),
             ("", "MIGHAgEAMBMGByqGSM49hunter2AwEHBG0wawIBAQQg=="),
             ("key = \"\"\"\n", "hunter2"),
+            ("key = \"\"\"\nMIGHAgEAMBMGByqGSM49\n", "hunter2=="),
+            ("key = \"\"\"\nMIGHAgEAMBMGByqGSM49\n", "hunter2="),
             ("[mqtt]\npassword = '''\n", "  hunter2"),
             ("token_credential = \"\"\"-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AwEHBG0wawIBAQQg==\n", "hunter2"),
         ] {
@@ -197,6 +224,26 @@ mod tests {
         }
         for key in ["token_credential", "tokens", "token_url", "key_id", "keep", "keep_alive", "name", "keyboard", "passive"] {
             assert!(!sounds_secret(key), "{key}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn wherever_a_secret_stands_behind_a_word_for_it_no_line_repeats_it(
+            section in "(\\[mqtt\\]\n)?",
+            before in "([a-z_]{1,8} = \"?[a-z]{0,8}\"?, )?",
+            open in "[{\\[ ]{0,2}",
+            quote in "[\"']?",
+            word in prop::sample::select(vec!["token", "password", "api_key", "Secret", "key", "mqtt-password", "private_key"]),
+            sign in prop::sample::select(vec![" = \"", "=", ": ", " = '", " = \"\"\"", " = \"\"\"\n", " = '''\n\n", " =\t"]),
+            after in "[\"']{0,3},? ?(#.{0,8})?",
+        ) {
+            let text = format!("{section}{before}{open}{quote}{word}{quote}{sign}hunter2{after}");
+            let at = text.find("hunter2").unwrap_or_default();
+            let start = text.get(..at).unwrap_or_default().rfind('\n').map_or(0, |newline| newline + 1);
+            let end = text.get(start..).unwrap_or_default().find('\n').map_or(text.len(), |newline| start + newline);
+            let shown = masked(text.get(..start).unwrap_or_default(), text.get(start..end).unwrap_or_default());
+            prop_assert!(!shown.contains("hunter2"), "{text:?} is shown as {shown:?}");
         }
     }
 }

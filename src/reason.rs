@@ -182,7 +182,7 @@ reasons! {
     /// The MDM's own link to Apple is broken.
     MdmLinkBroken = "mdm_link_broken", Unknown, "The MDM's own link to Apple is broken.", "Put the box aside; an administrator must renew the MDM's Automated Device Enrollment token.";
     /// The evidence is too old.
-    Stale = "stale", Unknown, "The MDM's Last fetch from Apple is too old to trust.", "Put the box aside; the station keeps asking until the MDM has fetched.";
+    Stale = "stale", Unknown, "What the service says is too old to trust.", "Put the box aside; the station keeps asking until the answer is fresh.";
     /// The sources contradict each other.
     Contradiction = "contradiction", Unknown, "The services contradict each other about this device.", "Put the box aside; call the technician with the serial number.";
     /// The reply could not be understood.

@@ -21,6 +21,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use url::Url;
 
 use super::Purpose;
@@ -28,7 +29,7 @@ use crate::{
     reason::Reason,
     runtime::{
         certificate::CertificateFault,
-        clock::{self, Boot},
+        clock::{self, Boot, ClockWatch},
         credential::Secret,
         loopback::is_loopback,
     },
@@ -40,6 +41,7 @@ use door::Came;
 pub use door::{NoReply, Refused, Reply};
 pub use fault::{CLOCK_TOLERANCE, Fault, is_of_the_way, under_clock};
 pub use host_time::Clocks;
+use host_time::Dated;
 
 /// Hops that a redirect may take (a trailing slash needs one).
 const MAX_HOPS: usize = 3;
@@ -231,6 +233,21 @@ impl fmt::Debug for Request {
 /// A text as JSON of one shape, as the door reads it: for the fuzz targets and for tests of what a body says. `None`: it is none.
 pub fn json<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
     json::shaped(&json::whole(text).ok()?).ok()
+}
+
+/// The answer that the door makes of a reply to a question which documents 200, of a host whose time is `now`: for the fuzz target.
+pub fn judged(status: u16, headers: &[(&str, &str)], body: &[u8], now: Timestamp) -> Option<Value> {
+    let url = Url::parse("https://mdm.example").ok()?;
+    let header = |(name, value): &(&str, &str)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?));
+    let mut kept = HeaderMap::new();
+    for (name, value) in headers.iter().filter_map(header) {
+        kept.append(name, value);
+    }
+    let [sent, came] = [Boot::now(); 2];
+    let clocks = Clocks::from(ClockWatch::Fixed { synced: false });
+    let came = Came { url: &url, status, headers: kept, sent, came };
+    clocks.judge(&came.clock_of(), Dated { date: now, sent, came: came.came }).ok()?;
+    (status == 200).then(|| came.answer(body, &clocks).ok()).flatten().map(|reply| reply.body().clone())
 }
 
 /// A source's way to its service. Cheap to clone; the clones share limits and connections.

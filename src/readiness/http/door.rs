@@ -178,6 +178,11 @@ impl Came<'_> {
         self.url.host_str().unwrap_or_default()
     }
 
+    /// Whose time it is.
+    pub(super) fn clock_of(&self) -> String {
+        format!("{}:{}", self.host(), self.url.port_or_known_default().unwrap_or_default())
+    }
+
     fn no(&self, reason: Reason, detail: String) -> Fault {
         Fault { replied_at: self.date().ok().flatten(), ..Fault::with(reason, detail) }
     }
@@ -199,8 +204,8 @@ impl Came<'_> {
         self.plain(body)?;
         let value = json::whole(body).map_err(|fault| self.no(Reason::GarbledAnswer, self.no_json(fault, body)))?;
         // Last, so that only what is an answer tells the host's time.
-        let host = format!("{}:{}", self.host(), self.url.port_or_known_default().unwrap_or_default());
-        clocks.judge(&host, Dated { date, sent: self.sent, came: self.came }).map_err(|not| self.no(Reason::Stale, self.not_of_now(not)))?;
+        let dated = Dated { date, sent: self.sent, came: self.came };
+        clocks.judge(&self.clock_of(), dated).map_err(|not| self.no(Reason::Stale, self.not_of_now(not)))?;
         Ok(Reply { status: self.status, date, body: value, headers: self.headers, clock: clocks.own })
     }
 

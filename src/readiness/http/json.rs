@@ -201,3 +201,98 @@ impl<'de> Deserializer<'de> for Shaped<'de> {
         identifier ignored_any
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use proptest::prelude::*;
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+    struct Row {
+        name: String,
+        #[serde(default)]
+        part: Option<Part>,
+        #[serde(default)]
+        parts: Vec<Part>,
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+    struct Part {
+        id: Option<u64>,
+    }
+
+    #[test]
+    fn a_name_is_given_once_in_every_object_at_every_depth() {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"b":2,"a":null}"#,
+            r#"{"a":1,"\u0061":1}"#,
+            r#"[[{"x":{"":1,"":2}}]]"#,
+            r#"{"a":{"b":[{"c":1,"c":1}]},"d":1}"#,
+            "{\"\u{e9}\":1,\"\\u00e9\":2}",
+        ] {
+            assert_eq!(whole(text.as_bytes()), Err(JsonFault::NameTwice), "{text}");
+        }
+        assert_eq!(whole(br#"{"a":{"a":{"a":[{"a":1},{"a":1}]}},"A":1}"#), Ok(json!({"a": {"a": {"a": [{"a": 1}, {"a": 1}]}}, "A": 1})));
+    }
+
+    #[test]
+    fn what_is_not_one_whole_json_text_is_refused() {
+        let deep = "[".repeat(100_000);
+        let closed = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for text in
+            ["", " ", "{", "{}{}", "{} x", "nul", "NaN", "1e400", "{'a':1}", "{\"a\":1,}", "\u{feff}{}", "{}\u{0}", "\"\\ud800\"", &deep, &closed]
+        {
+            assert_eq!(whole(text.as_bytes()), Err(JsonFault::NotJson), "{}", text.get(..20).unwrap_or(text));
+        }
+        assert_eq!(whole(b"{\"a\":\"\xff\"}"), Err(JsonFault::NotJson));
+        assert_eq!(whole(b" { } \r\n\t"), Ok(json!({})));
+    }
+
+    #[test]
+    fn a_text_of_more_values_than_any_list_has_is_refused() {
+        let of = |values: usize| format!("[{}0]", "0,".repeat(values)).into_bytes();
+        assert_eq!(whole(&of(600_000)), Err(JsonFault::TooMuch));
+        assert!(whole(&of(400_000)).is_ok());
+    }
+
+    #[test]
+    fn an_array_never_passes_for_an_object() {
+        let read = |value: Value| shaped::<Row>(&value);
+        assert_eq!(read(json!({"name": "x", "part": {"id": 1}, "parts": [{}], "more": [1]})).unwrap().parts, [Part::default()]);
+        assert_eq!(read(json!({"part": null})), Err(JsonFault::Lacks("name")));
+        for value in [
+            json!(["x"]),
+            json!(["x", {"id": 1}, []]),
+            json!({"name": "x", "part": [1]}),
+            json!({"name": "x", "part": []}),
+            json!({"name": "x", "parts": [[1]]}),
+            json!({"name": "x", "parts": {"id": 1}}),
+            json!({"name": ["x"]}),
+            json!({"name": null}),
+            json!({"name": 1}),
+            json!({"name": "x", "part": {"id": -1}}),
+            json!({"name": "x", "part": {"id": 1.0}}),
+            json!("x"),
+            json!(null),
+        ] {
+            assert_eq!(read(value.clone()), Err(JsonFault::OtherShape), "{value}");
+        }
+        assert_eq!(shaped::<Vec<Part>>(&json!([[1]])), Err(JsonFault::OtherShape));
+    }
+
+    proptest! {
+        #[test]
+        fn what_passes_is_what_serde_json_reads(text in "[\\[\\]{}:,\"a0\\\\u .e-]{0,40}") {
+            if let Ok(value) = whole(text.as_bytes()) {
+                prop_assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value.clone());
+                prop_assert_eq!(shaped::<Value>(&value), Ok(value));
+            }
+        }
+    }
+}

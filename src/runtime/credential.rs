@@ -1,6 +1,7 @@
 //! Secrets: where they are read from, of what form they are, and a type that cannot print them.
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -9,7 +10,10 @@ use std::{
 
 use rustix::process::geteuid;
 
-use super::file;
+use super::{
+    file,
+    unit::{self, Loaded},
+};
 
 /// Where systemd keeps what the unit's LoadCredential= copied when the service started.
 const OF_THE_SERVICE: &str = "/run/credentials/benchlight.service";
@@ -145,6 +149,8 @@ impl std::error::Error for CredentialFault {}
 pub struct CredentialStore {
     /// `$CREDENTIALS_DIRECTORY`; for root without it the running service's, so that its commands see what the agent sees.
     by_systemd: Option<PathBuf>,
+    /// For root: what the service's unit names, for as long as it does not run.
+    by_unit: Arc<BTreeMap<String, Loaded>>,
     folder: PathBuf,
 }
 
@@ -152,8 +158,11 @@ impl CredentialStore {
     /// A store that looks in systemd's folder, then in `credentials_dir`, then in the environment.
     pub fn new(credentials_dir: &Path) -> Self {
         let named = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let of_the_service = || geteuid().is_root().then(|| PathBuf::from(OF_THE_SERVICE));
-        Self { by_systemd: named.or_else(of_the_service), folder: credentials_dir.to_owned() }
+        if named.is_some() || !geteuid().is_root() {
+            return Self { by_systemd: named, by_unit: Arc::default(), folder: credentials_dir.to_owned() };
+        }
+        let by_unit = Arc::new(unit::credentials(Path::new("/")));
+        Self { by_systemd: Some(PathBuf::from(OF_THE_SERVICE)), by_unit, folder: credentials_dir.to_owned() }
     }
 
     /// A handle to one credential, to be read whenever it is needed: a new file counts without a restart.
@@ -163,7 +172,10 @@ impl CredentialStore {
 
     /// Where a person puts a credential of that name.
     pub fn place(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        match self.by_unit.get(name) {
+            Some(Loaded::File(path)) => path.clone(),
+            Some(Loaded::Encrypted) | None => self.folder.join(name),
+        }
     }
 }
 
@@ -191,14 +203,18 @@ impl Credential {
             return Err(CredentialFault::BadName);
         }
         // systemd's own copies belong to root, and an access list lets the service's user read them: that shows as the group's right to read.
-        let places = [(self.store.by_systemd.as_deref(), 0o037), (Some(self.store.folder.as_path()), 0o077)];
-        for (folder, others) in places {
-            let Some(folder) = folder else { continue };
-            match read_private(&folder.join(name), others) {
+        let places = [(self.store.by_systemd.as_ref().map(|folder| folder.join(name)), 0o037), (Some(self.store.place(name)), 0o077)];
+        for (path, others) in places {
+            let Some(path) = path else { continue };
+            match read_private(&path, others) {
                 Ok(text) => return non_empty(name, &text),
                 Err(CredentialFault::Missing { .. }) => {}
                 Err(fault) => return Err(fault),
             }
+        }
+        if self.store.by_unit.get(name) == Some(&Loaded::Encrypted) {
+            let what = "is encrypted for the service (LoadCredentialEncrypted= in its unit), which does not run";
+            return Err(self.malformed(what, "start the service: while it runs, root finds the credential by itself"));
         }
         match std::env::var(variable(name)) {
             Ok(text) => non_empty(name, &text),
@@ -251,7 +267,7 @@ impl Credential {
     pub fn other_copy(&self) -> Option<PathBuf> {
         let read = self.read().ok()?;
         let folders = self.store.by_systemd.as_deref().into_iter().chain([self.store.folder.as_path(), Path::new(OF_THE_SERVICE)]);
-        let mut copies = folders.map(|folder| folder.join(&self.name));
+        let mut copies = folders.map(|folder| folder.join(&self.name)).chain([self.store.place(&self.name)]);
         copies.find(|path| file::read(path, LARGEST).is_ok_and(|(bytes, _)| file::text(bytes).is_ok_and(|text| Secret::new(&text) != read)))
     }
 }
@@ -311,7 +327,7 @@ mod tests {
         let path = folder.path().join("kandji-token");
         fs::write(&path, bytes).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let credential = CredentialStore { by_systemd: None, folder: folder.path().to_owned() }.credential("kandji-token");
+        let credential = CredentialStore { by_systemd: None, by_unit: Arc::default(), folder: folder.path().to_owned() }.credential("kandji-token");
         (folder, credential)
     }
 
@@ -324,7 +340,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         };
-        let store = CredentialStore { by_systemd: Some(handed.path().to_owned()), folder: own.path().to_owned() };
+        let store = CredentialStore { by_systemd: Some(handed.path().to_owned()), by_unit: Arc::default(), folder: own.path().to_owned() };
         let read = || store.credential("kandji-token").read_token();
         write(own.path(), "own", 0o600);
         assert_eq!(read().unwrap().reveal(), "own", "where systemd has none");
@@ -415,5 +431,22 @@ mod tests {
         ] {
             assert!(may_be_a_secret(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_the_unit_names_is_found_by_root_and_what_it_encrypts_is_told() {
+        let (folder, _) = written(b"in the folder");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let path = elsewhere.path().join("token");
+        fs::write(&path, "named by the unit").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let names = [("kandji-token".to_owned(), Loaded::File(path.clone())), ("mqtt-key".to_owned(), Loaded::Encrypted)];
+        let store = CredentialStore { by_systemd: None, by_unit: Arc::new(names.into()), folder: folder.path().to_owned() };
+        assert_eq!(store.credential("kandji-token").read().unwrap().reveal(), "named by the unit");
+        let told = store.credential("mqtt-key").read().unwrap_err().to_string();
+        assert!(told.contains("is encrypted for the service") && told.contains("start the service"), "{told}");
+        fs::remove_file(&path).unwrap();
+        let missing = store.credential("kandji-token").read().unwrap_err();
+        assert!(matches!(&missing, CredentialFault::Missing { path: told, .. } if *told == path), "{missing}");
     }
 }

@@ -10,4 +10,5 @@ pub mod name;
 pub mod pulse;
 pub mod stream;
 pub mod systemd;
+pub mod unit;
 pub mod visible;

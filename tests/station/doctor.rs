@@ -155,6 +155,15 @@ async fn a_secret_that_was_written_anew_and_that_systemd_has_not_handed_over_yet
     visit.says("source kandji", "warn", "sudo systemctl restart benchlight");
     visit.says("broker", "ok", "lets this station in");
     assert!(!format!("{:?}{}", visit.lines, visit.err).contains("a newer one"));
+
+    // The handed one is refused: nobody is told both to restart and that it is not needed.
+    fs::write(handed.path().join("kandji-token"), "wrong-token-of-before").unwrap();
+    let visit = ask();
+    visit.says("source kandji", "fail", "sudo systemctl restart benchlight");
+    for line in &visit.lines {
+        let remedy = line["remedy"].as_str().unwrap();
+        assert!(!(remedy.contains("restart benchlight") && remedy.contains("no restart is needed")), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,7 @@ const OVERDUE: SignedDuration = SignedDuration::from_mins(1);
 const RIGHTS: &str = "give this user the rights of config/mosquitto/acl: to write the station's own channels and to read its availability";
 
 /// What to do where nobody can tell whether an agent runs.
-const UNTOLD: &str = "run this as root or as the agent's user (sudo -u benchlight), with a `state_dir` that is right";
+const UNTOLD: &str = "run this as root (sudo benchlight doctor), with a `state_dir` that is right";
 
 /// One scanner. `agent`: does an agent run; `None`: nobody can tell.
 pub(super) fn scanner(settings: &scanner::Settings, agent: Option<bool>) -> Line {
@@ -76,7 +76,7 @@ fn of_scanner(part: String, kind: &Kind, state: &scanner::State, well: &str) -> 
     }
     let mut remedy = state.remedy(kind).unwrap_or_default();
     if *state == scanner::State::NoRight {
-        remedy.push_str("; this was tried as the user who runs the doctor: sudo -u benchlight tries it as the agent's");
+        remedy.push_str("; this was tried as the user who runs the doctor: sudo benchlight doctor tries it as root");
     }
     Line::new(part, State::Fail, state.describe(kind), remedy)
 }
@@ -275,9 +275,7 @@ pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Setti
             read(reader, agent, &mut lines)
         }
         Err(ReadFault::Absent(_)) => Line::ok(PART, format!("{} holds no journal yet; the first start makes it", dir.display())),
-        Err(fault @ ReadFault::Closed { .. }) => {
-            Line::new(PART, State::Fail, fault.to_string(), "run this as root or as the agent's user (sudo -u benchlight)")
-        }
+        Err(fault @ ReadFault::Closed { .. }) => Line::new(PART, State::Fail, fault.to_string(), "run this as root: sudo benchlight doctor"),
         Err(fault) => {
             Line::new(PART, State::Warn, fault.to_string(), "nothing: the agent sets such a file aside by itself and saves what can be read")
         }

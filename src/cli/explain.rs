@@ -204,7 +204,9 @@ mod tests {
         for signal in [Signal::Ready, Signal::Stop, Signal::Hold, Signal::Rescan, Signal::Alarm] {
             found(signal.code(), SIGNAL);
         }
-        ["working", "unable"].map(|signal| found(signal, SIGNAL));
+        for signal in ["working", "unable"] {
+            found(signal, SIGNAL);
+        }
         for verdict in [Verdict::Ready, Verdict::Wait, Verdict::NotReady, Verdict::Unknown, Verdict::Rescan] {
             assert!(found(verdict.code(), VERDICT).means.first().unwrap().len() > 10);
         }

@@ -4,7 +4,10 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe},
-    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixDatagram, UnixStream},
+    },
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -187,6 +190,30 @@ async fn a_service_manager_that_does_not_listen_stops_no_scan() {
     every_scan_is_answered(&mut station, &dashboard, 50).await;
     ends_when_asked(station);
     drop(deaf);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_reads_nothing_and_a_journald_that_hangs_stop_no_scan() {
+    let world = World::new().await;
+    let dashboard = world.dashboard().await;
+    let home = world.home(false, "");
+    // As journald has it: a socket, here one that takes nothing more.
+    let (unread, log) = UnixStream::pair().unwrap();
+    log.set_nonblocking(true).unwrap();
+    while (&log).write(&[b'\n'; 1024]).is_ok() {}
+    log.set_nonblocking(false).unwrap();
+    let mut command = home.command(&["run"]);
+    command.stderr(OwnedFd::from(log));
+    let mut station = Station::of(command);
+    every_scan_is_answered(&mut station, &dashboard, 5).await;
+    assert_eq!((0..5).map(|_| station.answer()).count(), 5);
+    world.mosquitto.freeze();
+    for number in 0..50 {
+        station.scan(format!("C02Y{number:06}").as_bytes());
+    }
+    assert_eq!((0..50).map(|_| station.answer()).count(), 50);
+    ends_when_asked(station);
+    drop(unread);
 }
 
 /// The demo writes its instructions first.

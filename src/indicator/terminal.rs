@@ -13,6 +13,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags, open},
     io::{Errno, write},
     termios::{isatty, tcgetsid, tcgetwinsize},
@@ -82,8 +83,9 @@ fn without_waiting(terminal: impl AsFd) -> Option<OwnedFd> {
     let how = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let terminal = terminal.as_fd();
     let by_path = open(format!("/proc/self/fd/{}", terminal.as_raw_fd()), how, Mode::empty());
-    // It may belong to another user; everybody may open the terminal that his session is on.
-    by_path.or_else(|_| tcgetsid(terminal).and_then(|_| open("/dev/tty", how, Mode::empty()))).ok()
+    // It may belong to another user. Everybody may open the terminal of their own session, and write to one that was handed over.
+    let by_session = |_| tcgetsid(terminal).and_then(|_| open("/dev/tty", how, Mode::empty()));
+    by_path.or_else(by_session).ok().or_else(|| terminal.try_clone_to_owned().ok())
 }
 
 /// How long the terminal may take to have room. While a line of the log is being written it has none: without this wait the lamp
@@ -154,6 +156,10 @@ impl Screen {
         self.rest.extend_from_slice(text.as_bytes());
         let mut taken = 0;
         while let Some(rest) = self.rest.get(taken..).filter(|rest| !rest.is_empty()) {
+            // A terminal that was handed over may make its writers wait: it is asked first.
+            if !has_room(out, end.saturating_duration_since(Instant::now())) {
+                break;
+            }
             match write(out, rest) {
                 Ok(count) => taken += count,
                 Err(Errno::AGAIN) if Instant::now() < end => thread::sleep(Duration::from_micros(200)),
@@ -168,6 +174,13 @@ impl Screen {
         self.rest.drain(..taken);
         all
     }
+}
+
+/// Does the terminal take something within `patience`?
+fn has_room(out: &OwnedFd, patience: Duration) -> bool {
+    let mut ready = [PollFd::new(out, PollFlags::OUT)];
+    let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+    poll(&mut ready, Some(&patience)).is_ok() && ready.iter().all(|fd| fd.revents().contains(PollFlags::OUT))
 }
 
 /// The lanes side by side, as many as fit: `left [GREEN] amber  red`. A lit lamp is told by brackets and capitals, not by colour alone.

@@ -24,5 +24,7 @@ mod trust;
 mod access;
 #[path = "publisher/guide.rs"]
 mod guide;
+#[path = "publisher/kept.rs"]
+mod kept;
 #[path = "publisher/commands.rs"]
 mod commands;

@@ -1,17 +1,19 @@
 //! One link's work: birth, the outbox's rows, health, commands, clean stop. One task owns all of it.
 
+mod state;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     Inputs, Link, NoSubscriber, Settings, State, Timing,
     command::{Backfill, Reply, ReplyTo},
+    kept::{Kept, epoch_of_meta},
     message::{self, Lane, Speaker, Topics},
     outbox::{Ack, Delays, Key, Outbox, Settled},
     pacing::Pace,
@@ -60,6 +62,7 @@ pub(super) struct Desk {
     outbox: Outbox,
     pace: Pace,
     reading: Reading,
+    kept: Kept,
     read_failing: bool,
     marks: Vec<Key>,
     marks_since: Option<Instant>,
@@ -122,6 +125,7 @@ impl Desk {
             outbox: Outbox::new(Delays::of(&timing), settings.no_subscriber, now),
             pace: Pace::new(settings.replay_per_second, now),
             reading: Reading::new(inputs.journal.clone()),
+            kept: Kept::new(timing.kept, now),
             read_failing: false,
             marks: Vec::new(),
             marks_since: None,
@@ -164,8 +168,12 @@ impl Desk {
         self.last = None;
         let mut stop = self.inputs.stop.clone();
         work.session.subscribe(&self.topics.availability);
-        if self.introduced {
+        let mut listens = self.kept.link_up(&self.inputs.journal, now);
+        if self.introduced || listens {
             work.session.subscribe_retained(&self.topics.meta);
+        }
+        if listens {
+            work.session.subscribe_retained(&self.topics.health);
         }
         if self.settings.commands {
             work.session.subscribe(&self.topics.backfill);
@@ -179,6 +187,11 @@ impl Desk {
                 self.epochs.push(epoch);
                 work.meta_due.get_or_insert(now);
             }
+            self.kept.step(&self.inputs.journal, now);
+            if listens && !epoch.is_nil() && !self.inputs.journal.is_unconfirmed() {
+                listens = false;
+                work.session.unsubscribe(&self.topics.health);
+            }
             self.compare_health(&mut work);
             self.ask(now, work.since);
             self.fill(&mut work, now);
@@ -191,7 +204,8 @@ impl Desk {
                     Happening::Acked(ticket, ack) => self.acked(&mut work, ticket, ack),
                     Happening::Arrived(arrival) => self.arrived(&mut work, arrival),
                     Happening::SubscriptionRefused(why) => {
-                        tracing::warn!(%why, "the broker refuses a subscription: allow this station to read its own availability and its commands");
+                        tracing::warn!(%why, "the broker refuses a subscription: allow this station to read its own availability, meta and health, and its commands");
+                        self.kept.refused(Instant::now());
                     }
                     Happening::Ended(fault) => {
                         // Not every broker says 0x8E when it ends a session for another one (mosquitto 2.0.11 does not).
@@ -200,6 +214,11 @@ impl Desk {
                         return End::Gone(fault, work.since.elapsed());
                     }
                 },
+                () = self.kept.told(), if self.kept.is_telling() => {
+                    // What it had numbered may have other places now.
+                    let newest = *self.newest.borrow_and_update();
+                    self.outbox.link_up(newest, Instant::now());
+                }
                 answer = self.reading.answered(), if self.reading.is_running() => self.read(answer),
                 Ok(()) = self.newest.changed() => {
                     let newest = *self.newest.borrow_and_update();
@@ -242,7 +261,7 @@ impl Desk {
         while self.backfills.front().is_some_and(|backfill| backfill.expired(now)) {
             self.backfills.pop_front();
         }
-        if !self.reading.is_free(now) {
+        if !self.reading.is_free(now) || self.kept.holds_rows(&self.inputs.journal) {
             return;
         }
         if let Some(want) = self.outbox.want(now) {
@@ -280,41 +299,11 @@ impl Desk {
             if self.outbox.waits_to_be_alone(now) && work.session.in_flight() > 0 && work.born {
                 return;
             }
-            let sent = self.fill_state(work, now) || (work.born && self.fill_records(work, now));
+            let sent = self.fill_state(work, now) || (work.born && !self.kept.holds_rows(&self.inputs.journal) && self.fill_records(work, now));
             if !sent {
                 return;
             }
         }
-    }
-
-    fn fill_state(&mut self, work: &mut Work, now: Instant) -> bool {
-        if work.availability_due.is_some_and(|due| due <= now) {
-            work.availability_due = None;
-            return work.publish(Purpose::Availability, self.retained(&self.topics.availability, message::ONLINE.into(), None));
-        }
-        if let Some(answer) = self.answers.pop_front() {
-            let message = answer.message();
-            return !work.session.takes(&message) || work.publish(Purpose::Answer(Box::new(answer)), message);
-        }
-        if work.meta_due.take_if(|due| *due <= now).is_some() {
-            let payload = message::meta(&message::Meta { epoch: self.inputs.journal.epoch(), ..self.inputs.meta.clone() });
-            return self.publish_state(work, Purpose::Meta, self.retained(&self.topics.meta, payload.into(), Some(message::JSON)));
-        }
-        if self.health_due(work) <= now && !work.has(Purpose::Health) {
-            let health = self.health();
-            let refused = self.refused_topic();
-            let payload = message::health(&health, refused.as_deref(), &self.inputs.meta.version, Timestamp::now());
-            work.health_at = Some(now);
-            work.health_said = Some((health, refused));
-            work.health_differs = false;
-            return self.publish_state(work, Purpose::Health, self.retained(&self.topics.health, payload.into(), Some(message::JSON)));
-        }
-        false
-    }
-
-    /// A state that the broker finds too large is not worth a broken link.
-    fn publish_state(&self, work: &mut Work, purpose: Purpose, message: Message) -> bool {
-        !work.session.takes(&message) || work.publish(purpose, message)
     }
 
     fn fill_records(&mut self, work: &mut Work, now: Instant) -> bool {
@@ -425,8 +414,13 @@ impl Desk {
             }
             return;
         }
+        if arrival.topic == self.topics.health {
+            self.kept.health(&arrival.payload);
+            return;
+        }
         if arrival.topic == self.topics.meta {
-            work.contested |= message::epoch_of_meta(&arrival.payload).is_some_and(|epoch| !self.epochs.contains(&epoch));
+            self.kept.meta(&arrival.payload);
+            work.contested |= self.introduced && epoch_of_meta(&arrival.payload).is_some_and(|epoch| !self.epochs.contains(&epoch));
             work.meta_due = work.meta_due.map(|_| Instant::now());
             return;
         }
@@ -500,61 +494,6 @@ impl Desk {
         work.session.close(self.timing.stop / 2).await;
     }
 
-    fn retained(&self, topic: &str, payload: Bytes, content_type: Option<&'static str>) -> Message {
-        Message { topic: topic.to_owned(), payload, content_type, retained: true, id: None, correlation: None }
-    }
-
-    fn refused_topic(&self) -> Option<String> {
-        let of_rows = self.outbox.refused_topic().map(|topic| if topic == 0 { &self.topics.scan } else { &self.topics.change });
-        of_rows.or(self.refused_state.as_ref()).cloned()
-    }
-
-    /// The station's health, with what is known here before anybody else knows it.
-    fn health(&mut self) -> Health {
-        let mut health = self.inputs.health.borrow_and_update().clone();
-        Link::Connected.code().clone_into(&mut health.broker);
-        health.nobody_listens = self.outbox.nobody_listens();
-        health
-    }
-
-    /// Looks only when something may have changed: a busy bench passes here for every message.
-    fn compare_health(&mut self, work: &mut Work) {
-        let Some((said, refused)) = &work.health_said else { return };
-        let refused_topic = self.refused_topic();
-        let own = said.nobody_listens != self.outbox.nobody_listens() || *refused != refused_topic;
-        if std::mem::take(&mut work.health_news) || own {
-            work.health_differs = work.health_said != Some((self.health(), refused_topic));
-        }
-    }
-
-    fn health_due(&self, work: &Work) -> Instant {
-        let Some(at) = work.health_at else { return work.since };
-        at + if work.health_differs { self.timing.health_least } else { self.timing.health_most }
-    }
-
-    fn tell(&self, work: &Work) {
-        let refused_topic = self.refused_topic();
-        let nobody_listens = self.outbox.nobody_listens();
-        let quiet = work.since.elapsed() >= self.timing.takeover_quiet;
-        self.state.send_if_modified(|state| {
-            let told = State {
-                link: Link::Connected,
-                nobody_listens,
-                session_taken_over: state.session_taken_over && !quiet,
-                refused_topic: refused_topic.clone(),
-            };
-            if nobody_listens && !state.nobody_listens {
-                tracing::warn!("the broker says that nobody listens; records are kept until somebody does");
-            }
-            if let Some(topic) = refused_topic.as_ref().filter(|_| state.refused_topic != refused_topic) {
-                tracing::warn!(%topic, "the broker does not let this station write there; records are kept: check its access list");
-            }
-            let changed = *state != told;
-            *state = told;
-            changed
-        });
-    }
-
     fn aside_due(&self, now: Instant, since: Instant) -> bool {
         now >= self.aside_due_at(since)
     }
@@ -572,6 +511,8 @@ impl Desk {
             Some(health),
             Some(self.aside_due_at(work.since)),
             Some(self.reading.retry_at()),
+            self.kept.wake_at(&self.inputs.journal),
+            self.kept.state_waits_until(&self.inputs.journal),
             self.marks_since.map(|since| since + self.timing.mark_after),
             work.availability_due,
             work.meta_due,

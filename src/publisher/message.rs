@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::Settings;
@@ -179,11 +179,6 @@ pub fn meta(meta: &Meta) -> Vec<u8> {
     json(&MetaMessage { lanes: Vec::new(), scanners: Vec::new(), sources: Vec::new(), truncated: true, ..full })
 }
 
-/// Whose `P/meta` is that?
-pub fn epoch_of_meta(payload: &[u8]) -> Option<Uuid> {
-    serde_json::from_slice::<MetaEpoch>(payload).ok().map(|meta| meta.epoch)
-}
-
 /// `P/health` at the time `at`; `refused_topic` is a topic that the broker does not let the station write.
 pub fn health(health: &Health, refused_topic: Option<&str>, version: &str, at: Timestamp) -> Vec<u8> {
     // (rows of the set-aside list, parts by name)
@@ -223,6 +218,8 @@ fn health_message<'a>(
         broker: HealthBroker { state: &health.broker, nobody_listens: health.nobody_listens, refused_topic },
         journal: HealthJournal {
             state: &journal.state,
+            epoch: journal.epoch,
+            seq: journal.seq,
             unsent: journal.unsent,
             set_aside: journal
                 .set_aside
@@ -433,11 +430,6 @@ struct MetaMessage<'a> {
     truncated: bool,
 }
 
-#[derive(Deserialize)]
-struct MetaEpoch {
-    epoch: Uuid,
-}
-
 #[derive(Serialize)]
 struct MetaScanner<'a> {
     name: &'a str,
@@ -515,6 +507,8 @@ struct HealthBroker<'a> {
 #[derive(Serialize)]
 struct HealthJournal<'a> {
     state: &'a str,
+    epoch: Uuid,
+    seq: u64,
     unsent: u64,
     set_aside: Vec<SetAside>,
     #[serde(skip_serializing_if = "is_zero")]

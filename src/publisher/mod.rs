@@ -12,6 +12,7 @@ mod command;
 mod tls;
 mod session;
 mod reach;
+mod kept;
 mod reading;
 mod desk;
 #[cfg(test)]
@@ -170,6 +171,8 @@ pub struct Timing {
     pub probe: Duration,
     /// Rows set aside are offered again this often.
     pub aside: Duration,
+    /// What the broker keeps of this station is waited for before the first row of a start leaves.
+    pub kept: Duration,
     /// Two sessions taken over within this time raise the alarm; a link that lasts this long ends it.
     pub takeover_quiet: Duration,
     /// Back-off under that alarm.
@@ -199,6 +202,7 @@ impl Default for Timing {
             health_most: Duration::from_secs(60),
             probe: Duration::from_secs(60),
             aside: Duration::from_secs(3_600),
+            kept: Duration::from_secs(2),
             takeover_quiet: Duration::from_secs(600),
             takeover_backoff: Duration::from_secs(300),
             say_online_again: Duration::from_secs(1),

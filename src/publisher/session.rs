@@ -245,6 +245,11 @@ impl Session {
         let _ = self.client.try_subscribe_many([filter]);
     }
 
+    /// Listens no more.
+    pub(super) fn unsubscribe(&self, topic: &str) {
+        let _ = self.client.try_unsubscribe(topic);
+    }
+
     /// Waits for what happens next. May be dropped and called again.
     pub(super) async fn next(&mut self) -> Happening {
         loop {

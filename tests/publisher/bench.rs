@@ -42,6 +42,7 @@ pub fn quick() -> Timing {
         health_most: Duration::from_secs(1),
         probe: Duration::from_millis(300),
         aside: Duration::from_secs(3_600),
+        kept: Duration::from_millis(500),
         takeover_quiet: Duration::from_secs(5),
         takeover_backoff: Duration::from_millis(800),
         say_online_again: Duration::from_millis(100),
@@ -125,6 +126,12 @@ pub struct Bench {
     scans: u64,
 }
 
+fn journal_in(folder: &Path) -> Journal {
+    let day = Duration::from_secs(86_400);
+    let settings = journal::Settings { state_dir: folder.join("state"), keep: 90 * day, keep_raw: 7 * day, max_bytes: 1 << 30 };
+    Journal::open(&settings, "test machine").unwrap()
+}
+
 /// A running publisher.
 pub struct Running {
     pub state: watch::Receiver<State>,
@@ -138,16 +145,7 @@ impl Bench {
     pub fn new() -> Self {
         crate::support::install_crypto();
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(
-            &journal::Settings {
-                state_dir: folder.path().join("state"),
-                keep: Duration::from_secs(90 * 86_400),
-                keep_raw: Duration::from_secs(7 * 86_400),
-                max_bytes: 1 << 30,
-            },
-            "test machine",
-        )
-        .unwrap();
+        let journal = journal_in(folder.path());
         Self { folder, journal, scans: 0 }
     }
 
@@ -165,6 +163,12 @@ impl Bench {
         }
         self.scans += many;
         recorded
+    }
+
+    /// The station ends and starts again.
+    pub async fn restart(&mut self) {
+        self.journal.close().await;
+        self.journal = journal_in(self.folder.path());
     }
 
     /// The journal's file goes; the next record is the first of a new epoch.

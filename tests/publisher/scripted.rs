@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
 use rumqttc::{
-    ConnAck, ConnAckProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReason, Publish, QoS, SubAck,
-    SubscribeReasonCode, UnsubAck, mqttbytes,
+    ConnAck, ConnAckProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReason, Publish, QoS, RetainForwardRule,
+    SubAck, SubscribeReasonCode, UnsubAck, UnsubAckReason, mqttbytes,
 };
 use serde_json::Value;
 use tokio::{
@@ -69,6 +69,10 @@ pub struct Manners {
     pub session_expiry_interval: Option<u32>,
     /// What it sends behind the CONNACK of its first two connections, whatever MQTT says of it.
     pub nonsense: Vec<u8>,
+    /// What is retained on topics that end so.
+    pub kept: Vec<(&'static str, Vec<u8>)>,
+    /// Subscriptions to topics that end so are refused.
+    pub refuses: Option<&'static str>,
 }
 
 impl Default for Manners {
@@ -83,6 +87,8 @@ impl Default for Manners {
             server_keep_alive: None,
             session_expiry_interval: None,
             nonsense: Vec::new(),
+            kept: Vec::new(),
+            refuses: None,
         }
     }
 }
@@ -216,11 +222,28 @@ impl Served {
             }
             Packet::Publish(publish) => self.publish(publish).await,
             Packet::Subscribe(subscribe) => {
-                let return_codes = subscribe.filters.iter().map(|_| SubscribeReasonCode::Success(QoS::AtLeastOnce)).collect();
-                self.send(Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes, properties: None })).await
+                let refused = |topic: &str| self.manners.refuses.is_some_and(|end| topic.ends_with(end));
+                let answer =
+                    |topic: &str| if refused(topic) { SubscribeReasonCode::NotAuthorized } else { SubscribeReasonCode::Success(QoS::AtLeastOnce) };
+                let return_codes = subscribe.filters.iter().map(|filter| answer(&filter.path)).collect();
+                self.send(Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes, properties: None })).await?;
+                for filter in &subscribe.filters {
+                    let kept = self.manners.kept.iter().find(|(end, _)| filter.path.ends_with(end));
+                    if let Some((_, payload)) = kept.filter(|_| filter.retain_forward_rule == RetainForwardRule::OnEverySubscribe) {
+                        let mut publish = Publish::new(filter.path.clone(), QoS::AtMostOnce, payload.clone(), None);
+                        publish.retain = true;
+                        self.send(Packet::Publish(publish)).await?;
+                    }
+                }
+                Some(())
             }
             Packet::Unsubscribe(unsubscribe) => {
-                self.send(Packet::UnsubAck(UnsubAck { pkid: unsubscribe.pkid, reasons: Vec::new(), properties: None })).await
+                self.send(Packet::UnsubAck(UnsubAck {
+                    pkid: unsubscribe.pkid,
+                    reasons: vec![UnsubAckReason::Success; unsubscribe.filters.len()],
+                    properties: None,
+                }))
+                .await
             }
             Packet::PingReq => self.send(Packet::PingResp).await,
             Packet::Disconnect(disconnect) => {

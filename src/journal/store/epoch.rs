@@ -120,18 +120,20 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers a number of its own, or forgets it.
-    pub(in crate::journal) fn remember(&mut self, name: &str, value: Option<u64>) -> Result<(), Trouble> {
+    /// Remembers a number of its own.
+    pub(in crate::journal) fn remember(&mut self, name: &str, value: u64) -> Result<(), Trouble> {
         self.unsynced(|transaction| {
-            match value {
-                Some(value) => {
-                    let sql = "INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
-                    transaction.execute(sql, params![name, value.cast_signed()])?;
-                }
-                None => _ = transaction.execute("DELETE FROM counter WHERE name = ?1", [name])?,
-            }
-            Ok(())
+            let sql = "INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
+            transaction.execute(sql, params![name, value.cast_signed()]).map(|_| ())
         })
+    }
+
+    /// The broker knows of nothing that is not here. Synced: health names later numbers next, and after a power cut they must not be held
+    /// against where an earlier process began.
+    pub(in crate::journal) fn confirmed(&mut self) -> Result<(), Trouble> {
+        self.sync(true).map_err(|error| self.trouble(&error))?;
+        let forgotten = self.conn.execute("DELETE FROM counter WHERE name = ?1", [UNCONFIRMED]);
+        forgotten.map(|_| ()).map_err(|error| self.trouble(&error))
     }
 }
 

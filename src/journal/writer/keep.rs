@@ -109,7 +109,7 @@ impl Writer {
             }
             let seq = store.seq().map_err(|error| store.trouble(&error))?;
             if !store.drawn && store.fact(UNCONFIRMED).map_err(|error| store.trouble(&error))?.is_none() {
-                store.remember(UNCONFIRMED, Some(seq))?;
+                store.remember(UNCONFIRMED, seq)?;
             }
         }
         let newest = store.newest()?;

@@ -65,7 +65,7 @@ impl Writer {
         let missing = heard.zip(from).map_or(0, |(place, from)| place.seq.saturating_sub(from));
         let done = match from {
             Some(from) if missing > 0 => store.renew(&self.shared.machine, from, missing),
-            _ => store.remember(UNCONFIRMED, None),
+            _ => store.confirmed(),
         };
         let trouble = done.err();
         if missing > 0 && trouble.is_none() {
@@ -146,7 +146,7 @@ impl Writer {
         // Only now: a journal that says it has a mark is not believed without one.
         if let Some(store) = self.store.as_mut().filter(|store| store.epoch.1 == place.epoch)
             && store.fact(HAS_MARK).is_ok_and(|known| known.is_none())
-            && let Err(trouble) = store.remember(HAS_MARK, Some(1))
+            && let Err(trouble) = store.remember(HAS_MARK, 1)
         {
             // The next mark brings it.
             tracing::debug!("the journal does not know of its mark yet: {trouble:?}");

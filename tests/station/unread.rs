@@ -206,12 +206,16 @@ async fn a_broker_that_reads_nothing_and_a_journald_that_hangs_stop_no_scan() {
     command.stderr(OwnedFd::from(log));
     let mut station = Station::of(command);
     every_scan_is_answered(&mut station, &dashboard, 5).await;
-    assert_eq!((0..5).map(|_| station.answer()).count(), 5);
+    for _ in 0..5 {
+        station.answer();
+    }
     world.mosquitto.freeze();
     for number in 0..50 {
         station.scan(format!("C02Y{number:06}").as_bytes());
     }
-    assert_eq!((0..50).map(|_| station.answer()).count(), 50);
+    for _ in 0..50 {
+        station.answer();
+    }
     ends_when_asked(station);
     drop(unread);
 }

@@ -476,13 +476,63 @@ async fn faults_keep_their_reasons_whatever_their_date_says() {
 
 #[tokio::test]
 async fn a_web_page_in_the_place_of_a_refusal_names_the_filter() {
-    for status in ["403 Forbidden", "401 Unauthorized"] {
-        spoilt(Reason::CredentialsRefused, &["web page", "filter", "127.0.0.1"], move |reply| {
-            reply.status = status.to_owned();
-            reply.set("content-type", "text/html; charset=utf-8");
-            reply.say("<!doctype html><html><title>Blocked by policy</title></html>");
+    // Its words are not the service's, whatever they are; and not every page says that it is one.
+    for (kind, page) in [
+        ("text/html; charset=utf-8", "<!doctype html><html><title>Blocked by policy</title></html>"),
+        ("text/html", "<html>403 FORBIDDEN: T_C_NOT_SIGNED, token_expired, USER_AGENT_INVALID, ACCESS_DENIED</html>"),
+        ("application/xhtml+xml", "blocked"),
+        ("text/plain", "\u{feff}<html>blocked</html>"),
+    ] {
+        for (status, reason) in [
+            ("403 Forbidden", Reason::CredentialsRefused),
+            ("401 Unauthorized", Reason::CredentialsRefused),
+            ("404 Not Found", Reason::GarbledAnswer),
+        ] {
+            spoilt(reason, &["web page", "filter", "127.0.0.1"], move |reply| {
+                reply.status = status.to_owned();
+                reply.set("content-type", kind);
+                reply.say(page);
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_beside_an_answer_spoils_it() {
+    for error in
+        ["\"errors\":[{\"code\":\"X\"}]", "\"error\":\"T_C_NOT_SIGNED\"", "\"detail\":\"throttled\"", "\"message\":\"API rate limit exceeded\""]
+    {
+        spoilt(Reason::GarbledAnswer, &[], move |reply| {
+            // Where an error is the documented answer, nothing stands beside it.
+            let text = if reply.status.starts_with('2') { reply.text() } else { String::new() };
+            let rest = text.strip_prefix('{').map_or_else(|| "}".to_owned(), |rest| format!(",{rest}"));
+            reply.say(&format!("{{{error}{rest}"));
         })
         .await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_used_is_the_services_fault_and_not_the_stations() {
+    let (session, token) = ("/session", "/auth/oauth2/token");
+    for (kind, path, text) in [
+        (Kind::Dep, session, "{\"auth_session_token\":\"a\\r\\nX: y\"}"),
+        (Kind::Dep, session, "{\"auth_session_token\":\"\\u0000\"}"),
+        (Kind::Dep, session, "{\"auth_session_token\":\"a b\"}"),
+        (Kind::Business, token, "{\"access_token\":\"a\\nb\",\"expires_in\":3600}"),
+        (Kind::Business, token, "{\"access_token\":\" \",\"expires_in\":3600}"),
+        (Kind::Business, token, "{\"access_token\":\"a\",\"token_type\":\"mac\",\"expires_in\":3600}"),
+    ] {
+        let bench = Bench::new(kind).await;
+        bench.gateway.change_at(path, move |reply| {
+            reply.drop("x-adm-auth-session");
+            reply.say(text);
+        });
+        let source = bench.source(SYNCED);
+        assert_eq!(ask(&source, SERIAL).await.finding, Finding::Unknown(Reason::GarbledAnswer), "{text}");
+        bench.gateway.pass_on();
+        assert_eq!(ask(&source, SERIAL).await.finding, kind.good(), "{text}: it is not kept");
     }
 }
 

@@ -520,6 +520,11 @@ fn redirected(request: &Request, status: u16, headers: &HeaderMap) -> Result<Url
     Err(Fault::with(Reason::GarbledAnswer, detail))
 }
 
+/// Can a word that a service gave, a token, be sent back to it in a header?
+pub fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Reads an HTTP date ("Sun, 06 Nov 1994 08:49:37 GMT").
 pub fn http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text.trim()).ok().map(|zoned| zoned.timestamp())

@@ -15,7 +15,7 @@ use super::assertion::{self, ApiKey};
 use crate::{
     readiness::{
         Purpose,
-        http::{Client, Fault, NoReply, Refused, Request},
+        http::{self, Client, Fault, NoReply, Refused, Request},
         turn::Turn,
     },
     reason::Reason,
@@ -67,6 +67,7 @@ struct Granted {
     access_token: String,
     /// Seconds.
     expires_in: f64,
+    token_type: Option<String>,
 }
 
 impl Bearer {
@@ -144,8 +145,11 @@ impl Bearer {
             no => no.into(),
         })?;
         let granted: Granted = reply.json()?;
-        if granted.access_token.trim().is_empty() {
-            return Err(reply.fault(Reason::GarbledAnswer, "Apple's token is empty."));
+        if !http::is_word(&granted.access_token) {
+            return Err(reply.fault(Reason::GarbledAnswer, "Apple's token cannot be used: it is empty, or not one line without spaces."));
+        }
+        if granted.token_type.as_ref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+            return Err(reply.fault(Reason::GarbledAnswer, "Apple's token is of another type than Bearer."));
         }
         Ok(granted)
     }

@@ -147,8 +147,8 @@ impl Session {
         })?;
         let Made { auth_session_token } = reply.json()?;
         let word = reply.header(SESSION_HEADER).map_or(auth_session_token, str::to_owned);
-        if word.is_empty() {
-            return Err(reply.fault(Reason::GarbledAnswer, "Apple's session has no token."));
+        if !http::is_word(&word) {
+            return Err(reply.fault(Reason::GarbledAnswer, "Apple's session has no token that can be used."));
         }
         let mut state = self.locked();
         // While this one hung another was made, and is in use.
@@ -163,7 +163,7 @@ impl Session {
 
     /// Any reply may carry the session's next word.
     fn follow(&self, used: &Live, word: Option<&str>) {
-        let Some(word) = word.filter(|word| !word.is_empty()) else { return };
+        let Some(word) = word.filter(|word| http::is_word(word)) else { return };
         if let Some(current) = self.locked().current.as_mut().filter(|current| current.number == used.number) {
             current.word = Secret::new(word);
         }

@@ -95,25 +95,24 @@ impl Refused {
         once(&self.headers, name).ok()?
     }
 
-    /// The beginning of its text, in which a service's own code may stand. Never to be shown.
+    /// The beginning of its text, in which a service's own code may stand. Never to be shown. Empty for a web page: whatever words
+    /// stand there are not the service's.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.text).into_owned()
+        if self.is_page { String::new() } else { String::from_utf8_lossy(&self.text).into_owned() }
     }
 
     /// The fault that it stands for, under the rule of the clock. A web page is told of instead of `detail`: it is no word of the service's.
     pub fn fault(&self, reason: Reason, detail: &str) -> Fault {
-        match self.is_page && reason == Reason::CredentialsRefused {
-            true => fault(
-                reason,
-                &format!(
-                    "A web page came in the place of {}'s answer ({}): a web filter or a proxy in between is likelier than a refused credential.",
-                    self.host, self.status
-                ),
-                self.clock,
-                self.date,
-            ),
-            false => fault(reason, detail, self.clock, self.date),
+        let likelier = match reason {
+            Reason::CredentialsRefused => "a web filter or a proxy in between is likelier than a refused credential",
+            Reason::GarbledAnswer => "look for a web filter or a proxy in between, and at the address in the config",
+            _ => return fault(reason, detail, self.clock, self.date),
+        };
+        if !self.is_page {
+            return fault(reason, detail, self.clock, self.date);
         }
+        let page = format!("A web page came in the place of {}'s answer ({}): {likelier}.", self.host, self.status);
+        fault(reason, &page, self.clock, self.date)
     }
 }
 
@@ -203,6 +202,7 @@ impl Came<'_> {
         let date = self.dated()?;
         self.plain(body)?;
         let value = json::whole(body).map_err(|fault| self.no(Reason::GarbledAnswer, self.no_json(fault, body)))?;
+        self.says_no_error(&value)?;
         // Last, so that only what is an answer tells the host's time.
         let dated = Dated { date, sent: self.sent, came: self.came };
         clocks.judge(&self.clock_of(), dated).map_err(|not| self.no(Reason::Stale, self.not_of_now(not)))?;
@@ -258,6 +258,15 @@ impl Came<'_> {
         ))
     }
 
+    /// No service documents an error beside an answer: one of the two is not true.
+    fn says_no_error(&self, value: &Value) -> Result<(), Fault> {
+        let is_error = |name: &&str| value.get(name).is_some_and(|error| !error.is_null());
+        match ["error", "errors", "detail", "message"].into_iter().find(is_error).filter(|_| matches!(self.status, 200..=299)) {
+            Some(name) => Err(self.no(Reason::GarbledAnswer, format!("{}'s answer names an error ({name:?}) beside what it says.", self.host()))),
+            None => Ok(()),
+        }
+    }
+
     fn no_json(&self, fault: JsonFault, body: &[u8]) -> String {
         let host = self.host();
         match fault {
@@ -297,6 +306,7 @@ fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
 
 /// A page for people, not a program's answer.
 fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
-    let kind = headers.get("content-type").map_or(&b""[..], |value| value.as_bytes());
-    kind.trim_ascii_start().to_ascii_lowercase().starts_with(b"text/html") || body.trim_ascii_start().starts_with(b"<")
+    let kind = headers.get("content-type").map_or(&b""[..], |value| value.as_bytes()).trim_ascii_start().to_ascii_lowercase();
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    [&b"text/html"[..], b"application/xhtml"].iter().any(|page| kind.starts_with(page)) || text.starts_with(b"<")
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -159,6 +159,7 @@ impl Clocks {
     /// As [`Clocks::reading`], and what is heard is written there: for the one agent of that `state_dir`.
     pub fn keeping(own: ClockWatch, state_dir: &Path) -> Self {
         let path = path(state_dir);
+        keep_private(&path);
         let clocks = Self::reading(own, state_dir);
         let holds = read(&path);
         clocks.locked().file = Some(KeptFile { path, holds, written: None });
@@ -212,6 +213,15 @@ impl Hosts {
 
 fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("host-times.json")
+}
+
+/// Somebody may have opened it to others, or a copy came back with another mode.
+fn keep_private(path: &Path) {
+    if fs::symlink_metadata(path).is_ok_and(|file| file.is_file())
+        && let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+    {
+        tracing::warn!(path = %path.display(), %error, "others can read the hosts' times");
+    }
 }
 
 fn read(path: &Path) -> BTreeMap<String, Timestamp> {

@@ -186,7 +186,10 @@ fn what_was_heard_outlives_the_process_in_a_private_file() {
     clocks.judge("mdm.example:443", reply(0.0, SignedDuration::ZERO)).unwrap();
     eventually(|| file.exists());
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    for next in [Clocks::keeping(UNSYNCED, folder.path()), Clocks::reading(UNSYNCED, folder.path())] {
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let again = Clocks::keeping(UNSYNCED, folder.path());
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "whoever opened it to others");
+    for next in [again, Clocks::reading(UNSYNCED, folder.path())] {
         let not = next.judge("mdm.example:443", reply(1.0, hours(-20))).unwrap_err();
         assert_eq!(not.by, Measure::Disk);
         assert!(next.judge("other.example:443", reply(1.0, hours(-20))).is_ok(), "another host's time says nothing");

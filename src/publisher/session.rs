@@ -1,17 +1,19 @@
-//! One MQTT session from CONNECT to its end, and never longer than one link. The only file that knows the client crate.
+//! One MQTT session from CONNECT to its end, and never longer than one link. Only it and its `words` know the client crate.
 //!
 //! The client's event loop is driven to its end by one future that is never cancelled halfway; [`Session::next`] may be
 //! dropped at any point. The watchdog stands around that future, because the event loop can hang in a full socket for longer
 //! than any keep-alive.
+
+mod words;
 
 use std::{collections::BTreeMap, future::Future, io, io::ErrorKind, net::SocketAddr, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rumqttc::{
-    AsyncClient, Broker, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event, EventLoop, LastWill, MqttOptions, Packet, PubAckReason,
-    Publish, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS, RetainForwardRule, StateError,
-    SubscribeFilter, SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, TlsError, Transport, mqttbytes,
+    AsyncClient, Broker, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, PubAckReason, Publish, PublishNotice, PublishNoticeError,
+    PublishOptions, PublishProperties, PublishResult, QoS, RetainForwardRule, StateError, SubscribeFilter, SubscribeFilterInput, SubscribeReasonCode,
+    TlsConfiguration, TlsError, Transport, mqttbytes,
 };
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
@@ -28,6 +30,7 @@ use super::{
     tls,
 };
 use crate::runtime::credential::Credential;
+use words::{disconnect_fault, refusal_words};
 
 /// Messages in flight at most, and the bound of the client's own ring.
 const WINDOW: u16 = 32;
@@ -538,30 +541,6 @@ pub(super) fn io_words(error: &io::Error, address: &str, host: &str) -> String {
     }
 }
 
-fn refusal_words(code: ConnectReturnCode) -> String {
-    use ConnectReturnCode as Code;
-    match code {
-        Code::BadUserNamePassword | Code::BadAuthenticationMethod => {
-            "the broker refuses user name or password: check [mqtt] username and password_credential".to_owned()
-        }
-        Code::NotAuthorized => {
-            "the broker does not let this station in: check [mqtt] username, password_credential and the broker's access list".to_owned()
-        }
-        Code::BadClientId | Code::ClientIdentifierNotValid => "the broker refuses the client id: allow benchlight-<site>-<station> there".to_owned(),
-        Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => {
-            "the broker does not speak MQTT 5: update it or switch MQTT 5 on".to_owned()
-        }
-        Code::RetainNotSupported => "the broker takes no retained message, and the will must be one: allow retained messages there".to_owned(),
-        Code::QoSNotSupported => "the broker takes no message with QoS 1, so it cannot confirm any: allow QoS 1 there".to_owned(),
-        Code::Banned => "the broker has banned this station: ask whoever runs it".to_owned(),
-        Code::UseAnotherServer | Code::ServerMoved => "the broker has moved: set its new address in [mqtt] url".to_owned(),
-        Code::ServiceUnavailable | Code::ServerUnavailable | Code::ServerBusy | Code::QuotaExceeded | Code::ConnectionRateExceeded => {
-            format!("the broker takes no connection now ({code:?})")
-        }
-        other => format!("the broker refuses the connection ({other:?})"),
-    }
-}
-
 /// Why a session ended.
 fn session_fault(error: &ConnectionError) -> Fault {
     match error {
@@ -580,25 +559,6 @@ fn session_fault(error: &ConnectionError) -> Fault {
         }
         ConnectionError::MqttState(StateError::ConnectionAborted) => Fault::new(FaultKind::Broke, "the broker closed the connection"),
         other => Fault::new(FaultKind::Broke, format!("the session with the broker ended: {other}")),
-    }
-}
-
-fn disconnect_fault(code: DisconnectReasonCode) -> Fault {
-    use DisconnectReasonCode as Code;
-    match code {
-        Code::SessionTakenOver => Fault::taken_over(),
-        Code::UnspecifiedError
-        | Code::MalformedPacket
-        | Code::ProtocolError
-        | Code::ImplementationSpecificError
-        | Code::TopicNameInvalid
-        | Code::ReceiveMaximumExceeded
-        | Code::TopicAliasInvalid
-        | Code::PacketTooLarge
-        | Code::PayloadFormatInvalid
-        | Code::RetainNotSupported
-        | Code::QoSNotSupported => Fault::new(FaultKind::Broke, format!("the broker ended the session ({code:?})")),
-        other => Fault::new(FaultKind::Away, format!("the broker ended the session ({other:?})")),
     }
 }
 

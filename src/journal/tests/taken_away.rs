@@ -148,9 +148,15 @@ async fn what_is_copied_over_the_file_while_running_is_noticed() {
     // Written back, so that the file is a later one than the copy and the log does not cover it.
     health_is(&journal, |health| health.seq == 600).await;
     let began = Instant::now();
-    while fs::metadata(file(&dir)).unwrap().len() < 2 * fs::metadata(&old).unwrap().len() {
+    let length = || fs::metadata(file(&dir)).unwrap().len();
+    // Written back for good: the station has looked at it since.
+    let (mut known, mut still) = (length(), Instant::now());
+    while known < 2 * fs::metadata(&old).unwrap().len() || still.elapsed() < Duration::from_secs(1) {
         assert!(began.elapsed() < Duration::from_secs(20), "never written back");
         tokio::time::sleep(Duration::from_millis(20)).await;
+        if std::mem::replace(&mut known, length()) != known {
+            still = Instant::now();
+        }
     }
     let epoch = journal.epoch();
     assert!(Command::new("cp").arg(&old).arg(file(&dir)).status().unwrap().success());

@@ -170,7 +170,7 @@ fn sample_health() -> Health {
         .into(),
         broker: "connected".to_owned(),
         nobody_listens: false,
-        journal: JournalHealth { set_aside: vec![(7, "packet_too_large".to_owned())], interrupted: 1, ..JournalHealth::sound(id(1)) },
+        journal: JournalHealth { set_aside: vec![(7, "packet_too_large".to_owned())], interrupted: 1, seq: 1234, ..JournalHealth::sound(id(1)) },
         unheard_faults: 0,
         clock_synced: true,
         waiting: 3,
@@ -188,7 +188,7 @@ fn health_is_the_sample_of_the_product_field_by_field() {
             "scanners": {"left": {"state": "ok", "proven": true}}, "lamps": {"left": "ok"},
             "sources": {"kandji": {"state": "offline", "since": "2026-11-23T09:40:00.500Z", "as_of": "2026-11-23T09:00:00Z", "credential_days": 112, "quota_left": 8990, "quota_limit": 10000}},
             "broker": {"state": "connected", "nobody_listens": false},
-            "journal": {"state": "ok", "unsent": 0, "set_aside": [{"seq": 7, "why": "packet_too_large"}], "dropped": 0, "interrupted": 1, "faulted": 0},
+            "journal": {"state": "ok", "epoch": id(1), "seq": 1234, "unsent": 0, "set_aside": [{"seq": 7, "why": "packet_too_large"}], "dropped": 0, "interrupted": 1, "faulted": 0},
             "clock": "synced", "waiting": 3, "log_dropped": 0, "results_dropped": 0, "version": "0.1.0",
         })
     );

@@ -31,6 +31,8 @@ mod watchdog;
 mod unread;
 #[path = "station/kills.rs"]
 mod kills;
+#[path = "station/going_back.rs"]
+mod going_back;
 #[path = "station/bad_days/mod.rs"]
 mod bad_days;
 #[path = "station/soak.rs"]

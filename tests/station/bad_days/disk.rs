@@ -65,7 +65,7 @@ pub static ROWS: &[Row] = &[
         "journal corrupt from its first page on",
         Answers::AsAlways,
         SALVAGED,
-        "what could not be read; `lost: null`, nobody can count it",
+        "nothing whose own page can be read; `lost: null`, nobody can count it",
         "new epoch by itself"
     ),
     row!(cut, "a journal that was cut", "journal cut", Answers::AsAlways, SALVAGED, "what could not be read, counted", "new epoch by itself"),

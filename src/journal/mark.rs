@@ -3,12 +3,7 @@
 //! A journal that is behind its mark is an older copy of itself. It would give out numbers a second time, so it goes on in a new
 //! epoch. The mark lags: it is written at the start, at a clean stop and every [`EVERY`] records.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{io, path::Path};
 
 use uuid::Uuid;
 
@@ -17,8 +12,6 @@ use crate::runtime::file;
 
 /// Its name in the state_dir.
 pub(super) const NAME: &str = "journal.mark";
-/// Where it is written before it takes its name.
-const NEW: &str = "journal.mark.new";
 /// Records after which it is written again.
 pub(super) const EVERY: u64 = 256;
 
@@ -54,17 +47,7 @@ pub(super) fn read(state_dir: &Path) -> Mark {
 /// # Errors
 /// What the system says; the mark before is still there then.
 pub(super) fn write(state_dir: &Path, place: Place) -> io::Result<()> {
-    let new = state_dir.join(NEW);
-    // Never into a file that is there: it may be a link to somewhere else.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(text_of(place).as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, state_dir.join(NAME))?;
-    File::open(state_dir)?.sync_all()
+    file::write_private(&state_dir.join(NAME), &text_of(place))
 }
 
 fn text_of(Place { epoch, seq }: Place) -> String {
@@ -90,7 +73,10 @@ fn check_of(said: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
 
     use super::*;
 
@@ -112,7 +98,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let other = folder.path().join("other");
         fs::write(&other, "mine").unwrap();
-        symlink(&other, folder.path().join(NEW)).unwrap();
+        symlink(&other, folder.path().join("journal.mark.new")).unwrap();
         symlink(&other, folder.path().join(NAME)).unwrap();
         let place = Place { epoch: Uuid::now_v7(), seq: 7 };
         write(folder.path(), place).unwrap();

@@ -1,8 +1,8 @@
 //! Small text files of the station's own: read whole, only where they are plain files, and what others may change of them.
 
 use std::{
-    fs::{self, Metadata, OpenOptions},
-    io::{self, Read},
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -31,6 +31,25 @@ pub fn read(path: &Path, most: u64) -> io::Result<(Vec<u8>, Metadata)> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {} KiB", most >> 10)));
     }
     Ok((unmarked(bytes)?, metadata))
+}
+
+/// Writes a private file (mode 0600) whole or not at all, synced to disk: beside its name first, then under it.
+///
+/// # Errors
+/// What the system says; the file before is still there then.
+pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    // Never into a file that is there: it may be a link to somewhere else, or have another mode.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// The bytes without UTF-8's byte order marks.

@@ -3,8 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -174,7 +173,7 @@ impl Clocks {
         if let Some((path, text)) = hosts.due(reply.came) {
             // A disk that hangs must not keep an answer back, nor the end of the process.
             let written = std::thread::Builder::new().name("host times".to_owned()).spawn(move || {
-                if let Err(error) = write(&path, &text) {
+                if let Err(error) = file::write_private(&path, &text) {
                     tracing::warn!(path = %path.display(), %error, "the hosts' times cannot be written");
                 }
             });
@@ -227,20 +226,6 @@ fn keep_private(path: &Path) {
 fn read(path: &Path) -> BTreeMap<String, Timestamp> {
     let spelled: Option<BTreeMap<String, String>> = file::read(path, LARGEST_FILE).ok().and_then(|(text, _)| serde_json::from_slice(&text).ok());
     spelled.into_iter().flatten().filter_map(|(host, newest)| Some((host, newest.parse().ok()?))).collect()
-}
-
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    // One that an interrupted run has left may have another mode.
-    if let Err(error) = fs::remove_file(&beside)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(beside, path)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
         unix::net::{UnixDatagram, UnixStream},
     },
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
@@ -225,7 +225,7 @@ async fn a_broker_that_reads_nothing_and_a_journald_that_hangs_stop_no_scan() {
 #[test]
 fn a_demo_that_nobody_reads_ends_when_it_is_asked_to() {
     let ((unread, full), (results, out)) = (full_pipe(), pipe().unwrap());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_benchlight"));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_benchlight"));
     command.arg("demo").stdout(out).stderr(full);
     let mut station = Station::as_told(command);
     station.scan(b"DEMOREADY001");

@@ -3,7 +3,12 @@
 //! Each figure is made with the release binary in a process of its own (or by the part named), a real broker and SQLite on the
 //! checkout's disk, and is printed with the promise it is held against. A promise that is not held on this machine is said so; it
 //! fails nothing, because the machine may be the reason.
-#![allow(missing_docs, unreachable_pub, clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::print_stdout,
+    reason = "a benchmark prints its figures"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,10 +23,10 @@ mod parts;
 mod report;
 #[path = "station/rig.rs"]
 mod rig;
-#[path = "station/whole.rs"]
-mod whole;
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "station/whole.rs"]
+mod whole;
 
 use std::{env, future::Future, pin::Pin};
 
@@ -33,11 +38,15 @@ type Bench = (&'static str, for<'a> fn(&'a mut Report) -> Measuring<'a>);
 const BENCHES: [Bench; 9] = [
     ("start", |report| Box::pin(whole::start(report))),
     ("idle", |report| Box::pin(whole::idle(report))),
-    ("scan-to-lamp", |report| Box::pin(whole::scan_to_lamp(report))),
+    ("scan-to-lamp", |report| {
+        Box::pin(whole::scan_to_lamp(report))
+    }),
     ("overhead", |report| Box::pin(whole::overhead(report))),
     ("labels", |report| Box::pin(parts::labels(report))),
     ("commits", |report| Box::pin(parts::commits(report))),
-    ("group-commits", |report| Box::pin(parts::group_commits(report))),
+    ("group-commits", |report| {
+        Box::pin(parts::group_commits(report))
+    }),
     ("drain", |report| Box::pin(whole::drain(report))),
     ("size", |report| Box::pin(whole::size(report))),
 ];
@@ -49,7 +58,10 @@ async fn main() {
         return;
     }
     support::install_crypto();
-    let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted: Vec<String> = env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     let mut report = Report::default();
     for (name, bench) in BENCHES {
         if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {

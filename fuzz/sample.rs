@@ -1,11 +1,6 @@
 //! A record for the targets that need one.
 
-use benchlight::{
-    label::Serial,
-    reason::Reason,
-    record::Record,
-    runtime::name::Name,
-};
+use benchlight::{label::Serial, reason::Reason, record::Record, runtime::name::Name};
 use uuid::Uuid;
 
 /// The record of a ready box. `id` makes it another one.
@@ -19,6 +14,11 @@ pub fn record(id: u128) -> Record {
         family: Some("Mac".to_owned()),
         took_ms: 91,
         policy: "9f2c41d0".to_owned(),
-        ..Record::bare(Uuid::from_u128(id), "2026-11-23T09:41:07Z".parse().expect("a moment"), name, Reason::Assigned)
+        ..Record::bare(
+            Uuid::from_u128(id),
+            "2026-11-23T09:41:07Z".parse().expect("a moment"),
+            name,
+            Reason::Assigned,
+        )
     }
 }

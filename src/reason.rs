@@ -84,7 +84,16 @@ impl Signal {
 
     /// Reads a stable code back.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Ready, Self::Stop, Self::Hold, Self::Rescan, Self::Alarm, Self::None].into_iter().find(|signal| signal.code() == code)
+        [
+            Self::Ready,
+            Self::Stop,
+            Self::Hold,
+            Self::Rescan,
+            Self::Alarm,
+            Self::None,
+        ]
+        .into_iter()
+        .find(|signal| signal.code() == code)
     }
 }
 
@@ -215,7 +224,10 @@ reasons! {
 impl Reason {
     /// Reads a stable code back.
     pub fn from_code(code: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|reason| reason.code() == code)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.code() == code)
     }
 
     /// The sentence with what a source adds to it ("Last fetch 2026-01-09 22:01 UTC").
@@ -229,7 +241,11 @@ impl Reason {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
 
@@ -237,7 +253,10 @@ mod tests {
 
     /// The rows of the manual's tables of answers: verdict, reason, sentence, meaning, action.
     fn rows() -> Vec<[&'static str; 5]> {
-        let answers = MANUAL.split("\n## ").find(|part| part.starts_with("The answers")).unwrap();
+        let answers = MANUAL
+            .split("\n## ")
+            .find(|part| part.starts_with("The answers"))
+            .unwrap();
         let mut verdict = "";
         let mut rows = Vec::new();
         for line in answers.lines() {
@@ -246,7 +265,9 @@ mod tests {
             }
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
             if let ["", code, sentence, meaning, action, ""] = cells.as_slice()
-                && let Some(code) = code.strip_prefix('`').and_then(|code| code.strip_suffix('`'))
+                && let Some(code) = code
+                    .strip_prefix('`')
+                    .and_then(|code| code.strip_suffix('`'))
             {
                 rows.push([verdict, code, sentence, meaning, action]);
             }
@@ -258,22 +279,40 @@ mod tests {
     fn the_manual_has_every_reason_once_in_order_and_in_these_words() {
         let mut rows = rows().into_iter();
         for reason in Reason::ALL {
-            let [verdict, code, sentence, meaning, action] = rows.next().unwrap_or_else(|| panic!("docs/operating.md lacks {}", reason.code()));
+            let [verdict, code, sentence, meaning, action] = rows
+                .next()
+                .unwrap_or_else(|| panic!("docs/operating.md lacks {}", reason.code()));
             assert_eq!(
                 [verdict, code, sentence, action],
-                [reason.verdict().code(), reason.code(), reason.sentence(), reason.action()],
+                [
+                    reason.verdict().code(),
+                    reason.code(),
+                    reason.sentence(),
+                    reason.action()
+                ],
                 "docs/operating.md must have these words"
             );
-            assert!(meaning.len() > 10 && meaning.ends_with('.'), "{code}: what does it mean?");
+            assert!(
+                meaning.len() > 10 && meaning.ends_with('.'),
+                "{code}: what does it mean?"
+            );
         }
-        assert_eq!(rows.next(), None, "docs/operating.md knows a reason that the station does not");
+        assert_eq!(
+            rows.next(),
+            None,
+            "docs/operating.md knows a reason that the station does not"
+        );
     }
 
     #[test]
     fn codes_lead_back_to_their_reasons_and_sentences_end() {
         for reason in Reason::ALL {
             assert_eq!(Reason::from_code(reason.code()), Some(*reason));
-            assert!(reason.sentence().ends_with('.') && reason.action().ends_with('.'), "{}", reason.code());
+            assert!(
+                reason.sentence().ends_with('.') && reason.action().ends_with('.'),
+                "{}",
+                reason.code()
+            );
         }
     }
 }

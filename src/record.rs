@@ -48,7 +48,9 @@ impl Cause {
 
     /// Reads a stable code back.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Recheck, Self::LateAnswer, Self::LateCommit].into_iter().find(|cause| cause.code() == code)
+        [Self::Recheck, Self::LateAnswer, Self::LateCommit]
+            .into_iter()
+            .find(|cause| cause.code() == code)
     }
 }
 
@@ -163,7 +165,11 @@ mod tests {
     /// Journals, messages and exports hold these words.
     #[test]
     fn the_stable_words_of_a_cause_stay_and_are_read_back() {
-        for (cause, word) in [(Cause::Recheck, "recheck"), (Cause::LateAnswer, "late_answer"), (Cause::LateCommit, "late_commit")] {
+        for (cause, word) in [
+            (Cause::Recheck, "recheck"),
+            (Cause::LateAnswer, "late_answer"),
+            (Cause::LateCommit, "late_commit"),
+        ] {
             assert_eq!((cause.code(), Cause::from_code(word)), (word, Some(cause)));
         }
         assert_eq!(Cause::from_code("late"), None);

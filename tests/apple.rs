@@ -1,5 +1,11 @@
 //! Apple's two sources over real HTTP, against simulators that verify every signature, session, assertion and header.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     fs,
@@ -45,20 +51,30 @@ fn serial(text: &str) -> Serial {
 
 fn write_credential(folder: &Path, name: &str, text: &str) {
     let beside = folder.join("new");
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).unwrap();
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .unwrap();
     file.write_all(text.as_bytes()).unwrap();
     fs::rename(beside, folder.join(name)).unwrap();
 }
 
 async fn ask(source: &Source, text: &str) -> Evidence {
-    let mut answer = source.ask(&Candidates::one(serial(text)), Purpose::Scan).await;
+    let mut answer = source
+        .ask(&Candidates::one(serial(text)), Purpose::Scan)
+        .await;
     assert_eq!(answer.evidence.len(), 1);
     answer.evidence.remove(0)
 }
 
 /// How often a path was asked.
 fn times(requests: &[String], wanted: &str) -> usize {
-    requests.iter().filter(|request| request.as_str() == wanted).count()
+    requests
+        .iter()
+        .filter(|request| request.as_str() == wanted)
+        .count()
 }
 
 // ---- Apple's Device Assignment Services ----
@@ -98,7 +114,11 @@ impl DepBench {
                 expected_hosts: policy.hosts,
             },
         };
-        Self { apple, folder, settings }
+        Self {
+            apple,
+            folder,
+            settings,
+        }
     }
 
     fn source(&self, clock: ClockWatch) -> Source {
@@ -123,29 +143,65 @@ async fn every_box_on_the_bench_is_found_as_apple_holds_it() {
     let source = bench.source(SYNCED);
     for demo in stock::DEMO {
         let evidence = ask(&source, demo.serial).await;
-        assert_eq!((evidence.judged(false), evidence.known), dep_finding(demo.dep), "{}", demo.story);
+        assert_eq!(
+            (evidence.judged(false), evidence.known),
+            dep_finding(demo.dep),
+            "{}",
+            demo.story
+        );
         assert_eq!(evidence.server_uuid.as_deref(), Some(stock::SERVER_UUID));
         assert!(evidence.replied_at.is_some());
         if let Dep::Assigned(_) = demo.dep {
-            assert!(evidence.assigned_at.is_some() && evidence.device_assigned_at < evidence.assigned_at);
-            assert_eq!((evidence.model.as_deref(), evidence.family.as_deref()), (Some(demo.model), Some(demo.family)));
+            assert!(
+                evidence.assigned_at.is_some()
+                    && evidence.device_assigned_at < evidence.assigned_at
+            );
+            assert_eq!(
+                (evidence.model.as_deref(), evidence.family.as_deref()),
+                (Some(demo.model), Some(demo.family))
+            );
         }
     }
-    assert!(ask(&source, "C02NEVERSEEN").await.detail.unwrap().contains(stock::SERVER_NAME), "names the server that does not hold it");
+    assert!(
+        ask(&source, "C02NEVERSEEN")
+            .await
+            .detail
+            .unwrap()
+            .contains(stock::SERVER_NAME),
+        "names the server that does not hold it"
+    );
     assert_eq!(bench.apple.violations(), [""; 0]);
     let requests = bench.apple.requests();
     assert_eq!(times(&requests, "GET /session"), 1);
-    assert_eq!(times(&requests, "GET /account"), 1, "the account is read once");
+    assert_eq!(
+        times(&requests, "GET /account"),
+        1,
+        "the account is read once"
+    );
 }
 
 #[tokio::test]
 async fn both_candidates_go_in_one_request() {
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let source = bench.source(SYNCED);
-    let candidates = Candidates { scanned: serial("SC02XK0AAJG5H"), stripped: Some(serial(HEALTHY)), unless_known: None };
+    let candidates = Candidates {
+        scanned: serial("SC02XK0AAJG5H"),
+        stripped: Some(serial(HEALTHY)),
+        unless_known: None,
+    };
     let answer = source.ask(&candidates, Purpose::Scan).await;
-    let found: Vec<_> = answer.evidence.iter().map(|evidence| (evidence.serial.as_str(), evidence.finding, evidence.known)).collect();
-    assert_eq!(found, [("SC02XK0AAJG5H", Finding::No(Reason::NotFound), false), (HEALTHY, Finding::Ready(Grade::Apple), true)]);
+    let found: Vec<_> = answer
+        .evidence
+        .iter()
+        .map(|evidence| (evidence.serial.as_str(), evidence.finding, evidence.known))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("SC02XK0AAJG5H", Finding::No(Reason::NotFound), false),
+            (HEALTHY, Finding::Ready(Grade::Apple), true)
+        ]
+    );
     assert_eq!(times(&bench.apple.requests(), "POST /devices"), 1);
 }
 
@@ -162,22 +218,46 @@ async fn what_is_asked_together_is_asked_in_one_request_and_one_session() {
         .collect();
     for asker in askers {
         let (demo, evidence) = asker.await.unwrap();
-        assert_eq!(evidence.judged(false), dep_finding(demo.dep).0, "{}", demo.story);
+        assert_eq!(
+            evidence.judged(false),
+            dep_finding(demo.dep).0,
+            "{}",
+            demo.story
+        );
     }
-    assert_eq!(bench.apple.sessions_made(), 1, "one session, made by one of them");
+    assert_eq!(
+        bench.apple.sessions_made(),
+        1,
+        "one session, made by one of them"
+    );
     let posts = times(&bench.apple.requests(), "POST /devices");
-    assert!(posts <= 3, "{} boxes in {posts} requests", stock::DEMO.len());
+    assert!(
+        posts <= 3,
+        "{} boxes in {posts} requests",
+        stock::DEMO.len()
+    );
 }
 
 #[tokio::test]
 async fn a_session_whose_word_changes_with_every_reply_is_followed() {
-    let bench = DepBench::new(apple_dep::Options { rotate_every: 1, ..apple_dep::Options::demo() }).await;
+    let bench = DepBench::new(apple_dep::Options {
+        rotate_every: 1,
+        ..apple_dep::Options::demo()
+    })
+    .await;
     let source = bench.source(SYNCED);
     for _ in 0..10 {
-        assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
+        assert_eq!(
+            ask(&source, HEALTHY).await.finding,
+            Finding::Ready(Grade::Apple)
+        );
     }
     // At first the account is read beside the devices, and one of the two may meet the other's new word.
-    assert!(bench.apple.sessions_made() <= 2, "{}", bench.apple.sessions_made());
+    assert!(
+        bench.apple.sessions_made() <= 2,
+        "{}",
+        bench.apple.sessions_made()
+    );
     assert_eq!(bench.apple.violations(), [""; 0]);
 }
 
@@ -185,12 +265,21 @@ async fn a_session_whose_word_changes_with_every_reply_is_followed() {
 async fn a_session_that_ended_is_renewed_once_and_nobody_notices() {
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let source = bench.source(SYNCED);
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Ready(Grade::Apple)
+    );
     bench.apple.expire_sessions();
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Ready(Grade::Apple)
+    );
     assert_eq!(bench.apple.sessions_made(), 2);
     bench.apple.forget_sessions();
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Ready(Grade::Apple)
+    );
     assert_eq!(bench.apple.sessions_made(), 3);
 }
 
@@ -201,9 +290,22 @@ async fn a_session_that_is_refused_again_is_not_asked_for_a_third_time() {
         let source = bench.source(SYNCED);
         source.probe().await.unwrap();
         bench.apple.forget();
-        bench.apple.faults().path("/devices", Effect::Say { status, text: code.to_owned() });
-        assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Unknown(Reason::CredentialsRefused));
-        assert_eq!(bench.apple.requests(), ["POST /devices", "GET /session", "POST /devices"], "{code}");
+        bench.apple.faults().path(
+            "/devices",
+            Effect::Say {
+                status,
+                text: code.to_owned(),
+            },
+        );
+        assert_eq!(
+            ask(&source, HEALTHY).await.finding,
+            Finding::Unknown(Reason::CredentialsRefused)
+        );
+        assert_eq!(
+            bench.apple.requests(),
+            ["POST /devices", "GET /session", "POST /devices"],
+            "{code}"
+        );
     }
 }
 
@@ -230,23 +332,51 @@ async fn every_code_of_apples_says_that_nobody_could_say() {
     for (status, code, reason) in table {
         for text in [code.to_owned(), format!("\"{code}\"\n")] {
             bench.apple.faults().clear();
-            bench.apple.faults().path("/devices", Effect::Say { status, text: text.clone() });
+            bench.apple.faults().path(
+                "/devices",
+                Effect::Say {
+                    status,
+                    text: text.clone(),
+                },
+            );
             let evidence = ask(&source, HEALTHY).await;
-            assert_eq!((evidence.finding, evidence.known), (Finding::Unknown(reason), false), "{status} {text:?}");
+            assert_eq!(
+                (evidence.finding, evidence.known),
+                (Finding::Unknown(reason), false),
+                "{status} {text:?}"
+            );
         }
     }
     bench.apple.faults().clear();
     for (status, code, reason) in [
-        (400, "oauth_problem_adviceBad Request", Reason::CredentialsRefused),
-        (401, "oauth_problem_adviceUnauthorized", Reason::CredentialsRefused),
+        (
+            400,
+            "oauth_problem_adviceBad Request",
+            Reason::CredentialsRefused,
+        ),
+        (
+            401,
+            "oauth_problem_adviceUnauthorized",
+            Reason::CredentialsRefused,
+        ),
         (403, "T_C_NOT_SIGNED", Reason::TermsNotSigned),
         (403, "token_expiredForbidden", Reason::CredentialsExpired),
         (400, "", Reason::CredentialsRefused),
     ] {
         bench.apple.forget_sessions();
         bench.apple.faults().clear();
-        bench.apple.faults().path("/session", Effect::Say { status, text: code.to_owned() });
-        assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Unknown(reason), "{status} {code:?} to a session");
+        bench.apple.faults().path(
+            "/session",
+            Effect::Say {
+                status,
+                text: code.to_owned(),
+            },
+        );
+        assert_eq!(
+            ask(&source, HEALTHY).await.finding,
+            Finding::Unknown(reason),
+            "{status} {code:?} to a session"
+        );
     }
 }
 
@@ -255,22 +385,41 @@ async fn a_reply_that_is_broken_or_about_another_device_is_never_green_and_never
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let source = bench.source(SYNCED);
     source.probe().await.unwrap();
-    for effect in
-        [Effect::Html, Effect::CutJson, Effect::CutBody, Effect::Huge { bytes: 9 * 1024 * 1024 }, Effect::Redirect("http://127.0.0.1:9".to_owned())]
-    {
+    for effect in [
+        Effect::Html,
+        Effect::CutJson,
+        Effect::CutBody,
+        Effect::Huge {
+            bytes: 9 * 1024 * 1024,
+        },
+        Effect::Redirect("http://127.0.0.1:9".to_owned()),
+    ] {
         bench.apple.faults().clear();
         bench.apple.faults().path("/devices", effect.clone());
-        assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Unknown(Reason::GarbledAnswer), "{effect}");
+        assert_eq!(
+            ask(&source, HEALTHY).await.finding,
+            Finding::Unknown(Reason::GarbledAnswer),
+            "{effect}"
+        );
     }
     bench.apple.faults().clear();
-    for fields in [json!({"serial_number": "C02XK0AAJG5J"}), json!({"profile_status": "perhaps"}), json!({"response_status": "MAYBE"})] {
+    for fields in [
+        json!({"serial_number": "C02XK0AAJG5J"}),
+        json!({"profile_status": "perhaps"}),
+        json!({"response_status": "MAYBE"}),
+    ] {
         bench.apple.overlay(HEALTHY, fields.clone());
-        assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Unknown(Reason::GarbledAnswer), "{fields}");
+        assert_eq!(
+            ask(&source, HEALTHY).await.finding,
+            Finding::Unknown(Reason::GarbledAnswer),
+            "{fields}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_refused_signature_is_the_clocks_fault_only_where_nobody_keeps_the_clock_and_apples_is_far_from_it() {
+async fn a_refused_signature_is_the_clocks_fault_only_where_nobody_keeps_the_clock_and_apples_is_far_from_it()
+ {
     let far = SignedDuration::from_mins(11);
     for (clock, ahead, reason) in [
         (UNSYNCED, far, Some(Reason::ClockUnsynced)),
@@ -278,14 +427,25 @@ async fn a_refused_signature_is_the_clocks_fault_only_where_nobody_keeps_the_clo
         (SYNCED, far, Some(Reason::CredentialsRefused)),
         (UNSYNCED, SignedDuration::from_secs(30), None),
     ] {
-        let bench = DepBench::new(apple_dep::Options { clock_ahead: ahead, ..apple_dep::Options::demo() }).await;
+        let bench = DepBench::new(apple_dep::Options {
+            clock_ahead: ahead,
+            ..apple_dep::Options::demo()
+        })
+        .await;
         let finding = ask(&bench.source(clock), HEALTHY).await.finding;
-        assert_eq!(finding, reason.map_or(Finding::Ready(Grade::Apple), Finding::Unknown), "{clock:?} {ahead}");
+        assert_eq!(
+            finding,
+            reason.map_or(Finding::Ready(Grade::Apple), Finding::Unknown),
+            "{clock:?} {ahead}"
+        );
     }
     // Apple's clock vouches for ours: then it is the credential.
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     bench.apple.replace_token();
-    assert_eq!(ask(&bench.source(UNSYNCED), HEALTHY).await.finding, Finding::Unknown(Reason::CredentialsRefused));
+    assert_eq!(
+        ask(&bench.source(UNSYNCED), HEALTHY).await.finding,
+        Finding::Unknown(Reason::CredentialsRefused)
+    );
 }
 
 #[tokio::test]
@@ -304,15 +464,32 @@ async fn a_nonce_and_a_wrong_signature_and_an_old_request_are_refused_by_the_sim
             ("oauth_version", "1.0".to_owned()),
         ];
         // All of these characters are plain ones, so that a list in order is the whole of RFC 5849's rules.
-        let joined = fields.iter().map(|(name, value)| format!("{name}%3D{value}")).collect::<Vec<_>>().join("%26");
+        let joined = fields
+            .iter()
+            .map(|(name, value)| format!("{name}%3D{value}"))
+            .collect::<Vec<_>>()
+            .join("%26");
         let address = bench.apple.base().replace(':', "%3A").replace('/', "%2F");
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, format!("{}&{secret}", field("consumer_secret")).as_bytes());
-        let signature = ring::hmac::sign(&key, format!("GET&{address}%2Fsession&{joined}").as_bytes());
-        let signature: String = url::form_urlencoded::byte_serialize(base64_of(signature.as_ref()).as_bytes()).collect();
-        let listed = fields.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect::<Vec<_>>().join(", ");
+        let key = ring::hmac::Key::new(
+            ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            format!("{}&{secret}", field("consumer_secret")).as_bytes(),
+        );
+        let signature =
+            ring::hmac::sign(&key, format!("GET&{address}%2Fsession&{joined}").as_bytes());
+        let signature: String =
+            url::form_urlencoded::byte_serialize(base64_of(signature.as_ref()).as_bytes())
+                .collect();
+        let listed = fields
+            .iter()
+            .map(|(name, value)| format!("{name}=\"{value}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
         let response = reqwest::Client::new()
             .get(format!("{}/session", bench.apple.base()))
-            .header("authorization", format!("OAuth realm=\"ADM\", {listed}, oauth_signature=\"{signature}\""))
+            .header(
+                "authorization",
+                format!("OAuth realm=\"ADM\", {listed}, oauth_signature=\"{signature}\""),
+            )
             .header("user-agent", "test")
             .header("x-server-protocol-version", "10")
             .header("content-type", "application/json;charset=UTF8")
@@ -341,37 +518,89 @@ async fn a_retry_after_is_kept_and_its_end_is_told() {
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let source = bench.source(SYNCED);
     source.probe().await.unwrap();
-    bench.apple.faults().path("/devices", Effect::TooMany { retry_after: Some("30".to_owned()) });
+    bench.apple.faults().path(
+        "/devices",
+        Effect::TooMany {
+            retry_after: Some("30".to_owned()),
+        },
+    );
     let evidence = ask(&source, HEALTHY).await;
     assert_eq!(evidence.finding, Finding::Unknown(Reason::RateLimited));
-    assert!(evidence.detail.as_deref().is_some_and(|detail| detail.contains("UTC")), "{:?}", evidence.detail);
+    assert!(
+        evidence
+            .detail
+            .as_deref()
+            .is_some_and(|detail| detail.contains("UTC")),
+        "{:?}",
+        evidence.detail
+    );
     bench.apple.faults().clear();
     bench.apple.forget();
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Unknown(Reason::RateLimited));
-    assert_eq!(bench.apple.requests(), [""; 0], "nothing leaves while it runs");
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Unknown(Reason::RateLimited)
+    );
+    assert_eq!(
+        bench.apple.requests(),
+        [""; 0],
+        "nothing leaves while it runs"
+    );
 }
 
 #[tokio::test]
 async fn the_stations_own_limit_is_kept_and_re_checks_give_way_first() {
-    let bench = DepBench::with(apple_dep::Options::demo(), Wanted { reads_per_minute: 10, ..Wanted::default() }).await;
+    let bench = DepBench::with(
+        apple_dep::Options::demo(),
+        Wanted {
+            reads_per_minute: 10,
+            ..Wanted::default()
+        },
+    )
+    .await;
     let source = bench.source(SYNCED);
     // Session, account, and six look-ups: eight of ten.
     for _ in 0..6 {
-        assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
+        assert_eq!(
+            ask(&source, HEALTHY).await.finding,
+            Finding::Ready(Grade::Apple)
+        );
     }
-    let recheck = source.ask(&Candidates::one(serial(HEALTHY)), Purpose::Recheck).await;
-    assert_eq!(recheck.evidence[0].finding, Finding::Unknown(Reason::RateLimited), "a fifth is kept for scans");
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
+    let recheck = source
+        .ask(&Candidates::one(serial(HEALTHY)), Purpose::Recheck)
+        .await;
+    assert_eq!(
+        recheck.evidence[0].finding,
+        Finding::Unknown(Reason::RateLimited),
+        "a fifth is kept for scans"
+    );
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Ready(Grade::Apple)
+    );
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Ready(Grade::Apple)
+    );
     let evidence = ask(&source, HEALTHY).await;
     assert_eq!(evidence.finding, Finding::Unknown(Reason::RateLimited));
-    assert!(evidence.detail.as_deref().is_some_and(|detail| detail.contains("UTC")), "when to try again: {:?}", evidence.detail);
+    assert!(
+        evidence
+            .detail
+            .as_deref()
+            .is_some_and(|detail| detail.contains("UTC")),
+        "when to try again: {:?}",
+        evidence.detail
+    );
     assert_eq!(bench.apple.counts().total, 10);
 }
 
 #[tokio::test]
 async fn the_services_own_limit_is_taken_as_it_comes() {
-    let bench = DepBench::new(apple_dep::Options { reads_per_minute: 4, ..apple_dep::Options::demo() }).await;
+    let bench = DepBench::new(apple_dep::Options {
+        reads_per_minute: 4,
+        ..apple_dep::Options::demo()
+    })
+    .await;
     let source = bench.source(SYNCED);
     let mut findings = Vec::new();
     for _ in 0..4 {
@@ -379,7 +608,12 @@ async fn the_services_own_limit_is_taken_as_it_comes() {
     }
     assert_eq!(
         findings,
-        [Finding::Ready(Grade::Apple), Finding::Ready(Grade::Apple), Finding::Unknown(Reason::RateLimited), Finding::Unknown(Reason::RateLimited)]
+        [
+            Finding::Ready(Grade::Apple),
+            Finding::Ready(Grade::Apple),
+            Finding::Unknown(Reason::RateLimited),
+            Finding::Unknown(Reason::RateLimited)
+        ]
     );
 }
 
@@ -387,53 +621,135 @@ async fn the_services_own_limit_is_taken_as_it_comes() {
 async fn a_new_server_token_counts_without_a_restart() {
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let source = bench.source(SYNCED);
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Ready(Grade::Apple)
+    );
     bench.apple.replace_token();
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Unknown(Reason::CredentialsRefused));
-    write_credential(bench.folder.path(), "apple-dep-token", &bench.apple.credential());
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Unknown(Reason::CredentialsRefused)
+    );
+    write_credential(
+        bench.folder.path(),
+        "apple-dep-token",
+        &bench.apple.credential(),
+    );
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Ready(Grade::Apple)
+    );
     for (text, told) in [("", "empty"), ("{}", "consumer_key"), ("no JSON", "import")] {
         write_credential(bench.folder.path(), "apple-dep-token", text);
         let evidence = ask(&source, HEALTHY).await;
-        assert_eq!(evidence.finding, Finding::Unknown(Reason::CredentialsRefused));
-        assert!(evidence.detail.as_deref().is_some_and(|detail| detail.contains(told)), "{:?}", evidence.detail);
+        assert_eq!(
+            evidence.finding,
+            Finding::Unknown(Reason::CredentialsRefused)
+        );
+        assert!(
+            evidence
+                .detail
+                .as_deref()
+                .is_some_and(|detail| detail.contains(told)),
+            "{:?}",
+            evidence.detail
+        );
     }
-    write_credential(bench.folder.path(), "apple-dep-token", &bench.apple.credential());
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
+    write_credential(
+        bench.folder.path(),
+        "apple-dep-token",
+        &bench.apple.credential(),
+    );
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Ready(Grade::Apple)
+    );
 }
 
 #[tokio::test]
 async fn an_expired_server_token_is_told_and_its_days_are_counted() {
-    let in_days = |days: i64| Timestamp::now().checked_add(SignedDuration::from_hours(24 * days) + SignedDuration::from_mins(1)).unwrap();
-    let bench = DepBench::new(apple_dep::Options { token_expiry: in_days(30), ..apple_dep::Options::demo() }).await;
+    let in_days = |days: i64| {
+        Timestamp::now()
+            .checked_add(SignedDuration::from_hours(24 * days) + SignedDuration::from_mins(1))
+            .unwrap()
+    };
+    let bench = DepBench::new(apple_dep::Options {
+        token_expiry: in_days(30),
+        ..apple_dep::Options::demo()
+    })
+    .await;
     let source = bench.source(SYNCED);
     ask(&source, HEALTHY).await;
     assert_eq!(source.health().borrow().credential_days, Some(30));
 
-    let bench = DepBench::new(apple_dep::Options { token_expiry: in_days(-2), ..apple_dep::Options::demo() }).await;
-    assert_eq!(ask(&bench.source(SYNCED), HEALTHY).await.finding, Finding::Unknown(Reason::CredentialsExpired));
-    assert_eq!(bench.apple.counts().total, 0, "by a clock that is right nothing needs to be asked");
-    assert_eq!(ask(&bench.source(UNSYNCED), HEALTHY).await.finding, Finding::Unknown(Reason::CredentialsExpired), "Apple says so itself");
+    let bench = DepBench::new(apple_dep::Options {
+        token_expiry: in_days(-2),
+        ..apple_dep::Options::demo()
+    })
+    .await;
+    assert_eq!(
+        ask(&bench.source(SYNCED), HEALTHY).await.finding,
+        Finding::Unknown(Reason::CredentialsExpired)
+    );
+    assert_eq!(
+        bench.apple.counts().total,
+        0,
+        "by a clock that is right nothing needs to be asked"
+    );
+    assert_eq!(
+        ask(&bench.source(UNSYNCED), HEALTHY).await.finding,
+        Finding::Unknown(Reason::CredentialsExpired),
+        "Apple says so itself"
+    );
     assert_ne!(bench.apple.counts().total, 0);
 }
 
 #[tokio::test]
 async fn only_a_profile_of_an_expected_host_is_green_and_each_profile_is_read_once() {
-    let expecting = |host: &str| Wanted { hosts: vec![host.to_owned()], ..Wanted::default() };
-    let bench = DepBench::with(apple_dep::Options::demo(), expecting("acme.web-api.kandji.io")).await;
+    let expecting = |host: &str| Wanted {
+        hosts: vec![host.to_owned()],
+        ..Wanted::default()
+    };
+    let bench = DepBench::with(
+        apple_dep::Options::demo(),
+        expecting("acme.web-api.kandji.io"),
+    )
+    .await;
     let source = bench.source(SYNCED);
     for demo in stock::DEMO {
-        assert_eq!(ask(&source, demo.serial).await.judged(false), dep_finding(demo.dep).0, "{}", demo.story);
+        assert_eq!(
+            ask(&source, demo.serial).await.judged(false),
+            dep_finding(demo.dep).0,
+            "{}",
+            demo.story
+        );
     }
-    assert_eq!(times(&bench.apple.requests(), &format!("GET /profile?profile_uuid={}", stock::PROFILE_UUID)), 1);
+    assert_eq!(
+        times(
+            &bench.apple.requests(),
+            &format!("GET /profile?profile_uuid={}", stock::PROFILE_UUID)
+        ),
+        1
+    );
 
-    let bench = DepBench::with(apple_dep::Options::demo(), expecting("acme.web-api.eu.kandji.io")).await;
+    let bench = DepBench::with(
+        apple_dep::Options::demo(),
+        expecting("acme.web-api.eu.kandji.io"),
+    )
+    .await;
     let evidence = ask(&bench.source(SYNCED), HEALTHY).await;
     assert_eq!(evidence.finding, Finding::No(Reason::WrongProfile));
     assert!(evidence.detail.unwrap().contains("acme.web-api.kandji.io"));
 
-    bench.apple.overlay(HEALTHY, json!({"profile_uuid": "00000000000000000000000000000000"}));
-    assert_eq!(ask(&bench.source(SYNCED), HEALTHY).await.finding, Finding::Unknown(Reason::GarbledAnswer), "a profile that Apple does not know");
+    bench.apple.overlay(
+        HEALTHY,
+        json!({"profile_uuid": "00000000000000000000000000000000"}),
+    );
+    assert_eq!(
+        ask(&bench.source(SYNCED), HEALTHY).await.finding,
+        Finding::Unknown(Reason::GarbledAnswer),
+        "a profile that Apple does not know"
+    );
 }
 
 #[tokio::test]
@@ -451,12 +767,22 @@ async fn a_user_agent_that_apple_has_blocked_is_the_stations_fault() {
 async fn an_account_that_cannot_be_read_spoils_no_answer() {
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let source = bench.source(SYNCED);
-    bench.apple.faults().path("/account", Effect::Silence(Duration::from_secs(20)));
+    bench
+        .apple
+        .faults()
+        .path("/account", Effect::Silence(Duration::from_secs(20)));
     for _ in 0..3 {
         let evidence = ask(&source, HEALTHY).await;
-        assert_eq!((evidence.finding, evidence.server_uuid), (Finding::Ready(Grade::Apple), None));
+        assert_eq!(
+            (evidence.finding, evidence.server_uuid),
+            (Finding::Ready(Grade::Apple), None)
+        );
     }
-    assert_eq!(times(&bench.apple.requests(), "GET /account"), 1, "it is not asked for with every box");
+    assert_eq!(
+        times(&bench.apple.requests(), "GET /account"),
+        1,
+        "it is not asked for with every box"
+    );
 }
 
 #[tokio::test]
@@ -464,7 +790,10 @@ async fn the_account_names_the_server_that_the_token_is_for() {
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let source = bench.source(SYNCED);
     let account = source.apple_account().await.unwrap().unwrap();
-    assert_eq!((account.server_name.as_str(), account.server_uuid.as_deref()), (stock::SERVER_NAME, Some(stock::SERVER_UUID)));
+    assert_eq!(
+        (account.server_name.as_str(), account.server_uuid.as_deref()),
+        (stock::SERVER_NAME, Some(stock::SERVER_UUID))
+    );
     assert!(source.apple_servers().await.is_none());
 }
 
@@ -473,26 +802,71 @@ async fn a_token_file_like_apples_is_imported_and_opens_the_service() {
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let desk = bench.folder.path();
     let openssl = |arguments: &[&str]| {
-        let output =
-            std::process::Command::new("openssl").current_dir(desk).args(arguments).output().expect("openssl is installed (tests/run does it)");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = std::process::Command::new("openssl")
+            .current_dir(desk)
+            .args(arguments)
+            .output()
+            .expect("openssl is installed (tests/run does it)");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
-    openssl(&["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "k.pem", "-out", "c.pem", "-days", "365", "-subj", "/CN=depserver"]);
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "k.pem",
+        "-out",
+        "c.pem",
+        "-days",
+        "365",
+        "-subj",
+        "/CN=depserver",
+    ]);
     let inner = format!(
         "Content-Type: text/plain;charset=UTF-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n-----BEGIN MESSAGE-----\r\n{}\r\n-----END MESSAGE-----\r\n",
         bench.apple.credential()
     );
     fs::write(desk.join("inner.txt"), inner).unwrap();
-    openssl(&["smime", "-encrypt", "-binary", "-aes128", "-stream", "-outform", "SMIME", "-in", "inner.txt", "-out", "own.p7m", "c.pem"]);
+    openssl(&[
+        "smime",
+        "-encrypt",
+        "-binary",
+        "-aes128",
+        "-stream",
+        "-outform",
+        "SMIME",
+        "-in",
+        "inner.txt",
+        "-out",
+        "own.p7m",
+        "c.pem",
+    ]);
     fs::remove_file(desk.join("apple-dep-token")).unwrap();
 
     let source = bench.source(SYNCED);
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Unknown(Reason::CredentialsRefused), "no credential yet");
-    let job =
-        Import { token: desk.join("own.p7m"), key: Some(desk.join("k.pem")), cert: Some(desk.join("c.pem")), out: desk.join("apple-dep-token") };
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Unknown(Reason::CredentialsRefused),
+        "no credential yet"
+    );
+    let job = Import {
+        token: desk.join("own.p7m"),
+        key: Some(desk.join("k.pem")),
+        cert: Some(desk.join("c.pem")),
+        out: desk.join("apple-dep-token"),
+    };
     let imported = import(&job, Timestamp::now()).unwrap();
     assert!(matches!(imported.days_left, 299 | 300), "{imported:?}");
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Ready(Grade::Apple));
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Ready(Grade::Apple)
+    );
 }
 
 // ---- Apple Business Manager's API ----
@@ -524,7 +898,11 @@ impl BusinessBench {
                 expected_servers: vec![stock::SERVER_UUID.to_lowercase()],
             },
         };
-        Self { apple, folder, settings }
+        Self {
+            apple,
+            folder,
+            settings,
+        }
     }
 
     fn source(&self, clock: ClockWatch) -> Source {
@@ -554,7 +932,12 @@ async fn every_box_on_the_bench_is_found_as_the_organisation_holds_it() {
             assert_eq!(evidence.finding, Finding::Unknown(Reason::SourceError));
             continue;
         }
-        assert_eq!((evidence.finding, evidence.known), business_finding(demo.business), "{}", demo.story);
+        assert_eq!(
+            (evidence.finding, evidence.known),
+            business_finding(demo.business),
+            "{}",
+            demo.story
+        );
         assert_eq!(evidence.known, evidence.updated_at.is_some());
         assert!(evidence.replied_at.is_some());
     }
@@ -564,7 +947,10 @@ async fn every_box_on_the_bench_is_found_as_the_organisation_holds_it() {
     ask(&source, HEALTHY).await;
     assert_eq!(
         bench.apple.requests(),
-        [format!("GET /v1/orgDevices/{HEALTHY}"), format!("GET /v1/orgDevices/{HEALTHY}/relationships/assignedServer")],
+        [
+            format!("GET /v1/orgDevices/{HEALTHY}"),
+            format!("GET /v1/orgDevices/{HEALTHY}/relationships/assignedServer")
+        ],
         "two reads for a healthy box, for the service allows few"
     );
 }
@@ -573,26 +959,55 @@ async fn every_box_on_the_bench_is_found_as_the_organisation_holds_it() {
 async fn a_wrong_server_is_named_beside_the_right_one() {
     let bench = BusinessBench::new(apple_business::Options::demo()).await;
     let source = bench.source(SYNCED);
-    let of = |wanted: Business| stock::DEMO.iter().find(|demo| demo.business == wanted).unwrap().serial;
+    let of = |wanted: Business| {
+        stock::DEMO
+            .iter()
+            .find(|demo| demo.business == wanted)
+            .unwrap()
+            .serial
+    };
     let other = ask(&source, of(Business::Other)).await.detail.unwrap();
-    assert!(other.contains(stock::OTHER_SERVER_NAME) && other.contains(stock::SERVER_NAME), "{other}");
-    let configurator = ask(&source, of(Business::Configurator)).await.detail.unwrap();
-    assert!(configurator.contains("Apple Configurator") && configurator.contains(stock::SERVER_NAME), "{configurator}");
+    assert!(
+        other.contains(stock::OTHER_SERVER_NAME) && other.contains(stock::SERVER_NAME),
+        "{other}"
+    );
+    let configurator = ask(&source, of(Business::Configurator))
+        .await
+        .detail
+        .unwrap();
+    assert!(
+        configurator.contains("Apple Configurator") && configurator.contains(stock::SERVER_NAME),
+        "{configurator}"
+    );
     // Without names the finding is the same.
     let source = bench.source(SYNCED);
-    bench.apple.faults().path("/v1/mdmServers", Effect::Silence(Duration::from_secs(20)));
+    bench
+        .apple
+        .faults()
+        .path("/v1/mdmServers", Effect::Silence(Duration::from_secs(20)));
     let unnamed = ask(&source, of(Business::Other)).await;
     assert_eq!(unnamed.finding, Finding::No(Reason::WrongServer));
     assert!(unnamed.detail.unwrap().contains(stock::OTHER_SERVER_UUID));
-    assert!(unnamed.took < Duration::from_millis(1500), "{:?}", unnamed.took);
+    assert!(
+        unnamed.took < Duration::from_millis(1500),
+        "{:?}",
+        unnamed.took
+    );
 }
 
 #[tokio::test]
 async fn a_linkage_that_lags_is_waited_for() {
-    let bench = BusinessBench::new(apple_business::Options { linkage_lag: Duration::from_millis(400), ..apple_business::Options::demo() }).await;
+    let bench = BusinessBench::new(apple_business::Options {
+        linkage_lag: Duration::from_millis(400),
+        ..apple_business::Options::demo()
+    })
+    .await;
     let source = bench.source(SYNCED);
     bench.apple.put("C02JUSTNOW12", Some(Business::Ours));
-    assert_eq!(ask(&source, "C02JUSTNOW12").await.finding, Finding::Wait(Reason::SyncPending));
+    assert_eq!(
+        ask(&source, "C02JUSTNOW12").await.finding,
+        Finding::Wait(Reason::SyncPending)
+    );
     tokio::time::timeout(Duration::from_secs(10), async {
         while ask(&source, "C02JUSTNOW12").await.finding != Finding::NoObjection {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -607,16 +1022,37 @@ async fn only_apples_own_404_says_not_in_the_organisation() {
     let bench = BusinessBench::new(apple_business::Options::demo()).await;
     let source = bench.source(SYNCED);
     let evidence = ask(&source, "C02NEVERSEEN").await;
-    assert_eq!((evidence.finding, evidence.known), (Finding::No(Reason::NotInOrg), false));
-    for text in ["<html><body>404</body></html>", "{\"message\":\"no Route matched\"}", "Not Found"] {
+    assert_eq!(
+        (evidence.finding, evidence.known),
+        (Finding::No(Reason::NotInOrg), false)
+    );
+    for text in [
+        "<html><body>404</body></html>",
+        "{\"message\":\"no Route matched\"}",
+        "Not Found",
+    ] {
         bench.apple.faults().clear();
-        bench.apple.faults().serial("C02NEVERSEEN", Effect::Say { status: 404, text: text.to_owned() });
-        assert_eq!(ask(&source, "C02NEVERSEEN").await.finding, Finding::Unknown(Reason::GarbledAnswer), "{text}");
+        bench.apple.faults().serial(
+            "C02NEVERSEEN",
+            Effect::Say {
+                status: 404,
+                text: text.to_owned(),
+            },
+        );
+        assert_eq!(
+            ask(&source, "C02NEVERSEEN").await.finding,
+            Finding::Unknown(Reason::GarbledAnswer),
+            "{text}"
+        );
     }
     let mut wrong_path = bench.settings.clone();
     wrong_path.url = format!("{}/v9", bench.apple.base()).parse().unwrap();
     let source = Source::new(wrong_path, SYNCED).unwrap();
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Unknown(Reason::GarbledAnswer), "a mistyped url is no empty organisation");
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Unknown(Reason::GarbledAnswer),
+        "a mistyped url is no empty organisation"
+    );
 }
 
 #[tokio::test]
@@ -626,14 +1062,24 @@ async fn a_linkage_that_fails_is_not_taken_for_one_that_lags() {
     let linkage = format!("/v1/orgDevices/{HEALTHY}/relationships/assignedServer");
     for (effect, reason) in [
         (Effect::Status(500), Reason::SourceError),
-        (Effect::Say { status: 404, text: "<html></html>".to_owned() }, Reason::GarbledAnswer),
+        (
+            Effect::Say {
+                status: 404,
+                text: "<html></html>".to_owned(),
+            },
+            Reason::GarbledAnswer,
+        ),
         (Effect::Html, Reason::GarbledAnswer),
         (Effect::Status(403), Reason::CredentialsRefused),
     ] {
         bench.apple.faults().clear();
         bench.apple.faults().path(&linkage, effect.clone());
         let evidence = ask(&source, HEALTHY).await;
-        assert_eq!((evidence.finding, evidence.known), (Finding::Unknown(reason), true), "{effect}");
+        assert_eq!(
+            (evidence.finding, evidence.known),
+            (Finding::Unknown(reason), true),
+            "{effect}"
+        );
     }
 }
 
@@ -657,19 +1103,33 @@ async fn one_token_serves_all_and_is_renewed_once_when_it_is_refused() {
     assert_eq!(bench.apple.tokens_granted(), 2);
     bench.apple.forget();
     bench.apple.faults().serial(HEALTHY, Effect::Status(401));
-    assert_eq!(ask(&source, HEALTHY).await.finding, Finding::Unknown(Reason::CredentialsRefused));
+    assert_eq!(
+        ask(&source, HEALTHY).await.finding,
+        Finding::Unknown(Reason::CredentialsRefused)
+    );
     let device = format!("GET /v1/orgDevices/{HEALTHY}");
-    assert_eq!(bench.apple.requests(), [device.as_str(), "POST /auth/oauth2/token", &device], "and not a third time");
+    assert_eq!(
+        bench.apple.requests(),
+        [device.as_str(), "POST /auth/oauth2/token", &device],
+        "and not a third time"
+    );
 }
 
 #[tokio::test]
 async fn a_token_is_renewed_before_it_ends_and_the_old_one_serves_while_that_fails() {
-    let bench = BusinessBench::new(apple_business::Options { token_life: Duration::from_secs(4), ..apple_business::Options::demo() }).await;
+    let bench = BusinessBench::new(apple_business::Options {
+        token_life: Duration::from_secs(4),
+        ..apple_business::Options::demo()
+    })
+    .await;
     let source = bench.source(SYNCED);
     assert_eq!(ask(&source, HEALTHY).await.finding, Finding::NoObjection);
     // Half of so short a life is its early end.
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    bench.apple.faults().path("/auth/oauth2/token", Effect::Status(503));
+    bench
+        .apple
+        .faults()
+        .path("/auth/oauth2/token", Effect::Status(503));
     assert_eq!(ask(&source, HEALTHY).await.finding, Finding::NoObjection);
     assert_eq!(bench.apple.tokens_granted(), 1);
     bench.apple.faults().clear();
@@ -684,50 +1144,109 @@ async fn a_new_key_counts_without_a_restart() {
     assert_eq!(ask(&source, HEALTHY).await.finding, Finding::NoObjection);
     bench.apple.replace_key().unwrap();
     let evidence = ask(&source, HEALTHY).await;
-    assert_eq!(evidence.finding, Finding::Unknown(Reason::CredentialsRefused));
+    assert_eq!(
+        evidence.finding,
+        Finding::Unknown(Reason::CredentialsRefused)
+    );
     assert!(evidence.detail.unwrap().contains("invalid_client"));
     bench.apple.forget();
     ask(&source, HEALTHY).await;
-    assert_eq!(bench.apple.requests(), [""; 0], "a key that was refused is not tried again at once: too many token calls are refused too");
-    write_credential(bench.folder.path(), "apple-business-key", &bench.apple.credential());
+    assert_eq!(
+        bench.apple.requests(),
+        [""; 0],
+        "a key that was refused is not tried again at once: too many token calls are refused too"
+    );
+    write_credential(
+        bench.folder.path(),
+        "apple-business-key",
+        &bench.apple.credential(),
+    );
     assert_eq!(ask(&source, HEALTHY).await.finding, Finding::NoObjection);
 }
 
 #[tokio::test]
-async fn a_refused_assertion_is_the_clocks_fault_only_where_nobody_keeps_the_clock_and_apples_is_far_from_it() {
+async fn a_refused_assertion_is_the_clocks_fault_only_where_nobody_keeps_the_clock_and_apples_is_far_from_it()
+ {
     let bench = BusinessBench::new(apple_business::Options::demo()).await;
     bench.apple.replace_key().unwrap();
-    assert_eq!(ask(&bench.source(UNSYNCED), HEALTHY).await.finding, Finding::Unknown(Reason::CredentialsRefused));
-    bench.apple.faults().all(Effect::Date("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()));
-    assert_eq!(ask(&bench.source(UNSYNCED), HEALTHY).await.finding, Finding::Unknown(Reason::ClockUnsynced));
-    assert_eq!(ask(&bench.source(SYNCED), HEALTHY).await.finding, Finding::Unknown(Reason::CredentialsRefused));
+    assert_eq!(
+        ask(&bench.source(UNSYNCED), HEALTHY).await.finding,
+        Finding::Unknown(Reason::CredentialsRefused)
+    );
+    bench
+        .apple
+        .faults()
+        .all(Effect::Date("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()));
+    assert_eq!(
+        ask(&bench.source(UNSYNCED), HEALTHY).await.finding,
+        Finding::Unknown(Reason::ClockUnsynced)
+    );
+    assert_eq!(
+        ask(&bench.source(SYNCED), HEALTHY).await.finding,
+        Finding::Unknown(Reason::CredentialsRefused)
+    );
 }
 
 #[tokio::test]
 async fn the_scope_is_the_services_own() {
-    let bench = BusinessBench::new(apple_business::Options { scope: "school.api".to_owned(), ..apple_business::Options::demo() }).await;
-    assert_eq!(ask(&bench.source(SYNCED), HEALTHY).await.finding, Finding::NoObjection);
+    let bench = BusinessBench::new(apple_business::Options {
+        scope: "school.api".to_owned(),
+        ..apple_business::Options::demo()
+    })
+    .await;
+    assert_eq!(
+        ask(&bench.source(SYNCED), HEALTHY).await.finding,
+        Finding::NoObjection
+    );
     let mut settings = bench.settings.clone();
     if let Service::AppleBusiness { scope, .. } = &mut settings.service {
         "business.api".clone_into(scope);
     }
     let evidence = ask(&Source::new(settings, SYNCED).unwrap(), HEALTHY).await;
-    assert_eq!(evidence.finding, Finding::Unknown(Reason::CredentialsRefused));
+    assert_eq!(
+        evidence.finding,
+        Finding::Unknown(Reason::CredentialsRefused)
+    );
     assert!(evidence.detail.unwrap().contains("school.api"));
 }
 
 #[tokio::test]
 async fn both_candidates_are_asked_and_a_limit_is_told() {
-    let bench = BusinessBench::new(apple_business::Options { reads_per_minute: 6, ..apple_business::Options::demo() }).await;
+    let bench = BusinessBench::new(apple_business::Options {
+        reads_per_minute: 6,
+        ..apple_business::Options::demo()
+    })
+    .await;
     let source = bench.source(SYNCED);
-    let candidates = Candidates { scanned: serial("SC02XK0AAJG5H"), stripped: Some(serial(HEALTHY)), unless_known: None };
+    let candidates = Candidates {
+        scanned: serial("SC02XK0AAJG5H"),
+        stripped: Some(serial(HEALTHY)),
+        unless_known: None,
+    };
     let answer = source.ask(&candidates, Purpose::Scan).await;
-    let found: Vec<_> = answer.evidence.iter().map(|evidence| (evidence.serial.as_str(), evidence.finding, evidence.known)).collect();
-    assert_eq!(found, [("SC02XK0AAJG5H", Finding::No(Reason::NotInOrg), false), (HEALTHY, Finding::NoObjection, true)]);
+    let found: Vec<_> = answer
+        .evidence
+        .iter()
+        .map(|evidence| (evidence.serial.as_str(), evidence.finding, evidence.known))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("SC02XK0AAJG5H", Finding::No(Reason::NotInOrg), false),
+            (HEALTHY, Finding::NoObjection, true)
+        ]
+    );
     assert_eq!(ask(&source, HEALTHY).await.finding, Finding::NoObjection);
     let evidence = ask(&source, HEALTHY).await;
     assert_eq!(evidence.finding, Finding::Unknown(Reason::RateLimited));
-    assert!(evidence.detail.as_deref().is_some_and(|detail| detail.contains("UTC")), "{:?}", evidence.detail);
+    assert!(
+        evidence
+            .detail
+            .as_deref()
+            .is_some_and(|detail| detail.contains("UTC")),
+        "{:?}",
+        evidence.detail
+    );
 }
 
 #[tokio::test]
@@ -735,13 +1254,26 @@ async fn the_organisations_servers_are_listed_for_the_technician() {
     let bench = BusinessBench::new(apple_business::Options::demo()).await;
     let source = bench.source(SYNCED);
     let servers = source.apple_servers().await.unwrap().unwrap();
-    let shown: Vec<_> = servers.iter().map(|server| (server.id.as_str(), server.name.as_str(), server.kind.as_str())).collect();
+    let shown: Vec<_> = servers
+        .iter()
+        .map(|server| {
+            (
+                server.id.as_str(),
+                server.name.as_str(),
+                server.kind.as_str(),
+            )
+        })
+        .collect();
     assert_eq!(
         shown,
         [
             (stock::SERVER_UUID, stock::SERVER_NAME, "MDM"),
             (stock::OTHER_SERVER_UUID, stock::OTHER_SERVER_NAME, "MDM"),
-            (stock::CONFIGURATOR_UUID, stock::CONFIGURATOR_NAME, "APPLE_CONFIGURATOR"),
+            (
+                stock::CONFIGURATOR_UUID,
+                stock::CONFIGURATOR_NAME,
+                "APPLE_CONFIGURATOR"
+            ),
         ]
     );
     assert!(source.apple_account().await.is_none());
@@ -755,8 +1287,13 @@ async fn an_assertion_that_is_wrong_in_any_way_gets_no_token() {
     let bench = BusinessBench::new(apple_business::Options::demo()).await;
     let random = ring::rand::SystemRandom::new();
     let armoured = bench.apple.credential();
-    let base64: String = armoured.lines().filter(|line| !line.starts_with("-----")).collect();
-    let pkcs8 = base64::engine::general_purpose::STANDARD.decode(base64).unwrap();
+    let base64: String = armoured
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
+    let pkcs8 = base64::engine::general_purpose::STANDARD
+        .decode(base64)
+        .unwrap();
     let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random).unwrap();
     let now = Timestamp::now().as_second();
     let good = json!({
@@ -771,22 +1308,39 @@ async fn an_assertion_that_is_wrong_in_any_way_gets_no_token() {
     };
     let header = json!({"alg": "ES256", "kid": apple_business::KEY_ID, "typ": "JWT"});
     let send = async |header: &serde_json::Value, claims: &serde_json::Value, sound: bool| {
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let of = if sound { signed.clone() } else { format!("{signed} ") };
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
+        let of = if sound {
+            signed.clone()
+        } else {
+            format!("{signed} ")
+        };
         let signature = URL_SAFE_NO_PAD.encode(key.sign(&random, of.as_bytes()).unwrap());
         let form = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "client_credentials")
             .append_pair("client_id", apple_business::CLIENT_ID)
-            .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            .append_pair(
+                "client_assertion_type",
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            )
             .append_pair("client_assertion", &format!("{signed}.{signature}"))
             .append_pair("scope", "business.api")
             .finish();
-        let request = reqwest::Client::new().post(bench.apple.token_url()).header("content-type", "application/x-www-form-urlencoded");
+        let request = reqwest::Client::new()
+            .post(bench.apple.token_url())
+            .header("content-type", "application/x-www-form-urlencoded");
         request.body(form).send().await.unwrap().status().as_u16()
     };
     assert_eq!(send(&header, &good, true).await, 200);
     assert_eq!(send(&header, &good, true).await, 400, "its id was used");
-    assert_eq!(send(&header, &with("iat", json!(now)), false).await, 400, "another text was signed");
+    assert_eq!(
+        send(&header, &with("iat", json!(now)), false).await,
+        400,
+        "another text was signed"
+    );
     for (name, value) in [
         ("iss", json!("BUSINESSAPI.other")),
         ("sub", json!("BUSINESSAPI.other")),
@@ -797,12 +1351,20 @@ async fn an_assertion_that_is_wrong_in_any_way_gets_no_token() {
         ("exp", json!(null)),
         ("jti", json!("")),
     ] {
-        assert_eq!(send(&header, &with(name, value.clone()), true).await, 400, "{name} {value}");
+        assert_eq!(
+            send(&header, &with(name, value.clone()), true).await,
+            400,
+            "{name} {value}"
+        );
     }
     for (name, value) in [("kid", "other"), ("alg", "none")] {
         let mut header = header.clone();
         header[name] = json!(value);
-        assert_eq!(send(&header, &with("iat", json!(now)), true).await, 400, "{name} {value}");
+        assert_eq!(
+            send(&header, &with("iat", json!(now)), true).await,
+            400,
+            "{name} {value}"
+        );
     }
     assert_eq!(send(&header, &with("iat", json!(now)), true).await, 200);
 }
@@ -828,7 +1390,10 @@ impl std::io::Write for Logged {
 async fn no_secret_is_ever_logged_or_told() {
     let logged = Logged::default();
     let writer = logged.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
     // For the whole process: what the other tests log meanwhile must hold no secret either.
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
@@ -842,15 +1407,33 @@ async fn no_secret_is_ever_logged_or_told() {
     dep.apple.replace_token();
     business.apple.replace_key().unwrap();
     for source in &sources {
-        told += &format!("{:?} {:?}", ask(source, HEALTHY).await, source.probe().await);
+        told += &format!(
+            "{:?} {:?}",
+            ask(source, HEALTHY).await,
+            source.probe().await
+        );
     }
     let logged = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("asked"), "the log is there");
-    let credential: serde_json::Value = serde_json::from_str(&fs::read_to_string(dep.folder.path().join("apple-dep-token")).unwrap()).unwrap();
-    let mut secrets: Vec<String> =
-        ["consumer_secret", "access_secret", "access_token"].iter().map(|name| credential[name].as_str().unwrap().to_owned()).collect();
+    let credential: serde_json::Value = serde_json::from_str(
+        &fs::read_to_string(dep.folder.path().join("apple-dep-token")).unwrap(),
+    )
+    .unwrap();
+    let mut secrets: Vec<String> = ["consumer_secret", "access_secret", "access_token"]
+        .iter()
+        .map(|name| credential[name].as_str().unwrap().to_owned())
+        .collect();
     // An assertion, and what a refusal repeats of it.
-    secrets.extend(["eyJ", "client_assertion", "Bearer ", "oauth_signature", "admin@example.com"].map(str::to_owned));
+    secrets.extend(
+        [
+            "eyJ",
+            "client_assertion",
+            "Bearer ",
+            "oauth_signature",
+            "admin@example.com",
+        ]
+        .map(str::to_owned),
+    );
     for secret in secrets {
         assert!(!logged.contains(&secret), "{secret} is logged");
         assert!(!told.contains(&secret), "{secret} is told");
@@ -859,7 +1442,10 @@ async fn no_secret_is_ever_logged_or_told() {
 
 #[tokio::test]
 async fn nothing_but_reads_ever_leaves() {
-    let policy = Wanted { hosts: vec!["acme.web-api.kandji.io".to_owned()], ..Wanted::default() };
+    let policy = Wanted {
+        hosts: vec!["acme.web-api.kandji.io".to_owned()],
+        ..Wanted::default()
+    };
     let dep = DepBench::with(apple_dep::Options::demo(), policy).await;
     let business = BusinessBench::new(apple_business::Options::demo()).await;
     for source in [dep.source(SYNCED), business.source(SYNCED)] {
@@ -870,22 +1456,36 @@ async fn nothing_but_reads_ever_leaves() {
         let _ = (source.apple_account().await, source.apple_servers().await);
     }
     for request in dep.apple.requests() {
-        let fits = ["GET /session", "GET /account", "POST /devices"].contains(&request.as_str()) || request.starts_with("GET /profile?profile_uuid=");
+        let fits = ["GET /session", "GET /account", "POST /devices"].contains(&request.as_str())
+            || request.starts_with("GET /profile?profile_uuid=");
         assert!(fits, "{request}");
     }
     for request in business.apple.requests() {
-        let fits = request == "POST /auth/oauth2/token" || request.starts_with("GET /v1/orgDevices/") || request.starts_with("GET /v1/mdmServers?");
+        let fits = request == "POST /auth/oauth2/token"
+            || request.starts_with("GET /v1/orgDevices/")
+            || request.starts_with("GET /v1/mdmServers?");
         assert!(fits, "{request}");
     }
-    assert_eq!((dep.apple.violations(), business.apple.violations()), (vec![], vec![]));
+    assert_eq!(
+        (dep.apple.violations(), business.apple.violations()),
+        (vec![], vec![])
+    );
 }
 
 /// All three services asked side by side, as the station does it, and the rule over what they say.
 #[tokio::test]
 async fn every_box_on_the_bench_gets_the_answer_that_its_story_tells() {
-    let (dep, business) = (DepBench::new(apple_dep::Options::demo()).await, BusinessBench::new(apple_business::Options::demo()).await);
+    let (dep, business) = (
+        DepBench::new(apple_dep::Options::demo()).await,
+        BusinessBench::new(apple_business::Options::demo()).await,
+    );
     let demo = demo_stock();
-    let tenant = kandji::serve(kandji::Options { switches: demo.switches, ..kandji::Options::new("kandji-token", demo.stock) }).await.unwrap();
+    let tenant = kandji::serve(kandji::Options {
+        switches: demo.switches,
+        ..kandji::Options::new("kandji-token", demo.stock)
+    })
+    .await
+    .unwrap();
     write_credential(dep.folder.path(), "kandji-token", "kandji-token");
     let mdm = Settings {
         name: Name::new("kandji").unwrap(),
@@ -899,13 +1499,23 @@ async fn every_box_on_the_bench_gets_the_answer_that_its_story_tells() {
             expected_blueprints: demo.expected_blueprints,
         },
     };
-    let limits = Limits { total: Duration::from_secs(2), ..Limits::default() };
+    let limits = Limits {
+        total: Duration::from_secs(2),
+        ..Limits::default()
+    };
     let sources: Vec<Source> = [mdm, dep.settings.clone(), business.settings.clone()]
         .into_iter()
         .map(|settings| Source::with_limits(settings, SYNCED, limits).unwrap())
         .collect();
     let policy = Policy {
-        sources: sources.iter().map(|source| PolicySource { name: source.name().clone(), kind: source.kind(), required: true }).collect(),
+        sources: sources
+            .iter()
+            .map(|source| PolicySource {
+                name: source.name().clone(),
+                kind: source.kind(),
+                required: true,
+            })
+            .collect(),
         min_grade: Grade::Relayed,
         deadline: Duration::from_secs(2),
         allow_returned: false,
@@ -915,14 +1525,28 @@ async fn every_box_on_the_bench_gets_the_answer_that_its_story_tells() {
         hash: String::new(),
     };
     for row in stock::DEMO {
-        let Reading::Serials(candidates) = label::read(row.serial.as_bytes()) else { panic!("{row:?}") };
+        let Reading::Serials(candidates) = label::read(row.serial.as_bytes()) else {
+            panic!("{row:?}")
+        };
         let (first, second, third) = tokio::join!(
             sources[0].ask(&candidates[0], Purpose::Scan),
             sources[1].ask(&candidates[0], Purpose::Scan),
             sources[2].ask(&candidates[0], Purpose::Scan)
         );
         let decision = decide(&candidates[0], &[first, second, third], &policy);
-        assert_eq!(decision.reason.code(), row.expected, "{row:?}: {}", decision.message());
+        assert_eq!(
+            decision.reason.code(),
+            row.expected,
+            "{row:?}: {}",
+            decision.message()
+        );
     }
-    assert_eq!((tenant.violations(), dep.apple.violations(), business.apple.violations()), (vec![], vec![], vec![]));
+    assert_eq!(
+        (
+            tenant.violations(),
+            dep.apple.violations(),
+            business.apple.violations()
+        ),
+        (vec![], vec![], vec![])
+    );
 }

@@ -1,5 +1,10 @@
 //! The commands through the real binary: what they print, and their exit codes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     fs,
@@ -23,10 +28,18 @@ struct Outcome {
 
 fn benchlight(arguments: &[&str], environment: &[(&str, &Path)]) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_benchlight"));
-    command.args(arguments).stdin(Stdio::null()).env_remove("CREDENTIALS_DIRECTORY").env_remove("RUST_LOG");
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .env_remove("RUST_LOG");
     let output = command.envs(environment.iter().copied()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Outcome { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    Outcome {
+        code: output.status.code().unwrap(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
 }
 
 fn repository(path: &str) -> PathBuf {
@@ -42,11 +55,14 @@ fn write_private(path: &Path, text: &str) {
 fn folder_of_credentials() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["bench-3".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    let certificate = rcgen::CertificateParams::new(vec!["bench-3".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap()
+        .pem();
     write_private(&folder.path().join("kandji-token"), "made-for-this-test\n");
     write_private(&folder.path().join("mqtt-password"), "made for this test\n");
-    let token =
-        r#"{"consumer_key":"CK","consumer_secret":"CS","access_token":"AT","access_secret":"AS","access_token_expiry":"2999-01-01T00:00:00Z"}"#;
+    let token = r#"{"consumer_key":"CK","consumer_secret":"CS","access_token":"AT","access_secret":"AS","access_token_expiry":"2999-01-01T00:00:00Z"}"#;
     write_private(&folder.path().join("apple-dep-token"), token);
     for name in ["apple-business-key", "mqtt-key"] {
         write_private(&folder.path().join(name), &key.serialize_pem());
@@ -79,8 +95,16 @@ fn check_passes_every_shipped_config_once_its_credentials_are_there() {
                 .replace("@CREDENTIALS_DIR@", &place);
             let copy = copies.path().join(path.file_name().unwrap());
             fs::write(&copy, text).unwrap();
-            let outcome = benchlight(&["check", "--config", &copy.display().to_string()], &[("CREDENTIALS_DIRECTORY", credentials.path())]);
-            assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{}", path.display());
+            let outcome = benchlight(
+                &["check", "--config", &copy.display().to_string()],
+                &[("CREDENTIALS_DIRECTORY", credentials.path())],
+            );
+            assert_eq!(
+                (outcome.code, outcome.err.as_str()),
+                (0, ""),
+                "{}",
+                path.display()
+            );
             assert!(outcome.out.contains(": good: station "), "{}", outcome.out);
             checked += 1;
         }
@@ -92,12 +116,24 @@ fn check_passes_every_shipped_config_once_its_credentials_are_there() {
 fn check_refuses_the_shipped_config_without_its_credential() {
     let empty = tempfile::tempdir().unwrap();
     let config = repository("config/benchlight.toml").display().to_string();
-    let outcome = benchlight(&["check", "--config", &config], &[("CREDENTIALS_DIRECTORY", empty.path())]);
+    let outcome = benchlight(
+        &["check", "--config", &config],
+        &[("CREDENTIALS_DIRECTORY", empty.path())],
+    );
     assert_eq!((outcome.code, outcome.out.as_str()), (78, ""));
-    assert!(outcome.err.contains("credential \"kandji-token\" is missing"), "{}", outcome.err);
+    assert!(
+        outcome
+            .err
+            .contains("credential \"kandji-token\" is missing"),
+        "{}",
+        outcome.err
+    );
     // The way without a file.
     let secret = Path::new("made-for-this-test");
-    let outcome = benchlight(&["check", "--config", &config], &[("BENCHLIGHT_CREDENTIAL_KANDJI_TOKEN", secret)]);
+    let outcome = benchlight(
+        &["check", "--config", &config],
+        &[("BENCHLIGHT_CREDENTIAL_KANDJI_TOKEN", secret)],
+    );
     assert_eq!(outcome.code, 0, "{}", outcome.err);
 }
 
@@ -107,10 +143,23 @@ fn every_command_that_needs_the_config_ends_with_78_when_it_is_wrong() {
     let config = folder.path().join("bench.toml");
     fs::write(&config, "[station]\nsite = 1\n").unwrap();
     let config = config.display().to_string();
-    for arguments in [&["check"][..], &["run"], &["lookup", "C02XK0AAJG5H"], &["doctor"], &["lamps", "test"], &["lamps", "off"]] {
+    for arguments in [
+        &["check"][..],
+        &["run"],
+        &["lookup", "C02XK0AAJG5H"],
+        &["doctor"],
+        &["lamps", "test"],
+        &["lamps", "off"],
+    ] {
         let outcome = benchlight(&[arguments, &["--config", &config]].concat(), &[]);
         assert_eq!(outcome.code, 78, "{arguments:?}: {}", outcome.err);
-        assert!(outcome.err.contains(&format!("{config}:2:8: `site` is a text, found a whole number\n2 | site = 1\n")), "{}", outcome.err);
+        assert!(
+            outcome.err.contains(&format!(
+                "{config}:2:8: `site` is a text, found a whole number\n2 | site = 1\n"
+            )),
+            "{}",
+            outcome.err
+        );
     }
 }
 
@@ -127,7 +176,11 @@ fn a_usage_error_is_64_and_leaves_standard_output_alone() {
         &["simulate", "kandji", "--fault", "gremlins"],
     ] {
         let outcome = benchlight(arguments, &[]);
-        assert_eq!((outcome.code, outcome.out.as_str()), (64, ""), "{arguments:?}");
+        assert_eq!(
+            (outcome.code, outcome.out.as_str()),
+            (64, ""),
+            "{arguments:?}"
+        );
         assert!(!outcome.err.is_empty());
     }
 }
@@ -136,12 +189,22 @@ fn a_usage_error_is_64_and_leaves_standard_output_alone() {
 fn help_and_version_are_results() {
     for arguments in [&["--help"][..], &["help"], &["journal", "export", "--help"]] {
         let outcome = benchlight(arguments, &[]);
-        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{arguments:?}");
+        assert_eq!(
+            (outcome.code, outcome.err.as_str()),
+            (0, ""),
+            "{arguments:?}"
+        );
         assert!(outcome.out.contains("Usage: benchlight"), "{}", outcome.out);
     }
     let outcome = benchlight(&["--version"], &[]);
     assert_eq!(outcome.code, 0);
-    assert!(outcome.out.starts_with(&format!("benchlight {} (build ", env!("CARGO_PKG_VERSION"))), "{}", outcome.out);
+    assert!(
+        outcome
+            .out
+            .starts_with(&format!("benchlight {} (build ", env!("CARGO_PKG_VERSION"))),
+        "{}",
+        outcome.out
+    );
 }
 
 #[test]
@@ -149,7 +212,10 @@ fn packagers_get_completions_and_a_manual() {
     for shell in ["bash", "zsh", "fish"] {
         let outcome = benchlight(&["completions", shell], &[]);
         assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
-        assert!(outcome.out.contains("import-apple-token") && outcome.out.contains("explain"), "{shell}");
+        assert!(
+            outcome.out.contains("import-apple-token") && outcome.out.contains("explain"),
+            "{shell}"
+        );
     }
 }
 
@@ -157,26 +223,64 @@ fn packagers_get_completions_and_a_manual() {
 fn the_manual_is_one_page_with_every_command_and_names_no_page_that_does_not_exist() {
     let manual = benchlight(&["man"], &[]).out;
     assert_eq!(manual.matches(".TH ").count(), 1);
-    for part in ["NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "LAMPS", "\"EXIT STATUS\"", "FILES", "\"SEE ALSO\""] {
-        assert!(manual.contains(&format!("\n.SH {part}\n")), "{part}: {manual}");
+    for part in [
+        "NAME",
+        "SYNOPSIS",
+        "DESCRIPTION",
+        "COMMANDS",
+        "OPTIONS",
+        "LAMPS",
+        "\"EXIT STATUS\"",
+        "FILES",
+        "\"SEE ALSO\"",
+    ] {
+        assert!(
+            manual.contains(&format!("\n.SH {part}\n")),
+            "{part}: {manual}"
+        );
     }
-    let plain = manual.replace("\\-", "-").replace("\\fB", "").replace("\\fR", "");
-    for command in
-        ["run", "lookup SERIAL", "check", "doctor", "journal export", "journal why SERIAL", "lamps test", "explain [WORD]", "simulate kandji"]
-    {
-        assert!(plain.contains(&format!("\nbenchlight {command}\n")), "{command}: {plain}");
+    let plain = manual
+        .replace("\\-", "-")
+        .replace("\\fB", "")
+        .replace("\\fR", "");
+    for command in [
+        "run",
+        "lookup SERIAL",
+        "check",
+        "doctor",
+        "journal export",
+        "journal why SERIAL",
+        "lamps test",
+        "explain [WORD]",
+        "simulate kandji",
+    ] {
+        assert!(
+            plain.contains(&format!("\nbenchlight {command}\n")),
+            "{command}: {plain}"
+        );
     }
-    for word in ["--since T", "/etc/benchlight/benchlight.toml", "\nunable\n", "\n78\n"] {
+    for word in [
+        "--since T",
+        "/etc/benchlight/benchlight.toml",
+        "\nunable\n",
+        "\n78\n",
+    ] {
         assert!(plain.contains(word), "{word}");
     }
-    let is_section = |rest: &str| rest.starts_with(|digit: char| digit.is_ascii_digit()) && rest[1..].starts_with(')');
+    let is_section = |rest: &str| {
+        rest.starts_with(|digit: char| digit.is_ascii_digit()) && rest[1..].starts_with(')')
+    };
     let named: Vec<&str> = plain
         .split('(')
         .zip(plain.split('(').skip(1))
         .filter(|(_, rest)| is_section(rest))
         .filter_map(|(before, _)| before.rsplit([' ', '\n']).next())
         .collect();
-    assert_eq!(named, ["systemctl", "journalctl", "systemd.exec"], "these are in Debian's package systemd");
+    assert_eq!(
+        named,
+        ["systemctl", "journalctl", "systemd.exec"],
+        "these are in Debian's package systemd"
+    );
 }
 
 #[test]
@@ -218,33 +322,67 @@ fn a_word_is_explained_and_an_unknown_one_is_answered_with_its_neighbours() {
     let outcome = benchlight(&["explain", "wrong-server"], &[]);
     assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
     assert!(
-        outcome.out.starts_with("wrong_server: a reason of the verdict not_ready\n") && outcome.out.contains("Do: Assign the device"),
+        outcome
+            .out
+            .starts_with("wrong_server: a reason of the verdict not_ready\n")
+            && outcome.out.contains("Do: Assign the device"),
         "{}",
         outcome.out
     );
-    assert!(benchlight(&["explain", "journal.unsent"], &[]).out.contains("acknowledgement"));
+    assert!(
+        benchlight(&["explain", "journal.unsent"], &[])
+            .out
+            .contains("acknowledgement")
+    );
     let lamps = benchlight(&["explain"], &[]);
-    assert!(lamps.code == 0 && lamps.out.contains("\nunable   Red, steady") && lamps.out.contains("two_readers_one_lane"), "{}", lamps.out);
+    assert!(
+        lamps.code == 0
+            && lamps.out.contains("\nunable   Red, steady")
+            && lamps.out.contains("two_readers_one_lane"),
+        "{}",
+        lamps.out
+    );
     let unknown = benchlight(&["explain", "asigned"], &[]);
     assert_eq!((unknown.code, unknown.out.as_str()), (1, ""));
-    assert!(unknown.err.contains("did you mean assigned"), "{}", unknown.err);
+    assert!(
+        unknown.err.contains("did you mean assigned"),
+        "{}",
+        unknown.err
+    );
     assert_eq!(benchlight(&["explain", "two", "words"], &[]).code, 64);
 }
 
 #[test]
 fn both_licences_are_there_in_full_and_go_into_the_package() {
     let read = |path: &str| fs::read_to_string(repository(path)).unwrap();
-    let (mit, apache, manifest) = (read("LICENSE-MIT"), read("LICENSE-APACHE"), read("Cargo.toml"));
+    let (mit, apache, manifest) = (
+        read("LICENSE-MIT"),
+        read("LICENSE-APACHE"),
+        read("Cargo.toml"),
+    );
     assert!(manifest.contains("\nlicense = \"MIT OR Apache-2.0\"\n"));
-    assert!(mit.starts_with("MIT License\n\nCopyright (c) 2026 ") && mit.contains("THE SOFTWARE IS PROVIDED \"AS IS\""));
     assert!(
-        apache.contains("Version 2.0, January 2004") && apache.contains("END OF TERMS AND CONDITIONS") && apache.contains("9. Accepting Warranty")
+        mit.starts_with("MIT License\n\nCopyright (c) 2026 ")
+            && mit.contains("THE SOFTWARE IS PROVIDED \"AS IS\"")
+    );
+    assert!(
+        apache.contains("Version 2.0, January 2004")
+            && apache.contains("END OF TERMS AND CONDITIONS")
+            && apache.contains("9. Accepting Warranty")
     );
     assert!(manifest.contains("[\"LICENSE-*\", \"usr/share/doc/benchlight/\", \"644\"]"));
     // Debian's form of it, with every word of the shorter one.
     let debian = read("systemd/debian/copyright");
-    assert!(debian.contains("\nLicense: MIT or Apache-2.0\n") && debian.contains("/usr/share/common-licenses/Apache-2.0"));
-    let words = |text: &str| text.split_whitespace().filter(|word| *word != ".").collect::<Vec<_>>().join(" ");
+    assert!(
+        debian.contains("\nLicense: MIT or Apache-2.0\n")
+            && debian.contains("/usr/share/common-licenses/Apache-2.0")
+    );
+    let words = |text: &str| {
+        text.split_whitespace()
+            .filter(|word| *word != ".")
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     assert!(words(&debian).contains(&words(mit.split_once("authors\n").unwrap().1)));
 }
 
@@ -256,11 +394,19 @@ fn lamps_go_dark_whatever_else_is_wrong_with_the_config() {
     let text = "[station]\nsite = \"a\"\nname = \"b\"\n[[scanner]]\nname = \"s\"\n[indicator]\nkind = \"terminal\"\n[[source]]\nname = \"k\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n[mqtt]\nurl = \"mqtts://b.example\"\n";
     fs::write(&config, text).unwrap();
     let arguments = ["lamps", "off", "--config", config.to_str().unwrap()];
-    assert_eq!(benchlight(&arguments, &[]).code, 0, "a missing credential is not the lamps' business");
+    assert_eq!(
+        benchlight(&arguments, &[]).code,
+        0,
+        "a missing credential is not the lamps' business"
+    );
     fs::write(&config, text.replace("url = \"mqtts://b.example\"", "")).unwrap();
     let outcome = benchlight(&arguments, &[]);
     assert_eq!(outcome.code, 78);
-    assert!(outcome.err.contains("`url` is missing in [mqtt]"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("`url` is missing in [mqtt]"),
+        "{}",
+        outcome.err
+    );
 }
 
 #[test]
@@ -278,15 +424,27 @@ fn lamps_are_not_tested_beside_a_running_agent() {
     let arguments = ["lamps", "test", "--config", config.to_str().unwrap()];
     let outcome = benchlight(&arguments, &[]);
     assert_eq!(outcome.code, 1);
-    assert!(outcome.err.contains("in use by benchlight"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("in use by benchlight"),
+        "{}",
+        outcome.err
+    );
     lock.unlock().unwrap();
     let outcome = benchlight(&arguments, &[]);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     // No lamps are nothing to test.
-    fs::write(&config, text.replace("kind = \"terminal\"", "kind = \"none\"")).unwrap();
+    fs::write(
+        &config,
+        text.replace("kind = \"terminal\"", "kind = \"none\""),
+    )
+    .unwrap();
     let outcome = benchlight(&arguments, &[]);
     assert_eq!(outcome.code, 1);
-    assert!(outcome.err.contains("no lamps are configured"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("no lamps are configured"),
+        "{}",
+        outcome.err
+    );
 }
 
 #[test]
@@ -296,13 +454,44 @@ fn an_apple_token_becomes_a_credential_that_check_accepts() {
     let out = folder.path().join("apple-dep-token");
     let json = "{\"consumer_key\":\"CK_1\",\"consumer_secret\":\"CS_1\",\"access_token\":\"AT_1\",\"access_secret\":\"AS_1\",\"access_token_expiry\":\"2999-01-01T00:00:00Z\"}";
     fs::write(&token, json).unwrap();
-    let outcome = benchlight(&["credential", "import-apple-token", "--p7m", token.to_str().unwrap(), "--out", out.to_str().unwrap()], &[]);
+    let outcome = benchlight(
+        &[
+            "credential",
+            "import-apple-token",
+            "--p7m",
+            token.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ],
+        &[],
+    );
     assert_eq!(outcome.code, 0, "{}", outcome.err);
-    assert!(outcome.out.contains("it expires on 2999-01-01"), "{}", outcome.out);
+    assert!(
+        outcome.out.contains("it expires on 2999-01-01"),
+        "{}",
+        outcome.out
+    );
     assert!(!outcome.out.contains("CS_1"));
-    assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&out).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     fs::write(&token, "{}").unwrap();
-    assert_eq!(benchlight(&["credential", "import-apple-token", "--p7m", token.to_str().unwrap(), "--out", out.to_str().unwrap()], &[]).code, 1);
+    assert_eq!(
+        benchlight(
+            &[
+                "credential",
+                "import-apple-token",
+                "--p7m",
+                token.to_str().unwrap(),
+                "--out",
+                out.to_str().unwrap()
+            ],
+            &[]
+        )
+        .code,
+        1
+    );
 }
 
 /// A simulator that was started by its command, with what it printed.
@@ -313,24 +502,44 @@ struct Simulated {
 
 impl Simulated {
     fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_benchlight")).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_benchlight"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap());
         let mut printed = String::new();
         // The boxes come last, and whoever reads them knows that the port is open.
         while !printed.contains("# boxes to scan:\n#   ") {
-            assert_ne!(lines.read_line(&mut printed).unwrap(), 0, "it ended: {printed}");
+            assert_ne!(
+                lines.read_line(&mut printed).unwrap(),
+                0,
+                "it ended: {printed}"
+            );
         }
         Self { process, printed }
     }
 
     fn url(&self) -> &str {
-        self.printed.lines().find_map(|line| line.strip_prefix("url = \"http://")).unwrap().split(['"', '/']).next().unwrap()
+        self.printed
+            .lines()
+            .find_map(|line| line.strip_prefix("url = \"http://"))
+            .unwrap()
+            .split(['"', '/'])
+            .next()
+            .unwrap()
     }
 
     /// The status line of the reply.
     fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.url()).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.url()).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.url()
+        )
+        .unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();
         reply.lines().next().unwrap_or_default().to_owned()
@@ -351,14 +560,36 @@ impl Drop for Simulated {
 
 #[test]
 fn a_simulator_prints_the_part_of_a_config_that_asks_it() {
-    for (service, credential) in [("kandji", "kandji-token"), ("apple-dep", "apple-dep-token"), ("apple-business", "apple-business-key")] {
+    for (service, credential) in [
+        ("kandji", "kandji-token"),
+        ("apple-dep", "apple-dep-token"),
+        ("apple-business", "apple-business-key"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().to_str().unwrap();
         let simulated = Simulated::start(&["simulate", service, "--credentials", place]);
-        assert_eq!(fs::metadata(folder.path().join(credential)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(folder.path().join(credential))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
         // apple-business alone proves no profile: it needs another source beside it.
-        let other = if service == "apple-business" { "[[source]]\nname = \"other\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n" } else { "" };
-        write_private(&folder.path().join(if other.is_empty() { "unused" } else { "kandji-token" }), "token");
+        let other = if service == "apple-business" {
+            "[[source]]\nname = \"other\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n"
+        } else {
+            ""
+        };
+        write_private(
+            &folder.path().join(if other.is_empty() {
+                "unused"
+            } else {
+                "kandji-token"
+            }),
+            "token",
+        );
         let config = folder.path().join("bench.toml");
         let text = format!(
             "[station]\nsite = \"a\"\nname = \"b\"\ncredentials_dir = \"{place}\"\n[[scanner]]\nname = \"s\"\n[indicator]\nkind = \"none\"\n[mqtt]\nurl = \"mqtt://localhost\"\n{other}{}",
@@ -373,11 +604,33 @@ fn a_simulator_prints_the_part_of_a_config_that_asks_it() {
 
 #[test]
 fn a_simulator_has_the_faults_it_is_told() {
-    let simulated = Simulated::start(&["simulate", "kandji", "--fault", "/broken=503", "--fault", "C02XK0AAJG5H=500*1"]);
-    assert!(simulated.printed.contains("# its credential \"kandji-token\" (mode 0600):\n#   simulated-token\n"), "{}", simulated.printed);
+    let simulated = Simulated::start(&[
+        "simulate",
+        "kandji",
+        "--fault",
+        "/broken=503",
+        "--fault",
+        "C02XK0AAJG5H=500*1",
+    ]);
+    assert!(
+        simulated
+            .printed
+            .contains("# its credential \"kandji-token\" (mode 0600):\n#   simulated-token\n"),
+        "{}",
+        simulated.printed
+    );
     assert!(simulated.get("/broken").contains(" 503 "));
-    assert!(simulated.get("/api/v1/devices?serial_number=C02XK0AAJG5H").contains(" 500 "));
-    assert!(simulated.get("/api/v1/devices?serial_number=C02XK0AAJG5H").contains(" 401 "), "no token was sent");
+    assert!(
+        simulated
+            .get("/api/v1/devices?serial_number=C02XK0AAJG5H")
+            .contains(" 500 ")
+    );
+    assert!(
+        simulated
+            .get("/api/v1/devices?serial_number=C02XK0AAJG5H")
+            .contains(" 401 "),
+        "no token was sent"
+    );
     assert_eq!(simulated.stop(Signal::INT), 0);
 }
 
@@ -385,5 +638,9 @@ fn a_simulator_has_the_faults_it_is_told() {
 fn a_simulator_serves_this_machine_only() {
     let outcome = benchlight(&["simulate", "kandji", "--listen", "0.0.0.0:0"], &[]);
     assert_eq!(outcome.code, 1);
-    assert!(outcome.err.contains("not a loopback address"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("not a loopback address"),
+        "{}",
+        outcome.err
+    );
 }

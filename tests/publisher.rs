@@ -9,22 +9,22 @@
     reason = "a test fails by panicking, and prints what it measured"
 )]
 
-mod support;
-#[path = "publisher/bench.rs"]
-mod bench;
-#[path = "publisher/delivery.rs"]
-mod delivery;
-#[path = "publisher/scripted.rs"]
-mod scripted;
-#[path = "publisher/refusals.rs"]
-mod refusals;
-#[path = "publisher/trust.rs"]
-mod trust;
 #[path = "publisher/access.rs"]
 mod access;
+#[path = "publisher/bench.rs"]
+mod bench;
+#[path = "publisher/commands.rs"]
+mod commands;
+#[path = "publisher/delivery.rs"]
+mod delivery;
 #[path = "publisher/guide.rs"]
 mod guide;
 #[path = "publisher/kept.rs"]
 mod kept;
-#[path = "publisher/commands.rs"]
-mod commands;
+#[path = "publisher/refusals.rs"]
+mod refusals;
+#[path = "publisher/scripted.rs"]
+mod scripted;
+mod support;
+#[path = "publisher/trust.rs"]
+mod trust;

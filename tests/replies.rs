@@ -1,5 +1,11 @@
 //! Only a reply that is exactly an answer counts as one, in every source: the services are asked through a gateway that spoils replies.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 #![allow(missing_docs, unreachable_pub, reason = "a test")]
 
 #[path = "replies/gateway.rs"]
@@ -84,14 +90,24 @@ impl Kind {
     /// Every read whose reply an answer rests on, with the serial number that needs it.
     fn reads(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Kandji => {
-                &[("/api/v1/integrations/apple/ade/devices", SERIAL), ("/api/v1/integrations/apple/ade", SERIAL), ("/api/v1/devices", ABSENT)]
-            }
-            Self::Dep => &[("/session", SERIAL), ("/devices", SERIAL), ("/devices", ABSENT), ("/profile", SERIAL)],
+            Self::Kandji => &[
+                ("/api/v1/integrations/apple/ade/devices", SERIAL),
+                ("/api/v1/integrations/apple/ade", SERIAL),
+                ("/api/v1/devices", ABSENT),
+            ],
+            Self::Dep => &[
+                ("/session", SERIAL),
+                ("/devices", SERIAL),
+                ("/devices", ABSENT),
+                ("/profile", SERIAL),
+            ],
             Self::Business => &[
                 ("/auth/oauth2/token", SERIAL),
                 ("/v1/orgDevices/C02XK0AAJG5H", SERIAL),
-                ("/v1/orgDevices/C02XK0AAJG5H/relationships/assignedServer", SERIAL),
+                (
+                    "/v1/orgDevices/C02XK0AAJG5H/relationships/assignedServer",
+                    SERIAL,
+                ),
                 ("/v1/orgDevices/C02NEVERSEEN", ABSENT),
             ],
         }
@@ -99,7 +115,12 @@ impl Kind {
 }
 
 fn write_credential(folder: &Path, name: &str, text: &str) {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join(name)).unwrap();
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(folder.join(name))
+        .unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }
 
@@ -114,11 +135,25 @@ impl Bench {
         let name = Name::new("source").unwrap();
         let (behind, gateway, service) = match kind {
             Kind::Kandji => {
-                let tenant = kandji::serve(kandji::Options::new("t0ken", Stock::of(vec![Device::ready(SERIAL)]))).await.unwrap();
+                let tenant = kandji::serve(kandji::Options::new(
+                    "t0ken",
+                    Stock::of(vec![Device::ready(SERIAL)]),
+                ))
+                .await
+                .unwrap();
                 let gateway = Gateway::before(tenant.address()).await;
                 let token = credential("kandji-token", "t0ken");
                 let max_fetch_age = Duration::from_hours(1);
-                (Behind::Kandji(tenant), gateway, Service::Kandji { token, tokens: vec![], max_fetch_age, expected_blueprints: vec![] })
+                (
+                    Behind::Kandji(tenant),
+                    gateway,
+                    Service::Kandji {
+                        token,
+                        tokens: vec![],
+                        max_fetch_age,
+                        expected_blueprints: vec![],
+                    },
+                )
             }
             Kind::Dep => {
                 let apple = apple_dep::serve(apple_dep::Options::demo()).await.unwrap();
@@ -132,10 +167,14 @@ impl Bench {
                 (Behind::Dep(apple), gateway, service)
             }
             Kind::Business => {
-                let apple = apple_business::serve(apple_business::Options::demo()).await.unwrap();
+                let apple = apple_business::serve(apple_business::Options::demo())
+                    .await
+                    .unwrap();
                 let gateway = Gateway::before(apple.address()).await;
                 let service = Service::AppleBusiness {
-                    token_url: format!("http://{}/auth/oauth2/token", gateway.address).parse().unwrap(),
+                    token_url: format!("http://{}/auth/oauth2/token", gateway.address)
+                        .parse()
+                        .unwrap(),
                     scope: "business.api".to_owned(),
                     client_id: apple_business::CLIENT_ID.to_owned(),
                     key_id: apple_business::KEY_ID.to_owned(),
@@ -147,13 +186,33 @@ impl Bench {
         };
         let path = if kind == Kind::Business { "/v1" } else { "" };
         let url = format!("http://{}{path}", gateway.address).parse().unwrap();
-        let settings = Settings { name, url, ca_file: None, reads_per_minute: 0, service };
-        Self { behind, gateway, settings, _folder: folder }
+        let settings = Settings {
+            name,
+            url,
+            ca_file: None,
+            reads_per_minute: 0,
+            service,
+        };
+        Self {
+            behind,
+            gateway,
+            settings,
+            _folder: folder,
+        }
     }
 
     /// A source that has heard nothing yet.
     fn source(&self, clocks: impl Into<Clocks>) -> Source {
-        Source::with_limits(self.settings.clone(), clocks, Limits { connect: TOTAL, total: TOTAL, ..Limits::default() }).unwrap()
+        Source::with_limits(
+            self.settings.clone(),
+            clocks,
+            Limits {
+                connect: TOTAL,
+                total: TOTAL,
+                ..Limits::default()
+            },
+        )
+        .unwrap()
     }
 
     fn violations(&self) -> Vec<String> {
@@ -166,58 +225,106 @@ impl Bench {
 }
 
 async fn ask(source: &Source, serial: &str) -> Evidence {
-    let mut answer = source.ask(&Candidates::one(Serial::new(serial).unwrap()), Purpose::Scan).await;
+    let mut answer = source
+        .ask(
+            &Candidates::one(Serial::new(serial).unwrap()),
+            Purpose::Scan,
+        )
+        .await;
     assert_eq!(answer.evidence.len(), 1);
     answer.evidence.remove(0)
 }
 
 /// A date as HTTP writes it, so much off.
 fn date(off: SignedDuration) -> String {
-    Timestamp::now().checked_add(off).unwrap().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    Timestamp::now()
+        .checked_add(off)
+        .unwrap()
+        .strftime("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string()
 }
 
 const OLD: SignedDuration = SignedDuration::from_hours(-20);
 
 /// Each read of each source is answered by a reply that is spoilt so; what comes of it must be unknown, by that reason.
 /// `told`: words that the message holds.
-async fn spoilt(reason: Reason, told: &[&str], spoil: impl Fn(&mut Reply) + Clone + Send + Sync + 'static) {
+async fn spoilt(
+    reason: Reason,
+    told: &[&str],
+    spoil: impl Fn(&mut Reply) + Clone + Send + Sync + 'static,
+) {
     for kind in KINDS {
         let bench = Bench::new(kind).await;
         for (path, serial) in kind.reads() {
             bench.gateway.change_at(path, spoil.clone());
             let evidence = ask(&bench.source(SYNCED), serial).await;
-            assert_eq!(evidence.finding, Finding::Unknown(reason), "{kind:?} {path}: {evidence:?}");
+            assert_eq!(
+                evidence.finding,
+                Finding::Unknown(reason),
+                "{kind:?} {path}: {evidence:?}"
+            );
             let detail = evidence.detail.unwrap_or_default();
-            assert!(told.iter().all(|word| detail.contains(word)), "{kind:?} {path}: {detail}");
+            assert!(
+                told.iter().all(|word| detail.contains(word)),
+                "{kind:?} {path}: {detail}"
+            );
         }
         bench.gateway.pass_on();
-        assert_eq!(ask(&bench.source(SYNCED), SERIAL).await.finding, kind.good(), "{kind:?}: well again");
+        assert_eq!(
+            ask(&bench.source(SYNCED), SERIAL).await.finding,
+            kind.good(),
+            "{kind:?}: well again"
+        );
         assert_eq!(bench.violations(), Vec::<String>::new());
     }
 }
 
 #[tokio::test]
 async fn a_reply_with_an_age_over_a_minute_is_stale() {
-    for age in ["72000", "61", "18446744073709551615", "340282366920938463463374607431768211456"] {
-        spoilt(Reason::Stale, &["cache", "127.0.0.1"], move |reply| reply.add("age", age)).await;
+    for age in [
+        "72000",
+        "61",
+        "18446744073709551615",
+        "340282366920938463463374607431768211456",
+    ] {
+        spoilt(Reason::Stale, &["cache", "127.0.0.1"], move |reply| {
+            reply.add("age", age)
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn a_reply_of_yesterday_is_stale_and_says_so() {
-    spoilt(Reason::Stale, &["cache", "127.0.0.1", "20 hours old"], |reply| reply.set("date", &date(OLD))).await;
+    spoilt(
+        Reason::Stale,
+        &["cache", "127.0.0.1", "20 hours old"],
+        |reply| reply.set("date", &date(OLD)),
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_reply_from_the_future_is_stale() {
-    spoilt(Reason::Stale, &["127.0.0.1", "ahead"], |reply| reply.set("date", &date(SignedDuration::from_mins(6)))).await;
+    spoilt(Reason::Stale, &["127.0.0.1", "ahead"], |reply| {
+        reply.set("date", &date(SignedDuration::from_mins(6)))
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_reply_without_a_readable_date_is_stale() {
     spoilt(Reason::Stale, &["date"], |reply| reply.drop("date")).await;
-    for text in ["", "no date", "2026-11-23T09:41:07Z", "Mon, 23 Nov 99999999999 09:41:07 GMT"] {
-        spoilt(Reason::Stale, &["date"], move |reply| reply.set("date", text)).await;
+    for text in [
+        "",
+        "no date",
+        "2026-11-23T09:41:07Z",
+        "Mon, 23 Nov 99999999999 09:41:07 GMT",
+    ] {
+        spoilt(Reason::Stale, &["date"], move |reply| {
+            reply.set("date", text)
+        })
+        .await;
     }
 }
 
@@ -230,8 +337,16 @@ async fn a_reply_with_an_unreadable_age_is_stale() {
 
 #[tokio::test]
 async fn a_reply_with_two_dates_or_two_ages_is_garbled() {
-    spoilt(Reason::GarbledAnswer, &["Date", "127.0.0.1"], |reply| reply.add("date", &date(OLD))).await;
-    spoilt(Reason::GarbledAnswer, &["Date"], |reply| reply.headers.insert(0, ("date".to_owned(), date(SignedDuration::ZERO)))).await;
+    spoilt(Reason::GarbledAnswer, &["Date", "127.0.0.1"], |reply| {
+        reply.add("date", &date(OLD))
+    })
+    .await;
+    spoilt(Reason::GarbledAnswer, &["Date"], |reply| {
+        reply
+            .headers
+            .insert(0, ("date".to_owned(), date(SignedDuration::ZERO)))
+    })
+    .await;
     spoilt(Reason::GarbledAnswer, &["Age"], |reply| {
         reply.add("age", "0");
         reply.add("age", "0");
@@ -241,10 +356,21 @@ async fn a_reply_with_two_dates_or_two_ages_is_garbled() {
 
 #[tokio::test]
 async fn only_the_documented_status_is_an_answer() {
-    for status in
-        ["201 Created", "202 Accepted", "203 Non-Authoritative Information", "206 Partial Content", "207 Multi-Status", "226 IM Used", "299 X"]
-    {
-        spoilt(Reason::GarbledAnswer, &["127.0.0.1", &status[..3]], move |reply| reply.status = status.to_owned()).await;
+    for status in [
+        "201 Created",
+        "202 Accepted",
+        "203 Non-Authoritative Information",
+        "206 Partial Content",
+        "207 Multi-Status",
+        "226 IM Used",
+        "299 X",
+    ] {
+        spoilt(
+            Reason::GarbledAnswer,
+            &["127.0.0.1", &status[..3]],
+            move |reply| reply.status = status.to_owned(),
+        )
+        .await;
     }
     spoilt(Reason::GarbledAnswer, &["204"], |reply| {
         reply.status = "204 No Content".to_owned();
@@ -256,11 +382,18 @@ async fn only_the_documented_status_is_an_answer() {
 #[tokio::test]
 async fn an_encoded_reply_is_garbled_and_its_encoding_is_named() {
     for encoding in ["gzip", "br", "identity, gzip", "deflate"] {
-        spoilt(Reason::GarbledAnswer, &["127.0.0.1", encoding.rsplit(' ').next().unwrap()], move |reply| reply.add("content-encoding", encoding))
-            .await;
+        spoilt(
+            Reason::GarbledAnswer,
+            &["127.0.0.1", encoding.rsplit(' ').next().unwrap()],
+            move |reply| reply.add("content-encoding", encoding),
+        )
+        .await;
     }
     // Compressed, and no header says so.
-    spoilt(Reason::GarbledAnswer, &["gzip"], |reply| reply.body = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x03, 0]).await;
+    spoilt(Reason::GarbledAnswer, &["gzip"], |reply| {
+        reply.body = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x03, 0]
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -272,7 +405,11 @@ async fn identity_and_a_small_age_spoil_no_answer() {
             reply.add("age", "60");
             reply.set("date", &date(SignedDuration::from_secs(-290)));
         });
-        assert_eq!(ask(&bench.source(SYNCED), SERIAL).await.finding, kind.good(), "{kind:?}");
+        assert_eq!(
+            ask(&bench.source(SYNCED), SERIAL).await.finding,
+            kind.good(),
+            "{kind:?}"
+        );
     }
 }
 
@@ -281,12 +418,27 @@ async fn twice(told: &'static str, first: &'static str, second: &'static str) {
     for place in 0..3 {
         spoilt(Reason::GarbledAnswer, &[told], move |reply| {
             let text = reply.text();
-            let text = if text.contains('{') { text } else { "[{}]".to_owned() };
-            let objects: Vec<usize> = text.match_indices('{').map(|(index, _)| index + 1).collect();
+            let text = if text.contains('{') {
+                text
+            } else {
+                "[{}]".to_owned()
+            };
+            let objects: Vec<usize> = text
+                .match_indices('{')
+                .map(|(index, _)| index + 1)
+                .collect();
             // The innermost one where there are fewer.
             let at = objects[place.min(objects.len() - 1)];
-            let comma = if text[at..].trim_start().starts_with('}') { "" } else { "," };
-            reply.say(&format!("{}\"{first}\":1,\"{second}\":1{comma}{}", &text[..at], &text[at..]));
+            let comma = if text[at..].trim_start().starts_with('}') {
+                ""
+            } else {
+                ","
+            };
+            reply.say(&format!(
+                "{}\"{first}\":1,\"{second}\":1{comma}{}",
+                &text[..at],
+                &text[at..]
+            ));
         })
         .await;
     }
@@ -306,9 +458,19 @@ async fn a_status_word_given_twice_is_never_green_in_either_order() {
             bench.gateway.change(move |_, reply| {
                 let text = reply.text();
                 let good = "\"profile_status\":\"assigned\"";
-                reply.say(&text.replace(good, &format!("\"profile_status\":\"{}\",\"profile_status\":\"{}\"", order[0], order[1])));
+                reply.say(&text.replace(
+                    good,
+                    &format!(
+                        "\"profile_status\":\"{}\",\"profile_status\":\"{}\"",
+                        order[0], order[1]
+                    ),
+                ));
             });
-            assert_eq!(ask(&bench.source(SYNCED), SERIAL).await.finding, Finding::Unknown(Reason::GarbledAnswer), "{kind:?} {order:?}");
+            assert_eq!(
+                ask(&bench.source(SYNCED), SERIAL).await.finding,
+                Finding::Unknown(Reason::GarbledAnswer),
+                "{kind:?} {order:?}"
+            );
         }
     }
 }
@@ -324,7 +486,12 @@ async fn a_reply_that_is_cut_is_garbled() {
     // Chunked, and the last chunk never comes.
     spoilt(Reason::GarbledAnswer, &["127.0.0.1"], |reply| {
         reply.add("transfer-encoding", "chunked");
-        reply.body = [format!("{:x}\r\n", reply.body.len()).as_bytes(), &reply.body, b"\r\n"].concat();
+        reply.body = [
+            format!("{:x}\r\n", reply.body.len()).as_bytes(),
+            &reply.body,
+            b"\r\n",
+        ]
+        .concat();
         reply.ends = true;
     })
     .await;
@@ -333,15 +500,24 @@ async fn a_reply_that_is_cut_is_garbled() {
 #[tokio::test]
 async fn what_stands_behind_the_json_spoils_it() {
     for more in ["{}", "x", "\u{0}", "]", " null"] {
-        spoilt(Reason::GarbledAnswer, &[], move |reply| reply.body.extend_from_slice(more.as_bytes())).await;
+        spoilt(Reason::GarbledAnswer, &[], move |reply| {
+            reply.body.extend_from_slice(more.as_bytes())
+        })
+        .await;
     }
-    spoilt(Reason::GarbledAnswer, &[], |reply| reply.body.splice(0..0, *b"\xef\xbb\xbf").for_each(drop)).await;
+    spoilt(Reason::GarbledAnswer, &[], |reply| {
+        reply.body.splice(0..0, *b"\xef\xbb\xbf").for_each(drop)
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn an_endless_depth_ends_nobody() {
     for deep in ["[", "{\"a\":"] {
-        spoilt(Reason::GarbledAnswer, &[], move |reply| reply.say(&deep.repeat(100_000))).await;
+        spoilt(Reason::GarbledAnswer, &[], move |reply| {
+            reply.say(&deep.repeat(100_000))
+        })
+        .await;
     }
 }
 
@@ -349,7 +525,11 @@ async fn an_endless_depth_ends_nobody() {
 async fn an_array_in_the_place_of_an_object_is_garbled() {
     // Each object becomes the list of its values, in the order in which the station knows its fields.
     for (path, serial, text) in [
-        ("/api/v1/integrations/apple/ade/devices", SERIAL, "[[], null]"),
+        (
+            "/api/v1/integrations/apple/ade/devices",
+            SERIAL,
+            "[[], null]",
+        ),
         (
             "/api/v1/integrations/apple/ade/devices",
             SERIAL,
@@ -360,11 +540,19 @@ async fn an_array_in_the_place_of_an_object_is_garbled() {
     ] {
         let bench = Bench::new(Kind::Kandji).await;
         bench.gateway.change_at(path, move |reply| reply.say(text));
-        assert_eq!(ask(&bench.source(SYNCED), serial).await.finding, Finding::Unknown(Reason::GarbledAnswer), "{text}");
+        assert_eq!(
+            ask(&bench.source(SYNCED), serial).await.finding,
+            Finding::Unknown(Reason::GarbledAnswer),
+            "{text}"
+        );
     }
     for (kind, path, text) in [
         (Kind::Dep, "/session", "[\"word\"]"),
-        (Kind::Dep, "/profile", "[\"https://acme.web-api.kandji.io/\"]"),
+        (
+            Kind::Dep,
+            "/profile",
+            "[\"https://acme.web-api.kandji.io/\"]",
+        ),
         (Kind::Business, "/auth/oauth2/token", "[\"token\", 3600]"),
     ] {
         let bench = Bench::new(kind).await;
@@ -372,11 +560,20 @@ async fn an_array_in_the_place_of_an_object_is_garbled() {
             reply.drop("x-adm-auth-session");
             reply.say(text);
         });
-        assert_eq!(ask(&bench.source(SYNCED), SERIAL).await.finding, Finding::Unknown(Reason::GarbledAnswer), "{text}");
+        assert_eq!(
+            ask(&bench.source(SYNCED), SERIAL).await.finding,
+            Finding::Unknown(Reason::GarbledAnswer),
+            "{text}"
+        );
     }
     let bench = Bench::new(Kind::Business).await;
-    bench.gateway.change_at("/v1/mdmServers", |reply| reply.say("[[[\"1F97349736CF4614A94F624E705841AD\", [\"HQ\", \"MDM\"]]], [[null]]]"));
-    assert_eq!(bench.source(SYNCED).probe().await.unwrap_err().reason, Reason::GarbledAnswer);
+    bench.gateway.change_at("/v1/mdmServers", |reply| {
+        reply.say("[[[\"1F97349736CF4614A94F624E705841AD\", [\"HQ\", \"MDM\"]]], [[null]]]")
+    });
+    assert_eq!(
+        bench.source(SYNCED).probe().await.unwrap_err().reason,
+        Reason::GarbledAnswer
+    );
 }
 
 #[tokio::test]
@@ -385,11 +582,23 @@ async fn an_old_reply_is_known_by_what_the_host_said_before_where_nobody_keeps_o
         let bench = Bench::new(kind).await;
         let source = bench.source(UNSYNCED);
         assert_eq!(ask(&source, SERIAL).await.finding, kind.good(), "{kind:?}");
-        for (path, serial) in
-            kind.reads().iter().filter(|(path, _)| !["/session", "/auth/oauth2/token", "/profile", "/api/v1/integrations/apple/ade"].contains(path))
-        {
-            bench.gateway.change_at(path, |reply| reply.set("date", &date(OLD)));
-            assert_eq!(ask(&source, serial).await.finding, Finding::Unknown(Reason::Stale), "{kind:?} {path}");
+        for (path, serial) in kind.reads().iter().filter(|(path, _)| {
+            ![
+                "/session",
+                "/auth/oauth2/token",
+                "/profile",
+                "/api/v1/integrations/apple/ade",
+            ]
+            .contains(path)
+        }) {
+            bench
+                .gateway
+                .change_at(path, |reply| reply.set("date", &date(OLD)));
+            assert_eq!(
+                ask(&source, serial).await.finding,
+                Finding::Unknown(Reason::Stale),
+                "{kind:?} {path}"
+            );
         }
         bench.gateway.pass_on();
         assert_eq!(ask(&source, SERIAL).await.finding, kind.good(), "{kind:?}");
@@ -401,23 +610,43 @@ async fn what_a_host_said_is_known_to_every_source_that_asks_it_and_over_a_resta
     for kind in KINDS {
         let (bench, folder) = (Bench::new(kind).await, tempfile::tempdir().unwrap());
         let clocks = Clocks::keeping(UNSYNCED, folder.path());
-        assert_eq!(ask(&bench.source(clocks.clone()), SERIAL).await.finding, kind.good(), "{kind:?}");
+        assert_eq!(
+            ask(&bench.source(clocks.clone()), SERIAL).await.finding,
+            kind.good(),
+            "{kind:?}"
+        );
         let begun = Instant::now();
-        while fs::read_dir(folder.path()).unwrap().all(|entry| entry.unwrap().path().extension().is_none_or(|extension| extension != "json")) {
+        while fs::read_dir(folder.path()).unwrap().all(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .extension()
+                .is_none_or(|extension| extension != "json")
+        }) {
             assert!(begun.elapsed() < TOTAL, "{kind:?}: nothing is written");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        bench.gateway.change(|_, reply| reply.set("date", &date(OLD)));
+        bench
+            .gateway
+            .change(|_, reply| reply.set("date", &date(OLD)));
         for (known, clocks) in [
             ("another source", clocks),
             ("after a restart", Clocks::keeping(UNSYNCED, folder.path())),
             ("lookup", Clocks::reading(UNSYNCED, folder.path())),
         ] {
-            assert_eq!(ask(&bench.source(clocks), SERIAL).await.finding, Finding::Unknown(Reason::Stale), "{kind:?}, {known}");
+            assert_eq!(
+                ask(&bench.source(clocks), SERIAL).await.finding,
+                Finding::Unknown(Reason::Stale),
+                "{kind:?}, {known}"
+            );
         }
         // Kandji's own last fetch would lie in the future of such a date.
         if kind != Kind::Kandji {
-            assert_eq!(ask(&bench.source(UNSYNCED), SERIAL).await.finding, kind.good(), "{kind:?}: who has heard nothing cannot tell");
+            assert_eq!(
+                ask(&bench.source(UNSYNCED), SERIAL).await.finding,
+                kind.good(),
+                "{kind:?}: who has heard nothing cannot tell"
+            );
         }
     }
 }
@@ -426,8 +655,13 @@ async fn what_a_host_said_is_known_to_every_source_that_asks_it_and_over_a_resta
 async fn a_host_whose_clock_goes_on_is_believed_with_the_third_reply_and_a_stored_reply_never() {
     let told = |kind: Kind, stored: bool| async move {
         let bench = Bench::new(kind).await;
-        let (off, kept) = (SignedDuration::from_mins(-6), date(SignedDuration::from_mins(-6)));
-        bench.gateway.change(move |_, reply| reply.set("date", &if stored { kept.clone() } else { date(off) }));
+        let (off, kept) = (
+            SignedDuration::from_mins(-6),
+            date(SignedDuration::from_mins(-6)),
+        );
+        bench.gateway.change(move |_, reply| {
+            reply.set("date", &if stored { kept.clone() } else { date(off) })
+        });
         let source = bench.source(SYNCED);
         let mut findings = Vec::new();
         for pause in [0, 1, 5, 5, 0] {
@@ -436,9 +670,15 @@ async fn a_host_whose_clock_goes_on_is_believed_with_the_third_reply_and_a_store
         }
         let stale = Finding::Unknown(Reason::Stale);
         let then = if stored { stale } else { kind.good() };
-        assert_eq!(findings, [stale, stale, stale, then, then], "{kind:?} stored: {stored}");
+        assert_eq!(
+            findings,
+            [stale, stale, stale, then, then],
+            "{kind:?} stored: {stored}"
+        );
     };
-    let all = KINDS.into_iter().flat_map(|kind| [told(kind, true), told(kind, false)]);
+    let all = KINDS
+        .into_iter()
+        .flat_map(|kind| [told(kind, true), told(kind, false)]);
     futures_util::future::join_all(all).await;
 }
 
@@ -447,10 +687,16 @@ async fn a_clock_of_ours_that_nobody_keeps_spoils_no_answer() {
     for kind in KINDS {
         let bench = Bench::new(kind).await;
         // The service's clock is good; ours is 20 years behind it.
-        bench.gateway.change(|_, reply| reply.set("date", &date(SignedDuration::from_hours(20 * 365 * 24))));
+        bench
+            .gateway
+            .change(|_, reply| reply.set("date", &date(SignedDuration::from_hours(20 * 365 * 24))));
         let finding = ask(&bench.source(UNSYNCED), SERIAL).await.finding;
         // Kandji's last fetch is counted from its own clock, which this gateway has changed alone.
-        let expected = if kind == Kind::Kandji { Finding::Unknown(Reason::MdmLinkBroken) } else { kind.good() };
+        let expected = if kind == Kind::Kandji {
+            Finding::Unknown(Reason::MdmLinkBroken)
+        } else {
+            kind.good()
+        };
         assert_eq!(finding, expected, "{kind:?}");
     }
 }
@@ -478,8 +724,14 @@ async fn faults_keep_their_reasons_whatever_their_date_says() {
 async fn a_web_page_in_the_place_of_a_refusal_names_the_filter() {
     // Its words are not the service's, whatever they are; and not every page says that it is one.
     for (kind, page) in [
-        ("text/html; charset=utf-8", "<!doctype html><html><title>Blocked by policy</title></html>"),
-        ("text/html", "<html>403 FORBIDDEN: T_C_NOT_SIGNED, token_expired, USER_AGENT_INVALID, ACCESS_DENIED</html>"),
+        (
+            "text/html; charset=utf-8",
+            "<!doctype html><html><title>Blocked by policy</title></html>",
+        ),
+        (
+            "text/html",
+            "<html>403 FORBIDDEN: T_C_NOT_SIGNED, token_expired, USER_AGENT_INVALID, ACCESS_DENIED</html>",
+        ),
         ("application/xhtml+xml", "blocked"),
         ("text/plain", "\u{feff}<html>blocked</html>"),
     ] {
@@ -500,13 +752,22 @@ async fn a_web_page_in_the_place_of_a_refusal_names_the_filter() {
 
 #[tokio::test]
 async fn an_error_beside_an_answer_spoils_it() {
-    for error in
-        ["\"errors\":[{\"code\":\"X\"}]", "\"error\":\"T_C_NOT_SIGNED\"", "\"detail\":\"throttled\"", "\"message\":\"API rate limit exceeded\""]
-    {
+    for error in [
+        "\"errors\":[{\"code\":\"X\"}]",
+        "\"error\":\"T_C_NOT_SIGNED\"",
+        "\"detail\":\"throttled\"",
+        "\"message\":\"API rate limit exceeded\"",
+    ] {
         spoilt(Reason::GarbledAnswer, &[], move |reply| {
             // Where an error is the documented answer, nothing stands beside it.
-            let text = if reply.status.starts_with('2') { reply.text() } else { String::new() };
-            let rest = text.strip_prefix('{').map_or_else(|| "}".to_owned(), |rest| format!(",{rest}"));
+            let text = if reply.status.starts_with('2') {
+                reply.text()
+            } else {
+                String::new()
+            };
+            let rest = text
+                .strip_prefix('{')
+                .map_or_else(|| "}".to_owned(), |rest| format!(",{rest}"));
             reply.say(&format!("{{{error}{rest}"));
         })
         .await;
@@ -517,12 +778,28 @@ async fn an_error_beside_an_answer_spoils_it() {
 async fn a_token_that_cannot_be_used_is_the_services_fault_and_not_the_stations() {
     let (session, token) = ("/session", "/auth/oauth2/token");
     for (kind, path, text) in [
-        (Kind::Dep, session, "{\"auth_session_token\":\"a\\r\\nX: y\"}"),
+        (
+            Kind::Dep,
+            session,
+            "{\"auth_session_token\":\"a\\r\\nX: y\"}",
+        ),
         (Kind::Dep, session, "{\"auth_session_token\":\"\\u0000\"}"),
         (Kind::Dep, session, "{\"auth_session_token\":\"a b\"}"),
-        (Kind::Business, token, "{\"access_token\":\"a\\nb\",\"expires_in\":3600}"),
-        (Kind::Business, token, "{\"access_token\":\" \",\"expires_in\":3600}"),
-        (Kind::Business, token, "{\"access_token\":\"a\",\"token_type\":\"mac\",\"expires_in\":3600}"),
+        (
+            Kind::Business,
+            token,
+            "{\"access_token\":\"a\\nb\",\"expires_in\":3600}",
+        ),
+        (
+            Kind::Business,
+            token,
+            "{\"access_token\":\" \",\"expires_in\":3600}",
+        ),
+        (
+            Kind::Business,
+            token,
+            "{\"access_token\":\"a\",\"token_type\":\"mac\",\"expires_in\":3600}",
+        ),
     ] {
         let bench = Bench::new(kind).await;
         bench.gateway.change_at(path, move |reply| {
@@ -530,15 +807,26 @@ async fn a_token_that_cannot_be_used_is_the_services_fault_and_not_the_stations(
             reply.say(text);
         });
         let source = bench.source(SYNCED);
-        assert_eq!(ask(&source, SERIAL).await.finding, Finding::Unknown(Reason::GarbledAnswer), "{text}");
+        assert_eq!(
+            ask(&source, SERIAL).await.finding,
+            Finding::Unknown(Reason::GarbledAnswer),
+            "{text}"
+        );
         bench.gateway.pass_on();
-        assert_eq!(ask(&source, SERIAL).await.finding, kind.good(), "{text}: it is not kept");
+        assert_eq!(
+            ask(&source, SERIAL).await.finding,
+            kind.good(),
+            "{text}: it is not kept"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_web_page_in_the_place_of_an_answer_is_named() {
-    spoilt(Reason::GarbledAnswer, &["web page", "127.0.0.1"], |reply| reply.say("<html><title>Sign in to the guest network</title></html>")).await;
+    spoilt(Reason::GarbledAnswer, &["web page", "127.0.0.1"], |reply| {
+        reply.say("<html><title>Sign in to the guest network</title></html>")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -553,9 +841,20 @@ async fn every_request_asks_for_an_answer_of_now_in_plain_form() {
         assert!(heads.len() >= 4, "{kind:?}: {}", heads.len());
         for head in heads {
             let head = head.to_ascii_lowercase();
-            for (name, value) in [("accept-encoding", "identity"), ("cache-control", "no-cache, no-store"), ("pragma", "no-cache")] {
-                assert_eq!(head.matches(&format!("\r\n{name}:")).count(), 1, "{kind:?}: {head}");
-                assert!(head.contains(&format!("\r\n{name}: {value}\r\n")), "{kind:?}: {head}");
+            for (name, value) in [
+                ("accept-encoding", "identity"),
+                ("cache-control", "no-cache, no-store"),
+                ("pragma", "no-cache"),
+            ] {
+                assert_eq!(
+                    head.matches(&format!("\r\n{name}:")).count(),
+                    1,
+                    "{kind:?}: {head}"
+                );
+                assert!(
+                    head.contains(&format!("\r\n{name}: {value}\r\n")),
+                    "{kind:?}: {head}"
+                );
             }
         }
     }
@@ -563,7 +862,18 @@ async fn every_request_asks_for_an_answer_of_now_in_plain_form() {
 
 #[tokio::test]
 async fn a_number_from_outside_ends_nobody() {
-    for lasts in ["18446744073709551615", "9223372036854775808", "-1", "0", "1e400", "1e308", "NaN", "\"3600\"", "null", "3600.5"] {
+    for lasts in [
+        "18446744073709551615",
+        "9223372036854775808",
+        "-1",
+        "0",
+        "1e400",
+        "1e308",
+        "NaN",
+        "\"3600\"",
+        "null",
+        "3600.5",
+    ] {
         let bench = Bench::new(Kind::Business).await;
         bench.gateway.change_at("/auth/oauth2/token", move |reply| {
             let text = reply.text();
@@ -574,10 +884,24 @@ async fn a_number_from_outside_ends_nobody() {
         let source = bench.source(SYNCED);
         for _ in 0..2 {
             let finding = ask(&source, SERIAL).await.finding;
-            assert!(matches!(finding, Finding::NoObjection | Finding::Unknown(Reason::GarbledAnswer)), "{lasts}: {finding:?}");
+            assert!(
+                matches!(
+                    finding,
+                    Finding::NoObjection | Finding::Unknown(Reason::GarbledAnswer)
+                ),
+                "{lasts}: {finding:?}"
+            );
         }
     }
-    for length in ["18446744073709551615", "18446744073709551616", "9223372036854775808", "-1", "1e400", "NaN", ""] {
+    for length in [
+        "18446744073709551615",
+        "18446744073709551616",
+        "9223372036854775808",
+        "-1",
+        "1e400",
+        "NaN",
+        "",
+    ] {
         for kind in KINDS {
             let bench = Bench::new(kind).await;
             bench.gateway.change(move |_, reply| {
@@ -585,7 +909,11 @@ async fn a_number_from_outside_ends_nobody() {
                 reply.ends = true;
             });
             let finding = ask(&bench.source(SYNCED), SERIAL).await.finding;
-            assert_eq!(finding, Finding::Unknown(Reason::GarbledAnswer), "{kind:?} {length}");
+            assert_eq!(
+                finding,
+                Finding::Unknown(Reason::GarbledAnswer),
+                "{kind:?} {length}"
+            );
         }
     }
     for wait in [
@@ -608,19 +936,44 @@ async fn a_number_from_outside_ends_nobody() {
                 reply.add("x-ratelimit-remaining-hour", wait);
             });
             let source = bench.source(SYNCED);
-            assert_eq!(ask(&source, SERIAL).await.finding, Finding::Unknown(Reason::RateLimited), "{kind:?} {wait}");
-            let _ = (ask(&source, SERIAL).await, source.vitals(), source.clock_ahead());
+            assert_eq!(
+                ask(&source, SERIAL).await.finding,
+                Finding::Unknown(Reason::RateLimited),
+                "{kind:?} {wait}"
+            );
+            let _ = (
+                ask(&source, SERIAL).await,
+                source.vitals(),
+                source.clock_ahead(),
+            );
         }
     }
-    for text in ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "Sat, 01 Jan 0000 00:00:00 GMT"] {
-        for (kind, clock) in KINDS.into_iter().flat_map(|kind| [(kind, SYNCED), (kind, UNSYNCED)]) {
+    for text in [
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Mon, 01 Jan 0001 00:00:00 GMT",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "Sat, 01 Jan 0000 00:00:00 GMT",
+    ] {
+        for (kind, clock) in KINDS
+            .into_iter()
+            .flat_map(|kind| [(kind, SYNCED), (kind, UNSYNCED)])
+        {
             let bench = Bench::new(kind).await;
-            bench.gateway.change(move |_, reply| reply.set("date", text));
+            bench
+                .gateway
+                .change(move |_, reply| reply.set("date", text));
             let source = bench.source(clock);
             for serial in [SERIAL, ABSENT, SERIAL] {
                 let evidence = ask(&source, serial).await;
-                assert!(clock == UNSYNCED || evidence.finding == Finding::Unknown(Reason::Stale), "{kind:?} {text}: {evidence:?}");
-                assert!(kind != Kind::Kandji || evidence.finding.reason().map(Reason::verdict) == Some(Verdict::Unknown), "{text}: {evidence:?}");
+                assert!(
+                    clock == UNSYNCED || evidence.finding == Finding::Unknown(Reason::Stale),
+                    "{kind:?} {text}: {evidence:?}"
+                );
+                assert!(
+                    kind != Kind::Kandji
+                        || evidence.finding.reason().map(Reason::verdict) == Some(Verdict::Unknown),
+                    "{text}: {evidence:?}"
+                );
             }
             let _ = (source.vitals(), source.clock_ahead());
         }
@@ -629,7 +982,13 @@ async fn a_number_from_outside_ends_nobody() {
 
 #[tokio::test]
 async fn every_value_of_every_reply_may_be_any_number_or_date() {
-    let odd = ["9223372036854775808", "-9223372036854775808", "1e308", "\"9999-12-30T21:59:59Z\"", "\"0001-01-01T00:00:00Z\""];
+    let odd = [
+        "9223372036854775808",
+        "-9223372036854775808",
+        "1e308",
+        "\"9999-12-30T21:59:59Z\"",
+        "\"0001-01-01T00:00:00Z\"",
+    ];
     for kind in KINDS {
         let bench = Bench::new(kind).await;
         for (path, serial) in kind.reads() {
@@ -639,7 +998,10 @@ async fn every_value_of_every_reply_may_be_any_number_or_date() {
                     let seen = Arc::clone(&places);
                     bench.gateway.change_at(path, move |reply| {
                         let text = reply.text();
-                        let all: Vec<usize> = text.match_indices("\":").map(|(place, _)| place + 2).collect();
+                        let all: Vec<usize> = text
+                            .match_indices("\":")
+                            .map(|(place, _)| place + 2)
+                            .collect();
                         seen.store(all.len(), Ordering::SeqCst);
                         let Some(at) = all.get(place) else { return };
                         if !text[*at..].starts_with(['[', '{']) {
@@ -674,7 +1036,11 @@ async fn a_kept_connection_that_dies_is_asked_again_on_a_new_one() {
             assert_eq!(ask(&source, SERIAL).await.finding, kind.good(), "{kind:?}");
         }
         source.probe().await.unwrap();
-        assert_eq!(bench.violations(), Vec::<String>::new(), "{kind:?}: a signature is used once");
+        assert_eq!(
+            bench.violations(),
+            Vec::<String>::new(),
+            "{kind:?}: a signature is used once"
+        );
     }
 }
 
@@ -685,7 +1051,13 @@ async fn a_pool_of_silent_connections_costs_one_scan_at_most() {
         let source = bench.source(SYNCED);
         let four = || futures_util::future::join_all((0..4).map(|_| ask(&source, SERIAL)));
         four().await;
-        assert!(four().await.iter().all(|evidence| evidence.finding == kind.good()), "{kind:?}");
+        assert!(
+            four()
+                .await
+                .iter()
+                .all(|evidence| evidence.finding == kind.good()),
+            "{kind:?}"
+        );
         bench.gateway.fall_silent();
         let first = tokio::spawn({
             let source = source.clone();
@@ -694,8 +1066,15 @@ async fn a_pool_of_silent_connections_costs_one_scan_at_most() {
         // A station's deadline later the next scan comes.
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         let next = tokio::time::timeout(Duration::from_secs(2), ask(&source, SERIAL)).await;
-        assert_eq!(next.map(|evidence| evidence.finding), Ok(kind.good()), "{kind:?}");
-        assert!(!first.is_finished() || first.await.unwrap() == kind.good(), "{kind:?}");
+        assert_eq!(
+            next.map(|evidence| evidence.finding),
+            Ok(kind.good()),
+            "{kind:?}"
+        );
+        assert!(
+            !first.is_finished() || first.await.unwrap() == kind.good(),
+            "{kind:?}"
+        );
     }
 }
 
@@ -716,7 +1095,9 @@ async fn a_scan_waits_for_no_older_scans_read_that_hangs() {
                 async move { ask(&source, serial).await }
             });
             tokio::time::sleep(Duration::from_millis(2_500)).await;
-            let next = tokio::time::timeout(Duration::from_secs(2), ask(&source, serial)).await.map(|evidence| evidence.finding);
+            let next = tokio::time::timeout(Duration::from_secs(2), ask(&source, serial))
+                .await
+                .map(|evidence| evidence.finding);
             let well = ask(&bench.source(SYNCED), serial).await.finding;
             assert_eq!(next, Ok(well), "{kind:?} {path}");
             older.abort();

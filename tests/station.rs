@@ -10,30 +10,30 @@
 
 mod support;
 
-#[path = "station/doctor.rs"]
-mod doctor;
+#[path = "station/bad_days/mod.rs"]
+mod bad_days;
 #[cfg(feature = "demo")]
 #[path = "station/demo.rs"]
 mod demo;
+#[path = "station/doctor.rs"]
+mod doctor;
+#[path = "station/going_back.rs"]
+mod going_back;
 #[path = "station/journal.rs"]
 mod journal;
-#[path = "station/witnesses.rs"]
-mod witnesses;
-#[path = "station/scans.rs"]
-mod scans;
+#[path = "station/kills.rs"]
+mod kills;
 #[path = "station/lamp_times.rs"]
 mod lamp_times;
 #[path = "station/scanners.rs"]
 mod scanners;
-#[path = "station/watchdog.rs"]
-mod watchdog;
-#[path = "station/unread.rs"]
-mod unread;
-#[path = "station/kills.rs"]
-mod kills;
-#[path = "station/going_back.rs"]
-mod going_back;
-#[path = "station/bad_days/mod.rs"]
-mod bad_days;
+#[path = "station/scans.rs"]
+mod scans;
 #[path = "station/soak.rs"]
 mod soak;
+#[path = "station/unread.rs"]
+mod unread;
+#[path = "station/watchdog.rs"]
+mod watchdog;
+#[path = "station/witnesses.rs"]
+mod witnesses;

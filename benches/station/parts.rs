@@ -40,7 +40,12 @@ pub async fn labels(report: &mut Report) {
         }
         read += 10;
     }
-    report.figure("labels read a second, one thread", number(read) / begun.elapsed().as_secs_f64(), "labels/s", Promise::Nothing);
+    report.figure(
+        "labels read a second, one thread",
+        number(read) / begun.elapsed().as_secs_f64(),
+        "labels/s",
+        Promise::Nothing,
+    );
 }
 
 pub async fn commits(report: &mut Report) {
@@ -55,9 +60,19 @@ pub async fn commits(report: &mut Report) {
         times.add(started.elapsed());
         many += 1;
     }
-    report.figure("commits a second, one after the other, each synced", number(many) / begun.elapsed().as_secs_f64(), "commits/s", Promise::Nothing);
+    report.figure(
+        "commits a second, one after the other, each synced",
+        number(many) / begun.elapsed().as_secs_f64(),
+        "commits/s",
+        Promise::Nothing,
+    );
     report.figure("one commit, p50", times.median(), "ms", Promise::Nothing);
-    report.figure("one commit, p99", times.percentile(99), "ms", Promise::Nothing);
+    report.figure(
+        "one commit, p99",
+        times.percentile(99),
+        "ms",
+        Promise::Nothing,
+    );
     let mut times = Times::default();
     for nth in 0..300 {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -65,20 +80,45 @@ pub async fn commits(report: &mut Report) {
         journal.record(vec![record(50_000 + nth)]).await.unwrap();
         times.add(started.elapsed());
     }
-    report.figure("one commit from rest, p50", times.median(), "ms", Promise::Nothing);
-    report.figure("one commit from rest, p99", times.percentile(99), "ms", Promise::Nothing);
+    report.figure(
+        "one commit from rest, p50",
+        times.median(),
+        "ms",
+        Promise::Nothing,
+    );
+    report.figure(
+        "one commit from rest, p99",
+        times.percentile(99),
+        "ms",
+        Promise::Nothing,
+    );
     journal.close().await;
 
     // What the machine itself takes for the same, so that a slow figure can be told from a slow disk.
-    let (mut file, mut times) = (File::create(folder.path().join("plain")).unwrap(), Times::default());
+    let (mut file, mut times) = (
+        File::create(folder.path().join("plain")).unwrap(),
+        Times::default(),
+    );
     for _ in 0..300 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let started = Instant::now();
-        file.write_all(&[7; 8_192]).and_then(|()| file.sync_data()).unwrap();
+        file.write_all(&[7; 8_192])
+            .and_then(|()| file.sync_data())
+            .unwrap();
         times.add(started.elapsed());
     }
-    report.figure("the disk alone: 8 KiB appended and synced, from rest, p50", times.median(), "ms", Promise::Nothing);
-    report.figure("the disk alone, p99", times.percentile(99), "ms", Promise::Nothing);
+    report.figure(
+        "the disk alone: 8 KiB appended and synced, from rest, p50",
+        times.median(),
+        "ms",
+        Promise::Nothing,
+    );
+    report.figure(
+        "the disk alone, p99",
+        times.percentile(99),
+        "ms",
+        Promise::Nothing,
+    );
 }
 
 pub async fn group_commits(report: &mut Report) {
@@ -92,7 +132,10 @@ pub async fn group_commits(report: &mut Report) {
             tokio::spawn(async move {
                 let mut many = 0;
                 while begun.elapsed() < Duration::from_secs(5) {
-                    journal.record(vec![record(recorder * 100_000 + many)]).await.unwrap();
+                    journal
+                        .record(vec![record(recorder * 100_000 + many)])
+                        .await
+                        .unwrap();
                     many += 1;
                 }
                 many
@@ -103,6 +146,11 @@ pub async fn group_commits(report: &mut Report) {
     for recorder in recorders {
         many += recorder.await.unwrap();
     }
-    report.figure("commits a second, 32 at once, each synced", number(many) / begun.elapsed().as_secs_f64(), "commits/s", Promise::Nothing);
+    report.figure(
+        "commits a second, 32 at once, each synced",
+        number(many) / begun.elapsed().as_secs_f64(),
+        "commits/s",
+        Promise::Nothing,
+    );
     journal.close().await;
 }

@@ -34,20 +34,33 @@ impl Report {
                 return;
             }
             Promise::Under(bound) => (format!("promised: under {bound} {unit}"), value < bound),
-            Promise::AtLeast(bound) => (format!("promised: {bound} {unit} or more"), value >= bound),
+            Promise::AtLeast(bound) => {
+                (format!("promised: {bound} {unit} or more"), value >= bound)
+            }
         };
         self.promised += 1;
         self.held += usize::from(held);
-        println!("  {what:<58} {value:>10} {unit}   {promised}: {}", if held { "held" } else { "NOT HELD HERE" }, value = written(value));
+        println!(
+            "  {what:<58} {value:>10} {unit}   {promised}: {}",
+            if held { "held" } else { "NOT HELD HERE" },
+            value = written(value)
+        );
     }
 
     pub fn end(&self) {
-        println!("\n{} of {} promises held on this machine", self.held, self.promised);
+        println!(
+            "\n{} of {} promises held on this machine",
+            self.held, self.promised
+        );
     }
 }
 
 fn written(value: f64) -> String {
-    if value >= 1_000.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+    if value >= 1_000.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    }
 }
 
 /// Times in milliseconds, smallest first.
@@ -79,7 +92,10 @@ pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-#[allow(clippy::cast_precision_loss, reason = "counts and sizes here are far below 2^52")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "counts and sizes here are far below 2^52"
+)]
 pub fn number(count: u64) -> f64 {
     count as f64
 }

@@ -57,11 +57,21 @@ impl Rig {
     pub async fn new(way: Way, more: &str) -> Self {
         let mosquitto = Mosquitto::start();
         let boxes = (0..BOXES).map(|nth| Device::ready(&serial(nth))).collect();
-        let kandji = kandji::serve(kandji::Options::new(TOKEN, Stock::of(boxes))).await.unwrap();
+        let kandji = kandji::serve(kandji::Options::new(TOKEN, Stock::of(boxes)))
+            .await
+            .unwrap();
         let ca_file = format!("ca_file = {:?}\n", mosquitto.path("ca.pem"));
         let (url, broker, ca_file) = match way {
-            Way::Plain => (kandji.base(), format!("mqtt://127.0.0.1:{}", mosquitto.plain), String::new()),
-            Way::Tls => (tls_front(&mosquitto, kandji.address()).await, format!("mqtts://localhost:{}", mosquitto.tls), ca_file),
+            Way::Plain => (
+                kandji.base(),
+                format!("mqtt://127.0.0.1:{}", mosquitto.plain),
+                String::new(),
+            ),
+            Way::Tls => (
+                tls_front(&mosquitto, kandji.address()).await,
+                format!("mqtts://localhost:{}", mosquitto.tls),
+                ca_file,
+            ),
         };
         let home = Home::on_disk(
             false,
@@ -74,19 +84,31 @@ impl Rig {
         );
         home.credential("kandji-token", TOKEN);
         home.credential("mqtt-password", STATION.1);
-        Self { kandji, mosquitto, home }
+        Self {
+            kandji,
+            mosquitto,
+            home,
+        }
     }
 
     /// Starts the station and tells how long it took to be ready.
     pub fn time_to_ready(&self) -> (Started, Duration) {
         let mut command = self.home.command(&["run"]);
         let begun = Instant::now();
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("benchlight is ready") {
             line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the station ended before it was ready");
+            assert!(
+                log.read_line(&mut line).unwrap() > 0,
+                "the station ended before it was ready"
+            );
         }
         let took = begun.elapsed();
         // Whoever does not read the log would stop the station in the end.
@@ -118,9 +140,14 @@ pub fn serial(nth: u64) -> String {
 /// TLS in front of the simulated service, with a certificate of the broker's authority.
 async fn tls_front(mosquitto: &Mosquitto, upstream: SocketAddr) -> String {
     let certificate = mosquitto.authority.server("localhost", Validity::Now);
-    let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes()).collect::<Result<_, _>>().unwrap();
+    let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes())
+        .collect::<Result<_, _>>()
+        .unwrap();
     let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -128,7 +155,9 @@ async fn tls_front(mosquitto: &Mosquitto, upstream: SocketAddr) -> String {
         while let Ok((peer, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                let Ok(mut peer) = acceptor.accept(peer).await else { return };
+                let Ok(mut peer) = acceptor.accept(peer).await else {
+                    return;
+                };
                 let mut service = TcpStream::connect(upstream).await.unwrap();
                 let _ = tokio::io::copy_bidirectional(&mut peer, &mut service).await;
             });
@@ -162,7 +191,12 @@ pub fn record(nth: u64) -> Record {
         family: Some("Mac".to_owned()),
         detail: Some("Last fetch 2026-01-09 22:01 UTC.".to_owned()),
         took: Duration::from_millis(84),
-        ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed))
+        ..Evidence::bare(
+            name("kandji"),
+            SourceKind::Kandji,
+            serial.clone(),
+            Finding::Ready(Grade::Relayed),
+        )
     };
     Record {
         scanner: name("pipe"),
@@ -175,6 +209,11 @@ pub fn record(nth: u64) -> Record {
         took_ms: 91,
         policy: "9f2c41d0".to_owned(),
         evidence: vec![evidence],
-        ..Record::bare(Uuid::now_v7(), Timestamp::now(), name("main"), Reason::Assigned)
+        ..Record::bare(
+            Uuid::now_v7(),
+            Timestamp::now(),
+            name("main"),
+            Reason::Assigned,
+        )
     }
 }

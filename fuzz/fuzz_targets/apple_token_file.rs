@@ -10,7 +10,11 @@ libfuzzer_sys::fuzz_target!(|file: &[u8]| {
     match open(file, None, None) {
         // Without a key only what was decrypted elsewhere is a token, and then its five fields stand there.
         Ok(ServerToken { consumer_key, .. }) => assert!(!consumer_key.is_empty()),
-        Err(ImportFault::NotAPair | ImportFault::AnotherRecipient | ImportFault::NotDecrypted) if file.is_ascii() => panic!("nothing was tried"),
+        Err(ImportFault::NotAPair | ImportFault::AnotherRecipient | ImportFault::NotDecrypted)
+            if file.is_ascii() =>
+        {
+            panic!("nothing was tried")
+        }
         Err(fault) => assert!(!fault.to_string().is_empty()),
     }
 });

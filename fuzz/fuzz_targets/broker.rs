@@ -33,15 +33,29 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
 
 // Not all from 1 on: rows of older epochs come first, and rows that were delivered leave gaps.
 static ROWS: LazyLock<Vec<(u64, Recorded)>> = LazyLock::new(|| {
-    let recorded = |seq: u64| Recorded { epoch: Uuid::from_u128(1), seq, record: sample::record(seq.into()) };
-    (3..40).filter(|seq| seq % 5 > 0).map(|seq| (seq, recorded(seq))).collect()
+    let recorded = |seq: u64| Recorded {
+        epoch: Uuid::from_u128(1),
+        seq,
+        record: sample::record(seq.into()),
+    };
+    (3..40)
+        .filter(|seq| seq % 5 > 0)
+        .map(|seq| (seq, recorded(seq)))
+        .collect()
 });
 
 // An even first byte: a command. An odd one: what the broker does while there are rows to send.
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     match input.split_first() {
         Some((kind, rest)) if kind % 2 == 0 => command(rest),
-        Some((kind, rest)) => deliver(if kind & 2 == 0 { NoSubscriber::Keep } else { NoSubscriber::Accept }, rest),
+        Some((kind, rest)) => deliver(
+            if kind & 2 == 0 {
+                NoSubscriber::Keep
+            } else {
+                NoSubscriber::Accept
+            },
+            rest,
+        ),
         None => {}
     }
 });
@@ -50,10 +64,19 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
 fn command(input: &[u8]) {
     let mut parts = input.splitn(3, |byte| *byte == 0x1e);
     let payload = parts.next().unwrap_or_default();
-    let topic = parts.next().and_then(|topic| std::str::from_utf8(topic).ok());
+    let topic = parts
+        .next()
+        .and_then(|topic| std::str::from_utf8(topic).ok());
     let (to, answer) = understood(&SETTINGS, payload, topic, parts.next().map(<[u8]>::to_vec));
-    assert!(to.strip_prefix(STATION).is_none_or(|channel| channel.starts_with("rsp/")), "it answers into a channel of its own");
-    assert!(!to.is_empty() && to.len() <= 512 && !to.contains(['+', '#', '\0']) && !to.starts_with('$'), "no topic to publish to: {to:?}");
+    assert!(
+        to.strip_prefix(STATION)
+            .is_none_or(|channel| channel.starts_with("rsp/")),
+        "it answers into a channel of its own"
+    );
+    assert!(
+        !to.is_empty() && to.len() <= 512 && !to.contains(['+', '#', '\0']) && !to.starts_with('$'),
+        "no topic to publish to: {to:?}"
+    );
     match answer {
         Ok((from, until)) => assert!(from >= 1 && from <= until, "{from} to {until} is no range"),
         Err(why) => assert!(!why.is_empty()),
@@ -69,8 +92,13 @@ fn deliver(no_subscriber: NoSubscriber, input: &[u8]) {
         turns.push(match step {
             0..192 => {
                 // Mostly a short PUBACK; else any packet at all.
-                let packet = if step < 160 { vec![0x40, 3, 0, 1, next()] } else { (160..=step).map(|_| next()).collect() };
-                let whole = packet[..] == [0x40, 3, 0, 1, packet.last().copied().unwrap_or_default()];
+                let packet = if step < 160 {
+                    vec![0x40, 3, 0, 1, next()]
+                } else {
+                    (160..=step).map(|_| next()).collect()
+                };
+                let whole =
+                    packet[..] == [0x40, 3, 0, 1, packet.last().copied().unwrap_or_default()];
                 match packet.last() {
                     Some(0x00) if whole => taken += 1,
                     Some(0x10) if whole && no_subscriber == NoSubscriber::Accept => taken += 1,
@@ -90,11 +118,21 @@ fn deliver(no_subscriber: NoSubscriber, input: &[u8]) {
     }
     let told = outcome(no_subscriber, &ROWS, &turns);
     let rows: BTreeSet<u64> = told.iter().map(|(row, _)| *row).collect();
-    assert!(rows.iter().all(|row| ROWS.iter().any(|(key, _)| key == row)), "a row that there is not");
+    assert!(
+        rows.iter()
+            .all(|row| ROWS.iter().any(|(key, _)| key == row)),
+        "a row that there is not"
+    );
     assert_eq!(rows.len(), told.len(), "a row is settled once");
     let sent = told.iter().filter(|(_, sent)| *sent).count();
-    assert!(sent <= taken, "{sent} rows count as delivered, {taken} were taken");
+    assert!(
+        sent <= taken,
+        "{sent} rows count as delivered, {taken} were taken"
+    );
     // Ten refusals, or seven breaks, before a row is set aside.
     let aside = told.len() - sent;
-    assert!(aside * 10 <= refused || broken >= 7, "{aside} rows set aside after {refused} refusals and {broken} breaks");
+    assert!(
+        aside * 10 <= refused || broken >= 7,
+        "{aside} rows set aside after {refused} refusals and {broken} breaks"
+    );
 }

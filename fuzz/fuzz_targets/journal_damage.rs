@@ -20,7 +20,12 @@ const ANSWERED: Duration = Duration::from_secs(3);
 /// To open, salvage and close.
 const ALL: Duration = Duration::from_secs(10);
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime"));
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+});
 
 /// The file of a journal with some records, cleanly closed.
 static REAL: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -28,7 +33,10 @@ static REAL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     RUNTIME.block_on(async {
         let journal = open(dir.path());
         for id in 1..=20 {
-            journal.record(vec![sample::record(id)]).await.expect("a good disk");
+            journal
+                .record(vec![sample::record(id)])
+                .await
+                .expect("a good disk");
         }
         journal.close().await;
     });
@@ -37,7 +45,12 @@ static REAL: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.expect("a folder")
+    if memory.is_dir() {
+        TempDir::new_in(memory)
+    } else {
+        TempDir::new()
+    }
+    .expect("a folder")
 }
 
 fn file(dir: &Path) -> PathBuf {
@@ -46,7 +59,12 @@ fn file(dir: &Path) -> PathBuf {
 
 fn open(dir: &Path) -> Journal {
     let day = Duration::from_secs(86_400);
-    let settings = Settings { state_dir: dir.to_owned(), keep: 90 * day, keep_raw: 7 * day, max_bytes: 1 << 30 };
+    let settings = Settings {
+        state_dir: dir.to_owned(),
+        keep: 90 * day,
+        keep_raw: 7 * day,
+        max_bytes: 1 << 30,
+    };
     Journal::open(&settings, "machine-1").expect("a bad file is no reason not to open")
 }
 
@@ -63,11 +81,18 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             Ok(recorded) => {
                 assert_eq!(recorded.len(), 1);
                 assert!(recorded[0].seq > 0);
-                assert_eq!((recorded[0].record.id, recorded[0].record.reason), (record.id, record.reason));
+                assert_eq!(
+                    (recorded[0].record.id, recorded[0].record.reason),
+                    (record.id, record.reason)
+                );
             }
             Err(fault) => assert!(!fault.to_string().is_empty()),
         }
-        assert!(asked.elapsed() < ANSWERED, "answered after {:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < ANSWERED,
+            "answered after {:?}",
+            asked.elapsed()
+        );
         let _ = journal.reader().unsent(0, 100);
         journal.close().await;
     });
@@ -77,7 +102,8 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
 fn damaged(damage: &[u8]) -> Vec<u8> {
     let mut bytes = REAL.clone();
     for spot in damage.chunks_exact(5) {
-        let place = u32::from_be_bytes([0, spot[0], spot[1], spot[2]]) as usize % bytes.len().max(1);
+        let place =
+            u32::from_be_bytes([0, spot[0], spot[1], spot[2]]) as usize % bytes.len().max(1);
         if spot[3] == 255 {
             bytes.truncate(place);
         } else {

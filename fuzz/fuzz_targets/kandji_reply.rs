@@ -15,30 +15,76 @@ const OURS: &str = "C02XK0AAJG5H";
 
 // The bodies are parted by the record separator, which no JSON text holds as such.
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let (Some(serial), Ok(source), Ok(now)) = (Serial::new(OURS), Name::new("kandji"), "2026-11-23T09:41:07Z".parse()) else { return };
+    let (Some(serial), Ok(source), Ok(now)) = (
+        Serial::new(OURS),
+        Name::new("kandji"),
+        "2026-11-23T09:41:07Z".parse(),
+    ) else {
+        return;
+    };
     let mut bodies = input.splitn(3, |byte| *byte == 0x1e);
     let [rows, tokens, devices] = [(); 3].map(|()| bodies.next().unwrap_or_default());
     let evidence = kandji::judged([rows, tokens, devices], Some(now), &serial, source.clone());
     let undated = kandji::judged([rows, tokens, devices], None, &serial, source);
-    assert!(!matches!(undated.finding, Finding::Ready(_)), "without a date nothing is fresh");
+    assert!(
+        !matches!(undated.finding, Finding::Ready(_)),
+        "without a date nothing is fresh"
+    );
     if matches!(evidence.finding, Finding::Unknown(_)) && !evidence.returned {
         return;
     }
     // Whatever is not unknown rests on a whole list that answers the question. Checked on the JSON itself, not by our own types.
     let read = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap_or_default();
     let (rows, tokens, devices) = (read(rows), read(tokens), read(devices));
-    let about_us = |record: &Value| record["serial_number"].as_str().is_some_and(|text| text.to_ascii_uppercase().contains(OURS));
+    let about_us = |record: &Value| {
+        record["serial_number"]
+            .as_str()
+            .is_some_and(|text| text.to_ascii_uppercase().contains(OURS))
+    };
     let list = rows["results"].as_array().expect("an answer without rows");
-    assert_eq!(rows["count"].as_u64(), u64::try_from(list.len()).ok(), "a count that does not add up");
-    assert!(rows.as_object().is_some_and(|page| page.get("next") == Some(&Value::Null) && page.get("previous") == Some(&Value::Null)));
-    assert!(list.iter().all(about_us), "a row that does not answer the question");
-    let distinct: HashSet<String> = list.iter().map(|row| row["id"].as_str().map_or_else(|| row.to_string(), str::to_ascii_lowercase)).collect();
+    assert_eq!(
+        rows["count"].as_u64(),
+        u64::try_from(list.len()).ok(),
+        "a count that does not add up"
+    );
+    assert!(
+        rows.as_object()
+            .is_some_and(|page| page.get("next") == Some(&Value::Null)
+                && page.get("previous") == Some(&Value::Null))
+    );
+    assert!(
+        list.iter().all(about_us),
+        "a row that does not answer the question"
+    );
+    let distinct: HashSet<String> = list
+        .iter()
+        .map(|row| {
+            row["id"]
+                .as_str()
+                .map_or_else(|| row.to_string(), str::to_ascii_lowercase)
+        })
+        .collect();
     assert_eq!(distinct.len(), list.len(), "a row twice");
-    let ours: Vec<&Value> = list.iter().filter(|row| row["serial_number"].as_str().is_some_and(|text| serial.is(text))).collect();
+    let ours: Vec<&Value> = list
+        .iter()
+        .filter(|row| {
+            row["serial_number"]
+                .as_str()
+                .is_some_and(|text| serial.is(text))
+        })
+        .collect();
     if ours.is_empty() {
-        let enrolled: Vec<&Value> = devices.as_array().map_or_else(|| vec![&devices], |all| all.iter().collect());
-        assert!(enrolled.iter().all(|device| about_us(device)), "a device that does not answer the question");
-        assert!(matches!(evidence.finding, Finding::No(Reason::NotFound | Reason::AlreadyEnrolled)));
+        let enrolled: Vec<&Value> = devices
+            .as_array()
+            .map_or_else(|| vec![&devices], |all| all.iter().collect());
+        assert!(
+            enrolled.iter().all(|device| about_us(device)),
+            "a device that does not answer the question"
+        );
+        assert!(matches!(
+            evidence.finding,
+            Finding::No(Reason::NotFound | Reason::AlreadyEnrolled)
+        ));
         return;
     }
     if !matches!(evidence.judged(true), Finding::Ready(_)) {
@@ -46,22 +92,60 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     }
     let returned_only = !matches!(evidence.judged(false), Finding::Ready(_));
     assert!(evidence.known);
-    let listed: Vec<&Value> = tokens.as_array().or(tokens["results"].as_array()).into_iter().flatten().collect();
+    let listed: Vec<&Value> = tokens
+        .as_array()
+        .or(tokens["results"].as_array())
+        .into_iter()
+        .flatten()
+        .collect();
     for row in ours {
         let status = row["profile_status"].as_str();
-        assert!(status == Some("assigned") || (returned_only && status == Some("pushed")), "ready by the word {status:?}");
+        assert!(
+            status == Some("assigned") || (returned_only && status == Some("pushed")),
+            "ready by the word {status:?}"
+        );
         let enrolled = &row["mdm_device"];
-        assert!(enrolled.is_null() || (returned_only && enrolled["is_removed"] == true), "ready and enrolled");
-        assert!(row["last_assignment_status"].is_null() || ["", "SUCCESS"].contains(&row["last_assignment_status"].as_str().unwrap_or("?")));
-        let account = row["dep_account"]["id"].as_str().expect("ready without a token").trim();
-        let named = |token: &&&Value| token["id"].as_str().is_some_and(|id| id.trim().eq_ignore_ascii_case(account));
-        assert!(listed.iter().any(|token| named(&token)), "ready through a token that is not there");
+        assert!(
+            enrolled.is_null() || (returned_only && enrolled["is_removed"] == true),
+            "ready and enrolled"
+        );
+        assert!(
+            row["last_assignment_status"].is_null()
+                || ["", "SUCCESS"].contains(&row["last_assignment_status"].as_str().unwrap_or("?"))
+        );
+        let account = row["dep_account"]["id"]
+            .as_str()
+            .expect("ready without a token")
+            .trim();
+        let named = |token: &&&Value| {
+            token["id"]
+                .as_str()
+                .is_some_and(|id| id.trim().eq_ignore_ascii_case(account))
+        };
+        assert!(
+            listed.iter().any(|token| named(&token)),
+            "ready through a token that is not there"
+        );
         // Every entry of that token, wherever it stands in the list.
         for token in listed.iter().filter(named) {
-            assert_eq!(token["status"], "SUCCESS", "ready through a token that is not well");
-            assert!(token["days_left"].is_null() || token["days_left"].as_i64().is_some_and(|days| (0..=36_500).contains(&days)));
+            assert_eq!(
+                token["status"], "SUCCESS",
+                "ready through a token that is not well"
+            );
+            assert!(
+                token["days_left"].is_null()
+                    || token["days_left"]
+                        .as_i64()
+                        .is_some_and(|days| (0..=36_500).contains(&days))
+            );
             let expiry = &token["access_token_expiry"];
-            assert!(expiry.is_null() || expiry.as_str().is_some_and(|text| text.trim().is_empty() || text.contains(':')), "an expiry that is no date");
+            assert!(
+                expiry.is_null()
+                    || expiry
+                        .as_str()
+                        .is_some_and(|text| text.trim().is_empty() || text.contains(':')),
+                "an expiry that is no date"
+            );
         }
     }
 });

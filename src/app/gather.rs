@@ -53,17 +53,32 @@ impl Parts {
         let station = self.station.borrow().clone();
         let journal = self.journal.borrow().clone();
         let broker = self.broker.borrow().clone();
-        let sources: BTreeMap<Name, SourceHealth> = self.sources.iter().map(|(name, health)| (name.clone(), health.borrow().clone())).collect();
+        let sources: BTreeMap<Name, SourceHealth> = self
+            .sources
+            .iter()
+            .map(|(name, health)| (name.clone(), health.borrow().clone()))
+            .collect();
         let scanner_health = |(name, state): (&Name, &watch::Receiver<scanner::State>)| {
             let proven = station.scanners.get(name).is_some_and(|seen| seen.proven);
             let state = state.borrow();
-            (name.clone(), ScannerHealth { state: state.code().to_owned(), proven, unended: *state == scanner::State::Unended })
+            (
+                name.clone(),
+                ScannerHealth {
+                    state: state.code().to_owned(),
+                    proven,
+                    unended: *state == scanner::State::Unended,
+                },
+            )
         };
         Health {
             unable: self.unable(&sources, &journal),
             alarms: self.alarms(&station, &journal, &broker, &sources),
             scanners: self.scanners.iter().map(scanner_health).collect(),
-            lamps: self.lamps.iter().map(|(lane, state)| (lane.clone(), state.borrow().code().to_owned())).collect(),
+            lamps: self
+                .lamps
+                .iter()
+                .map(|(lane, state)| (lane.clone(), state.borrow().code().to_owned()))
+                .collect(),
             sources,
             broker: broker.link.code().to_owned(),
             nobody_listens: broker.nobody_listens,
@@ -76,15 +91,26 @@ impl Parts {
         }
     }
 
-    fn unable(&self, sources: &BTreeMap<Name, SourceHealth>, journal: &JournalHealth) -> Option<Unable> {
+    fn unable(
+        &self,
+        sources: &BTreeMap<Name, SourceHealth>,
+        journal: &JournalHealth,
+    ) -> Option<Unable> {
         if journal.state != "ok" {
             return Some(Unable::Reason(Reason::JournalFault));
         }
-        let failing = sources.iter().filter(|(name, _)| self.required.contains(name)).find_map(|(_, health)| health.failing);
+        let failing = sources
+            .iter()
+            .filter(|(name, _)| self.required.contains(name))
+            .find_map(|(_, health)| health.failing);
         if let Some(reason) = failing {
             return Some(Unable::Reason(reason));
         }
-        (!self.scanners.values().any(|scanner| scanner.borrow().is_there())).then_some(Unable::NoScanner)
+        (!self
+            .scanners
+            .values()
+            .any(|scanner| scanner.borrow().is_there()))
+        .then_some(Unable::NoScanner)
     }
 
     fn alarms(
@@ -94,9 +120,15 @@ impl Parts {
         broker: &publisher::State,
         sources: &BTreeMap<Name, SourceHealth>,
     ) -> Vec<&'static str> {
-        let expiring = sources.values().filter_map(|health| health.credential_days).any(|days| days <= ANNOUNCED_DAYS);
+        let expiring = sources
+            .values()
+            .filter_map(|health| health.credential_days)
+            .any(|days| days <= ANNOUNCED_DAYS);
         [
-            ("not_found_streak", station.scanners.values().any(|seen| seen.is_suspect())),
+            (
+                "not_found_streak",
+                station.scanners.values().any(|seen| seen.is_suspect()),
+            ),
             ("journal_salvaged", journal.salvaged),
             ("session_taken_over", broker.session_taken_over),
             ("credential_expiring", expiring),
@@ -109,7 +141,13 @@ impl Parts {
 }
 
 /// Keeps health and the *unable* signal true; never ends.
-pub(super) async fn run(parts: Parts, journal: Journal, health: watch::Sender<Health>, unable: watch::Sender<bool>, pulse: Pulse) {
+pub(super) async fn run(
+    parts: Parts,
+    journal: Journal,
+    health: watch::Sender<Health>,
+    unable: watch::Sender<bool>,
+    pulse: Pulse,
+) {
     let mut announced = Announced::default();
     let mut noted = BTreeMap::new();
     loop {
@@ -122,7 +160,9 @@ pub(super) async fn run(parts: Parts, journal: Journal, health: watch::Sender<He
                 journal.unended(name, scanner.unended);
             }
         }
-        unable.send_if_modified(|before| std::mem::replace(before, now.unable.is_some()) != now.unable.is_some());
+        unable.send_if_modified(|before| {
+            std::mem::replace(before, now.unable.is_some()) != now.unable.is_some()
+        });
         health.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;
@@ -152,15 +192,23 @@ impl Announced {
             }
             self.unable = health.unable;
         }
-        for alarm in health.alarms.iter().filter(|alarm| !self.alarms.contains(alarm)) {
+        for alarm in health
+            .alarms
+            .iter()
+            .filter(|alarm| !self.alarms.contains(alarm))
+        {
             warn!(alarm, "alarm");
         }
         self.alarms.clone_from(&health.alarms);
         if health.unheard_faults > 0 && !std::mem::replace(&mut self.unheard_faults, true) {
-            warn!("more scans without the journal than are kept for the broker: the oldest are not published");
+            warn!(
+                "more scans without the journal than are kept for the broker: the oldest are not published"
+            );
         }
         if health.results_dropped > 0 && !std::mem::replace(&mut self.results_dropped, true) {
-            warn!("standard output is not read: result lines are dropped (records and messages are not)");
+            warn!(
+                "standard output is not read: result lines are dropped (records and messages are not)"
+            );
         }
         for (name, days) in self.expiring(&health.sources) {
             warn!(source = %name, days, "a credential of this source, or its own token with Apple, expires soon: renew it");
@@ -171,9 +219,16 @@ impl Announced {
     fn expiring(&mut self, sources: &BTreeMap<Name, SourceHealth>) -> Vec<(Name, i64)> {
         let mut new = Vec::new();
         for (name, source) in sources {
-            let Some(days) = source.credential_days else { continue };
-            match [1, 7, 14, ANNOUNCED_DAYS].into_iter().find(|step| days <= *step) {
-                Some(step) if self.steps.insert(name.clone(), step) != Some(step) => new.push((name.clone(), days)),
+            let Some(days) = source.credential_days else {
+                continue;
+            };
+            match [1, 7, 14, ANNOUNCED_DAYS]
+                .into_iter()
+                .find(|step| days <= *step)
+            {
+                Some(step) if self.steps.insert(name.clone(), step) != Some(step) => {
+                    new.push((name.clone(), days))
+                }
                 Some(_) => {}
                 None => _ = self.steps.remove(name),
             }
@@ -195,7 +250,10 @@ pub(super) async fn watchdog(systemd: Systemd, pulses: Pulses, health: watch::Re
         if silent.is_empty() {
             systemd.alive();
         } else if silent != hanging {
-            warn!(parts = silent.join(", "), "no sign of life; systemd will restart the agent if this lasts");
+            warn!(
+                parts = silent.join(", "),
+                "no sign of life; systemd will restart the agent if this lasts"
+            );
         }
         hanging = silent;
         let now = story(&health.borrow());
@@ -212,12 +270,19 @@ fn story(health: &Health) -> String {
         Some(why) => format!("cannot answer: {}", why.code()),
         None => "ready for scans".to_owned(),
     };
-    format!("{able}; broker {}, {} unsent, {} boxes waiting", health.broker, health.journal.unsent, health.waiting)
+    format!(
+        "{able}; broker {}, {} unsent, {} boxes waiting",
+        health.broker, health.journal.unsent, health.waiting
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )]
 
     use std::{sync::mpsc, thread};
 
@@ -239,16 +304,32 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let name = |text: &str| Name::new(text).unwrap();
-            let well = SourceHealth { failing: None, since: None, as_of: None, credential_days: None, quota_left: None, quota_limit: None };
+            let well = SourceHealth {
+                failing: None,
+                since: None,
+                as_of: None,
+                credential_days: None,
+                quota_left: None,
+                quota_limit: None,
+            };
             let scanner = watch::Sender::new(scanner::State::Ok);
-            let sources: BTreeMap<_, _> = ["kandji", "business"].map(|source| (source, watch::Sender::new(well.clone()))).into();
+            let sources: BTreeMap<_, _> = ["kandji", "business"]
+                .map(|source| (source, watch::Sender::new(well.clone())))
+                .into();
             let broker = watch::Sender::new(publisher::State::starting());
             let journal = watch::Sender::new(JournalHealth::sound(Uuid::nil()));
-            let station = watch::Sender::new(Report { waiting: 0, scanners: BTreeMap::new(), idle: true });
+            let station = watch::Sender::new(Report {
+                waiting: 0,
+                scanners: BTreeMap::new(),
+                idle: true,
+            });
             let parts = Parts {
                 scanners: [(name("left"), scanner.subscribe())].into(),
                 lamps: BTreeMap::new(),
-                sources: sources.iter().map(|(source, health)| (name(source), health.subscribe())).collect(),
+                sources: sources
+                    .iter()
+                    .map(|(source, health)| (name(source), health.subscribe()))
+                    .collect(),
                 required: [name("kandji")].into(),
                 broker: broker.subscribe(),
                 journal: journal.subscribe(),
@@ -257,7 +338,14 @@ mod tests {
                 faulted: Ring::new(1),
                 shared_lanes: false,
             };
-            Self { scanner, sources, broker, journal, station, parts }
+            Self {
+                scanner,
+                sources,
+                broker,
+                journal,
+                station,
+                parts,
+            }
         }
 
         fn source(&self, source: &str, change: impl FnOnce(&mut SourceHealth)) {
@@ -265,8 +353,12 @@ mod tests {
         }
 
         fn not_found(&self, in_a_row: u32) {
-            let seen = ScannerRecord { proven: false, not_found_in_a_row: in_a_row };
-            self.station.send_modify(|report| _ = report.scanners.insert(Name::new("left").unwrap(), seen));
+            let seen = ScannerRecord {
+                proven: false,
+                not_found_in_a_row: in_a_row,
+            };
+            self.station
+                .send_modify(|report| _ = report.scanners.insert(Name::new("left").unwrap(), seen));
         }
 
         fn alarms(&self) -> Vec<&'static str> {
@@ -284,21 +376,36 @@ mod tests {
         assert_eq!(bench.alarms(), [""; 0]);
 
         bench.not_found(4);
-        assert_eq!(bench.alarms(), [""; 0], "four strange boxes may be four strange boxes");
+        assert_eq!(
+            bench.alarms(),
+            [""; 0],
+            "four strange boxes may be four strange boxes"
+        );
         bench.not_found(5);
         assert_eq!(bench.alarms(), ["not_found_streak"]);
         bench.not_found(0);
 
         bench.journal.send_modify(|journal| journal.salvaged = true);
         assert_eq!(bench.alarms(), ["journal_salvaged"]);
-        bench.journal.send_modify(|journal| journal.salvaged = false);
+        bench
+            .journal
+            .send_modify(|journal| journal.salvaged = false);
 
-        bench.broker.send_modify(|broker| broker.session_taken_over = true);
+        bench
+            .broker
+            .send_modify(|broker| broker.session_taken_over = true);
         assert_eq!(bench.alarms(), ["session_taken_over"]);
-        bench.broker.send_modify(|broker| broker.session_taken_over = false);
+        bench
+            .broker
+            .send_modify(|broker| broker.session_taken_over = false);
 
         // A source that is not required can expire as well.
-        for (days, alarms) in [(31, vec![]), (30, vec!["credential_expiring"]), (-1, vec!["credential_expiring"]), (365, vec![])] {
+        for (days, alarms) in [
+            (31, vec![]),
+            (30, vec!["credential_expiring"]),
+            (-1, vec!["credential_expiring"]),
+            (365, vec![]),
+        ] {
             bench.source("business", |source| source.credential_days = Some(days));
             assert_eq!(bench.alarms(), alarms, "{days} days left");
         }
@@ -314,19 +421,38 @@ mod tests {
         assert_eq!(bench.reason(), None);
         bench.source("business", |source| source.failing = Some(Reason::Offline));
         assert_eq!(bench.reason(), None, "it is not required");
-        bench.broker.send_modify(|broker| broker.link = publisher::Link::Away("refused".to_owned()));
-        assert_eq!(bench.reason(), None, "a broker that is away keeps no scan from its answer");
-        for state in [scanner::State::Absent(String::new()), scanner::State::NoRight, scanner::State::Busy, scanner::State::Ended] {
+        bench
+            .broker
+            .send_modify(|broker| broker.link = publisher::Link::Away("refused".to_owned()));
+        assert_eq!(
+            bench.reason(),
+            None,
+            "a broker that is away keeps no scan from its answer"
+        );
+        for state in [
+            scanner::State::Absent(String::new()),
+            scanner::State::NoRight,
+            scanner::State::Busy,
+            scanner::State::Ended,
+        ] {
             bench.scanner.send_replace(state);
             assert_eq!(bench.reason(), Some("no_scanner"));
         }
         bench.source("kandji", |source| source.failing = Some(Reason::Timeout));
         assert_eq!(bench.reason(), Some("timeout"));
-        bench.journal.send_modify(|journal| journal.state = "read_only".to_owned());
+        bench
+            .journal
+            .send_modify(|journal| journal.state = "read_only".to_owned());
         assert_eq!(bench.reason(), Some("journal_fault"));
-        bench.journal.send_modify(|journal| journal.state = "ok".to_owned());
+        bench
+            .journal
+            .send_modify(|journal| journal.state = "ok".to_owned());
         bench.source("kandji", |source| source.failing = None);
-        for state in [scanner::State::Starting, scanner::State::Unended, scanner::State::Ok] {
+        for state in [
+            scanner::State::Starting,
+            scanner::State::Unended,
+            scanner::State::Ok,
+        ] {
             bench.scanner.send_replace(state);
             assert_eq!(bench.reason(), None);
         }
@@ -337,9 +463,16 @@ mod tests {
         let bench = Bench::new();
         let mut announced = Announced::default();
         let mut said = Vec::new();
-        for days in [40, 31, 30, 29, 15, 14, 14, 8, 7, 2, 1, 0, -1, 365, 30, 29, 365, 12] {
+        for days in [
+            40, 31, 30, 29, 15, 14, 14, 8, 7, 2, 1, 0, -1, 365, 30, 29, 365, 12,
+        ] {
             bench.source("kandji", |source| source.credential_days = Some(days));
-            said.extend(announced.expiring(&bench.parts.gather().sources).into_iter().map(|(_, days)| days));
+            said.extend(
+                announced
+                    .expiring(&bench.parts.gather().sources)
+                    .into_iter()
+                    .map(|(_, days)| days),
+            );
             // A service that is away for a while tells no days; that is no renewal.
             bench.source("kandji", |source| source.credential_days = None);
             assert_eq!(announced.expiring(&bench.parts.gather().sources), []);
@@ -350,7 +483,9 @@ mod tests {
     /// Is the watchdog fed within that time?
     fn fed(hears: &mpsc::Receiver<String>, within: Duration) -> bool {
         let end = std::time::Instant::now() + within;
-        while let Ok(word) = hears.recv_timeout(end.saturating_duration_since(std::time::Instant::now())) {
+        while let Ok(word) =
+            hears.recv_timeout(end.saturating_duration_since(std::time::Instant::now()))
+        {
             if word == "WATCHDOG=1" {
                 return true;
             }

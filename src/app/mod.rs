@@ -83,21 +83,37 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
 
     // What remembers. It is first to start and last to end.
     let journal = Journal::open(&config.journal, &journal::machine_id())?;
-    let scanners = config.scanners.iter().map(|scanner| scanner.name.clone()).collect();
-    let (waited, proven) = remembered(&journal, clock, waiting::followed_for(config.policy.recheck_for), scanners).await;
+    let scanners = config
+        .scanners
+        .iter()
+        .map(|scanner| scanner.name.clone())
+        .collect();
+    let (waited, proven) = remembered(
+        &journal,
+        clock,
+        waiting::followed_for(config.policy.recheck_for),
+        scanners,
+    )
+    .await;
 
     let thread = journal.clone();
     tasks.start("journal".to_owned(), async move { thread.ended().await });
 
     // Who is asked.
     let clocks = Clocks::keeping(clock, &config.journal.state_dir);
-    let sources = config
-        .sources
-        .iter()
-        .map(|source| Source::new(source.clone(), clocks.clone()).map_err(anyhow::Error::from).with_context(|| format!("source {}", source.name)));
+    let sources = config.sources.iter().map(|source| {
+        Source::new(source.clone(), clocks.clone())
+            .map_err(anyhow::Error::from)
+            .with_context(|| format!("source {}", source.name))
+    });
     let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
     for source in &sources {
-        tasks.start(format!("source {}", source.name()), source.clone().run(pulses.pulse(format!("source {}", source.name()))));
+        tasks.start(
+            format!("source {}", source.name()),
+            source
+                .clone()
+                .run(pulses.pulse(format!("source {}", source.name()))),
+        );
     }
 
     // Lamps: one state for each lane, newest wins.
@@ -109,7 +125,10 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         let (state, state_seen) = watch::channel(indicator::State::None);
         lanes.insert(lane.name.clone(), status);
         lamps.insert(lane.name.clone(), state_seen);
-        printing.insert(lane.name.clone(), matches!(lane.indicator, indicator::Settings::Terminal { .. }));
+        printing.insert(
+            lane.name.clone(),
+            matches!(lane.indicator, indicator::Settings::Terminal { .. }),
+        );
         let limit = lane.policy.deadline + READY_LIMIT;
         let run = indicator::run(
             lane.indicator.clone(),
@@ -128,8 +147,19 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     let (scans, scans_in) = mpsc::channel(SCANS_IN_PROGRESS * 8);
     let faulted = Ring::new(FAULTED);
     let (unable, unable_seen) = watch::channel(false);
-    let lane_settings = config.lanes.iter().map(|lane| LaneSettings { name: lane.name.clone(), policy: lane.policy.clone() }).collect();
-    let lane_of = config.scanners.iter().map(|scanner| (scanner.name.clone(), scanner.lane.clone())).collect();
+    let lane_settings = config
+        .lanes
+        .iter()
+        .map(|lane| LaneSettings {
+            name: lane.name.clone(),
+            policy: lane.policy.clone(),
+        })
+        .collect();
+    let lane_of = config
+        .scanners
+        .iter()
+        .map(|scanner| (scanner.name.clone(), scanner.lane.clone()))
+        .collect();
     let mut core = Core::new(lane_settings, lane_of, Boot::now(), Uuid::now_v7);
     core.restore(waited, Boot::now());
     core.restore_proven(&proven);
@@ -161,19 +191,47 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     let parts = Parts {
         scanners: scanner_states.clone(),
         lamps,
-        sources: sources.iter().map(|source| (source.name().clone(), source.health())).collect(),
-        required: config.policy.sources.iter().filter(|source| source.required).map(|source| source.name.clone()).collect(),
+        sources: sources
+            .iter()
+            .map(|source| (source.name().clone(), source.health()))
+            .collect(),
+        required: config
+            .policy
+            .sources
+            .iter()
+            .filter(|source| source.required)
+            .map(|source| source.name.clone())
+            .collect(),
         broker: link_seen.clone(),
         journal: journal.health(),
         station: reported.clone(),
         clock,
         faulted: faulted.clone(),
-        shared_lanes: config.lanes.iter().any(|lane| config.scanners.iter().filter(|scanner| scanner.lane == lane.name).count() > 1),
+        shared_lanes: config.lanes.iter().any(|lane| {
+            config
+                .scanners
+                .iter()
+                .filter(|scanner| scanner.lane == lane.name)
+                .count()
+                > 1
+        }),
     };
     let (health, health_seen) = watch::channel(parts.gather());
     let systemd = Systemd::from_environment();
-    tasks.start("health".to_owned(), gather::run(parts, journal.clone(), health, unable, pulses.pulse("health")));
-    tasks.start("watchdog".to_owned(), gather::watchdog(systemd.clone(), pulses.clone(), health_seen.clone()));
+    tasks.start(
+        "health".to_owned(),
+        gather::run(
+            parts,
+            journal.clone(),
+            health,
+            unable,
+            pulses.pulse("health"),
+        ),
+    );
+    tasks.start(
+        "watchdog".to_owned(),
+        gather::watchdog(systemd.clone(), pulses.clone(), health_seen.clone()),
+    );
 
     // The fleet.
     let inputs = publisher::Inputs {
@@ -184,7 +242,10 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         stop: stopped,
         pulse: pulses.pulse("publisher"),
     };
-    tasks.start("publisher".to_owned(), publisher::run(config.mqtt.clone(), inputs, link));
+    tasks.start(
+        "publisher".to_owned(),
+        publisher::run(config.mqtt.clone(), inputs, link),
+    );
 
     // Scanners last: from here on people are answered.
     let mut answered = Vec::new();
@@ -192,14 +253,26 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         let outlet = Outlet::new(settings.name.clone(), scans.clone());
         answered.push(outlet.all_answered());
         let name = format!("scanner {}", settings.name);
-        let run = scanner::run(settings, outlet, state, scanners_stop.clone(), pulses.pulse(&name));
+        let run = scanner::run(
+            settings,
+            outlet,
+            state,
+            scanners_stop.clone(),
+            pulses.pulse(&name),
+        );
         tasks.start_ending(name, run);
     }
     drop(scans);
     systemd.ready();
     info!(site = %config.site, station = %config.station, version = crate::VERSION, "benchlight is ready");
 
-    let end_of_input = end_of_input(config.exit_at_eof, scanner_states, answered, reported, journal.health());
+    let end_of_input = end_of_input(
+        config.exit_at_eof,
+        scanner_states,
+        answered,
+        reported,
+        journal.health(),
+    );
     let ended = tokio::select! {
         () = asked_to_stop => Ok(Ended::Asked),
         () = end_of_input => Ok(Ended::EndOfInput),
@@ -211,18 +284,26 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         let _ = stop_scanners.send(true);
         tasks.end("station", ANSWER_AT_STOP).await;
         if link_seen.borrow().link == publisher::Link::Connected {
-            let _ = timeout(SEND_AT_STOP, journal.health().wait_for(|journal| journal.unsent == 0)).await;
+            let _ = timeout(
+                SEND_AT_STOP,
+                journal.health().wait_for(|journal| journal.unsent == 0),
+            )
+            .await;
         }
         let _ = stop.send(true);
         let printed = tokio::task::spawn_blocking(|| RESULTS.finish(PARTS_AT_STOP));
         tasks.end_all(&["lamps", "publisher"], PARTS_AT_STOP).await;
         if !printed.await.unwrap_or_default() {
-            warn!("standard output is not read: the last result lines are lost (records and messages are not)");
+            warn!(
+                "standard output is not read: the last result lines are lost (records and messages are not)"
+            );
         }
         journal.close().await;
     };
     if timeout(STOP, stopping).await.is_err() {
-        warn!("the station did not end in good order in time; what is not sent yet follows at the next start");
+        warn!(
+            "the station did not end in good order in time; what is not sent yet follows at the next start"
+        );
     }
     indicator::held::extinguish();
     ended
@@ -238,16 +319,28 @@ async fn remembered(
 ) -> (Vec<(Record, Duration)>, BTreeSet<Name>) {
     let mut reader = journal.reader();
     let (now, synced) = (Timestamp::now(), clock.synced());
-    let reasons: Vec<Reason> = Reason::ALL.iter().copied().filter(|reason| waiting::is_asked_again(*reason)).collect();
+    let reasons: Vec<Reason> = Reason::ALL
+        .iter()
+        .copied()
+        .filter(|reason| waiting::is_asked_again(*reason))
+        .collect();
     let reading = move || {
         let waited = reader.waiting(now, synced, followed_for, &reasons).unwrap_or_else(|error| {
             warn!(%error, "the boxes that waited before the start could not be read; scan them again");
             Vec::new()
         });
         let proofs = reader.proofs(&scanners).unwrap_or_default();
-        (waited, proofs.into_iter().filter_map(|(scanner, proof)| proof.map(|_| scanner)).collect())
+        (
+            waited,
+            proofs
+                .into_iter()
+                .filter_map(|(scanner, proof)| proof.map(|_| scanner))
+                .collect(),
+        )
     };
-    tokio::task::spawn_blocking(reading).await.unwrap_or_default()
+    tokio::task::spawn_blocking(reading)
+        .await
+        .unwrap_or_default()
 }
 
 fn meta(config: &Config, journal: &Journal) -> Meta {
@@ -258,8 +351,23 @@ fn meta(config: &Config, journal: &Journal) -> Meta {
         epoch: journal.epoch(),
         policy: config.policy.hash.clone(),
         lanes: config.lanes.iter().map(|lane| lane.name.clone()).collect(),
-        scanners: config.scanners.iter().map(|scanner| (scanner.name.clone(), scanner.kind.code(), scanner.lane.clone())).collect(),
-        sources: config.policy.sources.iter().map(|source| (source.name.clone(), source.kind.code(), source.required)).collect(),
+        scanners: config
+            .scanners
+            .iter()
+            .map(|scanner| {
+                (
+                    scanner.name.clone(),
+                    scanner.kind.code(),
+                    scanner.lane.clone(),
+                )
+            })
+            .collect(),
+        sources: config
+            .policy
+            .sources
+            .iter()
+            .map(|source| (source.name.clone(), source.kind.code(), source.required))
+            .collect(),
     }
 }
 
@@ -288,7 +396,9 @@ async fn end_of_input(
     }
     for mut scanner in scanners.into_values() {
         // A channel that closes belongs to a scanner that has ended, too.
-        let _ = scanner.wait_for(|state| *state == scanner::State::Ended).await;
+        let _ = scanner
+            .wait_for(|state| *state == scanner::State::Ended)
+            .await;
     }
     // A scan keeps its place until it is answered and recorded: when all are free, none is on its way.
     for scanner in answered {

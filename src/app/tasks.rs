@@ -15,7 +15,11 @@ pub(super) struct Tasks {
 impl Default for Tasks {
     fn default() -> Self {
         let (ended, hear) = mpsc::unbounded_channel();
-        Self { running: BTreeMap::new(), ended, hear }
+        Self {
+            running: BTreeMap::new(),
+            ended,
+            hear,
+        }
     }
 }
 
@@ -31,7 +35,11 @@ impl Tasks {
     }
 
     /// Starts a task that may end: a scanner whose stream has ended.
-    pub(super) fn start_ending(&mut self, name: String, task: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn start_ending(
+        &mut self,
+        name: String,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         self.running.insert(name, tokio::spawn(task));
     }
 
@@ -53,9 +61,22 @@ impl Tasks {
     /// Waits for the end of all tasks whose names begin so, `patience` at most in all.
     pub(super) async fn end_all(&mut self, beginnings: &[&str], patience: Duration) {
         let deadline = tokio::time::Instant::now() + patience;
-        let names: Vec<String> = self.running.keys().filter(|name| beginnings.iter().any(|beginning| name.starts_with(beginning))).cloned().collect();
+        let names: Vec<String> = self
+            .running
+            .keys()
+            .filter(|name| {
+                beginnings
+                    .iter()
+                    .any(|beginning| name.starts_with(beginning))
+            })
+            .cloned()
+            .collect();
         for name in names {
-            self.end(&name, deadline.saturating_duration_since(tokio::time::Instant::now())).await;
+            self.end(
+                &name,
+                deadline.saturating_duration_since(tokio::time::Instant::now()),
+            )
+            .await;
         }
     }
 }

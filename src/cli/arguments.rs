@@ -9,7 +9,12 @@ use super::time;
 use crate::{config::DEFAULT_PATH, simulator::faults::Switch};
 
 /// The version with the commit it was built from.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("BENCHLIGHT_BUILD"), ")");
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (build ",
+    env!("BENCHLIGHT_BUILD"),
+    ")"
+);
 
 /// A bench lamp for Apple device staging: green only for an assigned profile
 #[derive(Debug, Parser)]
@@ -167,7 +172,11 @@ pub(super) struct ImportAppleToken {
     #[arg(long, value_name = "FILE")]
     pub(super) cert: Option<PathBuf>,
     /// Write it here
-    #[arg(long, value_name = "FILE", default_value = "/etc/benchlight/credentials/apple-dep-token")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/benchlight/credentials/apple-dep-token"
+    )]
     pub(super) out: PathBuf,
 }
 

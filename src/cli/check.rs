@@ -18,13 +18,24 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     for warning in &config.warnings {
         writeln!(words, "{} (allowed)", visible::text(warning))?;
     }
-    writeln!(io::stdout().lock(), "{}: good: {}", path.display(), summary(&config))?;
+    writeln!(
+        io::stdout().lock(),
+        "{}: good: {}",
+        path.display(),
+        summary(&config)
+    )?;
     Ok(OK)
 }
 
 fn summary(config: &Config) -> String {
-    let count = |number: usize, thing: &str| format!("{number} {thing}{}", if number == 1 { "" } else { "s" });
-    let sources: Vec<&str> = config.sources.iter().map(|source| source.kind().code()).collect();
+    let count = |number: usize, thing: &str| {
+        format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+    };
+    let sources: Vec<&str> = config
+        .sources
+        .iter()
+        .map(|source| source.kind().code())
+        .collect();
     format!(
         "station {}/{}, {}, {}, asks {}, policy {}",
         config.site,

@@ -34,13 +34,26 @@ pub(super) async fn run() -> anyhow::Result<u8> {
     fs::DirBuilder::new().mode(0o700).create(&credentials)?;
 
     let stock = kandji::demo::demo_stock();
-    let kandji = kandji::serve(kandji::Options { switches: stock.switches, ..kandji::Options::new(TOKEN, stock.stock) }).await;
+    let kandji = kandji::serve(kandji::Options {
+        switches: stock.switches,
+        ..kandji::Options::new(TOKEN, stock.stock)
+    })
+    .await;
     let kandji = kandji.context("cannot start the simulated Kandji")?;
-    let apple = apple_dep::serve(apple_dep::Options::demo()).await.context("cannot start the simulated Device Assignment Services")?;
-    let business = apple_business::serve(apple_business::Options::demo()).await.context("cannot start the simulated Apple Business Manager")?;
-    let broker = broker::start().await.context("cannot start the demo's broker")?;
-    for (name, secret) in [("kandji-token", TOKEN.to_owned()), ("apple-dep-token", apple.credential()), ("apple-business-key", business.credential())]
-    {
+    let apple = apple_dep::serve(apple_dep::Options::demo())
+        .await
+        .context("cannot start the simulated Device Assignment Services")?;
+    let business = apple_business::serve(apple_business::Options::demo())
+        .await
+        .context("cannot start the simulated Apple Business Manager")?;
+    let broker = broker::start()
+        .await
+        .context("cannot start the demo's broker")?;
+    for (name, secret) in [
+        ("kandji-token", TOKEN.to_owned()),
+        ("apple-dep-token", apple.credential()),
+        ("apple-business-key", business.credential()),
+    ] {
         write_secret(&credentials.join(name), &secret)?;
     }
 
@@ -60,18 +73,42 @@ pub(super) async fn run() -> anyhow::Result<u8> {
 /// What to do, on one screen.
 fn welcome(broker: SocketAddr) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    writeln!(out, "Benchlight demo: the whole station, with Kandji and Apple's two services simulated and a broker of its own.\n")?;
-    writeln!(out, "Type a serial number and press Enter, as a scanner would. Ctrl-D or Ctrl-C ends.\n")?;
+    writeln!(
+        out,
+        "Benchlight demo: the whole station, with Kandji and Apple's two services simulated and a broker of its own.\n"
+    )?;
+    writeln!(
+        out,
+        "Type a serial number and press Enter, as a scanner would. Ctrl-D or Ctrl-C ends.\n"
+    )?;
     let mut shown: Vec<&str> = Vec::new();
     for one in stock::DEMO {
-        if shown.iter().filter(|reason| **reason == one.expected).count() < OF_ONE_REASON {
+        if shown
+            .iter()
+            .filter(|reason| **reason == one.expected)
+            .count()
+            < OF_ONE_REASON
+        {
             shown.push(one.expected);
-            writeln!(out, "  {:<15} {:<21} {}", one.serial, one.expected, one.story)?;
+            writeln!(
+                out,
+                "  {:<15} {:<21} {}",
+                one.serial, one.expected, one.story
+            )?;
         }
     }
-    writeln!(out, "  {:<15} {:<21} the IMEI of a box: the wrong barcode\n", "490154203237518", "imei")?;
+    writeln!(
+        out,
+        "  {:<15} {:<21} the IMEI of a box: the wrong barcode\n",
+        "490154203237518", "imei"
+    )?;
     writeln!(out, "Watch its messages from another terminal:")?;
-    writeln!(out, "  mosquitto_sub -h {} -p {} -V 5 -t 'benchlight/#' -v\n", broker.ip(), broker.port())?;
+    writeln!(
+        out,
+        "  mosquitto_sub -h {} -p {} -V 5 -t 'benchlight/#' -v\n",
+        broker.ip(),
+        broker.port()
+    )?;
     Ok(out)
 }
 
@@ -93,5 +130,10 @@ impl Drop for Folder {
 }
 
 fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
-    fs::File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(secret.as_bytes())
+    fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(secret.as_bytes())
 }

@@ -63,8 +63,18 @@ struct Line {
 }
 
 impl Line {
-    fn new(part: impl Into<String>, state: State, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { part: part.into(), state, finding: finding.into(), remedy: remedy.into() }
+    fn new(
+        part: impl Into<String>,
+        state: State,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            part: part.into(),
+            state,
+            finding: finding.into(),
+            remedy: remedy.into(),
+        }
     }
 
     fn ok(part: impl Into<String>, finding: impl Into<String>) -> Self {
@@ -72,12 +82,22 @@ impl Line {
     }
 
     fn in_use(part: impl Into<String>, more: &str) -> Self {
-        Self::new(part, State::InUse, format!("in use by benchlight{more}"), "")
+        Self::new(
+            part,
+            State::InUse,
+            format!("in use by benchlight{more}"),
+            "",
+        )
     }
 
     /// As people may read it: services, brokers and files have put words into it.
     fn visible(&self) -> Self {
-        Self::new(visible::text(&self.part), self.state, visible::lines(&self.finding), visible::lines(&self.remedy))
+        Self::new(
+            visible::text(&self.part),
+            self.state,
+            visible::lines(&self.finding),
+            visible::lines(&self.remedy),
+        )
     }
 }
 
@@ -97,7 +117,14 @@ pub(super) fn doctor(path: &Path, order: &Doctor) -> anyhow::Result<u8> {
         Some(problems) => of_problems(problems, order.json),
         None => vec![Line::ok("config", format!("{} is good", path.display()))],
     };
-    lines.extend(config.warnings.iter().map(|warning| Line::new("config", State::Warn, warning, "change the config, or leave it as it is meant")));
+    lines.extend(config.warnings.iter().map(|warning| {
+        Line::new(
+            "config",
+            State::Warn,
+            warning,
+            "change the config, or leave it as it is meant",
+        )
+    }));
     if let Some(problems) = &problems {
         writeln!(io::stderr().lock(), "{problems}")?;
     }
@@ -117,14 +144,27 @@ pub(super) fn doctor(path: &Path, order: &Doctor) -> anyhow::Result<u8> {
 fn of_problems(problems: &Problems, each: bool) -> Vec<Line> {
     if !each {
         let many = problems.list().len();
-        let finding = format!("{many} problem{}, told above", if many == 1 { "" } else { "s" });
-        return vec![Line::new("config", State::Fail, finding, "mend the config and try again; `benchlight check` looks at the config alone")];
+        let finding = format!(
+            "{many} problem{}, told above",
+            if many == 1 { "" } else { "s" }
+        );
+        return vec![Line::new(
+            "config",
+            State::Fail,
+            finding,
+            "mend the config and try again; `benchlight check` looks at the config alone",
+        )];
     }
     let line = |(problem, line): (&config::Problem, Option<usize>)| {
         let part = line.map_or_else(|| "config".to_owned(), |line| format!("config line {line}"));
         Line::new(part, State::Fail, problem.message(), problem.remedy())
     };
-    problems.list().iter().zip(problems.lines()).map(line).collect()
+    problems
+        .list()
+        .iter()
+        .zip(problems.lines())
+        .map(line)
+        .collect()
 }
 
 fn print(lines: &[Line], json: bool) -> anyhow::Result<()> {
@@ -135,10 +175,27 @@ fn print(lines: &[Line], json: bool) -> anyhow::Result<()> {
         writeln!(out)?;
         return Ok(());
     }
-    let width = lines.iter().map(|line| line.part.chars().count()).max().unwrap_or_default().min(40);
-    for Line { part, state, finding, remedy } in &lines {
+    let width = lines
+        .iter()
+        .map(|line| line.part.chars().count())
+        .max()
+        .unwrap_or_default()
+        .min(40);
+    for Line {
+        part,
+        state,
+        finding,
+        remedy,
+    } in &lines
+    {
         let arrow = if remedy.is_empty() { "" } else { "  ->  " };
-        writeln!(out, "{:<6}  {part:<width$}  {}{arrow}{}", state.word(), one_line(finding), one_line(remedy))?;
+        writeln!(
+            out,
+            "{:<6}  {part:<width$}  {}{arrow}{}",
+            state.word(),
+            one_line(finding),
+            one_line(remedy)
+        )?;
     }
     Ok(())
 }
@@ -156,7 +213,10 @@ struct Under<T> {
 
 impl<T: Send + 'static> Under<T> {
     fn start(part: String, examination: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { part, task: tokio::spawn(tokio::time::timeout(PATIENCE, examination)) }
+        Self {
+            part,
+            task: tokio::spawn(tokio::time::timeout(PATIENCE, examination)),
+        }
     }
 
     /// For what blocks.
@@ -180,29 +240,55 @@ impl<T: Send + 'static> Under<T> {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(_)) => {
                 let finding = format!("no answer within {} s", PATIENCE.as_secs());
-                Err(Line::new(self.part, State::Fail, finding, "it hangs: look at its device or its service, then try again"))
+                Err(Line::new(
+                    self.part,
+                    State::Fail,
+                    finding,
+                    "it hangs: look at its device or its service, then try again",
+                ))
             }
-            Err(_) => Err(Line::new(self.part, State::Fail, "its examination broke off", "this is a fault of benchlight: please report it")),
+            Err(_) => Err(Line::new(
+                self.part,
+                State::Fail,
+                "its examination broke off",
+                "this is a fault of benchlight: please report it",
+            )),
         }
     }
 }
 
 async fn examine(config: Readable) -> Vec<Line> {
-    let agent = config.state_dir.as_deref().and_then(|dir| survey::in_use(dir).ok());
-    let names: BTreeSet<_> = config.scanners.iter().map(|settings| settings.name.clone()).collect();
+    let agent = config
+        .state_dir
+        .as_deref()
+        .and_then(|dir| survey::in_use(dir).ok());
+    let names: BTreeSet<_> = config
+        .scanners
+        .iter()
+        .map(|settings| settings.name.clone())
+        .collect();
     let scanners: Vec<_> = config
         .scanners
         .into_iter()
         .map(|settings| {
             let name = settings.name.clone();
-            (name.clone(), Under::start_blocking(format!("scanner {name}"), move || parts::scanner(&settings, agent)))
+            (
+                name.clone(),
+                Under::start_blocking(format!("scanner {name}"), move || {
+                    parts::scanner(&settings, agent)
+                }),
+            )
         })
         .collect();
     let lamps = config.lamps;
     // One after the other: two lanes may share a chip.
     let lamps = Under::start_blocking("lamps".to_owned(), move || {
-        let named = lamps.iter().filter_map(|(lane, settings)| Some((lane.as_ref()?, settings)));
-        named.map(|(lane, settings)| parts::lamps(lane, settings, agent)).collect::<Vec<_>>()
+        let named = lamps
+            .iter()
+            .filter_map(|(lane, settings)| Some((lane.as_ref()?, settings)));
+        named
+            .map(|(lane, settings)| parts::lamps(lane, settings, agent))
+            .collect::<Vec<_>>()
     });
     let mdms: Vec<_> = config
         .sources
@@ -212,19 +298,45 @@ async fn examine(config: Readable) -> Vec<Line> {
             _ => None,
         })
         .collect();
-    let clocks = config.state_dir.as_deref().map_or_else(|| ClockWatch::Kernel.into(), |dir| Clocks::reading(ClockWatch::Kernel, dir));
+    let clocks = config.state_dir.as_deref().map_or_else(
+        || ClockWatch::Kernel.into(),
+        |dir| Clocks::reading(ClockWatch::Kernel, dir),
+    );
     let sources: Vec<_> = config
         .sources
         .into_iter()
-        .map(|settings| (settings.name.clone(), Under::start(format!("source {}", settings.name), sources::examine(settings, clocks.clone()))))
+        .map(|settings| {
+            (
+                settings.name.clone(),
+                Under::start(
+                    format!("source {}", settings.name),
+                    sources::examine(settings, clocks.clone()),
+                ),
+            )
+        })
         .collect();
-    let broker = config.mqtt.map(|settings| Under::start("broker".to_owned(), parts::broker(settings, agent)));
+    let broker = config
+        .mqtt
+        .map(|settings| Under::start("broker".to_owned(), parts::broker(settings, agent)));
     let (journal, state_dir) = (config.journal, config.state_dir);
-    let examination = move || parts::journal(state_dir.as_deref(), journal.as_ref(), agent.unwrap_or_default(), &names);
+    let examination = move || {
+        parts::journal(
+            state_dir.as_deref(),
+            journal.as_ref(),
+            agent.unwrap_or_default(),
+            &names,
+        )
+    };
     let journal = Under::start_blocking("journal".to_owned(), examination);
 
     let seen = journal.end().await;
-    let parts::JournalSeen { lines: of_journal, records, proofs, unended, waits } = seen.unwrap_or_else(parts::JournalSeen::of);
+    let parts::JournalSeen {
+        lines: of_journal,
+        records,
+        proofs,
+        unended,
+        waits,
+    } = seen.unwrap_or_else(parts::JournalSeen::of);
     let mut lines = Vec::new();
     for (name, scanner) in scanners {
         let line = scanner.end().await.unwrap_or_else(|line| line);
@@ -241,30 +353,45 @@ async fn examine(config: Readable) -> Vec<Line> {
             }
             Err(line) => lines.push(line),
         }
-        if let (Some((_, max_fetch_age)), Some(records)) = (mdms.iter().find(|(mdm, _)| *mdm == name), &records) {
+        if let (Some((_, max_fetch_age)), Some(records)) =
+            (mdms.iter().find(|(mdm, _)| *mdm == name), &records)
+        {
             lines.push(rhythm::line(&name, records, *max_fetch_age));
         }
     }
     lines.extend(sources::across(&facts));
     if let Some(broker) = broker {
-        lines.push(parts::with_delivery(broker.end().await.unwrap_or_else(|line| line), waits));
+        lines.push(parts::with_delivery(
+            broker.end().await.unwrap_or_else(|line| line),
+            waits,
+        ));
     }
     lines.extend(of_journal);
-    let ahead: Vec<_> = facts.iter().filter_map(|(name, facts)| Some((name.clone(), facts.ahead?))).collect();
+    let ahead: Vec<_> = facts
+        .iter()
+        .filter_map(|(name, facts)| Some((name.clone(), facts.ahead?)))
+        .collect();
     lines.push(parts::clock(ClockWatch::Kernel.synced(), &ahead));
     lines
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
 
     #[test]
     fn the_json_form_is_the_products() {
         let line = Line::new("source kandji", State::InUse, "f", "r");
-        assert_eq!(serde_json::to_string(&[line]).unwrap(), r#"[{"part":"source kandji","state":"in_use","finding":"f","remedy":"r"}]"#);
+        assert_eq!(
+            serde_json::to_string(&[line]).unwrap(),
+            r#"[{"part":"source kandji","state":"in_use","finding":"f","remedy":"r"}]"#
+        );
         for state in [State::Ok, State::InUse, State::Warn, State::Fail] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.word());
         }
@@ -272,10 +399,20 @@ mod tests {
 
     #[test]
     fn a_name_from_outside_is_shown_and_not_obeyed_on_the_terminal_and_in_json() {
-        let line = Line::new("source kandji, ADE token HQ\u{202e}", State::Ok, "for \"HQ\u{1b}[31m\u{200b}\"", "one\ntwo\u{fe0f}").visible();
+        let line = Line::new(
+            "source kandji, ADE token HQ\u{202e}",
+            State::Ok,
+            "for \"HQ\u{1b}[31m\u{200b}\"",
+            "one\ntwo\u{fe0f}",
+        )
+        .visible();
         assert_eq!(
             [&line.part, &line.finding, &line.remedy],
-            ["source kandji, ADE token HQ\\u{202e}", "for \"HQ␛[31m\\u{200b}\"", "one\ntwo\\u{fe0f}"]
+            [
+                "source kandji, ADE token HQ\\u{202e}",
+                "for \"HQ␛[31m\\u{200b}\"",
+                "one\ntwo\\u{fe0f}"
+            ]
         );
     }
 
@@ -283,9 +420,13 @@ mod tests {
     async fn a_part_that_hangs_is_a_failure_by_its_name() {
         let hung: Under<()> = Under::start("source kandji".to_owned(), std::future::pending());
         let line = hung.end().await.unwrap_err();
-        assert_eq!((line.part.as_str(), line.state), ("source kandji", State::Fail));
+        assert_eq!(
+            (line.part.as_str(), line.state),
+            ("source kandji", State::Fail)
+        );
         assert!(line.finding.contains("12 s"));
-        let broken: Under<()> = Under::start_blocking("journal".to_owned(), || panic!("for this test"));
+        let broken: Under<()> =
+            Under::start_blocking("journal".to_owned(), || panic!("for this test"));
         let line = broken.end().await.unwrap_err();
         assert_eq!((line.part.as_str(), line.state), ("journal", State::Fail));
     }

@@ -24,15 +24,25 @@ struct Entry {
 pub(super) fn explain(word: Option<&str>) -> anyhow::Result<u8> {
     let entries = entries();
     let Some(word) = word else {
-        io::stdout().lock().write_all(overview(&entries).as_bytes())?;
+        io::stdout()
+            .lock()
+            .write_all(overview(&entries).as_bytes())?;
         return Ok(OK);
     };
     // As it stands in a message: journal.unsent.
     let last = word.trim().rsplit('.').next().unwrap_or_default();
     let wanted = last.to_ascii_lowercase().replace(['-', ' '], "_");
-    let found: Vec<String> = entries.iter().filter(|entry| entry.word == wanted).map(shown).collect();
+    let found: Vec<String> = entries
+        .iter()
+        .filter(|entry| entry.word == wanted)
+        .map(shown)
+        .collect();
     if found.is_empty() {
-        writeln!(io::stderr().lock(), "benchlight: {}", near(&wanted, &entries))?;
+        writeln!(
+            io::stderr().lock(),
+            "benchlight: {}",
+            near(&wanted, &entries)
+        )?;
         return Ok(FAILED);
     }
     io::stdout().lock().write_all(found.join("\n").as_bytes())?;
@@ -50,21 +60,42 @@ fn entries() -> Vec<Entry> {
             } else if heading_of_verdict(&mut entries, &verdict, line) {
                 continue;
             }
-            let cells: Vec<String> = line.trim().trim_matches('|').split(" | ").map(plain).collect();
-            let entry = match (part.split('\n').next().unwrap_or_default(), cells.as_slice()) {
+            let cells: Vec<String> = line
+                .trim()
+                .trim_matches('|')
+                .split(" | ")
+                .map(plain)
+                .collect();
+            let entry = match (
+                part.split('\n').next().unwrap_or_default(),
+                cells.as_slice(),
+            ) {
                 ("The lamps", [word, lamps, buzzer, says, hand]) if word != "signal" => {
-                    let looks = if buzzer == "-" { sentence(lamps) } else { format!("{} Buzzer: {buzzer}.", sentence(lamps)) };
+                    let looks = if buzzer == "-" {
+                        sentence(lamps)
+                    } else {
+                        format!("{} Buzzer: {buzzer}.", sentence(lamps))
+                    };
                     Entry::new(word, SIGNAL, vec![looks, sentence(says)], &sentence(hand))
                 }
-                ("The answers", [word, says, meaning, next]) if word != "reason" => {
-                    Entry::new(word, &format!("a reason of the verdict {verdict}"), vec![says.clone(), meaning.clone()], next)
-                }
-                ("Alarms", [word, means, action]) if word != "alarm" => {
-                    Entry::new(word, "an alarm in health and log", vec![sentence(means)], &sentence(action))
-                }
-                ("The words of health", [word, of, means, action]) if word != "word" => {
-                    Entry::new(word, &format!("a word of health ({of})"), vec![sentence(means)], &sentence(action))
-                }
+                ("The answers", [word, says, meaning, next]) if word != "reason" => Entry::new(
+                    word,
+                    &format!("a reason of the verdict {verdict}"),
+                    vec![says.clone(), meaning.clone()],
+                    next,
+                ),
+                ("Alarms", [word, means, action]) if word != "alarm" => Entry::new(
+                    word,
+                    "an alarm in health and log",
+                    vec![sentence(means)],
+                    &sentence(action),
+                ),
+                ("The words of health", [word, of, means, action]) if word != "word" => Entry::new(
+                    word,
+                    &format!("a word of health ({of})"),
+                    vec![sentence(means)],
+                    &sentence(action),
+                ),
                 _ => continue,
             };
             if !entry.word.is_empty() && !entry.word.starts_with("---") {
@@ -77,7 +108,11 @@ fn entries() -> Vec<Entry> {
 
 /// The first line below a verdict's heading says what it means.
 fn heading_of_verdict(entries: &mut Vec<Entry>, verdict: &str, line: &str) -> bool {
-    let is_new = !verdict.is_empty() && !line.is_empty() && !entries.iter().any(|entry| entry.word == verdict && entry.kind == VERDICT);
+    let is_new = !verdict.is_empty()
+        && !line.is_empty()
+        && !entries
+            .iter()
+            .any(|entry| entry.word == verdict && entry.kind == VERDICT);
     if is_new {
         entries.push(Entry::new(verdict, VERDICT, vec![plain(line)], ""));
     }
@@ -89,7 +124,12 @@ const VERDICT: &str = "a verdict";
 
 impl Entry {
     fn new(word: &str, kind: &str, means: Vec<String>, action: &str) -> Self {
-        Self { word: word.to_owned(), kind: kind.to_owned(), means, action: action.to_owned() }
+        Self {
+            word: word.to_owned(),
+            kind: kind.to_owned(),
+            means,
+            action: action.to_owned(),
+        }
     }
 }
 
@@ -100,8 +140,16 @@ fn plain(text: &str) -> String {
 
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
-    let first = characters.next().map(char::to_uppercase).into_iter().flatten();
-    let end = if text.ends_with(['.', '?', '!']) { "" } else { "." };
+    let first = characters
+        .next()
+        .map(char::to_uppercase)
+        .into_iter()
+        .flatten();
+    let end = if text.ends_with(['.', '?', '!']) {
+        ""
+    } else {
+        "."
+    };
     first.chain(characters).chain(end.chars()).collect()
 }
 
@@ -119,20 +167,41 @@ fn shown(entry: &Entry) -> String {
 /// Each signal of the lamps: its name; how it looks, what it says, and what to do.
 pub(super) fn lamps() -> Vec<(String, String)> {
     let signals = entries().into_iter().filter(|entry| entry.kind == SIGNAL);
-    signals.map(|Entry { word, means, action, .. }| (word, [means, vec![action]].concat().join(" "))).collect()
+    signals
+        .map(
+            |Entry {
+                 word,
+                 means,
+                 action,
+                 ..
+             }| (word, [means, vec![action]].concat().join(" ")),
+        )
+        .collect()
 }
 
 /// The table of the lamps, and every other word.
 fn overview(entries: &[Entry]) -> String {
     const INDENT: &str = "         ";
-    let row = |title: &str, text: &str| wrapped(text, INDENT).replacen(INDENT, &format!("{title:<9}"), 1);
-    let mut out = String::from("Green means: power this box on. Everything else: do not. No light: not checked.\n\n");
+    let row =
+        |title: &str, text: &str| wrapped(text, INDENT).replacen(INDENT, &format!("{title:<9}"), 1);
+    let mut out = String::from(
+        "Green means: power this box on. Everything else: do not. No light: not checked.\n\n",
+    );
     for (signal, text) in lamps() {
         out.push_str(&row(&signal, &text));
     }
     out.push_str("\nbenchlight explain WORD says what a word means and what to do:\n");
-    for (title, kind) in [("verdicts", VERDICT), ("reasons", "a reason"), ("alarms", "an alarm"), ("health", "a word")] {
-        let words: Vec<&str> = entries.iter().filter(|entry| entry.kind.starts_with(kind)).map(|entry| entry.word.as_str()).collect();
+    for (title, kind) in [
+        ("verdicts", VERDICT),
+        ("reasons", "a reason"),
+        ("alarms", "an alarm"),
+        ("health", "a word"),
+    ] {
+        let words: Vec<&str> = entries
+            .iter()
+            .filter(|entry| entry.kind.starts_with(kind))
+            .map(|entry| entry.word.as_str())
+            .collect();
         out.push_str(&row(title, &words.join(" ")));
     }
     out
@@ -141,9 +210,18 @@ fn overview(entries: &[Entry]) -> String {
 /// What to try instead of a word that nobody knows.
 fn near(word: &str, entries: &[Entry]) -> String {
     let known: Vec<&str> = entries.iter().map(|entry| entry.word.as_str()).collect();
-    let shares = |known: &str| known.split('_').any(|part| part.len() >= 4 && !did_you_mean(word, &[part]).is_empty());
-    let mut alike: Vec<&str> =
-        known.iter().copied().filter(|known| word.len() >= 3 && (known.contains(word) || word.contains(known) || shares(known))).collect();
+    let shares = |known: &str| {
+        known
+            .split('_')
+            .any(|part| part.len() >= 4 && !did_you_mean(word, &[part]).is_empty())
+    };
+    let mut alike: Vec<&str> = known
+        .iter()
+        .copied()
+        .filter(|known| {
+            word.len() >= 3 && (known.contains(word) || word.contains(known) || shares(known))
+        })
+        .collect();
     alike.sort_unstable();
     alike.dedup();
     let hint = match alike.as_slice() {
@@ -160,7 +238,9 @@ fn near(word: &str, entries: &[Entry]) -> String {
 fn wrapped(text: &str, indent: &str) -> String {
     let (mut out, mut line) = (String::new(), String::new());
     for word in text.split(' ') {
-        if !line.is_empty() && indent.len() + line.chars().count() + 1 + word.chars().count() > WIDTH {
+        if !line.is_empty()
+            && indent.len() + line.chars().count() + 1 + word.chars().count() > WIDTH
+        {
             out.push_str(&format!("{indent}{line}\n"));
             line.clear();
         }
@@ -174,7 +254,11 @@ fn wrapped(text: &str, indent: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )]
 
     use std::collections::BTreeSet;
 
@@ -183,47 +267,95 @@ mod tests {
     use super::*;
 
     fn of_kind(kind: &str) -> Vec<Entry> {
-        entries().into_iter().filter(|entry| entry.kind.starts_with(kind)).collect()
+        entries()
+            .into_iter()
+            .filter(|entry| entry.kind.starts_with(kind))
+            .collect()
     }
 
     #[test]
     fn every_reason_signal_and_verdict_is_explained_in_the_words_that_the_station_uses() {
         let entries = entries();
         let found = |word: &str, kind: &str| {
-            let mut all = entries.iter().filter(|entry| entry.word == word && entry.kind.starts_with(kind));
-            let first = all.next().unwrap_or_else(|| panic!("{word} is not explained"));
+            let mut all = entries
+                .iter()
+                .filter(|entry| entry.word == word && entry.kind.starts_with(kind));
+            let first = all
+                .next()
+                .unwrap_or_else(|| panic!("{word} is not explained"));
             assert_eq!(all.next(), None, "{word} twice");
             first
         };
         for reason in Reason::ALL {
             let entry = found(reason.code(), "a reason");
-            assert_eq!(entry.kind, format!("a reason of the verdict {}", reason.verdict().code()));
-            assert_eq!((entry.means.first().unwrap().as_str(), entry.action.as_str()), (reason.sentence(), reason.action()));
+            assert_eq!(
+                entry.kind,
+                format!("a reason of the verdict {}", reason.verdict().code())
+            );
+            assert_eq!(
+                (entry.means.first().unwrap().as_str(), entry.action.as_str()),
+                (reason.sentence(), reason.action())
+            );
             assert_eq!(entry.means.len(), 2, "what it means, too");
         }
-        for signal in [Signal::Ready, Signal::Stop, Signal::Hold, Signal::Rescan, Signal::Alarm] {
+        for signal in [
+            Signal::Ready,
+            Signal::Stop,
+            Signal::Hold,
+            Signal::Rescan,
+            Signal::Alarm,
+        ] {
             found(signal.code(), SIGNAL);
         }
         for signal in ["working", "unable"] {
             found(signal, SIGNAL);
         }
-        for verdict in [Verdict::Ready, Verdict::Wait, Verdict::NotReady, Verdict::Unknown, Verdict::Rescan] {
+        for verdict in [
+            Verdict::Ready,
+            Verdict::Wait,
+            Verdict::NotReady,
+            Verdict::Unknown,
+            Verdict::Rescan,
+        ] {
             assert!(found(verdict.code(), VERDICT).means.first().unwrap().len() > 10);
         }
-        assert_eq!((of_kind("a reason").len(), of_kind(SIGNAL).len(), of_kind(VERDICT).len()), (Reason::ALL.len(), 7, 5));
+        assert_eq!(
+            (
+                of_kind("a reason").len(),
+                of_kind(SIGNAL).len(),
+                of_kind(VERDICT).len()
+            ),
+            (Reason::ALL.len(), 7, 5)
+        );
     }
 
     #[test]
     fn every_word_of_health_is_explained() {
         use crate::health::{Health, JournalHealth, ScannerHealth, SourceHealth};
         let name = |text: &str| crate::runtime::name::Name::new(text).unwrap();
-        let source = SourceHealth { failing: None, since: None, as_of: None, credential_days: None, quota_left: None, quota_limit: None };
+        let source = SourceHealth {
+            failing: None,
+            since: None,
+            as_of: None,
+            credential_days: None,
+            quota_left: None,
+            quota_limit: None,
+        };
         let mut journal = JournalHealth::sound(uuid::Uuid::nil());
-        (journal.salvaged, journal.faulted, journal.set_aside) = (true, 1, vec![(1, "why".to_owned())]);
+        (journal.salvaged, journal.faulted, journal.set_aside) =
+            (true, 1, vec![(1, "why".to_owned())]);
         let health = Health {
             unable: None,
             alarms: Vec::new(),
-            scanners: [(name("a"), ScannerHealth { state: "ok".to_owned(), proven: false, unended: true })].into(),
+            scanners: [(
+                name("a"),
+                ScannerHealth {
+                    state: "ok".to_owned(),
+                    proven: false,
+                    unended: true,
+                },
+            )]
+            .into(),
             lamps: [(name("a"), "ok".to_owned())].into(),
             sources: [(name("a"), source)].into(),
             broker: "away".to_owned(),
@@ -235,12 +367,19 @@ mod tests {
             clock_synced: false,
             waiting: 0,
         };
-        let message = crate::publisher::message::health(&health, Some("topic"), "1", jiff::Timestamp::UNIX_EPOCH);
+        let message = crate::publisher::message::health(
+            &health,
+            Some("topic"),
+            "1",
+            jiff::Timestamp::UNIX_EPOCH,
+        );
         let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
         let mut keys = BTreeSet::new();
         for (key, value) in message.as_object().unwrap() {
             // Scanners and the like have a name below them.
-            let inner = value.as_object().and_then(|parts| parts.get("a").map_or(Some(parts), |part| part.as_object()));
+            let inner = value
+                .as_object()
+                .and_then(|parts| parts.get("a").map_or(Some(parts), |part| part.as_object()));
             match inner {
                 Some(inner) => keys.extend(inner.keys().cloned()),
                 None if value.is_object() => {}
@@ -251,12 +390,30 @@ mod tests {
         let known: BTreeSet<String> = entries()
             .into_iter()
             .map(|entry| entry.word)
-            .chain(["time", "reason", "alarms", "clock", "version", "state", "seq"].map(str::to_owned))
+            .chain(
+                [
+                    "time", "reason", "alarms", "clock", "version", "state", "seq",
+                ]
+                .map(str::to_owned),
+            )
             .collect();
         let missing: Vec<&String> = keys.difference(&known).collect();
-        assert_eq!(missing, Vec::<&String>::new(), "docs/operating.md, \"The words of health\", lacks them");
-        for alarm in ["not_found_streak", "journal_salvaged", "session_taken_over", "credential_expiring", "two_readers_one_lane"] {
-            assert!(of_kind("an alarm").iter().any(|entry| entry.word == alarm), "{alarm}");
+        assert_eq!(
+            missing,
+            Vec::<&String>::new(),
+            "docs/operating.md, \"The words of health\", lacks them"
+        );
+        for alarm in [
+            "not_found_streak",
+            "journal_salvaged",
+            "session_taken_over",
+            "credential_expiring",
+            "two_readers_one_lane",
+        ] {
+            assert!(
+                of_kind("an alarm").iter().any(|entry| entry.word == alarm),
+                "{alarm}"
+            );
         }
         let states = [
             "ok",
@@ -299,9 +456,25 @@ mod tests {
     #[test]
     fn a_word_that_nobody_knows_is_answered_with_those_near_it() {
         let near = |word: &str| near(word, &entries());
-        assert!(near("assignment").contains("assignment_failed, assignment_pending, assignment_throttled?"), "{}", near("assignment"));
-        assert!(near("not_fuond").contains("not_found"), "{}", near("not_fuond"));
-        assert!(near("credental").contains("credential_days"), "{}", near("credental"));
-        assert!(!near("xyzzy").contains("did you mean") && near("xyzzy").contains("`benchlight explain` lists them"));
+        assert!(
+            near("assignment")
+                .contains("assignment_failed, assignment_pending, assignment_throttled?"),
+            "{}",
+            near("assignment")
+        );
+        assert!(
+            near("not_fuond").contains("not_found"),
+            "{}",
+            near("not_fuond")
+        );
+        assert!(
+            near("credental").contains("credential_days"),
+            "{}",
+            near("credental")
+        );
+        assert!(
+            !near("xyzzy").contains("did you mean")
+                && near("xyzzy").contains("`benchlight explain` lists them")
+        );
     }
 }

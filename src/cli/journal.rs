@@ -41,7 +41,13 @@ fn export(reader: &mut Reader, order: &Export) -> anyhow::Result<u8> {
         Format::Csv => export::Format::Csv,
         Format::Jsonl => export::Format::Jsonl,
     };
-    export::export(reader, order.since, order.until, format, io::stdout().lock())?;
+    export::export(
+        reader,
+        order.since,
+        order.until,
+        format,
+        io::stdout().lock(),
+    )?;
     Ok(OK)
 }
 

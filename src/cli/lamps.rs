@@ -50,14 +50,27 @@ fn test(config: &Readable) -> anyhow::Result<u8> {
     if let Some(problems) = &config.problems {
         return Err(problems.clone().into());
     }
-    match config.state_dir.as_deref().map_or(Ok(false), survey::in_use) {
+    match config
+        .state_dir
+        .as_deref()
+        .map_or(Ok(false), survey::in_use)
+    {
         Ok(false) => {}
         Ok(true) => anyhow::bail!("the lamps are in use by benchlight; stop the agent first"),
-        Err(error) => anyhow::bail!("cannot tell whether a running agent holds the lamps ({error}); run this as root or as the agent's user"),
+        Err(error) => anyhow::bail!(
+            "cannot tell whether a running agent holds the lamps ({error}); run this as root or as the agent's user"
+        ),
     }
-    let fitted: Vec<Settings> = config.lamps.iter().map(|(_, settings)| settings.clone()).filter(|settings| *settings != Settings::None).collect();
+    let fitted: Vec<Settings> = config
+        .lamps
+        .iter()
+        .map(|(_, settings)| settings.clone())
+        .filter(|settings| *settings != Settings::None)
+        .collect();
     if fitted.is_empty() {
-        anyhow::bail!("no lamps are configured: write an [indicator] of kind \"gpio\" or \"terminal\"");
+        anyhow::bail!(
+            "no lamps are configured: write an [indicator] of kind \"gpio\" or \"terminal\""
+        );
     }
     runtime()?.block_on(async {
         let mut asked = std::pin::pin!(asked_to_end()?);
@@ -88,5 +101,9 @@ fn test(config: &Readable) -> anyhow::Result<u8> {
 }
 
 fn complain(state: &State) -> io::Result<()> {
-    writeln!(io::stderr().lock(), "benchlight: lamps: {}", state.problem().unwrap_or_else(|| state.code()))
+    writeln!(
+        io::stderr().lock(),
+        "benchlight: lamps: {}",
+        state.problem().unwrap_or_else(|| state.code())
+    )
 }

@@ -32,24 +32,35 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 pub(super) fn start(usual: &str) {
     let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref(), usual);
     // What a faulty format has to say would go to standard error past the queue.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| &LOG).log_internal_errors(false).fmt_fields(fields());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| &LOG)
+        .log_internal_errors(false)
+        .fmt_fields(fields());
     let _ = if to_journal() {
         log.with_ansi(false).event_format(for_journal()).try_init()
     } else {
-        log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init()
+        log.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+            .try_init()
     };
 }
 
 /// The words and fields of a line, as [`visible`] shows them.
 fn fields() -> impl for<'w> FormatFields<'w> + 'static {
-    debug_fn(|out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
-        let name = field.name();
-        if name != "message" {
-            let (name_style, sign_style, plain) = if out.has_ansi_escapes() { ("\x1b[3m", "\x1b[0m\x1b[2m", "\x1b[0m") } else { ("", "", "") };
-            write!(out, "{name_style}{name}{sign_style}={plain}")?;
-        }
-        write!(Visible::on(out), "{value:?}")
-    })
+    debug_fn(
+        |out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
+            let name = field.name();
+            if name != "message" {
+                let (name_style, sign_style, plain) = if out.has_ansi_escapes() {
+                    ("\x1b[3m", "\x1b[0m\x1b[2m", "\x1b[0m")
+                } else {
+                    ("", "", "")
+                };
+                write!(out, "{name_style}{name}{sign_style}={plain}")?;
+            }
+            write!(Visible::on(out), "{value:?}")
+        },
+    )
     .delimited(" ")
 }
 
@@ -60,7 +71,10 @@ pub(super) fn tell_panics() {
     let _ = LOG.start(io::stderr());
     panic::set_hook(Box::new(|info| {
         let thread = thread::current();
-        let mut words = format!("benchlight: thread {} {info}", thread.name().unwrap_or("without a name"));
+        let mut words = format!(
+            "benchlight: thread {} {info}",
+            thread.name().unwrap_or("without a name")
+        );
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
             words.push_str(&format!("\n{backtrace}"));
@@ -78,7 +92,11 @@ fn filter(wanted: Option<&str>, usual: &str) -> EnvFilter {
     // All crates of the client: a target is known by how it begins.
     const SILENCED: &str = "rumqttc=error";
     let with = |level: &str| EnvFilter::try_new(format!("{SILENCED},{level}"));
-    wanted.filter(|wanted| !wanted.is_empty()).and_then(|wanted| with(wanted).ok()).or_else(|| with(usual).ok()).unwrap_or_default()
+    wanted
+        .filter(|wanted| !wanted.is_empty())
+        .and_then(|wanted| with(wanted).ok())
+        .or_else(|| with(usual).ok())
+        .unwrap_or_default()
 }
 
 /// Says an error.
@@ -89,7 +107,10 @@ pub(super) fn error(words: &str) {
 /// The words of an error as standard error wants them: systemd's journal keeps a line's priority by its first three characters.
 fn in_lines(words: &str) -> String {
     let mark = if to_journal() { mark(Level::ERROR) } else { "" };
-    words.lines().map(|line| format!("{mark}{}\n", visible::text(line))).collect()
+    words
+        .lines()
+        .map(|line| format!("{mark}{}\n", visible::text(line)))
+        .collect()
 }
 
 /// Waits a moment for who reads what was said last.
@@ -99,8 +120,11 @@ pub(super) fn end() {
 
 /// Is standard error the journal itself? The variable alone is inherited by programs on a terminal, too.
 fn to_journal() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    rustix::fs::fstat(io::stderr()).is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    rustix::fs::fstat(io::stderr())
+        .is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
 }
 
 /// sd-daemon(3): the priority of a line.
@@ -125,7 +149,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         out.write_str(mark(*event.metadata().level()))?;
         self.0.format_event(context, out, event)
     }
@@ -164,7 +193,10 @@ mod tests {
     fn a_line_for_the_journal_begins_with_its_priority_and_has_no_time_and_no_colour() {
         let written = Written::default();
         let sink = written.clone();
-        let log = tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(move || sink.clone()).with_ansi(false);
+        let log = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .with_writer(move || sink.clone())
+            .with_ansi(false);
         tracing::subscriber::with_default(log.event_format(for_journal()).finish(), || {
             tracing::error!("one");
             tracing::warn!(alarm = "two", "alarm");
@@ -174,10 +206,18 @@ mod tests {
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
-        for (line, begin) in lines.iter().zip(["<3>ERROR ", "<4> WARN ", "<6> INFO ", "<7>DEBUG "]) {
+        for (line, begin) in lines
+            .iter()
+            .zip(["<3>ERROR ", "<4> WARN ", "<6> INFO ", "<7>DEBUG "])
+        {
             assert!(line.starts_with(begin), "{line}");
         }
-        assert!(lines.iter().any(|line| line.ends_with("alarm alarm=\"two\"")), "{text}");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.ends_with("alarm alarm=\"two\"")),
+            "{text}"
+        );
         assert!(!text.contains('\u{1b}'));
     }
 
@@ -186,7 +226,11 @@ mod tests {
         const HOSTILE: &str = "HQ\n\x1b[31m\u{202e}\u{200b}\u{e0041}\u{fe0f}Lager Köln";
         let written = Written::default();
         let sink = written.clone();
-        let log = tracing_subscriber::fmt().with_writer(move || sink.clone()).with_ansi(false).without_time().fmt_fields(fields());
+        let log = tracing_subscriber::fmt()
+            .with_writer(move || sink.clone())
+            .with_ansi(false)
+            .without_time()
+            .fmt_fields(fields());
         let broken = io::Error::other(HOSTILE);
         tracing::subscriber::with_default(log.finish(), || {
             tracing::info!(shown = %HOSTILE, quoted = HOSTILE, error = &broken as &dyn std::error::Error, "{HOSTILE}");
@@ -194,9 +238,19 @@ mod tests {
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let seen = "HQ␊␛[31m\\u{202e}\\u{200b}\\u{e0041}\\u{fe0f}Lager Köln";
         assert_eq!(text.matches('\n').count(), 1, "{text:?}");
-        assert!(text.contains(&format!("{seen} shown={seen} quoted=")) && text.contains(&format!("error={seen}")), "{text}");
-        assert!(!text.contains(['\x1b', '\u{202e}', '\u{200b}', '\u{e0041}', '\u{fe0f}']), "{text:?}");
-        assert_eq!(in_lines(HOSTILE), "HQ\n␛[31m\\u{202e}\\u{200b}\\u{e0041}\\u{fe0f}Lager Köln\n");
+        assert!(
+            text.contains(&format!("{seen} shown={seen} quoted="))
+                && text.contains(&format!("error={seen}")),
+            "{text}"
+        );
+        assert!(
+            !text.contains(['\x1b', '\u{202e}', '\u{200b}', '\u{e0041}', '\u{fe0f}']),
+            "{text:?}"
+        );
+        assert_eq!(
+            in_lines(HOSTILE),
+            "HQ\n␛[31m\\u{202e}\\u{200b}\\u{e0041}\\u{fe0f}Lager Köln\n"
+        );
     }
 
     const CHILD: &str = "BENCHLIGHT_TEST_PANICS";
@@ -204,15 +258,28 @@ mod tests {
     /// The process that panics.
     fn panics(log: impl Into<Stdio>) -> Child {
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", "cli::log::tests::the_process_that_panics", "--ignored", "--nocapture"]);
-        command.env(CHILD, "1").stdout(Stdio::null()).stderr(log).spawn().unwrap()
+        command.args([
+            "--exact",
+            "cli::log::tests::the_process_that_panics",
+            "--ignored",
+            "--nocapture",
+        ]);
+        command
+            .env(CHILD, "1")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
     }
 
     #[test]
     fn a_panic_shows_a_text_from_outside_and_does_not_obey_it() {
         let child = panics(Stdio::piped()).wait_with_output().unwrap();
         let told = String::from_utf8_lossy(&child.stderr);
-        assert!(told.contains("panicked at src/cli/log.rs") && told.contains("benchlight: thread"), "{told}");
+        assert!(
+            told.contains("panicked at src/cli/log.rs") && told.contains("benchlight: thread"),
+            "{told}"
+        );
         assert!(told.contains("HQ␛[31m\\u{202e}"), "{told:?}");
     }
 
@@ -224,7 +291,10 @@ mod tests {
         fcntl_setfl(&full, OFlags::empty()).unwrap();
         let (mut child, began) = (panics(full), Instant::now());
         while child.try_wait().unwrap().is_none() {
-            assert!(began.elapsed() < Duration::from_secs(20), "it hangs in its last words");
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "it hangs in its last words"
+            );
             thread::sleep(Duration::from_millis(10));
         }
         drop(unread);
@@ -244,7 +314,9 @@ mod tests {
 
     #[test]
     fn the_mqtt_clients_warnings_are_silent_unless_somebody_names_it() {
-        let has = |filter: &EnvFilter, directive: &str| filter.to_string().split(',').any(|one| one == directive);
+        let has = |filter: &EnvFilter, directive: &str| {
+            filter.to_string().split(',').any(|one| one == directive)
+        };
         for wanted in [None, Some("debug"), Some("not=a=filter"), Some("")] {
             let filter = filter(wanted, "info");
             assert!(has(&filter, "rumqttc=error"), "{wanted:?}: {filter}");
@@ -252,6 +324,9 @@ mod tests {
         assert!(has(&filter(Some("debug"), "info"), "debug"));
         assert!(has(&filter(Some("not=a=filter"), "info"), "info"));
         let named = filter(Some("info,rumqttc=trace"), "info");
-        assert!(has(&named, "rumqttc=trace") && !has(&named, "rumqttc=error"), "{named}");
+        assert!(
+            has(&named, "rumqttc=trace") && !has(&named, "rumqttc=error"),
+            "{named}"
+        );
     }
 }

@@ -29,9 +29,18 @@ const UNKNOWN: u8 = 2;
 pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow::Result<u8> {
     let clock = ClockWatch::Kernel;
     let clocks = Clocks::reading(clock, &config.journal.state_dir);
-    let sources: Vec<Source> = config.sources.iter().map(|source| Source::new(source.clone(), clocks.clone())).collect::<Result<_, _>>()?;
-    let Some(lane) = config.lanes.first() else { anyhow::bail!("the config has no lane") };
-    let lane = LaneSettings { name: lane.name.clone(), policy: lane.policy.clone() };
+    let sources: Vec<Source> = config
+        .sources
+        .iter()
+        .map(|source| Source::new(source.clone(), clocks.clone()))
+        .collect::<Result<_, _>>()?;
+    let Some(lane) = config.lanes.first() else {
+        anyhow::bail!("the config has no lane")
+    };
+    let lane = LaneSettings {
+        name: lane.name.clone(),
+        policy: lane.policy.clone(),
+    };
     let scanner = Name::new("lookup")?;
     let mut records = Vec::new();
     for code in codes {
@@ -46,7 +55,10 @@ pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow
     }
     if json {
         let speaker = Speaker::new(&config.mqtt);
-        let all: Vec<_> = records.iter().map(|record| speaker.lookup_data(record)).collect();
+        let all: Vec<_> = records
+            .iter()
+            .map(|record| speaker.lookup_data(record))
+            .collect();
         let mut out = io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, &all)?;
         writeln!(out)?;
@@ -55,7 +67,11 @@ pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow
 }
 
 fn exit_code(records: &[Record]) -> u8 {
-    let any = |wanted: &[Verdict]| records.iter().any(|record| wanted.contains(&record.reason.verdict()));
+    let any = |wanted: &[Verdict]| {
+        records
+            .iter()
+            .any(|record| wanted.contains(&record.reason.verdict()))
+    };
     if any(&[Verdict::Unknown, Verdict::Rescan]) {
         UNKNOWN
     } else if any(&[Verdict::NotReady, Verdict::Wait]) {
@@ -66,20 +82,49 @@ fn exit_code(records: &[Record]) -> u8 {
 }
 
 fn show(out: &mut impl Write, code: &str, record: &Record) -> io::Result<()> {
-    let shown = record.serial.as_ref().map_or_else(|| crate::label::visible(code.as_bytes()), ToString::to_string);
-    let model = record.model.as_deref().map(|model| format!("  {}", visible::text(model))).unwrap_or_default();
-    writeln!(out, "{shown}  {} / {}{model}", record.reason.verdict().code(), record.reason.code())?;
+    let shown = record.serial.as_ref().map_or_else(
+        || crate::label::visible(code.as_bytes()),
+        ToString::to_string,
+    );
+    let model = record
+        .model
+        .as_deref()
+        .map(|model| format!("  {}", visible::text(model)))
+        .unwrap_or_default();
+    writeln!(
+        out,
+        "{shown}  {} / {}{model}",
+        record.reason.verdict().code(),
+        record.reason.code()
+    )?;
     writeln!(out, "  {}", visible::text(&record.message))?;
     writeln!(out, "  {}", visible::text(&record.action))?;
     if record.evidence.is_empty() {
         return writeln!(out);
     }
-    let header = ["question", "source", "says", "reason", "status", "assigned at", "as of", "took"].map(str::to_owned);
-    let rows: Vec<[String; 8]> = std::iter::once(header).chain(record.evidence.iter().map(row)).collect();
+    let header = [
+        "question",
+        "source",
+        "says",
+        "reason",
+        "status",
+        "assigned at",
+        "as of",
+        "took",
+    ]
+    .map(str::to_owned);
+    let rows: Vec<[String; 8]> = std::iter::once(header)
+        .chain(record.evidence.iter().map(row))
+        .collect();
     for row in &rows {
         write!(out, " ")?;
         for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+            let width = rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0);
             write!(out, " {cell:width$}")?;
             write!(out, " ")?;
         }
@@ -103,13 +148,25 @@ const fn question(kind: SourceKind) -> &'static str {
 }
 
 fn row(evidence: &Evidence) -> [String; 8] {
-    let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string());
+    let time = |at: Option<Timestamp>| {
+        at.map_or_else(
+            || "-".to_owned(),
+            |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        )
+    };
     [
         question(evidence.kind).to_owned(),
         evidence.source.to_string(),
         evidence.finding.says().to_owned(),
-        evidence.finding.reason().map_or("-", crate::reason::Reason::code).to_owned(),
-        evidence.status.as_deref().map_or_else(|| "-".to_owned(), visible::text),
+        evidence
+            .finding
+            .reason()
+            .map_or("-", crate::reason::Reason::code)
+            .to_owned(),
+        evidence
+            .status
+            .as_deref()
+            .map_or_else(|| "-".to_owned(), visible::text),
         time(evidence.assigned_at),
         time(evidence.as_of),
         format!("{} ms", evidence.took.as_millis()),
@@ -125,21 +182,48 @@ mod tests {
 
     #[test]
     fn what_a_service_said_is_shown_and_not_obeyed() {
-        let (name, serial) = (Name::new("kandji").unwrap(), Serial::new("C02XK0AAJG5H").unwrap());
+        let (name, serial) = (
+            Name::new("kandji").unwrap(),
+            Serial::new("C02XK0AAJG5H").unwrap(),
+        );
         let evidence = Evidence {
             status: Some("assigned\u{200b}".to_owned()),
             detail: Some("\"HQ\u{1b}[2J\"".to_owned()),
-            ..Evidence::bare(name.clone(), SourceKind::Kandji, serial.clone(), Finding::Unknown(Reason::Stale))
+            ..Evidence::bare(
+                name.clone(),
+                SourceKind::Kandji,
+                serial.clone(),
+                Finding::Unknown(Reason::Stale),
+            )
         };
-        let bare = Record::bare(uuid::Uuid::nil(), Timestamp::UNIX_EPOCH, name, Reason::Stale);
+        let bare = Record::bare(
+            uuid::Uuid::nil(),
+            Timestamp::UNIX_EPOCH,
+            name,
+            Reason::Stale,
+        );
         let message = "of \"HQ\u{202e}\"".to_owned();
-        let record = Record { serial: Some(serial), model: Some("Mac\u{e0041}".to_owned()), message, evidence: vec![evidence], ..bare };
+        let record = Record {
+            serial: Some(serial),
+            model: Some("Mac\u{e0041}".to_owned()),
+            message,
+            evidence: vec![evidence],
+            ..bare
+        };
         let mut out = Vec::new();
         show(&mut out, "C02XK0AAJG5H\u{202e}", &record).unwrap();
         let text = String::from_utf8(out).unwrap();
-        for words in ["Mac\\u{e0041}", "of \"HQ\\u{202e}\"", "assigned\\u{200b}", "kandji: \"HQ␛[2J\""] {
+        for words in [
+            "Mac\\u{e0041}",
+            "of \"HQ\\u{202e}\"",
+            "assigned\\u{200b}",
+            "kandji: \"HQ␛[2J\"",
+        ] {
             assert!(text.contains(words), "{words} is not in:\n{text}");
         }
-        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{e0041}']), "{text:?}");
+        assert!(
+            !text.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{e0041}']),
+            "{text:?}"
+        );
     }
 }

@@ -50,7 +50,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(error) => {
             // Help and version are results and go to standard output; what is wrong goes to standard error.
-            let wanted = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let wanted = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
             let _ = error.print();
             if wanted { OK } else { USAGE }
         }
@@ -64,7 +67,9 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Run => load(config).and_then(|config| serve(run::run(config))),
         #[cfg(feature = "demo")]
         Command::Demo => serve(demo::run()),
-        Command::Lookup(lookup) => load(config).and_then(|config| serve(async move { lookup::run(&config, &lookup.serials, lookup.json).await })),
+        Command::Lookup(lookup) => load(config).and_then(|config| {
+            serve(async move { lookup::run(&config, &lookup.serials, lookup.json).await })
+        }),
         Command::Doctor(order) => doctor::doctor(config, &order),
         Command::Check => check::check(config),
         Command::Journal(order) => journal::journal(config, &order),
@@ -96,7 +101,10 @@ fn load(path: &Path) -> anyhow::Result<Config> {
 
 /// The runtime for commands that wait for more than one thing.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?)
 }
 
 /// Logs go to standard error; standard output belongs to results. A command that answers a question is silent unless
@@ -112,12 +120,19 @@ fn report(error: &anyhow::Error) -> u8 {
         return CONFIG;
     }
     // Whoever read the results has had enough (`| head`).
-    let is_closed_pipe =
-        |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+    let is_closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
     if error.chain().any(is_closed_pipe) {
         return OK;
     }
     log::error(&format!("benchlight: {error:#}"));
     // What the config names cannot be used: starting again would not help.
-    if error.downcast_ref::<ClientFault>().is_some() { CONFIG } else { FAILED }
+    if error.downcast_ref::<ClientFault>().is_some() {
+        CONFIG
+    } else {
+        FAILED
+    }
 }

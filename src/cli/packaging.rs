@@ -19,23 +19,50 @@ pub(super) fn completions(shell: Shell) -> anyhow::Result<u8> {
 /// Files that a technician meets: (path, what it is).
 const FILES: [(&str, &str); 9] = [
     ("/etc/benchlight/benchlight.toml", "The config."),
-    ("/etc/benchlight/credentials/", "Secrets, one file each, mode 0600."),
-    ("/etc/systemd/system/benchlight.service.d/", "Settings of your own for the service, LoadCredential= for example."),
-    ("/run/credentials/benchlight.service/", "The secrets that systemd handed to the running agent."),
-    ("/var/lib/benchlight/journal.sqlite", "The station's record. journal.corrupt-* beside it were damaged and set aside."),
+    (
+        "/etc/benchlight/credentials/",
+        "Secrets, one file each, mode 0600.",
+    ),
+    (
+        "/etc/systemd/system/benchlight.service.d/",
+        "Settings of your own for the service, LoadCredential= for example.",
+    ),
+    (
+        "/run/credentials/benchlight.service/",
+        "The secrets that systemd handed to the running agent.",
+    ),
+    (
+        "/var/lib/benchlight/journal.sqlite",
+        "The station's record. journal.corrupt-* beside it were damaged and set aside.",
+    ),
     ("/usr/lib/systemd/system/benchlight.service", "The service."),
-    ("/usr/lib/udev/rules.d/70-benchlight.rules", "Rights to scanners and lamps."),
-    ("/usr/share/doc/benchlight/", "install.md, operating.md, security.md, hardware.md and more."),
-    ("/usr/share/doc/benchlight/examples/", "Configs, and mosquitto/conf and mosquitto/acl for the broker."),
+    (
+        "/usr/lib/udev/rules.d/70-benchlight.rules",
+        "Rights to scanners and lamps.",
+    ),
+    (
+        "/usr/share/doc/benchlight/",
+        "install.md, operating.md, security.md, hardware.md and more.",
+    ),
+    (
+        "/usr/share/doc/benchlight/examples/",
+        "Configs, and mosquitto/conf and mosquitto/acl for the broker.",
+    ),
 ];
 
 /// Exit statuses of all commands.
 const STATUSES: [(&str, &str); 5] = [
     ("0", "All is well; of lookup: every box is ready."),
     ("1", "It could not be done, or the answer is no."),
-    ("2", "Of lookup: a box is unknown, or that was no serial number."),
+    (
+        "2",
+        "Of lookup: a box is unknown, or that was no serial number.",
+    ),
     ("64", "The command line is wrong."),
-    ("78", "The config, or a credential that it names, is wrong. systemd does not start the agent again then: benchlight check shows what is wrong."),
+    (
+        "78",
+        "The config, or a credential that it names, is wrong. systemd does not start the agent again then: benchlight check shows what is wrong.",
+    ),
 ];
 
 /// The manual page: one page for the program and all of its commands.
@@ -45,9 +72,14 @@ pub(super) fn manual() -> anyhow::Result<u8> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render_title(&mut page)?;
     let mut roff = Roff::new();
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    roff.control("SH", ["NAME"]).text([roman(format!("benchlight - {about}"))]);
-    roff.control("SH", ["SYNOPSIS"]).text([bold("benchlight"), roman(" COMMAND [--config FILE]")]);
+    let about = command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    roff.control("SH", ["NAME"])
+        .text([roman(format!("benchlight - {about}"))]);
+    roff.control("SH", ["SYNOPSIS"])
+        .text([bold("benchlight"), roman(" COMMAND [--config FILE]")]);
     roff.control("SH", ["DESCRIPTION"]);
     roff.text([roman(
         "A Raspberry Pi stands on a bench where Apple devices are staged. A worker scans the serial number on a sealed box, the agent asks the MDM and Apple \
@@ -56,7 +88,10 @@ pub(super) fn manual() -> anyhow::Result<u8> {
     roff.control("SH", ["COMMANDS"]);
     describe(&mut roff, &command);
     roff.control("SH", ["OPTIONS"]);
-    for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+    for argument in command
+        .get_arguments()
+        .filter(|argument| !argument.is_hide_set())
+    {
         option(&mut roff, argument);
     }
     roff.control("SH", ["LAMPS"]);
@@ -84,19 +119,39 @@ pub(super) fn manual() -> anyhow::Result<u8> {
 
 /// Every command that can be typed, with its own options.
 fn describe(roff: &mut Roff, command: &clap::Command) {
-    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help") {
+    for inner in command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
+    {
         if inner.has_subcommands() {
             describe(roff, inner);
             continue;
         }
         let positionals = inner.get_positionals().map(|argument| {
             let name = value_name(argument);
-            if argument.is_required_set() { name } else { format!("[{name}]") }
+            if argument.is_required_set() {
+                name
+            } else {
+                format!("[{name}]")
+            }
         });
-        let usage: Vec<String> = std::iter::once(inner.get_bin_name().unwrap_or_default().to_owned()).chain(positionals).collect();
+        let usage: Vec<String> =
+            std::iter::once(inner.get_bin_name().unwrap_or_default().to_owned())
+                .chain(positionals)
+                .collect();
         roff.control("TP", []).text([bold(usage.join(" "))]);
-        paragraphs(roff, &inner.get_long_about().or(inner.get_about()).map(ToString::to_string).unwrap_or_default());
-        let own: Vec<&clap::Arg> = inner.get_arguments().filter(|argument| !argument.is_global_set() && argument.get_id() != "help").collect();
+        paragraphs(
+            roff,
+            &inner
+                .get_long_about()
+                .or(inner.get_about())
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        );
+        let own: Vec<&clap::Arg> = inner
+            .get_arguments()
+            .filter(|argument| !argument.is_global_set() && argument.get_id() != "help")
+            .collect();
         if !own.is_empty() {
             roff.control("RS", []);
             own.into_iter().for_each(|argument| option(roff, argument));
@@ -113,18 +168,33 @@ fn option(roff: &mut Roff, argument: &clap::Arg) {
         None => value_name(argument),
     };
     roff.control("TP", []).text([bold(name)]);
-    let default = argument.get_default_values().first().filter(|_| takes_values);
-    let default = default.map(|value| format!("\n\nDefault: {}", value.to_string_lossy())).unwrap_or_default();
-    let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
+    let default = argument
+        .get_default_values()
+        .first()
+        .filter(|_| takes_values);
+    let default = default
+        .map(|value| format!("\n\nDefault: {}", value.to_string_lossy()))
+        .unwrap_or_default();
+    let help = argument
+        .get_long_help()
+        .or(argument.get_help())
+        .map(ToString::to_string)
+        .unwrap_or_default();
     paragraphs(roff, &format!("{help}{default}"));
 }
 
 fn value_name(argument: &clap::Arg) -> String {
-    argument.get_value_names().and_then(|names| names.first()).map_or_else(|| argument.get_id().to_string(), ToString::to_string).to_ascii_uppercase()
+    argument
+        .get_value_names()
+        .and_then(|names| names.first())
+        .map_or_else(|| argument.get_id().to_string(), ToString::to_string)
+        .to_ascii_uppercase()
 }
 
 fn item(roff: &mut Roff, name: &str, text: &str) {
-    roff.control("TP", []).text([bold(name)]).text([roman(text)]);
+    roff.control("TP", [])
+        .text([bold(name)])
+        .text([roman(text)]);
 }
 
 fn paragraphs(roff: &mut Roff, text: &str) {

@@ -8,9 +8,16 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// SIGHUP is one of them, for a session that breaks off must leave no lamp lit; but not for who was told to survive that (`nohup`).
 pub(super) fn asked_to_end() -> io::Result<impl Future<Output = &'static str>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let mut quit = signal(SignalKind::quit())?;
-    let mut hang_up = if is_ignored(SignalKind::hangup()) { None } else { Some(signal(SignalKind::hangup())?) };
+    let mut hang_up = if is_ignored(SignalKind::hangup()) {
+        None
+    } else {
+        Some(signal(SignalKind::hangup())?)
+    };
     Ok(async move {
         let hung_up = async {
             match &mut hang_up {
@@ -30,6 +37,9 @@ pub(super) fn asked_to_end() -> io::Result<impl Future<Output = &'static str>> {
 /// Was this process started with that signal ignored?
 fn is_ignored(kind: SignalKind) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
 }

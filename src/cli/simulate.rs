@@ -44,33 +44,77 @@ pub(super) async fn simulate(service: Simulate) -> anyhow::Result<u8> {
 
 async fn kandji(order: Simulator, ended: impl Future<Output = &'static str>) -> anyhow::Result<()> {
     let demo = kandji::demo::demo_stock();
-    let options = kandji::Options { listen: order.listen, switches: demo.switches, ..kandji::Options::new(KANDJI_TOKEN, demo.stock) };
-    let tenant = kandji::serve(options).await.context("cannot start the simulator")?;
+    let options = kandji::Options {
+        listen: order.listen,
+        switches: demo.switches,
+        ..kandji::Options::new(KANDJI_TOKEN, demo.stock)
+    };
+    let tenant = kandji::serve(options)
+        .await
+        .context("cannot start the simulator")?;
     let source = format!(
         "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = {:?}\n# and in [verdict]: expected_blueprints = {:?}",
         tenant.base(),
         demo.tokens,
         demo.expected_blueprints,
     );
-    let boxes = demo.samples.iter().map(|sample| (sample.serial, sample.reason, sample.words)).collect();
-    introduce(&order, &Introduction { running: &tenant, source, credential: ("kandji-token", KANDJI_TOKEN.to_owned()), boxes })?;
+    let boxes = demo
+        .samples
+        .iter()
+        .map(|sample| (sample.serial, sample.reason, sample.words))
+        .collect();
+    introduce(
+        &order,
+        &Introduction {
+            running: &tenant,
+            source,
+            credential: ("kandji-token", KANDJI_TOKEN.to_owned()),
+            boxes,
+        },
+    )?;
     ended.await;
     Ok(())
 }
 
-async fn apple_dep(order: Simulator, ended: impl Future<Output = &'static str>) -> anyhow::Result<()> {
-    let options = apple_dep::Options { listen: order.listen, ..apple_dep::Options::demo() };
-    let simulator = apple_dep::serve(options).await.context("cannot start the simulator")?;
-    let source =
-        format!("[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\nurl = \"{}\"\ntoken_credential = \"apple-dep-token\"", simulator.base());
-    introduce(&order, &Introduction { running: &simulator, source, credential: ("apple-dep-token", simulator.credential()), boxes: common_boxes() })?;
+async fn apple_dep(
+    order: Simulator,
+    ended: impl Future<Output = &'static str>,
+) -> anyhow::Result<()> {
+    let options = apple_dep::Options {
+        listen: order.listen,
+        ..apple_dep::Options::demo()
+    };
+    let simulator = apple_dep::serve(options)
+        .await
+        .context("cannot start the simulator")?;
+    let source = format!(
+        "[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\nurl = \"{}\"\ntoken_credential = \"apple-dep-token\"",
+        simulator.base()
+    );
+    introduce(
+        &order,
+        &Introduction {
+            running: &simulator,
+            source,
+            credential: ("apple-dep-token", simulator.credential()),
+            boxes: common_boxes(),
+        },
+    )?;
     ended.await;
     Ok(())
 }
 
-async fn apple_business(order: Simulator, ended: impl Future<Output = &'static str>) -> anyhow::Result<()> {
-    let options = apple_business::Options { listen: order.listen, ..apple_business::Options::demo() };
-    let simulator = apple_business::serve(options).await.context("cannot start the simulator")?;
+async fn apple_business(
+    order: Simulator,
+    ended: impl Future<Output = &'static str>,
+) -> anyhow::Result<()> {
+    let options = apple_business::Options {
+        listen: order.listen,
+        ..apple_business::Options::demo()
+    };
+    let simulator = apple_business::serve(options)
+        .await
+        .context("cannot start the simulator")?;
     let source = format!(
         "[[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{}\"\nkey_id = \"{}\"\nkey_credential = \"apple-business-key\"\nexpected_servers = [\"{}\"]",
         simulator.api(),
@@ -81,7 +125,12 @@ async fn apple_business(order: Simulator, ended: impl Future<Output = &'static s
     );
     introduce(
         &order,
-        &Introduction { running: &simulator, source, credential: ("apple-business-key", simulator.credential()), boxes: common_boxes() },
+        &Introduction {
+            running: &simulator,
+            source,
+            credential: ("apple-business-key", simulator.credential()),
+            boxes: common_boxes(),
+        },
     )?;
     ended.await;
     Ok(())
@@ -89,7 +138,10 @@ async fn apple_business(order: Simulator, ended: impl Future<Output = &'static s
 
 /// The boxes that all three simulators know; the reason is that of a station that asks all three.
 fn common_boxes() -> Vec<(&'static str, &'static str, &'static str)> {
-    stock::DEMO.iter().map(|demo| (demo.serial, demo.expected, demo.story)).collect()
+    stock::DEMO
+        .iter()
+        .map(|demo| (demo.serial, demo.expected, demo.story))
+        .collect()
 }
 
 /// Prints what a station needs to ask the simulator. All of it is TOML: it can be appended to a config.
@@ -106,7 +158,8 @@ fn introduce(order: &Simulator, introduction: &Introduction<'_>) -> anyhow::Resu
     match &order.credentials {
         Some(folder) => {
             let path = folder.join(name);
-            write_private(&path, secret).with_context(|| format!("cannot write {}", path.display()))?;
+            write_private(&path, secret)
+                .with_context(|| format!("cannot write {}", path.display()))?;
             writeln!(out, "# its credential is in {}", path.display())?;
         }
         None => {
@@ -133,5 +186,10 @@ fn write_private(path: &Path, secret: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(secret.as_bytes())
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(secret.as_bytes())
 }

@@ -24,7 +24,9 @@ fn moment_at(text: &str, now: Timestamp, here: &TimeZone) -> Result<Timestamp, S
         return Ok(midnight.timestamp());
     }
     let ago = units::duration(text).and_then(|ago| now.checked_sub(ago).ok());
-    ago.ok_or_else(|| "use RFC 3339 (2026-11-23T09:41:07Z), a date (2026-11-23), or how long ago (2h)".to_owned())
+    ago.ok_or_else(|| {
+        "use RFC 3339 (2026-11-23T09:41:07Z), a date (2026-11-23), or how long ago (2h)".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -44,9 +46,22 @@ mod tests {
             ("2h", "2026-11-23T10:00:00Z"),
             ("90d", "2026-08-25T12:00:00Z"),
         ] {
-            assert_eq!(moment_at(text, now, &here).unwrap(), expected.parse::<Timestamp>().unwrap(), "{text}");
+            assert_eq!(
+                moment_at(text, now, &here).unwrap(),
+                expected.parse::<Timestamp>().unwrap(),
+                "{text}"
+            );
         }
-        for text in ["", "yesterday", "2026-13-01", "2026-11-23T09:41:07", "2 h", "-2h", "99999999d", "20261123"] {
+        for text in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "2026-11-23T09:41:07",
+            "2 h",
+            "-2h",
+            "99999999d",
+            "20261123",
+        ] {
             assert!(moment_at(text, now, &here).is_err(), "{text}");
         }
     }

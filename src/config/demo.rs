@@ -48,5 +48,8 @@ pub fn config(places: &Places<'_>) -> Result<Config, Problems> {
 
 /// A path inside a TOML text in double quotes.
 fn quotable(path: &Path) -> String {
-    path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"")
+    path.display()
+        .to_string()
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
 }

@@ -41,7 +41,11 @@ pub(super) struct Section<'r, 't> {
 impl<'r, 't> Section<'r, 't> {
     /// The whole document.
     pub(super) fn document(report: &'r Report, table: &'t DeTable<'t>) -> Self {
-        Self { title: "the file".to_owned(), table: Some(table), ..Self::absent(report) }
+        Self {
+            title: "the file".to_owned(),
+            table: Some(table),
+            ..Self::absent(report)
+        }
     }
 
     /// A section that is not in the file: every key has its default.
@@ -83,7 +87,8 @@ impl<'r, 't> Section<'r, 't> {
 
     /// Where the key's value stands; the section's place if it is absent.
     pub(super) fn place(&self, key: &'static str) -> Span {
-        self.look(key).map_or_else(|| self.at.clone(), Spanned::span)
+        self.look(key)
+            .map_or_else(|| self.at.clone(), Spanned::span)
     }
 
     /// Notes that `key` names a credential here, and where that lies as a rule.
@@ -97,45 +102,85 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// Notes a problem with the value of `key`, and yields nothing.
-    pub(super) fn wrong<T>(&self, key: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Option<T> {
+    pub(super) fn wrong<T>(
+        &self,
+        key: &'static str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Option<T> {
         self.report.problem(&self.place(key), message, remedy);
         None
     }
 
     /// `found`, or a problem if the key is absent. (A value of the wrong form has been reported already.)
-    pub(super) fn required<T>(&self, key: &'static str, found: Option<T>, example: &str) -> Option<T> {
+    pub(super) fn required<T>(
+        &self,
+        key: &'static str,
+        found: Option<T>,
+        example: &str,
+    ) -> Option<T> {
         if !self.has(key) && !self.reported {
-            self.report.absence(&self.at, format!("`{key}` is missing in {}", self.title), format!("write for example: {key} = {example}"));
+            self.report.absence(
+                &self.at,
+                format!("`{key}` is missing in {}", self.title),
+                format!("write for example: {key} = {example}"),
+            );
         }
         found
     }
 
     /// `Some(None)` if the key is absent; `None` if its value is wrong and has been reported.
     pub(super) fn optional<T>(&self, key: &'static str, found: Option<T>) -> Option<Option<T>> {
-        if self.has(key) { found.map(Some) } else { Some(None) }
+        if self.has(key) {
+            found.map(Some)
+        } else {
+            Some(None)
+        }
     }
 
     /// A section of the document, `[key]`; absent, it has its defaults.
     pub(super) fn section(&self, key: &'static str) -> Section<'r, 't> {
         let title = format!("[{key}]");
         match self.value(key) {
-            Some((DeValue::Table(table), at)) => Section { title, at, table: Some(table), ..Section::absent(self.report) },
+            Some((DeValue::Table(table), at)) => Section {
+                title,
+                at,
+                table: Some(table),
+                ..Section::absent(self.report)
+            },
             Some((other, at)) => {
                 let message = match other {
                     DeValue::Array(_) => format!("there is only one {title}"),
                     other => format!("`{key}` is a section, found {}", kind_of(other)),
                 };
-                self.report.problem(&at, message, format!("write {title} on a line of its own, once, in single brackets"));
-                Section { title, at, reported: true, ..Section::absent(self.report) }
+                self.report.problem(
+                    &at,
+                    message,
+                    format!("write {title} on a line of its own, once, in single brackets"),
+                );
+                Section {
+                    title,
+                    at,
+                    reported: true,
+                    ..Section::absent(self.report)
+                }
             }
-            None => Section { title, ..Section::absent(self.report) },
+            None => Section {
+                title,
+                ..Section::absent(self.report)
+            },
         }
     }
 
     /// A table as a value, `key = { .. }` or `[section.key]`; `None` if absent or wrong.
     pub(super) fn inner(&self, key: &'static str, title: String) -> Option<Section<'r, 't>> {
         match self.value(key)? {
-            (DeValue::Table(table), at) => Some(Section { title, at, table: Some(table), ..Section::absent(self.report) }),
+            (DeValue::Table(table), at) => Some(Section {
+                title,
+                at,
+                table: Some(table),
+                ..Section::absent(self.report)
+            }),
             (other, _) => self.wrong_type(key, "a table", other, "{ kind = \"terminal\" }"),
         }
     }
@@ -146,11 +191,19 @@ impl<'r, 't> Section<'r, 't> {
         let tables = match self.value(key) {
             Some((DeValue::Array(array), _)) => array.iter().collect(),
             Some((DeValue::Table(_), at)) => {
-                self.report.problem(&at, format!("there may be several of `{key}`: it needs double brackets"), remedy.as_str());
+                self.report.problem(
+                    &at,
+                    format!("there may be several of `{key}`: it needs double brackets"),
+                    remedy.as_str(),
+                );
                 Vec::new()
             }
             Some((other, at)) => {
-                self.report.problem(&at, format!("`{key}` is a section, found {}", kind_of(other)), remedy.as_str());
+                self.report.problem(
+                    &at,
+                    format!("`{key}` is a section, found {}", kind_of(other)),
+                    remedy.as_str(),
+                );
                 Vec::new()
             }
             None => Vec::new(),
@@ -159,11 +212,24 @@ impl<'r, 't> Section<'r, 't> {
         for value in tables {
             match value.get_ref() {
                 DeValue::Table(table) => {
-                    let name = table.get("name").and_then(|name| name.get_ref().as_str()).map(|name| format!(" {name:?}")).unwrap_or_default();
+                    let name = table
+                        .get("name")
+                        .and_then(|name| name.get_ref().as_str())
+                        .map(|name| format!(" {name:?}"))
+                        .unwrap_or_default();
                     let title = format!("[[{key}]]{name}");
-                    sections.push(Section { title, at: value.span(), table: Some(table), ..Section::absent(self.report) });
+                    sections.push(Section {
+                        title,
+                        at: value.span(),
+                        table: Some(table),
+                        ..Section::absent(self.report)
+                    });
                 }
-                other => self.report.problem(&value.span(), format!("`{key}` is a section, found {}", kind_of(other)), remedy.as_str()),
+                other => self.report.problem(
+                    &value.span(),
+                    format!("`{key}` is a section, found {}", kind_of(other)),
+                    remedy.as_str(),
+                ),
             }
         }
         sections
@@ -172,13 +238,20 @@ impl<'r, 't> Section<'r, 't> {
     /// A text that is not empty.
     pub(super) fn text(&self, key: &'static str, example: &str) -> Option<Found<&'t str>> {
         match self.value(key)? {
-            (DeValue::String(text), _) if text.trim().is_empty() => {
-                self.wrong(key, format!("`{key}` is empty"), format!("write for example: {key} = {example}"))
-            }
-            (DeValue::String(text), _) if visible::text(text) != *text => {
-                self.wrong(key, format!("`{key}` holds a character that cannot be seen"), "type it anew, as one line of plain text")
-            }
-            (DeValue::String(text), at) => Some(Found { value: text.as_ref(), at }),
+            (DeValue::String(text), _) if text.trim().is_empty() => self.wrong(
+                key,
+                format!("`{key}` is empty"),
+                format!("write for example: {key} = {example}"),
+            ),
+            (DeValue::String(text), _) if visible::text(text) != *text => self.wrong(
+                key,
+                format!("`{key}` holds a character that cannot be seen"),
+                "type it anew, as one line of plain text",
+            ),
+            (DeValue::String(text), at) => Some(Found {
+                value: text.as_ref(),
+                at,
+            }),
             (other, _) => self.wrong_type(key, "a text", other, example),
         }
     }
@@ -188,17 +261,38 @@ impl<'r, 't> Section<'r, 't> {
         match self.value(key) {
             None => Some(default),
             Some((DeValue::Boolean(flag), _)) => Some(*flag),
-            Some((other, _)) => self.wrong_type(key, "true or false", other, if default { "true" } else { "false" }),
+            Some((other, _)) => self.wrong_type(
+                key,
+                "true or false",
+                other,
+                if default { "true" } else { "false" },
+            ),
         }
     }
 
     /// A whole number in a range.
-    pub(super) fn number(&self, key: &'static str, range: RangeInclusive<u32>, example: u32) -> Option<Found<u32>> {
+    pub(super) fn number(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<u32>,
+        example: u32,
+    ) -> Option<Found<u32>> {
         match self.value(key)? {
             (DeValue::Integer(integer), at) => {
-                match i128::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|number| u32::try_from(number).ok()) {
+                match i128::from_str_radix(integer.as_str(), integer.radix())
+                    .ok()
+                    .and_then(|number| u32::try_from(number).ok())
+                {
                     Some(value) if range.contains(&value) => Some(Found { value, at }),
-                    _ => self.wrong(key, format!("`{key}` is out of range"), format!("use a whole number from {} to {}", range.start(), range.end())),
+                    _ => self.wrong(
+                        key,
+                        format!("`{key}` is out of range"),
+                        format!(
+                            "use a whole number from {} to {}",
+                            range.start(),
+                            range.end()
+                        ),
+                    ),
                 }
             }
             (other, _) => self.wrong_type(key, "a whole number", other, &example.to_string()),
@@ -206,56 +300,112 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// A duration in a range.
-    pub(super) fn duration(&self, key: &'static str, default: Duration, range: RangeInclusive<Duration>) -> Option<Duration> {
+    pub(super) fn duration(
+        &self,
+        key: &'static str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
         let example = format!("\"{}\"", units::duration_text(default));
         match self.value(key) {
             None => Some(default),
             Some((DeValue::String(text), _)) => match units::duration(text) {
                 Some(value) if range.contains(&value) => Some(value),
                 Some(_) => {
-                    let (least, most) = (units::duration_text(*range.start()), units::duration_text(*range.end()));
-                    self.wrong(key, format!("`{key}` is out of range"), format!("use a duration from \"{least}\" to \"{most}\""))
+                    let (least, most) = (
+                        units::duration_text(*range.start()),
+                        units::duration_text(*range.end()),
+                    );
+                    self.wrong(
+                        key,
+                        format!("`{key}` is out of range"),
+                        format!("use a duration from \"{least}\" to \"{most}\""),
+                    )
                 }
-                None => self.wrong(key, format!("`{key}` is not a duration"), format!("use a whole number with ms, s, m, h or d, such as {example}")),
+                None => self.wrong(
+                    key,
+                    format!("`{key}` is not a duration"),
+                    format!("use a whole number with ms, s, m, h or d, such as {example}"),
+                ),
             },
             Some((other, _)) => self.wrong_type(key, "a duration", other, &example),
         }
     }
 
     /// A size in bytes in a range.
-    pub(super) fn size(&self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn size(
+        &self,
+        key: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
         let example = format!("\"{}\"", units::size_text(default));
         match self.value(key) {
             None => Some(default),
             Some((DeValue::String(text), _)) => match units::size(text) {
                 Some(value) if range.contains(&value) => Some(value),
                 Some(_) => {
-                    let (least, most) = (units::size_text(*range.start()), units::size_text(*range.end()));
-                    self.wrong(key, format!("`{key}` is out of range"), format!("use a size from \"{least}\" to \"{most}\""))
+                    let (least, most) = (
+                        units::size_text(*range.start()),
+                        units::size_text(*range.end()),
+                    );
+                    self.wrong(
+                        key,
+                        format!("`{key}` is out of range"),
+                        format!("use a size from \"{least}\" to \"{most}\""),
+                    )
                 }
-                None => self.wrong(key, format!("`{key}` is not a size"), format!("use a whole number with B, KiB, MiB or GiB, such as {example}")),
+                None => self.wrong(
+                    key,
+                    format!("`{key}` is not a size"),
+                    format!("use a whole number with B, KiB, MiB or GiB, such as {example}"),
+                ),
             },
             Some((other, _)) => self.wrong_type(key, "a size", other, &example),
         }
     }
 
     /// One of a closed set of words.
-    pub(super) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&'static str, T)], default: Option<&str>) -> Option<Found<T>> {
-        let of_word = |word: &str| choices.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+    pub(super) fn choice<T: Copy>(
+        &self,
+        key: &'static str,
+        choices: &[(&'static str, T)],
+        default: Option<&str>,
+    ) -> Option<Found<T>> {
+        let of_word = |word: &str| {
+            choices
+                .iter()
+                .find(|(name, _)| *name == word)
+                .map(|(_, value)| *value)
+        };
         let words: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         if !self.has(key) {
-            return of_word(default?).map(|value| Found { value, at: self.at.clone() });
+            return of_word(default?).map(|value| Found {
+                value,
+                at: self.at.clone(),
+            });
         }
-        let text = self.text(key, &format!("\"{}\"", words.first().copied().unwrap_or_default()))?;
+        let text = self.text(
+            key,
+            &format!("\"{}\"", words.first().copied().unwrap_or_default()),
+        )?;
         match of_word(text.value) {
             Some(value) => Some(Found { value, at: text.at }),
             None if key == "kind" => {
                 let hint = did_you_mean(text.value, &words);
-                self.wrong(key, format!("{:?} is not in this build", text.value), format!("{hint}use one of {}", listed(&words)))
+                self.wrong(
+                    key,
+                    format!("{:?} is not in this build", text.value),
+                    format!("{hint}use one of {}", listed(&words)),
+                )
             }
             None => {
                 let hint = did_you_mean(text.value, &words);
-                self.wrong(key, format!("{:?} is no value of `{key}`", text.value), format!("{hint}use one of {}", listed(&words)))
+                self.wrong(
+                    key,
+                    format!("{:?} is no value of `{key}`", text.value),
+                    format!("{hint}use one of {}", listed(&words)),
+                )
             }
         }
     }
@@ -270,12 +420,24 @@ impl<'r, 't> Section<'r, 't> {
                 let mut whole = true;
                 for item in array.iter() {
                     match item.get_ref() {
-                        DeValue::String(text) if !text.trim().is_empty() => texts.push(Found { value: text.as_ref(), at: item.span() }),
+                        DeValue::String(text) if !text.trim().is_empty() => texts.push(Found {
+                            value: text.as_ref(),
+                            at: item.span(),
+                        }),
                         other => {
                             whole = false;
-                            let found = if other.is_str() { "an empty one" } else { kind_of(other) };
-                            let message = format!("`{key}` is a list of texts, found {found} in it");
-                            self.report.problem(&item.span(), message, format!("write for example: {key} = {EXAMPLE}"));
+                            let found = if other.is_str() {
+                                "an empty one"
+                            } else {
+                                kind_of(other)
+                            };
+                            let message =
+                                format!("`{key}` is a list of texts, found {found} in it");
+                            self.report.problem(
+                                &item.span(),
+                                message,
+                                format!("write for example: {key} = {EXAMPLE}"),
+                            );
                         }
                     }
                 }
@@ -290,30 +452,53 @@ impl<'r, 't> Section<'r, 't> {
         let text = self.text(key, &format!("\"{example}\""))?;
         match Name::new(text.value) {
             Ok(value) => Some(Found { value, at: text.at }),
-            Err(fault) => self.wrong(key, fault.to_string(), format!("write for example: {key} = \"{example}\"")),
+            Err(fault) => self.wrong(
+                key,
+                fault.to_string(),
+                format!("write for example: {key} = \"{example}\""),
+            ),
         }
     }
 
     /// A path.
     pub(super) fn path(&self, key: &'static str, example: &str) -> Option<Found<PathBuf>> {
         let text = self.text(key, &format!("\"{example}\""))?;
-        Some(Found { value: PathBuf::from(text.value), at: text.at })
+        Some(Found {
+            value: PathBuf::from(text.value),
+            at: text.at,
+        })
     }
 
     /// An address and port to listen on.
-    pub(super) fn address(&self, key: &'static str, default: SocketAddr) -> Option<Found<SocketAddr>> {
+    pub(super) fn address(
+        &self,
+        key: &'static str,
+        default: SocketAddr,
+    ) -> Option<Found<SocketAddr>> {
         if !self.has(key) {
-            return Some(Found { value: default, at: self.at.clone() });
+            return Some(Found {
+                value: default,
+                at: self.at.clone(),
+            });
         }
         let text = self.text(key, &format!("\"{default}\""))?;
         match text.value.parse() {
             Ok(value) => Some(Found { value, at: text.at }),
-            Err(_) => self.wrong(key, format!("`{key}` is not an address with a port"), format!("write for example: {key} = \"{default}\"")),
+            Err(_) => self.wrong(
+                key,
+                format!("`{key}` is not an address with a port"),
+                format!("write for example: {key} = \"{default}\""),
+            ),
         }
     }
 
     /// A URL of one of `schemes`, with a host and without user, query or fragment.
-    pub(super) fn url(&self, key: &'static str, schemes: &[&str], example: &str) -> Option<Found<Url>> {
+    pub(super) fn url(
+        &self,
+        key: &'static str,
+        schemes: &[&str],
+        example: &str,
+    ) -> Option<Found<Url>> {
         let example = format!("\"{example}\"");
         let text = self.text(key, &example)?;
         let remedy = format!("write for example: {key} = {example}");
@@ -323,15 +508,30 @@ impl<'r, 't> Section<'r, 't> {
             Err(error) => return self.wrong(key, format!("`{key}` is not a URL: {error}"), remedy),
         };
         if !schemes.contains(&url.scheme()) {
-            return self.wrong(key, format!("`{key}` may not begin with {}://", url.scheme()), format!("use {}", listed_schemes(schemes)));
+            return self.wrong(
+                key,
+                format!("`{key}` may not begin with {}://", url.scheme()),
+                format!("use {}", listed_schemes(schemes)),
+            );
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return self.wrong(key, format!("`{key}` holds a user name or password"), "secrets are never in this file: use the *_credential keys");
+            return self.wrong(
+                key,
+                format!("`{key}` holds a user name or password"),
+                "secrets are never in this file: use the *_credential keys",
+            );
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return self.wrong(key, format!("`{key}` has a query or fragment"), "end it before ? or #");
+            return self.wrong(
+                key,
+                format!("`{key}` has a query or fragment"),
+                "end it before ? or #",
+            );
         }
-        Some(Found { value: url, at: text.at })
+        Some(Found {
+            value: url,
+            at: text.at,
+        })
     }
 
     /// Reports the keys of other kinds: `keys` mean nothing to this one.
@@ -339,7 +539,11 @@ impl<'r, 't> Section<'r, 't> {
         for key in keys {
             if let Some((name, _)) = self.table.and_then(|table| table.get_key_value(*key)) {
                 let message = format!("`{key}` means nothing to kind {kind:?}");
-                self.report.problem(&name.span(), message, format!("remove it, or set the `kind` in {} that has it", self.title));
+                self.report.problem(
+                    &name.span(),
+                    message,
+                    format!("remove it, or set the `kind` in {} that has it", self.title),
+                );
             }
             self.note(key);
         }
@@ -354,14 +558,39 @@ impl<'r, 't> Section<'r, 't> {
                 continue;
             }
             let near = did_you_mean(name, &known);
-            if secrets::sounds_secret(name) && !value.get_ref().is_table() && !near.contains("_credential`") {
-                let message = format!("`{}` is a secret, and secrets are never in this file", visible::word(name));
-                self.report.problem(&key.span(), message, self.place_of_secret(name));
+            if secrets::sounds_secret(name)
+                && !value.get_ref().is_table()
+                && !near.contains("_credential`")
+            {
+                let message = format!(
+                    "`{}` is a secret, and secrets are never in this file",
+                    visible::word(name)
+                );
+                self.report
+                    .problem(&key.span(), message, self.place_of_secret(name));
                 continue;
             }
-            let thing = if value.get_ref().is_table() || value.get_ref().is_array() && self.title == "the file" { "section" } else { "key" };
-            let remedy = if near.is_empty() { format!("known here: {}", listed(&known)) } else { near.trim_end().to_owned() };
-            self.report.problem(&key.span(), format!("unknown {thing} `{}` in {}", visible::word(name), self.title), remedy);
+            let thing = if value.get_ref().is_table()
+                || value.get_ref().is_array() && self.title == "the file"
+            {
+                "section"
+            } else {
+                "key"
+            };
+            let remedy = if near.is_empty() {
+                format!("known here: {}", listed(&known))
+            } else {
+                near.trim_end().to_owned()
+            };
+            self.report.problem(
+                &key.span(),
+                format!(
+                    "unknown {thing} `{}` in {}",
+                    visible::word(name),
+                    self.title
+                ),
+                remedy,
+            );
         }
     }
 
@@ -369,7 +598,11 @@ impl<'r, 't> Section<'r, 't> {
     fn place_of_secret(&self, name: &str) -> String {
         let credentials = self.credentials.borrow();
         let like = |wanted: &str| credentials.iter().find(|(key, _)| key.contains(wanted));
-        let is = |words: &[&str]| words.iter().any(|word| name.to_ascii_lowercase().contains(word));
+        let is = |words: &[&str]| {
+            words
+                .iter()
+                .any(|word| name.to_ascii_lowercase().contains(word))
+        };
         let meant = if is(&["pass", "pw"]) {
             like("password")
         } else if is(&["key", "pem", "private"]) {
@@ -402,25 +635,49 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    fn wrong_type<T>(&self, key: &'static str, wanted: &str, found: &DeValue<'_>, example: &str) -> Option<T> {
-        self.wrong(key, format!("`{key}` is {wanted}, found {}", kind_of(found)), format!("write for example: {key} = {example}"))
+    fn wrong_type<T>(
+        &self,
+        key: &'static str,
+        wanted: &str,
+        found: &DeValue<'_>,
+        example: &str,
+    ) -> Option<T> {
+        self.wrong(
+            key,
+            format!("`{key}` is {wanted}, found {}", kind_of(found)),
+            format!("write for example: {key} = {example}"),
+        )
     }
 }
 
 /// `"a", "b"`.
 pub(super) fn listed(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    words
+        .iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// "did you mean `left`? ", or nothing when no word is near.
 pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
     let most = (word.chars().count() / 3).max(1);
-    let nearest = known.iter().map(|candidate| (distance(word, candidate), candidate)).filter(|(distance, _)| *distance <= most).min();
-    nearest.map(|(_, candidate)| format!("did you mean `{candidate}`? ")).unwrap_or_default()
+    let nearest = known
+        .iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= most)
+        .min();
+    nearest
+        .map(|(_, candidate)| format!("did you mean `{candidate}`? "))
+        .unwrap_or_default()
 }
 
 fn listed_schemes(schemes: &[&str]) -> String {
-    schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ")
+    schemes
+        .iter()
+        .map(|scheme| format!("{scheme}://"))
+        .collect::<Vec<_>>()
+        .join(" or ")
 }
 
 fn kind_of(value: &DeValue<'_>) -> &'static str {
@@ -437,16 +694,25 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
 
 /// How many letters must be changed, added, dropped or swapped with their neighbour.
 fn distance(left: &str, right: &str) -> usize {
-    let (left, right): (Vec<char>, Vec<char>) = (left.chars().take(64).collect(), right.chars().take(64).collect());
+    let (left, right): (Vec<char>, Vec<char>) = (
+        left.chars().take(64).collect(),
+        right.chars().take(64).collect(),
+    );
     // Three rows of the usual table: `two_up` is needed for swapped neighbours.
     let mut two_up: Vec<usize> = Vec::new();
     let mut up: Vec<usize> = (0..=right.len()).collect();
     for (row, &left_char) in left.iter().enumerate() {
         let mut here = vec![row + 1];
         for (column, &right_char) in right.iter().enumerate() {
-            let at = |line: &[usize], index: usize| line.get(index).copied().unwrap_or(usize::MAX / 2);
-            let mut least = (at(&up, column) + usize::from(left_char != right_char)).min(at(&up, column + 1) + 1).min(at(&here, column) + 1);
-            let swapped = row > 0 && column > 0 && left.get(row - 1) == Some(&right_char) && right.get(column - 1) == Some(&left_char);
+            let at =
+                |line: &[usize], index: usize| line.get(index).copied().unwrap_or(usize::MAX / 2);
+            let mut least = (at(&up, column) + usize::from(left_char != right_char))
+                .min(at(&up, column + 1) + 1)
+                .min(at(&here, column) + 1);
+            let swapped = row > 0
+                && column > 0
+                && left.get(row - 1) == Some(&right_char)
+                && right.get(column - 1) == Some(&left_char);
             if swapped {
                 least = least.min(at(&two_up, column - 1) + 1);
             }
@@ -464,8 +730,17 @@ mod tests {
     #[test]
     fn the_nearest_known_word_is_offered() {
         let known = ["site", "name", "state_dir", "credentials_dir"];
-        for (typed, meant) in [("naem", "name"), ("Site", "site"), ("statedir", "state_dir"), ("credential_dir", "credentials_dir")] {
-            assert_eq!(did_you_mean(typed, &known), format!("did you mean `{meant}`? "), "{typed}");
+        for (typed, meant) in [
+            ("naem", "name"),
+            ("Site", "site"),
+            ("statedir", "state_dir"),
+            ("credential_dir", "credentials_dir"),
+        ] {
+            assert_eq!(
+                did_you_mean(typed, &known),
+                format!("did you mean `{meant}`? "),
+                "{typed}"
+            );
         }
         for typed in ["colour", "", "x", "ünïcödé"] {
             assert_eq!(did_you_mean(typed, &known), "", "{typed}");
@@ -474,9 +749,14 @@ mod tests {
 
     #[test]
     fn a_swap_of_neighbours_is_one_mistake() {
-        for (left, right, mistakes) in
-            [("lane", "lnae", 1), ("lane", "lane", 0), ("lane", "", 4), ("", "lane", 4), ("lane", "plane", 1), ("kind", "bind", 1)]
-        {
+        for (left, right, mistakes) in [
+            ("lane", "lnae", 1),
+            ("lane", "lane", 0),
+            ("lane", "", 4),
+            ("", "lane", 4),
+            ("lane", "plane", 1),
+            ("kind", "bind", 1),
+        ] {
             assert_eq!(distance(left, right), mistakes, "{left} {right}");
         }
     }

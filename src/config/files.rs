@@ -22,7 +22,14 @@ pub(super) struct Files {
 impl Files {
     /// A `*_credential` key: its file is there, of its form, and nobody else's to read. With a default an absent key
     /// means `usual`. `None`: absent without default, or reported.
-    pub(super) fn credential(&self, section: &Section<'_, '_>, key: &'static str, usual: &str, default: bool, form: Form) -> Option<Credential> {
+    pub(super) fn credential(
+        &self,
+        section: &Section<'_, '_>,
+        key: &'static str,
+        usual: &str,
+        default: bool,
+        form: Form,
+    ) -> Option<Credential> {
         section.note_credential(key, self.store.place(usual));
         let name = match section.has(key) {
             true => self.name(section, key, usual)?,
@@ -41,28 +48,44 @@ impl Files {
     /// The name that stands there, unless it is the secret itself.
     fn name(&self, section: &Section<'_, '_>, key: &'static str, usual: &str) -> Option<String> {
         let is_no_name = |text: &str| {
-            may_be_a_secret(text) && matches!(self.store.credential(text).read(), Err(CredentialFault::BadName | CredentialFault::Missing { .. }))
+            may_be_a_secret(text)
+                && matches!(
+                    self.store.credential(text).read(),
+                    Err(CredentialFault::BadName | CredentialFault::Missing { .. })
+                )
         };
         // A path is a mistake of another kind; so is a word that only might be a password.
-        let is_secret = |text: &str| is_no_name(text) && !text.starts_with(['/', '.']) && text.len() >= 8;
+        let is_secret =
+            |text: &str| is_no_name(text) && !text.starts_with(['/', '.']) && text.len() >= 8;
         if section.string(key).is_some_and(is_secret) {
             let remedy = format!(
                 "write the secret to {} (mode 0600), and here the name of that file: {key} = \"{usual}\"; make a new one if others have read this config",
                 self.store.place(usual).display()
             );
-            return section.wrong(key, format!("`{key}` is the name of a file, and this looks like the secret itself"), remedy);
+            return section.wrong(
+                key,
+                format!("`{key}` is the name of a file, and this looks like the secret itself"),
+                remedy,
+            );
         }
-        section.text(key, &format!("\"{usual}\"")).map(|found| found.value.to_owned())
+        section
+            .text(key, &format!("\"{usual}\""))
+            .map(|found| found.value.to_owned())
     }
 
     /// A file of trust anchors in PEM. `Some(None)`: absent; `None`: reported.
-    pub(super) fn trust_anchors(&self, section: &Section<'_, '_>, key: &'static str) -> Option<Option<PathBuf>> {
+    pub(super) fn trust_anchors(
+        &self,
+        section: &Section<'_, '_>,
+        key: &'static str,
+    ) -> Option<Option<PathBuf>> {
         if !section.has(key) {
             return Some(None);
         }
         let path = section.path(key, "/etc/benchlight/ca.pem")?;
         if self.check
-            && let Err(CertificateFault { finding, remedy }) = certificate::trust(&path.value, &mut RootCertStore::empty())
+            && let Err(CertificateFault { finding, remedy }) =
+                certificate::trust(&path.value, &mut RootCertStore::empty())
         {
             return section.wrong(key, finding, remedy);
         }
@@ -70,7 +93,10 @@ impl Files {
     }
 
     /// A client certificate with its key. `Some(None)`: neither is set; `None`: reported.
-    pub(super) fn client_certificate(&self, section: &Section<'_, '_>) -> Option<Option<(PathBuf, Credential)>> {
+    pub(super) fn client_certificate(
+        &self,
+        section: &Section<'_, '_>,
+    ) -> Option<Option<(PathBuf, Credential)>> {
         const FILE: &str = "client_cert_file";
         const KEY: &str = "client_key_credential";
         const USUAL: &str = "mqtt-key";
@@ -78,7 +104,11 @@ impl Files {
         match (section.has(FILE), section.has(KEY)) {
             (false, false) => return Some(None),
             (true, false) => {
-                return section.wrong(FILE, format!("`{FILE}` needs `{KEY}` beside it"), format!("write for example: {KEY} = \"{USUAL}\""));
+                return section.wrong(
+                    FILE,
+                    format!("`{FILE}` needs `{KEY}` beside it"),
+                    format!("write for example: {KEY} = \"{USUAL}\""),
+                );
             }
             (false, true) => {
                 let remedy = format!("write for example: {FILE} = \"/etc/benchlight/client.pem\"");
@@ -87,13 +117,19 @@ impl Files {
             (true, true) => {}
         }
         let path = section.path(FILE, "/etc/benchlight/client.pem");
-        let credential = self.credential(section, KEY, USUAL, false, |credential| certificate::private_key(credential).map(drop));
+        let credential = self.credential(section, KEY, USUAL, false, |credential| {
+            certificate::private_key(credential).map(drop)
+        });
         let (path, credential) = (path?.value, credential?);
         if self.check {
             match certificate::pair(&path, &credential) {
                 Ok(_) => {}
-                Err(PairFault::Chain(fault)) => return section.wrong(FILE, fault.finding, fault.remedy),
-                Err(PairFault::Key(fault)) => return section.wrong(KEY, fault.finding(), fault.remedy()),
+                Err(PairFault::Chain(fault)) => {
+                    return section.wrong(FILE, fault.finding, fault.remedy);
+                }
+                Err(PairFault::Key(fault)) => {
+                    return section.wrong(KEY, fault.finding(), fault.remedy());
+                }
             }
         }
         Some(Some((path, credential)))

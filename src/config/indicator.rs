@@ -18,11 +18,24 @@ const LAST_PIN: u32 = 27;
 /// Pins that pull up at boot: an active-low lamp on them rests dark when nobody drives it.
 const PULLED_UP: std::ops::RangeInclusive<u8> = 2..=8;
 
-const PIN_KEYS: [&str; 8] = ["driver", "chip", "green", "red", "amber", "buzzer", "active_low", "external_pull"];
+const PIN_KEYS: [&str; 8] = [
+    "driver",
+    "chip",
+    "green",
+    "red",
+    "amber",
+    "buzzer",
+    "active_low",
+    "external_pull",
+];
 
 /// Reads the section; `None`: something is wrong and reported.
 pub(super) fn read(section: Section<'_, '_>) -> Option<Settings> {
-    let choices = [("gpio", Kind::Gpio), ("terminal", Kind::Terminal), ("none", Kind::None)];
+    let choices = [
+        ("gpio", Kind::Gpio),
+        ("terminal", Kind::Terminal),
+        ("none", Kind::None),
+    ];
     let kind = section.choice("kind", &choices, Some("gpio"))?.value;
     let settings = match kind {
         Kind::Gpio => gpio(&section).map(Settings::Gpio),
@@ -41,18 +54,30 @@ pub(super) fn read(section: Section<'_, '_>) -> Option<Settings> {
 }
 
 fn ready_hold(section: &Section<'_, '_>) -> Option<Duration> {
-    section.duration("ready_hold", Duration::from_secs(3), Duration::from_millis(100)..=Duration::from_secs(30))
+    section.duration(
+        "ready_hold",
+        Duration::from_secs(3),
+        Duration::from_millis(100)..=Duration::from_secs(30),
+    )
 }
 
 fn gpio(section: &Section<'_, '_>) -> Option<Gpio> {
-    let drivers = [("auto", Driver::Auto), ("rppal", Driver::Rppal), ("gpiochip", Driver::Gpiochip)];
+    let drivers = [
+        ("auto", Driver::Auto),
+        ("rppal", Driver::Rppal),
+        ("gpiochip", Driver::Gpiochip),
+    ];
     let driver = section.choice("driver", &drivers, Some("auto"));
     let chip = chip(section);
     if chip.as_ref().is_some_and(|chip| *chip != Chip::Auto) {
         match driver.as_ref().map(|driver| driver.value) {
             Some(Driver::Rppal) => {
                 let remedy = "remove `chip`, or use driver = \"gpiochip\"";
-                section.wrong::<()>("chip", "rppal drives the Pi's header and takes no chip", remedy);
+                section.wrong::<()>(
+                    "chip",
+                    "rppal drives the Pi's header and takes no chip",
+                    remedy,
+                );
             }
             Some(Driver::Auto) => {
                 let message = "`chip` counts only with driver = \"gpiochip\"; on a Raspberry Pi \"auto\" is rppal";
@@ -62,8 +87,19 @@ fn gpio(section: &Section<'_, '_>) -> Option<Gpio> {
         }
     }
     // Another chip than the header's may have more lines.
-    let last = if chip.as_ref().is_none_or(|chip| *chip == Chip::Auto) { LAST_PIN } else { u32::from(u8::MAX) };
-    let pin = |key| section.number(key, 0..=last, 17).and_then(|found| Some(Found { value: u8::try_from(found.value).ok()?, at: found.at }));
+    let last = if chip.as_ref().is_none_or(|chip| *chip == Chip::Auto) {
+        LAST_PIN
+    } else {
+        u32::from(u8::MAX)
+    };
+    let pin = |key| {
+        section.number(key, 0..=last, 17).and_then(|found| {
+            Some(Found {
+                value: u8::try_from(found.value).ok()?,
+                at: found.at,
+            })
+        })
+    };
     let green = section.required("green", pin("green"), "17");
     let red = section.required("red", pin("red"), "27");
     let amber = section.optional("amber", pin("amber"));
@@ -78,13 +114,22 @@ fn gpio(section: &Section<'_, '_>) -> Option<Gpio> {
         ("amber", amber.as_ref().and_then(Option::as_ref)),
         ("buzzer", buzzer.as_ref().and_then(Option::as_ref)),
     ];
-    let fitted: Vec<(&'static str, u8)> = fitted.into_iter().filter_map(|(key, pin)| Some((key, pin?.value))).collect();
+    let fitted: Vec<(&'static str, u8)> = fitted
+        .into_iter()
+        .filter_map(|(key, pin)| Some((key, pin?.value)))
+        .collect();
     for (index, (key, pin)) in fitted.iter().enumerate() {
         if let Some((earlier, _)) = fitted.iter().take(index).find(|(_, other)| other == pin) {
-            section.wrong::<()>(key, format!("`{key}` is on the same pin as `{earlier}`"), "give each lamp a pin of its own");
+            section.wrong::<()>(
+                key,
+                format!("`{key}` is on the same pin as `{earlier}`"),
+                "give each lamp a pin of its own",
+            );
         }
         if active_low == Some(true) && external_pull == Some(false) && !PULLED_UP.contains(pin) {
-            let message = format!("an active-low `{key}` on pin {pin} would light whenever benchlight does not run: the pin rests low");
+            let message = format!(
+                "an active-low `{key}` on pin {pin} would light whenever benchlight does not run: the pin rests low"
+            );
             section.wrong::<()>(
                 key,
                 message,
@@ -93,7 +138,10 @@ fn gpio(section: &Section<'_, '_>) -> Option<Gpio> {
         }
     }
     if external_pull == Some(true) && active_low == Some(false) {
-        section.report().warn(Some(&section.place("external_pull")), "`external_pull` counts only with active_low = true");
+        section.report().warn(
+            Some(&section.place("external_pull")),
+            "`external_pull` counts only with active_low = true",
+        );
     }
     Some(Gpio {
         driver: driver?.value,

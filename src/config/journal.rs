@@ -14,5 +14,10 @@ pub(super) fn read(section: Section<'_, '_>, station: &Station) -> Option<Settin
     // SQLite needs some pages before the first row is in.
     let max_bytes = section.size("max_bytes", 1 << 30, 256 << 10..=1 << 40);
     section.finish();
-    Some(Settings { state_dir: station.state_dir.clone()?, keep: keep?, keep_raw: keep_raw?, max_bytes: max_bytes? })
+    Some(Settings {
+        state_dir: station.state_dir.clone()?,
+        keep: keep?,
+        keep_raw: keep_raw?,
+        max_bytes: max_bytes?,
+    })
 }

@@ -36,51 +36,105 @@ pub(super) fn read(document: &Section<'_, '_>, policy: Option<&Policy>) -> Vec<L
     let report = document.report();
     let section = document.section("indicator");
     let (shared_there, shared_at) = (section.is_there(), section.at().clone());
-    let shared = if shared_there { indicator::read(section) } else { Some(Settings::None) };
-    let of_shared = |at: Span| Lamps { settings: shared.clone(), at, shared: true };
+    let shared = if shared_there {
+        indicator::read(section)
+    } else {
+        Some(Settings::None)
+    };
+    let of_shared = |at: Span| Lamps {
+        settings: shared.clone(),
+        at,
+        shared: true,
+    };
 
     let mut lanes = Vec::new();
     let mut all_lamps: Vec<Lamps> = Vec::new();
     for section in document.sections("lane") {
         let name = section.required("name", section.name("name", "left"), "\"left\"");
-        let allow_returned = section.optional("allow_returned", section.flag("allow_returned", false));
+        let allow_returned =
+            section.optional("allow_returned", section.flag("allow_returned", false));
         let lamps = if section.has("indicator") {
             let title = format!("`indicator` of {}", section.title());
             let own = section.inner("indicator", title);
-            let at = own.as_ref().map_or_else(|| section.place("indicator"), |own| own.at().clone());
-            Lamps { settings: own.and_then(indicator::read), at, shared: false }
+            let at = own
+                .as_ref()
+                .map_or_else(|| section.place("indicator"), |own| own.at().clone());
+            Lamps {
+                settings: own.and_then(indicator::read),
+                at,
+                shared: false,
+            }
         } else {
             of_shared(section.at().clone())
         };
         section.finish();
         if let Some(name) = &name
-            && lanes.iter().any(|lane: &LaneEntry| lane.name.as_ref().is_some_and(|earlier| earlier.value == name.value))
+            && lanes.iter().any(|lane: &LaneEntry| {
+                lane.name
+                    .as_ref()
+                    .is_some_and(|earlier| earlier.value == name.value)
+            })
         {
-            report.problem(&name.at, format!("there is already a lane {:?}", name.value.as_str()), "give each lane a name of its own");
+            report.problem(
+                &name.at,
+                format!("there is already a lane {:?}", name.value.as_str()),
+                "give each lane a name of its own",
+            );
         }
-        let settings = lane(name.as_ref().map(|name| &name.value), policy, allow_returned, lamps.settings.as_ref());
-        lanes.push(LaneEntry { name, settings, lamps: lamps.settings.clone() });
+        let settings = lane(
+            name.as_ref().map(|name| &name.value),
+            policy,
+            allow_returned,
+            lamps.settings.as_ref(),
+        );
+        lanes.push(LaneEntry {
+            name,
+            settings,
+            lamps: lamps.settings.clone(),
+        });
         all_lamps.push(lamps);
     }
     if !document.has("lane") {
         let name = Name::new(ONLY_LANE).ok();
         let lamps = of_shared(shared_at.clone());
         let settings = lane(name.as_ref(), policy, Some(None), lamps.settings.as_ref());
-        lanes.push(LaneEntry { name: name.map(|value| Found { value, at: document.at().clone() }), settings, lamps: lamps.settings.clone() });
+        lanes.push(LaneEntry {
+            name: name.map(|value| Found {
+                value,
+                at: document.at().clone(),
+            }),
+            settings,
+            lamps: lamps.settings.clone(),
+        });
         all_lamps.push(lamps);
     }
 
     if !shared_there && all_lamps.iter().any(|lamps| lamps.shared) {
-        report.warn(None, "there is no [indicator]: results are published, and no lamp shows them");
+        report.warn(
+            None,
+            "there is no [indicator]: results are published, and no lamp shows them",
+        );
     } else if shared_there && !all_lamps.iter().any(|lamps| lamps.shared) {
-        report.warn(Some(&shared_at), "[indicator] is not used: every lane has its own");
+        report.warn(
+            Some(&shared_at),
+            "[indicator] is not used: every lane has its own",
+        );
     }
     lamps_apart(document, &all_lamps);
     lanes
 }
 
-fn lane(name: Option<&Name>, policy: Option<&Policy>, allow_returned: Option<Option<bool>>, lamps: Option<&Settings>) -> Option<Lane> {
-    Some(Lane { name: name?.clone(), policy: verdict::of_lane(policy?, allow_returned?), indicator: lamps?.clone() })
+fn lane(
+    name: Option<&Name>,
+    policy: Option<&Policy>,
+    allow_returned: Option<Option<bool>>,
+    lamps: Option<&Settings>,
+) -> Option<Lane> {
+    Some(Lane {
+        name: name?.clone(),
+        policy: verdict::of_lane(policy?, allow_returned?),
+        indicator: lamps?.clone(),
+    })
 }
 
 /// No two lanes may light the same lamp: a green one must belong to one box.
@@ -96,13 +150,24 @@ fn lamps_apart(document: &Section<'_, '_>, all_lamps: &[Lamps]) {
         for (earlier, earlier_lamps) in on_pins.iter().take(index) {
             if lamps.shared && earlier_lamps.shared {
                 let message = "the lamps of [indicator] belong to another lane already";
-                document.report().problem(&lamps.at, message, "give this lane an `indicator` of its own, with other pins");
+                document.report().problem(
+                    &lamps.at,
+                    message,
+                    "give this lane an `indicator` of its own, with other pins",
+                );
                 break;
             }
-            let chips_apart = earlier.chip != gpio.chip && earlier.chip != Chip::Auto && gpio.chip != Chip::Auto;
-            if let Some(pin) = pins(gpio).find(|pin| !chips_apart && pins(earlier).any(|other| other == *pin)) {
+            let chips_apart =
+                earlier.chip != gpio.chip && earlier.chip != Chip::Auto && gpio.chip != Chip::Auto;
+            if let Some(pin) =
+                pins(gpio).find(|pin| !chips_apart && pins(earlier).any(|other| other == *pin))
+            {
                 let message = format!("pin {pin} belongs to another lane's lamps already");
-                document.report().problem(&lamps.at, message, "give each lane's lamps pins of their own");
+                document.report().problem(
+                    &lamps.at,
+                    message,
+                    "give each lane's lamps pins of their own",
+                );
                 break;
             }
         }
@@ -110,5 +175,7 @@ fn lamps_apart(document: &Section<'_, '_>, all_lamps: &[Lamps]) {
 }
 
 fn pins(gpio: &Gpio) -> impl Iterator<Item = u8> {
-    [Some(gpio.green), Some(gpio.red), gpio.amber, gpio.buzzer].into_iter().flatten()
+    [Some(gpio.green), Some(gpio.red), gpio.amber, gpio.buzzer]
+        .into_iter()
+        .flatten()
 }

@@ -118,12 +118,18 @@ pub struct Options {
 impl Options {
     /// All checks, on this machine.
     pub fn of_this_machine() -> Self {
-        Self { check_files: true, pi_serial: machine::pi_serial() }
+        Self {
+            check_files: true,
+            pi_serial: machine::pi_serial(),
+        }
     }
 
     /// The text alone: no file is opened.
     pub const fn text_only() -> Self {
-        Self { check_files: false, pi_serial: None }
+        Self {
+            check_files: false,
+            pi_serial: None,
+        }
     }
 }
 
@@ -132,7 +138,11 @@ impl Options {
 /// # Errors
 /// All [`Problems`] of the file together.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    parse(&read_text(path)?, &path.display().to_string(), &Options::of_this_machine())
+    parse(
+        &read_text(path)?,
+        &path.display().to_string(),
+        &Options::of_this_machine(),
+    )
 }
 
 /// Reads as much of a config file as can be read. `check_files`: credentials and certificates are looked at, too.
@@ -141,18 +151,38 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
 /// The file itself cannot be read.
 pub fn load_readable(path: &Path, check_files: bool) -> Result<Readable, Problems> {
     let (text, file) = (read_text(path)?, path.display().to_string());
-    let options = Options { check_files: false, ..Options::of_this_machine() };
+    let options = Options {
+        check_files: false,
+        ..Options::of_this_machine()
+    };
     // A missing credential must not hide the part that names it.
     let (parts, of_text) = judge(&text, &file, &options);
     let problems = match check_files {
-        true => judge(&text, &file, &Options { check_files, ..options }).1.err(),
+        true => judge(
+            &text,
+            &file,
+            &Options {
+                check_files,
+                ..options
+            },
+        )
+        .1
+        .err(),
         false => of_text.as_ref().err().cloned(),
     };
     Ok(Readable {
         state_dir: parts.station.state_dir,
         scanners: parts.scanners.unwrap_or_default(),
-        lamps: parts.lanes.into_iter().filter_map(|lane| Some((lane.name.map(|name| name.value), lane.lamps?))).collect(),
-        sources: parts.sources.into_iter().filter_map(|source| source.settings).collect(),
+        lamps: parts
+            .lanes
+            .into_iter()
+            .filter_map(|lane| Some((lane.name.map(|name| name.value), lane.lamps?)))
+            .collect(),
+        sources: parts
+            .sources
+            .into_iter()
+            .filter_map(|source| source.settings)
+            .collect(),
         mqtt: parts.mqtt,
         journal: parts.journal,
         warnings: of_text.map(|config| config.warnings).unwrap_or_default(),
@@ -183,13 +213,25 @@ fn judge(text: &str, file: &str, options: &Options) -> (Parts, Result<Config, Pr
     let report = Report::new(file, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     let parts = read(Section::document(&report, document.get_ref()), options);
-    report.syntax(errors.iter().map(|error| syntax_problem(text, error)).collect());
+    report.syntax(
+        errors
+            .iter()
+            .map(|error| syntax_problem(text, error))
+            .collect(),
+    );
     let config = parts.whole();
     if config.is_none() && report.is_clean() {
-        report.problem(&report.end(), "the config could not be read completely", "this is a fault of benchlight: please report it");
+        report.problem(
+            &report.end(),
+            "the config could not be read completely",
+            "this is a fault of benchlight: please report it",
+        );
     }
     let result = match config {
-        Some(config) if report.is_clean() => Ok(Config { warnings: report.into_warnings(), ..config }),
+        Some(config) if report.is_clean() => Ok(Config {
+            warnings: report.into_warnings(),
+            ..config
+        }),
         _ => Err(report.into_problems()),
     };
     (parts, result)
@@ -197,7 +239,10 @@ fn judge(text: &str, file: &str, options: &Options) -> (Parts, Result<Config, Pr
 
 fn read(document: Section<'_, '_>, options: &Options) -> Parts {
     let station = station::read(document.section("station"), options);
-    let files = files::Files { store: station.credentials.clone(), check: options.check_files };
+    let files = files::Files {
+        store: station.credentials.clone(),
+        check: options.check_files,
+    };
     let verdict = verdict::read(document.section("verdict"));
     let sources = source::read(&document, &verdict, &files);
     let policy = verdict::policy(verdict, &sources, document.report());
@@ -206,7 +251,15 @@ fn read(document: Section<'_, '_>, options: &Options) -> Parts {
     let mqtt = mqtt::read(document.section("mqtt"), &station, &files);
     let journal = journal::read(document.section("journal"), &station);
     document.finish();
-    Parts { station, sources, policy, lanes, scanners, mqtt, journal }
+    Parts {
+        station,
+        sources,
+        policy,
+        lanes,
+        scanners,
+        mqtt,
+        journal,
+    }
 }
 
 impl Parts {
@@ -218,8 +271,16 @@ impl Parts {
             state_dir: self.station.state_dir.clone()?,
             exit_at_eof: self.station.exit_at_eof?,
             scanners: self.scanners.clone()?,
-            lanes: self.lanes.iter().map(|lane| lane.settings.clone()).collect::<Option<_>>()?,
-            sources: self.sources.iter().map(|source| source.settings.clone()).collect::<Option<_>>()?,
+            lanes: self
+                .lanes
+                .iter()
+                .map(|lane| lane.settings.clone())
+                .collect::<Option<_>>()?,
+            sources: self
+                .sources
+                .iter()
+                .map(|source| source.settings.clone())
+                .collect::<Option<_>>()?,
             policy: self.policy.clone()?,
             mqtt: self.mqtt.clone()?,
             journal: self.journal.clone()?,
@@ -229,13 +290,23 @@ impl Parts {
 }
 
 fn read_text(path: &Path) -> Result<String, Problems> {
-    const REMEDY: &str = "name the file with --config, or copy config/benchlight.toml there and edit it";
-    let refuse = |message: String, remedy| Problems::of_file(&path.display().to_string(), message, remedy);
-    let unreadable = |error: io::Error| refuse(format!("cannot be read: {error}"), file::remedy(&error, REMEDY));
+    const REMEDY: &str =
+        "name the file with --config, or copy config/benchlight.toml there and edit it";
+    let refuse =
+        |message: String, remedy| Problems::of_file(&path.display().to_string(), message, remedy);
+    let unreadable = |error: io::Error| {
+        refuse(
+            format!("cannot be read: {error}"),
+            file::remedy(&error, REMEDY),
+        )
+    };
     let (bytes, metadata) = file::read(path, LARGEST_FILE).map_err(unreadable)?;
     // Whoever writes it says whom the station asks and trusts, and so which answer is green.
     if file::everybody_writes(metadata.mode()) {
-        return Err(refuse("can be written by everybody".to_owned(), "look at what is in it, then run: chmod go-w on it"));
+        return Err(refuse(
+            "can be written by everybody".to_owned(),
+            "look at what is in it, then run: chmod go-w on it",
+        ));
     }
     file::text(bytes).map_err(unreadable)
 }

@@ -10,27 +10,54 @@ use crate::{
     runtime::loopback::{self, is_loopback},
 };
 
-const EXAMPLE: &str =
-    "write for example:\n[mqtt]\nurl = \"mqtts://broker.example:8883\"\nusername = \"bench-1\"\npassword_credential = \"mqtt-password\"";
+const EXAMPLE: &str = "write for example:\n[mqtt]\nurl = \"mqtts://broker.example:8883\"\nusername = \"bench-1\"\npassword_credential = \"mqtt-password\"";
 
 pub(super) fn read(section: Section<'_, '_>, station: &Station, files: &Files) -> Option<Settings> {
     if !section.is_there() {
-        section.report().absence(section.at(), "there is no [mqtt]: where do the results go?", EXAMPLE);
+        section.report().absence(
+            section.at(),
+            "there is no [mqtt]: where do the results go?",
+            EXAMPLE,
+        );
         return None;
     }
-    let url = section.required("url", broker_url(&section), "\"mqtts://broker.example:8883\"");
+    let url = section.required(
+        "url",
+        broker_url(&section),
+        "\"mqtts://broker.example:8883\"",
+    );
     let username = section.optional("username", section.text("username", "\"bench-1\""));
-    let password = files.credential(&section, "password_credential", "mqtt-password", false, |password| password.read_password().map(drop));
+    let password = files.credential(
+        &section,
+        "password_credential",
+        "mqtt-password",
+        false,
+        |password| password.read_password().map(drop),
+    );
     let password = section.optional("password_credential", password);
     if section.has("password_credential") && !section.has("username") {
-        section.wrong::<()>("password_credential", "a password without a user name", "write for example: username = \"bench-1\"");
+        section.wrong::<()>(
+            "password_credential",
+            "a password without a user name",
+            "write for example: username = \"bench-1\"",
+        );
     }
     let ca_file = files.trust_anchors(&section, "ca_file");
     let client_certificate = files.client_certificate(&section);
     let topic_prefix = topic_prefix(&section);
-    let keep_alive = section.duration("keep_alive", Duration::from_secs(30), Duration::from_secs(1)..=Duration::from_hours(18));
-    let replay_per_second = section.optional("replay_per_second", section.number("replay_per_second", 0..=1_000_000, 200));
-    let choices = [("keep", NoSubscriber::Keep), ("accept", NoSubscriber::Accept)];
+    let keep_alive = section.duration(
+        "keep_alive",
+        Duration::from_secs(30),
+        Duration::from_secs(1)..=Duration::from_hours(18),
+    );
+    let replay_per_second = section.optional(
+        "replay_per_second",
+        section.number("replay_per_second", 0..=1_000_000, 200),
+    );
+    let choices = [
+        ("keep", NoSubscriber::Keep),
+        ("accept", NoSubscriber::Accept),
+    ];
     let no_subscriber = section.choice("no_subscriber", &choices, Some("keep"));
     let publish_raw = section.flag("publish_raw", false);
     let commands = section.flag("commands", false);
@@ -39,7 +66,10 @@ pub(super) fn read(section: Section<'_, '_>, station: &Station, files: &Files) -
     {
         for key in ["ca_file", "client_cert_file"] {
             if section.has(key) {
-                section.report().warn(Some(&section.place(key)), format!("`{key}` counts only with mqtts://"));
+                section.report().warn(
+                    Some(&section.place(key)),
+                    format!("`{key}` counts only with mqtts://"),
+                );
             }
         }
     }
@@ -72,16 +102,27 @@ fn broker_url(section: &Section<'_, '_>) -> Option<Url> {
     let plain = url.scheme() == "mqtt";
     if plain && !is_loopback(&url) && !allow_plaintext {
         let message = "mqtt:// is not encrypted, and the broker is not on this machine";
-        let remedy = format!("use mqtts://, or say allow_plaintext = true{}", loopback::hint(&url));
+        let remedy = format!(
+            "use mqtts://, or say allow_plaintext = true{}",
+            loopback::hint(&url)
+        );
         return section.wrong("url", message, remedy);
     }
     if url.port() == Some(0) {
-        return section.wrong("url", "a broker does not listen on port 0", "write its port, such as 8883");
+        return section.wrong(
+            "url",
+            "a broker does not listen on port 0",
+            "write its port, such as 8883",
+        );
     }
     let port = url.port().unwrap_or(if plain { 1883 } else { 8883 });
     match url.set_port(Some(port)) {
         Ok(()) => Some(url),
-        Err(()) => section.wrong("url", "`url` takes no port", "write for example: url = \"mqtts://broker.example:8883\""),
+        Err(()) => section.wrong(
+            "url",
+            "`url` takes no port",
+            "write for example: url = \"mqtts://broker.example:8883\"",
+        ),
     }
 }
 
@@ -92,9 +133,19 @@ fn topic_prefix(section: &Section<'_, '_>) -> Option<String> {
     }
     let prefix = section.text("topic_prefix", "\"benchlight\"")?.value;
     // One level: every station's topics then have the same number of levels, and one broker rule fits them all.
-    if prefix.chars().any(|character| "/+#".contains(character) || character.is_whitespace()) || prefix.starts_with('$') || prefix.len() > 64 {
-        let remedy = "use one level of at most 64 bytes without / + # or spaces, not beginning with $";
-        return section.wrong("topic_prefix", "`topic_prefix` is not one level of a topic", remedy);
+    if prefix
+        .chars()
+        .any(|character| "/+#".contains(character) || character.is_whitespace())
+        || prefix.starts_with('$')
+        || prefix.len() > 64
+    {
+        let remedy =
+            "use one level of at most 64 bytes without / + # or spaces, not beginning with $";
+        return section.wrong(
+            "topic_prefix",
+            "`topic_prefix` is not one level of a topic",
+            remedy,
+        );
     }
     Some(prefix.to_owned())
 }

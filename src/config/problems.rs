@@ -47,8 +47,17 @@ impl Problem {
 impl Problems {
     /// A config that could not be read at all.
     pub(super) fn of_file(file: &str, message: String, remedy: &str) -> Self {
-        let problem = Problem { place: None, absence: false, message, remedy: remedy.to_owned() };
-        Self { file: file.to_owned(), text: String::new(), list: vec![problem] }
+        let problem = Problem {
+            place: None,
+            absence: false,
+            message,
+            remedy: remedy.to_owned(),
+        };
+        Self {
+            file: file.to_owned(),
+            text: String::new(),
+            list: vec![problem],
+        }
     }
 
     /// The problems, in the order of the file.
@@ -58,7 +67,12 @@ impl Problems {
 
     /// The line of each problem, counted from 1; `None` when the file itself could not be read.
     pub fn lines(&self) -> impl Iterator<Item = Option<usize>> {
-        self.list.iter().map(|problem| problem.place.as_ref().map(|place| Located::new(&self.text, place).line_number))
+        self.list.iter().map(|problem| {
+            problem
+                .place
+                .as_ref()
+                .map(|place| Located::new(&self.text, place).line_number)
+        })
     }
 }
 
@@ -75,7 +89,11 @@ impl fmt::Display for Problems {
                     let gutter = located.line_number.to_string();
                     let blank = " ".repeat(gutter.len());
                     let (line, underline) = located.picture();
-                    writeln!(out, "{file}:{}:{}: {message}", located.line_number, located.column)?;
+                    writeln!(
+                        out,
+                        "{file}:{}:{}: {message}",
+                        located.line_number, located.column
+                    )?;
                     writeln!(out, "{gutter} | {line}")?;
                     writeln!(out, "{blank} | {underline}")?;
                     write_remedy(out, &blank, &problem.remedy)?;
@@ -111,27 +129,58 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(file: &str, text: &str) -> Self {
-        Self { file: file.to_owned(), text: text.to_owned(), problems: RefCell::default(), warnings: RefCell::default() }
+        Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+        }
     }
 
     /// Something wrong at `place`.
-    pub(super) fn problem(&self, place: &Span, message: impl Into<String>, remedy: impl Into<String>) {
-        self.push(Problem { place: Some(place.clone()), absence: false, message: message.into(), remedy: remedy.into() });
+    pub(super) fn problem(
+        &self,
+        place: &Span,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.push(Problem {
+            place: Some(place.clone()),
+            absence: false,
+            message: message.into(),
+            remedy: remedy.into(),
+        });
     }
 
     /// Something that is not there and has to be; `place` is where it belongs.
-    pub(super) fn absence(&self, place: &Span, message: impl Into<String>, remedy: impl Into<String>) {
-        self.push(Problem { place: Some(place.clone()), absence: true, message: message.into(), remedy: remedy.into() });
+    pub(super) fn absence(
+        &self,
+        place: &Span,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.push(Problem {
+            place: Some(place.clone()),
+            absence: true,
+            message: message.into(),
+            remedy: remedy.into(),
+        });
     }
 
     /// Something allowed that is worth a word.
     pub(super) fn warn(&self, place: Option<&Span>, message: impl Into<String>) {
-        self.warnings.borrow_mut().push((place.cloned(), message.into()));
+        self.warnings
+            .borrow_mut()
+            .push((place.cloned(), message.into()));
     }
 
     /// The end of the text: the place of what is missing from the file as a whole.
     pub(super) fn end(&self) -> Span {
-        let last_line = self.text.trim_end().rfind('\n').map_or(0, |newline| newline + 1);
+        let last_line = self
+            .text
+            .trim_end()
+            .rfind('\n')
+            .map_or(0, |newline| newline + 1);
         last_line..last_line
     }
 
@@ -146,7 +195,12 @@ impl Report {
         if errors.is_empty() {
             return;
         }
-        let line_of = |problem: &Problem| problem.place.as_ref().map(|place| Located::new(&self.text, place).line_number);
+        let line_of = |problem: &Problem| {
+            problem
+                .place
+                .as_ref()
+                .map(|place| Located::new(&self.text, place).line_number)
+        };
         let broken: Vec<_> = errors.iter().map(line_of).collect();
         let mut problems = self.problems.borrow_mut();
         problems.retain(|problem| !problem.absence && !broken.contains(&line_of(problem)));
@@ -165,7 +219,11 @@ impl Report {
     pub(super) fn into_problems(self) -> Problems {
         let mut list = self.problems.into_inner();
         list.sort_by_key(|problem| problem.place.as_ref().map_or(0, |place| place.start));
-        Problems { file: self.file, text: self.text, list }
+        Problems {
+            file: self.file,
+            text: self.text,
+            list,
+        }
     }
 
     /// All warnings, each with its place, in the order of the file.
@@ -176,7 +234,10 @@ impl Report {
             .map(|(place, message)| match place {
                 Some(place) => {
                     let located = Located::new(&self.text, &place);
-                    format!("{}:{}:{}: {message}", self.file, located.line_number, located.column)
+                    format!(
+                        "{}:{}:{}: {message}",
+                        self.file, located.line_number, located.column
+                    )
                 }
                 None => format!("{}: {message}", self.file),
             })
@@ -203,7 +264,12 @@ pub(super) fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
         "write key = value, a line each, below a section's name in brackets"
     };
     let place = error.span().unwrap_or(text.len()..text.len());
-    Problem { place: Some(place), absence: false, message: format!("not TOML: {message}"), remedy: remedy.to_owned() }
+    Problem {
+        place: Some(place),
+        absence: false,
+        message: format!("not TOML: {message}"),
+        remedy: remedy.to_owned(),
+    }
 }
 
 /// A place in a text as people count it.
@@ -224,11 +290,27 @@ impl<'t> Located<'t> {
         let end = text.floor_char_boundary(place.end.clamp(start, text.len()));
         let (before, after) = text.split_at(start);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line_end = after.find('\n').map_or(text.len(), |newline| start + newline);
-        let line = text.get(line_start..line_end).unwrap_or_default().trim_end_matches('\r');
+        let line_end = after
+            .find('\n')
+            .map_or(text.len(), |newline| start + newline);
+        let line = text
+            .get(line_start..line_end)
+            .unwrap_or_default()
+            .trim_end_matches('\r');
         let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-        let width = text.get(start..end.min(line_end)).unwrap_or_default().chars().count().max(1);
-        Self { line_number: before.matches('\n').count() + 1, column, line, before: text.get(..line_start).unwrap_or_default(), width }
+        let width = text
+            .get(start..end.min(line_end))
+            .unwrap_or_default()
+            .chars()
+            .count()
+            .max(1);
+        Self {
+            line_number: before.matches('\n').count() + 1,
+            column,
+            line,
+            before: text.get(..line_start).unwrap_or_default(),
+            width,
+        }
     }
 
     /// The line as it may be shown, and what underlines the place in it.
@@ -242,19 +324,41 @@ impl<'t> Located<'t> {
             let _ = filter.write_char(character);
             begins.push(filter.written());
         }
-        let place = |character: usize| begins.get(character).or(begins.last()).copied().unwrap_or_default();
+        let place = |character: usize| {
+            begins
+                .get(character)
+                .or(begins.last())
+                .copied()
+                .unwrap_or_default()
+        };
         let column = place(self.column - 1);
         let all: Vec<char> = shown.chars().collect();
-        let first = if all.len() <= WIDEST_LINE { 0 } else { column.saturating_sub(WIDEST_LINE / 2) };
+        let first = if all.len() <= WIDEST_LINE {
+            0
+        } else {
+            column.saturating_sub(WIDEST_LINE / 2)
+        };
         let end = place(self.column - 1 + self.width).min(first + WIDEST_LINE);
         let shown: String = all.iter().skip(first).take(WIDEST_LINE).collect();
-        (shown, format!("{}{}", " ".repeat(column - first), "^".repeat(end.saturating_sub(column).max(1))))
+        (
+            shown,
+            format!(
+                "{}{}",
+                " ".repeat(column - first),
+                "^".repeat(end.saturating_sub(column).max(1))
+            ),
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::single_range_in_vec_init, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::single_range_in_vec_init,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
 
@@ -267,14 +371,20 @@ mod tests {
     #[test]
     fn a_problem_shows_its_place_line_caret_and_remedy() {
         let text = "[station]\nsite = \"AMS\"\n";
-        assert_eq!(shown(text, 17..22), "bench.toml:2:8: wrong\n2 | site = \"AMS\"\n  |        ^^^^^\n  = mend it\n\n1 problem in bench.toml");
+        assert_eq!(
+            shown(text, 17..22),
+            "bench.toml:2:8: wrong\n2 | site = \"AMS\"\n  |        ^^^^^\n  = mend it\n\n1 problem in bench.toml"
+        );
     }
 
     #[test]
     fn columns_count_characters_and_tabs_stay_one_wide() {
         let text = "\tü = 1\r\n";
         let at = text.find('1').unwrap();
-        assert_eq!(shown(text, at..at + 1), "bench.toml:1:6: wrong\n1 |  ü = 1\n  |      ^\n  = mend it\n\n1 problem in bench.toml");
+        assert_eq!(
+            shown(text, at..at + 1),
+            "bench.toml:1:6: wrong\n1 |  ü = 1\n  |      ^\n  = mend it\n\n1 problem in bench.toml"
+        );
     }
 
     #[test]
@@ -282,14 +392,22 @@ mod tests {
         let text = "na\u{200b}me = \"A\u{202e}\" # x";
         let at = text.find('"').unwrap();
         let page = shown(text, at..text.find(" #").unwrap());
-        assert_eq!(page.lines().nth(1).unwrap(), "1 | na\\u{200b}me = \"A\\u{202e}\" # x");
-        assert_eq!(page.lines().nth(2).unwrap(), "  |                ^^^^^^^^^^^");
+        assert_eq!(
+            page.lines().nth(1).unwrap(),
+            "1 | na\\u{200b}me = \"A\\u{202e}\" # x"
+        );
+        assert_eq!(
+            page.lines().nth(2).unwrap(),
+            "  |                ^^^^^^^^^^^"
+        );
         assert!(page.starts_with("bench.toml:1:9: wrong"), "{page}");
     }
 
     #[test]
     fn a_place_past_the_end_is_shown_at_the_end() {
-        assert!(shown("a = 1", 900..901).starts_with("bench.toml:1:6: wrong\n1 | a = 1\n  |      ^\n"));
+        assert!(
+            shown("a = 1", 900..901).starts_with("bench.toml:1:6: wrong\n1 | a = 1\n  |      ^\n")
+        );
         assert!(shown("", 0..0).starts_with("bench.toml:1:1: wrong\n1 | \n  | ^\n"));
     }
 
@@ -305,7 +423,12 @@ mod tests {
 
     #[test]
     fn a_secret_written_into_the_file_is_not_repeated() {
-        for line in ["password = \"hunter2\"", "api_token='hunter2'", "url = \"mqtt://user:hunter2@broker:1883\"", "token_credental = \"hunter2\""] {
+        for line in [
+            "password = \"hunter2\"",
+            "api_token='hunter2'",
+            "url = \"mqtt://user:hunter2@broker:1883\"",
+            "token_credental = \"hunter2\"",
+        ] {
             let page = shown(line, 0..3);
             assert!(!page.contains("hunter2"), "{page}");
         }

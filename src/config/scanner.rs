@@ -41,26 +41,48 @@ struct Entry {
 /// Reads all scanners; `None`: something is wrong and reported.
 pub(super) fn read(document: &Section<'_, '_>, lanes: &[LaneEntry]) -> Option<Vec<Settings>> {
     let report = document.report();
-    let entries: Vec<Entry> = document.sections("scanner").into_iter().map(|section| one(section, lanes)).collect();
+    let entries: Vec<Entry> = document
+        .sections("scanner")
+        .into_iter()
+        .map(|section| one(section, lanes))
+        .collect();
     if entries.is_empty() && !document.has("scanner") {
-        let example = "write for example:\n[[scanner]]\nname = \"left\"\nkind = \"hid\"\ndevice = \"auto\"";
-        report.absence(document.at(), "there is no [[scanner]]: where do the codes come from?", example);
+        let example =
+            "write for example:\n[[scanner]]\nname = \"left\"\nkind = \"hid\"\ndevice = \"auto\"";
+        report.absence(
+            document.at(),
+            "there is no [[scanner]]: where do the codes come from?",
+            example,
+        );
         return None;
     }
     for (index, entry) in entries.iter().enumerate() {
         let earlier = || entries.iter().take(index);
         if let Some(name) = &entry.name
-            && earlier().any(|other| other.name.as_ref().is_some_and(|other| other.value == name.value))
+            && earlier().any(|other| {
+                other
+                    .name
+                    .as_ref()
+                    .is_some_and(|other| other.value == name.value)
+            })
         {
-            report.problem(&name.at, format!("there is already a scanner {:?}", name.value.as_str()), "give each scanner a name of its own");
+            report.problem(
+                &name.at,
+                format!("there is already a scanner {:?}", name.value.as_str()),
+                "give each scanner a name of its own",
+            );
         }
         if let Some(kind) = &entry.kind
-            && let Some((message, remedy)) = earlier().filter_map(|other| other.kind.as_ref()).find_map(|other| clash(kind, other))
+            && let Some((message, remedy)) = earlier()
+                .filter_map(|other| other.kind.as_ref())
+                .find_map(|other| clash(kind, other))
         {
             report.problem(&entry.kind_at, message, remedy);
         }
         if let (Some(lane), Some(name)) = (&entry.lane, &entry.name)
-            && let Some(other) = earlier().find(|other| other.lane.as_ref() == Some(lane)).and_then(|other| other.name.as_ref())
+            && let Some(other) = earlier()
+                .find(|other| other.lane.as_ref() == Some(lane))
+                .and_then(|other| other.name.as_ref())
         {
             let message = format!(
                 "scanners {:?} and {:?} share lane {:?}: the newer scan takes the lamp over",
@@ -73,15 +95,30 @@ pub(super) fn read(document: &Section<'_, '_>, lanes: &[LaneEntry]) -> Option<Ve
     }
     let all_lanes_known = entries.iter().all(|entry| entry.lane.is_some());
     for name in lanes.iter().filter_map(|lane| lane.name.as_ref()) {
-        if all_lanes_known && !entries.iter().any(|entry| entry.lane.as_ref() == Some(&name.value)) {
-            report.warn(Some(&name.at), format!("lane {:?} has no scanner: its lamps will never answer", name.value.as_str()));
+        if all_lanes_known
+            && !entries
+                .iter()
+                .any(|entry| entry.lane.as_ref() == Some(&name.value))
+        {
+            report.warn(
+                Some(&name.at),
+                format!(
+                    "lane {:?} has no scanner: its lamps will never answer",
+                    name.value.as_str()
+                ),
+            );
         }
     }
     entries.into_iter().map(|entry| entry.settings).collect()
 }
 
 fn one(section: Section<'_, '_>, lanes: &[LaneEntry]) -> Entry {
-    let words = [("hid", Word::Hid), ("serial", Word::Serial), ("stdin", Word::Stdin), ("tcp", Word::Tcp)];
+    let words = [
+        ("hid", Word::Hid),
+        ("serial", Word::Serial),
+        ("stdin", Word::Stdin),
+        ("tcp", Word::Tcp),
+    ];
     let name = section.required("name", section.name("name", "left"), "\"left\"");
     let word = section.choice("kind", &words, Some("hid"));
     let lane = lane_of(&section, lanes);
@@ -99,19 +136,42 @@ fn one(section: Section<'_, '_>, lanes: &[LaneEntry]) -> Entry {
     if word.is_some() {
         section.finish();
     }
-    let settings = (|| Some(Settings { name: name.as_ref()?.value.clone(), lane: lane.clone()?, kind: kind.clone()? }))();
-    Entry { name, lane, kind, kind_at, settings }
+    let settings = (|| {
+        Some(Settings {
+            name: name.as_ref()?.value.clone(),
+            lane: lane.clone()?,
+            kind: kind.clone()?,
+        })
+    })();
+    Entry {
+        name,
+        lane,
+        kind,
+        kind_at,
+        settings,
+    }
 }
 
 fn lane_of(section: &Section<'_, '_>, lanes: &[LaneEntry]) -> Option<Name> {
-    let names: Vec<&str> = lanes.iter().filter_map(|lane| lane.name.as_ref()).map(|name| name.value.as_str()).collect();
+    let names: Vec<&str> = lanes
+        .iter()
+        .filter_map(|lane| lane.name.as_ref())
+        .map(|name| name.value.as_str())
+        .collect();
     if section.has("lane") {
         let lane = section.name("lane", "left")?;
         // A lane whose name is wrong may be the one that is meant.
         if !names.contains(&lane.value.as_str()) && names.len() == lanes.len() {
-            let remedy =
-                format!("{}the lanes are {}; another one needs a [[lane]] of its own", did_you_mean(lane.value.as_str(), &names), listed(&names));
-            return section.wrong("lane", format!("there is no lane {:?}", lane.value.as_str()), remedy);
+            let remedy = format!(
+                "{}the lanes are {}; another one needs a [[lane]] of its own",
+                did_you_mean(lane.value.as_str(), &names),
+                listed(&names)
+            );
+            return section.wrong(
+                "lane",
+                format!("there is no lane {:?}", lane.value.as_str()),
+                remedy,
+            );
         }
         return Some(lane.value);
     }
@@ -119,7 +179,14 @@ fn lane_of(section: &Section<'_, '_>, lanes: &[LaneEntry]) -> Option<Name> {
         [only] => Some(only.name.as_ref()?.value.clone()),
         _ => {
             let remedy = format!("say which lane it counts for: {}", listed(&names));
-            section.report().problem(section.at(), format!("`lane` is missing in {}, and there are several lanes", section.title()), remedy);
+            section.report().problem(
+                section.at(),
+                format!(
+                    "`lane` is missing in {}, and there are several lanes",
+                    section.title()
+                ),
+                remedy,
+            );
             None
         }
     }
@@ -127,10 +194,18 @@ fn lane_of(section: &Section<'_, '_>, lanes: &[LaneEntry]) -> Option<Name> {
 
 fn hid(section: &Section<'_, '_>) -> Option<Kind> {
     let device = device(section, BY_ID_INPUT);
-    let layout = section.choice("layout", &[("us", Layout::Us), ("de", Layout::De), ("fr", Layout::Fr)], Some("us"));
+    let layout = section.choice(
+        "layout",
+        &[("us", Layout::Us), ("de", Layout::De), ("fr", Layout::Fr)],
+        Some("us"),
+    );
     let pause = pause(section, 80);
     section.not_for("hid", &["baud", "listen"]);
-    Some(Kind::Hid { device: device?, layout: layout?.value, pause: pause? })
+    Some(Kind::Hid {
+        device: device?,
+        layout: layout?.value,
+        pause: pause?,
+    })
 }
 
 fn serial(section: &Section<'_, '_>) -> Option<Kind> {
@@ -138,7 +213,11 @@ fn serial(section: &Section<'_, '_>) -> Option<Kind> {
     let baud = section.optional("baud", section.number("baud", 50..=4_000_000, 9600));
     let pause = pause(section, 80);
     section.not_for("serial", &["layout", "listen"]);
-    Some(Kind::Serial { device: device?, baud: baud?.map_or(9600, |found| found.value), pause: pause? })
+    Some(Kind::Serial {
+        device: device?,
+        baud: baud?.map_or(9600, |found| found.value),
+        pause: pause?,
+    })
 }
 
 fn tcp(section: &Section<'_, '_>) -> Option<Kind> {
@@ -148,13 +227,23 @@ fn tcp(section: &Section<'_, '_>) -> Option<Kind> {
     section.not_for("tcp", &["device", "layout", "baud"]);
     let listen = listen?.value;
     if !listen.ip().is_loopback() {
-        section.report().warn(Some(&section.place("listen")), format!("{listen} takes scans from everybody who reaches it over the network"));
+        section.report().warn(
+            Some(&section.place("listen")),
+            format!("{listen} takes scans from everybody who reaches it over the network"),
+        );
     }
-    Some(Kind::Tcp { listen, pause: pause? })
+    Some(Kind::Tcp {
+        listen,
+        pause: pause?,
+    })
 }
 
 fn pause(section: &Section<'_, '_>, default_ms: u64) -> Option<Duration> {
-    section.duration("pause", Duration::from_millis(default_ms), Duration::from_millis(5)..=Duration::from_secs(5))
+    section.duration(
+        "pause",
+        Duration::from_millis(default_ms),
+        Duration::from_millis(5)..=Duration::from_secs(5),
+    )
 }
 
 /// A device file; a bare name or glob counts in the folder of stable names.
@@ -163,7 +252,11 @@ fn device(section: &Section<'_, '_>, by_id: &str) -> Option<Device> {
         return Some(Device::Auto);
     }
     let text = section.text("device", "\"auto\"")?.value;
-    Some(if text == "auto" { Device::Auto } else { Device::Path(Path::new(by_id).join(PathBuf::from(text))) })
+    Some(if text == "auto" {
+        Device::Auto
+    } else {
+        Device::Path(Path::new(by_id).join(PathBuf::from(text)))
+    })
 }
 
 /// Two scanners that cannot be open at the same time.

@@ -19,33 +19,66 @@ pub(super) struct Station {
 
 pub(super) fn read(section: Section<'_, '_>, options: &Options) -> Station {
     let path = |key, default: &str| {
-        if section.has(key) { section.path(key, default).map(|found| found.value) } else { Some(PathBuf::from(default)) }
+        if section.has(key) {
+            section.path(key, default).map(|found| found.value)
+        } else {
+            Some(PathBuf::from(default))
+        }
     };
     let state_dir = path("state_dir", STATE_DIR);
-    let state_dir = if options.check_files { state_dir.and_then(|dir| own_folder(&section, dir)) } else { state_dir };
-    let credentials_dir = path("credentials_dir", CREDENTIALS_DIR).unwrap_or_else(|| PathBuf::from(CREDENTIALS_DIR));
+    let state_dir = if options.check_files {
+        state_dir.and_then(|dir| own_folder(&section, dir))
+    } else {
+        state_dir
+    };
+    let credentials_dir =
+        path("credentials_dir", CREDENTIALS_DIR).unwrap_or_else(|| PathBuf::from(CREDENTIALS_DIR));
     let exit_at_eof = section.flag("exit_at_eof", false);
     let (site, name) = if section.is_there() {
         let site = section.required("site", section.name("site", "ams1"), "\"ams1\"");
-        (site.map(|found| found.value), section.required("name", station_name(&section, options), "\"bench-1\""))
+        (
+            site.map(|found| found.value),
+            section.required("name", station_name(&section, options), "\"bench-1\""),
+        )
     } else {
         let example = "write for example:\n[station]\nsite = \"ams1\"\nname = \"bench-1\"";
-        section.report().absence(section.at(), "there is no [station]: which bench is this?", example);
+        section.report().absence(
+            section.at(),
+            "there is no [station]: which bench is this?",
+            example,
+        );
         (None, None)
     };
     section.finish();
-    Station { site, name, state_dir, credentials: CredentialStore::new(&credentials_dir), exit_at_eof }
+    Station {
+        site,
+        name,
+        state_dir,
+        credentials: CredentialStore::new(&credentials_dir),
+        exit_at_eof,
+    }
 }
 
 /// `state_dir`, if it is not there yet or nobody else can change what lies in it.
 fn own_folder(section: &Section<'_, '_>, dir: PathBuf) -> Option<PathBuf> {
     const KEY: &str = "state_dir";
-    let Ok(metadata) = fs::metadata(&dir) else { return Some(dir) };
+    let Ok(metadata) = fs::metadata(&dir) else {
+        return Some(dir);
+    };
     let shown = dir.display();
     match file::exposed_folder(&metadata) {
-        Some((what, true)) => section.wrong(KEY, format!("{shown} {what}: others could change the record"), format!("run: chmod 0700 {shown}")),
+        Some((what, true)) => section.wrong(
+            KEY,
+            format!("{shown} {what}: others could change the record"),
+            format!("run: chmod 0700 {shown}"),
+        ),
         Some((what, false)) => {
-            section.report().warn(Some(&section.place(KEY)), format!("{shown} {what}, who could change the record; chmod 0700 keeps it the agent's"));
+            section.report().warn(
+                Some(&section.place(KEY)),
+                format!(
+                    "{shown} {what}, who could change the record; chmod 0700 keeps it the agent's"
+                ),
+            );
             Some(dir)
         }
         None => Some(dir),
@@ -59,7 +92,11 @@ fn station_name(section: &Section<'_, '_>, options: &Options) -> Option<Name> {
     }
     match options.pi_serial.as_deref().and_then(name_of_pi) {
         Some(name) => Some(name),
-        None => section.wrong("name", "\"auto\" needs a Raspberry Pi's serial number, and this machine has none", "write a name: name = \"bench-1\""),
+        None => section.wrong(
+            "name",
+            "\"auto\" needs a Raspberry Pi's serial number, and this machine has none",
+            "write a name: name = \"bench-1\"",
+        ),
     }
 }
 
@@ -78,7 +115,10 @@ mod tests {
 
     #[test]
     fn a_pi_is_named_after_its_last_eight_digits() {
-        assert_eq!(name_of_pi("100000003d1a2B4c").unwrap().as_str(), "pi-3d1a2b4c");
+        assert_eq!(
+            name_of_pi("100000003d1a2B4c").unwrap().as_str(),
+            "pi-3d1a2b4c"
+        );
         for serial in ["", "1234567", "ümlaut12", "________"] {
             assert!(name_of_pi(serial).is_none(), "{serial}");
         }

@@ -1,5 +1,11 @@
 //! The config's promises: all problems at once with place and remedy, every rule, every default.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod anything;
 mod files;
@@ -39,9 +45,11 @@ fn good(text: &str) -> Config {
 fn problems(text: &str) -> Vec<String> {
     match check(text) {
         Ok(_) => Vec::new(),
-        Err(problems) => {
-            problems.lines().zip(problems.list()).map(|(line, problem)| format!("{}: {}", line.unwrap_or_default(), problem.message())).collect()
-        }
+        Err(problems) => problems
+            .lines()
+            .zip(problems.list())
+            .map(|(line, problem)| format!("{}: {}", line.unwrap_or_default(), problem.message()))
+            .collect(),
     }
 }
 
@@ -49,7 +57,10 @@ fn problems(text: &str) -> Vec<String> {
 fn the_smallest_config_has_every_default() {
     let config = good(SMALLEST);
     assert_eq!(config.warnings, Vec::<String>::new());
-    assert_eq!((config.site.as_str(), config.station.as_str()), ("ams1", "bench-1"));
+    assert_eq!(
+        (config.site.as_str(), config.station.as_str()),
+        ("ams1", "bench-1")
+    );
     assert_eq!(config.state_dir, Path::new("/var/lib/benchlight"));
     assert_eq!(config.lanes.len(), 1);
     assert_eq!(config.lanes[0].name.as_str(), "main");
@@ -157,7 +168,10 @@ bench.toml:29:1: unknown key `keepalive` in [mqtt]
 fn an_empty_file_is_told_everything_it_needs_with_examples() {
     let text = check("").unwrap_err().to_string();
     for example in ["[station]", "[[scanner]]", "[[source]]", "[mqtt]"] {
-        assert!(text.contains(&format!("write for example:\n    {example}")), "{text}");
+        assert!(
+            text.contains(&format!("write for example:\n    {example}")),
+            "{text}"
+        );
     }
     assert!(text.ends_with("4 problems in bench.toml"), "{text}");
 }
@@ -165,13 +179,23 @@ fn an_empty_file_is_told_everything_it_needs_with_examples() {
 #[test]
 fn the_examples_in_the_remedies_are_good() {
     let problems = check("").unwrap_err();
-    let examples: Vec<&str> = problems.list().iter().map(|problem| problem.remedy().split_once('\n').unwrap().1).collect();
-    assert_eq!(good(&examples.join("\n")).warnings.len(), 1, "no [indicator]");
+    let examples: Vec<&str> = problems
+        .list()
+        .iter()
+        .map(|problem| problem.remedy().split_once('\n').unwrap().1)
+        .collect();
+    assert_eq!(
+        good(&examples.join("\n")).warnings.len(),
+        1,
+        "no [indicator]"
+    );
 }
 
 #[test]
 fn a_syntax_error_is_shown_like_any_other_problem() {
-    let text = SMALLEST.replace("green = 17", "green = 17x").replace("site = \"ams1\"", "site = \"ams1\"\nstte = 1");
+    let text = SMALLEST
+        .replace("green = 17", "green = 17x")
+        .replace("site = \"ams1\"", "site = \"ams1\"\nstte = 1");
     let shown = check(&text).unwrap_err().to_string();
     assert_eq!(
         shown,
@@ -197,21 +221,54 @@ fn what_is_good_of_a_bad_config_can_be_read_lamps_of_a_misnamed_lane_too() {
     fs::write(&path, format!("{lane}{SMALLEST}")).unwrap();
     let readable = load_readable(&path, false).unwrap();
     assert!(readable.problems.is_some());
-    assert!(matches!(readable.lamps.as_slice(), [(None, lamps::Settings::Terminal { .. })]), "{:?}", readable.lamps);
+    assert!(
+        matches!(
+            readable.lamps.as_slice(),
+            [(None, lamps::Settings::Terminal { .. })]
+        ),
+        "{:?}",
+        readable.lamps
+    );
     // Whether a credential is there is asked only of whoever needs it.
     fs::write(&path, SMALLEST).unwrap();
-    assert_eq!(load_readable(&path, false).unwrap().problems.map(|problems| problems.to_string()), None);
-    assert!(load_readable(&path, true).unwrap().problems.unwrap().to_string().contains("credential"));
+    assert_eq!(
+        load_readable(&path, false)
+            .unwrap()
+            .problems
+            .map(|problems| problems.to_string()),
+        None
+    );
+    assert!(
+        load_readable(&path, true)
+            .unwrap()
+            .problems
+            .unwrap()
+            .to_string()
+            .contains("credential")
+    );
 }
 
 #[test]
 fn a_file_that_is_no_config_is_named_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let missing = load(&folder.path().join("nowhere.toml")).unwrap_err();
-    assert!(missing.to_string().contains("nowhere.toml: cannot be read: No such file"), "{missing}");
+    assert!(
+        missing
+            .to_string()
+            .contains("nowhere.toml: cannot be read: No such file"),
+        "{missing}"
+    );
     let is_folder = load(folder.path()).unwrap_err();
-    assert!(is_folder.to_string().contains("is not a file"), "{is_folder}");
+    assert!(
+        is_folder.to_string().contains("is not a file"),
+        "{is_folder}"
+    );
     let binary = folder.path().join("binary.toml");
     fs::write(&binary, b"[station]\n\xff\n").unwrap();
-    assert!(load(&binary).unwrap_err().to_string().contains("is not UTF-8 text (line 2)"));
+    assert!(
+        load(&binary)
+            .unwrap_err()
+            .to_string()
+            .contains("is not UTF-8 text (line 2)")
+    );
 }

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-const MILLISECONDS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const MILLISECONDS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
 
 const BYTES: [(&str, u64); 9] = [
     ("B", 1),
@@ -39,14 +45,21 @@ pub fn size_text(bytes: u64) -> String {
 }
 
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let (number, unit) = text.split_at_checked(text.find(|character: char| !character.is_ascii_digit())?)?;
+    let (number, unit) =
+        text.split_at_checked(text.find(|character: char| !character.is_ascii_digit())?)?;
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 fn in_largest_unit(amount: u64, units: &[(&str, u64)]) -> String {
     let fits = |(_, factor): &&(&str, u64)| amount >= *factor && amount.is_multiple_of(*factor);
-    let (name, factor) = units.iter().filter(fits).max_by_key(|(_, factor)| *factor).or(units.first()).copied().unwrap_or(("", 1));
+    let (name, factor) = units
+        .iter()
+        .filter(fits)
+        .max_by_key(|(_, factor)| *factor)
+        .or(units.first())
+        .copied()
+        .unwrap_or(("", 1));
     format!("{}{name}", amount / factor)
 }
 
@@ -60,19 +73,51 @@ mod tests {
 
     #[test]
     fn durations_have_one_form() {
-        for (text, milliseconds) in [("1500ms", 1_500), ("2s", 2_000), ("15m", 900_000), ("24h", 86_400_000), ("90d", 7_776_000_000), ("0s", 0)] {
-            assert_eq!(duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        for (text, milliseconds) in [
+            ("1500ms", 1_500),
+            ("2s", 2_000),
+            ("15m", 900_000),
+            ("24h", 86_400_000),
+            ("90d", 7_776_000_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                duration(text),
+                Some(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
         }
-        for text in
-            ["", "s", "5", "1.5s", "-1s", "+1s", "1 s", " 1s", "1s ", "1S", "1min", "1m30s", "١s", "99999999999999999999d", "999999999999999d"]
-        {
+        for text in [
+            "",
+            "s",
+            "5",
+            "1.5s",
+            "-1s",
+            "+1s",
+            "1 s",
+            " 1s",
+            "1s ",
+            "1S",
+            "1min",
+            "1m30s",
+            "١s",
+            "99999999999999999999d",
+            "999999999999999d",
+        ] {
             assert_eq!(duration(text), None, "{text}");
         }
     }
 
     #[test]
     fn sizes_have_one_form() {
-        for (text, bytes) in [("0B", 0), ("512B", 512), ("64KiB", 65_536), ("1GiB", 1 << 30), ("1GB", 1_000_000_000), ("2TiB", 2 << 40)] {
+        for (text, bytes) in [
+            ("0B", 0),
+            ("512B", 512),
+            ("64KiB", 65_536),
+            ("1GiB", 1 << 30),
+            ("1GB", 1_000_000_000),
+            ("2TiB", 2 << 40),
+        ] {
             assert_eq!(size(text), Some(bytes), "{text}");
         }
         for text in ["", "1", "1G", "1gib", "1.5GiB", "-1B", "99999999999TiB"] {

@@ -38,16 +38,30 @@ pub(super) fn read<'t>(section: Section<'_, 't>) -> Verdict<'t> {
         at: section.at().clone(),
         require: section.optional("require", section.texts("require")),
         require_at: section.place("require"),
-        min_grade: section.choice("min_grade", &[("relayed", Grade::Relayed), ("apple", Grade::Apple)], Some("relayed")),
+        min_grade: section.choice(
+            "min_grade",
+            &[("relayed", Grade::Relayed), ("apple", Grade::Apple)],
+            Some("relayed"),
+        ),
         // A source is given 10 seconds at most, whoever waits for it.
-        deadline: section.duration("deadline", SECOND * 2, Duration::from_millis(50)..=SECOND * 10),
+        deadline: section.duration(
+            "deadline",
+            SECOND * 2,
+            Duration::from_millis(50)..=SECOND * 10,
+        ),
         max_fetch_age: section.duration("max_fetch_age", DAY, SECOND..=DAY * 365),
-        expected_blueprints: section.texts("expected_blueprints").map(|ids| ids.into_iter().map(|id| id.value.to_owned()).collect()),
+        expected_blueprints: section
+            .texts("expected_blueprints")
+            .map(|ids| ids.into_iter().map(|id| id.value.to_owned()).collect()),
         blueprints_at: section.place("expected_blueprints"),
         allow_returned: section.flag("allow_returned", false),
         settle: section.duration("settle", MINUTE, Duration::ZERO..=DAY),
         // Doubling ends at 15 minutes, so that is the longest first wait.
-        recheck: section.duration("recheck", SECOND * 10, Duration::from_millis(100)..=MINUTE * 15),
+        recheck: section.duration(
+            "recheck",
+            SECOND * 10,
+            Duration::from_millis(100)..=MINUTE * 15,
+        ),
         recheck_for: section.duration("recheck_for", DAY, Duration::ZERO..=DAY * 365),
     };
     section.finish();
@@ -56,11 +70,26 @@ pub(super) fn read<'t>(section: Section<'_, 't>) -> Verdict<'t> {
 
 /// The station's policy, without any lane's overrides.
 pub(super) fn policy(verdict: Verdict<'_>, sources: &[Source], report: &Report) -> Option<Policy> {
-    let sources_known = sources.iter().all(|source| source.name.is_some() && source.kind.is_some());
-    if sources_known && verdict.expected_blueprints.as_ref().is_some_and(|ids| !ids.is_empty()) && !any_of(sources, SourceKind::is_mdm) {
-        report.warn(Some(&verdict.blueprints_at), "`expected_blueprints` counts only with an MDM as a source");
+    let sources_known = sources
+        .iter()
+        .all(|source| source.name.is_some() && source.kind.is_some());
+    if sources_known
+        && verdict
+            .expected_blueprints
+            .as_ref()
+            .is_some_and(|ids| !ids.is_empty())
+        && !any_of(sources, SourceKind::is_mdm)
+    {
+        report.warn(
+            Some(&verdict.blueprints_at),
+            "`expected_blueprints` counts only with an MDM as a source",
+        );
     }
-    let required = if sources_known { required(&verdict, sources, report) } else { None };
+    let required = if sources_known {
+        required(&verdict, sources, report)
+    } else {
+        None
+    };
     let mut policy = Policy {
         sources: required?,
         min_grade: verdict.min_grade?.value,
@@ -71,7 +100,11 @@ pub(super) fn policy(verdict: Verdict<'_>, sources: &[Source], report: &Report) 
         recheck_for: verdict.recheck_for?,
         hash: String::new(),
     };
-    policy.hash = hash(&policy, verdict.max_fetch_age?, &verdict.expected_blueprints?);
+    policy.hash = hash(
+        &policy,
+        verdict.max_fetch_age?,
+        &verdict.expected_blueprints?,
+    );
     Some(policy)
 }
 
@@ -81,14 +114,26 @@ pub(super) fn of_lane(policy: &Policy, allow_returned: Option<bool>) -> Policy {
         // An override that says what the station says anyway is none: the same policy has the same hash.
         Some(allow_returned) if allow_returned != policy.allow_returned => {
             let hash = folded(&format!("{} allow_returned={allow_returned}", policy.hash));
-            Policy { allow_returned, hash, ..policy.clone() }
+            Policy {
+                allow_returned,
+                hash,
+                ..policy.clone()
+            }
         }
         _ => policy.clone(),
     }
 }
 
-fn required(verdict: &Verdict<'_>, sources: &[Source], report: &Report) -> Option<Vec<PolicySource>> {
-    let names: Vec<&str> = sources.iter().filter_map(|source| source.name.as_ref()).map(|name| name.value.as_str()).collect();
+fn required(
+    verdict: &Verdict<'_>,
+    sources: &[Source],
+    report: &Report,
+) -> Option<Vec<PolicySource>> {
+    let names: Vec<&str> = sources
+        .iter()
+        .filter_map(|source| source.name.as_ref())
+        .map(|name| name.value.as_str())
+        .collect();
     let require = verdict.require.as_ref()?;
     let mut good = true;
     if let Some(require) = require {
@@ -102,11 +147,30 @@ fn required(verdict: &Verdict<'_>, sources: &[Source], report: &Report) -> Optio
         }
         for (index, name) in require.iter().enumerate() {
             if !names.contains(&name.value) {
-                let remedy = format!("{}the sources are {}", did_you_mean(name.value, &names), listed(&names));
-                report.problem(&name.at, format!("`require` names {:?}, and there is no such source", name.value), remedy);
+                let remedy = format!(
+                    "{}the sources are {}",
+                    did_you_mean(name.value, &names),
+                    listed(&names)
+                );
+                report.problem(
+                    &name.at,
+                    format!(
+                        "`require` names {:?}, and there is no such source",
+                        name.value
+                    ),
+                    remedy,
+                );
                 good = false;
-            } else if require.iter().take(index).any(|earlier| earlier.value == name.value) {
-                report.problem(&name.at, format!("`require` names {:?} twice", name.value), "name each source once");
+            } else if require
+                .iter()
+                .take(index)
+                .any(|earlier| earlier.value == name.value)
+            {
+                report.problem(
+                    &name.at,
+                    format!("`require` names {:?} twice", name.value),
+                    "name each source once",
+                );
                 good = false;
             }
         }
@@ -114,32 +178,59 @@ fn required(verdict: &Verdict<'_>, sources: &[Source], report: &Report) -> Optio
     if !good || sources.is_empty() {
         return None;
     }
-    let is_required = |name: &str| require.as_ref().is_none_or(|require| require.iter().any(|required| required.value == name));
+    let is_required = |name: &str| {
+        require
+            .as_ref()
+            .is_none_or(|require| require.iter().any(|required| required.value == name))
+    };
     let list: Vec<PolicySource> = sources
         .iter()
         .filter_map(|source| {
             let name = source.name.as_ref()?.value.clone();
-            Some(PolicySource { required: is_required(name.as_str()), kind: source.kind.as_ref()?.value, name })
+            Some(PolicySource {
+                required: is_required(name.as_str()),
+                kind: source.kind.as_ref()?.value,
+                name,
+            })
         })
         .collect();
-    let any_required = |wanted: fn(SourceKind) -> bool| list.iter().any(|source| source.required && wanted(source.kind));
+    let any_required = |wanted: fn(SourceKind) -> bool| {
+        list.iter()
+            .any(|source| source.required && wanted(source.kind))
+    };
     if !any_required(|kind| kind != SourceKind::AppleBusiness) {
-        let place = if require.is_some() { &verdict.require_at } else { sources.first().map_or(&verdict.at, |source| &source.at) };
-        let message = "only apple-business is required, and it cannot prove that a profile is assigned";
-        report.problem(place, message, "require a source of kind `kandji` or `apple-dep` as well");
+        let place = if require.is_some() {
+            &verdict.require_at
+        } else {
+            sources.first().map_or(&verdict.at, |source| &source.at)
+        };
+        let message =
+            "only apple-business is required, and it cannot prove that a profile is assigned";
+        report.problem(
+            place,
+            message,
+            "require a source of kind `kandji` or `apple-dep` as well",
+        );
         return None;
     }
     let min_grade = verdict.min_grade.as_ref()?;
     if min_grade.value == Grade::Apple && !any_required(|kind| kind == SourceKind::AppleDep) {
         let message = "min_grade = \"apple\" needs Apple's own word, and no required source has it: no lamp would ever be green";
-        report.problem(&min_grade.at, message, "add a source of kind `apple-dep` to the required ones, or use \"relayed\"");
+        report.problem(
+            &min_grade.at,
+            message,
+            "add a source of kind `apple-dep` to the required ones, or use \"relayed\"",
+        );
         return None;
     }
     Some(list)
 }
 
 fn any_of(sources: &[Source], wanted: fn(SourceKind) -> bool) -> bool {
-    sources.iter().filter_map(|source| source.kind.as_ref()).any(|kind| wanted(kind.value))
+    sources
+        .iter()
+        .filter_map(|source| source.kind.as_ref())
+        .any(|kind| wanted(kind.value))
 }
 
 /// 8 hex digits that name the effective values of `[verdict]`: the same on every machine and in every release, so that
@@ -165,7 +256,9 @@ fn hash(policy: &Policy, max_fetch_age: Duration, expected_blueprints: &[String]
 
 /// FNV-1a with 64 bits, folded to 32. Nobody gains by a collision, so it need not resist one.
 fn folded(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
 }
 
@@ -176,6 +269,9 @@ mod tests {
     #[test]
     fn the_hash_is_fnv_1a() {
         // The published value for "foobar" is 85944171f73967e8.
-        assert_eq!(folded("foobar"), format!("{:08x}", 0x8594_4171_u32 ^ 0xf739_67e8));
+        assert_eq!(
+            folded("foobar"),
+            format!("{:08x}", 0x8594_4171_u32 ^ 0xf739_67e8)
+        );
     }
 }

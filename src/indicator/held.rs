@@ -48,7 +48,10 @@ type Slot = Mutex<Option<Output>>;
 
 impl Registry {
     pub(super) const fn new() -> Self {
-        Self { slots: Mutex::new(Vec::new()), over: AtomicBool::new(false) }
+        Self {
+            slots: Mutex::new(Vec::new()),
+            over: AtomicBool::new(false),
+        }
     }
 
     /// Keeps `output` where [`Registry::extinguish`] reaches it.
@@ -59,18 +62,25 @@ impl Registry {
             slots.retain(|slot| slot.strong_count() > 0);
             slots.push(Arc::downgrade(&slot));
         }
-        Held { slot, registry: self, driver }
+        Held {
+            slot,
+            registry: self,
+            driver,
+        }
     }
 
     /// Is any output held?
     pub(super) fn holds_some(&self) -> bool {
-        try_for(&self.slots, PATIENCE).is_none_or(|slots| slots.iter().any(|slot| slot.strong_count() > 0))
+        try_for(&self.slots, PATIENCE)
+            .is_none_or(|slots| slots.iter().any(|slot| slot.strong_count() > 0))
     }
 
     /// Darkens everything that is held, now and from now on.
     pub(super) fn extinguish(&self) -> bool {
         self.over.store(true, Ordering::SeqCst);
-        let Some(slots) = try_for(&self.slots, PATIENCE) else { return false };
+        let Some(slots) = try_for(&self.slots, PATIENCE) else {
+            return false;
+        };
         let mut reached = true;
         for slot in slots.iter().filter_map(Weak::upgrade) {
             reached &= match try_for(&slot, PATIENCE) {
@@ -97,16 +107,26 @@ impl Held {
 
     /// Drives the levels; dark, whatever is asked, once the process is ending. `false`: not taken now, try again soon.
     pub(super) fn set(&self, levels: Levels) -> Result<bool, State> {
-        let Some(mut output) = try_for(&self.slot, PATIENCE) else { return Ok(false) };
-        let Some(output) = output.as_mut() else { return Ok(true) };
+        let Some(mut output) = try_for(&self.slot, PATIENCE) else {
+            return Ok(false);
+        };
+        let Some(output) = output.as_mut() else {
+            return Ok(true);
+        };
         // Asked under the lock: whoever ends the process sets it before it takes the lock, so no light comes after it.
-        if self.registry.over.load(Ordering::SeqCst) { Ok(output.put_out()) } else { output.set(levels) }
+        if self.registry.over.load(Ordering::SeqCst) {
+            Ok(output.put_out())
+        } else {
+            output.set(levels)
+        }
     }
 
     /// Drives the same levels once more: an error says that the outputs are gone.
     pub(super) fn again(&self, levels: Levels) -> Result<(), State> {
         match try_for(&self.slot, PATIENCE).as_deref_mut() {
-            Some(Some(output)) if !self.registry.over.load(Ordering::SeqCst) => output.again(levels),
+            Some(Some(output)) if !self.registry.over.load(Ordering::SeqCst) => {
+                output.again(levels)
+            }
             _ => Ok(()),
         }
     }
@@ -137,7 +157,9 @@ pub(super) fn try_for<T>(mutex: &Mutex<T>, patience: Duration) -> Option<MutexGu
         match mutex.try_lock() {
             Ok(guard) => return Some(guard),
             Err(TryLockError::Poisoned(guard)) => return Some(guard.into_inner()),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(Duration::from_millis(1)),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                thread::sleep(Duration::from_millis(1))
+            }
             Err(TryLockError::WouldBlock) => return None,
         }
     }

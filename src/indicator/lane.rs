@@ -52,10 +52,15 @@ pub(super) async fn run(lane: Lane, open: impl FnMut() -> Result<Held, State> + 
         let _alive = alive;
         match Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime.block_on(follow(lane, open, pulses)),
-            Err(error) => tracing::error!(%error, lane = %lane.name, "the lamps' thread could not be prepared"),
+            Err(error) => {
+                tracing::error!(%error, lane = %lane.name, "the lamps' thread could not be prepared")
+            }
         }
     };
-    if let Err(error) = thread::Builder::new().name(format!("lamps-{name}")).spawn(work) {
+    if let Err(error) = thread::Builder::new()
+        .name(format!("lamps-{name}"))
+        .spawn(work)
+    {
         tracing::error!(%error, lane = %name, "the lamps' thread could not be started");
         return;
     }
@@ -82,11 +87,24 @@ pub(super) async fn run(lane: Lane, open: impl FnMut() -> Result<Held, State> + 
 async fn beats(pulse: &mpsc::Sender<oneshot::Sender<()>>) -> bool {
     tokio::time::sleep(PULSE).await;
     let (answer, answered) = oneshot::channel();
-    timeout(PULSE, async { pulse.send(answer).await.is_ok() && answered.await.is_ok() }).await.unwrap_or(false)
+    timeout(PULSE, async {
+        pulse.send(answer).await.is_ok() && answered.await.is_ok()
+    })
+    .await
+    .unwrap_or(false)
 }
 
-async fn follow(mut lane: Lane, mut open: impl FnMut() -> Result<Held, State>, mut pulses: mpsc::Receiver<oneshot::Sender<()>>) {
-    let mut player = Player::new(fitted(&lane.settings), ready_hold(&lane.settings), lane.ready_limit, Boot::now());
+async fn follow(
+    mut lane: Lane,
+    mut open: impl FnMut() -> Result<Held, State>,
+    mut pulses: mpsc::Receiver<oneshot::Sender<()>>,
+) {
+    let mut player = Player::new(
+        fitted(&lane.settings),
+        ready_hold(&lane.settings),
+        lane.ready_limit,
+        Boot::now(),
+    );
     let mut held: Option<Held> = None;
     let mut shown: Option<Levels> = None;
     let mut retry = Instant::now();
@@ -168,7 +186,9 @@ fn say(lane: &Lane, state: State, driver: &str) {
         new
     });
     match (new, state.problem()) {
-        (true, Some(problem)) => tracing::warn!(lane = %lane.name, state = state.code(), problem, "the lamps cannot be driven; the station goes on"),
+        (true, Some(problem)) => {
+            tracing::warn!(lane = %lane.name, state = state.code(), problem, "the lamps cannot be driven; the station goes on")
+        }
         (true, None) => tracing::info!(lane = %lane.name, driver, "the lamps are driven"),
         (false, _) => {}
     }

@@ -33,7 +33,10 @@ impl Line {
         Self {
             change: record.change.is_some(),
             id: record.id,
-            serial: record.serial.as_ref().map(|serial| serial.as_str().to_owned()),
+            serial: record
+                .serial
+                .as_ref()
+                .map(|serial| serial.as_str().to_owned()),
             verdict: record.reason.verdict(),
             reason: record.reason,
             message: record.message.clone(),
@@ -47,7 +50,14 @@ impl fmt::Display for Line {
             out.write_str("change ")?;
         }
         let serial = visible::text(self.serial.as_deref().unwrap_or("-"));
-        write!(out, "{} {serial} {} {} {}", self.id, self.verdict.code(), self.reason.code(), visible::text(&self.message))
+        write!(
+            out,
+            "{} {serial} {} {} {}",
+            self.id,
+            self.verdict.code(),
+            self.reason.code(),
+            visible::text(&self.message)
+        )
     }
 }
 

@@ -14,16 +14,16 @@ use crate::{
     station::status::LaneStatus,
 };
 
-pub mod signal;
-mod output;
-mod rppal;
 mod gpiochip;
-mod terminal;
-#[cfg(test)]
-mod recording;
 pub mod held;
 mod lane;
 pub mod lines;
+mod output;
+#[cfg(test)]
+mod recording;
+mod rppal;
+pub mod signal;
+mod terminal;
 
 /// `[indicator]`, or a lane's own `indicator`.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +104,10 @@ impl State {
     pub fn problem(&self) -> Option<&str> {
         match self {
             Self::Ok | Self::None => None,
-            Self::Busy(words) | Self::Missing(words) | Self::NoRight(words) | Self::Fault(words) => Some(words),
+            Self::Busy(words)
+            | Self::Missing(words)
+            | Self::NoRight(words)
+            | Self::Fault(words) => Some(words),
         }
     }
 
@@ -141,8 +144,25 @@ pub async fn run(
     }
     let name = lane.as_str().to_owned();
     let opening = settings.clone();
-    let open = move || Output::open(&opening, &name)?.map(|output| PROCESS.hold(output)).ok_or(State::None);
-    lane::run(lane::Lane { name: lane, settings, ready_limit, retry: lane::RETRY, status, state, stop, pulse }, open).await;
+    let open = move || {
+        Output::open(&opening, &name)?
+            .map(|output| PROCESS.hold(output))
+            .ok_or(State::None)
+    };
+    lane::run(
+        lane::Lane {
+            name: lane,
+            settings,
+            ready_limit,
+            retry: lane::RETRY,
+            status,
+            state,
+            stop,
+            pulse,
+        },
+        open,
+    )
+    .await;
 }
 
 /// Drives the lamps dark, for `lamps off` and for the end of a process. Lamps that this process holds stay dark until it has ended.
@@ -155,7 +175,9 @@ pub fn darken(settings: &Settings) -> Result<(), State> {
     }
     match settings {
         // Opening drives the off level; with rppal it stays, with gpiochip the pin's pull keeps it.
-        Settings::Gpio(_) => Output::open(settings, "").map(|mut output| output.as_mut().is_none_or(Output::put_out)).map(|_| ()),
+        Settings::Gpio(_) => Output::open(settings, "")
+            .map(|mut output| output.as_mut().is_none_or(Output::put_out))
+            .map(|_| ()),
         Settings::Terminal { .. } | Settings::None => Ok(()),
     }
 }
@@ -174,10 +196,18 @@ pub async fn test(settings: &Settings, duration: Duration) -> Result<(), State> 
 
 async fn light_all(held: &Held, duration: Duration) -> Result<(), State> {
     const TONE: Duration = Duration::from_millis(200);
-    let all = Levels { green: true, red: true, amber: true, buzzer: true };
+    let all = Levels {
+        green: true,
+        red: true,
+        amber: true,
+        buzzer: true,
+    };
     held.set(all)?;
     sleep(TONE.min(duration)).await;
-    held.set(Levels { buzzer: false, ..all })?;
+    held.set(Levels {
+        buzzer: false,
+        ..all
+    })?;
     sleep(duration.saturating_sub(TONE)).await;
     held.set(Levels::DARK).map(|_| ())
 }
@@ -189,7 +219,9 @@ async fn light_all(held: &Held, duration: Duration) -> Result<(), State> {
 /// # Errors
 /// What keeps the lamps from being driven, or which of them cannot be darkened.
 pub fn probe(settings: &Settings) -> Result<Option<&'static str>, State> {
-    let Some(output) = Output::open(settings, "probe")? else { return Ok(None) };
+    let Some(output) = Output::open(settings, "probe")? else {
+        return Ok(None);
+    };
     let held = PROCESS.hold(output);
     probe_held(&held).map(|()| Some(held.driver()))
 }
@@ -209,9 +241,20 @@ fn probe_held(held: &Held) -> Result<(), State> {
     match held.set(Levels::DARK).and_then(|_| held.read_back())? {
         Levels::DARK => Ok(()),
         lit => {
-            let stuck = [("green", lit.green), ("red", lit.red), ("amber", lit.amber), ("buzzer", lit.buzzer)];
-            let stuck: Vec<_> = stuck.into_iter().filter_map(|(name, lit)| lit.then_some(name)).collect();
-            Err(State::Fault(format!("{} is driven dark and reads lit: check the wiring for a short", stuck.join(", "))))
+            let stuck = [
+                ("green", lit.green),
+                ("red", lit.red),
+                ("amber", lit.amber),
+                ("buzzer", lit.buzzer),
+            ];
+            let stuck: Vec<_> = stuck
+                .into_iter()
+                .filter_map(|(name, lit)| lit.then_some(name))
+                .collect();
+            Err(State::Fault(format!(
+                "{} is driven dark and reads lit: check the wiring for a short",
+                stuck.join(", ")
+            )))
         }
     }
 }

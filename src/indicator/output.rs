@@ -1,6 +1,8 @@
 //! What shows the levels: pins by one of two drivers, or the terminal.
 
-use super::{Chip, Driver, Gpio, Settings, State, gpiochip, rppal, signal::Fitted, signal::Levels, terminal};
+use super::{
+    Chip, Driver, Gpio, Settings, State, gpiochip, rppal, signal::Fitted, signal::Levels, terminal,
+};
 
 /// Outputs that are held and driven.
 pub(super) enum Output {
@@ -98,9 +100,18 @@ pub(super) fn look(gpio: &Gpio) -> Result<(), State> {
 /// What `settings` fit beside green and red.
 pub(super) const fn fitted(settings: &Settings) -> Fitted {
     match settings {
-        Settings::Gpio(gpio) => Fitted { amber: gpio.amber.is_some(), buzzer: gpio.buzzer.is_some() },
-        Settings::Terminal { .. } => Fitted { amber: true, buzzer: false },
-        Settings::None => Fitted { amber: false, buzzer: false },
+        Settings::Gpio(gpio) => Fitted {
+            amber: gpio.amber.is_some(),
+            buzzer: gpio.buzzer.is_some(),
+        },
+        Settings::Terminal { .. } => Fitted {
+            amber: true,
+            buzzer: false,
+        },
+        Settings::None => Fitted {
+            amber: false,
+            buzzer: false,
+        },
     }
 }
 

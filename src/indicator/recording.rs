@@ -17,7 +17,10 @@ pub(super) struct Tape(Arc<Mutex<Vec<(Instant, Levels)>>>);
 
 impl Tape {
     pub(super) fn all(&self) -> Vec<(Instant, Levels)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn last(&self) -> Option<Levels> {
@@ -47,23 +50,41 @@ impl Recording {
         if self.fails_on == Some(levels) || self.is_unplugged() {
             return Err(State::Fault("unplugged".to_owned()));
         }
-        self.tape.0.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), levels));
+        self.tape
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((Instant::now(), levels));
         if let Some(file) = &mut self.file {
             let letter = |lit, letter| if lit { letter } else { '.' };
-            let _ = writeln!(file, "{}{}{}", letter(levels.green, 'G'), letter(levels.red, 'R'), letter(levels.amber, 'A'));
+            let _ = writeln!(
+                file,
+                "{}{}{}",
+                letter(levels.green, 'G'),
+                letter(levels.red, 'R'),
+                letter(levels.amber, 'A')
+            );
         }
         Ok(())
     }
 
     pub(super) fn again(&self) -> Result<(), State> {
-        if self.is_unplugged() { Err(State::Fault("unplugged".to_owned())) } else { Ok(()) }
+        if self.is_unplugged() {
+            Err(State::Fault("unplugged".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn read_back(&self) -> Levels {
-        self.reads_always.or_else(|| self.tape.last()).unwrap_or_default()
+        self.reads_always
+            .or_else(|| self.tape.last())
+            .unwrap_or_default()
     }
 
     fn is_unplugged(&self) -> bool {
-        self.unplugged.as_ref().is_some_and(|unplugged| unplugged.load(Ordering::SeqCst))
+        self.unplugged
+            .as_ref()
+            .is_some_and(|unplugged| unplugged.load(Ordering::SeqCst))
     }
 }

@@ -29,15 +29,26 @@ pub(super) fn knows_this_pi() -> bool {
 /// Takes the pins and drives them to their off level.
 pub(super) fn open(gpio: &Gpio) -> Result<Pins, State> {
     let header = Header::new().map_err(state)?;
-    let pins: Vec<u8> = [Some(gpio.green), Some(gpio.red), gpio.amber, gpio.buzzer].into_iter().flatten().collect();
+    let pins: Vec<u8> = [Some(gpio.green), Some(gpio.red), gpio.amber, gpio.buzzer]
+        .into_iter()
+        .flatten()
+        .collect();
     if let Some(holder) = gpiochip::holder_on_header(&pins) {
         return Err(State::Busy(holder));
     }
-    let off = if gpio.active_low { Level::High } else { Level::Low };
+    let off = if gpio.active_low {
+        Level::High
+    } else {
+        Level::Low
+    };
     let take = |pin: u8| -> Result<OutputPin, State> {
         let pin = header.get(pin).map_err(state)?;
         // The level is set before the pin becomes an output, so nothing flashes.
-        let mut pin = if gpio.active_low { pin.into_output_high() } else { pin.into_output_low() };
+        let mut pin = if gpio.active_low {
+            pin.into_output_high()
+        } else {
+            pin.into_output_low()
+        };
         pin.set_reset_on_drop(false);
         Ok(pin)
     };

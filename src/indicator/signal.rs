@@ -28,7 +28,12 @@ pub struct Levels {
 
 impl Levels {
     /// Everything off.
-    pub const DARK: Self = Self { green: false, red: false, amber: false, buzzer: false };
+    pub const DARK: Self = Self {
+        green: false,
+        red: false,
+        amber: false,
+        buzzer: false,
+    };
 
     /// Some lamp is lit (the buzzer does not count).
     pub const fn lit(self) -> bool {
@@ -99,7 +104,12 @@ pub struct Player {
 
 impl Player {
     /// A dark lane. `ready_hold`: how long a ready answer is green; `ready_limit`: how long after its scan green may be lit at all.
-    pub const fn new(fitted: Fitted, ready_hold: Duration, ready_limit: Duration, now: Boot) -> Self {
+    pub const fn new(
+        fitted: Fitted,
+        ready_hold: Duration,
+        ready_limit: Duration,
+        now: Boot,
+    ) -> Self {
         Self {
             fitted,
             ready_hold,
@@ -124,7 +134,10 @@ impl Player {
         let wanted = self.wanted(status, now);
         if self.playing.map(|playing| playing.show) != wanted {
             // A green that something else interrupts does not come back.
-            if self.playing.is_some_and(|playing| playing.show == Show::Answer(Signal::Ready)) {
+            if self
+                .playing
+                .is_some_and(|playing| playing.show == Show::Answer(Signal::Ready))
+            {
                 self.spent = true;
             }
             self.playing = None;
@@ -139,17 +152,26 @@ impl Player {
             self.playing = Some(Playing { show, since: now });
         }
         let levels = self.levels(now);
-        let lit = levels.lit() && self.playing.is_some_and(|playing| playing.show != Show::Working);
+        let lit = levels.lit()
+            && self
+                .playing
+                .is_some_and(|playing| playing.show != Show::Working);
         if self.lit && !lit {
             self.dark_since = now;
         }
         self.lit = lit;
-        Look { levels, again: self.again(status, wanted, levels, now) }
+        Look {
+            levels,
+            again: self.again(status, wanted, levels, now),
+        }
     }
 
     /// The lamps could not be driven until now: a green that is being played must not appear late.
     pub fn forget_green(&mut self) {
-        if self.playing.is_some_and(|playing| playing.show == Show::Answer(Signal::Ready)) {
+        if self
+            .playing
+            .is_some_and(|playing| playing.show == Show::Answer(Signal::Ready))
+        {
             self.spent = true;
             self.playing = None;
         }
@@ -170,7 +192,10 @@ impl Player {
             self.answer = status.answer;
             self.spent = false;
             self.first_shown = None;
-            if self.playing.is_some_and(|playing| matches!(playing.show, Show::Answer(_))) {
+            if self
+                .playing
+                .is_some_and(|playing| matches!(playing.show, Show::Answer(_)))
+            {
                 self.playing = None;
             }
         }
@@ -178,17 +203,25 @@ impl Player {
         if status.alarms != self.alarms {
             self.alarms = status.alarms;
             self.alarm = true;
-            if self.playing.is_some_and(|playing| playing.show == Show::Alarm) {
+            if self
+                .playing
+                .is_some_and(|playing| playing.show == Show::Alarm)
+            {
                 self.playing = None;
             }
         }
     }
 
     fn end_what_is_over(&mut self, status: LaneStatus, now: Boot) {
-        if status.answer == Some(Signal::Ready) && (self.second_thought || now >= self.green_limit(status)) {
+        if status.answer == Some(Signal::Ready)
+            && (self.second_thought || now >= self.green_limit(status))
+        {
             self.spent = true;
         }
-        if self.first_shown.is_some_and(|first| now >= first.plus(LONGEST)) {
+        if self
+            .first_shown
+            .is_some_and(|first| now >= first.plus(LONGEST))
+        {
             self.spent = true;
         }
         let Some(playing) = self.playing else { return };
@@ -208,10 +241,13 @@ impl Player {
         }
         if status.scan != 0 {
             match status.answer {
-                Some(signal) if signal != Signal::None && !self.spent => return Some(Show::Answer(signal)),
+                Some(signal) if signal != Signal::None && !self.spent => {
+                    return Some(Show::Answer(signal));
+                }
                 // A scan that stays unanswered for too long is given up: a working signal without end would be a lie.
                 None if now < self.green_limit(status) => {
-                    return (self.fitted.amber && now.since(status.scanned_at) >= PATIENCE).then_some(Show::Working);
+                    return (self.fitted.amber && now.since(status.scanned_at) >= PATIENCE)
+                        .then_some(Show::Working);
                 }
                 Some(_) | None => {}
             }
@@ -225,35 +261,68 @@ impl Player {
 
     fn end_of(&self, playing: Playing, status: LaneStatus) -> Option<Boot> {
         let length = match playing.show {
-            Show::Answer(Signal::Ready) => return Some(playing.since.plus(self.ready_hold).min(self.green_limit(status))),
+            Show::Answer(Signal::Ready) => {
+                return Some(
+                    playing
+                        .since
+                        .plus(self.ready_hold)
+                        .min(self.green_limit(status)),
+                );
+            }
             Show::Answer(Signal::Stop | Signal::Hold) => LONGEST,
             Show::Answer(_) | Show::Alarm => Duration::from_secs(2),
             Show::Working => return Some(self.green_limit(status)),
             Show::Unable => return None,
         };
         // An answer that an alarm interrupted begins anew, and is still over 30 s after it was first shown.
-        let last = self.first_shown.filter(|_| playing.show != Show::Alarm).map(|first| first.plus(LONGEST));
+        let last = self
+            .first_shown
+            .filter(|_| playing.show != Show::Alarm)
+            .map(|first| first.plus(LONGEST));
         let end = playing.since.plus(length);
         Some(last.map_or(end, |last| end.min(last)))
     }
 
     fn levels(&self, now: Boot) -> Levels {
-        let Some(playing) = self.playing else { return Levels::DARK };
+        let Some(playing) = self.playing else {
+            return Levels::DARK;
+        };
         let elapsed = now.since(playing.since);
         let lamp = lamp_rhythm(playing.show, self.fitted.amber).at(elapsed).0;
         let buzzer = self.fitted.buzzer && buzzer_pattern(playing.show).at(elapsed).0;
-        Levels { green: lamp == Lamp::Green, red: lamp == Lamp::Red, amber: lamp == Lamp::Amber, buzzer }
+        Levels {
+            green: lamp == Lamp::Green,
+            red: lamp == Lamp::Red,
+            amber: lamp == Lamp::Amber,
+            buzzer,
+        }
     }
 
-    fn again(&self, status: LaneStatus, wanted: Option<Show>, levels: Levels, now: Boot) -> Option<Boot> {
+    fn again(
+        &self,
+        status: LaneStatus,
+        wanted: Option<Show>,
+        levels: Levels,
+        now: Boot,
+    ) -> Option<Boot> {
         let mut times = Vec::with_capacity(8);
         match self.playing {
             Some(playing) => {
                 let elapsed = now.since(playing.since);
                 times.extend(self.end_of(playing, status));
-                times.extend(lamp_rhythm(playing.show, self.fitted.amber).at(elapsed).1.map(|edge| playing.since.plus(edge)));
+                times.extend(
+                    lamp_rhythm(playing.show, self.fitted.amber)
+                        .at(elapsed)
+                        .1
+                        .map(|edge| playing.since.plus(edge)),
+                );
                 if self.fitted.buzzer {
-                    times.extend(buzzer_pattern(playing.show).at(elapsed).1.map(|edge| playing.since.plus(edge)));
+                    times.extend(
+                        buzzer_pattern(playing.show)
+                            .at(elapsed)
+                            .1
+                            .map(|edge| playing.since.plus(edge)),
+                    );
                 }
             }
             None if wanted.is_some() => times.push(self.dark_since.plus(GAP)),
@@ -285,8 +354,15 @@ struct Rhythm(&'static [(Lamp, u64)]);
 impl Rhythm {
     /// The lamp after `elapsed`, and when it changes next, both counted from the beginning.
     fn at(&self, elapsed: Duration) -> (Lamp, Option<Duration>) {
-        let total: Duration = self.0.iter().map(|(_, time)| Duration::from_millis(*time)).sum();
-        let rounds = elapsed.as_nanos().checked_div(total.as_nanos()).unwrap_or(0);
+        let total: Duration = self
+            .0
+            .iter()
+            .map(|(_, time)| Duration::from_millis(*time))
+            .sum();
+        let rounds = elapsed
+            .as_nanos()
+            .checked_div(total.as_nanos())
+            .unwrap_or(0);
         let mut edge = total.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
         for (lamp, time) in self.0 {
             edge += Duration::from_millis(*time);
@@ -305,7 +381,12 @@ const fn lamp_rhythm(show: Show, amber: bool) -> Rhythm {
         Show::Answer(Signal::Stop) => &[(Lamp::Red, 500), (Lamp::Off, 500)],
         Show::Answer(Signal::Hold) if amber => &[(Lamp::Amber, 1000)],
         Show::Answer(Signal::Hold) => &[(Lamp::Red, 100), (Lamp::Off, 1900)],
-        Show::Answer(Signal::Rescan) => &[(Lamp::Red, 167), (Lamp::Off, 167), (Lamp::Red, 167), (Lamp::Off, 499)],
+        Show::Answer(Signal::Rescan) => &[
+            (Lamp::Red, 167),
+            (Lamp::Off, 167),
+            (Lamp::Red, 167),
+            (Lamp::Off, 499),
+        ],
         Show::Answer(Signal::Alarm) | Show::Alarm => &[(Lamp::Red, 167), (Lamp::Off, 167)],
         Show::Answer(Signal::None) => &[(Lamp::Off, 1000)],
         Show::Working => &[(Lamp::Amber, 250), (Lamp::Off, 250)],
@@ -342,7 +423,10 @@ const fn buzzer_pattern(show: Show) -> Tones {
         Show::Answer(Signal::Alarm) | Show::Alarm => (5, 50),
         Show::Answer(Signal::None) | Show::Working | Show::Unable => (0, 0),
     };
-    Tones { count, each: Duration::from_millis(each) }
+    Tones {
+        count,
+        each: Duration::from_millis(each),
+    }
 }
 
 #[cfg(test)]

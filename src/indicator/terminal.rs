@@ -35,7 +35,9 @@ pub(super) struct Bar {
 impl Bar {
     /// Draws the lane, dark.
     pub(super) fn new(lane: &str) -> Self {
-        let bar = Self { lane: lane.to_owned() };
+        let bar = Self {
+            lane: lane.to_owned(),
+        };
         bar.set(Levels::DARK);
         bar
     }
@@ -43,7 +45,9 @@ impl Bar {
     /// Draws the lane's lamps. `false`: the terminal did not take it, try again soon.
     pub(super) fn set(&self, levels: Levels) -> bool {
         try_for(&SCREEN, PATIENCE).is_some_and(|mut screen| {
-            screen.get_or_insert_with(|| Screen::new(terminal(), env::var_os("NO_COLOR").is_none())).show(&self.lane, levels)
+            screen
+                .get_or_insert_with(|| Screen::new(terminal(), env::var_os("NO_COLOR").is_none()))
+                .show(&self.lane, levels)
         })
     }
 
@@ -82,10 +86,17 @@ fn terminal() -> Option<OwnedFd> {
 fn without_waiting(terminal: impl AsFd) -> Option<OwnedFd> {
     let how = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let terminal = terminal.as_fd();
-    let by_path = open(format!("/proc/self/fd/{}", terminal.as_raw_fd()), how, Mode::empty());
+    let by_path = open(
+        format!("/proc/self/fd/{}", terminal.as_raw_fd()),
+        how,
+        Mode::empty(),
+    );
     // It may belong to another user. Everybody may open the terminal of their own session, and write to one that was handed over.
     let by_session = |_| tcgetsid(terminal).and_then(|_| open("/dev/tty", how, Mode::empty()));
-    by_path.or_else(by_session).ok().or_else(|| terminal.try_clone_to_owned().ok())
+    by_path
+        .or_else(by_session)
+        .ok()
+        .or_else(|| terminal.try_clone_to_owned().ok())
 }
 
 /// How long the terminal may take to have room. While a line of the log is being written it has none: without this wait the lamp
@@ -105,7 +116,13 @@ struct Screen {
 
 impl Screen {
     const fn new(out: Option<OwnedFd>, colours: bool) -> Self {
-        Self { out, colours, lanes: Vec::new(), rest: Vec::new(), rows: 0 }
+        Self {
+            out,
+            colours,
+            lanes: Vec::new(),
+            rest: Vec::new(),
+            rows: 0,
+        }
     }
 
     fn show(&mut self, lane: &str, levels: Levels) -> bool {
@@ -129,7 +146,9 @@ impl Screen {
 
     /// Draws the line. `false`: there is a terminal, and it did not take it.
     fn draw(&mut self) -> bool {
-        let Some(size) = self.out.as_ref().and_then(|out| tcgetwinsize(out).ok()) else { return true };
+        let Some(size) = self.out.as_ref().and_then(|out| tcgetwinsize(out).ok()) else {
+            return true;
+        };
         let (rows, columns) = (size.ws_row, size.ws_col);
         if rows < 3 {
             return true;
@@ -139,7 +158,10 @@ impl Screen {
             // The line break makes room when the cursor stands on the last line.
             text.push_str(&format!("\n\x1b7\x1b[1;{}r\x1b8\x1b[1A", rows - 1));
         }
-        text.push_str(&format!("\x1b7\x1b[{rows};1H\x1b[2K{}\x1b8", lamps(&self.lanes, columns, self.colours)));
+        text.push_str(&format!(
+            "\x1b7\x1b[{rows};1H\x1b[2K{}\x1b8",
+            lamps(&self.lanes, columns, self.colours)
+        ));
         let drawn = self.write(&text);
         if drawn {
             self.rows = rows;
@@ -162,7 +184,9 @@ impl Screen {
             }
             match write(out, rest) {
                 Ok(count) => taken += count,
-                Err(Errno::AGAIN) if Instant::now() < end => thread::sleep(Duration::from_micros(200)),
+                Err(Errno::AGAIN) if Instant::now() < end => {
+                    thread::sleep(Duration::from_micros(200))
+                }
                 Err(_) => break,
             }
         }
@@ -179,8 +203,12 @@ impl Screen {
 /// Does the terminal take something within `patience`?
 fn has_room(out: &OwnedFd, patience: Duration) -> bool {
     let mut ready = [PollFd::new(out, PollFlags::OUT)];
-    let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
-    poll(&mut ready, Some(&patience)).is_ok() && ready.iter().all(|fd| fd.revents().contains(PollFlags::OUT))
+    let patience = Timespec {
+        tv_sec: 0,
+        tv_nsec: patience.subsec_nanos().into(),
+    };
+    poll(&mut ready, Some(&patience)).is_ok()
+        && ready.iter().all(|fd| fd.revents().contains(PollFlags::OUT))
 }
 
 /// The lanes side by side, as many as fit: `left [GREEN] amber  red`. A lit lamp is told by brackets and capitals, not by colour alone.
@@ -188,8 +216,13 @@ fn lamps(lanes: &[(String, Levels)], columns: u16, colours: bool) -> String {
     let mut text = String::new();
     let mut width = 0;
     for (lane, levels) in lanes {
-        let lamps = [("green", levels.green, "42"), ("amber", levels.amber, "43"), ("red", levels.red, "41")];
-        width += 2 + lane.chars().count() + lamps.iter().map(|(name, ..)| name.len() + 3).sum::<usize>();
+        let lamps = [
+            ("green", levels.green, "42"),
+            ("amber", levels.amber, "43"),
+            ("red", levels.red, "41"),
+        ];
+        width +=
+            2 + lane.chars().count() + lamps.iter().map(|(name, ..)| name.len() + 3).sum::<usize>();
         if width > usize::from(columns) {
             break;
         }

@@ -39,14 +39,24 @@ pub enum ExportFault {
 /// Writes every scan and change from `since` on and before `until`, in order of time. Blocks on the disk and on `out`.
 ///
 /// Open scans are left out: they get their row when they end.
-pub fn export(reader: &mut Reader, since: Option<Timestamp>, until: Option<Timestamp>, format: Format, out: impl Write) -> Result<(), ExportFault> {
+pub fn export(
+    reader: &mut Reader,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    format: Format,
+    out: impl Write,
+) -> Result<(), ExportFault> {
     match format {
         Format::Csv => {
-            let mut table = csv::WriterBuilder::new().has_headers(false).from_writer(out);
+            let mut table = csv::WriterBuilder::new()
+                .has_headers(false)
+                .from_writer(out);
             table.write_record(COLUMNS).map_err(bare)?;
             reader.export(since, until, |entry| {
                 let line = Line::of(&entry);
-                table.write_record(line.cells().map(|cell| for_a_spreadsheet(&cell))).map_err(bare)?;
+                table
+                    .write_record(line.cells().map(|cell| for_a_spreadsheet(&cell)))
+                    .map_err(bare)?;
                 Ok::<(), ExportFault>(())
             })?;
             table.flush()?;
@@ -162,14 +172,19 @@ impl Line {
             raw: scan.bytes.as_deref().map(label::visible),
             verdict: answer.map(|reason| reason.verdict().code()),
             reason: answer.map(Reason::code),
-            lamp: Some(answer.map_or(Signal::None, |reason| reason.verdict().signal()).code()),
+            lamp: Some(
+                answer
+                    .map_or(Signal::None, |reason| reason.verdict().signal())
+                    .code(),
+            ),
             ..Self::default()
         }
     }
 
     fn cells(self) -> impl Iterator<Item = String> {
         let text = |text: Option<&'static str>| text.unwrap_or_default().to_owned();
-        let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let number =
+            |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
         [
             self.time,
             self.kind.to_owned(),
@@ -200,8 +215,10 @@ fn time(at: Timestamp) -> String {
 
 /// Where a spreadsheet that opens the file may begin to read a formula. It cuts the text as its locale or its user says: at `,`, `;`, a tab, `|`,
 /// a space; and it takes the wide forms of the signs for the signs.
-const BEGINS_A_FORMULA: [char; 12] =
-    ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}', '\u{fe66}', '\u{fe62}', '\u{fe63}', '\u{fe6b}'];
+const BEGINS_A_FORMULA: [char; 12] = [
+    '=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}', '\u{fe66}', '\u{fe62}',
+    '\u{fe63}', '\u{fe6b}',
+];
 
 /// A barcode may hold anything, a formula too, and a spreadsheet runs what begins like one. So an apostrophe goes before each sign that begins
 /// a formula, unless a letter, a digit or another such sign stands before it: at the beginning of the cell, and wherever another separator
@@ -231,7 +248,10 @@ mod tests {
     #[test]
     fn the_columns_and_the_keys_are_the_same_in_the_same_order() {
         let json = serde_json::to_string(&Line::default()).unwrap_or_default();
-        let keys: Vec<&str> = json.split(',').filter_map(|part| part.split('"').nth(1)).collect();
+        let keys: Vec<&str> = json
+            .split(',')
+            .filter_map(|part| part.split('"').nth(1))
+            .collect();
         assert_eq!(keys, COLUMNS);
         assert_eq!(Line::default().cells().count(), COLUMNS.len());
     }
@@ -248,11 +268,17 @@ mod tests {
             ("'=1", "''=1"),
             // A line break or a tab in a cell begins one in a spreadsheet that is told to cut there; here they are pictures.
             ("\t=1\r=2\n=3", "␉'=1␍'=2␊'=3"),
-            ("x;\u{ff1d}1;\u{ff0b}1;\u{ff0d}1;\u{ff20}1", "x;'\u{ff1d}1;'\u{ff0b}1;'\u{ff0d}1;'\u{ff20}1"),
+            (
+                "x;\u{ff1d}1;\u{ff0b}1;\u{ff0d}1;\u{ff20}1",
+                "x;'\u{ff1d}1;'\u{ff0b}1;'\u{ff0d}1;'\u{ff20}1",
+            ),
             ("\u{200b}=1", "\\u{200b}'=1"),
             // What is no formula stays as it is.
             ("C02XK0AAJG5H", "C02XK0AAJG5H"),
-            ("019ab0c2-6d1e-7c3a-9f00-3f2b6c1d9e10", "019ab0c2-6d1e-7c3a-9f00-3f2b6c1d9e10"),
+            (
+                "019ab0c2-6d1e-7c3a-9f00-3f2b6c1d9e10",
+                "019ab0c2-6d1e-7c3a-9f00-3f2b6c1d9e10",
+            ),
             ("2026-11-23T09:41:07.123Z", "2026-11-23T09:41:07.123Z"),
             ("a=b", "a=b"),
         ] {
@@ -262,7 +288,8 @@ mod tests {
 
     /// Cells as a spreadsheet may cut them: at any separator, quoted or not, with the blanks and quotes around them dropped.
     fn cells(text: &str) -> impl Iterator<Item = &str> {
-        text.split([',', ';', '\t', '|', ':', ' ', '\n', '\r']).map(|cell| cell.trim_start_matches(['"', ' ', '\u{a0}', '\u{3000}']))
+        text.split([',', ';', '\t', '|', ':', ' ', '\n', '\r'])
+            .map(|cell| cell.trim_start_matches(['"', ' ', '\u{a0}', '\u{3000}']))
     }
 
     proptest! {

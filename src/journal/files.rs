@@ -58,7 +58,11 @@ struct Known {
 
 impl Known {
     fn of(found: &Metadata) -> Self {
-        Self { id: id_of(found), length: found.len(), written: (found.mtime(), found.mtime_nsec()) }
+        Self {
+            id: id_of(found),
+            length: found.len(),
+            written: (found.mtime(), found.mtime_nsec()),
+        }
     }
 }
 
@@ -66,16 +70,26 @@ impl Files {
     /// The files of a connection that has just been opened on `path` and has read from it.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let log = File::open(wal_of(path))?;
-        let index = fs::symlink_metadata(beside(path, "-shm")).ok().map(|found| id_of(&found));
+        let index = fs::symlink_metadata(beside(path, "-shm"))
+            .ok()
+            .map(|found| id_of(&found));
         let log_known = Known::of(&log.metadata()?);
-        Ok(Self { path: path.to_owned(), main: Known::of(&fs::symlink_metadata(path)?), log, log_known, index })
+        Ok(Self {
+            path: path.to_owned(),
+            main: Known::of(&fs::symlink_metadata(path)?),
+            log,
+            log_known,
+            index,
+        })
     }
 
     /// Looks at the names; costs no more than asking the system for them.
     pub(super) fn look(&mut self) -> Result<Option<Tampered>, Trouble> {
         let main = match fs::symlink_metadata(&self.path) {
             Ok(found) => Known::of(&found),
-            Err(error) if is_absent(&error) => return Ok(Some(Tampered::Gone("the file was deleted"))),
+            Err(error) if is_absent(&error) => {
+                return Ok(Some(Tampered::Gone("the file was deleted")));
+            }
             Err(error) => return Err(Trouble::of_io(&error, "the journal cannot be found")),
         };
         if main.id != self.main.id {
@@ -88,21 +102,29 @@ impl Files {
             Ok(found) => {
                 let log = Known::of(&found);
                 if log.id != self.log_known.id {
-                    return Ok(Some(Tampered::LogGone("another log took the place of its own")));
+                    return Ok(Some(Tampered::LogGone(
+                        "another log took the place of its own",
+                    )));
                 }
                 if log.length < self.log_known.length.min(LOG_LIMIT) {
                     return Ok(Some(Tampered::Cut("its log was cut")));
                 }
                 self.log_known = log;
             }
-            Err(error) if is_absent(&error) => return Ok(Some(Tampered::LogGone("its log was deleted"))),
+            Err(error) if is_absent(&error) => {
+                return Ok(Some(Tampered::LogGone("its log was deleted")));
+            }
             Err(error) => return Err(Trouble::of_io(&error, "the journal's log cannot be found")),
         }
         match fs::symlink_metadata(beside(&self.path, "-shm")) {
             Ok(found) if self.index.is_some_and(|index| index != id_of(&found)) => {
-                return Ok(Some(Tampered::LogGone("another index took the place of its own")));
+                return Ok(Some(Tampered::LogGone(
+                    "another index took the place of its own",
+                )));
             }
-            Err(error) if self.index.is_some() && is_absent(&error) => return Ok(Some(Tampered::LogGone("its index was deleted"))),
+            Err(error) if self.index.is_some() && is_absent(&error) => {
+                return Ok(Some(Tampered::LogGone("its index was deleted")));
+            }
             _ => {}
         }
         // In a write-ahead journal only a checkpoint writes into the database, and all of them are ours.
@@ -122,17 +144,24 @@ impl Files {
 
     /// Is the log at its name the one that the connection writes?
     pub(super) fn log_is_there(&self) -> bool {
-        fs::symlink_metadata(wal_of(&self.path)).is_ok_and(|found| id_of(&found) == self.log_known.id)
+        fs::symlink_metadata(wal_of(&self.path))
+            .is_ok_and(|found| id_of(&found) == self.log_known.id)
     }
 
     /// Writes the log's bytes to `to`.
     pub(super) fn copy_log(&self, to: &Path) -> io::Result<()> {
-        let to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+        let to = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(to)?;
         let mut chunk = vec![0; 64 << 10];
         let mut at = 0;
         loop {
             let many = self.log.read_at(&mut chunk, at)?;
-            let Some(bytes) = chunk.get(..many).filter(|bytes| !bytes.is_empty()) else { return to.sync_all() };
+            let Some(bytes) = chunk.get(..many).filter(|bytes| !bytes.is_empty()) else {
+                return to.sync_all();
+            };
             to.write_all_at(bytes, at)?;
             at += many as u64;
         }
@@ -145,17 +174,33 @@ pub(super) fn in_the_way(path: &Path) -> Option<&'static str> {
     if odd(path) {
         return Some("it is a directory, a link or something else, and no plain file");
     }
-    COMPANIONS.iter().any(|companion| odd(&beside(path, companion))).then_some("its log or index is no plain file")
+    COMPANIONS
+        .iter()
+        .any(|companion| odd(&beside(path, companion)))
+        .then_some("its log or index is no plain file")
 }
 
 /// Makes the files private, and the database if it is missing: SQLite would make it readable by all.
 pub(super) fn make_private(path: &Path) {
     // What cannot be made or changed is told by whoever opens it.
-    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    for file in [path.to_owned()].into_iter().chain(COMPANIONS.iter().map(|companion| beside(path, companion))) {
-        let open_to_others = fs::symlink_metadata(&file).is_ok_and(|found| found.is_file() && found.mode() & 0o077 != 0);
-        if open_to_others && let Err(error) = fs::set_permissions(&file, Permissions::from_mode(0o600)) {
-            tracing::warn!("others may read {}, and that cannot be changed: {error}", file.display());
+    let _ = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    for file in [path.to_owned()]
+        .into_iter()
+        .chain(COMPANIONS.iter().map(|companion| beside(path, companion)))
+    {
+        let open_to_others = fs::symlink_metadata(&file)
+            .is_ok_and(|found| found.is_file() && found.mode() & 0o077 != 0);
+        if open_to_others
+            && let Err(error) = fs::set_permissions(&file, Permissions::from_mode(0o600))
+        {
+            tracing::warn!(
+                "others may read {}, and that cannot be changed: {error}",
+                file.display()
+            );
         }
     }
 }
@@ -183,7 +228,10 @@ fn id_of(found: &Metadata) -> (u64, u64) {
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// The log beside a database file.

@@ -45,12 +45,17 @@ const DONE: u8 = 2;
 
 impl Ticket {
     pub(super) fn new() -> Self {
-        Self { state: AtomicU8::new(OPEN), asked: Boot::now() }
+        Self {
+            state: AtomicU8::new(OPEN),
+            asked: Boot::now(),
+        }
     }
 
     /// The caller stops waiting. `false`: too late, the record is done and its answer is on the way.
     pub(super) fn give_up(&self) -> bool {
-        self.state.compare_exchange(OPEN, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.state
+            .compare_exchange(OPEN, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// The record is on disk. `false`: too late, nobody waits for it any more.
@@ -61,7 +66,9 @@ impl Ticket {
         if Boot::now().since(self.asked) >= PATIENCE {
             self.give_up();
         }
-        self.state.compare_exchange(OPEN, DONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.state
+            .compare_exchange(OPEN, DONE, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// Has its time passed?
@@ -220,11 +227,26 @@ impl Shared {
             if inbox.urgent() || left == Some(Duration::ZERO) {
                 let held_back = inbox.held_back + inbox.scans.len();
                 let closing = inbox.closing;
-                return std::mem::replace(&mut *inbox, Inbox { held_back, closing, ..Inbox::default() });
+                return std::mem::replace(
+                    &mut *inbox,
+                    Inbox {
+                        held_back,
+                        closing,
+                        ..Inbox::default()
+                    },
+                );
             }
             inbox = match left {
-                Some(left) => self.woken.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.woken.wait(inbox).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.woken
+                        .wait_timeout(inbox, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => self
+                    .woken
+                    .wait(inbox)
+                    .unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
@@ -305,7 +327,12 @@ impl Shared {
 
     pub(super) async fn seen(&self, heard: Option<Place>) -> Option<()> {
         let (done, confirmed) = oneshot::channel();
-        self.tell(|inbox| inbox.seen = Some(Seen { heard, answer: Some(done) }));
+        self.tell(|inbox| {
+            inbox.seen = Some(Seen {
+                heard,
+                answer: Some(done),
+            })
+        });
         confirmed.await.ok()
     }
 
@@ -348,7 +375,8 @@ impl Shared {
 
     pub(super) fn faulted(&self, records: u64) {
         self.lock().faulted += records;
-        self.health.send_modify(|health| health.faulted = health.faulted.saturating_add(records));
+        self.health
+            .send_modify(|health| health.faulted = health.faulted.saturating_add(records));
     }
 
     /// The file now open, for readers.

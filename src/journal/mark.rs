@@ -36,7 +36,10 @@ pub(super) enum Mark {
 /// Reads the mark of `state_dir`.
 pub(super) fn read(state_dir: &Path) -> Mark {
     match file::read(&state_dir.join(NAME), 256) {
-        Ok((bytes, _)) => std::str::from_utf8(&bytes).ok().and_then(place_of).map_or(Mark::Damaged, Mark::At),
+        Ok((bytes, _)) => std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(place_of)
+            .map_or(Mark::Damaged, Mark::At),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Mark::Absent,
         Err(_) => Mark::Damaged,
     }
@@ -59,19 +62,31 @@ fn text_of(Place { epoch, seq }: Place) -> String {
 fn place_of(text: &str) -> Option<Place> {
     let (said, check) = text.strip_suffix('\n')?.rsplit_once(' ')?;
     let (epoch, seq) = said.split_once(' ')?;
-    let place = Place { epoch: epoch.parse().ok()?, seq: seq.parse().ok()? };
+    let place = Place {
+        epoch: epoch.parse().ok()?,
+        seq: seq.parse().ok()?,
+    };
     (check == check_of(said) && place.seq <= schema::SEQ_MAX).then_some(place)
 }
 
 /// Damage on a card must not pass for a number.
 fn check_of(said: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, said.as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .as_ref()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )]
 
     use std::{
         fs,
@@ -85,12 +100,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read(folder.path()), Mark::Absent);
         for seq in [0, 1, 256, schema::SEQ_MAX] {
-            let place = Place { epoch: Uuid::now_v7(), seq };
+            let place = Place {
+                epoch: Uuid::now_v7(),
+                seq,
+            };
             write(folder.path(), place).unwrap();
             assert_eq!(read(folder.path()), Mark::At(place));
         }
-        assert_eq!(fs::metadata(folder.path().join(NAME)).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left there");
+        assert_eq!(
+            fs::metadata(folder.path().join(NAME))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing else is left there"
+        );
     }
 
     #[test]
@@ -100,24 +129,55 @@ mod tests {
         fs::write(&other, "mine").unwrap();
         symlink(&other, folder.path().join("journal.mark.new")).unwrap();
         symlink(&other, folder.path().join(NAME)).unwrap();
-        let place = Place { epoch: Uuid::now_v7(), seq: 7 };
+        let place = Place {
+            epoch: Uuid::now_v7(),
+            seq: 7,
+        };
         write(folder.path(), place).unwrap();
-        assert_eq!((read(folder.path()), fs::read_to_string(&other).unwrap().as_str()), (Mark::At(place), "mine"));
+        assert_eq!(
+            (
+                read(folder.path()),
+                fs::read_to_string(&other).unwrap().as_str()
+            ),
+            (Mark::At(place), "mine")
+        );
     }
 
     #[test]
     fn every_bit_that_turns_over_and_every_absurd_number_is_damage() {
-        let good = text_of(Place { epoch: Uuid::now_v7(), seq: 1_234 });
+        let good = text_of(Place {
+            epoch: Uuid::now_v7(),
+            seq: 1_234,
+        });
         assert!(place_of(&good).is_some());
         for bit in 0..good.len() * 8 {
             let mut bytes = good.clone().into_bytes();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(std::str::from_utf8(&bytes).ok().and_then(place_of).is_none(), "{:?}", String::from_utf8_lossy(&bytes));
+            assert!(
+                std::str::from_utf8(&bytes)
+                    .ok()
+                    .and_then(place_of)
+                    .is_none(),
+                "{:?}",
+                String::from_utf8_lossy(&bytes)
+            );
         }
         let epoch = Uuid::now_v7();
-        for seq in ["-1", "9223372036854775808", "18446744073709551616", "1e400", "NaN", "seven", ""] {
+        for seq in [
+            "-1",
+            "9223372036854775808",
+            "18446744073709551616",
+            "1e400",
+            "NaN",
+            "seven",
+            "",
+        ] {
             let said = format!("{epoch} {seq}");
-            assert_eq!(place_of(&format!("{said} {}\n", check_of(&said))), None, "{seq}");
+            assert_eq!(
+                place_of(&format!("{said} {}\n", check_of(&said))),
+                None,
+                "{seq}"
+            );
         }
         for text in ["", "\n", " ", "a b c d\n"] {
             assert_eq!(place_of(text), None);
@@ -134,7 +194,13 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert_eq!(read(folder.path()), Mark::Damaged);
         fs::remove_dir(&path).unwrap();
-        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
         assert_eq!(read(folder.path()), Mark::Damaged);
     }
 }

@@ -4,23 +4,23 @@
 //! a connection of its own. A journal that cannot be written is a state, not an error: scans are answered `journal_fault`,
 //! and the thread tries again every second.
 
-mod machine;
-mod schema;
-mod row;
-mod files;
-mod mark;
-mod store;
-mod inbox;
-mod pages;
-mod salvage;
-mod retention;
-mod writer;
-pub mod reader;
 pub mod export;
+mod files;
+mod inbox;
+mod machine;
+mod mark;
+mod pages;
+pub mod reader;
+mod retention;
+mod row;
+mod salvage;
+mod schema;
+mod store;
 pub mod story;
 pub mod survey;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use machine::machine_id;
 pub use row::Stored;
@@ -120,7 +120,10 @@ impl Journal {
     /// Blocks for some milliseconds.
     pub fn open(settings: &Settings, machine: &str) -> Result<Self, OpenFault> {
         let shared = writer::start(settings, machine)?;
-        Ok(Self { _last: Arc::new(Closing(Arc::clone(&shared))), shared })
+        Ok(Self {
+            _last: Arc::new(Closing(Arc::clone(&shared))),
+            shared,
+        })
     }
 
     /// Queues the bytes of a scan. Never blocks and never fails: beyond 1,024 waiting scans the bytes are dropped and counted.
@@ -139,11 +142,19 @@ impl Journal {
             return Ok(Vec::new());
         }
         let many = records.len() as u64;
-        let scans: Vec<(Uuid, Fate)> = records.iter().filter_map(|record| record.raw_scan).map(|scan| (scan, Fate::Faulted)).collect();
+        let scans: Vec<(Uuid, Fate)> = records
+            .iter()
+            .filter_map(|record| record.raw_scan)
+            .map(|scan| (scan, Fate::Faulted))
+            .collect();
         let ticket = Arc::new(Ticket::new());
         let _unheard = GiveUp(Arc::clone(&ticket));
         let (answer, mut answered) = oneshot::channel();
-        self.shared.request(Request { records, ticket: Some(Arc::clone(&ticket)), answer: Some(answer) });
+        self.shared.request(Request {
+            records,
+            ticket: Some(Arc::clone(&ticket)),
+            answer: Some(answer),
+        });
 
         let gone = || Fault::Broken("its thread has ended".to_owned());
         let result = match timeout(inbox::PATIENCE, &mut answered).await {
@@ -188,7 +199,9 @@ impl Journal {
     /// records are known there than the journal had when this process began, it goes on in a new epoch: what was recorded since
     /// moves over. Resolves when rows may leave.
     pub async fn heard(&self, newest: Option<(Uuid, u64)>) {
-        let place = newest.filter(|(_, seq)| *seq <= schema::SEQ_MAX).map(|(epoch, seq)| mark::Place { epoch, seq });
+        let place = newest
+            .filter(|(_, seq)| *seq <= schema::SEQ_MAX)
+            .map(|(epoch, seq)| mark::Place { epoch, seq });
         let _ = self.shared.seen(place).await;
     }
 

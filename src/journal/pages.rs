@@ -45,7 +45,10 @@ impl Pages {
     pub(super) fn of(path: &Path) -> Option<Self> {
         let (file, log) = (File::open(path).ok(), File::open(wal_of(path)).ok());
         let length = |file: &Option<File>| {
-            file.as_ref().and_then(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file).map_or(0, |found| found.len())
+            file.as_ref()
+                .and_then(|file| file.metadata().ok())
+                .filter(std::fs::Metadata::is_file)
+                .map_or(0, |found| found.len())
         };
         let (file_length, log_length) = (length(&file), length(&log));
         let of_file = file
@@ -53,12 +56,28 @@ impl Pages {
             .and_then(|file| read_at(file, 16, 2))
             .and_then(|bytes| number(&bytes, 0, 2))
             .map(|size| if size == 1 { 1 << 16 } else { size });
-        let of_log = log.as_ref().and_then(|log| read_at(log, 8, 4)).and_then(|bytes| number(&bytes, 0, 4));
-        let size = of_log.into_iter().chain(of_file).find(|size| size.is_power_of_two() && (512..=1 << 16).contains(size)).unwrap_or(4096);
+        let of_log = log
+            .as_ref()
+            .and_then(|log| read_at(log, 8, 4))
+            .and_then(|bytes| number(&bytes, 0, 4));
+        let size = of_log
+            .into_iter()
+            .chain(of_file)
+            .find(|size| size.is_power_of_two() && (512..=1 << 16).contains(size))
+            .unwrap_or(4096);
         let pages = u32::try_from(file_length / size).unwrap_or(u32::MAX);
         let scratch = Connection::open_in_memory().ok()?;
         schema::migrate(&scratch).ok()?;
-        let mut read = Self { file, log, size: usize::try_from(size).ok()?, frames: Vec::new(), newest: BTreeMap::new(), page: 1, pages, scratch };
+        let mut read = Self {
+            file,
+            log,
+            size: usize::try_from(size).ok()?,
+            frames: Vec::new(),
+            newest: BTreeMap::new(),
+            page: 1,
+            pages,
+            scratch,
+        };
         read.look_through_log(log_length);
         Some(read)
     }
@@ -68,11 +87,15 @@ impl Pages {
         let mut found = Vec::new();
         for _ in 0..STEP {
             let page = if let Some(at) = self.frames.pop() {
-                self.log.as_ref().and_then(|log| read_at(log, at, self.size))
+                self.log
+                    .as_ref()
+                    .and_then(|log| read_at(log, at, self.size))
             } else if self.page < self.pages {
                 // The first page holds the schema.
                 self.page += 1;
-                self.file.as_ref().and_then(|file| read_at(file, u64::from(self.page - 1) * self.size as u64, self.size))
+                self.file.as_ref().and_then(|file| {
+                    read_at(file, u64::from(self.page - 1) * self.size as u64, self.size)
+                })
             } else {
                 return (!found.is_empty()).then_some(found);
             };
@@ -90,13 +113,19 @@ impl Pages {
     /// A transaction at the end that was not committed counts for nothing: no lamp has answered for it.
     fn look_through_log(&mut self, length: u64) {
         let Some(log) = &self.log else { return };
-        let Some(salt) = read_at(log, 16, 8) else { return };
+        let Some(salt) = read_at(log, 16, 8) else {
+            return;
+        };
         let frame = FRAME_HEADER + self.size as u64;
         let (mut round, mut older, mut committed) = (Vec::new(), Vec::new(), 0);
         for count in 0..length.saturating_sub(LOG_HEADER) / frame {
             let at = LOG_HEADER + count * frame;
-            let Some(header) = read_at(log, at, 16) else { break };
-            let (Some(page), Some(commit)) = (number(&header, 0, 4), number(&header, 4, 4)) else { break };
+            let Some(header) = read_at(log, at, 16) else {
+                break;
+            };
+            let (Some(page), Some(commit)) = (number(&header, 0, 4), number(&header, 4, 4)) else {
+                break;
+            };
             let Ok(page) = u32::try_from(page) else { break };
             if header.get(8..16) == Some(salt.as_slice()) {
                 round.push((page, at + FRAME_HEADER));
@@ -117,7 +146,11 @@ impl Pages {
     fn page(&self, number: u32) -> Option<Vec<u8>> {
         match self.newest.get(&number) {
             Some(at) => read_at(self.log.as_ref()?, *at, self.size),
-            None => read_at(self.file.as_ref()?, u64::from(number.checked_sub(1)?) * self.size as u64, self.size),
+            None => read_at(
+                self.file.as_ref()?,
+                u64::from(number.checked_sub(1)?) * self.size as u64,
+                self.size,
+            ),
         }
     }
 
@@ -154,7 +187,11 @@ impl Pages {
             if here <= most { here } else { least }
         };
         let mut payload = page.get(at..at.checked_add(here)?)?.to_vec();
-        let mut next = if here < length { u32::try_from(number(page, at + here, 4)?).ok()? } else { 0 };
+        let mut next = if here < length {
+            u32::try_from(number(page, at + here, 4)?).ok()?
+        } else {
+            0
+        };
         // Each page brings some bytes, so this ends.
         while payload.len() < length {
             let page = self.page(next)?;
@@ -167,7 +204,8 @@ impl Pages {
 
     /// What a row says, if it is a record.
     fn record(&self, key: i64, mut values: Vec<Value>) -> Option<Stored> {
-        let is_id = |value: Option<&Value>| matches!(value, Some(Value::Blob(bytes)) if bytes.len() == 16);
+        let is_id =
+            |value: Option<&Value>| matches!(value, Some(Value::Blob(bytes)) if bytes.len() == 16);
         if values.len() < COLUMNS || !is_id(values.get(1)) || !is_id(values.get(2)) {
             return None;
         }
@@ -176,12 +214,19 @@ impl Pages {
         let marks = vec!["?"; COLUMNS].join(", ");
         self.scratch.execute("DELETE FROM record", []).ok()?;
         self.scratch
-            .prepare_cached(&format!("INSERT INTO record ({}) VALUES ({marks})", row::COLUMNS))
+            .prepare_cached(&format!(
+                "INSERT INTO record ({}) VALUES ({marks})",
+                row::COLUMNS
+            ))
             .ok()?
             .execute(params_from_iter(values))
             .ok()?;
         let select = format!("SELECT {} FROM record", row::COLUMNS);
-        self.scratch.prepare_cached(&select).ok()?.query_row([], |found| Ok(row::stored(found).ok())).ok()?
+        self.scratch
+            .prepare_cached(&select)
+            .ok()?
+            .query_row([], |found| Ok(row::stored(found).ok()))
+            .ok()?
     }
 }
 
@@ -194,7 +239,11 @@ fn read_at(file: &File, at: u64, many: usize) -> Option<Vec<u8>> {
 /// A number of `many` bytes, the greatest first.
 fn number(bytes: &[u8], at: usize, many: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(many)?)?;
-    Some(bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    Some(
+        bytes
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+    )
 }
 
 /// A number of up to nine bytes, and what is behind it.
@@ -224,7 +273,10 @@ fn values(payload: &[u8]) -> Option<Vec<Value>> {
         at = after;
         let integer = |many: usize| {
             let shift = 64 - 8 * u32::try_from(many).ok()?;
-            Some((many, Value::Integer((number(payload, body, many)? << shift).cast_signed() >> shift)))
+            Some((
+                many,
+                Value::Integer((number(payload, body, many)? << shift).cast_signed() >> shift),
+            ))
         };
         let (length, value) = match kind {
             0 => (0, Value::Null),
@@ -236,7 +288,14 @@ fn values(payload: &[u8]) -> Option<Vec<Value>> {
             12.. => {
                 let length = usize::try_from((kind - 12) / 2).ok()?;
                 let bytes = payload.get(body..body.checked_add(length)?)?.to_vec();
-                (length, if kind % 2 == 0 { Value::Blob(bytes) } else { Value::Text(String::from_utf8(bytes).ok()?) })
+                (
+                    length,
+                    if kind % 2 == 0 {
+                        Value::Blob(bytes)
+                    } else {
+                        Value::Text(String::from_utf8(bytes).ok()?)
+                    },
+                )
             }
             // A record has no fractions.
             _ => return None,

@@ -101,36 +101,62 @@ enum Source {
 
 impl fmt::Debug for Reader {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Reader").field("path", &self.path()).finish_non_exhaustive()
+        out.debug_struct("Reader")
+            .field("path", &self.path())
+            .finish_non_exhaustive()
     }
 }
 
 impl Reader {
     /// Reads the journal in `state_dir`, whether or not an agent runs on it. Takes no lock and changes nothing.
     pub fn open(state_dir: &Path) -> Result<Self, ReadFault> {
-        let mut reader = Self { source: Source::File(state_dir.join("journal.sqlite")), open: None };
+        let mut reader = Self {
+            source: Source::File(state_dir.join("journal.sqlite")),
+            open: None,
+        };
         reader.conn()?;
         Ok(reader)
     }
 
     pub(super) fn of(shared: Arc<Shared>) -> Self {
-        Self { source: Source::Own(shared), open: None }
+        Self {
+            source: Source::Own(shared),
+            open: None,
+        }
     }
 
     /// The first `limit` rows of the outbox behind `after` (0: from the start), in order of epoch and seq.
     /// Rows set aside are not among them.
     pub fn unsent(&mut self, after: u64, limit: usize) -> Result<Vec<Stored>, ReadFault> {
-        let sql = select("delivered_at IS NULL AND aside IS NULL AND row > ?1 ORDER BY row LIMIT ?2");
+        let sql =
+            select("delivered_at IS NULL AND aside IS NULL AND row > ?1 ORDER BY row LIMIT ?2");
         self.rows(&sql, params![after.cast_signed(), limited(limit)])
     }
 
     /// The records of one epoch from one seq to another, both included, at most `limit`.
-    pub fn range(&mut self, epoch: Uuid, from: u64, to: u64, limit: usize) -> Result<Vec<Stored>, ReadFault> {
-        let number: Option<i64> =
-            self.read(|conn| conn.query_row("SELECT number FROM epoch WHERE id = ?1", [epoch.as_bytes()], |row| row.get(0)).optional())?;
-        let Some(number) = number else { return Ok(Vec::new()) };
+    pub fn range(
+        &mut self,
+        epoch: Uuid,
+        from: u64,
+        to: u64,
+        limit: usize,
+    ) -> Result<Vec<Stored>, ReadFault> {
+        let number: Option<i64> = self.read(|conn| {
+            conn.query_row(
+                "SELECT number FROM epoch WHERE id = ?1",
+                [epoch.as_bytes()],
+                |row| row.get(0),
+            )
+            .optional()
+        })?;
+        let Some(number) = number else {
+            return Ok(Vec::new());
+        };
         let key = |seq: u64| schema::row_of(number, seq.min(schema::SEQ_MAX));
-        self.rows(&select("row BETWEEN ?1 AND ?2 ORDER BY row LIMIT ?3"), params![key(from), key(to), limited(limit)])
+        self.rows(
+            &select("row BETWEEN ?1 AND ?2 ORDER BY row LIMIT ?3"),
+            params![key(from), key(to), limited(limit)],
+        )
     }
 
     /// The record with this `id`, with when it was delivered.
@@ -149,13 +175,24 @@ impl Reader {
     /// A clock that is right now may have been years off when a box was recorded. So the time of a record whose clock nobody kept
     /// is not believed then: it was made before the next one whose clock was kept, and no more is known. Such a box is rather asked
     /// again too long than never.
-    pub fn waiting(&mut self, now: Timestamp, synced: bool, within: Duration, reasons: &[Reason]) -> Result<Vec<(Record, Duration)>, ReadFault> {
+    pub fn waiting(
+        &mut self,
+        now: Timestamp,
+        synced: bool,
+        within: Duration,
+        reasons: &[Reason],
+    ) -> Result<Vec<(Record, Duration)>, ReadFault> {
         let marks = vec!["?"; reasons.len()].join(", ");
-        let newest = "row IN (SELECT max(row) FROM record WHERE serial IS NOT NULL GROUP BY serial)";
-        let sql = select(&format!("{newest} AND (at >= ? OR (? AND NOT clock_synced)) AND reason IN ({marks}) ORDER BY row DESC"));
+        let newest =
+            "row IN (SELECT max(row) FROM record WHERE serial IS NOT NULL GROUP BY serial)";
+        let sql = select(&format!(
+            "{newest} AND (at >= ? OR (? AND NOT clock_synced)) AND reason IN ({marks}) ORDER BY row DESC"
+        ));
         let since = nanos(now.checked_sub(within).unwrap_or(Timestamp::MIN));
         let codes: Vec<&str> = reasons.iter().map(|reason| reason.code()).collect();
-        let params = [&since as &dyn ToSql, &synced].into_iter().chain(codes.iter().map(|code| code as &dyn ToSql));
+        let params = [&since as &dyn ToSql, &synced]
+            .into_iter()
+            .chain(codes.iter().map(|code| code as &dyn ToSql));
         let found = self.rows(&sql, params_from_iter(params))?;
         let mut waiting = Vec::with_capacity(found.len());
         // From the newest on, so that no row is looked at twice.
@@ -165,7 +202,10 @@ impl Reader {
             let mut at = record.at;
             if synced && !record.clock_synced {
                 let sql = "SELECT at FROM record WHERE row > ?1 AND row < ?2 AND clock_synced ORDER BY row LIMIT 1";
-                let kept = self.read(|conn| conn.query_row(sql, [row.cast_signed(), looked_at], |found| found.get(0)).optional())?;
+                let kept = self.read(|conn| {
+                    conn.query_row(sql, [row.cast_signed(), looked_at], |found| found.get(0))
+                        .optional()
+                })?;
                 before = kept.map_or(before, row::time);
                 looked_at = row.cast_signed();
                 at = before;
@@ -182,14 +222,19 @@ impl Reader {
     /// The names of the scanners whose codes arrived without an end key when the agent last ran.
     pub fn unended(&mut self) -> Result<BTreeSet<String>, ReadFault> {
         self.read(|conn| {
-            let mut statement = conn.prepare_cached("SELECT substr(name, 9) FROM counter WHERE name GLOB 'unended *' AND value > 0")?;
+            let mut statement = conn.prepare_cached(
+                "SELECT substr(name, 9) FROM counter WHERE name GLOB 'unended *' AND value > 0",
+            )?;
             statement.query_map([], |row| row.get(0))?.collect()
         })
     }
 
     /// When each of these scanners last read a serial number that a source knew; `None`: it read other codes only. A scanner that
     /// read nothing is left out. Looks at the newest 5,000 scans.
-    pub fn proofs(&mut self, scanners: &BTreeSet<Name>) -> Result<BTreeMap<Name, Option<Timestamp>>, ReadFault> {
+    pub fn proofs(
+        &mut self,
+        scanners: &BTreeSet<Name>,
+    ) -> Result<BTreeMap<Name, Option<Timestamp>>, ReadFault> {
         let sql = "SELECT scanner, at, evidence FROM record WHERE cause IS NULL ORDER BY row DESC LIMIT ?1";
         self.read(|conn| {
             let mut proofs = BTreeMap::new();
@@ -197,7 +242,9 @@ impl Reader {
             let mut rows = statement.query([limited(PROOF)])?;
             while let Some(row) = rows.next()? {
                 let scanner: String = row.get(0)?;
-                let Some(name) = scanners.iter().find(|name| name.as_str() == scanner) else { continue };
+                let Some(name) = scanners.iter().find(|name| name.as_str() == scanner) else {
+                    continue;
+                };
                 let proof = proofs.entry(name.clone()).or_insert(None);
                 if proof.is_none() && row::is_known(&row.get::<_, String>(2)?) {
                     *proof = Some(row::time(row.get(1)?));
@@ -212,14 +259,23 @@ impl Reader {
 
     /// The newest `limit` records, newest first.
     pub fn newest(&mut self, limit: usize) -> Result<Vec<Stored>, ReadFault> {
-        self.rows(&select("TRUE ORDER BY row DESC LIMIT ?1"), params![limited(limit)])
+        self.rows(
+            &select("TRUE ORDER BY row DESC LIMIT ?1"),
+            params![limited(limit)],
+        )
     }
 
     /// How many records wait for the broker, those set aside not counted, and since when the oldest of them waits.
     pub fn outbox(&mut self) -> Result<(u64, Option<Timestamp>), ReadFault> {
         self.read(|conn| {
-            let sql = "SELECT count(*), min(at) FROM record WHERE delivered_at IS NULL AND aside IS NULL";
-            conn.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, Option<i64>>(1)?.map(row::time))))
+            let sql =
+                "SELECT count(*), min(at) FROM record WHERE delivered_at IS NULL AND aside IS NULL";
+            conn.query_row(sql, [], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?.cast_unsigned(),
+                    row.get::<_, Option<i64>>(1)?.map(row::time),
+                ))
+            })
         })
     }
 
@@ -227,9 +283,15 @@ impl Reader {
     pub fn aside(&mut self) -> Result<(u64, Vec<(u64, String)>), ReadFault> {
         self.read(|conn| {
             let what = "FROM record WHERE delivered_at IS NULL AND aside IS NOT NULL";
-            let many = conn.query_row(&format!("SELECT count(*) {what}"), [], |row| row.get::<_, i64>(0))?.cast_unsigned();
-            let mut statement = conn.prepare(&format!("SELECT row, aside {what} ORDER BY row LIMIT 100"))?;
-            let rows = statement.query_map([], |row| Ok((schema::seq_of(row.get(0)?), row.get(1)?)))?;
+            let many = conn
+                .query_row(&format!("SELECT count(*) {what}"), [], |row| {
+                    row.get::<_, i64>(0)
+                })?
+                .cast_unsigned();
+            let mut statement =
+                conn.prepare(&format!("SELECT row, aside {what} ORDER BY row LIMIT 100"))?;
+            let rows =
+                statement.query_map([], |row| Ok((schema::seq_of(row.get(0)?), row.get(1)?)))?;
             Ok((many, rows.collect::<rusqlite::Result<_>>()?))
         })
     }
@@ -254,7 +316,11 @@ impl Reader {
                 (None, Some(_)) => true,
                 (Some(_), None) => false,
             };
-            if let Some(entry) = if scan_first { scans.take() } else { records.take() } {
+            if let Some(entry) = if scan_first {
+                scans.take()
+            } else {
+                records.take()
+            } {
                 take(entry)?;
             }
         }
@@ -263,7 +329,15 @@ impl Reader {
     fn record_page(&mut self, at: i64, after: i64, until: i64) -> Result<Vec<Keyed>, ReadFault> {
         let sql = select("(at, row) > (?1, ?2) AND at < ?3 ORDER BY at, row LIMIT ?4");
         let rows = self.rows(&sql, params![at, after, until, limited(CHUNK)])?;
-        Ok(rows.into_iter().map(|stored| ((nanos(stored.recorded.record.at), stored.row.cast_signed()), Entry::Record(Box::new(stored)))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|stored| {
+                (
+                    (nanos(stored.recorded.record.at), stored.row.cast_signed()),
+                    Entry::Record(Box::new(stored)),
+                )
+            })
+            .collect())
     }
 
     fn scan_page(&mut self, at: i64, after: i64, until: i64) -> Result<Vec<Keyed>, ReadFault> {
@@ -304,7 +378,9 @@ impl Reader {
             while let Some(row) = rows.next()? {
                 match row::stored(row) {
                     Ok(stored) => found.push(stored),
-                    Err(Unreadable::Sqlite(error)) if error.sqlite_error().is_some() => return Err(error),
+                    Err(Unreadable::Sqlite(error)) if error.sqlite_error().is_some() => {
+                        return Err(error);
+                    }
                     Err(error) => {
                         if row.get::<_, Option<i64>>(27)?.is_none() {
                             unreadable.push((row.get::<_, i64>(0)?, error));
@@ -323,12 +399,17 @@ impl Reader {
         Ok(found)
     }
 
-    fn read<T>(&mut self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadFault> {
+    fn read<T>(
+        &mut self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ReadFault> {
         let path = self.path();
         let answer = question(self.conn()?);
         answer.map_err(|error| {
             self.open = None;
-            if let (Trouble::Corrupt(_), Source::Own(shared)) = (Trouble::of(&error, &path), &self.source) {
+            if let (Trouble::Corrupt(_), Source::Own(shared)) =
+                (Trouble::of(&error, &path), &self.source)
+            {
                 shared.suspect();
             }
             ReadFault::Broken(error.to_string())
@@ -340,7 +421,10 @@ impl Reader {
         let path = self.path();
         let (generation, _steady) = match &self.source {
             Source::Own(shared) => {
-                let steady = shared.replacing.read().unwrap_or_else(PoisonError::into_inner);
+                let steady = shared
+                    .replacing
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner);
                 (shared.generation(), Some(steady))
             }
             Source::File(_) => (0, None),
@@ -358,14 +442,20 @@ fn connect(path: &Path) -> Result<Connection, ReadFault> {
     if let Err(error) = std::fs::metadata(path) {
         return Err(match error.kind() {
             std::io::ErrorKind::NotFound => ReadFault::Absent(path.to_owned()),
-            _ => ReadFault::Closed { path: path.to_owned(), why: error.to_string() },
+            _ => ReadFault::Closed {
+                path: path.to_owned(),
+                why: error.to_string(),
+            },
         });
     }
     if is_emptied(path) {
         return Err(ReadFault::Absent(path.to_owned()));
     }
     let open = || {
-        let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let conn = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         conn.busy_timeout(Duration::from_secs(2))?;
         conn.pragma_update(None, "trusted_schema", false)?;
         conn.pragma_update(None, "cache_size", -512)?;
@@ -380,7 +470,10 @@ fn connect(path: &Path) -> Result<Connection, ReadFault> {
             let error: rusqlite::Error = error;
             Err(match error.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly) => {
-                    ReadFault::Closed { path: path.to_owned(), why: error.to_string() }
+                    ReadFault::Closed {
+                        path: path.to_owned(),
+                        why: error.to_string(),
+                    }
                 }
                 Some(rusqlite::ErrorCode::NotADatabase) => ReadFault::Foreign(path.to_owned()),
                 _ => ReadFault::Broken(error.to_string()),
@@ -409,10 +502,17 @@ struct Pages {
 
 impl Pages {
     fn new(since: i64) -> Self {
-        Self { after: (since, i64::MIN), waiting: std::collections::VecDeque::new(), ended: false }
+        Self {
+            after: (since, i64::MIN),
+            waiting: std::collections::VecDeque::new(),
+            ended: false,
+        }
     }
 
-    fn fill(&mut self, read: impl FnOnce(i64, i64) -> Result<Vec<Keyed>, ReadFault>) -> Result<(), ReadFault> {
+    fn fill(
+        &mut self,
+        read: impl FnOnce(i64, i64) -> Result<Vec<Keyed>, ReadFault>,
+    ) -> Result<(), ReadFault> {
         if self.waiting.is_empty() && !self.ended {
             let page = read(self.after.0, self.after.1)?;
             self.ended = page.is_empty();

@@ -38,7 +38,11 @@ pub(super) enum Step {
 
 /// Does the next small thing. Rows are removed by age only while the clock is synchronised: a clock that is years ahead
 /// would remove everything.
-pub(super) fn step(store: &mut Store, settings: &Settings, clock_synced: bool) -> Result<Step, Trouble> {
+pub(super) fn step(
+    store: &mut Store,
+    settings: &Settings,
+    clock_synced: bool,
+) -> Result<Step, Trouble> {
     let now = Timestamp::now();
     let raw_before = row::nanos(before(now, settings.keep_raw));
     let blanked = store.unsynced(|transaction| {
@@ -64,7 +68,9 @@ pub(super) fn step(store: &mut Store, settings: &Settings, clock_synced: bool) -
             return Ok(Step::Dropped);
         }
     }
-    if space.free_pages > 256 && (space.free_pages * 4 > space.pages || space.file > space.limit(settings.max_bytes)) {
+    if space.free_pages > 256
+        && (space.free_pages * 4 > space.pages || space.file > space.limit(settings.max_bytes))
+    {
         let vacuum = format!("PRAGMA incremental_vacuum({VACUUM_STEP})");
         store.unsynced(|transaction| transaction.execute_batch(&vacuum))?;
         return Ok(Step::Vacuumed);
@@ -73,14 +79,23 @@ pub(super) fn step(store: &mut Store, settings: &Settings, clock_synced: bool) -
 }
 
 /// Removes files set aside that were read: all but the newest few, or, when the disk is full, all of them.
-pub(super) fn remove_copies(store: &Store, settings: &Settings, disk_full: bool) -> Result<(), Trouble> {
+pub(super) fn remove_copies(
+    store: &Store,
+    settings: &Settings,
+    disk_full: bool,
+) -> Result<(), Trouble> {
     let finished = salvage::finished(store)?;
     let copies = salvage::copies(&settings.state_dir);
     let keep = if disk_full { 0 } else { COPIES };
     for copy in copies.iter().rev().skip(keep) {
-        let read = copy.file_name().is_some_and(|name| finished.iter().any(|file| name.to_string_lossy() == *file));
+        let read = copy
+            .file_name()
+            .is_some_and(|name| finished.iter().any(|file| name.to_string_lossy() == *file));
         if read {
-            tracing::warn!("removing {}: it was salvaged, and its space is needed", copy.display());
+            tracing::warn!(
+                "removing {}: it was salvaged, and its space is needed",
+                copy.display()
+            );
             salvage::remove(copy);
         }
     }
@@ -101,21 +116,41 @@ struct Space {
 
 impl Space {
     fn of(store: &Store) -> Result<Self, Trouble> {
-        let pragma = |name: &str| store.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(|error| store.trouble(&error));
-        let (pages, free_pages, size) = (pragma("page_count")?, pragma("freelist_count")?, pragma("page_size")?);
+        let pragma = |name: &str| {
+            store
+                .conn
+                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+                .map_err(|error| store.trouble(&error))
+        };
+        let (pages, free_pages, size) = (
+            pragma("page_count")?,
+            pragma("freelist_count")?,
+            pragma("page_size")?,
+        );
         let bytes = |pages: i64| pages.max(0).cast_unsigned() * size.max(0).cast_unsigned();
         let log = fs::metadata(wal_of(&store.path)).map_or(0, |log| log.len());
-        Ok(Self { pages, free_pages, used: bytes(pages - free_pages), file: bytes(pages), log })
+        Ok(Self {
+            pages,
+            free_pages,
+            used: bytes(pages - free_pages),
+            file: bytes(pages),
+            log,
+        })
     }
 
     /// What the file may hold so that file and log together stay within the bound.
     fn limit(&self, max_bytes: u64) -> u64 {
-        max_bytes.saturating_sub(self.log.max(max_bytes / 16)).max(max_bytes / 2)
+        max_bytes
+            .saturating_sub(self.log.max(max_bytes / 16))
+            .max(max_bytes / 2)
     }
 }
 
 fn before(now: Timestamp, age: Duration) -> Timestamp {
-    SignedDuration::try_from(age).ok().and_then(|age| now.checked_sub(age).ok()).unwrap_or(Timestamp::MIN)
+    SignedDuration::try_from(age)
+        .ok()
+        .and_then(|age| now.checked_sub(age).ok())
+        .unwrap_or(Timestamp::MIN)
 }
 
 fn remove_aged(store: &mut Store, before: Timestamp) -> Result<bool, Trouble> {
@@ -156,36 +191,62 @@ fn drop_oldest(store: &mut Store) -> Result<bool, Trouble> {
         Ok(ranges)
     })?;
     for (first, last, many) in dropped.values() {
-        tracing::error!(first_seq = first, last_seq = last, rows = many, "no space left within max_bytes: dropped records that were never delivered");
+        tracing::error!(
+            first_seq = first,
+            last_seq = last,
+            rows = many,
+            "no space left within max_bytes: dropped records that were never delivered"
+        );
     }
     Ok(!dropped.is_empty())
 }
 
 /// Extends the last drop's range, or begins another.
-fn note_drop(transaction: &Transaction<'_>, number: i64, first: i64, last: i64, many: i64, now: i64) -> rusqlite::Result<()> {
-    let epoch: Option<Vec<u8>> = transaction.query_row("SELECT id FROM epoch WHERE number = ?1", [number], |row| row.get(0)).optional()?;
+fn note_drop(
+    transaction: &Transaction<'_>,
+    number: i64,
+    first: i64,
+    last: i64,
+    many: i64,
+    now: i64,
+) -> rusqlite::Result<()> {
+    let epoch: Option<Vec<u8>> = transaction
+        .query_row("SELECT id FROM epoch WHERE number = ?1", [number], |row| {
+            row.get(0)
+        })
+        .optional()?;
     let Some(epoch) = epoch else { return Ok(()) };
     let extended = transaction.execute(
         "UPDATE dropped SET last = ?2, count = min(count, 1 << 40) + ?3, at = ?4 WHERE rowid = (SELECT max(rowid) FROM dropped) AND epoch = ?1 AND last < ?5",
         params![epoch, last, many, now, first],
     )?;
     if extended == 0 {
-        transaction
-            .execute("INSERT INTO dropped (epoch, first, last, count, at) VALUES (?1, ?2, ?3, ?4, ?5)", params![epoch, first, last, many, now])?;
+        transaction.execute(
+            "INSERT INTO dropped (epoch, first, last, count, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![epoch, first, last, many, now],
+        )?;
     }
     Ok(())
 }
 
 /// Runs a `DELETE .. RETURNING row` and keeps each epoch's count of removed rows.
-fn removed(transaction: &Transaction<'_>, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<Vec<i64>> {
+fn removed(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> rusqlite::Result<Vec<i64>> {
     let mut statement = transaction.prepare_cached(sql)?;
-    let rows: Vec<i64> = statement.query_map(params, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let rows: Vec<i64> = statement
+        .query_map(params, |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
     let mut epochs: BTreeMap<i64, i64> = BTreeMap::new();
     for row in &rows {
         *epochs.entry(schema::epoch_number_of(*row)).or_default() += 1;
     }
     for (number, many) in epochs {
-        transaction.prepare_cached("UPDATE epoch SET removed = removed + ?2 WHERE number = ?1")?.execute([number, many])?;
+        transaction
+            .prepare_cached("UPDATE epoch SET removed = removed + ?2 WHERE number = ?1")?
+            .execute([number, many])?;
     }
     Ok(rows)
 }

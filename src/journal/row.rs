@@ -57,7 +57,11 @@ pub(super) enum Unreadable {
 
 /// Nanoseconds since 1970. Our own clock only, so the 292 years to each side are enough.
 pub(super) fn nanos(at: Timestamp) -> i64 {
-    i64::try_from(at.as_nanosecond()).unwrap_or(if at.as_nanosecond() < 0 { i64::MIN } else { i64::MAX })
+    i64::try_from(at.as_nanosecond()).unwrap_or(if at.as_nanosecond() < 0 {
+        i64::MIN
+    } else {
+        i64::MAX
+    })
 }
 
 /// The way back; every `i64` is within a timestamp's range.
@@ -118,8 +122,15 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, Unreadable> {
         }),
         _ => return Err(unknown("change")),
     };
-    let serial = row.get::<_, Option<String>>(11)?.map(|text| Serial::new(&text).ok_or(unknown("serial"))).transpose()?;
-    let asked = row.get::<_, String>(12)?.split_ascii_whitespace().map(|text| Serial::new(text).ok_or(unknown("asked"))).collect::<Result<_, _>>()?;
+    let serial = row
+        .get::<_, Option<String>>(11)?
+        .map(|text| Serial::new(&text).ok_or(unknown("serial")))
+        .transpose()?;
+    let asked = row
+        .get::<_, String>(12)?
+        .split_ascii_whitespace()
+        .map(|text| Serial::new(text).ok_or(unknown("asked")))
+        .collect::<Result<_, _>>()?;
     let record = Record {
         id: uuid(row, 2)?.ok_or(unknown("id"))?,
         raw_scan: uuid(row, 3)?,
@@ -134,10 +145,16 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, Unreadable> {
         reason: Reason::from_code(&row.get::<_, String>(14)?).ok_or(unknown("reason"))?,
         message: row.get(15)?,
         action: row.get(16)?,
-        grade: row.get::<_, Option<String>>(17)?.map(|code| Grade::from_code(&code).ok_or(unknown("grade"))).transpose()?,
+        grade: row
+            .get::<_, Option<String>>(17)?
+            .map(|code| Grade::from_code(&code).ok_or(unknown("grade")))
+            .transpose()?,
         model: row.get(18)?,
         family: row.get(19)?,
-        assigned_at: row.get::<_, Option<String>>(20)?.map(|text| text.parse().map_err(|_| unknown("assigned_at"))).transpose()?,
+        assigned_at: row
+            .get::<_, Option<String>>(20)?
+            .map(|text| text.parse().map_err(|_| unknown("assigned_at")))
+            .transpose()?,
         took_ms: u64::try_from(row.get::<_, i64>(21)?).map_err(|_| unknown("took_ms"))?,
         lamp: Signal::from_code(&row.get::<_, String>(22)?).ok_or(unknown("lamp"))?,
         previous: uuid(row, 23)?,
@@ -147,7 +164,11 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, Unreadable> {
     };
     Ok(Stored {
         row: key.cast_unsigned(),
-        recorded: Recorded { epoch: uuid(row, 1)?.ok_or(unknown("epoch"))?, seq: schema::seq_of(key), record },
+        recorded: Recorded {
+            epoch: uuid(row, 1)?.ok_or(unknown("epoch"))?,
+            seq: schema::seq_of(key),
+            record,
+        },
         delivered_at: row.get::<_, Option<i64>>(27)?.map(time),
         set_aside: row.get(28)?,
     })
@@ -155,7 +176,9 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, Unreadable> {
 
 /// A UUID column.
 pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Uuid>> {
-    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(Uuid::from_bytes))
+    Ok(row
+        .get::<_, Option<[u8; 16]>>(column)?
+        .map(Uuid::from_bytes))
 }
 
 /// One piece of evidence in the column `evidence`. Keys are never reused; a key that a later build adds is optional.
@@ -197,7 +220,10 @@ struct EvidenceJson {
     took: (u64, u32),
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -208,7 +234,9 @@ impl EvidenceJson {
         let (reason, grade) = match evidence.finding {
             Finding::Ready(grade) => (None, Some(grade.code().to_owned())),
             Finding::NoObjection => (None, None),
-            Finding::Wait(reason) | Finding::No(reason) | Finding::Unknown(reason) => (Some(reason.code().to_owned()), None),
+            Finding::Wait(reason) | Finding::No(reason) | Finding::Unknown(reason) => {
+                (Some(reason.code().to_owned()), None)
+            }
         };
         Self {
             source: evidence.source.to_string(),
@@ -243,7 +271,8 @@ impl EvidenceJson {
             ("unknown", Some(reason)) => Finding::Unknown(reason?),
             _ => return None,
         };
-        let time = |text: Option<String>| text.map(|text| text.parse::<Timestamp>()).transpose().ok();
+        let time =
+            |text: Option<String>| text.map(|text| text.parse::<Timestamp>()).transpose().ok();
         Some(Evidence {
             source: Name::new(&self.source).ok()?,
             kind: SourceKind::from_code(&self.kind)?,

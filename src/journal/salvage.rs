@@ -51,11 +51,19 @@ pub(super) fn put_aside(path: &Path, with_log: bool, now: Timestamp) -> io::Resu
     // The database first: if the power goes in between, the log is found alone, and never read as part of another file.
     match fs::rename(path, &to) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Aside { copy: None, log: put_log_aside(path, now)? }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Aside {
+                copy: None,
+                log: put_log_aside(path, now)?,
+            });
+        }
         Err(error) => return Err(error),
     }
     if !with_log {
-        return Ok(Aside { copy: Some(to), log: put_log_aside(path, now)? });
+        return Ok(Aside {
+            copy: Some(to),
+            log: put_log_aside(path, now)?,
+        });
     }
     for companion in COMPANIONS {
         match fs::rename(beside(path, companion), beside(&to, companion)) {
@@ -63,7 +71,10 @@ pub(super) fn put_aside(path: &Path, with_log: bool, now: Timestamp) -> io::Resu
             _ => {}
         }
     }
-    Ok(Aside { copy: Some(to), log: None })
+    Ok(Aside {
+        copy: Some(to),
+        log: None,
+    })
 }
 
 /// Takes a log away from the name of a database that it does not belong to, to where it is salvaged, and an index with it.
@@ -71,7 +82,11 @@ pub(super) fn put_log_aside(path: &Path, now: Timestamp) -> io::Result<Option<Pa
     let mut aside = None;
     if length_of(&wal_of(path)) > 0 {
         let to = free_name(path, now)?;
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to)?;
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&to)?;
         fs::rename(wal_of(path), wal_of(&to))?;
         aside = Some(to);
     }
@@ -87,8 +102,16 @@ pub(super) fn put_log_aside(path: &Path, now: Timestamp) -> io::Result<Option<Pa
 
 fn free_name(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
     let time = strtime::format("%Y%m%dT%H%M%SZ", now).unwrap_or_else(|_| "unknown".to_owned());
-    let name = |count: u32| if count == 0 { format!("{PREFIX}{time}") } else { format!("{PREFIX}{time}-{count}") };
-    let free = (0..1000).map(|count| path.with_file_name(name(count))).find(|to| fs::symlink_metadata(to).is_err());
+    let name = |count: u32| {
+        if count == 0 {
+            format!("{PREFIX}{time}")
+        } else {
+            format!("{PREFIX}{time}-{count}")
+        }
+    };
+    let free = (0..1000)
+        .map(|count| path.with_file_name(name(count)))
+        .find(|to| fs::symlink_metadata(to).is_err());
     free.ok_or_else(|| io::Error::other("too many files named journal.corrupt- here; remove some"))
 }
 
@@ -96,9 +119,18 @@ fn free_name(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
 pub(super) fn floor_above(copy: &Path) -> i64 {
     let highest = || {
         let source = open(copy).ok()?;
-        let epoch: Option<i64> = source.query_row("SELECT max(number) FROM epoch", [], |row| row.get(0)).ok().flatten();
-        let record: Option<i64> = source.query_row("SELECT max(row) FROM record", [], |row| row.get(0)).ok().flatten();
-        epoch.into_iter().chain(record.map(schema::epoch_number_of)).max()
+        let epoch: Option<i64> = source
+            .query_row("SELECT max(number) FROM epoch", [], |row| row.get(0))
+            .ok()
+            .flatten();
+        let record: Option<i64> = source
+            .query_row("SELECT max(row) FROM record", [], |row| row.get(0))
+            .ok()
+            .flatten();
+        epoch
+            .into_iter()
+            .chain(record.map(schema::epoch_number_of))
+            .max()
     };
     highest().map_or(UNKNOWN_FLOOR, |number| number.clamp(0, 1 << 22) + 1)
 }
@@ -112,7 +144,8 @@ pub(super) fn copies(state_dir: &Path) -> Vec<PathBuf> {
         .filter(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            name.starts_with(PREFIX) && !COMPANIONS.iter().any(|companion| name.ends_with(companion))
+            name.starts_with(PREFIX)
+                && !COMPANIONS.iter().any(|companion| name.ends_with(companion))
         })
         .map(|entry| entry.path())
         .collect();
@@ -122,7 +155,10 @@ pub(super) fn copies(state_dir: &Path) -> Vec<PathBuf> {
 
 /// Removes a file set aside, with what belongs to it.
 pub(super) fn remove(copy: &Path) {
-    for file in [copy.to_owned()].into_iter().chain(COMPANIONS.iter().map(|companion| beside(copy, companion))) {
+    for file in [copy.to_owned()]
+        .into_iter()
+        .chain(COMPANIONS.iter().map(|companion| beside(copy, companion)))
+    {
         if let Err(error) = fs::remove_file(&file)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -133,7 +169,10 @@ pub(super) fn remove(copy: &Path) {
 
 /// Notes each file set aside that the journal does not know of yet. One that was read from an open connection ended with its process.
 pub(super) fn adopt(store: &mut Store, state_dir: &Path, cause: &str) -> Result<(), Trouble> {
-    let names: Vec<String> = copies(state_dir).iter().filter_map(|copy| Some(copy.file_name()?.to_string_lossy().into_owned())).collect();
+    let names: Vec<String> = copies(state_dir)
+        .iter()
+        .filter_map(|copy| Some(copy.file_name()?.to_string_lossy().into_owned()))
+        .collect();
     let now = row::nanos(Timestamp::now());
     let forgotten = store.forgotten;
     store.unsynced(|transaction| {
@@ -151,10 +190,16 @@ pub(super) fn adopt(store: &mut Store, state_dir: &Path, cause: &str) -> Result<
 }
 
 /// Notes something that the journal went through, for the alarm: of what is lost for good, nothing is left to read.
-pub(super) fn note(transaction: &Transaction<'_>, cause: &str, lost: Option<u64>) -> rusqlite::Result<()> {
+pub(super) fn note(
+    transaction: &Transaction<'_>,
+    cause: &str,
+    lost: Option<u64>,
+) -> rusqlite::Result<()> {
     let now = row::nanos(Timestamp::now());
     let sql = "INSERT INTO salvage (at, file, cause, saved, lost, done_at) VALUES (?1, NULL, ?2, 0, ?3, ?1)";
-    transaction.execute(sql, params![now, cause, lost.map(u64::cast_signed)]).map(|_| ())
+    transaction
+        .execute(sql, params![now, cause, lost.map(u64::cast_signed)])
+        .map(|_| ())
 }
 
 /// The files whose salvage is finished.
@@ -171,10 +216,17 @@ struct Finished {
 }
 
 fn finished_in(conn: &Connection) -> rusqlite::Result<Vec<Finished>> {
-    let mut statement = conn.prepare("SELECT file, at, lost FROM salvage WHERE file IS NOT NULL AND done_at IS NOT NULL")?;
+    let mut statement = conn.prepare(
+        "SELECT file, at, lost FROM salvage WHERE file IS NOT NULL AND done_at IS NOT NULL",
+    )?;
     let believed = |lost: i64| lost.clamp(0, schema::SEQ_MAX.cast_signed());
-    let finished =
-        statement.query_map([], |row| Ok(Finished { file: row.get(0)?, at: row.get(1)?, lost: row.get::<_, Option<i64>>(2)?.map(believed) }))?;
+    let finished = statement.query_map([], |row| {
+        Ok(Finished {
+            file: row.get(0)?,
+            at: row.get(1)?,
+            lost: row.get::<_, Option<i64>>(2)?.map(believed),
+        })
+    })?;
     finished.collect()
 }
 
@@ -190,7 +242,10 @@ pub(super) struct TakenAway {
 pub(super) fn note_taken_away(store: &mut Store, why: &str) -> Result<i64, Trouble> {
     let now = row::nanos(Timestamp::now());
     store.unsynced(|transaction| {
-        transaction.execute("INSERT INTO salvage (at, file, cause, saved) VALUES (?1, NULL, ?2, 0)", params![now, why])?;
+        transaction.execute(
+            "INSERT INTO salvage (at, file, cause, saved) VALUES (?1, NULL, ?2, 0)",
+            params![now, why],
+        )?;
         Ok(transaction.last_insert_rowid())
     })
 }
@@ -241,11 +296,20 @@ struct Epoch {
 
 impl Salvage {
     /// The newest file that is not read yet, if there is one: it knows best what was delivered. `ended`: what became of its open scans; `None`: this process still works on them.
-    pub(super) fn next(store: &Store, state_dir: &Path, ended: Option<Fate>) -> Result<Option<Self>, Trouble> {
+    pub(super) fn next(
+        store: &Store,
+        state_dir: &Path,
+        ended: Option<Fate>,
+    ) -> Result<Option<Self>, Trouble> {
         let sql = "SELECT number, file FROM salvage WHERE done_at IS NULL AND file IS NOT NULL ORDER BY number DESC LIMIT 1";
-        let found: Option<(i64, String)> =
-            store.conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(|error| store.trouble(&error))?;
-        let Some((number, name)) = found else { return Ok(None) };
+        let found: Option<(i64, String)> = store
+            .conn
+            .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .map_err(|error| store.trouble(&error))?;
+        let Some((number, name)) = found else {
+            return Ok(None);
+        };
         let copy = state_dir.join(name);
         let source = match open(&copy) {
             Ok(source) => Some(source),
@@ -260,7 +324,10 @@ impl Salvage {
 
     /// Reads from a connection whose file has lost its name. It ends with this process, so what was not delivered comes first.
     pub(super) fn of_open(number: i64, taken: TakenAway) -> Self {
-        Self { own_log: taken.log, ..Self::new(number, None, Some(taken.conn), None) }
+        Self {
+            own_log: taken.log,
+            ..Self::new(number, None, Some(taken.conn), None)
+        }
     }
 
     /// Does only an open connection lead to what is read?
@@ -271,14 +338,28 @@ impl Salvage {
     /// What was taken away, if only this leads to it.
     pub(super) fn into_taken_away(self) -> Option<TakenAway> {
         let conn = self.source.filter(|_| self.copy.is_none())?;
-        Some(TakenAway { conn, log: self.own_log, why: "it was not read to its end".to_owned() })
+        Some(TakenAway {
+            conn,
+            log: self.own_log,
+            why: "it was not read to its end".to_owned(),
+        })
     }
 
-    fn new(number: i64, copy: Option<PathBuf>, source: Option<Connection>, ended: Option<Fate>) -> Self {
+    fn new(
+        number: i64,
+        copy: Option<PathBuf>,
+        source: Option<Connection>,
+        ended: Option<Fate>,
+    ) -> Self {
         let epochs = source.as_ref().map(read_epochs).unwrap_or_default();
         let mut unsent = Walk::new("record", "row", row::COLUMNS, "delivered_at IS NULL");
         let mut records = Walk::new("record", "row", row::COLUMNS, "TRUE");
-        let mut scans = Walk::new("raw_scan", "number", "number, id, at, scanner, lane, bytes, fate", "TRUE");
+        let mut scans = Walk::new(
+            "raw_scan",
+            "number",
+            "number, id, at, scanner, lane, bytes, fate",
+            "TRUE",
+        );
         unsent.ended = copy.is_some();
         (records.ended, scans.ended) = (source.is_none(), source.is_none());
         Self {
@@ -308,7 +389,11 @@ impl Salvage {
             && let Some(source) = &self.source
         {
             self.first_pass = !self.unsent.ended;
-            let walk = if self.first_pass { &mut self.unsent } else { &mut self.records };
+            let walk = if self.first_pass {
+                &mut self.unsent
+            } else {
+                &mut self.records
+            };
             let mut found = Vec::with_capacity(STEP);
             let mut unreadable = 0;
             if !walk.ended {
@@ -328,7 +413,8 @@ impl Salvage {
             && let Some(source) = &self.source
         {
             let mut found = Vec::with_capacity(STEP);
-            self.scans.read(source, STEP, |row| found.extend(raw_scan(row).ok()))?;
+            self.scans
+                .read(source, STEP, |row| found.extend(raw_scan(row).ok()))?;
             self.open_scans += found.iter().filter(|scan| scan.fate.is_none()).count() as u64;
             self.found_scans = found;
         }
@@ -349,7 +435,9 @@ impl Salvage {
         if self.pages.is_none() && self.lost() != Some(0) {
             self.pages = Pages::of(copy);
         }
-        let Some(pages) = &mut self.pages else { return false };
+        let Some(pages) = &mut self.pages else {
+            return false;
+        };
         match pages.step(STEP) {
             Some(found) => {
                 self.found = found;
@@ -410,7 +498,9 @@ impl Salvage {
         if self.epochs.is_empty() {
             return None;
         }
-        let expected = self.epochs.values().try_fold(0_u64, |sum, epoch| Some(sum.saturating_add(epoch.expected?)))?;
+        let expected = self.epochs.values().try_fold(0_u64, |sum, epoch| {
+            Some(sum.saturating_add(epoch.expected?))
+        })?;
         Some(expected.saturating_sub(self.saved).max(self.unreadable))
     }
 
@@ -418,7 +508,11 @@ impl Salvage {
         let (number, saved, lost) = (self.number, self.saved, self.lost());
         let mut counters = self.source.as_ref().map(read_counters).unwrap_or_default();
         // What this file had salvaged itself need not be read again.
-        let earlier = self.source.as_ref().and_then(|source| finished_in(source).ok()).unwrap_or_default();
+        let earlier = self
+            .source
+            .as_ref()
+            .and_then(|source| finished_in(source).ok())
+            .unwrap_or_default();
         if self.ended == Some(Fate::Interrupted) {
             counters.push(("interrupted".to_owned(), self.open_scans));
         }
@@ -441,10 +535,22 @@ impl Salvage {
             }
             Ok(())
         })?;
-        let lost = lost.map_or_else(|| "nobody can say how many".to_owned(), |lost| lost.to_string());
+        let lost = lost.map_or_else(
+            || "nobody can say how many".to_owned(),
+            |lost| lost.to_string(),
+        );
         match &self.copy {
-            Some(copy) => tracing::warn!(saved, lost, "salvaged what could be read of {}; copy it elsewhere if its loss matters", copy.display()),
-            None => tracing::warn!(saved, lost, "salvaged the journal that was taken away, from the connection that was still open"),
+            Some(copy) => tracing::warn!(
+                saved,
+                lost,
+                "salvaged what could be read of {}; copy it elsewhere if its loss matters",
+                copy.display()
+            ),
+            None => tracing::warn!(
+                saved,
+                lost,
+                "salvaged the journal that was taken away, from the connection that was still open"
+            ),
         }
         Ok(true)
     }
@@ -455,7 +561,10 @@ fn open(copy: &Path) -> rusqlite::Result<Connection> {
     if is_emptied(copy) {
         return Err(rusqlite::Error::InvalidPath(copy.to_owned()));
     }
-    let source = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let source = Connection::open_with_flags(
+        copy,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     // SQLite refuses a file that is shorter than its header says, unless it is told that somebody is repairing.
     source.busy_timeout(BUSY)?;
     source.pragma_update(None, "writable_schema", true)?;
@@ -468,11 +577,23 @@ fn open(copy: &Path) -> rusqlite::Result<Connection> {
 
 fn read_epochs(source: &Connection) -> BTreeMap<i64, Epoch> {
     let read = || {
-        let mut statement = source.prepare("SELECT number, machine, created_at, next_seq, removed FROM epoch")?;
+        let mut statement =
+            source.prepare("SELECT number, machine, created_at, next_seq, removed FROM epoch")?;
         let rows = statement.query_map([], |row| {
-            let expected = row.get::<_, i64>(3)?.saturating_sub(1).saturating_sub(row.get(4)?);
+            let expected = row
+                .get::<_, i64>(3)?
+                .saturating_sub(1)
+                .saturating_sub(row.get(4)?);
             let expected = Some(u64::try_from(expected).unwrap_or(0));
-            Ok((row.get(0)?, Epoch { expected, machine: row.get(1)?, created_at: row.get(2)?, ..Epoch::default() }))
+            Ok((
+                row.get(0)?,
+                Epoch {
+                    expected,
+                    machine: row.get(1)?,
+                    created_at: row.get(2)?,
+                    ..Epoch::default()
+                },
+            ))
         })?;
         rows.collect::<rusqlite::Result<_>>()
     };
@@ -483,19 +604,41 @@ fn read_counters(source: &Connection) -> Vec<(String, u64)> {
     let read = || {
         let sql = "SELECT name, value FROM counter WHERE name IN ('dropped', 'interrupted', 'faulted', 'scans_overflowed')";
         let mut statement = source.prepare(sql)?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0))))?;
+        let rows = statement.query_map([], |row| {
+            Ok((
+                row.get(0)?,
+                u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
+            ))
+        })?;
         rows.collect::<rusqlite::Result<_>>()
     };
     read().unwrap_or_default()
 }
 
 /// The number that a salvaged epoch gets here: its own where that is free and below the current one.
-fn place_epoch(transaction: &Transaction<'_>, current: i64, wanted: i64, id: Uuid, created_at: i64, machine: &str) -> rusqlite::Result<i64> {
-    let known = transaction.query_row("SELECT number FROM epoch WHERE id = ?1", [id.as_bytes()], |row| row.get(0)).optional()?;
+fn place_epoch(
+    transaction: &Transaction<'_>,
+    current: i64,
+    wanted: i64,
+    id: Uuid,
+    created_at: i64,
+    machine: &str,
+) -> rusqlite::Result<i64> {
+    let known = transaction
+        .query_row(
+            "SELECT number FROM epoch WHERE id = ?1",
+            [id.as_bytes()],
+            |row| row.get(0),
+        )
+        .optional()?;
     if let Some(number) = known {
         return Ok(number);
     }
-    let taken = |number: i64| transaction.prepare_cached("SELECT 1 FROM epoch WHERE number = ?1")?.exists([number]);
+    let taken = |number: i64| {
+        transaction
+            .prepare_cached("SELECT 1 FROM epoch WHERE number = ?1")?
+            .exists([number])
+    };
     let mut place = wanted;
     if !(0..current).contains(&place) || taken(place)? {
         place = current - 1;
@@ -521,7 +664,14 @@ struct ScanRow {
 }
 
 fn raw_scan(row: &Row<'_>) -> rusqlite::Result<ScanRow> {
-    Ok(ScanRow { id: row.get(1)?, at: row.get(2)?, scanner: row.get(3)?, lane: row.get(4)?, bytes: row.get(5)?, fate: row.get(6)? })
+    Ok(ScanRow {
+        id: row.get(1)?,
+        at: row.get(2)?,
+        scanner: row.get(3)?,
+        lane: row.get(4)?,
+        bytes: row.get(5)?,
+        fate: row.get(6)?,
+    })
 }
 
 /// Saves scans that have no record yet.

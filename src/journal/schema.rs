@@ -115,7 +115,8 @@ pub(super) fn migrate(conn: &Connection) -> rusqlite::Result<()> {
     if version >= VERSION {
         return Ok(());
     }
-    let transaction = rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
+    let transaction =
+        rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
     if version < 1 {
         transaction.execute_batch(SCHEMA_1)?;
     }
@@ -133,7 +134,10 @@ mod tests {
 
     #[test]
     fn a_row_holds_epoch_and_seq_in_the_order_of_delivery() {
-        assert_eq!((epoch_number_of(row_of(3, 17)), seq_of(row_of(3, 17))), (3, 17));
+        assert_eq!(
+            (epoch_number_of(row_of(3, 17)), seq_of(row_of(3, 17))),
+            (3, 17)
+        );
         assert!(row_of(1, (1 << SEQ_BITS) - 1) < row_of(2, 1));
     }
 }

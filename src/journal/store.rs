@@ -10,7 +10,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi,
+    params,
+};
 use uuid::Uuid;
 
 use super::{
@@ -53,20 +56,29 @@ impl Trouble {
         let extended = error.sqlite_extended_error_code().unwrap_or(0);
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
-            Some(ErrorCode::ReadOnly) if extended == ffi::SQLITE_READONLY_DBMOVED => Self::Corrupt("the file was moved away".to_owned()),
+            Some(ErrorCode::ReadOnly) if extended == ffi::SQLITE_READONLY_DBMOVED => {
+                Self::Corrupt("the file was moved away".to_owned())
+            }
             Some(ErrorCode::ReadOnly) => Self::ReadOnly,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
             // SQLITE_ERROR: a table or column is not there, so this is not a journal.
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => Self::Corrupt(error.to_string()),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
+                Self::Corrupt(error.to_string())
+            }
             Some(ErrorCode::SystemIoFailure)
                 if matches!(
                     extended,
-                    ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS | ffi::SQLITE_IOERR_DATA
+                    ffi::SQLITE_IOERR_READ
+                        | ffi::SQLITE_IOERR_SHORT_READ
+                        | ffi::SQLITE_IOERR_CORRUPTFS
+                        | ffi::SQLITE_IOERR_DATA
                 ) =>
             {
                 Self::Corrupt(error.to_string())
             }
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Self::of_filesystem(path).unwrap_or_else(|| Self::Other(error.to_string())),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {
+                Self::of_filesystem(path).unwrap_or_else(|| Self::Other(error.to_string()))
+            }
             None => Self::Corrupt(error.to_string()),
             Some(_) => Self::Other(error.to_string()),
         }
@@ -76,7 +88,10 @@ impl Trouble {
     fn of_filesystem(path: &Path) -> Option<Self> {
         let folder = path.parent()?;
         let filesystem = rustix::fs::statvfs(folder).ok()?;
-        if filesystem.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        if filesystem
+            .f_flag
+            .contains(rustix::fs::StatVfsMountFlags::RDONLY)
+        {
             return Some(Self::ReadOnly);
         }
         if filesystem.f_bavail == 0 {
@@ -166,27 +181,43 @@ pub(super) struct Store {
 impl Store {
     /// Opens or makes the journal at `path`, and holds it against its mark. `Trouble::Corrupt`: it must be set aside first.
     /// A new file's first epoch gets the number `floor`.
-    pub(super) fn open(path: &Path, machine: &str, floor: i64, mark: Mark) -> Result<Self, Trouble> {
+    pub(super) fn open(
+        path: &Path,
+        machine: &str,
+        floor: i64,
+        mark: Mark,
+    ) -> Result<Self, Trouble> {
         if let Some(why) = files::in_the_way(path) {
             return Err(Trouble::Corrupt(why.to_owned()));
         }
         let log = files::length_of(&wal_of(path));
         if log > 0 && files::length_of(path) == 0 {
             // SQLite would take it for a new journal, and delete the log.
-            return Err(Trouble::Corrupt("it was emptied or deleted, and its log is left".to_owned()));
+            return Err(Trouble::Corrupt(
+                "it was emptied or deleted, and its log is left".to_owned(),
+            ));
         }
         if !room_for_index(path, log) {
             return Err(Trouble::Full);
         }
         files::make_private(path);
         let unclean = log > 0;
-        let opened = Self::open_inner(path, machine, floor, mark, unclean).map_err(|error| Trouble::of(&error, path))?;
+        let opened = Self::open_inner(path, machine, floor, mark, unclean)
+            .map_err(|error| Trouble::of(&error, path))?;
         files::make_private(path);
         opened
     }
 
-    fn open_inner(path: &Path, machine: &str, floor: i64, mark: Mark, unclean: bool) -> rusqlite::Result<Result<Self, Trouble>> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    fn open_inner(
+        path: &Path,
+        machine: &str,
+        floor: i64,
+        mark: Mark,
+        unclean: bool,
+    ) -> rusqlite::Result<Result<Self, Trouble>> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags)?;
         conn.busy_timeout(BUSY)?;
         match schema::look(&conn)? {
@@ -194,11 +225,19 @@ impl Store {
             Found::New => conn.pragma_update(None, "auto_vacuum", "incremental")?,
             Found::Journal => {}
             Found::Newer => return Ok(Err(Trouble::Corrupt("a newer build wrote it".to_owned()))),
-            Found::Foreign => return Ok(Err(Trouble::Corrupt("it is no journal of this product".to_owned()))),
+            Found::Foreign => {
+                return Ok(Err(Trouble::Corrupt(
+                    "it is no journal of this product".to_owned(),
+                )));
+            }
         }
-        let mode: String = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        let mode: String =
+            conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if !mode.eq_ignore_ascii_case("wal") {
-            return Ok(Err(Trouble::Other(format!("the filesystem of {} does not support a write-ahead log", path.display()))));
+            return Ok(Err(Trouble::Other(format!(
+                "the filesystem of {} does not support a write-ahead log",
+                path.display()
+            ))));
         }
         conn.pragma_update(None, "synchronous", "full")?;
         // Checkpoints are made by hand while no scan is under way: an automatic one would happen inside a scan's commit.
@@ -214,13 +253,30 @@ impl Store {
 
         let files = match Files::of(path) {
             Ok(files) => files,
-            Err(error) => return Ok(Err(Trouble::of_io(&error, "the journal's files cannot be found"))),
+            Err(error) => {
+                return Ok(Err(Trouble::of_io(
+                    &error,
+                    "the journal's files cannot be found",
+                )));
+            }
         };
         let path = path.to_owned();
-        let mut store = Self { conn, path, epoch: (0, Uuid::nil()), files, synced: true, drawn: false, renewed: None, forgotten: false, unclean };
+        let mut store = Self {
+            conn,
+            path,
+            epoch: (0, Uuid::nil()),
+            files,
+            synced: true,
+            drawn: false,
+            renewed: None,
+            forgotten: false,
+            unclean,
+        };
         store.look_at_the_ends()?;
         if !store.counts_soundly()? {
-            return Ok(Err(Trouble::Corrupt("it counts in numbers that cannot be".to_owned())));
+            return Ok(Err(Trouble::Corrupt(
+                "it counts in numbers that cannot be".to_owned(),
+            )));
         }
         store.settle_epoch(machine, floor, mark)?;
         Ok(Ok(store))
@@ -230,15 +286,35 @@ impl Store {
     /// take seconds for a big journal, so it runs beside the scans.
     fn look_at_the_ends(&self) -> rusqlite::Result<()> {
         for order in ["ASC", "DESC"] {
-            let sql = format!("SELECT {} FROM record ORDER BY row {order} LIMIT 1", row::COLUMNS);
-            self.conn.query_row(&sql, [], |found| found.get::<_, i64>(0)).optional()?;
-            let sql = format!("SELECT id, at, scanner, lane, bytes, fate FROM raw_scan ORDER BY number {order} LIMIT 1");
-            self.conn.query_row(&sql, [], |found| found.get::<_, [u8; 16]>(0)).optional()?;
-            let sql = format!("SELECT row FROM record WHERE delivered_at IS NULL AND aside IS NULL ORDER BY row {order} LIMIT 1");
-            self.conn.query_row(&sql, [], |found| found.get::<_, i64>(0)).optional()?;
+            let sql = format!(
+                "SELECT {} FROM record ORDER BY row {order} LIMIT 1",
+                row::COLUMNS
+            );
+            self.conn
+                .query_row(&sql, [], |found| found.get::<_, i64>(0))
+                .optional()?;
+            let sql = format!(
+                "SELECT id, at, scanner, lane, bytes, fate FROM raw_scan ORDER BY number {order} LIMIT 1"
+            );
+            self.conn
+                .query_row(&sql, [], |found| found.get::<_, [u8; 16]>(0))
+                .optional()?;
+            let sql = format!(
+                "SELECT row FROM record WHERE delivered_at IS NULL AND aside IS NULL ORDER BY row {order} LIMIT 1"
+            );
+            self.conn
+                .query_row(&sql, [], |found| found.get::<_, i64>(0))
+                .optional()?;
         }
-        for sql in ["SELECT value FROM counter", "SELECT count FROM dropped", "SELECT saved FROM salvage", "SELECT 1 FROM probe"] {
-            self.conn.query_row(sql, [], |found| found.get::<_, i64>(0)).optional()?;
+        for sql in [
+            "SELECT value FROM counter",
+            "SELECT count FROM dropped",
+            "SELECT saved FROM salvage",
+            "SELECT 1 FROM probe",
+        ] {
+            self.conn
+                .query_row(sql, [], |found| found.get::<_, i64>(0))
+                .optional()?;
         }
         Ok(())
     }
@@ -246,8 +322,12 @@ impl Store {
     /// Closes the scans of a process that died: at the first opening only, for later ones are still under way.
     pub(super) fn close_interrupted(&self) -> Result<u64, Trouble> {
         let close = || {
-            let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-            let closed = transaction.execute("UPDATE raw_scan SET fate = ?1 WHERE fate IS NULL", [Fate::Interrupted.code()])?;
+            let transaction =
+                Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+            let closed = transaction.execute(
+                "UPDATE raw_scan SET fate = ?1 WHERE fate IS NULL",
+                [Fate::Interrupted.code()],
+            )?;
             count(&transaction, "interrupted", closed as u64)?;
             transaction.commit()?;
             Ok(closed as u64)
@@ -256,15 +336,25 @@ impl Store {
     }
 
     /// Writes a batch in one transaction, synced to disk when it holds records. `wanted` is asked just before the commit.
-    pub(super) fn write(&mut self, batch: &Batch<'_>, wanted: impl FnOnce() -> bool) -> Result<Written, Trouble> {
+    pub(super) fn write(
+        &mut self,
+        batch: &Batch<'_>,
+        wanted: impl FnOnce() -> bool,
+    ) -> Result<Written, Trouble> {
         self.still_there()?;
         // Scans alone need not be safe from a power cut, only from a dying process; without the sync the record that
         // follows within a blink need not queue behind it. A later synced commit covers earlier ones.
-        self.sync(!batch.groups.is_empty()).map_err(|error| self.trouble(&error))?;
-        self.write_inner(batch, wanted).map_err(|error| self.trouble(&error))
+        self.sync(!batch.groups.is_empty())
+            .map_err(|error| self.trouble(&error))?;
+        self.write_inner(batch, wanted)
+            .map_err(|error| self.trouble(&error))
     }
 
-    fn write_inner(&self, batch: &Batch<'_>, wanted: impl FnOnce() -> bool) -> rusqlite::Result<Written> {
+    fn write_inner(
+        &self,
+        batch: &Batch<'_>,
+        wanted: impl FnOnce() -> bool,
+    ) -> rusqlite::Result<Written> {
         let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
         for scan in batch.scans.into_iter().flatten() {
             transaction
@@ -272,7 +362,9 @@ impl Store {
                 .execute(params![scan.id.as_bytes(), row::nanos(scan.at), scan.scanner.as_str(), scan.lane.as_str(), scan.bytes])?;
         }
         for (id, fate) in batch.fates {
-            transaction.prepare_cached("UPDATE raw_scan SET fate = ?2 WHERE id = ?1")?.execute(params![id.as_bytes(), fate.code()])?;
+            transaction
+                .prepare_cached("UPDATE raw_scan SET fate = ?2 WHERE id = ?1")?
+                .execute(params![id.as_bytes(), fate.code()])?;
         }
         for (name, more) in batch.counts {
             count(&transaction, name, *more)?;
@@ -307,14 +399,18 @@ impl Store {
             record.previous = match &record.serial {
                 Some(serial) => self
                     .conn
-                    .prepare_cached("SELECT id FROM record WHERE serial = ?1 ORDER BY row DESC LIMIT 1")?
+                    .prepare_cached(
+                        "SELECT id FROM record WHERE serial = ?1 ORDER BY row DESC LIMIT 1",
+                    )?
                     .query_row([serial.as_str()], |found| row::uuid(found, 0))
                     .optional()?
                     .flatten(),
                 None => None,
             };
             if let Some(scan) = record.raw_scan {
-                self.conn.prepare_cached("DELETE FROM raw_scan WHERE id = ?1")?.execute([scan.as_bytes()])?;
+                self.conn
+                    .prepare_cached("DELETE FROM raw_scan WHERE id = ?1")?
+                    .execute([scan.as_bytes()])?;
             }
             let row = Stored {
                 row: schema::row_of(number, seq).cast_unsigned(),
@@ -346,7 +442,9 @@ impl Store {
         self.unsynced(|transaction| {
             for (row, why) in rows {
                 transaction
-                    .prepare_cached("UPDATE record SET aside = ?2 WHERE row = ?1 AND delivered_at IS NULL")?
+                    .prepare_cached(
+                        "UPDATE record SET aside = ?2 WHERE row = ?1 AND delivered_at IS NULL",
+                    )?
                     .execute(params![row.cast_signed(), why])?;
             }
             Ok(())
@@ -367,7 +465,8 @@ impl Store {
     /// Offers every row that was set aside again; returns how many.
     pub(super) fn release(&mut self) -> Result<u64, Trouble> {
         self.unsynced(|transaction| {
-            let sql = "UPDATE record SET aside = NULL WHERE delivered_at IS NULL AND aside IS NOT NULL";
+            let sql =
+                "UPDATE record SET aside = NULL WHERE delivered_at IS NULL AND aside IS NOT NULL";
             Ok(transaction.execute(sql, [])? as u64)
         })
     }
@@ -377,7 +476,8 @@ impl Store {
         self.still_there()?;
         self.sync(true).map_err(|error| self.trouble(&error))?;
         let probe = || {
-            let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+            let transaction =
+                Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
             transaction.execute("INSERT INTO probe (page) VALUES (zeroblob(16384))", [])?;
             transaction.execute("DELETE FROM probe", [])?;
             transaction.commit()
@@ -386,7 +486,10 @@ impl Store {
     }
 
     /// One transaction that may be lost in a power cut: marks are repeated then, and that is allowed.
-    pub(super) fn unsynced<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, Trouble> {
+    pub(super) fn unsynced<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Trouble> {
         self.writable()?;
         let run = |conn: &Connection| {
             let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
@@ -394,19 +497,32 @@ impl Store {
             transaction.commit()?;
             Ok(done)
         };
-        self.sync(false).and_then(|()| run(&self.conn)).map_err(|error| self.trouble(&error))
+        self.sync(false)
+            .and_then(|()| run(&self.conn))
+            .map_err(|error| self.trouble(&error))
     }
 
     /// Fills in what the file knows of its own health.
-    pub(super) fn tell(&self, health: &mut JournalHealth, alarm_since: Timestamp) -> Result<(), Trouble> {
+    pub(super) fn tell(
+        &self,
+        health: &mut JournalHealth,
+        alarm_since: Timestamp,
+    ) -> Result<(), Trouble> {
         let mut read = || {
             health.epoch = self.epoch.1;
-            let unsent: i64 =
-                self.conn.query_row("SELECT count(*) FROM record WHERE delivered_at IS NULL AND aside IS NULL", [], |row| row.get(0))?;
+            let unsent: i64 = self.conn.query_row(
+                "SELECT count(*) FROM record WHERE delivered_at IS NULL AND aside IS NULL",
+                [],
+                |row| row.get(0),
+            )?;
             health.unsent = unsent.cast_unsigned();
             health.seq = self.seq()?;
             self.tell_set_aside(health)?;
-            for (name, value) in [("dropped", &mut health.dropped), ("interrupted", &mut health.interrupted), ("faulted", &mut health.faulted)] {
+            for (name, value) in [
+                ("dropped", &mut health.dropped),
+                ("interrupted", &mut health.interrupted),
+                ("faulted", &mut health.faulted),
+            ] {
                 *value = self.fact(name)?.unwrap_or(0);
             }
             let since = row::nanos(alarm_since);
@@ -414,7 +530,9 @@ impl Store {
             let sql = "SELECT count(*), CAST(total(saved) AS INTEGER), CASE WHEN count(lost) = count(*) THEN CAST(total(lost) AS INTEGER) END
                 FROM salvage WHERE at >= ?1 OR done_at IS NULL";
             let (events, saved, lost): (i64, i64, Option<i64>) =
-                self.conn.query_row(sql, [since], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+                self.conn.query_row(sql, [since], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?;
             health.salvaged = events > 0;
             health.salvaged_rows = u64::try_from(saved).unwrap_or(0);
             health.lost_rows = lost.map(|lost| u64::try_from(lost).unwrap_or(0));
@@ -426,31 +544,45 @@ impl Store {
     fn tell_set_aside(&self, health: &mut JournalHealth) -> rusqlite::Result<()> {
         let sql = "SELECT row, aside FROM record WHERE delivered_at IS NULL AND aside IS NOT NULL ORDER BY row LIMIT ?1";
         let mut statement = self.conn.prepare_cached(sql)?;
-        let rows = statement.query_map([LISTED], |row| Ok((schema::seq_of(row.get(0)?), row.get(1)?)))?;
+        let rows = statement.query_map([LISTED], |row| {
+            Ok((schema::seq_of(row.get(0)?), row.get(1)?))
+        })?;
         health.set_aside = rows.collect::<rusqlite::Result<_>>()?;
         Ok(())
     }
 
     /// The newest record's row in the current epoch, or the place before its first.
     pub(super) fn newest(&self) -> Result<u64, Trouble> {
-        let read: rusqlite::Result<Option<i64>> = self.conn.query_row("SELECT max(row) FROM record", [], |row| row.get(0));
+        let read: rusqlite::Result<Option<i64>> =
+            self.conn
+                .query_row("SELECT max(row) FROM record", [], |row| row.get(0));
         let least = schema::row_of(self.epoch.0, 0);
-        read.map(|row| row.unwrap_or(least).max(least).cast_unsigned()).map_err(|error| self.trouble(&error))
+        read.map(|row| row.unwrap_or(least).max(least).cast_unsigned())
+            .map_err(|error| self.trouble(&error))
     }
 
     /// Moves committed pages into the main file. `truncate` also empties the log.
     pub(super) fn checkpoint(&mut self, truncate: bool) -> Result<(), Trouble> {
         self.writable()?;
         let mode = if truncate { "truncate" } else { "passive" };
-        let done = self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
+        let done = self
+            .conn
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
         self.files.checkpointed();
         done.map_err(|error| self.trouble(&error))
     }
 
     /// Moves everything that the open log holds into the main file. `false`: something is not there yet.
     pub(super) fn write_back(&mut self) -> bool {
-        let moved =
-            self.conn.query_row("PRAGMA wal_checkpoint(full)", [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
+        let moved = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(full)", [], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, i64>(2)?,
+                ))
+            });
         self.files.checkpointed();
         matches!(moved, Ok((0, log, moved)) if log == moved)
     }
@@ -462,7 +594,8 @@ impl Store {
 
     fn sync(&mut self, synced: bool) -> rusqlite::Result<()> {
         if self.synced != synced {
-            self.conn.pragma_update(None, "synchronous", if synced { "full" } else { "normal" })?;
+            self.conn
+                .pragma_update(None, "synchronous", if synced { "full" } else { "normal" })?;
             self.synced = synced;
         }
         Ok(())
@@ -472,7 +605,9 @@ impl Store {
     /// success (ext4). Only its flag tells.
     pub(super) fn writable(&self) -> Result<(), Trouble> {
         match rustix::fs::statvfs(&self.path) {
-            Ok(found) if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) => Err(Trouble::ReadOnly),
+            Ok(found) if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) => {
+                Err(Trouble::ReadOnly)
+            }
             _ => Ok(()),
         }
     }
@@ -503,7 +638,12 @@ pub(super) fn count(conn: &Connection, name: &str, more: u64) -> rusqlite::Resul
 fn room_for_index(path: &Path, log: u64) -> bool {
     // 32 KiB for 4,096 pages of 4 KiB, twice as much, and something for all else that a start writes.
     let needed = (1 << 20) + log / 64;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     // A filesystem that counts no blocks has no limit.
-    rustix::fs::statvfs(folder).map_or(true, |found| found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= needed)
+    rustix::fs::statvfs(folder).map_or(true, |found| {
+        found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= needed
+    })
 }

@@ -23,9 +23,15 @@ pub fn story(serial: &Serial, rows: &[Stored]) -> String {
 }
 
 fn tell(out: &mut String, serial: &Serial, rows: &[Stored]) -> fmt::Result {
-    let Some(newest) = rows.last() else { return writeln!(out, "{serial} was never seen at this station.") };
+    let Some(newest) = rows.last() else {
+        return writeln!(out, "{serial} was never seen at this station.");
+    };
     let newest = &newest.recorded.record;
-    let model = newest.model.as_deref().map(|model| format!(" ({})", visible::text(model))).unwrap_or_default();
+    let model = newest
+        .model
+        .as_deref()
+        .map(|model| format!(" ({})", visible::text(model)))
+        .unwrap_or_default();
     writeln!(out, "{serial}{model}: {}", words(newest.reason))?;
     for stored in rows {
         writeln!(out)?;
@@ -36,15 +42,40 @@ fn tell(out: &mut String, serial: &Serial, rows: &[Stored]) -> fmt::Result {
 
 fn tell_row(out: &mut String, stored: &Stored) -> fmt::Result {
     let record = &stored.recorded.record;
-    let unsynced = if record.clock_synced { "" } else { ", by a clock that was not synchronised" };
+    let unsynced = if record.clock_synced {
+        ""
+    } else {
+        ", by a clock that was not synchronised"
+    };
     match &record.change {
         None => {
-            writeln!(out, "{}  scanned on lane {} by {}{unsynced}", time(record.at), record.lane, record.scanner)?;
-            writeln!(out, "  answer     {} after {} ms", words(record.reason), record.took_ms)?;
+            writeln!(
+                out,
+                "{}  scanned on lane {} by {}{unsynced}",
+                time(record.at),
+                record.lane,
+                record.scanner
+            )?;
+            writeln!(
+                out,
+                "  answer     {} after {} ms",
+                words(record.reason),
+                record.took_ms
+            )?;
         }
         Some(change) => {
-            writeln!(out, "{}  changed: {}{unsynced}", time(record.at), cause(change.cause))?;
-            writeln!(out, "  answer     {}, until then {}", words(record.reason), words(change.previous_reason))?;
+            writeln!(
+                out,
+                "{}  changed: {}{unsynced}",
+                time(record.at),
+                cause(change.cause)
+            )?;
+            writeln!(
+                out,
+                "  answer     {}, until then {}",
+                words(record.reason),
+                words(change.previous_reason)
+            )?;
             writeln!(out, "  concerns   scan {}", change.scan)?;
         }
     }
@@ -55,15 +86,26 @@ fn tell_row(out: &mut String, stored: &Stored) -> fmt::Result {
         writeln!(out, "  {:<10} {}", evidence.source.as_str(), said(evidence))?;
     }
     if let Some(group) = record.group.filter(|group| *group != record.id) {
-        writeln!(out, "  group      one code held several serial numbers, the first is scan {group}")?;
+        writeln!(
+            out,
+            "  group      one code held several serial numbers, the first is scan {group}"
+        )?;
     }
     if let Some(previous) = record.previous {
         writeln!(out, "  before     {previous}")?;
     }
-    writeln!(out, "  recorded   {} as seq {} of epoch {}, policy {}", record.id, stored.recorded.seq, stored.recorded.epoch, record.policy)?;
+    writeln!(
+        out,
+        "  recorded   {} as seq {} of epoch {}, policy {}",
+        record.id, stored.recorded.seq, stored.recorded.epoch, record.policy
+    )?;
     match (&stored.delivered_at, &stored.set_aside) {
         (Some(at), _) => writeln!(out, "  delivered  {}", time(*at)),
-        (None, Some(why)) => writeln!(out, "  delivered  not yet; set aside: {}", visible::text(why)),
+        (None, Some(why)) => writeln!(
+            out,
+            "  delivered  not yet; set aside: {}",
+            visible::text(why)
+        ),
         (None, None) => writeln!(out, "  delivered  not yet"),
     }
 }
@@ -73,7 +115,9 @@ fn said(evidence: &Evidence) -> String {
     let mut words = vec![match evidence.finding {
         Finding::Ready(grade) => format!("ready ({})", grade.code()),
         Finding::NoObjection => "no objection".to_owned(),
-        Finding::Wait(reason) | Finding::No(reason) | Finding::Unknown(reason) => format!("{}: {}", evidence.finding.says(), reason.code()),
+        Finding::Wait(reason) | Finding::No(reason) | Finding::Unknown(reason) => {
+            format!("{}: {}", evidence.finding.says(), reason.code())
+        }
     }];
     let times = [
         ("assigned", evidence.assigned_at),
@@ -81,11 +125,24 @@ fn said(evidence: &Evidence) -> String {
         ("last fetch", evidence.as_of),
         ("changed at Apple", evidence.updated_at),
     ];
-    words.extend(evidence.status.as_ref().map(|status| format!("status \"{}\"", visible::text(status))));
-    words.extend(times.into_iter().filter_map(|(name, at)| Some(format!("{name} {}", time(at?)))));
+    words.extend(
+        evidence
+            .status
+            .as_ref()
+            .map(|status| format!("status \"{}\"", visible::text(status))),
+    );
+    words.extend(
+        times
+            .into_iter()
+            .filter_map(|(name, at)| Some(format!("{name} {}", time(at?)))),
+    );
     words.extend(evidence.returned.then(|| "activated before".to_owned()));
     words.push(format!("{} ms", evidence.took.as_millis()));
-    let detail = evidence.detail.as_deref().map(|detail| format!(". {}", visible::text(detail))).unwrap_or_default();
+    let detail = evidence
+        .detail
+        .as_deref()
+        .map(|detail| format!(". {}", visible::text(detail)))
+        .unwrap_or_default();
     format!("{}{detail}", words.join(", "))
 }
 

@@ -22,7 +22,14 @@ pub fn in_use(state_dir: &Path) -> io::Result<bool> {
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(error),
         },
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
@@ -30,7 +37,10 @@ pub fn in_use(state_dir: &Path) -> io::Result<bool> {
 /// Opens a folder to lock it. Anything else is refused: a pipe would make the caller wait.
 pub(super) fn open_folder(path: &Path) -> io::Result<File> {
     let folder = i32::try_from(OFlags::DIRECTORY.bits()).unwrap_or_default();
-    OpenOptions::new().read(true).custom_flags(folder).open(path)
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(folder)
+        .open(path)
 }
 
 /// May this user write there? Nothing is written to find out.
@@ -53,10 +63,17 @@ pub fn free(state_dir: &Path) -> io::Result<u64> {
 /// Journals that were damaged, foreign or newer and were set aside here: a name and its bytes.
 pub fn set_aside(state_dir: &Path) -> Vec<(PathBuf, u64)> {
     let entries = fs::read_dir(state_dir).into_iter().flatten().flatten();
-    let is_one = |name: &str| name.starts_with(salvage::PREFIX) && !name.ends_with("-wal") && !name.ends_with("-shm");
+    let is_one = |name: &str| {
+        name.starts_with(salvage::PREFIX) && !name.ends_with("-wal") && !name.ends_with("-shm")
+    };
     let mut found: Vec<(PathBuf, u64)> = entries
         .filter(|entry| entry.file_name().to_str().is_some_and(is_one))
-        .map(|entry| (entry.path(), entry.metadata().map_or(0, |found| found.len())))
+        .map(|entry| {
+            (
+                entry.path(),
+                entry.metadata().map_or(0, |found| found.len()),
+            )
+        })
         .collect();
     found.sort();
     found
@@ -79,7 +96,10 @@ mod tests {
         drop(held);
         assert!(!in_use(folder.path()).unwrap());
         fs::write(folder.path().join("file"), "").unwrap();
-        assert!(!in_use(&folder.path().join("file")).unwrap(), "no agent works in a file");
+        assert!(
+            !in_use(&folder.path().join("file")).unwrap(),
+            "no agent works in a file"
+        );
         // As good as no right to it: it is there and cannot be opened.
         let loops = folder.path().join("loop");
         std::os::unix::fs::symlink(&loops, &loops).unwrap();
@@ -89,11 +109,23 @@ mod tests {
     #[test]
     fn journals_that_were_set_aside_are_found_without_their_logs() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["journal.sqlite", "journal.corrupt-1", "journal.corrupt-1-wal", "journal.corrupt-1-shm", "journal.corrupt-2"] {
+        for name in [
+            "journal.sqlite",
+            "journal.corrupt-1",
+            "journal.corrupt-1-wal",
+            "journal.corrupt-1-shm",
+            "journal.corrupt-2",
+        ] {
             fs::write(folder.path().join(name), name).unwrap();
         }
         let found = set_aside(folder.path());
-        let names: Vec<_> = found.iter().map(|(path, bytes)| (path.file_name().unwrap().to_str().unwrap(), *bytes)).collect();
-        assert_eq!(names, [("journal.corrupt-1", 17), ("journal.corrupt-2", 17)]);
+        let names: Vec<_> = found
+            .iter()
+            .map(|(path, bytes)| (path.file_name().unwrap().to_str().unwrap(), *bytes))
+            .collect();
+        assert_eq!(
+            names,
+            [("journal.corrupt-1", 17), ("journal.corrupt-2", 17)]
+        );
     }
 }

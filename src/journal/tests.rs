@@ -1,5 +1,11 @@
 //! What the journal promises, held against real SQLite files.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{fs, path::Path, process::Command, time::Instant};
 
@@ -28,7 +34,12 @@ mod taken_away;
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn settings(dir: &Path) -> Settings {
-    Settings { state_dir: dir.to_owned(), keep: 90 * DAY, keep_raw: 7 * DAY, max_bytes: 1 << 30 }
+    Settings {
+        state_dir: dir.to_owned(),
+        keep: 90 * DAY,
+        keep_raw: 7 * DAY,
+        max_bytes: 1 << 30,
+    }
 }
 
 fn open(dir: &TempDir) -> Journal {
@@ -63,15 +74,34 @@ fn record(serial: &Serial) -> Record {
             known: true,
             as_of: Some("2026-01-09T22:05:00Z".parse().unwrap()),
             took: Duration::from_millis(84),
-            ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed))
+            ..Evidence::bare(
+                name("kandji"),
+                SourceKind::Kandji,
+                serial.clone(),
+                Finding::Ready(Grade::Relayed),
+            )
         }],
-        ..Record::bare(Uuid::now_v7(), Timestamp::now(), name("left"), Reason::Assigned)
+        ..Record::bare(
+            Uuid::now_v7(),
+            Timestamp::now(),
+            name("left"),
+            Reason::Assigned,
+        )
     }
 }
 
 fn scan_of(record: &Record) -> RawScan {
-    let bytes = record.serial.as_ref().map_or_else(|| b"?".to_vec(), |serial| serial.as_str().as_bytes().to_vec());
-    RawScan { id: record.id, at: record.at, scanner: record.scanner.clone(), lane: record.lane.clone(), bytes }
+    let bytes = record.serial.as_ref().map_or_else(
+        || b"?".to_vec(),
+        |serial| serial.as_str().as_bytes().to_vec(),
+    );
+    RawScan {
+        id: record.id,
+        at: record.at,
+        scanner: record.scanner.clone(),
+        lane: record.lane.clone(),
+        bytes,
+    }
 }
 
 async fn record_some(journal: &Journal, serials: std::ops::Range<usize>) -> Vec<Recorded> {
@@ -86,7 +116,10 @@ async fn record_some(journal: &Journal, serials: std::ops::Range<usize>) -> Vec<
 async fn health_is(journal: &Journal, wanted: impl FnMut(&JournalHealth) -> bool) -> JournalHealth {
     let mut health = journal.health();
     let found = timeout(Duration::from_secs(20), health.wait_for(wanted)).await;
-    found.unwrap_or_else(|_| panic!("health stays {:?}", journal.health().borrow())).unwrap().clone()
+    found
+        .unwrap_or_else(|_| panic!("health stays {:?}", journal.health().borrow()))
+        .unwrap()
+        .clone()
 }
 
 /// Copies a journal as a power cut would leave it. `cp`, for a copy made by this process would drop SQLite's locks.
@@ -94,7 +127,14 @@ fn copy(from: &TempDir) -> TempDir {
     let to = TempDir::new().unwrap();
     for file in ["journal.sqlite", "journal.sqlite-wal", mark::NAME] {
         if from.path().join(file).exists() {
-            assert!(Command::new("cp").arg(from.path().join(file)).arg(to.path()).status().unwrap().success());
+            assert!(
+                Command::new("cp")
+                    .arg(from.path().join(file))
+                    .arg(to.path())
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
     }
     to

@@ -210,12 +210,23 @@ impl Writer {
             return Some(now);
         }
         let checkpoint = (self.unwritten() >= CHECKPOINT_IDLE).then_some(self.busy_at + IDLE);
-        [Some(self.upkeep_at), Some(self.look_at), self.salvage_due, self.check_due, checkpoint].into_iter().flatten().min()
+        [
+            Some(self.upkeep_at),
+            Some(self.look_at),
+            self.salvage_due,
+            self.check_due,
+            checkpoint,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Writes everything that callers and lamps wait for. Every request is answered, except those that gave up.
     fn outcomes(&mut self, requests: VecDeque<Request>) {
-        let Err((requests, mut trouble)) = self.commit(requests, true) else { return };
+        let Err((requests, mut trouble)) = self.commit(requests, true) else {
+            return;
+        };
         // Each alone, with nothing beside it: what one cannot write must not spoil the others.
         let mut failed = Vec::new();
         for request in requests {
@@ -231,12 +242,26 @@ impl Writer {
     }
 
     /// Commits `requests` together, with all that waits (`rest`) or without. Gives back what could not be written.
-    fn commit(&mut self, mut requests: VecDeque<Request>, rest: bool) -> Result<(), (VecDeque<Request>, Trouble)> {
+    fn commit(
+        &mut self,
+        mut requests: VecDeque<Request>,
+        rest: bool,
+    ) -> Result<(), (VecDeque<Request>, Trouble)> {
         loop {
             requests = self.answer_expired(requests);
-            let late = if rest { std::mem::take(&mut self.late) } else { VecDeque::new() };
-            let counts = [("faulted", self.faulted), ("scans_overflowed", self.overflowed)];
-            let anything = rest && !(self.scans.is_empty() && self.fates.is_empty() && self.faulted + self.overflowed == 0);
+            let late = if rest {
+                std::mem::take(&mut self.late)
+            } else {
+                VecDeque::new()
+            };
+            let counts = [
+                ("faulted", self.faulted),
+                ("scans_overflowed", self.overflowed),
+            ];
+            let anything = rest
+                && !(self.scans.is_empty()
+                    && self.fates.is_empty()
+                    && self.faulted + self.overflowed == 0);
             if requests.is_empty() && late.is_empty() && !anything {
                 return Ok(());
             }
@@ -248,20 +273,44 @@ impl Writer {
                 self.late = late;
                 return Err((requests, Trouble::Other("it is not open".to_owned())));
             };
-            let groups = late.iter().map(Vec::as_slice).chain(requests.iter().map(|request| request.records.as_slice())).collect();
+            let groups = late
+                .iter()
+                .map(Vec::as_slice)
+                .chain(requests.iter().map(|request| request.records.as_slice()))
+                .collect();
             let batch = if rest {
-                Batch { scans: Some(&self.scans), fates: &self.fates, groups, counts: &counts }
+                Batch {
+                    scans: Some(&self.scans),
+                    fates: &self.fates,
+                    groups,
+                    counts: &counts,
+                }
             } else {
-                Batch { groups, ..Batch::default() }
+                Batch {
+                    groups,
+                    ..Batch::default()
+                }
             };
             #[cfg(test)]
-            if let Some(sql) = self.shared.seam.lock().ok().and_then(|mut seam| seam.run.take()) {
+            if let Some(sql) = self
+                .shared
+                .seam
+                .lock()
+                .ok()
+                .and_then(|mut seam| seam.run.take())
+            {
                 store.conn.execute_batch(&sql).ok();
             }
             let wanted = || {
                 let wanted = !requests.iter().any(Request::expired);
                 #[cfg(test)]
-                if let Some(time) = self.shared.seam.lock().ok().and_then(|mut seam| seam.commit_takes.take()) {
+                if let Some(time) = self
+                    .shared
+                    .seam
+                    .lock()
+                    .ok()
+                    .and_then(|mut seam| seam.commit_takes.take())
+                {
                     thread::sleep(time);
                 }
                 wanted
@@ -301,20 +350,42 @@ impl Writer {
     }
 
     /// Answers the callers of a commit, and takes back what nobody waits for any more.
-    fn committed(&mut self, late: Vec<Group>, requests: VecDeque<Request>, written: Vec<Group>, unsure: Option<&Trouble>) {
+    fn committed(
+        &mut self,
+        late: Vec<Group>,
+        requests: VecDeque<Request>,
+        written: Vec<Group>,
+        unsure: Option<&Trouble>,
+    ) {
         let rows = late.iter().chain(&written).flatten().flatten().count() as u64;
-        let newest = late.iter().chain(&written).flatten().flatten().map(|stored| stored.row).max();
+        let newest = late
+            .iter()
+            .chain(&written)
+            .flatten()
+            .flatten()
+            .map(|stored| stored.row)
+            .max();
         for error in late.into_iter().filter_map(Result::err) {
             tracing::error!("a change to journal_fault could not be recorded: {error}");
         }
         let mut answers = Vec::with_capacity(requests.len());
         for (request, group) in requests.into_iter().zip(written) {
             let answer = match group {
-                Ok(stored) if request.ticket.as_ref().is_none_or(|ticket| unsure.is_none() && ticket.done()) => {
+                Ok(stored)
+                    if request
+                        .ticket
+                        .as_ref()
+                        .is_none_or(|ticket| unsure.is_none() && ticket.done()) =>
+                {
                     Ok(stored.into_iter().map(|stored| stored.recorded).collect())
                 }
                 Ok(stored) => {
-                    self.late.push_back(stored.into_iter().map(|stored| taken_back(stored.recorded.record)).collect());
+                    self.late.push_back(
+                        stored
+                            .into_iter()
+                            .map(|stored| taken_back(stored.recorded.record))
+                            .collect(),
+                    );
                     Err(unsure.map_or(Fault::Slow, fault_of))
                 }
                 Err(error) => Err(Fault::Broken(error)),
@@ -326,7 +397,9 @@ impl Writer {
                 health.unsent += rows;
                 health.seq = schema::seq_of(newest.cast_signed());
             });
-            self.shared.newest.send_if_modified(|known| std::mem::replace(known, newest.max(*known)) < newest);
+            self.shared
+                .newest
+                .send_if_modified(|known| std::mem::replace(known, newest.max(*known)) < newest);
         }
         if !self.late.is_empty() {
             self.shared.gave_up();
@@ -339,7 +412,8 @@ impl Writer {
     }
 
     fn answer_expired(&self, requests: VecDeque<Request>) -> VecDeque<Request> {
-        let (expired, waiting): (VecDeque<_>, VecDeque<_>) = requests.into_iter().partition(Request::expired);
+        let (expired, waiting): (VecDeque<_>, VecDeque<_>) =
+            requests.into_iter().partition(Request::expired);
         if !expired.is_empty() {
             self.shared.gave_up();
         }
@@ -352,9 +426,13 @@ impl Writer {
     /// Writes what the publisher reported, a batch at a time, behind whoever waits for a lamp; then what the doctor may ask for.
     fn marks(&mut self) {
         while !(self.sent.is_empty() && self.aside.is_empty()) {
-            let Some(store) = self.store.as_mut() else { return };
+            let Some(store) = self.store.as_mut() else {
+                return;
+            };
             let rows: Vec<u64> = self.sent.iter().take(MARKS).copied().collect();
-            let marked = store.mark_sent(&rows, Timestamp::now()).and_then(|marked| store.set_aside(&self.aside).map(|()| marked));
+            let marked = store
+                .mark_sent(&rows, Timestamp::now())
+                .and_then(|marked| store.set_aside(&self.aside).map(|()| marked));
             match marked {
                 Ok(marked) => {
                     self.sent.drain(..rows.len());
@@ -392,14 +470,20 @@ impl Writer {
             match store.note(&self.notes) {
                 Ok(()) => self.notes.clear(),
                 // Whatever is wrong is met by the next record, too, and told then.
-                Err(trouble) => tracing::debug!("a note for the doctor is written later: {trouble:?}"),
+                Err(trouble) => {
+                    tracing::debug!("a note for the doctor is written later: {trouble:?}")
+                }
             }
         }
     }
 
     fn answer(&mut self, release: Vec<oneshot::Sender<u64>>, flush: Vec<oneshot::Sender<()>>) {
         if !release.is_empty() {
-            let released = self.store.as_mut().and_then(|store| store.release().ok()).unwrap_or(0);
+            let released = self
+                .store
+                .as_mut()
+                .and_then(|store| store.release().ok())
+                .unwrap_or(0);
             if released > 0 {
                 self.tell();
                 self.shared.backlog.send_modify(|count| *count += 1);
@@ -494,7 +578,9 @@ impl Writer {
         self.shared.health.send_if_modified(|health| {
             let new = health.state != fault.code();
             if new {
-                tracing::error!("{fault}; scans are answered journal_fault until it can be written");
+                tracing::error!(
+                    "{fault}; scans are answered journal_fault until it can be written"
+                );
                 health.state = fault.code().to_owned();
             }
             new
@@ -515,11 +601,18 @@ impl Drop for Ended {
 ///
 /// A kill between the two leaves the record as judged: see "Known limits" in docs/ARCHITECTURE.md for why.
 fn taken_back(record: Record) -> Record {
-    let scan = record.change.as_ref().map_or(record.id, |change| change.scan);
+    let scan = record
+        .change
+        .as_ref()
+        .map_or(record.id, |change| change.scan);
     Record {
         id: Uuid::now_v7(),
         raw_scan: None,
-        change: Some(Change { scan, cause: Cause::LateCommit, previous_reason: record.reason }),
+        change: Some(Change {
+            scan,
+            cause: Cause::LateCommit,
+            previous_reason: record.reason,
+        }),
         at: Timestamp::now(),
         reason: Reason::JournalFault,
         message: Reason::JournalFault.sentence().to_owned(),
@@ -533,7 +626,9 @@ fn taken_back(record: Record) -> Record {
 
 /// Salvages since then are named in health.
 fn alarm_since() -> Timestamp {
-    Timestamp::now().checked_sub(ALARM).unwrap_or(Timestamp::MIN)
+    Timestamp::now()
+        .checked_sub(ALARM)
+        .unwrap_or(Timestamp::MIN)
 }
 
 fn fault_of(trouble: &Trouble) -> Fault {

@@ -14,7 +14,9 @@ pub(super) enum Symbology {
 /// Splits a known identifier off the front of `text`. An unknown one stays, and makes the code unreadable.
 pub(super) fn split(text: &str) -> (Symbology, &str) {
     let mut characters = text.chars();
-    let (Some(']'), Some(kind), Some(modifier)) = (characters.next(), characters.next(), characters.next()) else {
+    let (Some(']'), Some(kind), Some(modifier)) =
+        (characters.next(), characters.next(), characters.next())
+    else {
         return (Symbology::Any, text);
     };
     if !modifier.is_ascii_alphanumeric() {
@@ -23,9 +25,13 @@ pub(super) fn split(text: &str) -> (Symbology, &str) {
     let symbology = match (kind, modifier) {
         ('E', _) => Symbology::Ean,
         // GS1-128, GS1 DataMatrix, GS1 QR, GS1 DataBar, GS1 DotCode; the second modifier: with a change of the character set.
-        ('C', '1') | ('d', '2' | '5') | ('Q', '3' | '4') | ('e', _) | ('J', '1' | '4') => Symbology::Gs1,
+        ('C', '1') | ('d', '2' | '5') | ('Q', '3' | '4') | ('e', _) | ('J', '1' | '4') => {
+            Symbology::Gs1
+        }
         // Code 39, Code 128, DataMatrix, Codabar, Code 93, interleaved 2 of 5, DotCode, PDF417, QR, MaxiCode, Aztec, "other".
-        ('A' | 'C' | 'd' | 'F' | 'G' | 'I' | 'J' | 'L' | 'Q' | 'U' | 'z' | 'X', _) => Symbology::Any,
+        ('A' | 'C' | 'd' | 'F' | 'G' | 'I' | 'J' | 'L' | 'Q' | 'U' | 'z' | 'X', _) => {
+            Symbology::Any
+        }
         _ => return (Symbology::Any, text),
     };
     (symbology, characters.as_str())

@@ -27,7 +27,11 @@ pub(super) fn dropped(text: &str) -> Cow<'_, str> {
         };
     }
     kept.push_str(rest);
-    if found { Cow::Owned(kept) } else { Cow::Borrowed(text) }
+    if found {
+        Cow::Owned(kept)
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// What follows the six digits of a character set.

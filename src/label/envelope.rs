@@ -29,14 +29,21 @@ pub(super) fn fields_without_header(text: &str) -> Option<Vec<Field<'_>>> {
 }
 
 fn identified(data: &str) -> Option<Vec<Field<'_>>> {
-    data.split(GS).map(str::trim).filter(|field| !field.is_empty()).map(identified_field).collect()
+    data.split(GS)
+        .map(str::trim)
+        .filter(|field| !field.is_empty())
+        .map(identified_field)
+        .collect()
 }
 
 /// One field with its ANSI MH10.8.2 data identifier: up to three digits and a letter.
 fn identified_field(field: &str) -> Option<Field<'_>> {
     let digits = field.bytes().take_while(u8::is_ascii_digit).count();
     let (identifier, value) = field.split_at_checked(digits + 1)?;
-    if digits > 3 || !identifier.ends_with(|last: char| last.is_ascii_uppercase()) || value.contains(|character: char| character.is_ascii_control()) {
+    if digits > 3
+        || !identifier.ends_with(|last: char| last.is_ascii_uppercase())
+        || value.contains(|character: char| character.is_ascii_control())
+    {
         return None;
     }
     Some(match identifier {
@@ -53,6 +60,12 @@ fn identified_field(field: &str) -> Option<Field<'_>> {
 /// A `25S` value is unique in the world: issuing agency, company, serial number. Of these only Dun & Bradstreet's form
 /// (`UN` and nine digits) has a length that tells where the serial number begins.
 fn after_issuing_agency(value: &str) -> &str {
-    let serial = value.strip_prefix("UN").and_then(|rest| rest.split_at_checked(9));
-    serial.filter(|(company, serial)| company.bytes().all(|byte| byte.is_ascii_digit()) && !serial.is_empty()).map_or(value, |(_, serial)| serial)
+    let serial = value
+        .strip_prefix("UN")
+        .and_then(|rest| rest.split_at_checked(9));
+    serial
+        .filter(|(company, serial)| {
+            company.bytes().all(|byte| byte.is_ascii_digit()) && !serial.is_empty()
+        })
+        .map_or(value, |(_, serial)| serial)
 }

@@ -18,7 +18,11 @@ pub(super) fn fields(text: &str) -> Option<Vec<Field<'_>>> {
         fields.push(field(identifier, value)?);
         rest = after.strip_prefix(GS).unwrap_or(after);
     }
-    if fields.is_empty() { None } else { Some(fields) }
+    if fields.is_empty() {
+        None
+    } else {
+        Some(fields)
+    }
 }
 
 /// Splits the form for people, as some codes hold it: `(01)00194252020137(21)C02XK0AAJG5H`.
@@ -28,15 +32,23 @@ pub(super) fn fields_in_brackets(text: &str) -> Option<Vec<Field<'_>>> {
         .map(|element| {
             let (identifier, value) = element.split_once(')')?;
             let value = value.trim();
-            let whole = identifier_length(identifier)? == identifier.len() && fixed_length(identifier).is_none_or(|length| length == value.len());
-            if whole { field(identifier, value) } else { None }
+            let whole = identifier_length(identifier)? == identifier.len()
+                && fixed_length(identifier).is_none_or(|length| length == value.len());
+            if whole {
+                field(identifier, value)
+            } else {
+                None
+            }
         })
         .collect()
 }
 
 fn field<'a>(identifier: &str, value: &'a str) -> Option<Field<'a>> {
     let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-    if value.is_empty() || value.len() > 90 || value.contains(|character: char| character.is_ascii_control()) {
+    if value.is_empty()
+        || value.len() > 90
+        || value.contains(|character: char| character.is_ascii_control())
+    {
         return None;
     }
     if fixed_length(identifier).is_some() && !digits {
@@ -58,7 +70,10 @@ fn identifier_length(text: &str) -> Option<usize> {
         31..=36 | 39 | 43 | 70 | 72 | 80..=82 => 4,
         _ => return None,
     };
-    text.get(..length)?.bytes().all(|byte| byte.is_ascii_digit()).then_some(length)
+    text.get(..length)?
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then_some(length)
 }
 
 /// Characters of the value, for identifiers whose value needs no separator.

@@ -1,11 +1,11 @@
 //! What the bytes of a barcode mean: a serial number (or two candidates), or which wrong code it was. Pure and total.
 
-mod plain;
+mod aim;
+mod check_digits;
+mod eci;
 mod envelope;
 mod gs1;
-mod aim;
-mod eci;
-mod check_digits;
+mod plain;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +36,9 @@ impl Serial {
     /// Checks an upper-case text.
     pub fn new(text: &str) -> Option<Self> {
         let fits = (8..=14).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
             && text.bytes().any(|byte| byte.is_ascii_uppercase());
         fits.then(|| Self(text.into()))
     }
@@ -79,13 +81,21 @@ pub struct Candidates {
 impl Candidates {
     /// A single serial number.
     pub fn one(serial: Serial) -> Self {
-        Self { scanned: serial, stripped: None, unless_known: None }
+        Self {
+            scanned: serial,
+            stripped: None,
+            unless_known: None,
+        }
     }
 
     /// What was asked for before, in the order of [`Self::iter`]; `None`: nothing.
     pub fn asked_before(asked: &[Serial]) -> Option<Self> {
         let (scanned, rest) = asked.split_first()?;
-        Some(Self { unless_known: plain::unless_known(scanned.as_str()), stripped: rest.first().cloned(), scanned: scanned.clone() })
+        Some(Self {
+            unless_known: plain::unless_known(scanned.as_str()),
+            stripped: rest.first().cloned(),
+            scanned: scanned.clone(),
+        })
     }
 
     /// The candidates in order: as scanned, then stripped. Answers follow this order.
@@ -119,16 +129,27 @@ enum Field<'a> {
 /// Reads a code as it came from a scanner, without its end key. Total: any bytes have a reading, in linear time.
 pub fn read(bytes: &[u8]) -> Reading {
     // Nothing outside ASCII is part of any code on a box; and what is refused here is never sent to a service.
-    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii()) else { return Reading::Wrong(Reason::Unreadable) };
+    let Some(text) = std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| text.is_ascii())
+    else {
+        return Reading::Wrong(Reason::Unreadable);
+    };
     let (symbology, text) = aim::split(trimmed(text));
     let text = eci::dropped(text);
     let text = trimmed(&text);
-    if text.len() > LONGEST || text.contains(|character: char| character.is_ascii_control() && ![GS, RS, EOT].contains(&character)) {
+    if text.len() > LONGEST
+        || text.contains(|character: char| {
+            character.is_ascii_control() && ![GS, RS, EOT].contains(&character)
+        })
+    {
         return Reading::Wrong(Reason::Unreadable);
     }
     let text = text.to_ascii_uppercase();
     match symbology {
-        Symbology::Ean if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => Reading::Wrong(Reason::Upc),
+        Symbology::Ean if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => {
+            Reading::Wrong(Reason::Upc)
+        }
         // An EAN holds digits only: letters here mean that the scanner is set up wrongly.
         Symbology::Ean => Reading::Wrong(Reason::Unreadable),
         Symbology::Gs1 | Symbology::Any => read_upper_case(&text, symbology),
@@ -148,25 +169,52 @@ fn read_upper_case(text: &str, symbology: Symbology) -> Reading {
         // or by beginning with a carton's or an article's number with a good check digit.
         let as_gs1 = match symbology {
             Symbology::Gs1 => gs1::fields(text),
-            Symbology::Ean | Symbology::Any => {
-                gs1::fields(text).filter(|_| reading == Reading::Wrong(Reason::Unreadable) && (text.starts_with("00") || text.starts_with("01")))
-            }
+            Symbology::Ean | Symbology::Any => gs1::fields(text).filter(|_| {
+                reading == Reading::Wrong(Reason::Unreadable)
+                    && (text.starts_with("00") || text.starts_with("01"))
+            }),
         };
         return as_gs1.map_or(reading, |fields| from_fields(&fields));
     };
-    fields.map_or(Reading::Wrong(Reason::Unreadable), |fields| from_fields(&fields))
+    fields.map_or(Reading::Wrong(Reason::Unreadable), |fields| {
+        from_fields(&fields)
+    })
 }
 
 /// Several named fields as one reading. One field that should be a serial number and cannot be one spoils the whole
 /// code: a batch with a box left out would let that box pass unchecked.
 fn from_fields(fields: &[Field<'_>]) -> Reading {
-    let mut values: Vec<&str> = fields.iter().filter_map(|field| if let Field::Serial(value) = field { Some(*value) } else { None }).collect();
+    let mut values: Vec<&str> = fields
+        .iter()
+        .filter_map(|field| {
+            if let Field::Serial(value) = field {
+                Some(*value)
+            } else {
+                None
+            }
+        })
+        .collect();
     if values.is_empty() {
-        values = fields.iter().filter_map(|field| if let Field::SecondSerial(value) = field { Some(*value) } else { None }).collect();
+        values = fields
+            .iter()
+            .filter_map(|field| {
+                if let Field::SecondSerial(value) = field {
+                    Some(*value)
+                } else {
+                    None
+                }
+            })
+            .collect();
     }
     match values.as_slice() {
         [] => {
-            let other = fields.iter().find_map(|field| if let Field::Other(reason) = field { Some(*reason) } else { None });
+            let other = fields.iter().find_map(|field| {
+                if let Field::Other(reason) = field {
+                    Some(*reason)
+                } else {
+                    None
+                }
+            });
             Reading::Wrong(other.unwrap_or(Reason::Unreadable))
         }
         // The identifier has said that it is a serial number, and is gone: a leading S belongs to the number itself.
@@ -175,7 +223,11 @@ fn from_fields(fields: &[Field<'_>]) -> Reading {
             (None, Reading::Wrong(reason)) => Reading::Wrong(reason),
             (None, Reading::Serials(_)) => Reading::Wrong(Reason::Unreadable),
         },
-        values => group(values.iter().map(|value| Serial::new(value).map(Candidates::one))),
+        values => group(
+            values
+                .iter()
+                .map(|value| Serial::new(value).map(Candidates::one)),
+        ),
     }
 }
 
@@ -184,12 +236,18 @@ fn group(members: impl Iterator<Item = Option<Candidates>>) -> Reading {
     let mut seen = HashSet::new();
     let mut serials = Vec::new();
     for member in members {
-        let Some(member) = member else { return Reading::Wrong(Reason::Unreadable) };
+        let Some(member) = member else {
+            return Reading::Wrong(Reason::Unreadable);
+        };
         if seen.insert(member.clone()) {
             serials.push(member);
         }
     }
-    if serials.is_empty() || serials.len() > MOST_SERIALS { Reading::Wrong(Reason::Unreadable) } else { Reading::Serials(serials) }
+    if serials.is_empty() || serials.len() > MOST_SERIALS {
+        Reading::Wrong(Reason::Unreadable)
+    } else {
+        Reading::Serials(serials)
+    }
 }
 
 /// The text by which a repeated scan is recognised: trimmed, AIM identifier dropped, upper-case, lossy.
@@ -200,7 +258,11 @@ pub fn normalised(bytes: &[u8]) -> String {
     let text = trimmed(&text);
     let (_, rest) = aim::split(text);
     let bare = trimmed(rest).to_ascii_uppercase();
-    if read(bare.as_bytes()) == read(bytes) { bare } else { text.to_owned() }
+    if read(bare.as_bytes()) == read(bytes) {
+        bare
+    } else {
+        text.to_owned()
+    }
 }
 
 /// The scanned text for people: lossy, and with everything in it to be seen.

@@ -12,9 +12,17 @@ pub(super) fn read(text: &str) -> Reading {
         return Reading::Serials(vec![candidates]);
     }
     // A two-dimensional code that lists serial numbers: every entry must be one.
-    let entries = || text.split([',', ';']).map(str::trim).filter(|entry| !entry.is_empty());
+    let entries = || {
+        text.split([',', ';'])
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+    };
     if entries().nth(1).is_some() {
-        return group(entries().map(|entry| candidates(entry).filter(|candidates| candidates.unless_known.is_none() && other_code(entry).is_none())));
+        return group(entries().map(|entry| {
+            candidates(entry).filter(|candidates| {
+                candidates.unless_known.is_none() && other_code(entry).is_none()
+            })
+        }));
     }
     Reading::Wrong(Reason::Unreadable)
 }
@@ -34,7 +42,9 @@ fn other_code(text: &str) -> Option<Reason> {
     if is_part_number(text.strip_prefix("1P").unwrap_or(text)) {
         return Some(Reason::PartNumber);
     }
-    let parcel = text.strip_prefix("1Z").is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let parcel = text.strip_prefix("1Z").is_some_and(|rest| {
+        rest.len() == 16 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    });
     parcel.then_some(Reason::Tracking)
 }
 
@@ -52,9 +62,16 @@ fn is_part_number(text: &str) -> bool {
 /// What may be a serial number. A leading `S` or `1S` may be the label's data identifier or part of the number (about one
 /// random number in 34 begins with S), so both are candidates and the services decide.
 fn candidates(text: &str) -> Option<Candidates> {
-    let stripped = text.strip_prefix("1S").or_else(|| text.strip_prefix('S')).and_then(Serial::new);
+    let stripped = text
+        .strip_prefix("1S")
+        .or_else(|| text.strip_prefix('S'))
+        .and_then(Serial::new);
     match (Serial::new(text), stripped) {
-        (Some(scanned), stripped) => Some(Candidates { scanned, stripped, unless_known: unless_known(text) }),
+        (Some(scanned), stripped) => Some(Candidates {
+            scanned,
+            stripped,
+            unless_known: unless_known(text),
+        }),
         // Fourteen characters behind their data identifier: too long to be a serial number with it.
         (None, Some(stripped)) => Some(Candidates::one(stripped)),
         (None, None) => None,
@@ -65,7 +82,9 @@ fn candidates(text: &str) -> Option<Candidates> {
 pub(super) fn unless_known(text: &str) -> Option<Reason> {
     let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mac = hexadecimal && text.len() == 12;
-    let meid = hexadecimal && text.len() == 14 && text.starts_with(|first: char| first.is_ascii_uppercase());
+    let meid = hexadecimal
+        && text.len() == 14
+        && text.starts_with(|first: char| first.is_ascii_uppercase());
     if mac || meid {
         Some(Reason::Unreadable)
     } else if is_postal_number(text) {
@@ -77,6 +96,11 @@ pub(super) fn unless_known(text: &str) -> Option<Reason> {
 
 /// A postal S10 number (`RR473124829GB`) with a good check digit.
 fn is_postal_number(text: &str) -> bool {
-    let letters = |part: Option<&str>| part.is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_uppercase()));
-    text.len() == 13 && letters(text.get(..2)) && letters(text.get(11..)) && text.get(2..11).is_some_and(check_digits::s10)
+    let letters = |part: Option<&str>| {
+        part.is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_uppercase()))
+    };
+    text.len() == 13
+        && letters(text.get(..2))
+        && letters(text.get(11..))
+        && text.get(2..11).is_some_and(check_digits::s10)
 }

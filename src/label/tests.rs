@@ -1,5 +1,11 @@
 //! The tables of what each code means, and the promises for any bytes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use proptest::prelude::*;
 
@@ -19,7 +25,10 @@ fn told(bytes: &[u8]) -> String {
         Reading::Serials(members) => {
             let member = |member: &Candidates| {
                 let serials: Vec<&str> = member.iter().map(Serial::as_str).collect();
-                let doubt = member.unless_known.map(|reason| format!("?{}", reason.code())).unwrap_or_default();
+                let doubt = member
+                    .unless_known
+                    .map(|reason| format!("?{}", reason.code()))
+                    .unwrap_or_default();
                 format!("{}{doubt}", serials.join("|"))
             };
             members.iter().map(member).collect::<Vec<_>>().join(", ")
@@ -171,15 +180,24 @@ fn a_change_of_the_character_set_is_no_part_of_the_text() {
         ("]Q2HLDRND0002,\\000026HLDRND0003", "HLDRND0002, HLDRND0003"),
         ("HLDRND\\0000260002", "HLDRND0002"),
         ("HLDRND0002\\000026", "HLDRND0002"),
-        ("]Q2\\000026[)>\u{1e}06\u{1d}1PMHDH3QN/A\u{1d}SHLDRND0002\u{1e}\u{4}", "HLDRND0002"),
-        ("]Q4\\0000260100194252020135\u{1d}21HLDRND0002", "HLDRND0002"),
+        (
+            "]Q2\\000026[)>\u{1e}06\u{1d}1PMHDH3QN/A\u{1d}SHLDRND0002\u{1e}\u{4}",
+            "HLDRND0002",
+        ),
+        (
+            "]Q4\\0000260100194252020135\u{1d}21HLDRND0002",
+            "HLDRND0002",
+        ),
         ("]Q421HLDRND0002", "HLDRND0002"),
         ("]d521HLDRND0002", "HLDRND0002"),
         ("]J421HLDRND0002", "HLDRND0002"),
         ("\\000026490154203237518", "imei"),
         ("\\000026", "unreadable"),
         // A doubled backslash is one of the text itself.
-        ("]Q2\\000026[)>\u{1e}06\u{1d}Q1\\\\2\u{1d}SHLDRND0002\u{1e}\u{4}", "HLDRND0002"),
+        (
+            "]Q2\\000026[)>\u{1e}06\u{1d}Q1\\\\2\u{1d}SHLDRND0002\u{1e}\u{4}",
+            "HLDRND0002",
+        ),
         ("]Q2\\000026HLDRND\\\\0002", "unreadable"),
         ("\\\\000026HLDRND0002", "unreadable"),
         ("]Q2\\\\000026HLDRND0002", "unreadable"),
@@ -192,7 +210,10 @@ fn a_change_of_the_character_set_is_no_part_of_the_text() {
         ("\\000900HLDRND0002", "unreadable"),
         ("\\811799HLDRND0002", "unreadable"),
         ("/000026HLDRND0002", "unreadable"),
-        ("]Q2\\000025\u{0}H\u{0}L\u{0}D\u{0}R\u{0}N\u{0}D\u{0}0\u{0}0\u{0}0\u{0}2", "unreadable"),
+        (
+            "]Q2\\000025\u{0}H\u{0}L\u{0}D\u{0}R\u{0}N\u{0}D\u{0}0\u{0}0\u{0}0\u{0}2",
+            "unreadable",
+        ),
     ]);
     assert_eq!(normalised(b"]Q2\\000026hldrnd0002"), "\\000026HLDRND0002");
 }
@@ -201,9 +222,15 @@ fn a_change_of_the_character_set_is_no_part_of_the_text() {
 fn gs1_element_strings_are_split() {
     table(&[
         ("]C10100194252020135\u{1d}21C02XK0AAJG5H", "C02XK0AAJG5H"),
-        ("]d2010019425202013521C02XK0AAJG5H\u{1d}11240131", "C02XK0AAJG5H"),
+        (
+            "]d2010019425202013521C02XK0AAJG5H\u{1d}11240131",
+            "C02XK0AAJG5H",
+        ),
         ("010019425202013521C02XK0AAJG5H", "C02XK0AAJG5H"),
-        ("0100194252020135\u{1d}21c02xk0aajg5h\u{1d}10LOT7", "C02XK0AAJG5H"),
+        (
+            "0100194252020135\u{1d}21c02xk0aajg5h\u{1d}10LOT7",
+            "C02XK0AAJG5H",
+        ),
         ("\u{1d}21C02XK0AAJG5H\u{1d}10LOT7", "C02XK0AAJG5H"),
         ("]C121C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("21C02XK0AAJG", "21C02XK0AAJG"),
@@ -211,7 +238,10 @@ fn gs1_element_strings_are_split() {
         ("]C121SFW2Q4LX0P", "SFW2Q4LX0P"),
         ("(01)00194252020135(21)C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("(01)00194252020135 (21) C02XK0AAJG5H", "C02XK0AAJG5H"),
-        ("(21)C02XK0AAJG5H(21)C02XK0AAJG5J", "C02XK0AAJG5H, C02XK0AAJG5J"),
+        (
+            "(21)C02XK0AAJG5H(21)C02XK0AAJG5J",
+            "C02XK0AAJG5H, C02XK0AAJG5J",
+        ),
         ("]C100106141412345678908", "carton"),
         ("]C10100194252020135", "upc"),
         ("0100194252020135", "upc"),
@@ -232,15 +262,25 @@ fn gs1_element_strings_are_split() {
 
 #[test]
 fn iso_15434_envelopes_are_split() {
-    let message = |fields: &[&str]| format!("[)>\u{1e}06\u{1d}{}\u{1e}\u{4}", fields.join("\u{1d}"));
+    let message =
+        |fields: &[&str]| format!("[)>\u{1e}06\u{1d}{}\u{1e}\u{4}", fields.join("\u{1d}"));
     table(&[
-        (&message(&["1PMHDH3QN/A", "SC02XK0AAJG5H", "Q1"]), "C02XK0AAJG5H"),
+        (
+            &message(&["1PMHDH3QN/A", "SC02XK0AAJG5H", "Q1"]),
+            "C02XK0AAJG5H",
+        ),
         (&message(&["SSFW2Q4LX0P"]), "SFW2Q4LX0P"),
-        (&message(&["SC02XK0AAJG5H", "SC02XK0AAJG5J", "SC02XK0AAJG5H"]), "C02XK0AAJG5H, C02XK0AAJG5J"),
+        (
+            &message(&["SC02XK0AAJG5H", "SC02XK0AAJG5J", "SC02XK0AAJG5H"]),
+            "C02XK0AAJG5H, C02XK0AAJG5J",
+        ),
         (&message(&["1SC02XK0AAJG5H"]), "C02XK0AAJG5H"),
         (&message(&["25SC02XK0AAJG5H"]), "C02XK0AAJG5H"),
         (&message(&["25SUN060704780C02XK0AAJG5H"]), "C02XK0AAJG5H"),
-        (&message(&["25SUN060704780C02XK0AAJG5H", "1SABCDEFGH1", "SC02XK0AAJG5H"]), "C02XK0AAJG5H"),
+        (
+            &message(&["25SUN060704780C02XK0AAJG5H", "1SABCDEFGH1", "SC02XK0AAJG5H"]),
+            "C02XK0AAJG5H",
+        ),
         // A member that cannot be a serial number is never left out of its group.
         (&message(&["SC02XK0AAJG5H", "S12"]), "unreadable"),
         (&message(&["SC02XK0AAJG5H", "SA&B=C#D%"]), "unreadable"),
@@ -250,14 +290,23 @@ fn iso_15434_envelopes_are_split() {
         (&message(&["Q1"]), "unreadable"),
         (&message(&[]), "unreadable"),
         (&message(&["1234S1"]), "unreadable"),
-        ("[)>\u{1e}05\u{1d}0100194252020135\u{1d}21C02XK0AAJG5H\u{1e}\u{4}", "C02XK0AAJG5H"),
-        ("[)>\u{1e}05\u{1d}21C02XK0AAJG5H\u{1e}06\u{1d}SC02XK0AAJG5J\u{1e}\u{4}", "C02XK0AAJG5H, C02XK0AAJG5J"),
+        (
+            "[)>\u{1e}05\u{1d}0100194252020135\u{1d}21C02XK0AAJG5H\u{1e}\u{4}",
+            "C02XK0AAJG5H",
+        ),
+        (
+            "[)>\u{1e}05\u{1d}21C02XK0AAJG5H\u{1e}06\u{1d}SC02XK0AAJG5J\u{1e}\u{4}",
+            "C02XK0AAJG5H, C02XK0AAJG5J",
+        ),
         // The trailer cut off by a scanner; the header, too.
         ("[)>\u{1e}06\u{1d}SC02XK0AAJG5H", "C02XK0AAJG5H"),
         ("1PMHDH3QN/A\u{1d}SC02XK0AAJG5H", "C02XK0AAJG5H"),
         // Formats and shapes that are not understood.
         ("[)>\u{1e}12\u{1d}SC02XK0AAJG5H\u{1e}\u{4}", "unreadable"),
-        ("[)>\u{1e}06\u{1d}SC02XK0AAJG5H\u{1e}07\u{1d}SC02XK0AAJG5J\u{1e}\u{4}", "unreadable"),
+        (
+            "[)>\u{1e}06\u{1d}SC02XK0AAJG5H\u{1e}07\u{1d}SC02XK0AAJG5J\u{1e}\u{4}",
+            "unreadable",
+        ),
         ("[)>06SC02XK0AAJG5H", "unreadable"),
         ("[)>", "unreadable"),
     ]);
@@ -268,15 +317,29 @@ fn a_list_of_serial_numbers_is_one_group_and_every_entry_must_be_one() {
     table(&[
         ("C02XK0AAJG5H,C02XK0AAJG5J", "C02XK0AAJG5H, C02XK0AAJG5J"),
         ("C02XK0AAJG5H; C02XK0AAJG5J;", "C02XK0AAJG5H, C02XK0AAJG5J"),
-        ("SC02XK0AAJG5H,C02XK0AAJG5H,SC02XK0AAJG5H", "SC02XK0AAJG5H|C02XK0AAJG5H, C02XK0AAJG5H"),
+        (
+            "SC02XK0AAJG5H,C02XK0AAJG5H,SC02XK0AAJG5H",
+            "SC02XK0AAJG5H|C02XK0AAJG5H, C02XK0AAJG5H",
+        ),
         ("C02XK0AAJG5H,490154203237518", "unreadable"),
         ("C02XK0AAJG5H,F0D1A9BC23E4", "unreadable"),
         ("C02XK0AAJG5H,", "unreadable"),
         ("C02XK0AAJG5H C02XK0AAJG5J", "unreadable"),
     ]);
-    let list = |count: u32| (0..count).map(|number| format!("AB{number:06}")).collect::<Vec<_>>().join(",");
-    assert!(matches!(read(list(256).as_bytes()), Reading::Serials(members) if members.len() == 256));
-    assert_eq!(read(list(257).as_bytes()), Reading::Wrong(Reason::Unreadable), "one group has a bound");
+    let list = |count: u32| {
+        (0..count)
+            .map(|number| format!("AB{number:06}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    assert!(
+        matches!(read(list(256).as_bytes()), Reading::Serials(members) if members.len() == 256)
+    );
+    assert_eq!(
+        read(list(257).as_bytes()),
+        Reading::Wrong(Reason::Unreadable),
+        "one group has a bound"
+    );
 }
 
 #[test]
@@ -332,8 +395,15 @@ fn a_record_shows_control_characters_and_cannot_move_a_cursor() {
 fn check_digits_hold() {
     assert!(check_digits::luhn("490154203237518") && !check_digits::luhn("49015420323751x"));
     assert!(check_digits::gs1("106141412345678908") && !check_digits::gs1("106141412345678909"));
-    assert!(check_digits::modulo_97_is_1("89049032000001000000128226584230") && !check_digits::modulo_97_is_1(""));
-    assert!(check_digits::s10("473124829") && !check_digits::s10("473124820") && !check_digits::s10("4731248290"));
+    assert!(
+        check_digits::modulo_97_is_1("89049032000001000000128226584230")
+            && !check_digits::modulo_97_is_1("")
+    );
+    assert!(
+        check_digits::s10("473124829")
+            && !check_digits::s10("473124820")
+            && !check_digits::s10("4731248290")
+    );
 }
 
 /// Texts near the real ones: pieces of codes joined at random.

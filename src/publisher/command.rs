@@ -44,14 +44,32 @@ pub(super) struct ReplyTo {
 
 impl ReplyTo {
     /// The response topic, else `P/rsp/backfill`. A station's own channels and wildcards are no place for an answer.
-    pub(super) fn new(response_topic: Option<&str>, correlation: Option<Bytes>, topics: &Topics) -> Self {
-        let own = topics.availability.strip_suffix("availability").unwrap_or_default();
+    pub(super) fn new(
+        response_topic: Option<&str>,
+        correlation: Option<Bytes>,
+        topics: &Topics,
+    ) -> Self {
+        let own = topics
+            .availability
+            .strip_suffix("availability")
+            .unwrap_or_default();
         let usable = |topic: &&str| {
-            let answers = topic.strip_prefix(own).is_none_or(|channel| channel.starts_with("rsp/"));
-            !topic.is_empty() && topic.len() <= 512 && !topic.starts_with('$') && !topic.contains(['+', '#', '\0']) && answers
+            let answers = topic
+                .strip_prefix(own)
+                .is_none_or(|channel| channel.starts_with("rsp/"));
+            !topic.is_empty()
+                && topic.len() <= 512
+                && !topic.starts_with('$')
+                && !topic.contains(['+', '#', '\0'])
+                && answers
         };
-        let topic = response_topic.filter(usable).unwrap_or(&topics.backfill_answer);
-        Self { topic: topic.to_owned(), correlation: correlation.filter(|data| data.len() <= 512) }
+        let topic = response_topic
+            .filter(usable)
+            .unwrap_or(&topics.backfill_answer);
+        Self {
+            topic: topic.to_owned(),
+            correlation: correlation.filter(|data| data.len() <= 512),
+        }
     }
 }
 
@@ -64,12 +82,22 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn new(to: ReplyTo, payload: Vec<u8>) -> Self {
-        Self { to, payload: payload.into() }
+        Self {
+            to,
+            payload: payload.into(),
+        }
     }
 
     pub(super) fn message(&self) -> Message {
         let ReplyTo { topic, correlation } = self.to.clone();
-        Message { topic, payload: self.payload.clone(), content_type: Some(message::JSON), retained: false, id: None, correlation }
+        Message {
+            topic,
+            payload: self.payload.clone(),
+            content_type: Some(message::JSON),
+            retained: false,
+            id: None,
+            correlation,
+        }
     }
 
     /// A broker that lets the station write its own channels alone refuses the topic that was asked for. Then the answer goes to the
@@ -79,8 +107,17 @@ impl Reply {
         if !matches!(ack, Ack::Refused(_)) || self.to.topic == *own {
             return None;
         }
-        tracing::warn!(topic = self.to.topic, "the broker does not let the station answer there; the answer goes to {own}");
-        Some(Self { to: ReplyTo { topic: own.clone(), ..self.to }, ..self })
+        tracing::warn!(
+            topic = self.to.topic,
+            "the broker does not let the station answer there; the answer goes to {own}"
+        );
+        Some(Self {
+            to: ReplyTo {
+                topic: own.clone(),
+                ..self.to
+            },
+            ..self
+        })
     }
 }
 
@@ -109,11 +146,17 @@ impl Backfill {
     ///
     /// # Errors
     /// A sentence for whoever sent it.
-    pub(super) fn parse(payload: &[u8], reply: ReplyTo, expires: Option<Instant>) -> Result<Self, String> {
+    pub(super) fn parse(
+        payload: &[u8],
+        reply: ReplyTo,
+        expires: Option<Instant>,
+    ) -> Result<Self, String> {
         let Wire { epoch, from, to } = serde_json::from_slice(payload)
             .map_err(|error| format!("not understood ({error}): send {{\"epoch\": \"<uuid>\", \"from\": <seq>, \"to\": <seq>}}"))?;
         if from == 0 || to < from {
-            return Err(format!("from {from} to {to} is no range: seq counts from 1, and to is not less than from"));
+            return Err(format!(
+                "from {from} to {to} is no range: seq counts from 1, and to is not less than from"
+            ));
         }
         Ok(Self {
             epoch,
@@ -149,7 +192,10 @@ impl Backfill {
             self.queue.push_back(recorded);
         }
         if rest == Rest::Gone {
-            let missing = self.to.checked_sub(self.next).map_or(0, |more| more.saturating_add(1));
+            let missing = self
+                .to
+                .checked_sub(self.next)
+                .map_or(0, |more| more.saturating_add(1));
             self.gone = self.gone.saturating_add(missing);
         }
         if rest != Rest::More {
@@ -183,8 +229,23 @@ impl Backfill {
     /// The answer, once everything is read, sent and answered.
     pub(super) fn done(&self) -> Option<BackfillDone> {
         let all = self.all_read && self.queue.is_empty() && self.in_flight.is_empty();
-        let Self { epoch, from, to, sent, gone, failed, .. } = *self;
-        all.then_some(BackfillDone { epoch, from, to, sent, gone, failed })
+        let Self {
+            epoch,
+            from,
+            to,
+            sent,
+            gone,
+            failed,
+            ..
+        } = *self;
+        all.then_some(BackfillDone {
+            epoch,
+            from,
+            to,
+            sent,
+            gone,
+            failed,
+        })
     }
 
     /// The link is down: what was not answered is sent again on the next one.
@@ -211,19 +272,34 @@ mod tests {
     }
 
     fn command(from: u64, to: u64) -> Backfill {
-        let payload = format!(r#"{{"epoch":"019a9f00-0000-7000-8000-000000000001","from":{from},"to":{to}}}"#);
+        let payload = format!(
+            r#"{{"epoch":"019a9f00-0000-7000-8000-000000000001","from":{from},"to":{to}}}"#
+        );
         Backfill::parse(payload.as_bytes(), reply(), None).unwrap()
     }
 
     #[test]
     fn what_is_no_command_is_answered_with_what_to_send() {
-        for payload in ["", "{", "[]", r#"{"epoch":"x","from":1,"to":2}"#, r#"{"from":1,"to":2}"#] {
+        for payload in [
+            "",
+            "{",
+            "[]",
+            r#"{"epoch":"x","from":1,"to":2}"#,
+            r#"{"from":1,"to":2}"#,
+        ] {
             let error = Backfill::parse(payload.as_bytes(), reply(), None).unwrap_err();
             assert!(error.contains("\"epoch\""), "{error}");
         }
         let epoch = r#""epoch":"019a9f00-0000-7000-8000-000000000001""#;
         for (from, to) in [(0, 4), (5, 4)] {
-            assert!(Backfill::parse(format!(r#"{{{epoch},"from":{from},"to":{to}}}"#).as_bytes(), reply(), None).is_err());
+            assert!(
+                Backfill::parse(
+                    format!(r#"{{{epoch},"from":{from},"to":{to}}}"#).as_bytes(),
+                    reply(),
+                    None
+                )
+                .is_err()
+            );
         }
     }
 
@@ -231,23 +307,45 @@ mod tests {
     fn an_answer_never_goes_to_a_channel_of_the_station_or_to_a_wildcard() {
         let to = |topic: &str| ReplyTo::new(Some(topic), None, &topics()).topic;
         assert_eq!(to("dashboards/replies/7"), "dashboards/replies/7");
-        assert_eq!(to("benchlight/v1/ams1/bench-1/rsp/mine"), "benchlight/v1/ams1/bench-1/rsp/mine");
-        for bad in ["benchlight/v1/ams1/bench-1/scan", "benchlight/v1/ams1/bench-1/availability", "a/#", "a/+/b", "", "$SYS/x"] {
+        assert_eq!(
+            to("benchlight/v1/ams1/bench-1/rsp/mine"),
+            "benchlight/v1/ams1/bench-1/rsp/mine"
+        );
+        for bad in [
+            "benchlight/v1/ams1/bench-1/scan",
+            "benchlight/v1/ams1/bench-1/availability",
+            "a/#",
+            "a/+/b",
+            "",
+            "$SYS/x",
+        ] {
             assert_eq!(to(bad), "benchlight/v1/ams1/bench-1/rsp/backfill");
         }
     }
 
     #[test]
     fn an_answer_that_the_broker_refuses_goes_to_the_stations_own_channel_once() {
-        let asked = ReplyTo::new(Some("dashboards/replies/7"), Some(Bytes::from_static(b"7")), &topics());
+        let asked = ReplyTo::new(
+            Some("dashboards/replies/7"),
+            Some(Bytes::from_static(b"7")),
+            &topics(),
+        );
         let reply = Reply::new(asked, b"{}".to_vec());
         for taken in [Ack::Taken, Ack::Unheard, Ack::Busy] {
             assert_eq!(reply.clone().elsewhere(taken, &topics()), None);
         }
-        let again = reply.elsewhere(Ack::Refused("not_authorized"), &topics()).unwrap();
+        let again = reply
+            .elsewhere(Ack::Refused("not_authorized"), &topics())
+            .unwrap();
         let message = again.message();
-        assert_eq!((message.topic.as_str(), message.correlation.as_deref()), ("benchlight/v1/ams1/bench-1/rsp/backfill", Some(&b"7"[..])));
-        assert_eq!(again.elsewhere(Ack::Refused("not_authorized"), &topics()), None);
+        assert_eq!(
+            (message.topic.as_str(), message.correlation.as_deref()),
+            ("benchlight/v1/ams1/bench-1/rsp/backfill", Some(&b"7"[..]))
+        );
+        assert_eq!(
+            again.elsewhere(Ack::Refused("not_authorized"), &topics()),
+            None
+        );
     }
 
     fn send_all(backfill: &mut Backfill) {
@@ -268,7 +366,10 @@ mod tests {
         send_all(&mut backfill);
         assert_eq!(backfill.wanted(), None);
         let done = backfill.done().unwrap();
-        assert_eq!((done.sent, done.gone, done.failed, done.to), (120, 30, 0, 1_000));
+        assert_eq!(
+            (done.sent, done.gone, done.failed, done.to),
+            (120, 30, 0, 1_000)
+        );
 
         let mut gone = command(5, u64::MAX);
         gone.read(Vec::new(), Rest::Gone);
@@ -284,7 +385,10 @@ mod tests {
         }
         backfill.answered(2, true);
         backfill.link_down();
-        assert_eq!(std::iter::from_fn(|| backfill.next().map(|recorded| recorded.seq)).collect::<Vec<_>>(), [1, 3, 4]);
+        assert_eq!(
+            std::iter::from_fn(|| backfill.next().map(|recorded| recorded.seq)).collect::<Vec<_>>(),
+            [1, 3, 4]
+        );
         assert_eq!(backfill.done(), None);
     }
 }

@@ -115,7 +115,12 @@ impl Work {
 }
 
 impl Desk {
-    pub(super) fn new(settings: Settings, inputs: Inputs, state: watch::Sender<State>, timing: Timing) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        inputs: Inputs,
+        state: watch::Sender<State>,
+        timing: Timing,
+    ) -> Self {
         let now = Instant::now();
         Self {
             topics: Topics::new(&settings),
@@ -155,7 +160,11 @@ impl Desk {
             born: false,
             availability_due: Some(now),
             // Later, what is retained there has been read first: did somebody else introduce himself by this name?
-            meta_due: Some(if self.introduced { now + self.timing.say_online_again } else { now }),
+            meta_due: Some(if self.introduced {
+                now + self.timing.say_online_again
+            } else {
+                now
+            }),
             contested: false,
             health_at: None,
             health_said: None,
@@ -198,7 +207,10 @@ impl Desk {
             self.mark(now);
             self.tell(&work);
             let wake = self.wake_at(&work, now).min(now + pulse::EVERY);
-            let room = work.born && work.session.has_room() && !self.outbox.must_be_alone() && !self.outbox.waits_to_be_alone(now);
+            let room = work.born
+                && work.session.has_room()
+                && !self.outbox.must_be_alone()
+                && !self.outbox.waits_to_be_alone(now);
             tokio::select! {
                 happening = work.session.next() => match happening {
                     Happening::Acked(ticket, ack) => self.acked(&mut work, ticket, ack),
@@ -245,7 +257,9 @@ impl Desk {
     }
 
     fn mark(&mut self, now: Instant) {
-        let due = self.marks_since.is_some_and(|since| since + self.timing.mark_after <= now);
+        let due = self
+            .marks_since
+            .is_some_and(|since| since + self.timing.mark_after <= now);
         if due || self.marks.len() >= MARKS {
             self.flush_marks();
         }
@@ -258,7 +272,11 @@ impl Desk {
             let journal = self.inputs.journal.clone();
             tokio::spawn(async move { journal.release_set_aside().await });
         }
-        while self.backfills.front().is_some_and(|backfill| backfill.expired(now)) {
+        while self
+            .backfills
+            .front()
+            .is_some_and(|backfill| backfill.expired(now))
+        {
             self.backfills.pop_front();
         }
         if !self.reading.is_free(now) || self.kept.holds_rows(&self.inputs.journal) {
@@ -269,7 +287,11 @@ impl Desk {
         } else if let Some(backfill) = self.backfills.front()
             && let Some((from, to)) = backfill.wanted()
         {
-            self.reading.ask(Question::Range { epoch: backfill.epoch, from, to });
+            self.reading.ask(Question::Range {
+                epoch: backfill.epoch,
+                from,
+                to,
+            });
         }
     }
 
@@ -299,7 +321,10 @@ impl Desk {
             if self.outbox.waits_to_be_alone(now) && work.session.in_flight() > 0 && work.born {
                 return;
             }
-            let sent = self.fill_state(work, now) || (work.born && !self.kept.holds_rows(&self.inputs.journal) && self.fill_records(work, now));
+            let sent = self.fill_state(work, now)
+                || (work.born
+                    && !self.kept.holds_rows(&self.inputs.journal)
+                    && self.fill_records(work, now));
             if !sent {
                 return;
             }
@@ -314,7 +339,11 @@ impl Desk {
         if let Some((row, lane)) = self.outbox.next(others, &mut self.pace, now) {
             let (key, is_scan) = (row.key, row.recorded.record.change.is_none());
             let payload = Bytes::from(self.speaker.event(&row.recorded, lane));
-            let message = event_message(self.topics.of(&row.recorded.record), payload.clone(), &row.recorded.record);
+            let message = event_message(
+                self.topics.of(&row.recorded.record),
+                payload.clone(),
+                &row.recorded.record,
+            );
             if !work.session.takes(&message) {
                 let settled = self.outbox.too_large(key, now);
                 self.settle(settled, now);
@@ -327,14 +356,26 @@ impl Desk {
             return work.publish(Purpose::Row(key), message);
         }
         if let Some(payload) = self.last.take_if(|_| !work.has(Purpose::Last)) {
-            return self.publish_state(work, Purpose::Last, self.retained(&self.topics.last, payload, Some(message::CLOUD_EVENT)));
+            return self.publish_state(
+                work,
+                Purpose::Last,
+                self.retained(&self.topics.last, payload, Some(message::CLOUD_EVENT)),
+            );
         }
         self.fill_backfill(work, now)
     }
 
     fn fill_backfill(&mut self, work: &mut Work, now: Instant) -> bool {
-        let Some(backfill) = self.backfills.front_mut().filter(|backfill| backfill.has_more() && self.pace.ready(now)) else { return false };
-        let Some(recorded) = backfill.next() else { return false };
+        let Some(backfill) = self
+            .backfills
+            .front_mut()
+            .filter(|backfill| backfill.has_more() && self.pace.ready(now))
+        else {
+            return false;
+        };
+        let Some(recorded) = backfill.next() else {
+            return false;
+        };
         let seq = recorded.seq;
         let payload = Bytes::from(self.speaker.event(recorded, Lane::Replay));
         let message = event_message(self.topics.of(&recorded.record), payload, &recorded.record);
@@ -349,14 +390,20 @@ impl Desk {
     }
 
     fn unrecorded(&mut self, work: &mut Work, record: &Record) {
-        let message = event_message(self.topics.of(record), self.speaker.unrecorded(record).into(), record);
+        let message = event_message(
+            self.topics.of(record),
+            self.speaker.unrecorded(record).into(),
+            record,
+        );
         if work.session.takes(&message) {
             work.publish(Purpose::Unrecorded, message);
         }
     }
 
     fn acked(&mut self, work: &mut Work, ticket: u64, ack: Ack) {
-        let Some(purpose) = work.in_flight.remove(&ticket) else { return };
+        let Some(purpose) = work.in_flight.remove(&ticket) else {
+            return;
+        };
         let now = Instant::now();
         let state_topic = match purpose {
             Purpose::Row(key) => {
@@ -373,7 +420,9 @@ impl Desk {
                 self.finish_backfill();
                 return;
             }
-            Purpose::Answer(reply) => return self.answers.extend(reply.elsewhere(ack, &self.topics)),
+            Purpose::Answer(reply) => {
+                return self.answers.extend(reply.elsewhere(ack, &self.topics));
+            }
             Purpose::Unrecorded => return,
             Purpose::Availability => {
                 work.born = true;
@@ -400,7 +449,11 @@ impl Desk {
                 self.marks_since.get_or_insert(now);
             }
             Settled::Aside(key, why) => {
-                tracing::warn!(row = key, why, "the broker does not take a record; it is set aside and offered again later");
+                tracing::warn!(
+                    row = key,
+                    why,
+                    "the broker does not take a record; it is set aside and offered again later"
+                );
                 self.inputs.journal.set_aside(key, why);
             }
         }
@@ -410,7 +463,8 @@ impl Desk {
         if arrival.topic == self.topics.availability {
             // The will of an older session, or a second station with this name.
             if arrival.payload.as_ref() == message::OFFLINE.as_bytes() {
-                work.availability_due.get_or_insert(Instant::now() + self.timing.say_online_again);
+                work.availability_due
+                    .get_or_insert(Instant::now() + self.timing.say_online_again);
             }
             return;
         }
@@ -420,19 +474,31 @@ impl Desk {
         }
         if arrival.topic == self.topics.meta {
             self.kept.meta(&arrival.payload);
-            work.contested |= self.introduced && epoch_of_meta(&arrival.payload).is_some_and(|epoch| !self.epochs.contains(&epoch));
+            work.contested |= self.introduced
+                && epoch_of_meta(&arrival.payload)
+                    .is_some_and(|epoch| !self.epochs.contains(&epoch));
             work.meta_due = work.meta_due.map(|_| Instant::now());
             return;
         }
         if arrival.topic != self.topics.backfill || !self.settings.commands {
             return;
         }
-        if arrival.expires.is_some_and(|expires| expires <= Instant::now()) {
+        if arrival
+            .expires
+            .is_some_and(|expires| expires <= Instant::now())
+        {
             return;
         }
-        let reply = ReplyTo::new(arrival.response_topic.as_deref(), arrival.correlation, &self.topics);
+        let reply = ReplyTo::new(
+            arrival.response_topic.as_deref(),
+            arrival.correlation,
+            &self.topics,
+        );
         let command = if arrival.retained {
-            Err("a retained command is refused: send it without retain, and clear the retained one".to_owned())
+            Err(
+                "a retained command is refused: send it without retain, and clear the retained one"
+                    .to_owned(),
+            )
         } else if self.backfills.len() >= COMMANDS {
             Err("too many commands at once: wait for the answers".to_owned())
         } else {
@@ -440,7 +506,9 @@ impl Desk {
         };
         match command {
             Ok(backfill) => self.backfills.push_back(backfill),
-            Err(why) if self.answers.len() < COMMANDS => self.answers.push_back(Reply::new(reply, message::refusal(&why))),
+            Err(why) if self.answers.len() < COMMANDS => self
+                .answers
+                .push_back(Reply::new(reply, message::refusal(&why))),
             Err(_) => {}
         }
     }
@@ -448,7 +516,8 @@ impl Desk {
     fn finish_backfill(&mut self) {
         while let Some(done) = self.backfills.front().and_then(Backfill::done) {
             if let Some(backfill) = self.backfills.pop_front() {
-                self.answers.push_back(Reply::new(backfill.reply, message::backfill_done(&done)));
+                self.answers
+                    .push_back(Reply::new(backfill.reply, message::backfill_done(&done)));
             }
         }
     }
@@ -479,7 +548,10 @@ impl Desk {
         let mut said = false;
         loop {
             if !said && work.session.has_room() {
-                said = work.publish(Purpose::Availability, self.retained(&self.topics.availability, message::OFFLINE.into(), None));
+                said = work.publish(
+                    Purpose::Availability,
+                    self.retained(&self.topics.availability, message::OFFLINE.into(), None),
+                );
             }
             if said && work.in_flight.is_empty() {
                 break;
@@ -500,13 +572,25 @@ impl Desk {
 
     /// At the start, and later on a link that has proved stable.
     fn aside_due_at(&self, since: Instant) -> Instant {
-        if self.aside_offered { self.aside_at.max(since + self.timing.stable) } else { self.aside_at }
+        if self.aside_offered {
+            self.aside_at.max(since + self.timing.stable)
+        } else {
+            self.aside_at
+        }
     }
 
     fn wake_at(&self, work: &Work, now: Instant) -> Instant {
         let health = self.health_due(work);
-        let backfill = self.backfills.front().filter(|backfill| backfill.has_more()).map(|_| self.pace.ready_at());
-        let quiet = self.state.borrow().session_taken_over.then(|| work.since + self.timing.takeover_quiet);
+        let backfill = self
+            .backfills
+            .front()
+            .filter(|backfill| backfill.has_more())
+            .map(|_| self.pace.ready_at());
+        let quiet = self
+            .state
+            .borrow()
+            .session_taken_over
+            .then(|| work.since + self.timing.takeover_quiet);
         [
             Some(health),
             Some(self.aside_due_at(work.since)),
@@ -530,5 +614,12 @@ impl Desk {
 }
 
 fn event_message(topic: &str, payload: Bytes, record: &Record) -> Message {
-    Message { topic: topic.to_owned(), payload, content_type: Some(message::CLOUD_EVENT), retained: false, id: Some(record.id), correlation: None }
+    Message {
+        topic: topic.to_owned(),
+        payload,
+        content_type: Some(message::CLOUD_EVENT),
+        retained: false,
+        id: Some(record.id),
+        correlation: None,
+    }
 }

@@ -36,7 +36,14 @@ struct Heard {
 
 impl Kept {
     pub(super) fn new(listen: Duration, now: Instant) -> Self {
-        Self { listen, until: now, links: 0, health: None, meta: None, telling: None }
+        Self {
+            listen,
+            until: now,
+            links: 0,
+            health: None,
+            meta: None,
+            telling: None,
+        }
     }
 
     /// A link is up. `true`: what is kept there is to be asked for.
@@ -67,10 +74,16 @@ impl Kept {
 
     /// Tells the journal once there is nothing left to wait for.
     pub(super) fn step(&mut self, journal: &Journal, now: Instant) {
-        if !journal.is_unconfirmed() || self.telling.is_some() || (self.until > now && !self.is_complete()) {
+        if !journal.is_unconfirmed()
+            || self.telling.is_some()
+            || (self.until > now && !self.is_complete())
+        {
             return;
         }
-        let heard = self.health.flatten().and_then(|heard| Some((heard.epoch.or(self.meta)?, heard.seq)));
+        let heard = self
+            .health
+            .flatten()
+            .and_then(|heard| Some((heard.epoch.or(self.meta)?, heard.seq)));
         let journal = journal.clone();
         self.telling = Some(tokio::spawn(async move { journal.heard(heard).await }));
     }
@@ -104,7 +117,9 @@ impl Kept {
     }
 
     fn is_complete(&self) -> bool {
-        self.health.is_some_and(|heard| heard.is_none_or(|heard| heard.epoch.is_some() || self.meta.is_some()))
+        self.health.is_some_and(|heard| {
+            heard.is_none_or(|heard| heard.epoch.is_some() || self.meta.is_some())
+        })
     }
 }
 
@@ -114,7 +129,9 @@ pub(super) fn epoch_of_meta(payload: &[u8]) -> Option<Uuid> {
     struct Meta {
         epoch: Uuid,
     }
-    serde_json::from_slice::<Meta>(payload).ok().map(|meta| meta.epoch)
+    serde_json::from_slice::<Meta>(payload)
+        .ok()
+        .map(|meta| meta.epoch)
 }
 
 /// What a `P/health` says of its journal. A number that no `u64` holds makes it none.
@@ -128,7 +145,12 @@ fn heard(payload: &[u8]) -> Option<Heard> {
         epoch: Option<Uuid>,
         seq: u64,
     }
-    serde_json::from_slice::<Health>(payload).ok().map(|health| Heard { epoch: health.journal.epoch, seq: health.journal.seq })
+    serde_json::from_slice::<Health>(payload)
+        .ok()
+        .map(|health| Heard {
+            epoch: health.journal.epoch,
+            seq: health.journal.seq,
+        })
 }
 
 #[cfg(test)]
@@ -140,18 +162,64 @@ mod tests {
     #[test]
     fn only_a_health_with_a_number_of_its_journal_says_something() {
         let epoch = Uuid::now_v7();
-        let said = format!(r#"{{"able":true,"journal":{{"state":"ok","epoch":"{epoch}","seq":1234,"unsent":0}}}}"#);
-        assert_eq!(heard(said.as_bytes()), Some(Heard { epoch: Some(epoch), seq: 1_234 }));
-        assert_eq!(heard(br#"{"journal":{"seq":7}}"#), Some(Heard { epoch: None, seq: 7 }));
-        assert_eq!(heard(br#"{"journal":{"seq":9223372036854775808}}"#), Some(Heard { epoch: None, seq: 1 << 63 }));
-        for seq in ["-1", "1e400", "1e3", "1.5", "18446744073709551616", "\"7\"", "null", "[]", "NaN"] {
-            assert_eq!(heard(format!(r#"{{"journal":{{"seq":{seq}}}}}"#).as_bytes()), None, "{seq}");
+        let said = format!(
+            r#"{{"able":true,"journal":{{"state":"ok","epoch":"{epoch}","seq":1234,"unsent":0}}}}"#
+        );
+        assert_eq!(
+            heard(said.as_bytes()),
+            Some(Heard {
+                epoch: Some(epoch),
+                seq: 1_234
+            })
+        );
+        assert_eq!(
+            heard(br#"{"journal":{"seq":7}}"#),
+            Some(Heard {
+                epoch: None,
+                seq: 7
+            })
+        );
+        assert_eq!(
+            heard(br#"{"journal":{"seq":9223372036854775808}}"#),
+            Some(Heard {
+                epoch: None,
+                seq: 1 << 63
+            })
+        );
+        for seq in [
+            "-1",
+            "1e400",
+            "1e3",
+            "1.5",
+            "18446744073709551616",
+            "\"7\"",
+            "null",
+            "[]",
+            "NaN",
+        ] {
+            assert_eq!(
+                heard(format!(r#"{{"journal":{{"seq":{seq}}}}}"#).as_bytes()),
+                None,
+                "{seq}"
+            );
         }
         let deep = [vec![b'['; 8_000], vec![b']'; 8_000]].concat();
-        for payload in [&b""[..], b"online", b"{}", b"[]", br#"{"journal":7}"#, br#"{"journal":{"seq":1,"seq":2}}"#, b"\xff\xfe", &deep] {
+        for payload in [
+            &b""[..],
+            b"online",
+            b"{}",
+            b"[]",
+            br#"{"journal":7}"#,
+            br#"{"journal":{"seq":1,"seq":2}}"#,
+            b"\xff\xfe",
+            &deep,
+        ] {
             assert_eq!(heard(payload), None, "{}", String::from_utf8_lossy(payload));
         }
-        assert_eq!(epoch_of_meta(format!(r#"{{"epoch":"{epoch}"}}"#).as_bytes()), Some(epoch));
+        assert_eq!(
+            epoch_of_meta(format!(r#"{{"epoch":"{epoch}"}}"#).as_bytes()),
+            Some(epoch)
+        );
         assert_eq!(epoch_of_meta(br#"{"epoch":7}"#), None);
     }
 }

@@ -59,7 +59,12 @@ pub struct Topics {
 impl Topics {
     /// The topics under `<topic_prefix>/v1/<site>/<station>`.
     pub fn new(settings: &Settings) -> Self {
-        let topic = |channel: &str| format!("{}/v1/{}/{}/{channel}", settings.topic_prefix, settings.site, settings.station);
+        let topic = |channel: &str| {
+            format!(
+                "{}/v1/{}/{}/{channel}",
+                settings.topic_prefix, settings.site, settings.station
+            )
+        };
         Self {
             availability: topic("availability"),
             meta: topic("meta"),
@@ -74,7 +79,11 @@ impl Topics {
 
     /// Where a record goes.
     pub fn of(&self, record: &Record) -> &str {
-        if record.change.is_some() { &self.change } else { &self.scan }
+        if record.change.is_some() {
+            &self.change
+        } else {
+            &self.scan
+        }
     }
 }
 
@@ -97,7 +106,10 @@ pub struct Speaker {
 impl Speaker {
     /// The station of `settings`.
     pub fn new(settings: &Settings) -> Self {
-        Self { source: format!("/benchlight/{}/{}", settings.site, settings.station), publish_raw: settings.publish_raw }
+        Self {
+            source: format!("/benchlight/{}/{}", settings.site, settings.station),
+            publish_raw: settings.publish_raw,
+        }
     }
 
     /// A record of the journal as a structured CloudEvent for `P/scan` or `P/change`.
@@ -117,17 +129,28 @@ impl Speaker {
 
     fn envelope(&self, record: &Record, place: Option<(Uuid, u64)>, lane: Lane) -> Vec<u8> {
         // What is cut is decided on the longer of the two forms ("replay":false), so that a repeat is cut in the same way.
-        let fits = |cut: &Cut| self.serialised(record, place, Lane::Live, *cut).len() <= PAYLOAD_MAX;
+        let fits =
+            |cut: &Cut| self.serialised(record, place, Lane::Live, *cut).len() <= PAYLOAD_MAX;
         let cut = Cut::STEPS.iter().copied().find(fits).unwrap_or(Cut::MOST);
         self.serialised(record, place, lane, cut)
     }
 
-    fn serialised(&self, record: &Record, place: Option<(Uuid, u64)>, lane: Lane, cut: Cut) -> Vec<u8> {
+    fn serialised(
+        &self,
+        record: &Record,
+        place: Option<(Uuid, u64)>,
+        lane: Lane,
+        cut: Cut,
+    ) -> Vec<u8> {
         json(&Event {
             specversion: "1.0",
             id: record.id,
             source: &self.source,
-            kind: if record.change.is_some() { "io.benchlight.change.v1" } else { "io.benchlight.scan.v1" },
+            kind: if record.change.is_some() {
+                "io.benchlight.change.v1"
+            } else {
+                "io.benchlight.scan.v1"
+            },
             time: milliseconds(record.at),
             subject: record.serial.as_ref().map(|serial| serial.as_str()),
             datacontenttype: JSON,
@@ -167,8 +190,24 @@ pub fn meta(meta: &Meta) -> Vec<u8> {
         epoch: meta.epoch,
         policy: &meta.policy,
         lanes: meta.lanes.iter().map(Name::as_str).collect(),
-        scanners: meta.scanners.iter().map(|(name, kind, lane)| MetaScanner { name: name.as_str(), kind, lane: lane.as_str() }).collect(),
-        sources: meta.sources.iter().map(|(name, kind, required)| MetaSource { name: name.as_str(), kind, required: *required }).collect(),
+        scanners: meta
+            .scanners
+            .iter()
+            .map(|(name, kind, lane)| MetaScanner {
+                name: name.as_str(),
+                kind,
+                lane: lane.as_str(),
+            })
+            .collect(),
+        sources: meta
+            .sources
+            .iter()
+            .map(|(name, kind, required)| MetaSource {
+                name: name.as_str(),
+                kind,
+                required: *required,
+            })
+            .collect(),
         truncated: false,
     };
     let bytes = json(&full);
@@ -176,16 +215,34 @@ pub fn meta(meta: &Meta) -> Vec<u8> {
         return bytes;
     }
     // More than a hundred lanes, scanners and sources together: say what cannot be long, and that there is more.
-    json(&MetaMessage { lanes: Vec::new(), scanners: Vec::new(), sources: Vec::new(), truncated: true, ..full })
+    json(&MetaMessage {
+        lanes: Vec::new(),
+        scanners: Vec::new(),
+        sources: Vec::new(),
+        truncated: true,
+        ..full
+    })
 }
 
 /// `P/health` at the time `at`; `refused_topic` is a topic that the broker does not let the station write.
-pub fn health(health: &Health, refused_topic: Option<&str>, version: &str, at: Timestamp) -> Vec<u8> {
+pub fn health(
+    health: &Health,
+    refused_topic: Option<&str>,
+    version: &str,
+    at: Timestamp,
+) -> Vec<u8> {
     // (rows of the set-aside list, parts by name)
     let steps = [(usize::MAX, true), (32, true), (8, true), (8, false)];
     let mut bytes = Vec::new();
     for (listed, parts) in steps {
-        bytes = json(&health_message(health, refused_topic, version, at, listed, parts));
+        bytes = json(&health_message(
+            health,
+            refused_topic,
+            version,
+            at,
+            listed,
+            parts,
+        ));
         if bytes.len() <= PAYLOAD_MAX {
             break;
         }
@@ -211,11 +268,34 @@ fn health_message<'a>(
             .scanners
             .iter()
             .filter(|_| parts)
-            .map(|(name, scanner)| (name.as_str(), HealthScanner { state: &scanner.state, proven: scanner.proven, unended: scanner.unended }))
+            .map(|(name, scanner)| {
+                (
+                    name.as_str(),
+                    HealthScanner {
+                        state: &scanner.state,
+                        proven: scanner.proven,
+                        unended: scanner.unended,
+                    },
+                )
+            })
             .collect(),
-        lamps: health.lamps.iter().filter(|_| parts).map(|(name, state)| (name.as_str(), state.as_str())).collect(),
-        sources: health.sources.iter().filter(|_| parts).map(|(name, source)| (name.as_str(), HealthSource::of(source))).collect(),
-        broker: HealthBroker { state: &health.broker, nobody_listens: health.nobody_listens, refused_topic },
+        lamps: health
+            .lamps
+            .iter()
+            .filter(|_| parts)
+            .map(|(name, state)| (name.as_str(), state.as_str()))
+            .collect(),
+        sources: health
+            .sources
+            .iter()
+            .filter(|_| parts)
+            .map(|(name, source)| (name.as_str(), HealthSource::of(source)))
+            .collect(),
+        broker: HealthBroker {
+            state: &health.broker,
+            nobody_listens: health.nobody_listens,
+            refused_topic,
+        },
         journal: HealthJournal {
             state: &journal.state,
             epoch: journal.epoch,
@@ -225,7 +305,10 @@ fn health_message<'a>(
                 .set_aside
                 .iter()
                 .take(listed)
-                .map(|(seq, why)| SetAside { seq: *seq, why: shortened(&visible::text(why), 64) })
+                .map(|(seq, why)| SetAside {
+                    seq: *seq,
+                    why: shortened(&visible::text(why), 64),
+                })
                 .collect(),
             set_aside_more: journal.set_aside.len().saturating_sub(listed),
             dropped: journal.dropped,
@@ -263,12 +346,21 @@ pub struct BackfillDone {
 
 /// The answer to a backfill command that was carried out.
 pub fn backfill_done(done: &BackfillDone) -> Vec<u8> {
-    json(&BackfillAnswer { epoch: done.epoch, from: done.from, to: done.to, sent: done.sent, gone: done.gone, failed: done.failed })
+    json(&BackfillAnswer {
+        epoch: done.epoch,
+        from: done.from,
+        to: done.to,
+        sent: done.sent,
+        gone: done.gone,
+        failed: done.failed,
+    })
 }
 
 /// The answer to a command that cannot be carried out; `why` names the remedy.
 pub fn refusal(why: &str) -> Vec<u8> {
-    json(&Refusal { error: &shortened(&visible::text(why), 512) })
+    json(&Refusal {
+        error: &shortened(&visible::text(why), 512),
+    })
 }
 
 /// One step of shortening a record.
@@ -279,10 +371,30 @@ struct Cut {
 }
 
 impl Cut {
-    const NONE: Self = Self { text: usize::MAX, evidence: usize::MAX };
-    const MOST: Self = Self { text: 40, evidence: 4 };
-    const STEPS: [Self; 5] =
-        [Self::NONE, Self { text: 600, evidence: usize::MAX }, Self { text: 160, evidence: usize::MAX }, Self { text: 80, evidence: 12 }, Self::MOST];
+    const NONE: Self = Self {
+        text: usize::MAX,
+        evidence: usize::MAX,
+    };
+    const MOST: Self = Self {
+        text: 40,
+        evidence: 4,
+    };
+    const STEPS: [Self; 5] = [
+        Self::NONE,
+        Self {
+            text: 600,
+            evidence: usize::MAX,
+        },
+        Self {
+            text: 160,
+            evidence: usize::MAX,
+        },
+        Self {
+            text: 80,
+            evidence: 12,
+        },
+        Self::MOST,
+    ];
 
     fn shortens(self, text: Option<&str>) -> bool {
         text.is_some_and(|text| text.chars().count() > self.text)
@@ -334,13 +446,34 @@ struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    fn of(record: &'a Record, place: Option<(Uuid, u64)>, lane: Lane, publish_raw: bool, cut: Cut) -> Self {
+    fn of(
+        record: &'a Record,
+        place: Option<(Uuid, u64)>,
+        lane: Lane,
+        publish_raw: bool,
+        cut: Cut,
+    ) -> Self {
         let raw = record.raw.as_deref().filter(|_| publish_raw);
         let [message, action] = [&record.message, &record.action].map(|text| visible::text(text));
-        let [model, family] = [&record.model, &record.family].map(|text| text.as_deref().map(visible::text));
-        let record_texts = [Some(message.as_str()), Some(&action), model.as_deref(), family.as_deref(), raw];
+        let [model, family] =
+            [&record.model, &record.family].map(|text| text.as_deref().map(visible::text));
+        let record_texts = [
+            Some(message.as_str()),
+            Some(&action),
+            model.as_deref(),
+            family.as_deref(),
+            raw,
+        ];
         let truncated = record.evidence.len() > cut.evidence
-            || record_texts.into_iter().chain(record.evidence.iter().map(|evidence| evidence.status.as_deref())).any(|text| cut.shortens(text));
+            || record_texts
+                .into_iter()
+                .chain(
+                    record
+                        .evidence
+                        .iter()
+                        .map(|evidence| evidence.status.as_deref()),
+                )
+                .any(|text| cut.shortens(text));
         let text = |text: &str| shortened(text, cut.text);
         Self {
             epoch: place.map(|(epoch, _)| epoch),
@@ -370,7 +503,12 @@ impl<'a> Data<'a> {
                 previous_verdict: change.previous_reason.verdict().code(),
                 previous_reason: change.previous_reason.code(),
             }),
-            evidence: record.evidence.iter().take(cut.evidence).map(|evidence| EvidenceData::of(evidence, cut)).collect(),
+            evidence: record
+                .evidence
+                .iter()
+                .take(cut.evidence)
+                .map(|evidence| EvidenceData::of(evidence, cut))
+                .collect(),
             truncated,
         }
     }
@@ -407,7 +545,10 @@ impl<'a> EvidenceData<'a> {
             kind: evidence.kind.code(),
             says: evidence.finding.says(),
             reason: reason.map(Reason::code),
-            status: evidence.status.as_deref().map(|status| shortened(status, cut.text)),
+            status: evidence
+                .status
+                .as_deref()
+                .map(|status| shortened(status, cut.text)),
             assigned_at: evidence.assigned_at.map(as_known),
             as_of: evidence.as_of.map(as_known),
             took_ms: u64::try_from(evidence.took.as_millis()).unwrap_or(u64::MAX),
@@ -574,7 +715,11 @@ fn milliseconds(at: Timestamp) -> String {
 
 /// A service's times: as precise as the service was, at most milliseconds.
 fn as_known(at: Timestamp) -> String {
-    if at.subsec_nanosecond() == 0 { format!("{at:.0}") } else { format!("{at:.3}") }
+    if at.subsec_nanosecond() == 0 {
+        format!("{at:.0}")
+    } else {
+        format!("{at:.3}")
+    }
 }
 
 /// At most `limit` characters, the last of them `…` when something is missing.
@@ -582,7 +727,10 @@ fn shortened(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
     }
-    text.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
+    text.chars()
+        .take(limit.saturating_sub(1))
+        .chain(['…'])
+        .collect()
 }
 
 /// These types have string keys and finite numbers only, so serialising cannot fail.

@@ -4,19 +4,19 @@
 //! of that row. Reading order: [`message`] says what is sent, `outbox` which row is next and what an answer means for it,
 //! `session` speaks MQTT for the length of one link, `desk` brings them together, [`run`] makes link after link.
 
-pub mod message;
-mod pacing;
-mod suspects;
-mod outbox;
 mod command;
-mod tls;
-mod session;
-mod reach;
-mod kept;
-mod reading;
 mod desk;
+mod kept;
+pub mod message;
+mod outbox;
+mod pacing;
+mod reach;
+mod reading;
 #[cfg(test)]
 mod samples;
+mod session;
+mod suspects;
+mod tls;
 
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
@@ -93,7 +93,12 @@ pub struct State {
 impl State {
     /// Before the first try.
     pub const fn starting() -> Self {
-        Self { link: Link::Starting, nobody_listens: false, session_taken_over: false, refused_topic: None }
+        Self {
+            link: Link::Starting,
+            nobody_listens: false,
+            session_taken_over: false,
+            refused_topic: None,
+        }
     }
 }
 
@@ -217,7 +222,12 @@ pub async fn run(settings: Settings, inputs: Inputs, state: watch::Sender<State>
 }
 
 /// As [`run`], with other times.
-pub async fn run_with(settings: Settings, inputs: Inputs, state: watch::Sender<State>, timing: Timing) {
+pub async fn run_with(
+    settings: Settings,
+    inputs: Inputs,
+    state: watch::Sender<State>,
+    timing: Timing,
+) {
     let (mut stop, pulse) = (inputs.stop.clone(), inputs.pulse.clone());
     let mut desk = Desk::new(settings.clone(), inputs, state.clone(), timing);
     let mut reconnect = Reconnect::new(timing);
@@ -243,7 +253,8 @@ pub async fn run_with(settings: Settings, inputs: Inputs, state: watch::Sender<S
                 }
             }
         };
-        let taken_over = fault.kind == FaultKind::TakenOver && again_and_again(&mut takeovers, Instant::now(), timing.takeover_quiet);
+        let taken_over = fault.kind == FaultKind::TakenOver
+            && again_and_again(&mut takeovers, Instant::now(), timing.takeover_quiet);
         state.send_if_modified(|state| {
             let told = State { link: Link::Away(fault.words.clone()), session_taken_over: state.session_taken_over || taken_over, ..state.clone() };
             let changed = *state != told;
@@ -253,7 +264,11 @@ pub async fn run_with(settings: Settings, inputs: Inputs, state: watch::Sender<S
             *state = told;
             changed
         });
-        let again = if taken_over { Instant::now() + timing.takeover_backoff.mul_f64(0.5 + 0.5 * fastrand::f64()) } else { again };
+        let again = if taken_over {
+            Instant::now() + timing.takeover_backoff.mul_f64(0.5 + 0.5 * fastrand::f64())
+        } else {
+            again
+        };
         tokio::select! {
             () = pulse.through(tokio::time::sleep_until(again)) => {}
             () = stopped(&mut stop) => return,
@@ -280,7 +295,9 @@ pub async fn probe(settings: &Settings) -> Result<Probed, String> {
     /// For what is kept there to arrive; that nothing is kept is never said.
     const LISTEN: Duration = Duration::from_secs(1);
     let timing = Timing::default();
-    let mut session = Session::open(settings, &timing, timing.connect_most, Guise::Visitor).await.map_err(|fault| fault.words)?;
+    let mut session = Session::open(settings, &timing, timing.connect_most, Guise::Visitor)
+        .await
+        .map_err(|fault| fault.words)?;
     let availability = message::Topics::new(settings).availability;
     session.subscribe_retained(&availability);
     let heard = tokio::time::timeout(LISTEN, async {
@@ -288,9 +305,17 @@ pub async fn probe(settings: &Settings) -> Result<Probed, String> {
             match session.next().await {
                 Happening::Arrived(arrival) if arrival.topic == availability => {
                     let word = visible::word(&String::from_utf8_lossy(&arrival.payload));
-                    return Ok(Probed { availability: Some(word), refused: None });
+                    return Ok(Probed {
+                        availability: Some(word),
+                        refused: None,
+                    });
                 }
-                Happening::SubscriptionRefused(why) => return Ok(Probed { availability: None, refused: Some(why) }),
+                Happening::SubscriptionRefused(why) => {
+                    return Ok(Probed {
+                        availability: None,
+                        refused: Some(why),
+                    });
+                }
                 Happening::Ended(fault) => return Err(fault.words),
                 Happening::Arrived(_) | Happening::Acked(..) => {}
             }
@@ -314,7 +339,11 @@ pub enum Turn {
 
 /// What the journal is told of `rows` (each with its place in the order of delivery) while a broker takes those turns: the
 /// row, and whether it counts as delivered or is set aside. The way of every row, for the fuzz target.
-pub fn outcome(no_subscriber: NoSubscriber, rows: &[(u64, Recorded)], turns: &[Turn]) -> Vec<(u64, bool)> {
+pub fn outcome(
+    no_subscriber: NoSubscriber,
+    rows: &[(u64, Recorded)],
+    turns: &[Turn],
+) -> Vec<(u64, bool)> {
     let timing = Timing::default();
     let mut now = Instant::now();
     let delays = outbox::Delays::of(&timing);
@@ -326,12 +355,17 @@ pub fn outcome(no_subscriber: NoSubscriber, rows: &[(u64, Recorded)], turns: &[T
     outbox.link_up(newest, now);
     for turn in turns {
         while let Some(want) = outbox.want(now) {
-            let unsent = |key: u64| key > want.after && !told.iter().any(|settled: &Settled| settled.key() == key);
+            let unsent = |key: u64| {
+                key > want.after && !told.iter().any(|settled: &Settled| settled.key() == key)
+            };
             let found: Vec<Row> = rows
                 .iter()
                 .filter(|(key, _)| unsent(*key))
                 .take(want.limit)
-                .map(|(key, recorded)| Row { key: *key, recorded: recorded.clone() })
+                .map(|(key, recorded)| Row {
+                    key: *key,
+                    recorded: recorded.clone(),
+                })
                 .collect();
             let more = found.len() >= want.limit;
             outbox.read(want, found, more);
@@ -344,8 +378,12 @@ pub fn outcome(no_subscriber: NoSubscriber, rows: &[(u64, Recorded)], turns: &[T
         }
         match turn {
             Turn::Acked(place, packet) => {
-                let Some(ack) = session::puback(packet) else { continue };
-                let Some(place) = place.checked_rem(in_flight.len()) else { continue };
+                let Some(ack) = session::puback(packet) else {
+                    continue;
+                };
+                let Some(place) = place.checked_rem(in_flight.len()) else {
+                    continue;
+                };
                 told.extend(outbox.acked(in_flight.swap_remove(place), ack, now));
             }
             Turn::Broke(guilty) => {
@@ -356,7 +394,9 @@ pub fn outcome(no_subscriber: NoSubscriber, rows: &[(u64, Recorded)], turns: &[T
             Turn::Waited(time) => now += *time,
         }
     }
-    told.iter().map(|settled| (settled.key(), matches!(settled, Settled::Sent(_)))).collect()
+    told.iter()
+        .map(|settled| (settled.key(), matches!(settled, Settled::Sent(_))))
+        .collect()
 }
 
 /// The answer to a backfill command, and the topic it goes to: the range it asks for, or why it is refused. The way of every
@@ -367,9 +407,17 @@ pub fn understood(
     response_topic: Option<&str>,
     correlation: Option<Vec<u8>>,
 ) -> (String, Result<(u64, u64), String>) {
-    let reply = command::ReplyTo::new(response_topic, correlation.map(Into::into), &message::Topics::new(settings));
+    let reply = command::ReplyTo::new(
+        response_topic,
+        correlation.map(Into::into),
+        &message::Topics::new(settings),
+    );
     let topic = reply.topic.clone();
-    (topic, command::Backfill::parse(payload, reply, None).map(|backfill| backfill.wanted().unwrap_or_default()))
+    (
+        topic,
+        command::Backfill::parse(payload, reply, None)
+            .map(|backfill| backfill.wanted().unwrap_or_default()),
+    )
 }
 
 /// Resolves when the station stops, or nobody is left who could say so.

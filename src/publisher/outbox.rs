@@ -77,7 +77,12 @@ pub(super) struct Delays {
 
 impl Delays {
     pub(super) const fn of(timing: &Timing) -> Self {
-        Self { row_first: timing.backoff_first, row_most: timing.backoff_most, probe: timing.probe, stable: timing.stable }
+        Self {
+            row_first: timing.backoff_first,
+            row_most: timing.backoff_most,
+            probe: timing.probe,
+            stable: timing.stable,
+        }
     }
 }
 
@@ -185,12 +190,21 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new(delays: Delays, no_subscriber: NoSubscriber, now: Instant) -> Self {
         let backoff = Backoff::new(delays.row_first, delays.row_most);
-        let topic = || Topic { accepted: 0, refused_since: BTreeSet::new(), closed: false, next_trial: now, backoff };
+        let topic = || Topic {
+            accepted: 0,
+            refused_since: BTreeSet::new(),
+            closed: false,
+            next_trial: now,
+            backoff,
+        };
         Self {
             delays,
             no_subscriber,
             newest: 0,
-            live: Reading { at_end: true, ..Reading::default() },
+            live: Reading {
+                at_end: true,
+                ..Reading::default()
+            },
             replay: Reading::default(),
             replay_until: 0,
             turn: 0,
@@ -212,7 +226,11 @@ impl Outbox {
     /// A link is up: everything until `newest` is backlog, everything after it is live.
     pub(super) fn link_up(&mut self, newest: Key, now: Instant) {
         self.newest = newest;
-        self.live = Reading { after: newest, at_end: true, ..Reading::default() };
+        self.live = Reading {
+            after: newest,
+            at_end: true,
+            ..Reading::default()
+        };
         self.replay = Reading::default();
         self.replay_until = newest;
         self.turn += 1;
@@ -270,14 +288,26 @@ impl Outbox {
             return None;
         }
         if hungry(&self.live) {
-            return Some(Want { lane: Lane::Live, after: self.live.after, limit: CHUNK, newest: self.newest, turn: self.turn });
+            return Some(Want {
+                lane: Lane::Live,
+                after: self.live.after,
+                limit: CHUNK,
+                newest: self.newest,
+                turn: self.turn,
+            });
         }
         let limit = match self.nobody_listens {
             true if self.next_probe <= now && self.replay.queue.is_empty() => 1,
             true => return None,
             false => CHUNK,
         };
-        hungry(&self.replay).then_some(Want { lane: Lane::Replay, after: self.replay.after, limit, newest: self.newest, turn: self.turn })
+        hungry(&self.replay).then_some(Want {
+            lane: Lane::Replay,
+            after: self.replay.after,
+            limit,
+            newest: self.newest,
+            turn: self.turn,
+        })
     }
 
     /// Rows that were read for `want`, in the order of their keys, and whether there may be more.
@@ -285,7 +315,11 @@ impl Outbox {
         if want.turn != self.turn {
             return;
         }
-        let until = if want.lane == Lane::Live { Key::MAX } else { self.replay_until };
+        let until = if want.lane == Lane::Live {
+            Key::MAX
+        } else {
+            self.replay_until
+        };
         let mut at_end = !more && (want.lane == Lane::Replay || want.newest == self.newest);
         let mut after = want.after;
         for row in rows {
@@ -316,7 +350,12 @@ impl Outbox {
     }
 
     /// The next row to send, which is in flight from now on. `others`: messages in flight that are no rows.
-    pub(super) fn next(&mut self, others: usize, pace: &mut Pace, now: Instant) -> Option<(&Row, Lane)> {
+    pub(super) fn next(
+        &mut self,
+        others: usize,
+        pace: &mut Pace,
+        now: Instant,
+    ) -> Option<(&Row, Lane)> {
         let (row, lane, manner) = self.pick(others, pace, now)?;
         let key = row.key;
         let flight = self.in_flight.entry(key).or_insert(Flight { row, manner });
@@ -325,7 +364,9 @@ impl Outbox {
 
     /// Is a row in flight that nothing may accompany?
     pub(super) fn must_be_alone(&self) -> bool {
-        self.in_flight.values().any(|flight| flight.manner == Manner::Alone)
+        self.in_flight
+            .values()
+            .any(|flight| flight.manner == Manner::Alone)
     }
 
     /// Does a row wait until nothing else is in flight?
@@ -362,7 +403,11 @@ impl Outbox {
     /// The broker answered for a row.
     pub(super) fn acked(&mut self, key: Key, ack: Ack, now: Instant) -> Option<Settled> {
         let flight = self.in_flight.remove(&key)?;
-        let ack = if ack == Ack::Unheard && self.no_subscriber == NoSubscriber::Accept { Ack::Taken } else { ack };
+        let ack = if ack == Ack::Unheard && self.no_subscriber == NoSubscriber::Accept {
+            Ack::Taken
+        } else {
+            ack
+        };
         let topic = flight.row.topic();
         match ack {
             Ack::Taken => {
@@ -395,14 +440,30 @@ impl Outbox {
     /// The next moment at which something that waits may go on.
     /// What is blocked by anything else than time goes on with the acknowledgement or the read that it waits for.
     pub(super) fn wake_at(&self, pace: &Pace, now: Instant) -> Option<Instant> {
-        let trials = self.topics.iter().filter(|topic| topic.closed).map(|topic| topic.next_trial);
+        let trials = self
+            .topics
+            .iter()
+            .filter(|topic| topic.closed)
+            .map(|topic| topic.next_trial);
         let waiting = self.waiting.values().map(|trouble| trouble.not_before);
         let pace = (!self.replay.queue.is_empty()).then(|| pace.ready_at());
         let probe = self.nobody_listens.then_some(self.next_probe);
-        trials.chain(waiting).chain(self.suspects.due_at()).chain(pace).chain(probe).chain(self.busy).filter(|at| *at > now).min()
+        trials
+            .chain(waiting)
+            .chain(self.suspects.due_at())
+            .chain(pace)
+            .chain(probe)
+            .chain(self.busy)
+            .filter(|at| *at > now)
+            .min()
     }
 
-    fn pick(&mut self, others: usize, pace: &mut Pace, now: Instant) -> Option<(Row, Lane, Manner)> {
+    fn pick(
+        &mut self,
+        others: usize,
+        pace: &mut Pace,
+        now: Instant,
+    ) -> Option<(Row, Lane, Manner)> {
         if self.must_be_alone() {
             return None;
         }
@@ -414,7 +475,10 @@ impl Outbox {
         }
         let idle = self.in_flight.is_empty() && others == 0;
         if self.waits_to_be_alone(now) {
-            return idle.then(|| self.suspects.take_next()).flatten().map(|row| (row, Lane::Replay, Manner::Alone));
+            return idle
+                .then(|| self.suspects.take_next())
+                .flatten()
+                .map(|row| (row, Lane::Replay, Manner::Alone));
         }
         if let Some(row) = self.pop(Lane::Live, now) {
             return Some((row, Lane::Live, Manner::Ordinary));
@@ -456,15 +520,26 @@ impl Outbox {
 
     /// The oldest refused row whose own time has come.
     fn due(&self, now: Instant) -> Option<Row> {
-        let due =
-            |trouble: &&Trouble| trouble.not_before <= now && !self.in_flight.contains_key(&trouble.row.key) && self.may_leave(&trouble.row, now);
-        self.waiting.values().find(due).map(|trouble| trouble.row.clone())
+        let due = |trouble: &&Trouble| {
+            trouble.not_before <= now
+                && !self.in_flight.contains_key(&trouble.row.key)
+                && self.may_leave(&trouble.row, now)
+        };
+        self.waiting
+            .values()
+            .find(due)
+            .map(|trouble| trouble.row.clone())
     }
 
     /// Of a topic that takes nothing, one row at a time is tried.
     fn may_leave(&self, row: &Row, now: Instant) -> bool {
         let topic = self.topic(row);
-        !topic.closed || (topic.next_trial <= now && !self.in_flight.values().any(|flight| flight.row.topic() == row.topic()))
+        !topic.closed
+            || (topic.next_trial <= now
+                && !self
+                    .in_flight
+                    .values()
+                    .any(|flight| flight.row.topic() == row.topic()))
     }
 
     fn refused(&mut self, row: Row, why: &'static str, now: Instant) -> Option<Settled> {
@@ -475,7 +550,11 @@ impl Outbox {
             topic.refused_since.clear();
             topic.closed = true;
             topic.next_trial = now + topic.backoff.next();
-            let tried = self.waiting.values().filter(|trouble| trouble.row.topic() == row.topic()).count();
+            let tried = self
+                .waiting
+                .values()
+                .filter(|trouble| trouble.row.topic() == row.topic())
+                .count();
             if self.waiting.contains_key(&key) || tried < TRIED {
                 self.wait(row, now);
             } else {
@@ -508,7 +587,9 @@ impl Outbox {
 
     /// Reads again from the oldest row that was left behind.
     fn rewind(&mut self) {
-        let Some(oldest) = self.left_behind else { return };
+        let Some(oldest) = self.left_behind else {
+            return;
+        };
         if !self.nobody_listens {
             self.left_behind = None;
         }
@@ -518,7 +599,10 @@ impl Outbox {
     }
 
     fn replay_from(&mut self, after: Key) {
-        self.replay = Reading { after, ..Reading::default() };
+        self.replay = Reading {
+            after,
+            ..Reading::default()
+        };
         self.replay_until = self.replay_until.max(self.live.after);
         self.turn += 1;
     }
@@ -526,7 +610,12 @@ impl Outbox {
     fn wait(&mut self, row: Row, now: Instant) {
         let backoff = Backoff::new(self.delays.row_first, self.delays.row_most);
         let key = row.key;
-        let trouble = self.waiting.entry(key).or_insert(Trouble { row, refusals: 0, not_before: now, backoff });
+        let trouble = self.waiting.entry(key).or_insert(Trouble {
+            row,
+            refusals: 0,
+            not_before: now,
+            backoff,
+        });
         trouble.not_before = now + trouble.backoff.next();
     }
 
@@ -566,7 +655,12 @@ impl Outbox {
         self.in_flight.contains_key(&key)
             || self.suspects.has(key)
             || self.settled.contains(&key)
-            || self.live.queue.iter().chain(&self.replay.queue).any(|row| row.key == key)
+            || self
+                .live
+                .queue
+                .iter()
+                .chain(&self.replay.queue)
+                .any(|row| row.key == key)
     }
 
     fn reading(&mut self, lane: Lane) -> &mut Reading {

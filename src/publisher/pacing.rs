@@ -16,12 +16,19 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) const fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, tries: 0 }
+        Self {
+            first,
+            most,
+            tries: 0,
+        }
     }
 
     /// The next ceiling.
     pub(super) fn next(&mut self) -> Duration {
-        let ceiling = self.first.saturating_mul(2_u32.saturating_pow(self.tries)).min(self.most);
+        let ceiling = self
+            .first
+            .saturating_mul(2_u32.saturating_pow(self.tries))
+            .min(self.most);
         self.tries = self.tries.saturating_add(1);
         ceiling
     }
@@ -45,7 +52,11 @@ pub(super) struct Reconnect {
 
 impl Reconnect {
     pub(super) const fn new(timing: Timing) -> Self {
-        Self { timing, outage: None, seldom: 0 }
+        Self {
+            timing,
+            outage: None,
+            seldom: 0,
+        }
     }
 
     /// A link is gone that had been up for so long. A stable one ends the outage before it.
@@ -64,7 +75,10 @@ impl Reconnect {
         if now.saturating_duration_since(since) >= self.timing.reconnect_often {
             self.seldom = self.seldom.saturating_add(1);
         }
-        self.timing.reconnect.saturating_mul(2_u32.saturating_pow(self.seldom)).min(self.timing.reconnect_most)
+        self.timing
+            .reconnect
+            .saturating_mul(2_u32.saturating_pow(self.seldom))
+            .min(self.timing.reconnect_most)
     }
 
     /// The next pause.
@@ -90,7 +104,11 @@ impl Pace {
     const SLACK: Duration = Duration::from_millis(50);
 
     pub(super) fn new(per_second: u32, now: Instant) -> Self {
-        let every = if per_second == 0 { Duration::ZERO } else { Duration::from_secs(1) / per_second };
+        let every = if per_second == 0 {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(1) / per_second
+        };
         Self { every, next: now }
     }
 
@@ -131,11 +149,23 @@ mod tests {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut reconnect = Reconnect::new(Timing::default());
-        let mut ceilings = |seconds: &[u64]| -> Vec<f64> { seconds.iter().map(|time| reconnect.ceiling(at(*time)).as_secs_f64()).collect() };
+        let mut ceilings = |seconds: &[u64]| -> Vec<f64> {
+            seconds
+                .iter()
+                .map(|time| reconnect.ceiling(at(*time)).as_secs_f64())
+                .collect()
+        };
         assert_eq!(ceilings(&[0, 0, 4, 60, 119]), [0.5, 4.0, 4.0, 4.0, 4.0]);
-        assert_eq!(ceilings(&[120, 128, 144, 176, 236, 100_000]), [8.0, 16.0, 32.0, 60.0, 60.0, 60.0]);
+        assert_eq!(
+            ceilings(&[120, 128, 144, 176, 236, 100_000]),
+            [8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
+        );
         reconnect.lost(Duration::from_secs(59));
-        assert_eq!(reconnect.ceiling(at(100_100)), Duration::from_secs(60), "a link that does not last ends no outage");
+        assert_eq!(
+            reconnect.ceiling(at(100_100)),
+            Duration::from_secs(60),
+            "a link that does not last ends no outage"
+        );
         reconnect.lost(Duration::from_secs(60));
         assert_eq!(reconnect.ceiling(at(100_200)), Duration::from_millis(500));
         assert_eq!(reconnect.ceiling(at(100_201)), Duration::from_secs(4));
@@ -144,9 +174,16 @@ mod tests {
     #[test]
     fn a_try_that_hangs_takes_no_longer_than_its_pause() {
         let reconnect = Reconnect::new(Timing::default());
-        let seconds = |pause: f64| reconnect.patience(Duration::from_secs_f64(pause)).as_secs_f64();
+        let seconds = |pause: f64| {
+            reconnect
+                .patience(Duration::from_secs_f64(pause))
+                .as_secs_f64()
+        };
         // A connection over a slow network takes a second or two, whatever the dice say; and all fits the 5 s.
-        assert_eq!([0.0, 1.0, 2.0, 3.5, 4.0].map(seconds), [2.0, 2.0, 2.0, 3.5, 4.0]);
+        assert_eq!(
+            [0.0, 1.0, 2.0, 3.5, 4.0].map(seconds),
+            [2.0, 2.0, 2.0, 3.5, 4.0]
+        );
         assert_eq!([8.0, 60.0].map(seconds), [8.0, 10.0]);
     }
 
@@ -165,7 +202,11 @@ mod tests {
                 }
                 let pause = reconnect.pause(now);
                 pauses.push(pause.as_secs_f64());
-                now += if hangs { pause.max(reconnect.patience(pause)) } else { pause };
+                now += if hangs {
+                    pause.max(reconnect.patience(pause))
+                } else {
+                    pause
+                };
             }
         });
         (returns.collect(), pauses)
@@ -176,18 +217,47 @@ mod tests {
         for hangs in [false, true] {
             for outage in [3.0, 10.0, 30.0, 119.0] {
                 let (returns, pauses) = returns(1_000, outage, hangs);
-                let in_second = |second: f64| returns.iter().filter(|time| (second..second + 1.0).contains(*time)).count();
-                let most = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0].map(in_second).into_iter().max().unwrap_or_default();
-                assert!(most <= 600, "{most} of 1,000 in one second after {outage} s, hanging: {hangs}");
-                assert!(returns.iter().all(|time| *time <= 4.0), "all fits the 5 s after {outage} s");
-                let mean = pauses.iter().sum::<f64>() / f64::from(u32::try_from(pauses.len()).unwrap_or(u32::MAX));
-                assert!((1.8..=2.2).contains(&mean), "a pause of {mean} s at the mean");
+                let in_second = |second: f64| {
+                    returns
+                        .iter()
+                        .filter(|time| (second..second + 1.0).contains(*time))
+                        .count()
+                };
+                let most = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+                    .map(in_second)
+                    .into_iter()
+                    .max()
+                    .unwrap_or_default();
+                assert!(
+                    most <= 600,
+                    "{most} of 1,000 in one second after {outage} s, hanging: {hangs}"
+                );
+                assert!(
+                    returns.iter().all(|time| *time <= 4.0),
+                    "all fits the 5 s after {outage} s"
+                );
+                let mean = pauses.iter().sum::<f64>()
+                    / f64::from(u32::try_from(pauses.len()).unwrap_or(u32::MAX));
+                assert!(
+                    (1.8..=2.2).contains(&mean),
+                    "a pause of {mean} s at the mean"
+                );
             }
         }
         // Over two minutes the broker is seldom tried: a minute's tries of all of them come to thirty-odd a second at most.
         let (returns, _) = returns(1_000, 600.0, false);
-        let most = (0..60).map(|second| returns.iter().filter(|time| (f64::from(second)..f64::from(second + 1)).contains(*time)).count()).max();
-        assert!(most.is_some_and(|most| most <= 80), "{most:?} in one second");
+        let most = (0..60)
+            .map(|second| {
+                returns
+                    .iter()
+                    .filter(|time| (f64::from(second)..f64::from(second + 1)).contains(*time))
+                    .count()
+            })
+            .max();
+        assert!(
+            most.is_some_and(|most| most <= 80),
+            "{most:?} in one second"
+        );
     }
 
     #[test]

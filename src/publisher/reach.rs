@@ -19,10 +19,24 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// Why there is no way, in words with the remedy.
 pub fn reach(settings: &Settings) -> Result<(), String> {
-    let in_words = |error: io::Error| session::io_words(&error, &session::address(settings), settings.url.host_str().unwrap_or_default());
+    let in_words = |error: io::Error| {
+        session::io_words(
+            &error,
+            &session::address(settings),
+            settings.url.host_str().unwrap_or_default(),
+        )
+    };
     let is_tls = settings.url.scheme() == "mqtts";
-    let host = settings.url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = settings.url.port().unwrap_or(if is_tls { 8883 } else { 1883 });
+    let host = settings
+        .url
+        .host_str()
+        .unwrap_or_default()
+        .trim_matches(['[', ']'])
+        .to_owned();
+    let port = settings
+        .url
+        .port()
+        .unwrap_or(if is_tls { 8883 } else { 1883 });
     let mut tried = Err(io::Error::from(io::ErrorKind::NotFound));
     for address in (host.as_str(), port).to_socket_addrs().map_err(in_words)? {
         tried = TcpStream::connect_timeout(&address, PATIENCE);
@@ -32,10 +46,14 @@ pub fn reach(settings: &Settings) -> Result<(), String> {
     }
     let mut stream = tried.map_err(in_words)?;
     if is_tls {
-        let timeouts = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+        let timeouts = stream
+            .set_read_timeout(Some(PATIENCE))
+            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
         timeouts.map_err(in_words)?;
-        let name = ServerName::try_from(host.clone()).map_err(|_| "[mqtt] url names no host".to_owned())?;
-        let mut tls = ClientConnection::new(tls::client_config(settings)?, name).map_err(|error| tls::fault_in_words(&error, &host))?;
+        let name = ServerName::try_from(host.clone())
+            .map_err(|_| "[mqtt] url names no host".to_owned())?;
+        let mut tls = ClientConnection::new(tls::client_config(settings)?, name)
+            .map_err(|error| tls::fault_in_words(&error, &host))?;
         while tls.is_handshaking() {
             tls.complete_io(&mut stream).map_err(in_words)?;
         }

@@ -51,7 +51,12 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn new(journal: Journal) -> Self {
-        Self { journal, reader: None, running: None, not_before: Instant::now() }
+        Self {
+            journal,
+            reader: None,
+            running: None,
+            not_before: Instant::now(),
+        }
     }
 
     /// May a question be asked?
@@ -79,7 +84,9 @@ impl Reading {
 
     /// The answer. May be dropped and called again.
     pub(super) async fn answered(&mut self) -> Answer {
-        let Some(running) = self.running.as_mut() else { return std::future::pending().await };
+        let Some(running) = self.running.as_mut() else {
+            return std::future::pending().await;
+        };
         let joined = running.await;
         self.running = None;
         let answer = match joined {
@@ -101,7 +108,13 @@ fn answer(reader: &mut Reader, question: Question) -> Answer {
         Question::Unsent(want) => match reader.unsent(want.after, want.limit) {
             Ok(stored) => {
                 let more = stored.len() >= want.limit;
-                let rows = stored.into_iter().map(|stored| Row { key: stored.row, recorded: stored.recorded }).collect();
+                let rows = stored
+                    .into_iter()
+                    .map(|stored| Row {
+                        key: stored.row,
+                        recorded: stored.recorded,
+                    })
+                    .collect();
                 Answer::Unsent(want, rows, more)
             }
             Err(fault) => Answer::Failed(fault.to_string()),
@@ -113,12 +126,28 @@ fn answer(reader: &mut Reader, question: Question) -> Answer {
     }
 }
 
-fn range(reader: &mut Reader, epoch: Uuid, from: u64, to: u64) -> Result<(Vec<Recorded>, Rest), ReadFault> {
-    let found: Vec<Recorded> = reader.range(epoch, from, to, CHUNK)?.into_iter().map(|stored| stored.recorded).collect();
+fn range(
+    reader: &mut Reader,
+    epoch: Uuid,
+    from: u64,
+    to: u64,
+) -> Result<(Vec<Recorded>, Rest), ReadFault> {
+    let found: Vec<Recorded> = reader
+        .range(epoch, from, to, CHUNK)?
+        .into_iter()
+        .map(|stored| stored.recorded)
+        .collect();
     if found.len() >= CHUNK {
         return Ok((found, Rest::More));
     }
     let later = to < u64::MAX && !reader.range(epoch, to + 1, u64::MAX, 1)?.is_empty();
     let known = later || !reader.range(epoch, 1, u64::MAX, 1)?.is_empty();
-    Ok((found, if later || !known { Rest::Gone } else { Rest::NotYet }))
+    Ok((
+        found,
+        if later || !known {
+            Rest::Gone
+        } else {
+            Rest::NotYet
+        },
+    ))
 }

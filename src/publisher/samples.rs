@@ -53,7 +53,12 @@ pub(super) fn scan() -> Record {
         assigned_at: Some(at("2026-01-09T22:01:10Z")),
         as_of: Some(at("2026-11-23T09:00:00Z")),
         took: Duration::from_micros(84_900),
-        ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed))
+        ..Evidence::bare(
+            name("kandji"),
+            SourceKind::Kandji,
+            serial.clone(),
+            Finding::Ready(Grade::Relayed),
+        )
     };
     Record {
         serial: Some(serial.clone()),
@@ -65,18 +70,34 @@ pub(super) fn scan() -> Record {
         took_ms: 91,
         policy: "9f2c41d0".to_owned(),
         evidence: vec![evidence],
-        ..Record::bare(id(0x10), at("2026-11-23T09:41:07.123456Z"), name("left"), Reason::Assigned)
+        ..Record::bare(
+            id(0x10),
+            at("2026-11-23T09:41:07.123456Z"),
+            name("left"),
+            Reason::Assigned,
+        )
     }
 }
 
 /// A scan with that `seq`.
 pub(super) fn recorded(seq: u64) -> Recorded {
-    Recorded { epoch: id(1), seq, record: Record { id: Uuid::from_u128(u128::from(seq) + 1), ..scan() } }
+    Recorded {
+        epoch: id(1),
+        seq,
+        record: Record {
+            id: Uuid::from_u128(u128::from(seq) + 1),
+            ..scan()
+        },
+    }
 }
 
 /// A change with that `seq`.
 pub(super) fn change(seq: u64) -> Recorded {
     let mut recorded = recorded(seq);
-    recorded.record.change = Some(Change { scan: id(0x10), cause: Cause::Recheck, previous_reason: Reason::SyncPending });
+    recorded.record.change = Some(Change {
+        scan: id(0x10),
+        cause: Cause::Recheck,
+        previous_reason: Reason::SyncPending,
+    });
     recorded
 }

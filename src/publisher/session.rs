@@ -6,14 +6,18 @@
 
 mod words;
 
-use std::{collections::BTreeMap, future::Future, io, io::ErrorKind, net::SocketAddr, pin::Pin, time::Duration};
+use std::{
+    collections::BTreeMap, future::Future, io, io::ErrorKind, net::SocketAddr, pin::Pin,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rumqttc::{
-    AsyncClient, Broker, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, PubAckReason, Publish, PublishNotice, PublishNoticeError,
-    PublishOptions, PublishProperties, PublishResult, QoS, RetainForwardRule, StateError, SubscribeFilter, SubscribeFilterInput, SubscribeReasonCode,
-    TlsConfiguration, TlsError, Transport, mqttbytes,
+    AsyncClient, Broker, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet,
+    PubAckReason, Publish, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties,
+    PublishResult, QoS, RetainForwardRule, StateError, SubscribeFilter, SubscribeFilterInput,
+    SubscribeReasonCode, TlsConfiguration, TlsError, Transport, mqttbytes,
 };
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
@@ -103,7 +107,10 @@ pub(super) enum FaultKind {
 
 impl Fault {
     fn new(kind: FaultKind, words: impl Into<String>) -> Self {
-        Self { kind, words: words.into() }
+        Self {
+            kind,
+            words: words.into(),
+        }
     }
 
     pub(super) fn taken_over() -> Self {
@@ -123,7 +130,8 @@ pub(super) enum Guise {
     Visitor,
 }
 
-type Tracked = Pin<Box<dyn Future<Output = (u64, Result<PublishResult, PublishNoticeError>)> + Send>>;
+type Tracked =
+    Pin<Box<dyn Future<Output = (u64, Result<PublishResult, PublishNoticeError>)> + Send>>;
 
 /// One session.
 pub(super) struct Session {
@@ -147,13 +155,20 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects within that time: files and credentials are read anew, the session is clean and dies with the link, the will says `offline`.
-    pub(super) async fn open(settings: &Settings, timing: &Timing, within: Duration, guise: Guise) -> Result<Self, Fault> {
+    pub(super) async fn open(
+        settings: &Settings,
+        timing: &Timing,
+        within: Duration,
+        guise: Guise,
+    ) -> Result<Self, Fault> {
         let deadline = Instant::now() + within;
         let options = options(settings, within, guise).await?;
         let (client, event_loop) = AsyncClient::builder(options)
             .capacity(usize::from(WINDOW) * 2)
             .try_build()
-            .map_err(|error| Fault::new(FaultKind::Away, format!("[mqtt] cannot be used: {error}")))?;
+            .map_err(|error| {
+                Fault::new(FaultKind::Away, format!("[mqtt] cannot be used: {error}"))
+            })?;
         let (sender, events) = mpsc::channel(256);
         let now = Instant::now();
         let mut session = Self {
@@ -218,14 +233,24 @@ impl Session {
     /// Does the broker take a packet of that size?
     pub(super) fn takes(&self, message: &Message) -> bool {
         // Two bytes for the packet identifier, which it gets when it leaves.
-        let packet = Publish::new(message.topic.clone(), QoS::AtLeastOnce, message.payload.clone(), Some(properties(message)));
+        let packet = Publish::new(
+            message.topic.clone(),
+            QoS::AtLeastOnce,
+            message.payload.clone(),
+            Some(properties(message)),
+        );
         packet.size() + 2 <= self.packet_max
     }
 
     /// Sends with QoS 1; the ticket comes back in [`Happening::Acked`]. `None`: it could not even be queued.
     pub(super) fn publish(&mut self, message: Message) -> Option<u64> {
-        let options = PublishOptions::at_least_once().retain(message.retained && self.retain).properties(properties(&message));
-        let notice = self.client.try_publish_tracked(message.topic, message.payload, options).ok()?;
+        let options = PublishOptions::at_least_once()
+            .retain(message.retained && self.retain)
+            .properties(properties(&message));
+        let notice = self
+            .client
+            .try_publish_tracked(message.topic, message.payload, options)
+            .ok()?;
         self.tickets += 1;
         let ticket = self.tickets;
         self.unanswered.insert(ticket, Instant::now());
@@ -236,7 +261,10 @@ impl Session {
     /// Listens to what others say on `topic` from now on.
     pub(super) fn subscribe(&self, topic: &str) {
         let filter = SubscribeFilter::new(topic, QoS::AtLeastOnce);
-        let filter = SubscribeFilterInput::from(filter).no_local(true).preserve_retain(true).retain_forward_rule(RetainForwardRule::Never);
+        let filter = SubscribeFilterInput::from(filter)
+            .no_local(true)
+            .preserve_retain(true)
+            .retain_forward_rule(RetainForwardRule::Never);
         // The channel is empty at the birth; an ended session tells its end itself.
         let _ = self.client.try_subscribe_many([filter]);
     }
@@ -244,7 +272,9 @@ impl Session {
     /// Asks for what is retained on `topic`.
     pub(super) fn subscribe_retained(&self, topic: &str) {
         let filter = SubscribeFilter::new(topic, QoS::AtLeastOnce);
-        let filter = SubscribeFilterInput::from(filter).preserve_retain(true).retain_forward_rule(RetainForwardRule::OnEverySubscribe);
+        let filter = SubscribeFilterInput::from(filter)
+            .preserve_retain(true)
+            .retain_forward_rule(RetainForwardRule::OnEverySubscribe);
         let _ = self.client.try_subscribe_many([filter]);
     }
 
@@ -262,7 +292,10 @@ impl Session {
                 return Happening::Ended(fault.clone());
             }
             let silent = self.heard + self.silence;
-            let overdue = self.unanswered.first_key_value().map(|(_, since)| *since + self.patience);
+            let overdue = self
+                .unanswered
+                .first_key_value()
+                .map(|(_, since)| *since + self.patience);
             let watchdog = overdue.map_or(silent, |overdue| overdue.min(silent));
             tokio::select! {
                 biased;
@@ -318,13 +351,20 @@ impl Session {
 
     fn given_up(&self, silent: Instant) -> Fault {
         if silent <= Instant::now() {
-            return Fault::new(FaultKind::Away, "the broker has fallen silent: the link is dead or the broker is frozen");
+            return Fault::new(
+                FaultKind::Away,
+                "the broker has fallen silent: the link is dead or the broker is frozen",
+            );
         }
         let words = "the broker does not acknowledge what it is sent";
         // The broker speaks, and has answered for others on this session: for later ones, or for all but this one.
         let answers = self.answered > 0;
         match self.unanswered.first_key_value() {
-            Some((&ticket, _)) if ticket < self.answered || (answers && self.unanswered.len() == 1) => Fault::new(FaultKind::Ignored(ticket), words),
+            Some((&ticket, _))
+                if ticket < self.answered || (answers && self.unanswered.len() == 1) =>
+            {
+                Fault::new(FaultKind::Ignored(ticket), words)
+            }
             _ => Fault::new(FaultKind::Away, words),
         }
     }
@@ -344,7 +384,10 @@ async fn drive(mut event_loop: EventLoop, events: mpsc::Sender<Event>) -> Connec
     }
 }
 
-async fn tracked(ticket: u64, notice: PublishNotice) -> (u64, Result<PublishResult, PublishNoticeError>) {
+async fn tracked(
+    ticket: u64,
+    notice: PublishNotice,
+) -> (u64, Result<PublishResult, PublishNoticeError>) {
     (ticket, notice.wait_async().await)
 }
 
@@ -384,7 +427,11 @@ fn properties(message: &Message) -> PublishProperties {
         payload_format_indicator: Some(1),
         content_type: message.content_type.map(str::to_owned),
         correlation_data: message.correlation.clone(),
-        user_properties: message.id.map(|id| ("id".to_owned(), id.to_string())).into_iter().collect(),
+        user_properties: message
+            .id
+            .map(|id| ("id".to_owned(), id.to_string()))
+            .into_iter()
+            .collect(),
         ..PublishProperties::default()
     }
 }
@@ -395,7 +442,9 @@ fn arrival(publish: Publish) -> Arrival {
         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
         payload: publish.payload,
         retained: publish.retain,
-        expires: properties.message_expiry_interval.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(u64::from(seconds)))),
+        expires: properties.message_expiry_interval.and_then(|seconds| {
+            Instant::now().checked_add(Duration::from_secs(u64::from(seconds)))
+        }),
         response_topic: properties.response_topic,
         correlation: properties.correlation_data,
     }
@@ -403,8 +452,18 @@ fn arrival(publish: Publish) -> Arrival {
 
 /// Without this one a station is not born: `online`.
 fn smallest(settings: &Settings) -> Message {
-    let (topic, payload) = (Topics::new(settings).availability, Bytes::from_static(message::ONLINE.as_bytes()));
-    Message { topic, payload, content_type: None, retained: true, id: None, correlation: None }
+    let (topic, payload) = (
+        Topics::new(settings).availability,
+        Bytes::from_static(message::ONLINE.as_bytes()),
+    );
+    Message {
+        topic,
+        payload,
+        content_type: None,
+        retained: true,
+        id: None,
+        correlation: None,
+    }
 }
 
 /// A connection to the first of the name's addresses that takes one.
@@ -414,12 +473,20 @@ async fn connect(address: String) -> io::Result<TcpStream> {
     let several = addresses.len() > 1;
     for address in addresses {
         let connecting = TcpStream::connect(address);
-        let connected =
-            if several { tokio::time::timeout(ADDRESS, connecting).await.unwrap_or_else(|late| Err(late.into())) } else { connecting.await };
+        let connected = if several {
+            tokio::time::timeout(ADDRESS, connecting)
+                .await
+                .unwrap_or_else(|late| Err(late.into()))
+        } else {
+            connecting.await
+        };
         match connected {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                set_tcp_user_timeout(&stream, u32::try_from(UNHEARD.as_millis()).unwrap_or(u32::MAX))?;
+                set_tcp_user_timeout(
+                    &stream,
+                    u32::try_from(UNHEARD.as_millis()).unwrap_or(u32::MAX),
+                )?;
                 return Ok(stream);
             }
             Err(error) => fault = error,
@@ -428,7 +495,11 @@ async fn connect(address: String) -> io::Result<TcpStream> {
     Err(fault)
 }
 
-async fn options(settings: &Settings, within: Duration, guise: Guise) -> Result<MqttOptions, Fault> {
+async fn options(
+    settings: &Settings,
+    within: Duration,
+    guise: Guise,
+) -> Result<MqttOptions, Fault> {
     let local = |words: String| Fault::new(FaultKind::Away, words);
     let host = match settings.url.host() {
         Some(url::Host::Domain(name)) => name.to_owned(),
@@ -445,7 +516,11 @@ async fn options(settings: &Settings, within: Duration, guise: Guise) -> Result<
     let mut options = MqttOptions::new(client_id, Broker::tcp(host, port));
     options.set_clean_start(true);
     options.set_session_expiry_interval(Some(0));
-    options.set_keep_alive(u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX).max(1));
+    options.set_keep_alive(
+        u16::try_from(settings.keep_alive.as_secs())
+            .unwrap_or(u16::MAX)
+            .max(1),
+    );
     options.set_outgoing_inflight_upper_limit(WINDOW);
     options.set_receive_maximum(Some(WINDOW));
     options.set_max_packet_size(Some(INCOMING_MAX));
@@ -454,13 +529,27 @@ async fn options(settings: &Settings, within: Duration, guise: Guise) -> Result<
     options.set_socket_connector(|address, _| connect(address));
     if guise == Guise::Station {
         let topics = Topics::new(settings);
-        options.set_last_will(LastWill::new(topics.availability, message::OFFLINE, QoS::AtLeastOnce, true, None));
+        options.set_last_will(LastWill::new(
+            topics.availability,
+            message::OFFLINE,
+            QoS::AtLeastOnce,
+            true,
+            None,
+        ));
     }
 
-    let password = settings.password.as_ref().map(Credential::read_password).transpose().map_err(|fault| local(fault.to_string()))?;
+    let password = settings
+        .password
+        .as_ref()
+        .map(Credential::read_password)
+        .transpose()
+        .map_err(|fault| local(fault.to_string()))?;
     match (&settings.username, password) {
         (Some(name), Some(password)) => {
-            options.set_credentials(name.clone(), Bytes::copy_from_slice(password.reveal().as_bytes()));
+            options.set_credentials(
+                name.clone(),
+                Bytes::copy_from_slice(password.reveal().as_bytes()),
+            );
         }
         (Some(name), None) => {
             options.set_username(name.clone());
@@ -473,7 +562,9 @@ async fn options(settings: &Settings, within: Duration, guise: Guise) -> Result<
     if tls {
         let settings = settings.clone();
         let config = tokio::task::spawn_blocking(move || tls::client_config(&settings)).await;
-        let config = config.map_err(|_| local("the station is stopping".to_owned()))?.map_err(local)?;
+        let config = config
+            .map_err(|_| local("the station is stopping".to_owned()))?
+            .map_err(local)?;
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
     }
     Ok(options)
@@ -481,7 +572,13 @@ async fn options(settings: &Settings, within: Duration, guise: Guise) -> Result<
 
 pub(super) fn address(settings: &Settings) -> String {
     let url = &settings.url;
-    format!("{}{}", url.host_str().unwrap_or_default(), url.port().map(|port| format!(":{port}")).unwrap_or_default())
+    format!(
+        "{}{}",
+        url.host_str().unwrap_or_default(),
+        url.port()
+            .map(|port| format!(":{port}"))
+            .unwrap_or_default()
+    )
 }
 
 /// Why no session could be had.
@@ -514,7 +611,9 @@ fn fault(error: &ConnectionError, settings: &Settings) -> Fault {
 }
 
 fn no_answer(address: &str) -> String {
-    format!("the broker {address} does not answer: check the network, and host and port of [mqtt] url")
+    format!(
+        "the broker {address} does not answer: check the network, and host and port of [mqtt] url"
+    )
 }
 
 /// The I/O error inside, wherever the client puts it.
@@ -522,7 +621,9 @@ fn io_error(error: &ConnectionError) -> Option<&io::Error> {
     match error {
         ConnectionError::Io(error)
         | ConnectionError::Tls(TlsError::Io(error))
-        | ConnectionError::MqttState(StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error))) => Some(error),
+        | ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)),
+        ) => Some(error),
         _ => None,
     }
 }
@@ -532,9 +633,16 @@ pub(super) fn io_words(error: &io::Error, address: &str, host: &str) -> String {
         return words;
     }
     match error.kind() {
-        ErrorKind::ConnectionRefused => format!("nothing listens at {address}: start the broker, or check [mqtt] url"),
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
-            format!("{address} closes the connection: check scheme and port of [mqtt] url, and the broker's log")
+        ErrorKind::ConnectionRefused => {
+            format!("nothing listens at {address}: start the broker, or check [mqtt] url")
+        }
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::UnexpectedEof
+        | ErrorKind::BrokenPipe => {
+            format!(
+                "{address} closes the connection: check scheme and port of [mqtt] url, and the broker's log"
+            )
         }
         ErrorKind::TimedOut => no_answer(address),
         _ => format!("{address} cannot be reached: {error}"),
@@ -544,21 +652,35 @@ pub(super) fn io_words(error: &io::Error, address: &str, host: &str) -> String {
 /// Why a session ended.
 fn session_fault(error: &ConnectionError) -> Fault {
     match error {
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => disconnect_fault(*reason_code),
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
+            disconnect_fault(*reason_code)
+        }
         ConnectionError::MqttState(StateError::AwaitPingResp | StateError::CollisionTimeout) => {
-            Fault::new(FaultKind::Away, "the broker has fallen silent: the link is dead or the broker is frozen")
+            Fault::new(
+                FaultKind::Away,
+                "the broker has fallen silent: the link is dead or the broker is frozen",
+            )
         }
         // The kernel gave the connection up, see `UNHEARD`.
         error if io_error(error).is_some_and(|error| error.kind() == ErrorKind::TimedOut) => {
-            Fault::new(FaultKind::Away, "nothing that is sent to the broker arrives any more: the link is dead")
+            Fault::new(
+                FaultKind::Away,
+                "nothing that is sent to the broker arrives any more: the link is dead",
+            )
         }
         error if let Some(error) = io_error(error) => {
             // The broker's certificate was good when the session began: what is refused now is ours.
-            let words = tls::in_words(error, "").unwrap_or_else(|| format!("the connection to the broker broke ({error})"));
+            let words = tls::in_words(error, "")
+                .unwrap_or_else(|| format!("the connection to the broker broke ({error})"));
             Fault::new(FaultKind::Broke, words)
         }
-        ConnectionError::MqttState(StateError::ConnectionAborted) => Fault::new(FaultKind::Broke, "the broker closed the connection"),
-        other => Fault::new(FaultKind::Broke, format!("the session with the broker ended: {other}")),
+        ConnectionError::MqttState(StateError::ConnectionAborted) => {
+            Fault::new(FaultKind::Broke, "the broker closed the connection")
+        }
+        other => Fault::new(
+            FaultKind::Broke,
+            format!("the session with the broker ended: {other}"),
+        ),
     }
 }
 
@@ -572,20 +694,31 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_on_which_nothing_arrives_is_given_up_so_soon_that_the_next_is_there_in_time() {
+    async fn a_connection_on_which_nothing_arrives_is_given_up_so_soon_that_the_next_is_there_in_time()
+     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = connect(listener.local_addr().unwrap().to_string()).await.unwrap();
+        let stream = connect(listener.local_addr().unwrap().to_string())
+            .await
+            .unwrap();
         assert!(stream.nodelay().unwrap());
         // The longest wait for a repetition is half of it; then comes the first try.
         let given_up = Duration::from_millis(u64::from(tcp_user_timeout(&stream).unwrap()));
         let first = Timing::default().reconnect_first;
-        assert!(!given_up.is_zero() && given_up / 2 + first < Duration::from_secs(5), "{given_up:?}");
+        assert!(
+            !given_up.is_zero() && given_up / 2 + first < Duration::from_secs(5),
+            "{given_up:?}"
+        );
     }
 
     #[tokio::test]
     async fn of_several_addresses_of_a_name_the_first_that_takes_a_connection_counts() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         // ::1 and 127.0.0.1 on most machines; at the first of them nothing listens.
-        connect(format!("localhost:{}", listener.local_addr().unwrap().port())).await.unwrap();
+        connect(format!(
+            "localhost:{}",
+            listener.local_addr().unwrap().port()
+        ))
+        .await
+        .unwrap();
     }
 }

@@ -51,7 +51,15 @@ pub(super) struct Suspects {
 
 impl Suspects {
     pub(super) const fn new(grace: Duration, stable: Duration, now: Instant) -> Self {
-        Self { grace, stable, rows: BTreeMap::new(), breaks: BTreeMap::new(), outage: false, accepted: [false; 2], up_since: now }
+        Self {
+            grace,
+            stable,
+            rows: BTreeMap::new(),
+            breaks: BTreeMap::new(),
+            outage: false,
+            accepted: [false; 2],
+            up_since: now,
+        }
     }
 
     pub(super) fn link_up(&mut self, now: Instant) {
@@ -71,7 +79,11 @@ impl Suspects {
     pub(super) fn broke(&mut self, row: &Row, alone: bool) -> Finding {
         let accepted = self.accepted.get(row.topic()).copied().unwrap_or_default();
         let breaks = self.breaks.entry(row.key).or_default();
-        let count = if alone { &mut breaks.alone } else { &mut breaks.among_others };
+        let count = if alone {
+            &mut breaks.alone
+        } else {
+            &mut breaks.among_others
+        };
         *count = count.saturating_add(1);
         match (alone, *breaks) {
             (true, breaks) if accepted && breaks.alone >= BREAKS_ALONE => Finding::Proven,
@@ -86,7 +98,9 @@ impl Suspects {
         if let Some(accepted) = self.accepted.get_mut(topic).filter(|accepted| !**accepted) {
             *accepted = true;
             // While nothing was accepted, the broker was ill: that speaks against no row.
-            self.breaks.values_mut().for_each(|breaks| breaks.alone = breaks.alone.min(1));
+            self.breaks
+                .values_mut()
+                .for_each(|breaks| breaks.alone = breaks.alone.min(1));
         }
     }
 
@@ -97,7 +111,11 @@ impl Suspects {
     /// The next one to be sent alone. In turn, so that one that breaks links does not keep the others from showing that they do not.
     pub(super) fn take_next(&mut self) -> Option<Row> {
         let tried = |key: &Key| self.breaks.get(key).map_or(0, |breaks| breaks.alone);
-        let key = self.rows.keys().copied().min_by_key(|key| (tried(key), *key))?;
+        let key = self
+            .rows
+            .keys()
+            .copied()
+            .min_by_key(|key| (tried(key), *key))?;
         self.rows.remove(&key)
     }
 

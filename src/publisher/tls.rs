@@ -35,7 +35,9 @@ pub(super) fn client_config(settings: &Settings) -> Result<Arc<ClientConfig>, St
         PairFault::Chain(fault) => format!("[mqtt] client_cert_file {fault}"),
         PairFault::Key(fault) => fault.to_string(),
     })?;
-    Ok(Arc::new(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))))
+    Ok(Arc::new(builder.with_client_cert_resolver(Arc::new(
+        SingleCertAndKey::from(pair),
+    ))))
 }
 
 /// Says what is wrong with the broker's certificate or ours, if that is what an I/O error of a connection tells.

@@ -29,7 +29,9 @@ impl SourceKind {
 
     /// Reads the stable word back.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Kandji, Self::AppleDep, Self::AppleBusiness].into_iter().find(|kind| kind.code() == code)
+        [Self::Kandji, Self::AppleDep, Self::AppleBusiness]
+            .into_iter()
+            .find(|kind| kind.code() == code)
     }
 
     /// Does it answer from a copy of Apple's word, so that Apple itself may know better?
@@ -63,7 +65,9 @@ impl Grade {
 
     /// Reads the stable word back.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Relayed, Self::Apple].into_iter().find(|grade| grade.code() == code)
+        [Self::Relayed, Self::Apple]
+            .into_iter()
+            .find(|grade| grade.code() == code)
     }
 }
 
@@ -170,7 +174,11 @@ impl Evidence {
 
     /// The finding under the lane's policy for returned devices.
     pub fn judged(&self, allow_returned: bool) -> Finding {
-        if self.returned && !allow_returned { Finding::No(Reason::PreviouslyActivated) } else { self.finding }
+        if self.returned && !allow_returned {
+            Finding::No(Reason::PreviouslyActivated)
+        } else {
+            self.finding
+        }
     }
 }
 
@@ -190,24 +198,46 @@ mod tests {
     /// Journals, messages and configs hold these words.
     #[test]
     fn the_stable_words_stay_and_are_read_back() {
-        for (kind, word) in [(SourceKind::Kandji, "kandji"), (SourceKind::AppleDep, "apple-dep"), (SourceKind::AppleBusiness, "apple-business")] {
-            assert_eq!((kind.code(), SourceKind::from_code(word)), (word, Some(kind)));
+        for (kind, word) in [
+            (SourceKind::Kandji, "kandji"),
+            (SourceKind::AppleDep, "apple-dep"),
+            (SourceKind::AppleBusiness, "apple-business"),
+        ] {
+            assert_eq!(
+                (kind.code(), SourceKind::from_code(word)),
+                (word, Some(kind))
+            );
             assert_eq!(kind.is_mdm(), word == "kandji", "{word}");
         }
         for (grade, word) in [(Grade::Relayed, "relayed"), (Grade::Apple, "apple")] {
             assert_eq!((grade.code(), Grade::from_code(word)), (word, Some(grade)));
         }
-        assert_eq!((SourceKind::from_code("apple"), Grade::from_code("kandji")), (None, None));
+        assert_eq!(
+            (SourceKind::from_code("apple"), Grade::from_code("kandji")),
+            (None, None)
+        );
     }
 
     #[test]
     fn each_finding_has_its_word_and_its_reason() {
         let rows = [
-            (Finding::Ready(Grade::Apple), "ready", Some(Reason::Assigned)),
+            (
+                Finding::Ready(Grade::Apple),
+                "ready",
+                Some(Reason::Assigned),
+            ),
             (Finding::NoObjection, "no_objection", None),
-            (Finding::Wait(Reason::SyncPending), "wait", Some(Reason::SyncPending)),
+            (
+                Finding::Wait(Reason::SyncPending),
+                "wait",
+                Some(Reason::SyncPending),
+            ),
             (Finding::No(Reason::NotFound), "no", Some(Reason::NotFound)),
-            (Finding::Unknown(Reason::Offline), "unknown", Some(Reason::Offline)),
+            (
+                Finding::Unknown(Reason::Offline),
+                "unknown",
+                Some(Reason::Offline),
+            ),
         ];
         for (finding, word, reason) in rows {
             assert_eq!((finding.says(), finding.reason()), (word, reason));

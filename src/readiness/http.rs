@@ -48,7 +48,11 @@ const MAX_HOPS: usize = 3;
 /// So much of a refusal's text is read: a service's own code stands in the first line.
 const REFUSAL_TEXT: usize = 64 * 1024;
 /// Sent with every request: an answer of now, and in plain form.
-const OF_NOW_AND_PLAIN: [(&str, &str); 3] = [("accept-encoding", "identity"), ("cache-control", "no-cache, no-store"), ("pragma", "no-cache")];
+const OF_NOW_AND_PLAIN: [(&str, &str); 3] = [
+    ("accept-encoding", "identity"),
+    ("cache-control", "no-cache, no-store"),
+    ("pragma", "no-cache"),
+];
 
 /// Why a client cannot be made. The texts name the object and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -101,28 +105,51 @@ pub struct Allowed {
 impl Allowed {
     /// A read below `base`.
     pub fn get(base: &Url, path: &'static str, query: &'static [&'static str]) -> Self {
-        Self { method: Method::Get, base: base.clone(), path, query }
+        Self {
+            method: Method::Get,
+            base: base.clone(),
+            path,
+            query,
+        }
     }
 
     /// A question in a body, below `base`.
     pub fn post(base: &Url, path: &'static str) -> Self {
-        Self { method: Method::Post, base: base.clone(), path, query: &[] }
+        Self {
+            method: Method::Post,
+            base: base.clone(),
+            path,
+            query: &[],
+        }
     }
 
     fn fits(&self, method: Method, url: &Url) -> bool {
         method == self.method
             && same_origin(&self.base, url)
             && self.path_fits(url)
-            && url.query_pairs().all(|(name, _)| self.query.contains(&&*name))
+            && url
+                .query_pairs()
+                .all(|(name, _)| self.query.contains(&&*name))
     }
 
     fn path_fits(&self, url: &Url) -> bool {
         let below = segments(self.base.path()).chain(segments(self.path));
         let mut asked = segments(url.path());
         // Nothing that a server could decode into another path.
-        let harmless = |segment: &str| segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte));
-        below.into_iter().all(|wanted| asked.next().is_some_and(|segment| if wanted == "*" { harmless(segment) } else { wanted == segment }))
-            && asked.next().is_none()
+        let harmless = |segment: &str| {
+            segment
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
+        };
+        below.into_iter().all(|wanted| {
+            asked.next().is_some_and(|segment| {
+                if wanted == "*" {
+                    harmless(segment)
+                } else {
+                    wanted == segment
+                }
+            })
+        }) && asked.next().is_none()
     }
 }
 
@@ -131,13 +158,19 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn same_origin(one: &Url, other: &Url) -> bool {
-    one.scheme() == other.scheme() && one.host() == other.host() && one.port_or_known_default() == other.port_or_known_default()
+    one.scheme() == other.scheme()
+        && one.host() == other.host()
+        && one.port_or_known_default() == other.port_or_known_default()
 }
 
 /// The URL of `path` below `base`, whether or not `base` ends in a slash.
 pub fn below(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
-    url.set_path(&format!("{}/{}", base.path().trim_end_matches('/'), path.trim_start_matches('/')));
+    url.set_path(&format!(
+        "{}/{}",
+        base.path().trim_end_matches('/'),
+        path.trim_start_matches('/')
+    ));
     url.set_query(None);
     url.set_fragment(None);
     url
@@ -156,7 +189,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), total: Duration::from_secs(10), body: 8 * 1024 * 1024 }
+        Self {
+            connect: Duration::from_secs(10),
+            total: Duration::from_secs(10),
+            body: 8 * 1024 * 1024,
+        }
     }
 }
 
@@ -201,12 +238,24 @@ pub struct Request {
 impl Request {
     /// A plain read.
     pub const fn get(url: Url) -> Self {
-        Self { method: Method::Get, url, headers: Vec::new(), body: Vec::new(), documented: &[200] }
+        Self {
+            method: Method::Get,
+            url,
+            headers: Vec::new(),
+            body: Vec::new(),
+            documented: &[200],
+        }
     }
 
     /// A question in a body (JSON or a form, as `content_type` says).
     pub fn post(url: Url, content_type: &str, body: Vec<u8>) -> Self {
-        Self { method: Method::Post, url, headers: vec![("content-type", Secret::new(content_type))], body, documented: &[200] }
+        Self {
+            method: Method::Post,
+            url,
+            headers: vec![("content-type", Secret::new(content_type))],
+            body,
+            documented: &[200],
+        }
     }
 
     /// Adds a header, by its lower-case name.
@@ -238,16 +287,39 @@ pub fn json<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
 /// The answer that the door makes of a reply to a question which documents 200, of a host whose time is `now`: for the fuzz target.
 pub fn judged(status: u16, headers: &[(&str, &str)], body: &[u8], now: Timestamp) -> Option<Value> {
     let url = Url::parse("https://mdm.example").ok()?;
-    let header = |(name, value): &(&str, &str)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?));
+    let header = |(name, value): &(&str, &str)| {
+        Some((
+            HeaderName::from_bytes(name.as_bytes()).ok()?,
+            HeaderValue::from_str(value).ok()?,
+        ))
+    };
     let mut kept = HeaderMap::new();
     for (name, value) in headers.iter().filter_map(header) {
         kept.append(name, value);
     }
     let [sent, came] = [Boot::now(); 2];
     let clocks = Clocks::from(ClockWatch::Fixed { synced: false });
-    let came = Came { url: &url, status, headers: kept, sent, came };
-    clocks.judge(&came.clock_of(), Dated { date: now, sent, came: came.came }).ok()?;
-    (status == 200).then(|| came.answer(body, &clocks).ok()).flatten().map(|reply| reply.body().clone())
+    let came = Came {
+        url: &url,
+        status,
+        headers: kept,
+        sent,
+        came,
+    };
+    clocks
+        .judge(
+            &came.clock_of(),
+            Dated {
+                date: now,
+                sent,
+                came: came.came,
+            },
+        )
+        .ok()?;
+    (status == 200)
+        .then(|| came.answer(body, &clocks).ok())
+        .flatten()
+        .map(|reply| reply.body().clone())
 }
 
 /// A source's way to its service. Cheap to clone; the clones share limits and connections.
@@ -283,7 +355,11 @@ impl Client {
             }
         }
         let shared = Shared {
-            connections: Connections::new(settings.ca_file, settings.user_agent, settings.limits.connect)?,
+            connections: Connections::new(
+                settings.ca_file,
+                settings.user_agent,
+                settings.limits.connect,
+            )?,
             allow: settings.allow,
             quota: settings.quota,
             clocks: settings.clocks,
@@ -291,7 +367,9 @@ impl Client {
             budget: Mutex::new(Budget::new(settings.reads_per_minute)),
             ahead: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Asks, within [`Limits::total`].
@@ -306,17 +384,33 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::send`].
-    pub async fn send_made(&self, make: impl Fn() -> Request + Send + Sync, purpose: Purpose) -> Result<Reply, NoReply> {
+    pub async fn send_made(
+        &self,
+        make: impl Fn() -> Request + Send + Sync,
+        purpose: Purpose,
+    ) -> Result<Reply, NoReply> {
         let first = make();
         let request = format!("{first:?}");
-        let result = match tokio::time::timeout(self.shared.limits.total, self.follow(first, &make, purpose)).await {
+        let result = match tokio::time::timeout(
+            self.shared.limits.total,
+            self.follow(first, &make, purpose),
+        )
+        .await
+        {
             Ok(result) => result,
             Err(_) => Err(Fault::bare(Reason::Timeout).into()),
         };
         match &result {
             Ok(reply) => tracing::debug!(request, status = reply.status, "asked"),
-            Err(NoReply::Refused(refused)) => tracing::debug!(request, status = refused.status, "asked"),
-            Err(NoReply::Fault(fault)) => tracing::debug!(request, reason = fault.reason.code(), detail = fault.detail, "asked in vain"),
+            Err(NoReply::Refused(refused)) => {
+                tracing::debug!(request, status = refused.status, "asked")
+            }
+            Err(NoReply::Fault(fault)) => tracing::debug!(
+                request,
+                reason = fault.reason.code(),
+                detail = fault.detail,
+                "asked in vain"
+            ),
         }
         result
     }
@@ -333,33 +427,71 @@ impl Client {
 
     /// How far the service's clock was ahead of ours at its last reply, to the second; `None`: no reply with a `Date` yet.
     pub fn service_ahead(&self) -> Option<SignedDuration> {
-        *self.shared.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .shared
+            .ahead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn budget<T>(&self, with: impl FnOnce(&mut Budget) -> T) -> T {
-        with(&mut self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner))
+        with(
+            &mut self
+                .shared
+                .budget
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
-    async fn follow(&self, first: Request, make: &(impl Fn() -> Request + Sync), purpose: Purpose) -> Result<Reply, NoReply> {
+    async fn follow(
+        &self,
+        first: Request,
+        make: &(impl Fn() -> Request + Sync),
+        purpose: Purpose,
+    ) -> Result<Reply, NoReply> {
         let mut next = first;
         for _ in 0..=MAX_HOPS {
             let (request, response, [sent, came]) = self.exchange(next, make, purpose).await?;
             let status = response.status().as_u16();
             let date = self.note_head(status, response.headers());
-            let no = |fault: Fault| NoReply::Fault(Fault { replied_at: date, ..fault });
+            let no = |fault: Fault| {
+                NoReply::Fault(Fault {
+                    replied_at: date,
+                    ..fault
+                })
+            };
             match status {
                 300..=399 => {
                     let url = redirected(&request, status, response.headers()).map_err(no)?;
                     next = Request { url, ..make() };
                 }
-                429 => return Err(no(rate_limited("The service asks for fewer requests.", self.held_for()))),
-                500..=599 => return Err(no(Fault::with(Reason::SourceError, format!("The service answered {status}.")))),
+                429 => {
+                    return Err(no(rate_limited(
+                        "The service asks for fewer requests.",
+                        self.held_for(),
+                    )));
+                }
+                500..=599 => {
+                    return Err(no(Fault::with(
+                        Reason::SourceError,
+                        format!("The service answered {status}."),
+                    )));
+                }
                 _ => {
-                    let reply = Came { url: &request.url, status, headers: response.headers().clone(), sent, came };
+                    let reply = Came {
+                        url: &request.url,
+                        status,
+                        headers: response.headers().clone(),
+                        sent,
+                        came,
+                    };
                     if !request.documented.contains(&status) {
                         // Of a refusal that is cut there is what came of it.
                         let text = body(response, REFUSAL_TEXT).await.1;
-                        return Err(NoReply::Refused(reply.refused(text, self.shared.clocks.own)));
+                        return Err(NoReply::Refused(
+                            reply.refused(text, self.shared.clocks.own),
+                        ));
                     }
                     let (end, body) = body(response, self.shared.limits.body).await;
                     end.map_err(|reason| no(self.cut(&request, reason)))?;
@@ -374,26 +506,44 @@ impl Client {
         let host = request.url.host_str().unwrap_or_default();
         match end {
             BodyEnd::Timeout => Fault::bare(Reason::Timeout),
-            BodyEnd::Cut => Fault::with(Reason::GarbledAnswer, format!("{host}'s answer was cut off before its end.")),
-            BodyEnd::TooLong => {
-                Fault::with(Reason::GarbledAnswer, format!("{host}'s answer is larger than {} MiB.", self.shared.limits.body / (1024 * 1024)))
-            }
+            BodyEnd::Cut => Fault::with(
+                Reason::GarbledAnswer,
+                format!("{host}'s answer was cut off before its end."),
+            ),
+            BodyEnd::TooLong => Fault::with(
+                Reason::GarbledAnswer,
+                format!(
+                    "{host}'s answer is larger than {} MiB.",
+                    self.shared.limits.body / (1024 * 1024)
+                ),
+            ),
         }
     }
 
     fn may_leave(&self, request: &Request, purpose: Purpose) -> Result<(), Fault> {
-        if !self.shared.allow.iter().any(|allowed| allowed.fits(request.method, &request.url)) {
+        if !self
+            .shared
+            .allow
+            .iter()
+            .any(|allowed| allowed.fits(request.method, &request.url))
+        {
             tracing::error!(?request, "refused a request that this source may not make");
-            return Err(Fault::with(Reason::StationFault, "The station refused to make a request that this source may not make."));
+            return Err(Fault::with(
+                Reason::StationFault,
+                "The station refused to make a request that this source may not make.",
+            ));
         }
-        self.budget(|budget| budget.take(purpose, Boot::now())).map_err(|refusal| {
-            let why = match refusal {
-                Refusal::Held(_) => "The service asks for fewer requests.",
-                Refusal::OwnLimit(_) => "The station's own limit of requests a minute is used up.",
-                Refusal::KeptForScans(_) => "What is left of the limit is kept for scans.",
-            };
-            rate_limited(why, Some(refusal.wait()))
-        })
+        self.budget(|budget| budget.take(purpose, Boot::now()))
+            .map_err(|refusal| {
+                let why = match refusal {
+                    Refusal::Held(_) => "The service asks for fewer requests.",
+                    Refusal::OwnLimit(_) => {
+                        "The station's own limit of requests a minute is used up."
+                    }
+                    Refusal::KeptForScans(_) => "What is left of the limit is kept for scans.",
+                };
+                rate_limited(why, Some(refusal.wait()))
+            })
     }
 
     /// Sends the request, and once more on a new connection where a kept one died before a head came.
@@ -412,12 +562,19 @@ impl Client {
             Ok(response) => Ok((request, response, [sent, Boot::now()])),
             Err(error) if !error.is_connect() && failed(&error).reason == Reason::Offline => {
                 let fresh = connections.fresh().map_err(|error| failed(&error))?;
-                let request = Request { url: request.url, ..make() };
+                let request = Request {
+                    url: request.url,
+                    ..make()
+                };
                 self.may_leave(&request, purpose)?;
                 let sent = Boot::now();
                 let result = fresh.execute(built(&request)?).await;
                 connections.give_up(&kept, Some(fresh));
-                Ok((request, result.map_err(|error| failed(&error))?, [sent, Boot::now()]))
+                Ok((
+                    request,
+                    result.map_err(|error| failed(&error))?,
+                    [sent, Boot::now()],
+                ))
             }
             Err(error) => Err(failed(&error)),
         }
@@ -429,7 +586,12 @@ impl Client {
         let number = |name: &str| text(name).and_then(|text| text.trim().parse::<u64>().ok());
         let date = text("date").and_then(http_date);
         if let Some(date) = date {
-            *self.shared.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(date.duration_since(Timestamp::now()));
+            *self
+                .shared
+                .ahead
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) =
+                Some(date.duration_since(Timestamp::now()));
         }
         let now = Boot::now();
         if let Some(names) = self.shared.quota
@@ -438,7 +600,8 @@ impl Client {
             self.budget(|budget| budget.note_quota(Quota { left, limit }, now));
         }
         if matches!(status, 429 | 503)
-            && let Some(wait) = text("retry-after").and_then(|text| budget::retry_after(text, date, Timestamp::now()))
+            && let Some(wait) = text("retry-after")
+                .and_then(|text| budget::retry_after(text, date, Timestamp::now()))
         {
             self.budget(|budget| budget.hold(wait, now));
         }
@@ -479,7 +642,10 @@ fn rate_limited(why: &str, wait: Option<Duration>) -> Fault {
         Some(at) => format!("{why} Try again at {}.", at.strftime("%H:%M:%S UTC")),
         None => why.to_owned(),
     };
-    Fault { retry_at, ..Fault::with(Reason::RateLimited, detail) }
+    Fault {
+        retry_at,
+        ..Fault::with(Reason::RateLimited, detail)
+    }
 }
 
 fn built(request: &Request) -> Result<reqwest::Request, Fault> {
@@ -489,13 +655,22 @@ fn built(request: &Request) -> Result<reqwest::Request, Fault> {
     };
     let mut built = reqwest::Request::new(method, request.url.clone());
     for (name, value) in &request.headers {
-        let mut value = HeaderValue::from_str(value.reveal())
-            .map_err(|_| Fault::with(Reason::StationFault, format!("The header {name} holds characters that cannot be sent.")))?;
+        let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| {
+            Fault::with(
+                Reason::StationFault,
+                format!("The header {name} holds characters that cannot be sent."),
+            )
+        })?;
         value.set_sensitive(true);
-        built.headers_mut().insert(HeaderName::from_static(name), value);
+        built
+            .headers_mut()
+            .insert(HeaderName::from_static(name), value);
     }
     for (name, value) in OF_NOW_AND_PLAIN {
-        built.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        built.headers_mut().insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
     }
     if request.method == Method::Post {
         *built.body_mut() = Some(request.body.clone().into());
@@ -506,11 +681,20 @@ fn built(request: &Request) -> Result<reqwest::Request, Fault> {
 /// The same question with or without the slash at the end of its path, as the service wants it. Any other place is refused: another
 /// host must not get the credential, and another question (a dropped filter lists the fleet) must not pass for ours.
 fn redirected(request: &Request, status: u16, headers: &HeaderMap) -> Result<Url, Fault> {
-    let place = headers.get("location").and_then(|value| value.to_str().ok()).and_then(|text| request.url.join(text).ok());
+    let place = headers
+        .get("location")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| request.url.join(text).ok());
     let detail = match place {
-        Some(url) if !same_origin(&request.url, &url) => "The service redirects to another host.".to_owned(),
-        Some(url) if request.method == Method::Get && matches!(status, 301 | 302 | 303 | 307 | 308) => {
-            if segments(url.path()).eq(segments(request.url.path())) && url.query() == request.url.query() {
+        Some(url) if !same_origin(&request.url, &url) => {
+            "The service redirects to another host.".to_owned()
+        }
+        Some(url)
+            if request.method == Method::Get && matches!(status, 301 | 302 | 303 | 307 | 308) =>
+        {
+            if segments(url.path()).eq(segments(request.url.path()))
+                && url.query() == request.url.query()
+            {
                 return Ok(url);
             }
             "The service redirects to another question.".to_owned()
@@ -527,7 +711,9 @@ pub fn is_word(text: &str) -> bool {
 
 /// Reads an HTTP date ("Sun, 06 Nov 1994 08:49:37 GMT").
 pub fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(text.trim()).ok().map(|zoned| zoned.timestamp())
+    jiff::fmt::rfc2822::parse(text.trim())
+        .ok()
+        .map(|zoned| zoned.timestamp())
 }
 
 #[cfg(test)]

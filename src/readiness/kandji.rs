@@ -19,7 +19,10 @@ use url::Url;
 use super::{
     Purpose,
     evidence::{Evidence, Finding, SourceKind},
-    http::{self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, NoReply, QuotaHeaders, Reply, Request, below},
+    http::{
+        self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, NoReply,
+        QuotaHeaders, Reply, Request, below,
+    },
     keeper::Vitals,
     lenient,
     shape::Misshaped,
@@ -53,7 +56,10 @@ const DEVICES_LIMIT: usize = 300;
 const NO_SERIAL: &str = "BENCHLIGHT0PROBE";
 
 /// The names of the hourly quota; the one by the second is never the narrower one for a bench.
-const QUOTA: QuotaHeaders = QuotaHeaders { left: "x-ratelimit-remaining-hour", limit: "x-ratelimit-limit-hour" };
+const QUOTA: QuotaHeaders = QuotaHeaders {
+    left: "x-ratelimit-remaining-hour",
+    limit: "x-ratelimit-limit-hour",
+};
 
 const REFUSED: &str = "Kandji refused the API token, or the token lacks the permission for the ADE device list, the ADE integration list or the device list. \
     A token also disappears with the administrator who made it.";
@@ -118,7 +124,11 @@ impl TokenList {
 }
 
 impl Kandji {
-    pub(super) fn new(settings: Settings<'_>, clocks: Clocks, limits: Limits) -> Result<Self, ClientFault> {
+    pub(super) fn new(
+        settings: Settings<'_>,
+        clocks: Clocks,
+        limits: Limits,
+    ) -> Result<Self, ClientFault> {
         let base = settings.url;
         let client = Client::new(ClientSettings {
             allow: vec![
@@ -133,30 +143,62 @@ impl Kandji {
             clocks,
             limits,
         })?;
-        Ok(Self { name: settings.name, base, client, credential: settings.token, policy: settings.policy, tokens: Mutex::default() })
+        Ok(Self {
+            name: settings.name,
+            base,
+            client,
+            credential: settings.token,
+            policy: settings.policy,
+            tokens: Mutex::default(),
+        })
     }
 
     pub(super) async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
         // The filter is a *contains*: the shorter candidate finds the rows of both.
         let shorter = candidates.stripped.as_ref().unwrap_or(&candidates.scanned);
-        let (rows, tokens) = tokio::join!(self.rows(shorter.as_str(), purpose), self.tokens(purpose));
+        let (rows, tokens) =
+            tokio::join!(self.rows(shorter.as_str(), purpose), self.tokens(purpose));
         let (rows, now) = match rows {
             Ok(read) => read,
-            Err(fault) => return candidates.iter().map(|serial| self.unknown(serial, &fault)).collect(),
+            Err(fault) => {
+                return candidates
+                    .iter()
+                    .map(|serial| self.unknown(serial, &fault))
+                    .collect();
+            }
         };
-        let devices = if needs_devices(candidates, &rows) { self.devices(shorter.as_str(), purpose).await } else { Ok(Vec::new()) };
+        let devices = if needs_devices(candidates, &rows) {
+            self.devices(shorter.as_str(), purpose).await
+        } else {
+            Ok(Vec::new())
+        };
         let records = Records {
             rows: &rows,
             now,
-            tokens: tokens.as_ref().map(|tokens| Tokens { list: &tokens.list, now: tokens.now() }),
+            tokens: tokens.as_ref().map(|tokens| Tokens {
+                list: &tokens.list,
+                now: tokens.now(),
+            }),
             devices: devices.as_deref(),
         };
-        candidates.iter().map(|serial| rule::judge(self.bare(serial, Reason::GarbledAnswer), &records, &self.policy)).collect()
+        candidates
+            .iter()
+            .map(|serial| {
+                rule::judge(
+                    self.bare(serial, Reason::GarbledAnswer),
+                    &records,
+                    &self.policy,
+                )
+            })
+            .collect()
     }
 
     /// The token list and an empty look-up: both permissions that a scan needs, and the token list is fresh again.
     pub(super) async fn probe(&self) -> Result<(), Fault> {
-        let (tokens, rows) = tokio::join!(self.fetch_tokens(Purpose::Scan), self.rows(NO_SERIAL, Purpose::Scan));
+        let (tokens, rows) = tokio::join!(
+            self.fetch_tokens(Purpose::Scan),
+            self.rows(NO_SERIAL, Purpose::Scan)
+        );
         tokens.map(drop).and(rows.map(drop))
     }
 
@@ -175,8 +217,14 @@ impl Kandji {
                 counts,
                 days_left: rule::days_left(&[token], now),
                 last_fetch,
-                age: now.zip(last_fetch).map(|(now, fetched)| now.duration_since(fetched)),
-                trouble: trouble.and_then(|(finding, detail)| finding.reason().map(|reason| (reason, detail.unwrap_or_default()))),
+                age: now
+                    .zip(last_fetch)
+                    .map(|(now, fetched)| now.duration_since(fetched)),
+                trouble: trouble.and_then(|(finding, detail)| {
+                    finding
+                        .reason()
+                        .map(|reason| (reason, detail.unwrap_or_default()))
+                }),
             }
         };
         Ok(tokens.list.iter().map(shown).collect())
@@ -184,8 +232,14 @@ impl Kandji {
 
     /// Reads each list that a scan may need, without a device in it.
     pub(super) async fn permissions(&self) -> Vec<(&'static str, Result<(), Fault>)> {
-        let (rows, devices) = tokio::join!(self.rows(NO_SERIAL, Purpose::Scan), self.devices(NO_SERIAL, Purpose::Scan));
-        vec![("the ADE device list", rows.map(drop)), ("the device list", devices.map(drop))]
+        let (rows, devices) = tokio::join!(
+            self.rows(NO_SERIAL, Purpose::Scan),
+            self.devices(NO_SERIAL, Purpose::Scan)
+        );
+        vec![
+            ("the ADE device list", rows.map(drop)),
+            ("the device list", devices.map(drop)),
+        ]
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -197,15 +251,25 @@ impl Kandji {
             return Vitals::default();
         };
         let counted = self.policy.counted(&tokens.list);
-        Vitals { as_of: rule::last_fetch(&counted), credential_days: rule::days_left(&counted, tokens.now()), quota: None }
+        Vitals {
+            as_of: rule::last_fetch(&counted),
+            credential_days: rule::days_left(&counted, tokens.now()),
+            quota: None,
+        }
     }
 
     pub(super) fn refresh_in(&self) -> Option<Duration> {
-        Some(self.kept_tokens().map_or(Duration::ZERO, |tokens| TOKENS_REFRESHED.saturating_sub(tokens.age())))
+        Some(self.kept_tokens().map_or(Duration::ZERO, |tokens| {
+            TOKENS_REFRESHED.saturating_sub(tokens.age())
+        }))
     }
 
     /// All rows that the filter gives, and the last page's `Date`. The pages are counted here: the `next` of a reply names another host.
-    async fn rows(&self, filter: &str, purpose: Purpose) -> Result<(Vec<Row>, Option<Timestamp>), Fault> {
+    async fn rows(
+        &self,
+        filter: &str,
+        purpose: Purpose,
+    ) -> Result<(Vec<Row>, Option<Timestamp>), Fault> {
         let mut list = List::default();
         for page in 1..=MAX_PAGES {
             let mut url = below(&self.base, ADE_DEVICES);
@@ -215,19 +279,31 @@ impl Kandji {
             }
             let reply = self.get(url, purpose).await?;
             if !read(&reply, |page| list.take(page))? {
-                return Ok((list.rows(filter).map_err(|misshaped| garbled(&reply, &misshaped))?, Some(reply.date)));
+                return Ok((
+                    list.rows(filter)
+                        .map_err(|misshaped| garbled(&reply, &misshaped))?,
+                    Some(reply.date),
+                ));
             }
         }
-        Err(Fault::with(Reason::GarbledAnswer, "Kandji lists more rows for this serial number than can be its own."))
+        Err(Fault::with(
+            Reason::GarbledAnswer,
+            "Kandji lists more rows for this serial number than can be its own.",
+        ))
     }
 
     async fn devices(&self, filter: &str, purpose: Purpose) -> Result<Vec<Device>, Fault> {
         let mut url = below(&self.base, DEVICES);
-        url.query_pairs_mut().append_pair("serial_number", filter).append_pair("limit", &DEVICES_LIMIT.to_string());
+        url.query_pairs_mut()
+            .append_pair("serial_number", filter)
+            .append_pair("limit", &DEVICES_LIMIT.to_string());
         let reply = self.get(url, purpose).await?;
         let devices = read(&reply, |list| wire::devices(list, filter))?;
         if devices.len() >= DEVICES_LIMIT {
-            return Err(reply.fault(Reason::GarbledAnswer, "Kandji lists more devices for this serial number than can be its own."));
+            return Err(reply.fault(
+                Reason::GarbledAnswer,
+                "Kandji lists more devices for this serial number than can be its own.",
+            ));
         }
         Ok(devices)
     }
@@ -244,7 +320,11 @@ impl Kandji {
         let asked_at = Boot::now();
         let reply = self.get(below(&self.base, ADE_TOKENS), purpose).await?;
         let list = read(&reply, wire::tokens)?;
-        let tokens = Arc::new(TokenList { list, date: reply.date, asked_at });
+        let tokens = Arc::new(TokenList {
+            list,
+            date: reply.date,
+            asked_at,
+        });
         let mut kept = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         // A read that hung may end after a later one.
         if kept.as_ref().is_none_or(|kept| kept.asked_at <= asked_at) {
@@ -254,26 +334,51 @@ impl Kandji {
     }
 
     fn kept_tokens(&self) -> Option<Arc<TokenList>> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|tokens| tokens.age() < TOKENS_KEPT)
+        self.tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .filter(|tokens| tokens.age() < TOKENS_KEPT)
     }
 
     async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {
         // Read anew each time: a new file counts without a restart.
-        let token = self.credential.read_token().map_err(|fault| Fault::with(Reason::CredentialsRefused, format!("The station's {fault}.")))?;
-        let request = Request::get(url).header("authorization", &format!("Bearer {}", token.reveal())).header("accept", "application/json");
-        self.client.send(request, purpose).await.map_err(|no| match no {
-            // Which of the two means what differs even between the vendor's own tools.
-            NoReply::Refused(refused) if matches!(refused.status, 401 | 403) => refused.fault(Reason::CredentialsRefused, REFUSED),
-            no => no.into(),
-        })
+        let token = self.credential.read_token().map_err(|fault| {
+            Fault::with(
+                Reason::CredentialsRefused,
+                format!("The station's {fault}."),
+            )
+        })?;
+        let request = Request::get(url)
+            .header("authorization", &format!("Bearer {}", token.reveal()))
+            .header("accept", "application/json");
+        self.client
+            .send(request, purpose)
+            .await
+            .map_err(|no| match no {
+                // Which of the two means what differs even between the vendor's own tools.
+                NoReply::Refused(refused) if matches!(refused.status, 401 | 403) => {
+                    refused.fault(Reason::CredentialsRefused, REFUSED)
+                }
+                no => no.into(),
+            })
     }
 
     fn bare(&self, serial: &Serial, reason: Reason) -> Evidence {
-        Evidence::bare(self.name.clone(), SourceKind::Kandji, serial.clone(), Finding::Unknown(reason))
+        Evidence::bare(
+            self.name.clone(),
+            SourceKind::Kandji,
+            serial.clone(),
+            Finding::Unknown(reason),
+        )
     }
 
     fn unknown(&self, serial: &Serial, fault: &Fault) -> Evidence {
-        Evidence { detail: fault.detail.clone(), replied_at: fault.replied_at, ..self.bare(serial, fault.reason) }
+        Evidence {
+            detail: fault.detail.clone(),
+            replied_at: fault.replied_at,
+            ..self.bare(serial, fault.reason)
+        }
     }
 }
 
@@ -288,22 +393,42 @@ fn garbled(reply: &Reply, misshaped: &Misshaped) -> Fault {
 
 /// What the bodies of Kandji's replies (ADE device list, ADE tokens, devices), all dated `now`, say about one serial number
 /// where every token and blueprint counts: the way of every reply, for the fuzz target.
-pub fn judged([rows, tokens, devices]: [&[u8]; 3], now: Option<Timestamp>, serial: &Serial, source: Name) -> Evidence {
-    let evidence = Evidence::bare(source, SourceKind::Kandji, serial.clone(), Finding::Unknown(Reason::GarbledAnswer));
+pub fn judged(
+    [rows, tokens, devices]: [&[u8]; 3],
+    now: Option<Timestamp>,
+    serial: &Serial,
+    source: Name,
+) -> Evidence {
+    let evidence = Evidence::bare(
+        source,
+        SourceKind::Kandji,
+        serial.clone(),
+        Finding::Unknown(Reason::GarbledAnswer),
+    );
     let garbled = Fault::bare(Reason::GarbledAnswer);
     let json = |body: &[u8]| http::json::<Value>(body).ok_or(&garbled);
     let mut list = List::default();
     let whole = json(rows).is_ok_and(|page| list.take(&page) == Ok(false));
-    let Some(rows) = list.rows(serial.as_str()).ok().filter(|_| whole) else { return evidence };
+    let Some(rows) = list.rows(serial.as_str()).ok().filter(|_| whole) else {
+        return evidence;
+    };
     let tokens = json(tokens).and_then(|reply| wire::tokens(&reply).map_err(|_| &garbled));
-    let devices = json(devices).and_then(|reply| wire::devices(&reply, serial.as_str()).map_err(|_| &garbled));
+    let devices = json(devices)
+        .and_then(|reply| wire::devices(&reply, serial.as_str()).map_err(|_| &garbled));
     let records = Records {
         rows: &rows,
         now,
-        tokens: tokens.as_ref().map(|list| Tokens { list, now }).map_err(|fault| *fault),
+        tokens: tokens
+            .as_ref()
+            .map(|list| Tokens { list, now })
+            .map_err(|fault| *fault),
         devices: devices.as_deref().map_err(|fault| *fault),
     };
-    let policy = Policy { tokens: Vec::new(), max_fetch_age: Duration::from_hours(24), expected_blueprints: Vec::new() };
+    let policy = Policy {
+        tokens: Vec::new(),
+        max_fetch_age: Duration::from_hours(24),
+        expected_blueprints: Vec::new(),
+    };
     rule::judge(evidence, &records, &policy)
 }
 
@@ -315,8 +440,12 @@ fn needs_devices(candidates: &Candidates, rows: &[Row]) -> bool {
     match &candidates.stripped {
         None => !rule::has_row(&candidates.scanned, rows),
         Some(stripped) => {
-            let (scanned_known, stripped_known) = (rule::has_row(&candidates.scanned, rows), rule::has_row(stripped, rows));
-            let settled = matches!(stripped.as_str().len(), 10 | 12) && candidates.scanned.as_str().strip_prefix('S') == Some(stripped.as_str());
+            let (scanned_known, stripped_known) = (
+                rule::has_row(&candidates.scanned, rows),
+                rule::has_row(stripped, rows),
+            );
+            let settled = matches!(stripped.as_str().len(), 10 | 12)
+                && candidates.scanned.as_str().strip_prefix('S') == Some(stripped.as_str());
             !(stripped_known && (scanned_known || settled))
         }
     }

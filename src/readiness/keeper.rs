@@ -33,7 +33,12 @@ pub struct Rhythm {
 
 impl Default for Rhythm {
     fn default() -> Self {
-        Self { idle: Duration::from_mins(5), failing: Duration::from_secs(10), failing_probes: 6, failing_long: Duration::from_mins(1) }
+        Self {
+            idle: Duration::from_mins(5),
+            failing: Duration::from_secs(10),
+            failing_probes: 6,
+            failing_long: Duration::from_mins(1),
+        }
     }
 }
 
@@ -72,8 +77,21 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(source: Name, rhythm: Rhythm) -> Self {
-        let unknown_yet = SourceHealth { failing: None, since: None, as_of: None, credential_days: None, quota_left: None, quota_limit: None };
-        Self { source, rhythm, health: watch::Sender::new(unknown_yet), suspected: Notify::new(), contact: Mutex::new(None) }
+        let unknown_yet = SourceHealth {
+            failing: None,
+            since: None,
+            as_of: None,
+            credential_days: None,
+            quota_left: None,
+            quota_limit: None,
+        };
+        Self {
+            source,
+            rhythm,
+            health: watch::Sender::new(unknown_yet),
+            suspected: Notify::new(),
+            contact: Mutex::new(None),
+        }
     }
 
     pub(super) fn health(&self) -> watch::Receiver<SourceHealth> {
@@ -94,7 +112,12 @@ impl Keeper {
     }
 
     /// Probes by the rhythm; never ends.
-    pub(super) async fn run<P: Future<Output = Result<(), Fault>>>(&self, probe: impl Fn() -> P, now: Now<'_>, pulse: &Pulse) {
+    pub(super) async fn run<P: Future<Output = Result<(), Fault>>>(
+        &self,
+        probe: impl Fn() -> P,
+        now: Now<'_>,
+        pulse: &Pulse,
+    ) {
         let mut failed_probes = 0_u32;
         loop {
             let suspected = loop {
@@ -103,7 +126,11 @@ impl Keeper {
                 if due.is_zero() {
                     break false;
                 }
-                if pulse.through(tokio::time::timeout(due, self.suspected.notified())).await.is_ok() {
+                if pulse
+                    .through(tokio::time::timeout(due, self.suspected.notified()))
+                    .await
+                    .is_ok()
+                {
                     break true;
                 }
             };
@@ -111,7 +138,11 @@ impl Keeper {
             let mut result = pulse.through(probe()).await;
             // One failure alone shows nothing: the first one is confirmed at once, whether a look-up or a probe met it.
             let confirmed = suspected || self.health.borrow().failing.is_some();
-            if !confirmed && result.as_ref().is_err_and(|fault| is_of_the_way(fault.reason)) {
+            if !confirmed
+                && result
+                    .as_ref()
+                    .is_err_and(|fault| is_of_the_way(fault.reason))
+            {
                 result = pulse.through(probe()).await;
             }
             self.touch();
@@ -121,7 +152,11 @@ impl Keeper {
                     self.change(None, None, (now.vitals)());
                 }
                 Err(fault) if is_of_the_way(fault.reason) => {
-                    failed_probes = if self.health.borrow().failing.is_some() { failed_probes.saturating_add(1) } else { 1 };
+                    failed_probes = if self.health.borrow().failing.is_some() {
+                        failed_probes.saturating_add(1)
+                    } else {
+                        1
+                    };
                     self.change(Some(fault.reason), fault.detail.as_deref(), (now.vitals)());
                 }
                 // The way is good and the answer was not: neither fails nor mends.
@@ -131,13 +166,21 @@ impl Keeper {
     }
 
     fn next_in(&self, failed_probes: u32, now: Now<'_>) -> Duration {
-        let since_contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner).map(|contact| contact.elapsed());
+        let since_contact = self
+            .contact
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map(|contact| contact.elapsed());
         let Some(since_contact) = since_contact else {
             return Duration::ZERO;
         };
         let rhythm = self.rhythm;
         let due = if self.health.borrow().failing.is_some() {
-            let pause = if failed_probes <= rhythm.failing_probes { rhythm.failing } else { rhythm.failing_long };
+            let pause = if failed_probes <= rhythm.failing_probes {
+                rhythm.failing
+            } else {
+                rhythm.failing_long
+            };
             pause.saturating_sub(since_contact)
         } else {
             let idle = rhythm.idle.saturating_sub(since_contact);
@@ -158,7 +201,11 @@ impl Keeper {
             turned = health.failing != failing;
             let next = SourceHealth {
                 failing,
-                since: if turned || health.since.is_none() { Some(Timestamp::now()) } else { health.since },
+                since: if turned || health.since.is_none() {
+                    Some(Timestamp::now())
+                } else {
+                    health.since
+                },
                 as_of: vitals.as_of,
                 credential_days: vitals.credential_days,
                 quota_left: vitals.quota.map(|quota| quota.left),
@@ -169,7 +216,9 @@ impl Keeper {
             modified
         });
         match failing {
-            Some(reason) if turned => tracing::warn!(source = %self.source, reason = reason.code(), detail, "source fails"),
+            Some(reason) if turned => {
+                tracing::warn!(source = %self.source, reason = reason.code(), detail, "source fails")
+            }
             None if turned => tracing::info!(source = %self.source, "source answers again"),
             _ => {}
         }
@@ -178,7 +227,12 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )]
 
     use std::sync::Arc;
 
@@ -207,7 +261,11 @@ mod tests {
             tokio::spawn(async move {
                 let probe = || async {
                     asked.probes.lock().unwrap().push(Instant::now());
-                    asked.fails.lock().unwrap().map_or(Ok(()), |reason| Err(Fault::bare(reason)))
+                    asked
+                        .fails
+                        .lock()
+                        .unwrap()
+                        .map_or(Ok(()), |reason| Err(Fault::bare(reason)))
                 };
                 let now = Now {
                     vitals: &Vitals::default,
@@ -216,7 +274,11 @@ mod tests {
                 };
                 kept.run(probe, now, &Pulse::default()).await;
             });
-            Self { keeper, service, begun: Instant::now() }
+            Self {
+                keeper,
+                service,
+                begun: Instant::now(),
+            }
         }
 
         fn fails(&self, reason: impl Into<Option<Reason>>) {
@@ -227,7 +289,10 @@ mod tests {
         async fn probes_in(&self, seconds: u64) -> Vec<u64> {
             let known = self.service.probes.lock().unwrap().len();
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-            self.service.probes.lock().unwrap()[known..].iter().map(|at| at.duration_since(self.begun).as_secs()).collect()
+            self.service.probes.lock().unwrap()[known..]
+                .iter()
+                .map(|at| at.duration_since(self.begun).as_secs())
+                .collect()
         }
 
         fn failing(&self) -> Option<Reason> {
@@ -255,7 +320,10 @@ mod tests {
         rig.probes_in(1).await;
         rig.fails(Reason::Offline);
         rig.keeper.suspect();
-        assert_eq!(rig.probes_in(190).await, [1, 11, 21, 31, 41, 51, 61, 121, 181]);
+        assert_eq!(
+            rig.probes_in(190).await,
+            [1, 11, 21, 31, 41, 51, 61, 121, 181]
+        );
         assert_eq!(rig.failing(), Some(Reason::Offline));
         rig.fails(None);
         assert_eq!(rig.probes_in(60).await, [241]);
@@ -315,7 +383,11 @@ mod tests {
         *rig.service.held_for.lock().unwrap() = Some(Duration::from_secs(3600));
         assert!(rig.probes_in(600).await.is_empty());
         *rig.service.held_for.lock().unwrap() = None;
-        assert_eq!(rig.probes_in(3600).await.first(), Some(&3610), "it slept for as long as it was told");
+        assert_eq!(
+            rig.probes_in(3600).await.first(),
+            Some(&3610),
+            "it slept for as long as it was told"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -334,8 +406,15 @@ mod tests {
         rig.probes_in(1).await;
         let well = rig.keeper.health().borrow().since;
         assert!(well.is_some());
-        rig.keeper.good(Vitals { credential_days: Some(3), ..Vitals::default() });
+        rig.keeper.good(Vitals {
+            credential_days: Some(3),
+            ..Vitals::default()
+        });
         let health = rig.keeper.health().borrow().clone();
-        assert_eq!((health.since, health.credential_days), (well, Some(3)), "a change of numbers is no change of state");
+        assert_eq!(
+            (health.since, health.credential_days),
+            (well, Some(3)),
+            "a change of numbers is no change of state"
+        );
     }
 }

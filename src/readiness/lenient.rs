@@ -22,7 +22,8 @@ pub fn timestamp(text: &str) -> Option<Timestamp> {
 
 /// Is this moment of a reply later than clocks that differ a little can explain, by the reply's own `Date`?
 pub fn in_future(moment: Timestamp, date: Timestamp) -> bool {
-    date.checked_add(CLOCK_TOLERANCE).is_ok_and(|latest| moment > latest)
+    date.checked_add(CLOCK_TOLERANCE)
+        .is_ok_and(|latest| moment > latest)
 }
 
 /// A moment for a person: "2026-01-09 22:01 UTC".
@@ -69,12 +70,23 @@ mod tests {
         ] {
             assert_eq!(timestamp(text), Some(expected), "{text}");
         }
-        assert_eq!(timestamp("2026-01-09T22:01:10.123456Z").map(Timestamp::as_microsecond), Some(expected.as_microsecond() + 123_456));
+        assert_eq!(
+            timestamp("2026-01-09T22:01:10.123456Z").map(Timestamp::as_microsecond),
+            Some(expected.as_microsecond() + 123_456)
+        );
     }
 
     #[test]
     fn what_is_no_moment_is_none() {
-        for text in ["", "never", "2026-01-09", "22:01:10", "2026-13-09T22:01:10Z", "0", "null"] {
+        for text in [
+            "",
+            "never",
+            "2026-01-09",
+            "22:01:10",
+            "2026-13-09T22:01:10Z",
+            "0",
+            "null",
+        ] {
             assert_eq!(timestamp(text), None, "{text}");
         }
     }
@@ -89,22 +101,36 @@ mod tests {
             ("9999-12-30T22:00:00Z", true),
             ("-009999-01-02T01:59:59Z", false),
         ] {
-            assert_eq!(timestamp(moment).map(|moment| in_future(moment, date)), Some(future), "{moment}");
+            assert_eq!(
+                timestamp(moment).map(|moment| in_future(moment, date)),
+                Some(future),
+                "{moment}"
+            );
         }
-        assert!(in_future(Timestamp::MAX, Timestamp::MIN) && !in_future(Timestamp::MIN, Timestamp::MAX));
+        assert!(
+            in_future(Timestamp::MAX, Timestamp::MIN) && !in_future(Timestamp::MIN, Timestamp::MAX)
+        );
     }
 
     #[test]
     fn a_uuid_is_the_same_with_dashes_or_without_in_either_case() {
-        assert!(same_uuid("1F973497-36CF-4614-A94F-624E705841AD", " 1f97349736cf4614a94f624e705841ad"));
+        assert!(same_uuid(
+            "1F973497-36CF-4614-A94F-624E705841AD",
+            " 1f97349736cf4614a94f624e705841ad"
+        ));
         assert!(!same_uuid("1F973497", "1F973498") && !same_uuid("HQ", ""));
     }
 
     #[test]
     fn a_time_is_told_in_the_unit_that_fits() {
-        for (seconds, told) in
-            [(1, "1 second"), (61, "61 seconds"), (301, "5 minutes"), (71_999, "20 hours"), (172_800, "2 days"), (-5, "-5 seconds")]
-        {
+        for (seconds, told) in [
+            (1, "1 second"),
+            (61, "61 seconds"),
+            (301, "5 minutes"),
+            (71_999, "20 hours"),
+            (172_800, "2 days"),
+            (-5, "-5 seconds"),
+        ] {
             assert_eq!(lasting(SignedDuration::from_secs(seconds)), told);
         }
         assert!(lasting(SignedDuration::MAX).ends_with(" days"));

@@ -156,12 +156,24 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::new`].
-    pub fn with_limits(settings: Settings, clocks: impl Into<Clocks>, limits: Limits) -> Result<Self, ClientFault> {
+    pub fn with_limits(
+        settings: Settings,
+        clocks: impl Into<Clocks>,
+        limits: Limits,
+    ) -> Result<Self, ClientFault> {
         let name = settings.name.clone();
         let kind = settings.kind();
         let adapter = Adapter::new(settings, clocks.into(), limits)?;
         let keeper = Keeper::new(name.clone(), keeper::Rhythm::default());
-        Ok(Self { shared: Arc::new(Shared { name, kind, limits, adapter, keeper }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                name,
+                kind,
+                limits,
+                adapter,
+                keeper,
+            }),
+        })
     }
 
     /// Its name in the config.
@@ -183,7 +195,10 @@ impl Source {
         for entry in &mut evidence {
             entry.took = took;
         }
-        Answer { source: self.shared.name.clone(), evidence }
+        Answer {
+            source: self.shared.name.clone(),
+            evidence,
+        }
     }
 
     /// The cheapest read that shows whether this source can answer a scan now.
@@ -269,13 +284,23 @@ impl Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Source({}, {})", self.shared.name, self.shared.kind.code())
+        write!(
+            out,
+            "Source({}, {})",
+            self.shared.name,
+            self.shared.kind.code()
+        )
     }
 }
 
 impl Shared {
     async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
-        let evidence = match tokio::time::timeout(self.limits.total, self.adapter.look_up(candidates, purpose)).await {
+        let evidence = match tokio::time::timeout(
+            self.limits.total,
+            self.adapter.look_up(candidates, purpose),
+        )
+        .await
+        {
             Ok(evidence) => evidence,
             Err(_) => self.unknown_to_all(candidates, Reason::Timeout),
         };
@@ -284,7 +309,9 @@ impl Shared {
             _ => None,
         });
         match of_the_way {
-            None if evidence.iter().all(|entry| entry.finding == Finding::Unknown(Reason::GarbledAnswer)) => {}
+            None if evidence
+                .iter()
+                .all(|entry| entry.finding == Finding::Unknown(Reason::GarbledAnswer)) => {}
             None => self.keeper.good(self.vitals()),
             // A re-check that is kept back for the sake of scans says nothing about the service.
             Some(Reason::RateLimited) if purpose == Purpose::Recheck => {}
@@ -294,36 +321,105 @@ impl Shared {
     }
 
     fn unknown_to_all(&self, candidates: &Candidates, reason: Reason) -> Vec<Evidence> {
-        candidates.iter().map(|serial| Evidence::bare(self.name.clone(), self.kind, serial.clone(), Finding::Unknown(reason))).collect()
+        candidates
+            .iter()
+            .map(|serial| {
+                Evidence::bare(
+                    self.name.clone(),
+                    self.kind,
+                    serial.clone(),
+                    Finding::Unknown(reason),
+                )
+            })
+            .collect()
     }
 
     async fn probed(&self) -> Result<(), Fault> {
-        tokio::time::timeout(self.limits.total, self.adapter.probe()).await.unwrap_or_else(|_| Err(Fault::bare(Reason::Timeout)))
+        tokio::time::timeout(self.limits.total, self.adapter.probe())
+            .await
+            .unwrap_or_else(|_| Err(Fault::bare(Reason::Timeout)))
     }
 
     fn vitals(&self) -> Vitals {
-        Vitals { quota: self.adapter.client().quota(), ..self.adapter.vitals() }
+        Vitals {
+            quota: self.adapter.client().quota(),
+            ..self.adapter.vitals()
+        }
     }
 }
 
 impl Adapter {
     fn new(settings: Settings, clocks: Clocks, limits: Limits) -> Result<Self, ClientFault> {
-        let Settings { name, url, ca_file, reads_per_minute, service } = settings;
+        let Settings {
+            name,
+            url,
+            ca_file,
+            reads_per_minute,
+            service,
+        } = settings;
         let ca_file = ca_file.as_deref();
         match service {
-            Service::Kandji { token, tokens, max_fetch_age, expected_blueprints } => {
-                let policy = kandji::Policy { tokens, max_fetch_age, expected_blueprints };
-                let settings = kandji::Settings { name, url, token, policy, ca_file, reads_per_minute };
+            Service::Kandji {
+                token,
+                tokens,
+                max_fetch_age,
+                expected_blueprints,
+            } => {
+                let policy = kandji::Policy {
+                    tokens,
+                    max_fetch_age,
+                    expected_blueprints,
+                };
+                let settings = kandji::Settings {
+                    name,
+                    url,
+                    token,
+                    policy,
+                    ca_file,
+                    reads_per_minute,
+                };
                 Kandji::new(settings, clocks, limits).map(|kandji| Self::Kandji(Box::new(kandji)))
             }
-            Service::AppleDep { token, user_agent, expected_profiles, expected_hosts } => {
-                let settings = apple_dep::Settings { name, url, token, user_agent, expected_profiles, expected_hosts, ca_file, reads_per_minute };
+            Service::AppleDep {
+                token,
+                user_agent,
+                expected_profiles,
+                expected_hosts,
+            } => {
+                let settings = apple_dep::Settings {
+                    name,
+                    url,
+                    token,
+                    user_agent,
+                    expected_profiles,
+                    expected_hosts,
+                    ca_file,
+                    reads_per_minute,
+                };
                 AppleDep::new(settings, clocks, limits).map(Self::AppleDep)
             }
-            Service::AppleBusiness { token_url, scope, client_id, key_id, key, expected_servers } => {
-                let settings =
-                    apple_business::Settings { name, url, token_url, scope, client_id, key_id, key, expected_servers, ca_file, reads_per_minute };
-                AppleBusiness::new(settings, clocks, limits).map(|apple| Self::AppleBusiness(Box::new(apple)))
+            Service::AppleBusiness {
+                token_url,
+                scope,
+                client_id,
+                key_id,
+                key,
+                expected_servers,
+            } => {
+                let settings = apple_business::Settings {
+                    name,
+                    url,
+                    token_url,
+                    scope,
+                    client_id,
+                    key_id,
+                    key,
+                    expected_servers,
+                    ca_file,
+                    reads_per_minute,
+                };
+                AppleBusiness::new(settings, clocks, limits)
+                    .map(|apple| Self::AppleBusiness(Box::new(apple)))
             }
         }
     }

@@ -30,7 +30,10 @@ impl<'a> Object<'a> {
     pub fn read(name: &'static str, value: &'a Value) -> Result<Self, Misshaped> {
         match value {
             Value::Object(fields) => Ok(Self { name, fields }),
-            other => Err(Misshaped(format!("{name} is {}, where an object is documented.", kind(other)))),
+            other => Err(Misshaped(format!(
+                "{name} is {}, where an object is documented.",
+                kind(other)
+            ))),
         }
     }
 
@@ -49,7 +52,9 @@ impl<'a> Object<'a> {
     /// # Errors
     /// [`Misshaped`] when it is something else.
     pub fn text(&self, field: &str) -> Result<Option<&'a str>, Misshaped> {
-        Ok(self.typed(field, "text", Value::as_str)?.filter(|text| !text.is_empty()))
+        Ok(self
+            .typed(field, "text", Value::as_str)?
+            .filter(|text| !text.is_empty()))
     }
 
     /// A text that has to be there.
@@ -65,7 +70,10 @@ impl<'a> Object<'a> {
     /// # Errors
     /// [`Misshaped`] when it is something else.
     pub fn shown(&self, field: &str) -> Result<Option<String>, Misshaped> {
-        Ok(self.text(field)?.map(lenient::shown).filter(|text| !text.is_empty()))
+        Ok(self
+            .text(field)?
+            .map(lenient::shown)
+            .filter(|text| !text.is_empty()))
     }
 
     /// True or false.
@@ -80,9 +88,15 @@ impl<'a> Object<'a> {
     ///
     /// # Errors
     /// [`Misshaped`] when it is something else.
-    pub fn number(&self, field: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, Misshaped> {
+    pub fn number(
+        &self,
+        field: &str,
+        range: RangeInclusive<i64>,
+    ) -> Result<Option<i64>, Misshaped> {
         let wanted = format!("a whole number from {} to {}", range.start(), range.end());
-        self.typed(field, &wanted, |value| value.as_i64().filter(|number| range.contains(number)))
+        self.typed(field, &wanted, |value| {
+            value.as_i64().filter(|number| range.contains(number))
+        })
     }
 
     /// A moment, in any of the spellings that services use.
@@ -92,7 +106,9 @@ impl<'a> Object<'a> {
     pub fn moment(&self, field: &str) -> Result<Option<Timestamp>, Misshaped> {
         match self.text(field)?.filter(|text| !text.trim().is_empty()) {
             None => Ok(None),
-            Some(text) => lenient::timestamp(text).map(Some).ok_or_else(|| self.says(field, "a text that is no date and time")),
+            Some(text) => lenient::timestamp(text)
+                .map(Some)
+                .ok_or_else(|| self.says(field, "a text that is no date and time")),
         }
     }
 
@@ -101,17 +117,28 @@ impl<'a> Object<'a> {
     /// # Errors
     /// [`Misshaped`] when it is not.
     pub fn list(&self, field: &str) -> Result<&'a [Value], Misshaped> {
-        self.typed(field, "a list", |value| value.as_array().map(Vec::as_slice))?.ok_or_else(|| self.lacks(field))
+        self.typed(field, "a list", |value| value.as_array().map(Vec::as_slice))?
+            .ok_or_else(|| self.lacks(field))
     }
 
     /// A field of the documented type; `None`: absent or null.
     ///
     /// # Errors
     /// [`Misshaped`] when `read` makes nothing of it; `wanted` names what is documented.
-    pub fn typed<T>(&self, field: &str, wanted: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>, Misshaped> {
+    pub fn typed<T>(
+        &self,
+        field: &str,
+        wanted: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, Misshaped> {
         match self.value(field) {
             None => Ok(None),
-            Some(value) => read(value).map(Some).ok_or_else(|| self.says(field, &format!("{}, where {wanted} is documented", kind(value)))),
+            Some(value) => read(value).map(Some).ok_or_else(|| {
+                self.says(
+                    field,
+                    &format!("{}, where {wanted} is documented", kind(value)),
+                )
+            }),
         }
     }
 
@@ -146,32 +173,77 @@ mod tests {
 
     #[test]
     fn what_is_absent_or_null_says_nothing_and_what_has_another_type_is_refused_by_name() {
-        let value =
-            json!({"null": null, "empty": "", "text": "a", "number": 7, "flag": true, "list": [], "time": "2026-01-09 22:01:10", "object": {}});
+        let value = json!({"null": null, "empty": "", "text": "a", "number": 7, "flag": true, "list": [], "time": "2026-01-09 22:01:10", "object": {}});
         let object = Object::read("Kandji's row", &value).unwrap();
         for field in ["absent", "null", "empty"] {
-            assert_eq!((object.text(field), object.moment(field)), (Ok(None), Ok(None)), "{field}");
+            assert_eq!(
+                (object.text(field), object.moment(field)),
+                (Ok(None), Ok(None)),
+                "{field}"
+            );
         }
         for field in ["absent", "null"] {
-            assert_eq!((object.flag(field), object.number(field, 0..=9)), (Ok(None), Ok(None)), "{field}");
-            assert!(object.list(field).is_err() && object.needed_text(field).is_err(), "{field}");
+            assert_eq!(
+                (object.flag(field), object.number(field, 0..=9)),
+                (Ok(None), Ok(None)),
+                "{field}"
+            );
+            assert!(
+                object.list(field).is_err() && object.needed_text(field).is_err(),
+                "{field}"
+            );
         }
-        assert_eq!((object.text("text"), object.flag("flag"), object.number("number", 0..=9)), (Ok(Some("a")), Ok(Some(true)), Ok(Some(7))));
-        assert!(object.moment("time").unwrap().is_some() && object.list("list").unwrap().is_empty());
+        assert_eq!(
+            (
+                object.text("text"),
+                object.flag("flag"),
+                object.number("number", 0..=9)
+            ),
+            (Ok(Some("a")), Ok(Some(true)), Ok(Some(7)))
+        );
+        assert!(
+            object.moment("time").unwrap().is_some() && object.list("list").unwrap().is_empty()
+        );
         assert!(object.has("null") && !object.has("absent"));
         for field in ["number", "flag", "list", "object"] {
-            assert!(object.text(field).is_err() && object.moment(field).is_err(), "{field}");
+            assert!(
+                object.text(field).is_err() && object.moment(field).is_err(),
+                "{field}"
+            );
         }
-        assert!(object.number("number", 0..=6).is_err() && object.flag("number").is_err() && object.moment("text").is_err());
-        assert_eq!(object.flag("number").unwrap_err().to_string(), "Kandji's row has a number that is a number, where true or false is documented.");
+        assert!(
+            object.number("number", 0..=6).is_err()
+                && object.flag("number").is_err()
+                && object.moment("text").is_err()
+        );
+        assert_eq!(
+            object.flag("number").unwrap_err().to_string(),
+            "Kandji's row has a number that is a number, where true or false is documented."
+        );
         assert!(Object::read("Kandji's row", &json!([])).is_err());
     }
 
     #[test]
     fn no_number_is_read_as_another() {
-        for text in ["9223372036854775808", "-9223372036854775809", "1e400", "1.5", "1.0", "\"7\"", "true"] {
-            let Ok(value) = serde_json::from_str::<Value>(&format!("{{\"n\":{text}}}")) else { continue };
-            assert!(Object::read("It", &value).unwrap().number("n", i64::MIN..=i64::MAX).is_err(), "{text}");
+        for text in [
+            "9223372036854775808",
+            "-9223372036854775809",
+            "1e400",
+            "1.5",
+            "1.0",
+            "\"7\"",
+            "true",
+        ] {
+            let Ok(value) = serde_json::from_str::<Value>(&format!("{{\"n\":{text}}}")) else {
+                continue;
+            };
+            assert!(
+                Object::read("It", &value)
+                    .unwrap()
+                    .number("n", i64::MIN..=i64::MAX)
+                    .is_err(),
+                "{text}"
+            );
         }
     }
 }

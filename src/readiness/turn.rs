@@ -23,7 +23,10 @@ struct State {
 
 impl State {
     fn new() -> Self {
-        Self { lock: Arc::default(), began: Instant::now() }
+        Self {
+            lock: Arc::default(),
+            began: Instant::now(),
+        }
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -44,7 +47,12 @@ impl Turn {
             let seen = self.locked().clone();
             let taken = match Arc::clone(&seen.lock).try_lock_owned() {
                 Ok(guard) => Some(guard),
-                Err(_) => tokio::time::timeout_at(seen.began + LONGEST, Arc::clone(&seen.lock).lock_owned()).await.ok(),
+                Err(_) => tokio::time::timeout_at(
+                    seen.began + LONGEST,
+                    Arc::clone(&seen.lock).lock_owned(),
+                )
+                .await
+                .ok(),
             };
             let mut now = self.locked();
             match taken {
@@ -86,7 +94,10 @@ mod tests {
         };
         let begun = Instant::now();
         let (one, two, three) = tokio::join!(work(), work(), work());
-        assert_eq!([one, two, three].map(|end| end.duration_since(begun).as_millis()), [900, 1800, 2700]);
+        assert_eq!(
+            [one, two, three].map(|end| end.duration_since(begun).as_millis()),
+            [900, 1800, 2700]
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -96,7 +107,11 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(400)).await;
         let (one, two) = tokio::join!(waits(&turn), waits(&turn));
         assert_eq!([one, two].map(|wait| wait.as_millis()), [600, 600]);
-        assert_eq!(waits(&turn).await, Duration::ZERO, "later callers do not wait at all");
+        assert_eq!(
+            waits(&turn).await,
+            Duration::ZERO,
+            "later callers do not wait at all"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -111,7 +126,10 @@ mod tests {
         };
         let begun = Instant::now();
         let (one, two) = tokio::join!(work(), work());
-        assert_eq!([one, two].map(|end| end.duration_since(begun).as_millis()), [100, 200]);
+        assert_eq!(
+            [one, two].map(|end| end.duration_since(begun).as_millis()),
+            [100, 200]
+        );
     }
 
     #[tokio::test(start_paused = true)]

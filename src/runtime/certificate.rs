@@ -33,7 +33,10 @@ pub struct CertificateFault {
 
 impl CertificateFault {
     fn new(finding: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { finding: finding.into(), remedy: remedy.into() }
+        Self {
+            finding: finding.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -52,7 +55,10 @@ impl std::error::Error for CertificateFault {}
 pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateFault> {
     let shown = path.display();
     let (pem, metadata) = file::read(path, LARGEST_FILE).map_err(|error| {
-        CertificateFault::new(format!("{shown} cannot be read: {error}"), file::remedy(&error, "name a PEM file that benchlight's user may read"))
+        CertificateFault::new(
+            format!("{shown} cannot be read: {error}"),
+            file::remedy(&error, "name a PEM file that benchlight's user may read"),
+        )
     })?;
     // Whoever writes it says whom the station trusts, and so which answer is green.
     if file::everybody_writes(metadata.mode()) {
@@ -63,7 +69,10 @@ pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateFau
     }
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(CertificateFault::new(format!("{shown} holds no certificate in PEM"), "it has to begin with -----BEGIN CERTIFICATE-----")),
+        _ => Err(CertificateFault::new(
+            format!("{shown} holds no certificate in PEM"),
+            "it has to begin with -----BEGIN CERTIFICATE-----",
+        )),
     }
 }
 
@@ -74,7 +83,10 @@ pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateFau
 pub fn trust(path: &Path, roots: &mut RootCertStore) -> Result<(), CertificateFault> {
     for certificate in chain(path)? {
         roots.add(certificate).map_err(|error| {
-            let finding = format!("{} holds a certificate that cannot be a trust anchor: {error}", path.display());
+            let finding = format!(
+                "{} holds a certificate that cannot be a trust anchor: {error}",
+                path.display()
+            );
             CertificateFault::new(finding, "put the CA's own certificate there, in PEM")
         })?;
     }
@@ -87,7 +99,8 @@ pub fn trust(path: &Path, roots: &mut RootCertStore) -> Result<(), CertificateFa
 /// It cannot be read, or is none.
 pub fn private_key(credential: &Credential) -> Result<PrivateKeyDer<'static>, CredentialFault> {
     const WANTED: &str = "it has to begin with -----BEGIN PRIVATE KEY-----, and to have no password (openssl pkey -in OLD -out NEW)";
-    PrivateKeyDer::from_pem_slice(credential.read()?.reveal().as_bytes()).map_err(|_| credential.malformed("holds no private key in PEM", WANTED))
+    PrivateKeyDer::from_pem_slice(credential.read()?.reveal().as_bytes())
+        .map_err(|_| credential.malformed("holds no private key in PEM", WANTED))
 }
 
 /// Reads a client certificate and its key. Blocks on the disk.
@@ -96,14 +109,21 @@ pub fn private_key(credential: &Credential) -> Result<PrivateKeyDer<'static>, Cr
 /// One of them cannot be read, or they do not belong together.
 pub fn pair(path: &Path, credential: &Credential) -> Result<CertifiedKey, PairFault> {
     let key = private_key(credential).map_err(PairFault::Key)?;
-    let signing = any_supported_type(&key)
-        .map_err(|_| PairFault::Key(credential.malformed("holds a key of an unknown kind", "use an RSA, ECDSA or Ed25519 key")))?;
+    let signing = any_supported_type(&key).map_err(|_| {
+        PairFault::Key(credential.malformed(
+            "holds a key of an unknown kind",
+            "use an RSA, ECDSA or Ed25519 key",
+        ))
+    })?;
     let pair = CertifiedKey::new(chain(path).map_err(PairFault::Chain)?, signing);
     match pair.keys_match() {
         Ok(()) => Ok(pair),
         Err(_) => {
             let what = format!("holds a key that does not belong to {}", path.display());
-            Err(PairFault::Key(credential.malformed(what, "put the key that the certificate was issued for there")))
+            Err(PairFault::Key(credential.malformed(
+                what,
+                "put the key that the certificate was issued for there",
+            )))
         }
     }
 }
@@ -129,58 +149,105 @@ impl fmt::Display for PairFault {
 /// Why the certificate of the server at `host` was refused: `finding` goes on after "its certificate".
 pub fn refused(error: &CertificateError, host: &str) -> CertificateFault {
     use CertificateError as Fault;
-    let make =
-        || format!("make a certificate of version 3 with subjectAltName {}, signed by an authority of its own; {MANUAL}", alternative_name(host));
+    let make = || {
+        format!(
+            "make a certificate of version 3 with subjectAltName {}, signed by an authority of its own; {MANUAL}",
+            alternative_name(host)
+        )
+    };
     match error {
-        Fault::Expired | Fault::ExpiredContext { .. } => CertificateFault::new("has expired", "renew it, or check this station's clock"),
-        Fault::NotValidYet | Fault::NotValidYetContext { .. } => CertificateFault::new("is not valid yet", "check this station's clock"),
-        Fault::UnknownIssuer => {
-            CertificateFault::new("is signed by an authority that this station does not trust", "name that authority's certificate with `ca_file`")
+        Fault::Expired | Fault::ExpiredContext { .. } => {
+            CertificateFault::new("has expired", "renew it, or check this station's clock")
         }
+        Fault::NotValidYet | Fault::NotValidYetContext { .. } => {
+            CertificateFault::new("is not valid yet", "check this station's clock")
+        }
+        Fault::UnknownIssuer => CertificateFault::new(
+            "is signed by an authority that this station does not trust",
+            "name that authority's certificate with `ca_file`",
+        ),
         Fault::NotValidForNameContext { presented, .. } if presented.is_empty() => {
             CertificateFault::new("names no host (it has no subjectAltName)", make())
         }
         Fault::NotValidForNameContext { presented, .. } => {
-            let names: Vec<String> = presented.iter().take(SHOWN).map(|name| visible::word(bare(name))).collect();
+            let names: Vec<String> = presented
+                .iter()
+                .take(SHOWN)
+                .map(|name| visible::word(bare(name)))
+                .collect();
             let more = if presented.len() > SHOWN { ", .." } else { "" };
             let remedy = format!("write a name of the certificate into `url`, or {}", make());
-            CertificateFault::new(format!("is for another name than {host}: {}{more}", names.join(", ")), remedy)
+            CertificateFault::new(
+                format!(
+                    "is for another name than {host}: {}{more}",
+                    names.join(", ")
+                ),
+                remedy,
+            )
         }
-        Fault::NotValidForName => CertificateFault::new(format!("is for another name than {host}"), make()),
+        Fault::NotValidForName => {
+            CertificateFault::new(format!("is for another name than {host}"), make())
+        }
         Fault::Revoked => CertificateFault::new("was revoked", "renew it"),
         Fault::BadSignature => {
-            let remedy = format!("use keys of P-256 or of RSA with 2048 bits or more, and the authority that signed it as `ca_file`; {MANUAL}");
-            CertificateFault::new("has a key that is too small (RSA under 2048 bits), or was not signed with its authority's key", remedy)
+            let remedy = format!(
+                "use keys of P-256 or of RSA with 2048 bits or more, and the authority that signed it as `ca_file`; {MANUAL}"
+            );
+            CertificateFault::new(
+                "has a key that is too small (RSA under 2048 bits), or was not signed with its authority's key",
+                remedy,
+            )
         }
-        Fault::UnsupportedSignatureAlgorithmContext { .. } | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            CertificateFault::new("is signed in a way that is no longer trusted (SHA-1, for example)", "have it signed with SHA-256")
-        }
-        Fault::InvalidPurpose | Fault::InvalidPurposeContext { .. } => {
-            CertificateFault::new("is not made for a server", format!("give it extendedKeyUsage serverAuth; {MANUAL}"))
-        }
+        Fault::UnsupportedSignatureAlgorithmContext { .. }
+        | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => CertificateFault::new(
+            "is signed in a way that is no longer trusted (SHA-1, for example)",
+            "have it signed with SHA-256",
+        ),
+        Fault::InvalidPurpose | Fault::InvalidPurposeContext { .. } => CertificateFault::new(
+            "is not made for a server",
+            format!("give it extendedKeyUsage serverAuth; {MANUAL}"),
+        ),
         Fault::Other(OtherError(inner)) => match inner.downcast_ref::<webpki::Error>() {
-            Some(webpki::Error::UnsupportedCertVersion) => CertificateFault::new("is of X.509 version 1", make()),
-            Some(webpki::Error::CaUsedAsEndEntity) => CertificateFault::new("is an authority's own: authority and server must be apart", make()),
+            Some(webpki::Error::UnsupportedCertVersion) => {
+                CertificateFault::new("is of X.509 version 1", make())
+            }
+            Some(webpki::Error::CaUsedAsEndEntity) => CertificateFault::new(
+                "is an authority's own: authority and server must be apart",
+                make(),
+            ),
             Some(webpki::Error::EndEntityUsedAsCa) => CertificateFault::new(
                 "is signed by a certificate that is no authority's",
                 format!("sign it with one that has basicConstraints CA:TRUE; {MANUAL}"),
             ),
-            _ => CertificateFault::new(format!("cannot be trusted ({})", visible::word(&inner.to_string())), make()),
+            _ => CertificateFault::new(
+                format!("cannot be trusted ({})", visible::word(&inner.to_string())),
+                make(),
+            ),
         },
-        other => CertificateFault::new(format!("cannot be trusted ({})", visible::word(&other.to_string())), make()),
+        other => CertificateFault::new(
+            format!("cannot be trusted ({})", visible::word(&other.to_string())),
+            make(),
+        ),
     }
 }
 
 /// The verifier writes `DnsName("broker.example")`.
 fn bare(name: &str) -> &str {
-    let inner = name.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')')).unwrap_or(name);
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, inner)| inner.strip_suffix(')'))
+        .unwrap_or(name);
     inner.trim_matches('"')
 }
 
 /// As it is written for openssl.
 fn alternative_name(host: &str) -> String {
     let host = host.trim_matches(['[', ']']);
-    let kind = if host.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
+    let kind = if host.parse::<std::net::IpAddr>().is_ok() {
+        "IP"
+    } else {
+        "DNS"
+    };
     format!("{kind}:{host}")
 }
 

@@ -9,12 +9,19 @@ use rustix::time::{ClockId, clock_gettime};
 ///
 /// Every number that a service or a file names goes through here or through [`later`]: the sums of the standard library panic on some.
 pub fn lasting(seconds: f64, most: Duration) -> Duration {
-    if seconds.is_nan() || seconds <= 0.0 { Duration::ZERO } else { Duration::try_from_secs_f64(seconds).map_or(most, |time| time.min(most)) }
+    if seconds.is_nan() || seconds <= 0.0 {
+        Duration::ZERO
+    } else {
+        Duration::try_from_secs_f64(seconds).map_or(most, |time| time.min(most))
+    }
 }
 
 /// `by` after `moment`, at most the end of the calendar.
 pub fn later(moment: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by).ok().and_then(|by| moment.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+    SignedDuration::try_from(by)
+        .ok()
+        .and_then(|by| moment.checked_add(by).ok())
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// A reading of the boot-time clock (`CLOCK_BOOTTIME`): never set back, and it goes on while the machine sleeps.
@@ -25,7 +32,10 @@ impl Boot {
     /// The clock now.
     pub fn now() -> Self {
         let time = clock_gettime(ClockId::Boottime);
-        Self(Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
+        Self(Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        ))
     }
 
     /// A reading made by hand, for the pure parts' tests.
@@ -56,7 +66,10 @@ pub struct Moment {
 impl Moment {
     /// Both clocks now.
     pub fn now() -> Self {
-        Self { boot: Boot::now(), wall: Timestamp::now() }
+        Self {
+            boot: Boot::now(),
+            wall: Timestamp::now(),
+        }
     }
 }
 
@@ -77,7 +90,9 @@ impl ClockWatch {
     /// Is the wall clock synchronised?
     pub fn synced(self) -> bool {
         match self {
-            Self::Kernel => kernel_synced() || Path::new("/run/systemd/timesync/synchronized").exists(),
+            Self::Kernel => {
+                kernel_synced() || Path::new("/run/systemd/timesync/synchronized").exists()
+            }
             Self::Fixed { synced } => synced,
         }
     }
@@ -130,10 +145,23 @@ mod tests {
     fn no_moment_is_later_than_the_calendar() {
         let start = Timestamp::UNIX_EPOCH;
         assert_eq!(later(start, Duration::from_secs(1)).as_second(), 1);
-        for by in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(1 << 63)] {
-            assert_eq!((later(start, by), later(Timestamp::MIN, by)), (Timestamp::MAX, Timestamp::MAX));
+        for by in [
+            Duration::MAX,
+            Duration::from_secs(u64::MAX),
+            Duration::from_secs(1 << 63),
+        ] {
+            assert_eq!(
+                (later(start, by), later(Timestamp::MIN, by)),
+                (Timestamp::MAX, Timestamp::MAX)
+            );
         }
-        assert_eq!(later(Timestamp::MAX, Duration::from_nanos(1)), Timestamp::MAX);
-        assert_eq!(Boot::from_duration(Duration::MAX).plus(Duration::MAX), Boot::from_duration(Duration::MAX));
+        assert_eq!(
+            later(Timestamp::MAX, Duration::from_nanos(1)),
+            Timestamp::MAX
+        );
+        assert_eq!(
+            Boot::from_duration(Duration::MAX).plus(Duration::MAX),
+            Boot::from_duration(Duration::MAX)
+        );
     }
 }

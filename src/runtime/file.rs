@@ -10,7 +10,8 @@ use std::{
 use rustix::{fs::OFlags, process::geteuid};
 
 /// What to do about a file that is not in the right coding.
-const SAVE_AS_UTF8: &str = "save it as UTF-8 (an editor's encoding \"UTF-8\", or: iconv -f UTF-16 -t UTF-8 OLD > NEW)";
+const SAVE_AS_UTF8: &str =
+    "save it as UTF-8 (an editor's encoding \"UTF-8\", or: iconv -f UTF-16 -t UTF-8 OLD > NEW)";
 
 /// Reads a plain text file of at most `most` bytes. A byte order mark, which editors on Windows leave, is dropped.
 ///
@@ -22,13 +23,19 @@ pub fn read(path: &Path, most: u64) -> io::Result<(Vec<u8>, Metadata)> {
     // Before it is opened: opening some devices does something. And again afterwards: it may be another file by then.
     plain(&fs::metadata(path)?)?;
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)?;
     let metadata = file.metadata()?;
     plain(&metadata)?;
     let mut bytes = Vec::new();
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {} KiB", most >> 10)));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than {} KiB", most >> 10),
+        ));
     }
     Ok((unmarked(bytes)?, metadata))
 }
@@ -45,11 +52,16 @@ pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// The bytes without UTF-8's byte order marks.
@@ -58,9 +70,20 @@ pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
 /// [`io::ErrorKind::InvalidData`]: they are UTF-16 text.
 pub fn unmarked(mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     const MARK: &[u8] = b"\xef\xbb\xbf";
-    let zeros = |first: usize| bytes.len() > 3 && bytes.iter().skip(first).step_by(2).take(32).all(|byte| *byte == 0);
+    let zeros = |first: usize| {
+        bytes.len() > 3
+            && bytes
+                .iter()
+                .skip(first)
+                .step_by(2)
+                .take(32)
+                .all(|byte| *byte == 0)
+    };
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || zeros(0) || zeros(1) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is UTF-16 text, as Windows writes it, and not UTF-8"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is UTF-16 text, as Windows writes it, and not UTF-8",
+        ));
     }
     while bytes.starts_with(MARK) {
         bytes.drain(..MARK.len());
@@ -74,18 +97,38 @@ pub fn unmarked(mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
 /// [`io::ErrorKind::InvalidData`]: they are not UTF-8; the line is named.
 pub fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n').count() + 1;
-        io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 text (line {line})"))
+        let line = error
+            .as_bytes()
+            .iter()
+            .take(error.utf8_error().valid_up_to())
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it is not UTF-8 text (line {line})"),
+        )
     })
 }
 
 /// What to do about a file that [`read`] or [`text`] refused; `otherwise` where its coding is not the cause.
 pub fn remedy<'a>(error: &io::Error, otherwise: &'a str) -> &'a str {
-    if error.kind() == io::ErrorKind::InvalidData { SAVE_AS_UTF8 } else { otherwise }
+    if error.kind() == io::ErrorKind::InvalidData {
+        SAVE_AS_UTF8
+    } else {
+        otherwise
+    }
 }
 
 fn plain(metadata: &Metadata) -> io::Result<()> {
-    if metadata.is_file() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file, but a pipe, a device or a folder")) }
+    if metadata.is_file() {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a file, but a pipe, a device or a folder",
+        ))
+    }
 }
 
 /// Everybody may write: whoever has any account on the machine.
@@ -103,7 +146,9 @@ pub fn exposing_folder(path: &Path) -> Option<(PathBuf, &'static str)> {
         let above = folder.parent().map(Path::to_owned);
         for (folder, is_above) in [(Some(folder), false), (above, true)] {
             let Some(folder) = folder else { continue };
-            let Ok(metadata) = fs::metadata(&folder) else { continue };
+            let Ok(metadata) = fs::metadata(&folder) else {
+                continue;
+            };
             if let Some(what) = exposed(metadata.mode(), metadata.uid(), us, is_above) {
                 return Some((folder, what));
             }
@@ -149,18 +194,55 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         fs::write(path("file"), "text").unwrap();
         assert_eq!(read(&path("file"), 4).unwrap().0, b"text");
-        assert_eq!(read(&path("file"), 3).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
-        for odd in [path("pipe"), folder.path().to_owned(), "/dev/zero".into(), "/dev/null".into()] {
-            assert!(read(&odd, 1 << 20).unwrap_err().to_string().contains("a pipe, a device or a folder"), "{}", odd.display());
+        assert_eq!(
+            read(&path("file"), 3).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
+        assert!(
+            Command::new("mkfifo")
+                .arg(path("pipe"))
+                .status()
+                .unwrap()
+                .success()
+        );
+        for odd in [
+            path("pipe"),
+            folder.path().to_owned(),
+            "/dev/zero".into(),
+            "/dev/null".into(),
+        ] {
+            assert!(
+                read(&odd, 1 << 20)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("a pipe, a device or a folder"),
+                "{}",
+                odd.display()
+            );
         }
-        assert_eq!(read(&path("none"), 1).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            read(&path("none"), 1).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 
     #[test]
     fn a_byte_order_mark_is_dropped_and_utf_16_is_named() {
-        let utf_16 = |text: &str, mark: &[u8]| [mark, &text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()].concat();
-        let big = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>();
+        let utf_16 = |text: &str, mark: &[u8]| {
+            [
+                mark,
+                &text
+                    .encode_utf16()
+                    .flat_map(u16::to_le_bytes)
+                    .collect::<Vec<_>>(),
+            ]
+            .concat()
+        };
+        let big = |text: &str| {
+            text.encode_utf16()
+                .flat_map(u16::to_be_bytes)
+                .collect::<Vec<_>>()
+        };
         for (bytes, read) in [
             (b"\xef\xbb\xbftoken".to_vec(), b"token".to_vec()),
             (b"\xef\xbb\xbf\xef\xbb\xbftoken".to_vec(), b"token".to_vec()),
@@ -171,15 +253,25 @@ mod tests {
         ] {
             assert_eq!(unmarked(bytes).unwrap(), read);
         }
-        for bytes in
-            [utf_16("token", b"\xff\xfe"), utf_16("token", b""), big("token"), [b"\xfe\xff".to_vec(), big("token")].concat(), b"\xff\xfe".to_vec()]
-        {
+        for bytes in [
+            utf_16("token", b"\xff\xfe"),
+            utf_16("token", b""),
+            big("token"),
+            [b"\xfe\xff".to_vec(), big("token")].concat(),
+            b"\xff\xfe".to_vec(),
+        ] {
             let error = unmarked(bytes).unwrap_err();
-            assert!(error.to_string().contains("UTF-16") && remedy(&error, "").contains("UTF-8"), "{error}");
+            assert!(
+                error.to_string().contains("UTF-16") && remedy(&error, "").contains("UTF-8"),
+                "{error}"
+            );
         }
         let error = text(b"one\ntwo\ncaf\xe9".to_vec()).unwrap_err();
         assert_eq!(error.to_string(), "it is not UTF-8 text (line 3)");
-        assert_eq!(remedy(&io::Error::from(io::ErrorKind::NotFound), "look"), "look");
+        assert_eq!(
+            remedy(&io::Error::from(io::ErrorKind::NotFound), "look"),
+            "look"
+        );
     }
 
     #[test]
@@ -196,13 +288,26 @@ mod tests {
             (0o40770, 0, US, Some("group"), None),
             (0o40730, US, US, Some("group"), None),
             (0o40702, US, US, Some("everybody"), Some("everybody")),
-            (0o40700, 1000, US, Some("another user"), Some("another user")),
+            (
+                0o40700,
+                1000,
+                US,
+                Some("another user"),
+                Some("another user"),
+            ),
             (0o40700, 1000, 0, None, None),
         ] {
             for (is_above, expected) in [(false, of_the_folder), (true, of_the_one_above)] {
                 let found = exposed(mode, owner, us, is_above);
-                assert_eq!(found.is_some(), expected.is_some(), "{mode:o} of {owner} for {us}, above: {is_above}: {found:?}");
-                assert!(found.is_none_or(|found| found.contains(expected.unwrap_or("-"))), "{found:?}");
+                assert_eq!(
+                    found.is_some(),
+                    expected.is_some(),
+                    "{mode:o} of {owner} for {us}, above: {is_above}: {found:?}"
+                );
+                assert!(
+                    found.is_none_or(|found| found.contains(expected.unwrap_or("-"))),
+                    "{found:?}"
+                );
             }
         }
     }
@@ -211,7 +316,9 @@ mod tests {
     fn a_link_does_not_hide_the_folder_that_it_leads_to() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let set = |name: &str, mode: u32| fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+        let set = |name: &str, mode: u32| {
+            fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap()
+        };
         for name in ["good", "open", "open/below"] {
             fs::create_dir(path(name)).unwrap();
             set(name, 0o700);
@@ -225,7 +332,11 @@ mod tests {
         assert_eq!(exposing_folder(&path("good/token")), None);
         assert_eq!(exposing_folder(&path("alias/token")), None);
         for exposed in ["open/token", "good/link", "open/below/token"] {
-            assert_eq!(exposing_folder(&path(exposed)).unwrap().0, path("open").canonicalize().unwrap(), "{exposed}");
+            assert_eq!(
+                exposing_folder(&path(exposed)).unwrap().0,
+                path("open").canonicalize().unwrap(),
+                "{exposed}"
+            );
         }
         assert_eq!(exposing_folder(&path("none/token")), None);
     }

@@ -7,8 +7,13 @@ use url::{Host, Url};
 /// What to add to the remedy where a refused address was perhaps meant to be this machine's.
 pub fn hint(url: &Url) -> &'static str {
     let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
-    let meant = host.contains("localhost") || host.starts_with(['[', '0']) || host.starts_with("127.");
-    if meant { "; this machine is written 127.0.0.1, [::1] or localhost" } else { "" }
+    let meant =
+        host.contains("localhost") || host.starts_with(['[', '0']) || host.starts_with("127.");
+    if meant {
+        "; this machine is written 127.0.0.1, [::1] or localhost"
+    } else {
+        ""
+    }
 }
 
 /// Only an address that cannot lead elsewhere: 127.0.0.0/8, `::1`, and the name `localhost` without more. What is refused for caution: IPv4 inside of
@@ -18,16 +23,30 @@ pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address == Ipv6Addr::LOCALHOST,
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost") || of_a_scheme_without_addresses(name),
+        Some(Host::Domain(name)) => {
+            name.eq_ignore_ascii_case("localhost") || of_a_scheme_without_addresses(name)
+        }
         None => false,
     }
 }
 
 /// The URL standard reads addresses in web schemes only, and leaves the host of `mqtt` as it is written. Read here as there, one host has one answer.
 fn of_a_scheme_without_addresses(name: &str) -> bool {
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
-    let address =
-        || Url::parse(&format!("http://{name}/")).ok()?.host().and_then(|host| if let Host::Ipv4(address) = host { Some(address) } else { None });
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+    let address = || {
+        Url::parse(&format!("http://{name}/"))
+            .ok()?
+            .host()
+            .and_then(|host| {
+                if let Host::Ipv4(address) = host {
+                    Some(address)
+                } else {
+                    None
+                }
+            })
+    };
     plain && address().as_ref().is_some_and(Ipv4Addr::is_loopback)
 }
 
@@ -72,6 +91,9 @@ mod tests {
                 assert_eq!(is_loopback(&url), stays, "{url}");
             }
         }
-        assert!(!is_loopback(&Url::parse("mqtt://%31%32%37.1/").unwrap()), "it is not read as an address by who connects");
+        assert!(
+            !is_loopback(&Url::parse("mqtt://%31%32%37.1/").unwrap()),
+            "it is not read as an address by who connects"
+        );
     }
 }

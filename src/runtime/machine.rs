@@ -3,7 +3,10 @@
 use std::fs;
 
 /// Where a Pi's firmware leaves its serial number.
-const DEVICE_TREE: [&str; 2] = ["/sys/firmware/devicetree/base/serial-number", "/proc/device-tree/serial-number"];
+const DEVICE_TREE: [&str; 2] = [
+    "/sys/firmware/devicetree/base/serial-number",
+    "/proc/device-tree/serial-number",
+];
 
 /// This Raspberry Pi's model in its firmware's words; `None` on other machines.
 pub fn pi_model() -> Option<String> {
@@ -14,18 +17,27 @@ pub fn pi_model() -> Option<String> {
 pub fn pi_serial() -> Option<String> {
     // Other boards have a serial number there too, in other forms; only a Pi's is unique by its last eight digits.
     pi_model()?;
-    DEVICE_TREE.iter().find_map(|path| serial_text(&fs::read(path).ok()?))
+    DEVICE_TREE
+        .iter()
+        .find_map(|path| serial_text(&fs::read(path).ok()?))
 }
 
 fn model_text(bytes: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(bytes).ok()?.trim_matches(['\0', ' ', '\n']);
+    let text = std::str::from_utf8(bytes)
+        .ok()?
+        .trim_matches(['\0', ' ', '\n']);
     text.starts_with("Raspberry Pi").then(|| text.to_owned())
 }
 
 /// The device tree ends its texts with a NUL.
 fn serial_text(bytes: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(bytes).ok()?.trim_matches(['\0', ' ', '\n']);
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) && text.bytes().any(|byte| byte != b'0')).then(|| text.to_owned())
+    let text = std::str::from_utf8(bytes)
+        .ok()?
+        .trim_matches(['\0', ' ', '\n']);
+    (!text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && text.bytes().any(|byte| byte != b'0'))
+    .then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -34,7 +46,10 @@ mod tests {
 
     #[test]
     fn only_a_raspberry_pi_has_a_model() {
-        assert_eq!(model_text(b"Raspberry Pi 3 Model B Rev 1.2\0").as_deref(), Some("Raspberry Pi 3 Model B Rev 1.2"));
+        assert_eq!(
+            model_text(b"Raspberry Pi 3 Model B Rev 1.2\0").as_deref(),
+            Some("Raspberry Pi 3 Model B Rev 1.2")
+        );
         for bytes in [&b""[..], b"\0", b"linux,dummy-virt\0", b"\xff\xfe"] {
             assert_eq!(model_text(bytes), None);
         }
@@ -42,7 +57,10 @@ mod tests {
 
     #[test]
     fn a_serial_number_is_read_without_its_nul() {
-        assert_eq!(serial_text(b"100000003d1a2b4c\0").as_deref(), Some("100000003d1a2b4c"));
+        assert_eq!(
+            serial_text(b"100000003d1a2b4c\0").as_deref(),
+            Some("100000003d1a2b4c")
+        );
         for bytes in [&b""[..], b"\0", b"0000000000000000\0", b"\xff\xfe", b"a b"] {
             assert_eq!(serial_text(bytes), None);
         }

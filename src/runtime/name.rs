@@ -14,8 +14,15 @@ pub struct NotAName(pub String);
 impl Name {
     /// Checks `text`.
     pub fn new(text: &str) -> Result<Self, NotAName> {
-        let fits = (1..=32).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-        if fits { Ok(Self(text.into())) } else { Err(NotAName(text.to_owned())) }
+        let fits = (1..=32).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(NotAName(text.to_owned()))
+        }
     }
 
     /// The name as text.

@@ -23,7 +23,10 @@ impl Pulses {
     /// Looks after one more loop, until its last pulse is dropped.
     pub fn pulse(&self, name: impl Into<String>) -> Pulse {
         let pulse = Pulse(Arc::new(AtomicBool::new(true)));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name.into(), Arc::downgrade(&pulse.0)));
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((name.into(), Arc::downgrade(&pulse.0)));
         pulse
     }
 
@@ -31,8 +34,15 @@ impl Pulses {
     pub fn silent(&self) -> Vec<String> {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain(|(_, sign)| sign.strong_count() > 0);
-        let beat = |sign: &Weak<AtomicBool>| sign.upgrade().is_none_or(|sign| sign.swap(false, Ordering::Relaxed));
-        watched.iter().filter(|(_, sign)| !beat(sign)).map(|(name, _)| name.clone()).collect()
+        let beat = |sign: &Weak<AtomicBool>| {
+            sign.upgrade()
+                .is_none_or(|sign| sign.swap(false, Ordering::Relaxed))
+        };
+        watched
+            .iter()
+            .filter(|(_, sign)| !beat(sign))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 }
 
@@ -69,7 +79,10 @@ mod tests {
     fn who_gave_no_sign_since_the_last_look_is_named_until_it_gives_one_or_is_gone() {
         let pulses = Pulses::default();
         let (left, right) = (pulses.pulse("left"), pulses.pulse("right"));
-        assert!(pulses.silent().is_empty(), "who has just begun is not asked yet");
+        assert!(
+            pulses.silent().is_empty(),
+            "who has just begun is not asked yet"
+        );
         left.beat();
         assert_eq!(pulses.silent(), ["right"]);
         assert_eq!(pulses.silent(), ["left", "right"]);
@@ -78,7 +91,10 @@ mod tests {
         assert!(pulses.silent().is_empty());
         drop(right);
         left.clone().beat();
-        assert!(pulses.silent().is_empty(), "who has ended is not asked any more");
+        assert!(
+            pulses.silent().is_empty(),
+            "who has ended is not asked any more"
+        );
     }
 
     #[tokio::test(start_paused = true)]

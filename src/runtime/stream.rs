@@ -50,8 +50,19 @@ struct State {
 
 impl Stream {
     const fn new(name: &'static str, room: usize) -> Self {
-        let state = State { started: false, waiting: Vec::new(), writing: false, missed: 0 };
-        Self { name, room, state: Mutex::new(state), changed: Condvar::new(), dropped: AtomicU64::new(0) }
+        let state = State {
+            started: false,
+            waiting: Vec::new(),
+            writing: false,
+            missed: 0,
+        };
+        Self {
+            name,
+            room,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// Starts the thread that writes to `out`. A second start changes nothing.
@@ -64,7 +75,9 @@ impl Stream {
 
     fn write_to(&'static self, mut out: impl Write + Send + 'static) -> io::Result<()> {
         if !mem::replace(&mut self.lock().started, true) {
-            thread::Builder::new().name(self.name.to_owned()).spawn(move || self.write_all(&mut out))?;
+            thread::Builder::new()
+                .name(self.name.to_owned())
+                .spawn(move || self.write_all(&mut out))?;
         }
         Ok(())
     }
@@ -87,7 +100,8 @@ impl Stream {
 
     /// Waits until everything queued is written, but not for longer than `patience`. Says whether it is.
     pub fn finish(&self, patience: Duration) -> bool {
-        let busy = |state: &mut State| state.started && (state.writing || !state.waiting.is_empty());
+        let busy =
+            |state: &mut State| state.started && (state.writing || !state.waiting.is_empty());
         let waited = self.changed.wait_timeout_while(self.lock(), patience, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -98,7 +112,10 @@ impl Stream {
             let mut state = self.lock();
             state.writing = false;
             self.changed.notify_all();
-            let mut state = self.changed.wait_while(state, |state| state.waiting.is_empty()).unwrap_or_else(PoisonError::into_inner);
+            let mut state = self
+                .changed
+                .wait_while(state, |state| state.waiting.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
             mem::swap(&mut state.waiting, &mut lines);
             state.writing = true;
             drop(state);
@@ -110,7 +127,11 @@ impl Stream {
             } else if state.missed > 0 && state.waiting.is_empty() {
                 let missed = mem::take(&mut state.missed);
                 drop(state);
-                tracing::warn!(lines = missed, "{} was not read for a while: lines were dropped", self.name);
+                tracing::warn!(
+                    lines = missed,
+                    "{} was not read for a while: lines were dropped",
+                    self.name
+                );
             }
             lines.clear();
         }
@@ -183,7 +204,9 @@ mod tests {
 
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.leave.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            self.leave
+                .recv()
+                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
             self.written.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
         }
@@ -198,7 +221,12 @@ mod tests {
         let stream: &Stream = Box::leak(Box::new(Stream::new("a test", 4 * LINE.len())));
         let (leave, given) = mpsc::channel();
         let written = Arc::default();
-        stream.write_to(Slow { written: Arc::clone(&written), leave: given }).unwrap();
+        stream
+            .write_to(Slow {
+                written: Arc::clone(&written),
+                leave: given,
+            })
+            .unwrap();
         (stream, leave, written)
     }
 
@@ -233,7 +261,10 @@ mod tests {
             stream.push(LINE);
         }
         assert_eq!(stream.dropped(), 996, "there is room for four");
-        assert!(!stream.finish(Duration::from_millis(50)), "and the end does not wait for it for long");
+        assert!(
+            !stream.finish(Duration::from_millis(50)),
+            "and the end does not wait for it for long"
+        );
         assert!(began.elapsed() < Duration::from_secs(2));
         for _ in 0..2 {
             leave.send(()).unwrap();
@@ -243,7 +274,11 @@ mod tests {
         stream.push(LINE);
         leave.send(()).unwrap();
         assert!(stream.finish(SOON), "it goes on");
-        assert_eq!((stream.dropped(), stream.lock().missed), (996, 0), "and what was missed has been told");
+        assert_eq!(
+            (stream.dropped(), stream.lock().missed),
+            (996, 0),
+            "and what was missed has been told"
+        );
     }
 
     #[test]

@@ -75,7 +75,10 @@ impl Systemd {
         self.tell(NotifyState::Stopping);
     }
 
-    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests hear what is said"))]
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, reason = "tests hear what is said")
+    )]
     fn tell(&self, state: NotifyState<'_>) -> bool {
         #[cfg(test)]
         if let Some(heard) = &self.heard {
@@ -91,7 +94,9 @@ impl Systemd {
 
 /// sd_notify(3), without the wait for a service manager that hangs and whose socket is full.
 fn say(words: &str) -> io::Result<()> {
-    let Some(path) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let Some(path) = env::var_os("NOTIFY_SOCKET") else {
+        return Ok(());
+    };
     let address = match path.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(&path)?,
@@ -106,6 +111,13 @@ impl Systemd {
     /// A stand-in that wants to be fed within `watchdog`, and what it hears.
     pub(crate) fn double(watchdog: Duration) -> (Self, std::sync::mpsc::Receiver<String>) {
         let (heard, hears) = std::sync::mpsc::channel();
-        (Self { watchdog: Some(watchdog), ready_unsaid: Arc::default(), heard: Some(heard) }, hears)
+        (
+            Self {
+                watchdog: Some(watchdog),
+                ready_unsaid: Arc::default(),
+                heard: Some(heard),
+            },
+            hears,
+        )
     }
 }

@@ -10,10 +10,20 @@ use super::file;
 
 const UNIT: &str = "benchlight.service";
 /// Where units and their drop-ins lie; the first that has a name counts.
-const FOLDERS: [&str; 5] =
-    ["etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
+const FOLDERS: [&str; 5] = [
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+];
 /// Where systemd looks for a credential that is named without a path.
-const STORES: [&str; 4] = ["etc/credstore", "run/credstore", "usr/local/lib/credstore", "usr/lib/credstore"];
+const STORES: [&str; 4] = [
+    "etc/credstore",
+    "run/credstore",
+    "usr/local/lib/credstore",
+    "usr/lib/credstore",
+];
 const LARGEST: u64 = 1 << 20;
 
 /// What the unit says of one credential.
@@ -31,11 +41,17 @@ pub fn credentials(root: &Path) -> BTreeMap<String, Loaded> {
     for text in texts(root) {
         let mut section = "";
         let whole = text.replace("\\\n", " ");
-        for line in whole.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+        for line in whole
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with(['#', ';']))
+        {
             if line.starts_with('[') {
                 section = if line == "[Service]" { "service" } else { "" };
             }
-            let (key, value) = line.split_once('=').map_or((line, ""), |(key, value)| (key.trim(), value.trim()));
+            let (key, value) = line
+                .split_once('=')
+                .map_or((line, ""), |(key, value)| (key.trim(), value.trim()));
             let is_encrypted = key == "LoadCredentialEncrypted";
             if section.is_empty() || !is_encrypted && key != "LoadCredential" {
                 continue;
@@ -52,7 +68,12 @@ pub fn credentials(root: &Path) -> BTreeMap<String, Loaded> {
             }
             let path = place(root, &path.replace("%%", "%"));
             match fs::read_dir(&path) {
-                Ok(files) => found.extend(files.flatten().map(|file| (format!("{name}_{}", file.file_name().display()), Loaded::File(file.path())))),
+                Ok(files) => found.extend(files.flatten().map(|file| {
+                    (
+                        format!("{name}_{}", file.file_name().display()),
+                        Loaded::File(file.path()),
+                    )
+                })),
                 Err(_) => drop(found.insert(name.to_owned(), Loaded::File(path))),
             }
         }
@@ -66,24 +87,43 @@ fn place(root: &Path, path: &str) -> PathBuf {
         return root.join(path);
     }
     let in_store = |store: &str| root.join(store).join(path);
-    let found = STORES.iter().map(|store| in_store(store)).find(|path| path.exists());
+    let found = STORES
+        .iter()
+        .map(|store| in_store(store))
+        .find(|path| path.exists());
     found.unwrap_or_else(|| in_store("etc/credstore"))
 }
 
 /// The unit and its drop-ins, in the order in which they count.
 fn texts(root: &Path) -> Vec<String> {
     let folders = || FOLDERS.iter().map(|folder| root.join(folder));
-    let unit = folders().map(|folder| folder.join(UNIT)).find(|path| path.exists());
-    let dropins: Vec<PathBuf> = folders().flat_map(|folder| [folder.join(format!("{UNIT}.d")), folder.join("service.d")]).collect();
+    let unit = folders()
+        .map(|folder| folder.join(UNIT))
+        .find(|path| path.exists());
+    let dropins: Vec<PathBuf> = folders()
+        .flat_map(|folder| [folder.join(format!("{UNIT}.d")), folder.join("service.d")])
+        .collect();
     let names: BTreeSet<_> = dropins
         .iter()
         .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten())
         .map(|entry| entry.file_name())
         .filter(|name| Path::new(name).extension().is_some_and(|end| end == "conf"))
         .collect();
-    let chosen = names.into_iter().filter_map(|name| dropins.iter().map(|folder| folder.join(&name)).find(|path| fs::symlink_metadata(path).is_ok()));
+    let chosen = names.into_iter().filter_map(|name| {
+        dropins
+            .iter()
+            .map(|folder| folder.join(&name))
+            .find(|path| fs::symlink_metadata(path).is_ok())
+    });
     // A drop-in that leads to /dev/null is switched off, and reads as nothing.
-    unit.into_iter().chain(chosen).filter_map(|path| file::read(&path, LARGEST).ok().and_then(|(bytes, _)| file::text(bytes).ok())).collect()
+    unit.into_iter()
+        .chain(chosen)
+        .filter_map(|path| {
+            file::read(&path, LARGEST)
+                .ok()
+                .and_then(|(bytes, _)| file::text(bytes).ok())
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -108,15 +148,28 @@ mod tests {
             "usr/lib/systemd/system/benchlight.service",
             "[Unit]\nLoadCredential=no:/no\n[Service]\n#LoadCredential=no:/no\nLoadCredential=old:/old\n",
         );
-        let dropin = |name: &str, text: &str| write(root, &format!("etc/systemd/system/benchlight.service.d/{name}"), text);
+        let dropin = |name: &str, text: &str| {
+            write(
+                root,
+                &format!("etc/systemd/system/benchlight.service.d/{name}"),
+                text,
+            )
+        };
         dropin(
             "20-mine.conf",
             "[Service]\nLoadCredential=\nLoadCredential=kandji-token:/etc/x\\\n/kandji\n LoadCredential = mqtt-password:/srv/100%%/p\nLoadCredentialEncrypted=mqtt-key:/etc/k.cred\n",
         );
         // Before the one above, which takes it back; and a file of the package that has the same name.
         dropin("10-early.conf", "[Service]\nLoadCredential=early:/early\n");
-        write(root, "usr/lib/systemd/system/benchlight.service.d/20-mine.conf", "[Service]\nLoadCredential=hidden:/hidden\n");
-        dropin("30-stores.conf", "[Service]\nLoadCredential=stored\nLoadCredential=many:/srv/many\n");
+        write(
+            root,
+            "usr/lib/systemd/system/benchlight.service.d/20-mine.conf",
+            "[Service]\nLoadCredential=hidden:/hidden\n",
+        );
+        dropin(
+            "30-stores.conf",
+            "[Service]\nLoadCredential=stored\nLoadCredential=many:/srv/many\n",
+        );
         write(root, "run/credstore/stored", "x");
         write(root, "srv/many/a", "x");
         dropin("note.txt", "[Service]\nLoadCredential=no:/no\n");
@@ -128,8 +181,17 @@ mod tests {
             ("mqtt-password", file("srv/100%/p")),
             ("stored", file("run/credstore/stored")),
         ];
-        assert_eq!(credentials(root), wanted.map(|(name, loaded)| (name.to_owned(), loaded)).into());
-        std::os::unix::fs::symlink("/dev/null", root.join("etc/systemd/system/benchlight.service.d/30-off.conf")).unwrap();
+        assert_eq!(
+            credentials(root),
+            wanted
+                .map(|(name, loaded)| (name.to_owned(), loaded))
+                .into()
+        );
+        std::os::unix::fs::symlink(
+            "/dev/null",
+            root.join("etc/systemd/system/benchlight.service.d/30-off.conf"),
+        )
+        .unwrap();
         assert_eq!(credentials(root).len(), 5, "a drop-in that is switched off");
     }
 }

@@ -46,7 +46,11 @@ pub struct Visible<W> {
 impl<W: Write> Visible<W> {
     /// A filter in front of `out`.
     pub const fn on(out: W) -> Self {
-        Self { out, written: 0, marks: None }
+        Self {
+            out,
+            written: 0,
+            marks: None,
+        }
     }
 
     /// How many characters were written to `out`.
@@ -60,19 +64,25 @@ impl<W: Write> Visible<W> {
     }
 
     fn spell(&mut self, unseen: char) -> fmt::Result {
-        unseen.escape_unicode().try_for_each(|character| self.put(character))
+        unseen
+            .escape_unicode()
+            .try_for_each(|character| self.put(character))
     }
 }
 
 impl<W: Write> Write for Visible<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars().try_for_each(|character| self.write_char(character))
+        text.chars()
+            .try_for_each(|character| self.write_char(character))
     }
 
     fn write_char(&mut self, character: char) -> fmt::Result {
         let marks = self.marks.replace(0);
         match character {
-            '\0'..='\x1f' => self.put(char::from_u32(0x2400 + u32::from(character)).unwrap_or(char::REPLACEMENT_CHARACTER)),
+            '\0'..='\x1f' => self.put(
+                char::from_u32(0x2400 + u32::from(character))
+                    .unwrap_or(char::REPLACEMENT_CHARACTER),
+            ),
             '\x7f' => self.put('\u{2421}'),
             unseen if is_unseen(unseen) => self.spell(unseen),
             mark if is_mark(mark) => match marks {
@@ -132,23 +142,41 @@ mod tests {
             // C0, DEL, C1: a terminal obeys them.
             ("a\r\n\t\0\x1b[2Jb\x7f\u{9b}31m", "a␍␊␉␀␛[2Jb␡\\u{9b}31m"),
             // Marks, embeddings, overrides and isolates of writing direction, paired or not.
-            ("\u{202e}gpj\u{202c}\u{2066}x\u{2069}\u{200f}\u{61c}\u{200e}", "\\u{202e}gpj\\u{202c}\\u{2066}x\\u{2069}\\u{200f}\\u{61c}\\u{200e}"),
+            (
+                "\u{202e}gpj\u{202c}\u{2066}x\u{2069}\u{200f}\u{61c}\u{200e}",
+                "\\u{202e}gpj\\u{202c}\\u{2066}x\\u{2069}\\u{200f}\\u{61c}\\u{200e}",
+            ),
             // Nothing wide: two servers would bear one name.
             (
                 "H\u{200b}Q\u{200c}\u{200d}\u{2060}\u{feff}\u{ad}\u{34f}\u{180e}",
                 "H\\u{200b}Q\\u{200c}\\u{200d}\\u{2060}\\u{feff}\\u{ad}\\u{34f}\\u{180e}",
             ),
             // Fillers and the empty Braille cell look like a space and are none.
-            ("\u{3164}\u{ffa0}\u{115f}\u{2800}", "\\u{3164}\\u{ffa0}\\u{115f}\\u{2800}"),
+            (
+                "\u{3164}\u{ffa0}\u{115f}\u{2800}",
+                "\\u{3164}\\u{ffa0}\\u{115f}\\u{2800}",
+            ),
             // Separators of lines and paragraphs.
-            ("one\u{2028}two\u{2029}three\u{85}", "one\\u{2028}two\\u{2029}three\\u{85}"),
+            (
+                "one\u{2028}two\u{2029}three\u{85}",
+                "one\\u{2028}two\\u{2029}three\\u{85}",
+            ),
             // Tags carry a text that nobody sees; variation selectors carry any byte.
-            ("ok\u{e0041}\u{e007f}\u{fe0f}\u{e0100}", "ok\\u{e0041}\\u{e007f}\\u{fe0f}\\u{e0100}"),
-            ("\u{fff9}\u{fffb}\u{fdd0}\u{ffff}\u{10fffe}", "\\u{fff9}\\u{fffb}\\u{fdd0}\\u{ffff}\\u{10fffe}"),
+            (
+                "ok\u{e0041}\u{e007f}\u{fe0f}\u{e0100}",
+                "ok\\u{e0041}\\u{e007f}\\u{fe0f}\\u{e0100}",
+            ),
+            (
+                "\u{fff9}\u{fffb}\u{fdd0}\u{ffff}\u{10fffe}",
+                "\\u{fff9}\\u{fffb}\\u{fdd0}\\u{ffff}\\u{10fffe}",
+            ),
             // A mark without a letter sits on what stands before the text.
             ("\u{301}a", "\\u{301}a"),
             // A pile of marks covers the lines above.
-            ("Z\u{300}\u{301}\u{302}\u{303}\u{304}", "Z\u{300}\u{301}\u{302}\u{303}\\u{304}"),
+            (
+                "Z\u{300}\u{301}\u{302}\u{303}\u{304}",
+                "Z\u{300}\u{301}\u{302}\u{303}\\u{304}",
+            ),
         ] {
             assert_eq!(text(from_outside), shown, "{from_outside:?}");
         }

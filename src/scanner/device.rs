@@ -60,7 +60,11 @@ impl Finder {
             Device::Auto => (self.folder.clone(), format!("*{}", self.ending)),
             Device::Path(path) => {
                 let path = self.folder.join(path);
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 if !name.contains(['*', '?']) {
                     return Ok(path);
                 }
@@ -77,7 +81,11 @@ impl Finder {
             [name] => Ok(folder.join(name)),
             several => {
                 let list = several.join(", ");
-                Err(State::Fault(format!("{} devices in {} fit ({list}): name one of them in `device`", several.len(), folder.display())))
+                Err(State::Fault(format!(
+                    "{} devices in {} fit ({list}): name one of them in `device`",
+                    several.len(),
+                    folder.display()
+                )))
             }
         }
     }
@@ -86,14 +94,27 @@ impl Finder {
     fn seen(&self) -> String {
         let list = |names: &[String]| {
             let more = if names.len() > SHOWN { ", .." } else { "" };
-            format!("{}{more}", names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))
+            format!(
+                "{}{more}",
+                names
+                    .iter()
+                    .take(SHOWN)
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
         };
         let (elsewhere, mode) = &self.elsewhere;
-        let (here, there) = (names(&self.folder).unwrap_or_default(), names(elsewhere).unwrap_or_default());
+        let (here, there) = (
+            names(&self.folder).unwrap_or_default(),
+            names(elsewhere).unwrap_or_default(),
+        );
         match (here.is_empty(), there.is_empty()) {
             (true, true) => "no device with a stable name is plugged in".to_owned(),
             (true, false) => format!("seen in {mode} mode: {}", list(&there)),
-            (false, _) if self.device == Device::Auto => format!("seen, but no scanner of this kind: {}", list(&here)),
+            (false, _) if self.device == Device::Auto => {
+                format!("seen, but no scanner of this kind: {}", list(&here))
+            }
             (false, _) => format!("seen: {}", list(&here)),
         }
     }
@@ -111,8 +132,9 @@ impl Finder {
 
 /// The names in a folder of devices, in order.
 fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<io::Result<_>>()?;
+    let mut names: Vec<String> = std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<_>>()?;
     names.sort();
     Ok(names)
 }
@@ -132,7 +154,10 @@ fn fits(glob: &[u8], name: &[u8]) -> bool {
                 continue;
             }
             let to = if *wanted == b'*' { place } else { place + 1 };
-            if let Some(slot) = next.get_mut(to).filter(|_| matches!(wanted, b'*' | b'?') || wanted == byte) {
+            if let Some(slot) = next
+                .get_mut(to)
+                .filter(|_| matches!(wanted, b'*' | b'?') || wanted == byte)
+            {
                 *slot = true;
             }
         }
@@ -165,14 +190,20 @@ pub(super) fn probe<P: Port>(finder: &Finder, open: impl Fn(&Path) -> io::Result
 /// Looks for the device without opening it.
 pub(super) fn look(finder: &Finder) -> State {
     match finder.find() {
-        Ok(path) => std::fs::metadata(&path).map_or_else(|error| finder.state_of(&path, &error), |_| State::Ok),
+        Ok(path) => std::fs::metadata(&path)
+            .map_or_else(|error| finder.state_of(&path, &error), |_| State::Ok),
         Err(state) => state,
     }
 }
 
 /// Runs the device's thread; the thread ends, and lets the device go, when this future is dropped.
-pub(super) async fn run<P, O>(finder: Finder, open: O, pause: Duration, outlet: &Outlet, teller: &Teller)
-where
+pub(super) async fn run<P, O>(
+    finder: Finder,
+    open: O,
+    pause: Duration,
+    outlet: &Outlet,
+    teller: &Teller,
+) where
     P: Port,
     O: Fn(&Path) -> io::Result<P> + Send + 'static,
 {
@@ -182,10 +213,19 @@ where
         let name = format!("scanner-{}", teller.name());
         let reading = move || {
             let _sender = sender;
-            let thread = Reader { finder, pause, outlet, teller, gone };
+            let thread = Reader {
+                finder,
+                pause,
+                outlet,
+                teller,
+                gone,
+            };
             while let Next::Again = thread.session(&open) {}
         };
-        std::thread::Builder::new().name(name).spawn(reading).map(|_| stay)
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(reading)
+            .map(|_| stay)
     });
     match started {
         // While this end is open the thread goes on; its closing wakes the thread from any wait.
@@ -193,7 +233,9 @@ where
             let _ = ended.await;
             teller.tell(State::Fault("the scanner's thread has ended".to_owned()));
         }
-        Err(error) => teller.tell(State::Fault(format!("cannot start the scanner's thread: {error}"))),
+        Err(error) => teller.tell(State::Fault(format!(
+            "cannot start the scanner's thread: {error}"
+        ))),
     }
 }
 
@@ -225,7 +267,11 @@ struct Reader {
 impl Reader {
     /// Finds, opens and reads the device until it is lost; then rests.
     fn session<P: Port>(&self, open: &impl Fn(&Path) -> io::Result<P>) -> Next {
-        match self.finder.find().and_then(|path| open(&path).map_err(|error| self.finder.state_of(&path, &error))) {
+        match self
+            .finder
+            .find()
+            .and_then(|path| open(&path).map_err(|error| self.finder.state_of(&path, &error)))
+        {
             Ok(port) => {
                 if self.listen(port) == Next::End {
                     return Next::End;
@@ -245,7 +291,11 @@ impl Reader {
     fn listen(&self, mut port: impl Port) -> Next {
         let (mut settled, mut last) = (false, Moment::now());
         loop {
-            let patience = if settled { port.pending().then_some(self.pause) } else { Some(self.pause.min(SETTLE)) };
+            let patience = if settled {
+                port.pending().then_some(self.pause)
+            } else {
+                Some(self.pause.min(SETTLE))
+            };
             let scans = match self.wait(Some(port.as_fd()), patience) {
                 Woken::End => return Next::End,
                 Woken::Silence => {
@@ -257,7 +307,9 @@ impl Reader {
                     scans
                 }
                 Woken::Device => {
-                    let Ok(mut scans) = port.read() else { return Next::Again };
+                    let Ok(mut scans) = port.read() else {
+                        return Next::Again;
+                    };
                     last = Moment::now();
                     if !settled {
                         settled = spoil_first(&mut scans, &mut port);
@@ -294,7 +346,16 @@ impl Reader {
                 Ok(0) => return Woken::Silence,
                 // The read after a failed wait says what is wrong.
                 Err(_) => return Woken::Device,
-                Ok(_) => return if watched.first().is_some_and(|gone| !gone.revents().is_empty()) { Woken::End } else { Woken::Device },
+                Ok(_) => {
+                    return if watched
+                        .first()
+                        .is_some_and(|gone| !gone.revents().is_empty())
+                    {
+                        Woken::End
+                    } else {
+                        Woken::Device
+                    };
+                }
             }
         }
     }
@@ -305,7 +366,10 @@ fn spoil_first(scans: &mut [Content], port: &mut impl Port) -> bool {
     const WHY: &str = "the scanner was opened in the middle of a code";
     if let Some(first) = scans.first_mut() {
         if let Content::Code(bytes) = first {
-            *first = Content::Broken { bytes: std::mem::take(bytes), why: WHY };
+            *first = Content::Broken {
+                bytes: std::mem::take(bytes),
+                why: WHY,
+            };
         }
         return true;
     }

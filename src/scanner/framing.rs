@@ -39,7 +39,11 @@ fn unframed(line: &[u8]) -> &[u8] {
     let bare = |text| trim_end(trim_start(text, is_frame), is_frame);
     let line = match bare(line) {
         // A check character behind the frame (LRC): every byte of the code and ETX combined by exclusive or, in some protocols STX, too.
-        [text @ .., end @ (ETX | ETB), check] if [*check, *check ^ STX].contains(&text.iter().fold(*end, |sum, byte| sum ^ byte)) => bare(text),
+        [text @ .., end @ (ETX | ETB), check]
+            if [*check, *check ^ STX].contains(&text.iter().fold(*end, |sum, byte| sum ^ byte)) =>
+        {
+            bare(text)
+        }
         line => line,
     };
     let is_edge = |byte| is_frame(byte) || byte == b' ';
@@ -79,7 +83,10 @@ impl Framer {
     /// Adds bytes that may hold line ends (CR, LF, or both); returns the codes they end, in order.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Content> {
         let mut ended = Vec::new();
-        for (place, line) in bytes.split(|byte| matches!(byte, b'\r' | b'\n')).enumerate() {
+        for (place, line) in bytes
+            .split(|byte| matches!(byte, b'\r' | b'\n'))
+            .enumerate()
+        {
             // Every piece but the first stands behind a line end.
             if place > 0 {
                 ended.extend(self.end());
@@ -92,7 +99,11 @@ impl Framer {
     /// Adds bytes of the code itself.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         // Fill between two codes, however long, takes no room.
-        let bytes = if self.bytes.is_empty() { trim_start(bytes, is_fill) } else { bytes };
+        let bytes = if self.bytes.is_empty() {
+            trim_start(bytes, is_fill)
+        } else {
+            bytes
+        };
         let room = LONGEST.saturating_sub(self.bytes.len());
         match bytes.split_at_checked(room) {
             Some((fitting, rest)) => {
@@ -157,7 +168,13 @@ pub(super) const FRAMED: [&[u8]; 23] = [
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )]
 
     use proptest::prelude::*;
 
@@ -170,7 +187,10 @@ mod tests {
     #[test]
     fn cr_lf_and_both_end_a_code_and_empty_lines_are_no_scans() {
         let mut framer = Framer::default();
-        assert_eq!(framer.push(b"A1\rB2\nC3\r\n\r\n\n\nD4"), [code("A1"), code("B2"), code("C3")]);
+        assert_eq!(
+            framer.push(b"A1\rB2\nC3\r\n\r\n\n\nD4"),
+            [code("A1"), code("B2"), code("C3")]
+        );
         assert!(framer.pending());
         assert_eq!(framer.push(b"\n"), [code("D4")]);
         assert!(!framer.pending());
@@ -189,12 +209,28 @@ mod tests {
     fn an_overlong_code_is_broken_as_a_whole_and_the_next_is_well() {
         let mut framer = Framer::default();
         assert_eq!(framer.push(&[b'X'; 4_096]), []);
-        assert_eq!(framer.push(b"\n"), [Content::Code(vec![b'X'; 4_096])], "4,096 bytes are allowed");
+        assert_eq!(
+            framer.push(b"\n"),
+            [Content::Code(vec![b'X'; 4_096])],
+            "4,096 bytes are allowed"
+        );
         for _ in 0..100 {
             assert_eq!(framer.push(&[b'X'; 1_000]), []);
         }
-        assert!(framer.bytes.capacity() <= 2 * LONGEST, "the rest is not kept");
-        assert_eq!(framer.push(b"tail\nA1\n"), [Content::Broken { bytes: vec![b'X'; 4_096], why: OVERLONG }, code("A1")]);
+        assert!(
+            framer.bytes.capacity() <= 2 * LONGEST,
+            "the rest is not kept"
+        );
+        assert_eq!(
+            framer.push(b"tail\nA1\n"),
+            [
+                Content::Broken {
+                    bytes: vec![b'X'; 4_096],
+                    why: OVERLONG
+                },
+                code("A1")
+            ]
+        );
     }
 
     #[test]
@@ -203,7 +239,16 @@ mod tests {
         assert_eq!(framer.push(b"A1"), []);
         framer.spoil("lost");
         framer.spoil("lost again");
-        assert_eq!(framer.push(b"23\nB2\n"), [Content::Broken { bytes: b"A123".to_vec(), why: "lost" }, code("B2")]);
+        assert_eq!(
+            framer.push(b"23\nB2\n"),
+            [
+                Content::Broken {
+                    bytes: b"A123".to_vec(),
+                    why: "lost"
+                },
+                code("B2")
+            ]
+        );
     }
 
     /// What comes of one line.
@@ -216,7 +261,12 @@ mod tests {
     #[test]
     fn the_frame_around_a_code_is_dropped() {
         for framed in FRAMED {
-            assert_eq!(line(framed), Some(code("HLDRND0002")), "{:?}", framed.escape_ascii().to_string());
+            assert_eq!(
+                line(framed),
+                Some(code("HLDRND0002")),
+                "{:?}",
+                framed.escape_ascii().to_string()
+            );
         }
     }
 
@@ -228,27 +278,58 @@ mod tests {
             let framed = [&[STX], text.as_slice(), &[ETX, check]].concat();
             match check {
                 b'\r' | b'\n' => {}
-                _ if check == right || check == right ^ STX || is_fill(check) || check == EOT || check == b' ' => {
+                _ if check == right
+                    || check == right ^ STX
+                    || is_fill(check)
+                    || check == EOT
+                    || check == b' ' =>
+                {
                     assert_eq!(line(&framed), Some(code("C02XK0AAJG5H")), "{check:#x}");
                 }
-                _ => assert_eq!(line(&framed), Some(Content::Code(framed[1..].to_vec())), "{check:#x}: unreadable, for ETX stands in it"),
+                _ => assert_eq!(
+                    line(&framed),
+                    Some(Content::Code(framed[1..].to_vec())),
+                    "{check:#x}: unreadable, for ETX stands in it"
+                ),
             }
         }
     }
 
     #[test]
     fn fill_and_flow_control_between_codes_are_no_scans() {
-        for noise in [b"\0".as_slice(), b"\x11", b"\x13\x11", b"\x06", b"\x05", b"\x07", b"\x02\x03", b"\x04", b"\xef\xbb\xbf", b"\0\xef\xbb\xbf\0"] {
+        for noise in [
+            b"\0".as_slice(),
+            b"\x11",
+            b"\x13\x11",
+            b"\x06",
+            b"\x05",
+            b"\x07",
+            b"\x02\x03",
+            b"\x04",
+            b"\xef\xbb\xbf",
+            b"\0\xef\xbb\xbf\0",
+        ] {
             assert_eq!(line(noise), None, "{:?}", noise.escape_ascii().to_string());
         }
         let mut framer = Framer::default();
         assert_eq!(framer.push(b"\x13"), []);
         assert!(!framer.pending(), "no code has begun");
-        assert_eq!(framer.push(b"\x11HLDRND0002\r\0\x02HLDRND0003\x03\r\n\n\0\r"), [code("HLDRND0002"), code("HLDRND0003")]);
+        assert_eq!(
+            framer.push(b"\x11HLDRND0002\r\0\x02HLDRND0003\x03\r\n\n\0\r"),
+            [code("HLDRND0002"), code("HLDRND0003")]
+        );
         assert!(!framer.pending());
         assert_eq!(framer.push(&[0; 10_000]), []);
-        assert_eq!(framer.push(b"HLDRND0002\r"), [code("HLDRND0002")], "fill does not use up the room of a code");
-        assert_eq!(line(b"  "), Some(code("  ")), "blanks were scanned, and are answered");
+        assert_eq!(
+            framer.push(b"HLDRND0002\r"),
+            [code("HLDRND0002")],
+            "fill does not use up the room of a code"
+        );
+        assert_eq!(
+            line(b"  "),
+            Some(code("  ")),
+            "blanks were scanned, and are answered"
+        );
     }
 
     #[test]
@@ -267,7 +348,12 @@ mod tests {
             b"HLDRND0002\x03HLDRND0003",
             b"\xef\xbbHLDRND0002",
         ] {
-            assert_eq!(line(kept), Some(Content::Code(kept.to_vec())), "{:?}", kept.escape_ascii().to_string());
+            assert_eq!(
+                line(kept),
+                Some(Content::Code(kept.to_vec())),
+                "{:?}",
+                kept.escape_ascii().to_string()
+            );
         }
     }
 
@@ -276,7 +362,13 @@ mod tests {
         let mut framer = Framer::default();
         framer.add(b"HLDRND\x03");
         framer.spoil("lost");
-        assert_eq!(framer.end(), Some(Content::Broken { bytes: b"HLDRND\x03".to_vec(), why: "lost" }));
+        assert_eq!(
+            framer.end(),
+            Some(Content::Broken {
+                bytes: b"HLDRND\x03".to_vec(),
+                why: "lost"
+            })
+        );
     }
 
     proptest! {

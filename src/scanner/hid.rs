@@ -31,8 +31,21 @@ struct Keyboard {
 }
 
 /// Runs the scanner until the future is dropped.
-pub(super) async fn run(device: &Device, layout: Layout, pause: Duration, outlet: &Outlet, teller: &Teller) {
-    device::run(finder(Path::new(FOLDER), device), move |path| Keyboard::open(path, layout), pause, outlet, teller).await;
+pub(super) async fn run(
+    device: &Device,
+    layout: Layout,
+    pause: Duration,
+    outlet: &Outlet,
+    teller: &Teller,
+) {
+    device::run(
+        finder(Path::new(FOLDER), device),
+        move |path| Keyboard::open(path, layout),
+        pause,
+        outlet,
+        teller,
+    )
+    .await;
 }
 
 /// Looks for the scanner without touching it.
@@ -42,21 +55,35 @@ pub(super) fn look(device: &Device) -> State {
 
 /// Tries the scanner without keeping it.
 pub(super) fn probe(device: &Device, layout: Layout) -> State {
-    device::probe(&finder(Path::new(FOLDER), device), |path| Keyboard::open(path, layout))
+    device::probe(&finder(Path::new(FOLDER), device), |path| {
+        Keyboard::open(path, layout)
+    })
 }
 
 fn finder(folder: &Path, device: &Device) -> Finder {
-    Finder { folder: folder.to_owned(), ending: ENDING, device: device.clone(), elsewhere: (serial::FOLDER.into(), "USB serial") }
+    Finder {
+        folder: folder.to_owned(),
+        ending: ENDING,
+        device: device.clone(),
+        elsewhere: (serial::FOLDER.into(), "USB serial"),
+    }
 }
 
 impl Keyboard {
     fn open(path: &Path, layout: Layout) -> io::Result<Self> {
         // Reading is all a scanner needs, so that the service may be given no more.
-        let file = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+        let file = open(
+            path,
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         let mut device = RawDevice::from_fd(file)?;
         // Without the grab every scan is typed into the console's login, too.
         device.grab()?;
-        let mut keyboard = Self { device, decoder: Decoder::new(layout) };
+        let mut keyboard = Self {
+            device,
+            decoder: Decoder::new(layout),
+        };
         keyboard.resume()?;
         Ok(keyboard)
     }
@@ -79,8 +106,16 @@ impl Port for Keyboard {
     fn read(&mut self) -> io::Result<Vec<Content>> {
         let mut scans = Vec::new();
         match self.device.fetch_events() {
-            Ok(events) => scans.extend(events.filter_map(|event| relevant(event.destructure())).filter_map(|event| self.decoder.event(event))),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Ok(events) => scans.extend(
+                events
+                    .filter_map(|event| relevant(event.destructure()))
+                    .filter_map(|event| self.decoder.event(event)),
+            ),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
             Err(error) => return Err(error),
         }
         if self.decoder.lost() {
@@ -107,8 +142,13 @@ pub(super) fn typed(layout: Layout, reads: &[Read]) -> Vec<(usize, Content)> {
     let mut decoder = Decoder::new(layout);
     let mut scans = Vec::new();
     for (place, read) in reads.iter().enumerate() {
-        let events = read.events.iter().map(|&(kind, code, value)| InputEvent::new(kind, code, value));
-        let ended = events.filter_map(|event| relevant(event.destructure())).filter_map(|event| decoder.event(event));
+        let events = read
+            .events
+            .iter()
+            .map(|&(kind, code, value)| InputEvent::new(kind, code, value));
+        let ended = events
+            .filter_map(|event| relevant(event.destructure()))
+            .filter_map(|event| decoder.event(event));
         scans.extend(ended.map(|content| (place, content)));
         if decoder.lost() {
             decoder.resume(read.down.iter().copied());
@@ -124,7 +164,9 @@ fn relevant(event: EventSummary) -> Option<Event> {
     match event {
         EventSummary::Key(_, key, 0) => Some(Event::Released(key.code())),
         EventSummary::Key(_, key, 1) => Some(Event::Pressed(key.code())),
-        EventSummary::Synchronization(_, SynchronizationCode::SYN_DROPPED, _) => Some(Event::Dropped),
+        EventSummary::Synchronization(_, SynchronizationCode::SYN_DROPPED, _) => {
+            Some(Event::Dropped)
+        }
         // Key repeat (value 2) among them: a scanner types every character itself.
         _ => None,
     }

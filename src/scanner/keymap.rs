@@ -55,12 +55,16 @@ pub(super) enum Stroke {
 pub(super) fn stroke(layout: Layout, key: u16, held: Held) -> Stroke {
     match key {
         ENTER | KEYPAD_ENTER | TAB => return Stroke::End,
-        LEFT_CTRL | LEFT_SHIFT | RIGHT_SHIFT | LEFT_ALT | RIGHT_CTRL | RIGHT_ALT | LEFT_META | RIGHT_META => return Stroke::Nothing,
+        LEFT_CTRL | LEFT_SHIFT | RIGHT_SHIFT | LEFT_ALT | RIGHT_CTRL | RIGHT_ALT | LEFT_META
+        | RIGHT_META => return Stroke::Nothing,
         _ if LOCKS.contains(&key) || BUTTONS.contains(&key) => return Stroke::Nothing,
         _ => {}
     }
     if let Some(character) = keypad(layout, key) {
-        return match character.to_digit(10).and_then(|digit| u8::try_from(digit).ok()) {
+        return match character
+            .to_digit(10)
+            .and_then(|digit| u8::try_from(digit).ok())
+        {
             Some(digit) if (held.alt || held.altgr) && !held.ctrl => Stroke::AltDigit(digit),
             _ => Stroke::Character(character),
         };
@@ -69,11 +73,17 @@ pub(super) fn stroke(layout: Layout, key: u16, held: Held) -> Stroke {
         return Stroke::Unknown;
     }
     // Ctrl and the left Alt key together are AltGr.
-    let third = if held.altgr || (held.ctrl && held.alt) { third_level(layout, key) } else { None };
+    let third = if held.altgr || (held.ctrl && held.alt) {
+        third_level(layout, key)
+    } else {
+        None
+    };
     match third {
         // AltGr is made of Ctrl itself, or Ctrl is held besides.
         Some(stroke) if !held.ctrl || held.alt => return stroke,
-        Some(Stroke::Character(character)) => return control(character).map_or(Stroke::Unknown, Stroke::Character),
+        Some(Stroke::Character(character)) => {
+            return control(character).map_or(Stroke::Unknown, Stroke::Character);
+        }
         Some(_) => return Stroke::Unknown,
         None if held.alt || held.altgr => return Stroke::Unknown,
         None => {}
@@ -84,7 +94,9 @@ pub(super) fn stroke(layout: Layout, key: u16, held: Held) -> Stroke {
             Some(Stroke::Character(character)) => control(character),
             _ => None,
         };
-        return typed(layout).or_else(|| typed(Layout::Us)).map_or(Stroke::Unknown, Stroke::Character);
+        return typed(layout)
+            .or_else(|| typed(Layout::Us))
+            .map_or(Stroke::Unknown, Stroke::Character);
     }
     written(layout, key, held.shift).unwrap_or(Stroke::Unknown)
 }
@@ -107,7 +119,11 @@ struct Row {
 }
 
 const fn row(first: u16, plain: &'static str, shifted: &'static str) -> Row {
-    Row { first, plain, shifted }
+    Row {
+        first,
+        plain,
+        shifted,
+    }
 }
 
 const US: [Row; 6] = [
@@ -145,14 +161,20 @@ fn written(layout: Layout, key: u16, shift: bool) -> Option<Stroke> {
     };
     let character = rows.iter().find_map(|row| {
         let place = usize::from(key.checked_sub(row.first)?);
-        (if shift { row.shifted } else { row.plain }).chars().nth(place)
+        (if shift { row.shifted } else { row.plain })
+            .chars()
+            .nth(place)
     })?;
     let accent = match layout {
         Layout::Us => false,
         Layout::De => matches!(character, '^' | '´' | '`'),
         Layout::Fr => matches!(character, '^' | '¨'),
     };
-    Some(if accent { Stroke::Accent(character) } else { Stroke::Character(character) })
+    Some(if accent {
+        Stroke::Accent(character)
+    } else {
+        Stroke::Character(character)
+    })
 }
 
 /// The characters that AltGr adds.

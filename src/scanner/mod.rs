@@ -1,12 +1,12 @@
 //! Where bytes come from: keyboard-wedge and serial scanners, standard input, TCP lines.
 
-mod framing;
-mod stdin;
-mod tcp;
 mod device;
-mod serial;
+mod framing;
 mod hid;
 mod keymap;
+mod serial;
+mod stdin;
+mod tcp;
 
 use std::{
     io,
@@ -87,9 +87,22 @@ impl Kind {
     /// Where it is, in words that begin a sentence of a log or of the doctor.
     pub fn place(&self) -> String {
         match self {
-            Self::Hid { device: Device::Auto, .. } => "the only keyboard-type scanner in /dev/input/by-id".to_owned(),
-            Self::Serial { device: Device::Auto, .. } => "the only serial scanner in /dev/serial/by-id".to_owned(),
-            Self::Hid { device: Device::Path(path), .. } | Self::Serial { device: Device::Path(path), .. } => format!("scanner {}", path.display()),
+            Self::Hid {
+                device: Device::Auto,
+                ..
+            } => "the only keyboard-type scanner in /dev/input/by-id".to_owned(),
+            Self::Serial {
+                device: Device::Auto,
+                ..
+            } => "the only serial scanner in /dev/serial/by-id".to_owned(),
+            Self::Hid {
+                device: Device::Path(path),
+                ..
+            }
+            | Self::Serial {
+                device: Device::Path(path),
+                ..
+            } => format!("scanner {}", path.display()),
             Self::Stdin => "standard input".to_owned(),
             Self::Tcp { listen, .. } => format!("port {listen}"),
         }
@@ -150,8 +163,7 @@ pub enum Content {
 }
 
 /// What to do about [`State::Unended`].
-pub const UNENDED_REMEDY: &str =
-    "set the scanner's suffix to Enter (CR), by a barcode in its manual: it answers sooner then, and two quick codes never join";
+pub const UNENDED_REMEDY: &str = "set the scanner's suffix to Enter (CR), by a barcode in its manual: it answers sooner then, and two quick codes never join";
 
 /// The state of one scanner, for health and doctor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,7 +216,9 @@ impl State {
             (Self::Ok, Kind::Serial { .. }) => format!("{what} is open"),
             (Self::Ok, Kind::Stdin) => format!("{what} is being read"),
             (Self::Ok, Kind::Tcp { .. }) => format!("{what} is listening"),
-            (Self::Unended, _) => format!("{what} is open, and its codes arrive without an end key"),
+            (Self::Unended, _) => {
+                format!("{what} is open, and its codes arrive without an end key")
+            }
             (Self::Absent(seen), _) if seen.is_empty() => format!("{what} is not there"),
             (Self::Absent(seen), _) => format!("{what} is not there; {seen}"),
             (Self::NoRight, _) => format!("{what} may not be opened by this user"),
@@ -226,18 +240,30 @@ impl State {
                 "plug the scanner in and set it to USB serial (CDC-ACM) mode; `ls /dev/serial/by-id` shows what the system sees"
             }
             (Self::Absent(_), Kind::Stdin | Kind::Tcp { .. }) => "start the agent again",
-            (Self::NoRight, Kind::Hid { .. }) => "add the agent's user to the group `input`, or install the udev rule of Benchlight's package",
-            (Self::NoRight, Kind::Serial { .. }) => "add the agent's user to the group `dialout`, or install the udev rule of Benchlight's package",
+            (Self::NoRight, Kind::Hid { .. }) => {
+                "add the agent's user to the group `input`, or install the udev rule of Benchlight's package"
+            }
+            (Self::NoRight, Kind::Serial { .. }) => {
+                "add the agent's user to the group `dialout`, or install the udev rule of Benchlight's package"
+            }
             (Self::NoRight, Kind::Tcp { .. }) => "choose a port above 1023 in `listen`",
             (Self::NoRight, Kind::Stdin) => "start the agent with a readable standard input",
-            (Self::Busy, Kind::Hid { .. }) => "end the program that has grabbed it, and give each device to one [[scanner]] only",
+            (Self::Busy, Kind::Hid { .. }) => {
+                "end the program that has grabbed it, and give each device to one [[scanner]] only"
+            }
             (Self::Busy, Kind::Serial { .. }) => {
                 "end the program that holds it (ModemManager often does: install the udev rule of Benchlight's package), and give each device to one [[scanner]] only"
             }
-            (Self::Busy, Kind::Stdin | Kind::Tcp { .. }) => "end the program that holds the port, or choose another one in `listen`",
-            (Self::Fault(_), Kind::Hid { .. } | Kind::Serial { .. }) => "check `device` in the config, or unplug the scanner and plug it in again",
+            (Self::Busy, Kind::Stdin | Kind::Tcp { .. }) => {
+                "end the program that holds the port, or choose another one in `listen`"
+            }
+            (Self::Fault(_), Kind::Hid { .. } | Kind::Serial { .. }) => {
+                "check `device` in the config, or unplug the scanner and plug it in again"
+            }
             (Self::Fault(_), Kind::Stdin) => "start the agent again",
-            (Self::Fault(_), Kind::Tcp { .. }) => "check `listen` in the config: the address must be one of this machine's",
+            (Self::Fault(_), Kind::Tcp { .. }) => {
+                "check `listen` in the config: the address must be one of this machine's"
+            }
         };
         Some(remedy.to_owned())
     }
@@ -254,14 +280,20 @@ pub struct Outlet {
 impl Outlet {
     /// An outlet for one scanner, with places of its own.
     pub fn new(scanner: Name, station: mpsc::Sender<Scan>) -> Self {
-        Self { scanner, station, places: Arc::new(Semaphore::new(SCANS_IN_PROGRESS)) }
+        Self {
+            scanner,
+            station,
+            places: Arc::new(Semaphore::new(SCANS_IN_PROGRESS)),
+        }
     }
 
     /// Resolves when none of the scanner's scans is in progress. It does not keep the way open.
     pub fn all_answered(&self) -> impl Future<Output = ()> + use<> {
         let places = Arc::clone(&self.places);
         async move {
-            let _ = places.acquire_many(u32::try_from(SCANS_IN_PROGRESS).unwrap_or(u32::MAX)).await;
+            let _ = places
+                .acquire_many(u32::try_from(SCANS_IN_PROGRESS).unwrap_or(u32::MAX))
+                .await;
         }
     }
 
@@ -269,16 +301,32 @@ impl Outlet {
     /// the moment it gets its place: the lines of a long pipe must not grow old before anybody looks at them.
     /// Returns `false` when the station has ended.
     pub async fn send_waiting(&self, content: Content) -> bool {
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return false };
-        let Ok(slot) = self.station.reserve().await else { return false };
-        slot.send(Scan { scanner: self.scanner.clone(), at: Moment::now(), content, place: Some(place) });
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return false;
+        };
+        let Ok(slot) = self.station.reserve().await else {
+            return false;
+        };
+        slot.send(Scan {
+            scanner: self.scanner.clone(),
+            at: Moment::now(),
+            content,
+            place: Some(place),
+        });
         true
     }
 
     /// Sends a scan of a device that cannot wait, from the device's own thread. Returns `false` when the station has ended.
     pub fn send_now(&self, at: Moment, content: Content) -> bool {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
-        self.station.blocking_send(Scan { scanner: self.scanner.clone(), at, content, place }).is_ok()
+        self.station
+            .blocking_send(Scan {
+                scanner: self.scanner.clone(),
+                at,
+                content,
+                place,
+            })
+            .is_ok()
     }
 
     /// Resolves when the station has ended and takes no more scans.
@@ -289,13 +337,27 @@ impl Outlet {
 
 /// Runs one scanner until `stop` says so (or its sender is gone). Never returns earlier: a scanner that is away, or whose
 /// stream has ended, is a [`State`], which is told once all its scans have been taken.
-pub async fn run(settings: Settings, outlet: Outlet, state: watch::Sender<State>, mut stop: watch::Receiver<bool>, pulse: Pulse) {
+pub async fn run(
+    settings: Settings,
+    outlet: Outlet,
+    state: watch::Sender<State>,
+    mut stop: watch::Receiver<bool>,
+    pulse: Pulse,
+) {
     let teller = Teller::new(settings, state, pulse);
     let settings = &teller.settings;
     let scanning = async {
         match &settings.kind {
-            Kind::Hid { device, layout, pause } => hid::run(device, *layout, *pause, &outlet, &teller).await,
-            Kind::Serial { device, baud, pause } => serial::run(device, *baud, *pause, &outlet, &teller).await,
+            Kind::Hid {
+                device,
+                layout,
+                pause,
+            } => hid::run(device, *layout, *pause, &outlet, &teller).await,
+            Kind::Serial {
+                device,
+                baud,
+                pause,
+            } => serial::run(device, *baud, *pause, &outlet, &teller).await,
             Kind::Stdin => stdin::run(settings.name.as_str(), io::stdin(), &outlet, &teller).await,
             Kind::Tcp { listen, pause } => tcp::run(*listen, *pause, &outlet, &teller).await,
         }
@@ -355,7 +417,12 @@ struct Teller {
 
 impl Teller {
     fn new(settings: Settings, state: watch::Sender<State>, pulse: Pulse) -> Self {
-        Self { settings, state, pulse, unended: Arc::default() }
+        Self {
+            settings,
+            state,
+            pulse,
+            unended: Arc::default(),
+        }
     }
 
     /// Takes note of scans that end keys ended, or a pause.
@@ -363,7 +430,11 @@ impl Teller {
         match scans.iter().any(|scan| matches!(scan, Content::Code(_))) {
             true if by_pause => {
                 // It stays at the end of its range rather than begin again.
-                let _ = self.unended.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |unended| unended.checked_add(1));
+                let _ =
+                    self.unended
+                        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |unended| {
+                            unended.checked_add(1)
+                        });
             }
             true => self.unended.store(0, Ordering::Relaxed),
             false => {}
@@ -372,7 +443,11 @@ impl Teller {
 
     /// The scanner is open, and its codes have end keys or not.
     fn open(&self) {
-        self.tell(if self.unended.load(Ordering::Relaxed) < UNENDED { State::Ok } else { State::Unended });
+        self.tell(if self.unended.load(Ordering::Relaxed) < UNENDED {
+            State::Ok
+        } else {
+            State::Unended
+        });
     }
 
     fn tell(&self, new: State) {
@@ -382,7 +457,11 @@ impl Teller {
             changed
         });
         if changed {
-            let (scanner, state, finding) = (&self.settings.name, new.code(), new.describe(&self.settings.kind));
+            let (scanner, state, finding) = (
+                &self.settings.name,
+                new.code(),
+                new.describe(&self.settings.kind),
+            );
             match new.remedy(&self.settings.kind) {
                 None => tracing::info!(%scanner, state, "{finding}"),
                 Some(remedy) => tracing::warn!(%scanner, state, "{finding}: {remedy}"),

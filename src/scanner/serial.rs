@@ -30,12 +30,32 @@ struct Serial {
 }
 
 /// Runs the scanner until the future is dropped.
-pub(super) async fn run(device: &Device, baud: u32, pause: Duration, outlet: &Outlet, teller: &Teller) {
+pub(super) async fn run(
+    device: &Device,
+    baud: u32,
+    pause: Duration,
+    outlet: &Outlet,
+    teller: &Teller,
+) {
     run_in(Path::new(FOLDER), device, baud, pause, outlet, teller).await;
 }
 
-async fn run_in(folder: &Path, device: &Device, baud: u32, pause: Duration, outlet: &Outlet, teller: &Teller) {
-    device::run(finder(folder, device), move |path| Serial::open(path, baud), pause, outlet, teller).await;
+async fn run_in(
+    folder: &Path,
+    device: &Device,
+    baud: u32,
+    pause: Duration,
+    outlet: &Outlet,
+    teller: &Teller,
+) {
+    device::run(
+        finder(folder, device),
+        move |path| Serial::open(path, baud),
+        pause,
+        outlet,
+        teller,
+    )
+    .await;
 }
 
 /// Looks for the scanner without touching it.
@@ -45,16 +65,27 @@ pub(super) fn look(device: &Device) -> State {
 
 /// Tries the scanner without keeping it.
 pub(super) fn probe(device: &Device, baud: u32) -> State {
-    device::probe(&finder(Path::new(FOLDER), device), |path| Serial::open(path, baud))
+    device::probe(&finder(Path::new(FOLDER), device), |path| {
+        Serial::open(path, baud)
+    })
 }
 
 fn finder(folder: &Path, device: &Device) -> Finder {
-    Finder { folder: folder.to_owned(), ending: "", device: device.clone(), elsewhere: (hid::FOLDER.into(), "USB keyboard") }
+    Finder {
+        folder: folder.to_owned(),
+        ending: "",
+        device: device.clone(),
+        elsewhere: (hid::FOLDER.into(), "USB keyboard"),
+    }
 }
 
 impl Serial {
     fn open(path: &Path, baud: u32) -> io::Result<Self> {
-        let file = open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+        let file = open(
+            path,
+            OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         // Two readers would share a code's characters between them. The lock stops a second Benchlight, TIOCEXCL everybody else
         // (but not root, hence both).
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -69,7 +100,10 @@ impl Serial {
         settings.set_baud_rate(baud)?;
         port.set_configuration(&settings)?;
         port.discard_input_buffer()?;
-        Ok(Self { port, framer: Framer::default() })
+        Ok(Self {
+            port,
+            framer: Framer::default(),
+        })
     }
 }
 
@@ -86,7 +120,14 @@ impl Port for Serial {
             // Unplugged.
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => Ok(self.framer.push(buffer.get(..length).unwrap_or_default())),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(Vec::new()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(Vec::new())
+            }
             Err(error) => Err(error),
         }
     }

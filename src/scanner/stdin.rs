@@ -7,12 +7,22 @@ use tokio::sync::mpsc;
 use super::{Outlet, State, Teller, framing::Framer};
 
 /// Reads `input` to its end. Returns when it has ended and every scan has been taken, or when the station has ended.
-pub(super) async fn run(name: &str, input: impl Read + Send + 'static, outlet: &Outlet, teller: &Teller) {
+pub(super) async fn run(
+    name: &str,
+    input: impl Read + Send + 'static,
+    outlet: &Outlet,
+    teller: &Teller,
+) {
     // A thread of its own, not tokio's blocking pool: a terminal's read cannot be interrupted, and the pool would hold the
     // process back at its end. This thread ends with the process.
     let (sender, mut chunks) = mpsc::channel(1);
-    if let Err(error) = std::thread::Builder::new().name(format!("scanner-{name}")).spawn(move || read_chunks(input, &sender)) {
-        teller.tell(State::Fault(format!("cannot start a thread to read standard input: {error}")));
+    if let Err(error) = std::thread::Builder::new()
+        .name(format!("scanner-{name}"))
+        .spawn(move || read_chunks(input, &sender))
+    {
+        teller.tell(State::Fault(format!(
+            "cannot start a thread to read standard input: {error}"
+        )));
         return;
     }
     teller.tell(State::Ok);

@@ -68,7 +68,12 @@ struct Peer {
 }
 
 /// Takes connections; returns when the station has ended.
-pub(super) async fn serve(listener: &TcpListener, pause: Duration, outlet: &Outlet, teller: &Teller) {
+pub(super) async fn serve(
+    listener: &TcpListener,
+    pause: Duration,
+    outlet: &Outlet,
+    teller: &Teller,
+) {
     let started = Instant::now();
     let mut peers: Vec<Peer> = Vec::new();
     let mut tasks = JoinSet::new();
@@ -99,7 +104,14 @@ pub(super) async fn serve(listener: &TcpListener, pause: Duration, outlet: &Outl
             continue;
         }
         let heard = Arc::new(AtomicU64::new(milliseconds(started)));
-        let connection = Connection { stream, pause, outlet: outlet.clone(), teller: teller.clone(), heard: Arc::clone(&heard), started };
+        let connection = Connection {
+            stream,
+            pause,
+            outlet: outlet.clone(),
+            teller: teller.clone(),
+            heard: Arc::clone(&heard),
+            started,
+        };
         let task = tasks.spawn(connection.receive());
         peers.push(Peer { heard, task });
     }
@@ -107,7 +119,11 @@ pub(super) async fn serve(listener: &TcpListener, pause: Duration, outlet: &Outl
 
 /// Closes the connection that has been silent for longest; false when all are being served.
 fn close_quietest(peers: &mut Vec<Peer>) -> bool {
-    let quietest = peers.iter().enumerate().map(|(place, peer)| (peer.heard.load(Ordering::Relaxed), place)).min();
+    let quietest = peers
+        .iter()
+        .enumerate()
+        .map(|(place, peer)| (peer.heard.load(Ordering::Relaxed), place))
+        .min();
     match quietest {
         Some((heard, place)) if heard != BUSY => {
             peers.swap_remove(place).task.abort();
@@ -136,7 +152,11 @@ impl Connection {
         let mut has_ends = false;
         loop {
             let read = self.stream.read(&mut buffer);
-            let read = if framer.pending() { timeout(self.pause, read).await.ok() } else { Some(read.await) };
+            let read = if framer.pending() {
+                timeout(self.pause, read).await.ok()
+            } else {
+                Some(read.await)
+            };
             self.heard.store(BUSY, Ordering::Relaxed);
             let mut end_early = |why: Option<&'static str>| {
                 if let Some(why) = why.filter(|_| framer.pending()) {
@@ -151,14 +171,22 @@ impl Connection {
                     (scans, false)
                 }
                 // A last line without its line end counts.
-                Some(Ok(0)) => (end_early(has_ends.then_some("the connection was closed in the middle of a code")), true),
+                Some(Ok(0)) => (
+                    end_early(
+                        has_ends.then_some("the connection was closed in the middle of a code"),
+                    ),
+                    true,
+                ),
                 Some(Ok(length)) => {
                     let scans = framer.push(buffer.get(..length).unwrap_or_default());
                     self.teller.heard(&scans, false);
                     has_ends |= !scans.is_empty();
                     (scans, false)
                 }
-                Some(Err(_)) => (end_early(Some("the connection broke off in the middle of a code")), true),
+                Some(Err(_)) => (
+                    end_early(Some("the connection broke off in the middle of a code")),
+                    true,
+                ),
             };
             if !scans.is_empty() {
                 self.teller.open();
@@ -171,7 +199,8 @@ impl Connection {
             if ended {
                 return;
             }
-            self.heard.store(milliseconds(self.started), Ordering::Relaxed);
+            self.heard
+                .store(milliseconds(self.started), Ordering::Relaxed);
         }
     }
 }

@@ -1,5 +1,11 @@
 //! Streams from their bytes to the station: standard input and TCP, over real pipes and sockets.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     io::{Read, Write},
@@ -33,8 +39,21 @@ impl Bench {
         let (sender, scans) = mpsc::channel(SCANS_IN_PROGRESS);
         let outlet = Outlet::new(name.clone(), sender);
         let (sender, state) = watch::channel(State::Starting);
-        let teller = Teller::new(Settings { name, lane: Name::new("main").unwrap(), kind }, sender, Pulse::default());
-        Self { scans, state, outlet, teller }
+        let teller = Teller::new(
+            Settings {
+                name,
+                lane: Name::new("main").unwrap(),
+                kind,
+            },
+            sender,
+            Pulse::default(),
+        );
+        Self {
+            scans,
+            state,
+            outlet,
+            teller,
+        }
     }
 
     /// A port on which no pause is long enough to end a code.
@@ -43,24 +62,40 @@ impl Bench {
     }
 
     fn with_pause(pause: Duration) -> Self {
-        Self::new(Kind::Tcp { listen: (Ipv4Addr::LOCALHOST, 0).into(), pause })
+        Self::new(Kind::Tcp {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            pause,
+        })
     }
 
     /// The next scan; its place is free again at once.
     pub(super) async fn next(&mut self) -> Content {
-        timeout(SOON, self.scans.recv()).await.expect("no scan came").expect("the scanner has ended").content
+        timeout(SOON, self.scans.recv())
+            .await
+            .expect("no scan came")
+            .expect("the scanner has ended")
+            .content
     }
 
     pub(super) async fn until(&mut self, wanted: impl Fn(&State) -> bool) -> State {
-        timeout(SOON, self.state.wait_for(|state| wanted(state))).await.expect("the state did not come").unwrap().clone()
+        timeout(SOON, self.state.wait_for(|state| wanted(state)))
+            .await
+            .expect("the state did not come")
+            .unwrap()
+            .clone()
     }
 
     /// The scanner as `scanner::run` runs it, but with a listener whose port is known.
     async fn serve(&self) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (outlet, teller) = (self.outlet.clone(), self.teller.clone());
-        let Kind::Tcp { pause, .. } = teller.settings.kind else { panic!("no port") };
-        (listener.local_addr().unwrap(), tokio::spawn(async move { tcp::serve(&listener, pause, &outlet, &teller).await }))
+        let Kind::Tcp { pause, .. } = teller.settings.kind else {
+            panic!("no port")
+        };
+        (
+            listener.local_addr().unwrap(),
+            tokio::spawn(async move { tcp::serve(&listener, pause, &outlet, &teller).await }),
+        )
     }
 }
 
@@ -75,7 +110,9 @@ async fn each_line_of_standard_input_is_a_scan_and_the_end_is_said_when_all_are_
     let (outlet, teller) = (bench.outlet.clone(), bench.teller.clone());
     tokio::spawn(async move { stdin::run("left", reader, &outlet, &teller).await });
     bench.until(|state| *state == State::Ok).await;
-    writer.write_all(b"C02XK0AAJG5H\r\n\r\nC02XK0AAJG5J\nlast").unwrap();
+    writer
+        .write_all(b"C02XK0AAJG5H\r\n\r\nC02XK0AAJG5J\nlast")
+        .unwrap();
     assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
     assert_eq!(bench.next().await, code("C02XK0AAJG5J"));
     drop(writer);
@@ -85,20 +122,40 @@ async fn each_line_of_standard_input_is_a_scan_and_the_end_is_said_when_all_are_
 
 /// All frames, a line each.
 fn framed_lines() -> Vec<u8> {
-    framing::FRAMED.iter().flat_map(|framed| [framed, b"\r\n\0\x11\n".as_slice()].concat()).collect()
+    framing::FRAMED
+        .iter()
+        .flat_map(|framed| [framed, b"\r\n\0\x11\n".as_slice()].concat())
+        .collect()
 }
 
 #[tokio::test]
 async fn the_frame_around_a_code_is_dropped_on_standard_input_and_over_tcp() {
     let mut piped = Bench::new(Kind::Stdin);
     let (outlet, teller) = (piped.outlet.clone(), piped.teller.clone());
-    tokio::spawn(async move { stdin::run("left", io::Cursor::new(framed_lines()), &outlet, &teller).await });
+    tokio::spawn(async move {
+        stdin::run("left", io::Cursor::new(framed_lines()), &outlet, &teller).await
+    });
     let mut connected = Bench::on_loopback();
     let (address, _task) = connected.serve().await;
-    TcpStream::connect(address).await.unwrap().write_all(&framed_lines()).await.unwrap();
+    TcpStream::connect(address)
+        .await
+        .unwrap()
+        .write_all(&framed_lines())
+        .await
+        .unwrap();
     for framed in framing::FRAMED {
-        assert_eq!(piped.next().await, code("HLDRND0002"), "{:?}", framed.escape_ascii().to_string());
-        assert_eq!(connected.next().await, code("HLDRND0002"), "{:?}", framed.escape_ascii().to_string());
+        assert_eq!(
+            piped.next().await,
+            code("HLDRND0002"),
+            "{:?}",
+            framed.escape_ascii().to_string()
+        );
+        assert_eq!(
+            connected.next().await,
+            code("HLDRND0002"),
+            "{:?}",
+            framed.escape_ascii().to_string()
+        );
     }
     piped.until(|state| *state == State::Ended).await;
     assert!(piped.scans.try_recv().is_err(), "noise is no scan");
@@ -107,15 +164,23 @@ async fn the_frame_around_a_code_is_dropped_on_standard_input_and_over_tcp() {
 #[tokio::test]
 async fn a_long_pipe_is_held_back_and_every_line_counts_from_when_it_gets_its_place() {
     let mut bench = Bench::new(Kind::Stdin);
-    let lines = (0..500).map(|number| format!("LINE{number:04}\n")).collect::<String>();
+    let lines = (0..500)
+        .map(|number| format!("LINE{number:04}\n"))
+        .collect::<String>();
     let (outlet, teller) = (bench.outlet.clone(), bench.teller.clone());
-    let reading = tokio::spawn(async move { stdin::run("left", io::Cursor::new(lines), &outlet, &teller).await });
+    let reading =
+        tokio::spawn(
+            async move { stdin::run("left", io::Cursor::new(lines), &outlet, &teller).await },
+        );
     let mut held = Vec::new();
     for _ in 0..SCANS_IN_PROGRESS {
         held.push(bench.scans.recv().await.unwrap());
     }
     assert_eq!(bench.outlet.places.available_permits(), 0);
-    assert!(bench.scans.try_recv().is_err(), "nothing more comes while all places are taken");
+    assert!(
+        bench.scans.try_recv().is_err(),
+        "nothing more comes while all places are taken"
+    );
     assert!(*bench.state.borrow() == State::Ok && !reading.is_finished());
     let freed = Moment::now();
     held.clear();
@@ -156,16 +221,27 @@ async fn each_connection_is_framed_for_itself_and_an_idle_one_blocks_nobody() {
     let mut second = TcpStream::connect(address).await.unwrap();
     first.write_all(b"C02XK0").await.unwrap();
     second.write_all(b"FVFXY1\r\n").await.unwrap();
-    assert_eq!(bench.next().await, code("FVFXY1"), "the other's half code is not mixed in");
+    assert_eq!(
+        bench.next().await,
+        code("FVFXY1"),
+        "the other's half code is not mixed in"
+    );
     first.write_all(b"AAJG5H\n").await.unwrap();
     assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
     second.write_all(b"FVFXY2").await.unwrap();
     drop(second);
-    assert!(matches!(bench.next().await, Content::Broken { bytes, why } if bytes == b"FVFXY2" && why.contains("closed")), "its codes have line ends");
+    assert!(
+        matches!(bench.next().await, Content::Broken { bytes, why } if bytes == b"FVFXY2" && why.contains("closed")),
+        "its codes have line ends"
+    );
     let mut third = TcpStream::connect(address).await.unwrap();
     third.write_all(b"no line end").await.unwrap();
     drop(third);
-    assert_eq!(bench.next().await, code("no line end"), "one code, and closed");
+    assert_eq!(
+        bench.next().await,
+        code("no line end"),
+        "one code, and closed"
+    );
 }
 
 #[tokio::test]
@@ -181,12 +257,18 @@ async fn over_tcp_a_pause_ends_a_code_and_nothing_that_follows_joins_it() {
     assert_eq!(bench.next().await, code("C02XK0AAJG5K"));
     // It has sent a line end now: what comes without one is only a part of a code.
     connection.write_all(b"C02XK0AA").await.unwrap();
-    assert!(matches!(bench.next().await, Content::Broken { bytes, why } if bytes == b"C02XK0AA" && why.contains("broke off")));
+    assert!(
+        matches!(bench.next().await, Content::Broken { bytes, why } if bytes == b"C02XK0AA" && why.contains("broke off"))
+    );
     connection.write_all(b"C02XK0AAJG5L\r\n").await.unwrap();
     assert_eq!(bench.next().await, code("C02XK0AAJG5L"));
     let mut other = TcpStream::connect(address).await.unwrap();
     other.write_all(b"C02XK0AAJG5M").await.unwrap();
-    assert_eq!(bench.next().await, code("C02XK0AAJG5M"), "another connection is judged by its own");
+    assert_eq!(
+        bench.next().await,
+        code("C02XK0AAJG5M"),
+        "another connection is judged by its own"
+    );
 }
 
 #[tokio::test]
@@ -195,8 +277,15 @@ async fn a_line_end_that_ends_no_code_is_no_sign_that_codes_have_one() {
     let (address, _task) = bench.serve().await;
     let mut connection = TcpStream::connect(address).await.unwrap();
     for text in ["C02XK0AAJG5H", "C02XK0AAJG5J"] {
-        connection.write_all(format!("\r\n\0\n{text}").as_bytes()).await.unwrap();
-        assert_eq!(bench.next().await, code(text), "a sign of life between two codes");
+        connection
+            .write_all(format!("\r\n\0\n{text}").as_bytes())
+            .await
+            .unwrap();
+        assert_eq!(
+            bench.next().await,
+            code(text),
+            "a sign of life between two codes"
+        );
     }
 }
 
@@ -206,7 +295,11 @@ async fn over_tcp_codes_without_an_end_are_said_until_one_has_it_whatever_connec
     let (address, _task) = bench.serve().await;
     bench.until(|state| *state == State::Ok).await;
     for nth in 0..3 {
-        assert_eq!(*bench.state.borrow(), State::Ok, "once or twice may be chance");
+        assert_eq!(
+            *bench.state.borrow(),
+            State::Ok,
+            "once or twice may be chance"
+        );
         let mut connection = TcpStream::connect(address).await.unwrap();
         connection.write_all(b"C02XK0AAJG5H").await.unwrap();
         assert_eq!(bench.next().await, code("C02XK0AAJG5H"), "{nth}");
@@ -216,7 +309,11 @@ async fn over_tcp_codes_without_an_end_are_said_until_one_has_it_whatever_connec
     connection.write_all(b"\0").await.unwrap();
     connection.write_all(b"C02XK0AAJG5").await.unwrap();
     assert_eq!(bench.next().await, code("C02XK0AAJG5"));
-    assert_eq!(*bench.state.borrow(), State::Unended, "a new connection alone changes nothing");
+    assert_eq!(
+        *bench.state.borrow(),
+        State::Unended,
+        "a new connection alone changes nothing"
+    );
     connection.write_all(b"C02XK0AAJG5H\r").await.unwrap();
     assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
     bench.until(|state| *state == State::Ok).await;
@@ -224,10 +321,15 @@ async fn over_tcp_codes_without_an_end_are_said_until_one_has_it_whatever_connec
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_sender_is_waited_for_from_character_to_character() {
-    let (near, mut far) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(), Bench::with_pause(Duration::from_millis(500)));
+    let (near, mut far) = (
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(),
+        Bench::with_pause(Duration::from_millis(500)),
+    );
     let address = near.local_addr().unwrap();
     let (outlet, teller) = (far.outlet.clone(), far.teller.clone());
-    let _task = tokio::spawn(async move { tcp::serve(&near, Duration::from_millis(500), &outlet, &teller).await });
+    let _task = tokio::spawn(async move {
+        tcp::serve(&near, Duration::from_millis(500), &outlet, &teller).await
+    });
     let mut connection = TcpStream::connect(address).await.unwrap();
     for character in b"C02XK0AAJG5H" {
         connection.write_all(&[*character]).await.unwrap();
@@ -246,7 +348,10 @@ async fn connections_of_one_port_take_turns_while_the_station_is_busy() {
     let mut bench = Bench::on_loopback();
     let (address, _task) = bench.serve().await;
     let mut flood = TcpStream::connect(address).await.unwrap();
-    flood.write_all("FLOOD\n".repeat(1_000).as_bytes()).await.unwrap();
+    flood
+        .write_all("FLOOD\n".repeat(1_000).as_bytes())
+        .await
+        .unwrap();
     let mut held = std::collections::VecDeque::new();
     while held.len() < SCANS_IN_PROGRESS {
         held.push_back(bench.scans.recv().await.unwrap());
@@ -273,7 +378,10 @@ async fn a_flood_of_one_scanner_takes_no_place_of_another() {
     let mut bench = Bench::on_loopback();
     let (address, _task) = bench.serve().await;
     let mut flood = TcpStream::connect(address).await.unwrap();
-    flood.write_all("FLOOD\n".repeat(100).as_bytes()).await.unwrap();
+    flood
+        .write_all("FLOOD\n".repeat(100).as_bytes())
+        .await
+        .unwrap();
     let mut held = Vec::new();
     for _ in 0..SCANS_IN_PROGRESS {
         held.push(timeout(SOON, bench.scans.recv()).await.unwrap().unwrap());
@@ -283,17 +391,29 @@ async fn a_flood_of_one_scanner_takes_no_place_of_another() {
     let keyboard = Outlet::new(Name::new("right").unwrap(), bench.outlet.station.clone());
     let pipe = Outlet::new(Name::new("pipe").unwrap(), bench.outlet.station.clone());
     for nth in 0..SCANS_IN_PROGRESS {
-        assert!(timeout(SOON, pipe.send_waiting(code("PIPE"))).await.unwrap());
+        assert!(
+            timeout(SOON, pipe.send_waiting(code("PIPE")))
+                .await
+                .unwrap()
+        );
         let (keyboard, text) = (keyboard.clone(), format!("KEYS{nth}"));
-        assert!(tokio::task::spawn_blocking(move || keyboard.send_now(Moment::now(), code(&text))).await.unwrap());
+        assert!(
+            tokio::task::spawn_blocking(move || keyboard.send_now(Moment::now(), code(&text)))
+                .await
+                .unwrap()
+        );
         for _ in 0..2 {
             let scan = bench.scans.recv().await.unwrap();
             assert!(scan.place.is_some(), "{scan:?}");
             held.push(scan);
         }
     }
-    let beyond = tokio::task::spawn_blocking(move || keyboard.send_now(Moment::now(), code("KEYS")));
-    assert!(beyond.await.unwrap() && bench.scans.recv().await.unwrap().place.is_none(), "its own are used up");
+    let beyond =
+        tokio::task::spawn_blocking(move || keyboard.send_now(Moment::now(), code("KEYS")));
+    assert!(
+        beyond.await.unwrap() && bench.scans.recv().await.unwrap().place.is_none(),
+        "its own are used up"
+    );
 }
 
 #[tokio::test]
@@ -303,7 +423,9 @@ async fn a_client_that_never_ends_its_line_is_bounded_and_answered_once() {
     let mut endless = TcpStream::connect(address).await.unwrap();
     endless.write_all(&vec![b'X'; 1 << 20]).await.unwrap();
     endless.write_all(b"\nA1\n").await.unwrap();
-    assert!(matches!(bench.next().await, Content::Broken { bytes, .. } if bytes.len() == framing::LONGEST));
+    assert!(
+        matches!(bench.next().await, Content::Broken { bytes, .. } if bytes.len() == framing::LONGEST)
+    );
     assert_eq!(bench.next().await, code("A1"));
 }
 
@@ -314,13 +436,31 @@ async fn connections_left_behind_do_not_lock_the_next_scanner_out() {
     let mut connections = Vec::new();
     for number in 0..tcp::CONNECTIONS + 8 {
         let mut connection = TcpStream::connect(address).await.unwrap();
-        connection.write_all(format!("SCANNER{number}\n").as_bytes()).await.unwrap();
+        connection
+            .write_all(format!("SCANNER{number}\n").as_bytes())
+            .await
+            .unwrap();
         assert_eq!(bench.next().await, code(&format!("SCANNER{number}")));
         connections.push(connection);
     }
     let mut byte = [0];
-    assert_eq!(timeout(SOON, tokio::io::AsyncReadExt::read(&mut connections[0], &mut byte)).await.unwrap().unwrap_or(0), 0, "the first was closed");
-    connections.last_mut().unwrap().write_all(b"still here\n").await.unwrap();
+    assert_eq!(
+        timeout(
+            SOON,
+            tokio::io::AsyncReadExt::read(&mut connections[0], &mut byte)
+        )
+        .await
+        .unwrap()
+        .unwrap_or(0),
+        0,
+        "the first was closed"
+    );
+    connections
+        .last_mut()
+        .unwrap()
+        .write_all(b"still here\n")
+        .await
+        .unwrap();
     assert_eq!(bench.next().await, code("still here"));
 }
 
@@ -328,10 +468,19 @@ async fn connections_left_behind_do_not_lock_the_next_scanner_out() {
 async fn a_port_in_use_is_said_and_taken_when_it_is_free() {
     let holder = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let listen = holder.local_addr().unwrap();
-    let mut bench = Bench::new(Kind::Tcp { listen, pause: PAUSE });
+    let mut bench = Bench::new(Kind::Tcp {
+        listen,
+        pause: PAUSE,
+    });
     assert_eq!(probe(&bench.teller.settings), State::Busy);
     let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(run(bench.teller.settings.clone(), bench.outlet.clone(), bench.teller.state.clone(), stopped, Pulse::default()));
+    let running = tokio::spawn(run(
+        bench.teller.settings.clone(),
+        bench.outlet.clone(),
+        bench.teller.state.clone(),
+        stopped,
+        Pulse::default(),
+    ));
     bench.until(|state| *state == State::Busy).await;
     drop(holder);
     bench.until(|state| *state == State::Ok).await;
@@ -340,22 +489,52 @@ async fn a_port_in_use_is_said_and_taken_when_it_is_free() {
     assert_eq!(bench.next().await, code("A1"));
     stop.send(true).unwrap();
     timeout(SOON, running).await.unwrap().unwrap();
-    assert_eq!(probe(&bench.teller.settings), State::Ok, "the port is free again");
+    assert_eq!(
+        probe(&bench.teller.settings),
+        State::Ok,
+        "the port is free again"
+    );
 }
 
 #[test]
 fn every_state_has_words_and_every_fault_a_remedy() {
     let device = Device::Auto;
     let kinds = [
-        Kind::Hid { device: device.clone(), layout: Layout::Us, pause: Duration::from_millis(80) },
-        Kind::Serial { device, baud: 9_600, pause: Duration::from_millis(80) },
+        Kind::Hid {
+            device: device.clone(),
+            layout: Layout::Us,
+            pause: Duration::from_millis(80),
+        },
+        Kind::Serial {
+            device,
+            baud: 9_600,
+            pause: Duration::from_millis(80),
+        },
         Kind::Stdin,
-        Kind::Tcp { listen: (Ipv4Addr::LOCALHOST, 9_000).into(), pause: PAUSE },
+        Kind::Tcp {
+            listen: (Ipv4Addr::LOCALHOST, 9_000).into(),
+            pause: PAUSE,
+        },
     ];
     for kind in kinds {
         let absent = State::Absent("seen: usb-Mouse-event-mouse".to_owned());
-        assert!(absent.describe(&kind).ends_with(" is not there; seen: usb-Mouse-event-mouse"), "{}", absent.describe(&kind));
-        for state in [State::Starting, State::Ok, State::Unended, absent, State::NoRight, State::Busy, State::Ended, State::Fault("odd".to_owned())] {
+        assert!(
+            absent
+                .describe(&kind)
+                .ends_with(" is not there; seen: usb-Mouse-event-mouse"),
+            "{}",
+            absent.describe(&kind)
+        );
+        for state in [
+            State::Starting,
+            State::Ok,
+            State::Unended,
+            absent,
+            State::NoRight,
+            State::Busy,
+            State::Ended,
+            State::Fault("odd".to_owned()),
+        ] {
             assert!(!state.describe(&kind).is_empty());
             let well = matches!(state, State::Starting | State::Ok | State::Ended);
             assert_eq!(state.remedy(&kind).is_none(), well, "{kind:?} {state:?}");

@@ -26,7 +26,10 @@ use base64::{
 use jiff::Timestamp;
 use ring::{
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+        UnparsedPublicKey,
+    },
 };
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -73,8 +76,15 @@ impl Options {
     pub fn demo() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            switches: vec![Switch { scope: Scope::Serial(stock::NOT_TO_BE_ASKED.to_owned()), effect: Effect::Status(500), times: None }],
-            devices: stock::DEMO.iter().map(|demo| (demo.serial.to_owned(), demo.business)).collect(),
+            switches: vec![Switch {
+                scope: Scope::Serial(stock::NOT_TO_BE_ASKED.to_owned()),
+                effect: Effect::Status(500),
+                times: None,
+            }],
+            devices: stock::DEMO
+                .iter()
+                .map(|demo| (demo.serial.to_owned(), demo.business))
+                .collect(),
             linkage_lag: Duration::ZERO,
             token_life: Duration::from_hours(1),
             reads_per_minute: 0,
@@ -116,7 +126,10 @@ pub async fn serve(options: Options) -> io::Result<Simulator> {
         granted: 0,
         recent: VecDeque::new(),
     };
-    let service = Service { state: Arc::new(Mutex::new(book)), log: log.clone() };
+    let service = Service {
+        state: Arc::new(Mutex::new(book)),
+        log: log.clone(),
+    };
     let running = super::serve(routes(service.clone()), listen, faults, log).await?;
     Ok(Simulator { running, service })
 }
@@ -176,7 +189,10 @@ impl Simulator {
 
     /// Attributes that differ from what the device's state gives; `null` takes one away.
     pub fn overlay(&self, serial: &str, attributes: Value) {
-        self.service.locked().overlays.insert(serial.to_owned(), attributes);
+        self.service
+            .locked()
+            .overlays
+            .insert(serial.to_owned(), attributes);
     }
 }
 
@@ -190,9 +206,11 @@ impl Key {
     fn draw() -> io::Result<Self> {
         let random = SystemRandom::new();
         let failed = |_| io::Error::other("no key could be drawn");
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).map_err(failed)?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
-            .map_err(|_| io::Error::other("no key could be drawn"))?;
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+            .map_err(failed)?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
+                .map_err(|_| io::Error::other("no key could be drawn"))?;
         let base64 = STANDARD.encode(pkcs8.as_ref());
         let mut pem = "-----BEGIN EC PRIVATE KEY-----\n".to_owned();
         for (place, char) in base64.chars().enumerate() {
@@ -202,7 +220,10 @@ impl Key {
             pem.push(char);
         }
         pem.push_str("\n-----END EC PRIVATE KEY-----\n");
-        Ok(Self { pem, public: pair.public_key().as_ref().to_vec() })
+        Ok(Self {
+            pem,
+            public: pair.public_key().as_ref().to_vec(),
+        })
     }
 }
 
@@ -232,8 +253,14 @@ fn routes(service: Service) -> Router {
         .route("/auth/oauth2/token", post(token))
         .route("/v1/orgDevices", get(devices))
         .route("/v1/orgDevices/{serial}", get(device))
-        .route("/v1/orgDevices/{serial}/relationships/assignedServer", get(linkage))
-        .route("/v1/orgDevices/{serial}/assignedServer", get(assigned_server))
+        .route(
+            "/v1/orgDevices/{serial}/relationships/assignedServer",
+            get(linkage),
+        )
+        .route(
+            "/v1/orgDevices/{serial}/assignedServer",
+            get(assigned_server),
+        )
         .route("/v1/mdmServers", get(servers))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -244,16 +271,22 @@ async fn token(State(service): State<Service>, headers: HeaderMap, body: Bytes) 
     let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
     // As reported of the service: its refusal repeats what was sent.
     let refused = |error: &str| {
-        let body =
-            json!({ "error": error, "error_description": format!("client_assertion: {}", form.get("client_assertion").map_or("", String::as_str)) });
+        let body = json!({ "error": error, "error_description": format!("client_assertion: {}", form.get("client_assertion").map_or("", String::as_str)) });
         json_reply(400, &body)
     };
-    if headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) != Some("application/x-www-form-urlencoded") {
+    if headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        != Some("application/x-www-form-urlencoded")
+    {
         service.log.violation("a token call that is no form");
         return refused("invalid_request");
     }
     let field = |name: &str| form.get(name).map_or("", String::as_str);
-    if field("grant_type") != "client_credentials" || field("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
+    if field("grant_type") != "client_credentials"
+        || field("client_assertion_type")
+            != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+    {
         service.log.violation("a token call of another kind");
         return refused("invalid_request");
     }
@@ -282,23 +315,44 @@ async fn token(State(service): State<Service>, headers: HeaderMap, body: Bytes) 
     let life = book.options.token_life;
     book.tokens.insert(token.clone(), Instant::now() + life);
     book.granted += 1;
-    json_reply(200, &json!({ "access_token": token, "token_type": "Bearer", "expires_in": life.as_secs(), "scope": book.options.scope }))
+    json_reply(
+        200,
+        &json!({ "access_token": token, "token_type": "Bearer", "expires_in": life.as_secs(), "scope": book.options.scope }),
+    )
 }
 
-async fn device(State(service): State<Service>, headers: HeaderMap, Path(serial): Path<String>) -> Response {
-    service.read(&headers, |book| book.device(&serial, Whole::One).map_or_else(not_found, |data| json_reply(200, &json!({ "data": data }))))
+async fn device(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    Path(serial): Path<String>,
+) -> Response {
+    service.read(&headers, |book| {
+        book.device(&serial, Whole::One)
+            .map_or_else(not_found, |data| json_reply(200, &json!({ "data": data })))
+    })
 }
 
-async fn devices(State(service): State<Service>, headers: HeaderMap, Query(query): Query<HashMap<String, String>>) -> Response {
+async fn devices(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
     service.read(&headers, |book| {
         let mut serials: Vec<String> = book.options.devices.keys().cloned().collect();
         serials.sort();
-        let all: Vec<Value> = serials.iter().filter_map(|serial| book.device(serial, Whole::List)).collect();
+        let all: Vec<Value> = serials
+            .iter()
+            .filter_map(|serial| book.device(serial, Whole::List))
+            .collect();
         paged(all, &query)
     })
 }
 
-async fn linkage(State(service): State<Service>, headers: HeaderMap, Path(serial): Path<String>) -> Response {
+async fn linkage(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    Path(serial): Path<String>,
+) -> Response {
     service.read(&headers, |book| {
         book.server_of(&serial).map_or_else(not_found, |(id, ..)| {
             let device = format!("https://elsewhere.example/v1/orgDevices/{serial}");
@@ -308,17 +362,39 @@ async fn linkage(State(service): State<Service>, headers: HeaderMap, Path(serial
     })
 }
 
-async fn assigned_server(State(service): State<Service>, headers: HeaderMap, Path(serial): Path<String>) -> Response {
-    service.read(&headers, |book| book.server_of(&serial).map_or_else(not_found, |server| json_reply(200, &json!({ "data": server_json(server) }))))
+async fn assigned_server(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    Path(serial): Path<String>,
+) -> Response {
+    service.read(&headers, |book| {
+        book.server_of(&serial).map_or_else(not_found, |server| {
+            json_reply(200, &json!({ "data": server_json(server) }))
+        })
+    })
 }
 
-async fn servers(State(service): State<Service>, headers: HeaderMap, Query(query): Query<HashMap<String, String>>) -> Response {
-    service.read(&headers, |_| paged(SERVERS.iter().map(|server| server_json(*server)).collect(), &query))
+async fn servers(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    service.read(&headers, |_| {
+        paged(
+            SERVERS.iter().map(|server| server_json(*server)).collect(),
+            &query,
+        )
+    })
 }
 
 async fn unknown(State(service): State<Service>, method: Method, uri: Uri) -> Response {
     service.log.violation(format!("{method} {}", uri.path()));
-    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html")], "<html><body>404 Not Found</body></html>").into_response()
+    (
+        StatusCode::NOT_FOUND,
+        [(header::CONTENT_TYPE, "text/html")],
+        "<html><body>404 Not Found</body></html>",
+    )
+        .into_response()
 }
 
 impl Service {
@@ -332,9 +408,19 @@ impl Service {
             self.log.violation("no User-Agent");
         }
         let mut book = self.locked();
-        let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
-        if token.and_then(|token| book.tokens.get(token)).is_none_or(|end| Instant::now() >= *end) {
-            return error(401, "NOT_AUTHORIZED", "Authentication credentials are missing or invalid.");
+        let token = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "));
+        if token
+            .and_then(|token| book.tokens.get(token))
+            .is_none_or(|end| Instant::now() >= *end)
+        {
+            return error(
+                401,
+                "NOT_AUTHORIZED",
+                "Authentication credentials are missing or invalid.",
+            );
         }
         book.limited().unwrap_or_else(|| answer(&book))
     }
@@ -344,12 +430,18 @@ impl Book {
     /// Counts a request; a reply instead of the answer when there were too many.
     fn limited(&mut self) -> Option<Response> {
         let now = Instant::now();
-        while self.recent.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_mins(1)) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| now.duration_since(*at) >= Duration::from_mins(1))
+        {
             self.recent.pop_front();
         }
         if self.options.reads_per_minute > 0 && self.recent.len() >= self.options.reads_per_minute {
             let mut response = error(429, "RATE_LIMIT_EXCEEDED", "Too many requests.");
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
             return Some(response);
         }
         self.recent.push_back(now);
@@ -361,8 +453,12 @@ impl Book {
         let (signed, signature) = assertion.rsplit_once('.').ok_or("not three parts")?;
         let (header, claims) = signed.split_once('.').ok_or("not three parts")?;
         let bytes = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url");
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.key.public).verify(signed.as_bytes(), &bytes(signature)?).map_err(|_| "signature")?;
-        let object = |part: &str| serde_json::from_slice::<Map<String, Value>>(&bytes(part)?).map_err(|_| "not JSON");
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.key.public)
+            .verify(signed.as_bytes(), &bytes(signature)?)
+            .map_err(|_| "signature")?;
+        let object = |part: &str| {
+            serde_json::from_slice::<Map<String, Value>>(&bytes(part)?).map_err(|_| "not JSON")
+        };
         let (header, claims) = (object(header)?, object(claims)?);
         if header.get("alg") != Some(&json!("ES256")) || header.get("kid") != Some(&json!(KEY_ID)) {
             return Err("header");
@@ -372,20 +468,41 @@ impl Book {
                 return Err("iss, sub or aud");
             }
         }
-        let number = |name: &str| claims.get(name).and_then(Value::as_i64).ok_or("no iat or exp");
+        let number = |name: &str| {
+            claims
+                .get(name)
+                .and_then(Value::as_i64)
+                .ok_or("no iat or exp")
+        };
         let (now, issued, ends) = (Timestamp::now().as_second(), number("iat")?, number("exp")?);
-        if issued > now.saturating_add(300) || ends <= now || ends.saturating_sub(issued) > LONGEST_ASSERTION {
+        if issued > now.saturating_add(300)
+            || ends <= now
+            || ends.saturating_sub(issued) > LONGEST_ASSERTION
+        {
             return Err("time");
         }
-        claims.get("jti").and_then(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned).ok_or("no jti")
+        claims
+            .get("jti")
+            .and_then(Value::as_str)
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned)
+            .ok_or("no jti")
     }
 
     fn device(&self, serial: &str, whole: Whole) -> Option<Value> {
-        let state = *self.options.devices.get(serial).filter(|state| **state != Business::None)?;
+        let state = *self
+            .options
+            .devices
+            .get(serial)
+            .filter(|state| **state != Business::None)?;
         let now = Timestamp::now();
         let demo = stock::DEMO.iter().find(|demo| demo.serial == serial);
         let (model, family) = demo.map_or(("MacBook Air", "Mac"), |demo| (demo.model, demo.family));
-        let updated = if state == Business::OursJustNow { Duration::from_mins(3) } else { Duration::from_hours(45 * 24) };
+        let updated = if state == Business::OursJustNow {
+            Duration::from_mins(3)
+        } else {
+            Duration::from_hours(45 * 24)
+        };
         let mut attributes = json!({
             "addedToOrgDateTime": stock::before(now, Duration::from_hours(60 * 24)), "updatedDateTime": stock::before(now, updated),
             "deviceModel": model, "productFamily": family, "productType": "Mac16,12", "color": "SILVER", "partNumber": "MC7X4LL/A",
@@ -398,8 +515,13 @@ impl Book {
             fields.insert("serialNumber".to_owned(), json!(serial));
         }
         match state {
-            Business::Released => fields.insert("releasedFromOrgDateTime".to_owned(), json!(stock::before(now, Duration::from_hours(24)))),
-            Business::Migrating => fields.insert("mdmMigrationStatus".to_owned(), json!("REQUESTED")),
+            Business::Released => fields.insert(
+                "releasedFromOrgDateTime".to_owned(),
+                json!(stock::before(now, Duration::from_hours(24))),
+            ),
+            Business::Migrating => {
+                fields.insert("mdmMigrationStatus".to_owned(), json!("REQUESTED"))
+            }
             _ => None,
         };
         if let Some(Value::Object(overlay)) = self.overlays.get(serial) {
@@ -411,11 +533,17 @@ impl Book {
                 }
             }
         }
-        Some(json!({ "type": "orgDevices", "id": serial, "attributes": attributes, "links": { "self": format!("/v1/orgDevices/{serial}") } }))
+        Some(
+            json!({ "type": "orgDevices", "id": serial, "attributes": attributes, "links": { "self": format!("/v1/orgDevices/{serial}") } }),
+        )
     }
 
     fn server_of(&self, serial: &str) -> Option<Server> {
-        if self.linked_from.get(serial).is_some_and(|from| Instant::now() < *from) {
+        if self
+            .linked_from
+            .get(serial)
+            .is_some_and(|from| Instant::now() < *from)
+        {
             return None;
         }
         let [ours, other, configurator] = SERVERS;
@@ -441,7 +569,11 @@ type Server = (&'static str, &'static str, &'static str);
 const SERVERS: [Server; 3] = [
     (stock::SERVER_UUID, stock::SERVER_NAME, "MDM"),
     (stock::OTHER_SERVER_UUID, stock::OTHER_SERVER_NAME, "MDM"),
-    (stock::CONFIGURATOR_UUID, stock::CONFIGURATOR_NAME, "APPLE_CONFIGURATOR"),
+    (
+        stock::CONFIGURATOR_UUID,
+        stock::CONFIGURATOR_NAME,
+        "APPLE_CONFIGURATOR",
+    ),
 ];
 
 fn server_json((id, name, kind): Server) -> Value {
@@ -450,8 +582,16 @@ fn server_json((id, name, kind): Server) -> Value {
 
 /// One page of a list; the cursor is opaque to the client.
 fn paged(all: Vec<Value>, query: &HashMap<String, String>) -> Response {
-    let limit = query.get("limit").and_then(|limit| limit.parse::<usize>().ok()).unwrap_or(100).clamp(1, 1000);
-    let from = match query.get("cursor").map(|cursor| cursor.strip_prefix("after-").and_then(|from| from.parse::<usize>().ok())) {
+    let limit = query
+        .get("limit")
+        .and_then(|limit| limit.parse::<usize>().ok())
+        .unwrap_or(100)
+        .clamp(1, 1000);
+    let from = match query.get("cursor").map(|cursor| {
+        cursor
+            .strip_prefix("after-")
+            .and_then(|from| from.parse::<usize>().ok())
+    }) {
         None => 0,
         Some(Some(from)) => from,
         Some(None) => return error(400, "PARAMETER_ERROR.INVALID", "The cursor is not valid."),
@@ -463,7 +603,10 @@ fn paged(all: Vec<Value>, query: &HashMap<String, String>) -> Response {
     if let (true, Some(paging)) = (next < total, paging.as_object_mut()) {
         paging.insert("nextCursor".to_owned(), json!(format!("after-{next}")));
     }
-    json_reply(200, &json!({ "data": page, "links": { "self": "https://elsewhere.example/v1" }, "meta": { "paging": paging } }))
+    json_reply(
+        200,
+        &json!({ "data": page, "links": { "self": "https://elsewhere.example/v1" }, "meta": { "paging": paging } }),
+    )
 }
 
 fn not_found() -> Response {
@@ -479,5 +622,10 @@ fn error(status: u16, code: &str, title: &str) -> Response {
 
 fn json_reply(status: u16, body: &Value) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        body.to_string(),
+    )
+        .into_response()
 }

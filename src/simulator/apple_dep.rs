@@ -66,12 +66,17 @@ impl Options {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             switches: Vec::new(),
-            devices: stock::DEMO.iter().map(|demo| (demo.serial.to_owned(), demo.dep)).collect(),
+            devices: stock::DEMO
+                .iter()
+                .map(|demo| (demo.serial.to_owned(), demo.dep))
+                .collect(),
             session_life: Duration::from_mins(10),
             rotate_every: 50,
             reads_per_minute: 0,
             clock_ahead: SignedDuration::ZERO,
-            token_expiry: now.checked_add(SignedDuration::from_hours(300 * 24)).unwrap_or(now),
+            token_expiry: now
+                .checked_add(SignedDuration::from_hours(300 * 24))
+                .unwrap_or(now),
         }
     }
 }
@@ -128,7 +133,10 @@ impl Simulator {
 
     /// A reply's fields that differ from what the device's state gives; `null` takes a field away.
     pub fn overlay(&self, serial: &str, fields: Value) {
-        self.service.locked().overlays.insert(serial.to_owned(), fields);
+        self.service
+            .locked()
+            .overlays
+            .insert(serial.to_owned(), fields);
     }
 
     /// All sessions end: the next request meets 401.
@@ -162,7 +170,13 @@ struct Token {
 impl Token {
     fn draw(expiry: Timestamp) -> Self {
         let draw = |prefix: &str| format!("{prefix}_{}", Uuid::now_v7().simple());
-        Self { consumer_key: draw("CK"), consumer_secret: draw("CS"), access_token: draw("AT"), access_secret: draw("AS"), expiry }
+        Self {
+            consumer_key: draw("CK"),
+            consumer_secret: draw("CS"),
+            access_token: draw("AT"),
+            access_secret: draw("AS"),
+            expiry,
+        }
     }
 
     fn to_json(&self) -> String {
@@ -211,7 +225,10 @@ impl Service {
             replies: 0,
             recent: VecDeque::new(),
         };
-        Self { state: Arc::new(Mutex::new(book)), log }
+        Self {
+            state: Arc::new(Mutex::new(book)),
+            log,
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, Book> {
@@ -219,7 +236,11 @@ impl Service {
     }
 
     /// The reply to a request that must be within a session.
-    fn within_session(&self, headers: &HeaderMap, answer: impl FnOnce(&mut Book) -> Result<Value, Refused>) -> Response {
+    fn within_session(
+        &self,
+        headers: &HeaderMap,
+        answer: impl FnOnce(&mut Book) -> Result<Value, Refused>,
+    ) -> Response {
         let result = self.headers(headers).and_then(|()| {
             let mut book = self.locked();
             book.within_limit()?;
@@ -228,7 +249,15 @@ impl Service {
             Ok((value, book.rotated(word)))
         });
         match result {
-            Ok((value, word)) => self.reply(word, (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], value.to_string()).into_response()),
+            Ok((value, word)) => self.reply(
+                word,
+                (
+                    StatusCode::OK,
+                    [(header::CONTENT_TYPE, JSON)],
+                    value.to_string(),
+                )
+                    .into_response(),
+            ),
             Err(refused) => self.refuse(&refused),
         }
     }
@@ -238,7 +267,10 @@ impl Service {
             response.headers_mut().insert(SESSION, value);
         }
         let ahead = self.locked().options.clock_ahead;
-        let shown = Timestamp::now().checked_add(ahead).ok().map(|now| now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+        let shown = Timestamp::now()
+            .checked_add(ahead)
+            .ok()
+            .map(|now| now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
         if let Some(value) = shown.and_then(|date| HeaderValue::from_str(&date).ok()) {
             response.headers_mut().insert(header::DATE, value);
         }
@@ -252,10 +284,20 @@ impl Service {
             book.replies += 1;
             book.replies.is_multiple_of(2)
         };
-        let body = if quoted { format!("\"{code}\"\n") } else { (*code).to_owned() };
-        let mut response = (StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body).into_response();
+        let body = if quoted {
+            format!("\"{code}\"\n")
+        } else {
+            (*code).to_owned()
+        };
+        let mut response = (
+            StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            body,
+        )
+            .into_response();
         if *status == 429 {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
         }
         self.reply(None, response)
     }
@@ -265,12 +307,19 @@ impl Service {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         match text("user-agent") {
             None => return Err(self.not_understood(400, "USER_AGENT_MISSING")),
-            Some(agent) if agent.trim().is_empty() || agent == "invalid" => return Err(self.not_understood(400, "USER_AGENT_INVALID")),
+            Some(agent) if agent.trim().is_empty() || agent == "invalid" => {
+                return Err(self.not_understood(400, "USER_AGENT_INVALID"));
+            }
             Some(_) => {}
         }
-        for (name, wanted) in [("x-server-protocol-version", "10"), ("content-type", JSON), ("accept", JSON)] {
+        for (name, wanted) in [
+            ("x-server-protocol-version", "10"),
+            ("content-type", JSON),
+            ("accept", JSON),
+        ] {
             if text(name) != Some(wanted) {
-                self.log.violation(format!("the header {name} is {:?}", text(name)));
+                self.log
+                    .violation(format!("the header {name} is {:?}", text(name)));
                 return Err(Refused(400, "MALFORMED_REQUEST_BODY"));
             }
         }
@@ -286,29 +335,62 @@ impl Service {
     fn signed(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
         let malformed = || self.not_understood(400, "oauth_problem_adviceBad Request");
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let fields = text("authorization").and_then(|header| header.strip_prefix("OAuth ")).and_then(fields).ok_or_else(malformed)?;
-        let field = |name: &str| fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
-        for (name, wanted) in [("realm", "ADM"), ("oauth_signature_method", "HMAC-SHA1"), ("oauth_version", "1.0")] {
+        let fields = text("authorization")
+            .and_then(|header| header.strip_prefix("OAuth "))
+            .and_then(fields)
+            .ok_or_else(malformed)?;
+        let field = |name: &str| {
+            fields
+                .iter()
+                .find(|(found, _)| found == name)
+                .map(|(_, value)| value.as_str())
+        };
+        for (name, wanted) in [
+            ("realm", "ADM"),
+            ("oauth_signature_method", "HMAC-SHA1"),
+            ("oauth_version", "1.0"),
+        ] {
             if field(name) != Some(wanted) {
                 return Err(malformed());
             }
         }
-        let nonce = field("oauth_nonce").filter(|nonce| !nonce.is_empty()).ok_or_else(malformed)?.to_owned();
-        let stamp = field("oauth_timestamp").and_then(|text| text.parse().ok()).and_then(|seconds| Timestamp::from_second(seconds).ok());
-        let (stamp, signature) = (stamp.ok_or_else(malformed)?, field("oauth_signature").ok_or_else(malformed)?);
+        let nonce = field("oauth_nonce")
+            .filter(|nonce| !nonce.is_empty())
+            .ok_or_else(malformed)?
+            .to_owned();
+        let stamp = field("oauth_timestamp")
+            .and_then(|text| text.parse().ok())
+            .and_then(|seconds| Timestamp::from_second(seconds).ok());
+        let (stamp, signature) = (
+            stamp.ok_or_else(malformed)?,
+            field("oauth_signature").ok_or_else(malformed)?,
+        );
 
         let mut book = self.locked();
         let refused = || Refused(401, "oauth_problem_adviceUnauthorized");
-        let now = Timestamp::now().checked_add(book.options.clock_ahead).map_err(|_| refused())?;
-        if field("oauth_consumer_key") != Some(&book.token.consumer_key) || field("oauth_token") != Some(&book.token.access_token) {
+        let now = Timestamp::now()
+            .checked_add(book.options.clock_ahead)
+            .map_err(|_| refused())?;
+        if field("oauth_consumer_key") != Some(&book.token.consumer_key)
+            || field("oauth_token") != Some(&book.token.access_token)
+        {
             return Err(refused());
         }
         if now.duration_since(stamp).abs() > WINDOW {
             return Err(refused());
         }
         let host = text("host").unwrap_or_default().to_ascii_lowercase();
-        let base = base_string(method, &format!("http://{host}{}", uri.path()), uri.query(), &fields);
-        let key = format!("{}&{}", escaped(&book.token.consumer_secret), escaped(&book.token.access_secret));
+        let base = base_string(
+            method,
+            &format!("http://{host}{}", uri.path()),
+            uri.query(),
+            &fields,
+        );
+        let key = format!(
+            "{}&{}",
+            escaped(&book.token.consumer_secret),
+            escaped(&book.token.access_secret)
+        );
         let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key.as_bytes());
         let given = STANDARD.decode(signature).map_err(|_| refused())?;
         ring::hmac::verify(&key, base.as_bytes(), &given).map_err(|_| refused())?;
@@ -316,14 +398,22 @@ impl Service {
             self.log.violation("a nonce was used twice");
             return Err(refused());
         }
-        if book.token.expiry <= now { Err(Refused(403, "token_expiredForbidden")) } else { Ok(()) }
+        if book.token.expiry <= now {
+            Err(Refused(403, "token_expiredForbidden"))
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl Book {
     fn within_limit(&mut self) -> Result<(), Refused> {
         let now = Instant::now();
-        while self.recent.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_mins(1)) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| now.duration_since(*at) >= Duration::from_mins(1))
+        {
             self.recent.pop_front();
         }
         if self.options.reads_per_minute > 0 && self.recent.len() >= self.options.reads_per_minute {
@@ -335,12 +425,16 @@ impl Book {
 
     fn opened(&mut self) -> String {
         let word = format!("{}{}", Uuid::now_v7().simple(), fastrand::u64(..));
-        self.sessions.insert(word.clone(), Instant::now() + self.options.session_life);
+        self.sessions
+            .insert(word.clone(), Instant::now() + self.options.session_life);
         word
     }
 
     fn session(&self, headers: &HeaderMap) -> Result<String, Refused> {
-        let word = headers.get(&SESSION).and_then(|value| value.to_str().ok()).ok_or(Refused(403, "FORBIDDEN"))?;
+        let word = headers
+            .get(&SESSION)
+            .and_then(|value| value.to_str().ok())
+            .ok_or(Refused(403, "FORBIDDEN"))?;
         match self.sessions.get(word) {
             None => Err(Refused(403, "FORBIDDEN")),
             Some(end) if Instant::now() >= *end => Err(Refused(401, "UNAUTHORIZED")),
@@ -351,7 +445,8 @@ impl Book {
     /// The session's next word, when its turn has come.
     fn rotated(&mut self, word: String) -> Option<String> {
         self.replies += 1;
-        if self.options.rotate_every == 0 || !self.replies.is_multiple_of(self.options.rotate_every) {
+        if self.options.rotate_every == 0 || !self.replies.is_multiple_of(self.options.rotate_every)
+        {
             return Some(word);
         }
         self.sessions.remove(&word);
@@ -362,13 +457,23 @@ impl Book {
         let now = Timestamp::now();
         let ago = |age: Duration| Some(now.checked_sub(age).unwrap_or(now));
         let days = |days: u64| ago(Duration::from_hours(24 * days));
-        let (since, first) = *self.first_asked.entry(serial.to_owned()).or_insert_with(|| (Instant::now(), now));
+        let (since, first) = *self
+            .first_asked
+            .entry(serial.to_owned())
+            .or_insert_with(|| (Instant::now(), now));
         let (status, assigned_at) = match self.options.devices.get(serial) {
-            None | Some(Dep::NotAccessible) => return self.overlaid(serial, json!({ "response_status": "NOT_ACCESSIBLE" })),
+            None | Some(Dep::NotAccessible) => {
+                return self.overlaid(serial, json!({ "response_status": "NOT_ACCESSIBLE" }));
+            }
             Some(Dep::Empty) => ("empty", None),
             Some(Dep::Soon(after)) if since.elapsed() < *after => ("empty", None),
-            Some(Dep::Soon(after)) => ("assigned", Some(first.checked_add(*after).unwrap_or(first))),
-            Some(Dep::JustNow) => ("assigned", Some(first.checked_sub(Duration::from_secs(1)).unwrap_or(first))),
+            Some(Dep::Soon(after)) => {
+                ("assigned", Some(first.checked_add(*after).unwrap_or(first)))
+            }
+            Some(Dep::JustNow) => (
+                "assigned",
+                Some(first.checked_sub(Duration::from_secs(1)).unwrap_or(first)),
+            ),
             Some(Dep::Assigned(age)) => ("assigned", ago(*age)),
             Some(Dep::Migrating) => ("assigned", days(45)),
             Some(Dep::Pushed) => ("pushed", days(300)),
@@ -389,10 +494,16 @@ impl Book {
         };
         if let Some(at) = assigned_at {
             set("profile_uuid", json!(stock::PROFILE_UUID));
-            set("profile_assign_time", json!(stock::before(at, Duration::ZERO)));
+            set(
+                "profile_assign_time",
+                json!(stock::before(at, Duration::ZERO)),
+            );
         }
         match self.options.devices.get(serial) {
-            Some(Dep::Pushed) => set("profile_push_time", json!(stock::before(now, Duration::from_hours(200 * 24)))),
+            Some(Dep::Pushed) => set(
+                "profile_push_time",
+                json!(stock::before(now, Duration::from_hours(200 * 24))),
+            ),
             Some(Dep::Migrating) => set("mdm_migration_deadline", json!("2099-01-01T00:00:00Z")),
             _ => {}
         }
@@ -400,7 +511,9 @@ impl Book {
     }
 
     fn overlaid(&self, serial: &str, mut device: Value) -> Value {
-        if let (Some(Value::Object(overlay)), Some(fields)) = (self.overlays.get(serial), device.as_object_mut()) {
+        if let (Some(Value::Object(overlay)), Some(fields)) =
+            (self.overlays.get(serial), device.as_object_mut())
+        {
             for (name, value) in overlay {
                 if value.is_null() {
                     fields.remove(name);
@@ -424,8 +537,16 @@ fn routes(service: Service) -> Router {
         .with_state(service)
 }
 
-async fn session(State(service): State<Service>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    let verified = service.headers(&headers).and_then(|()| service.locked().within_limit()).and_then(|()| service.signed(&method, &uri, &headers));
+async fn session(
+    State(service): State<Service>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let verified = service
+        .headers(&headers)
+        .and_then(|()| service.locked().within_limit())
+        .and_then(|()| service.signed(&method, &uri, &headers));
     match verified {
         Ok(()) => {
             let word = {
@@ -434,7 +555,10 @@ async fn session(State(service): State<Service>, method: Method, uri: Uri, heade
                 book.opened()
             };
             let body = json!({ "auth_session_token": word }).to_string();
-            service.reply(None, (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], body).into_response())
+            service.reply(
+                None,
+                (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], body).into_response(),
+            )
         }
         Err(refused) => service.refuse(&refused),
     }
@@ -453,8 +577,15 @@ async fn account(State(service): State<Service>, headers: HeaderMap) -> Response
 async fn devices(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Response {
     let log = service.log.clone();
     service.within_session(&headers, move |book| {
-        let asked = serde_json::from_slice::<Value>(&body).ok().and_then(|body| body.get("devices").and_then(Value::as_array).cloned());
-        let asked: Option<Vec<String>> = asked.and_then(|asked| asked.iter().map(|serial| serial.as_str().map(str::to_owned)).collect());
+        let asked = serde_json::from_slice::<Value>(&body)
+            .ok()
+            .and_then(|body| body.get("devices").and_then(Value::as_array).cloned());
+        let asked: Option<Vec<String>> = asked.and_then(|asked| {
+            asked
+                .iter()
+                .map(|serial| serial.as_str().map(str::to_owned))
+                .collect()
+        });
         match asked {
             None => {
                 log.violation("MALFORMED_REQUEST_BODY");
@@ -465,14 +596,21 @@ async fn devices(State(service): State<Service>, headers: HeaderMap, body: Bytes
                 Err(Refused(400, "DEVICE_ID_REQUIRED"))
             }
             Some(asked) => {
-                let devices: serde_json::Map<String, Value> = asked.into_iter().map(|serial| (serial.clone(), book.device(&serial))).collect();
+                let devices: serde_json::Map<String, Value> = asked
+                    .into_iter()
+                    .map(|serial| (serial.clone(), book.device(&serial)))
+                    .collect();
                 Ok(json!({ "devices": devices }))
             }
         }
     })
 }
 
-async fn profile(State(service): State<Service>, headers: HeaderMap, Query(query): Query<HashMap<String, String>>) -> Response {
+async fn profile(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
     service.within_session(&headers, |_| match query.get("profile_uuid") {
         None => Err(Refused(400, "PROFILE_UUID_REQUIRED")),
         Some(uuid) if uuid == stock::PROFILE_UUID => Ok(json!({
@@ -494,18 +632,36 @@ fn fields(header: &str) -> Option<Vec<(String, String)>> {
         .split(',')
         .map(|field| {
             let (name, value) = field.trim().split_once('=')?;
-            Some((name.to_owned(), unescaped(value.strip_prefix('"')?.strip_suffix('"')?)?))
+            Some((
+                name.to_owned(),
+                unescaped(value.strip_prefix('"')?.strip_suffix('"')?)?,
+            ))
         })
         .collect()
 }
 
 /// RFC 5849 3.4.1. The realm and the signature itself are not part of it.
-fn base_string(method: &Method, address: &str, query: Option<&str>, fields: &[(String, String)]) -> String {
-    let mut all: Vec<(String, String)> =
-        fields.iter().filter(|(name, _)| name != "realm" && name != "oauth_signature").map(|(name, value)| (escaped(name), escaped(value))).collect();
-    all.extend(url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).map(|(name, value)| (escaped(&name), escaped(&value))));
+fn base_string(
+    method: &Method,
+    address: &str,
+    query: Option<&str>,
+    fields: &[(String, String)],
+) -> String {
+    let mut all: Vec<(String, String)> = fields
+        .iter()
+        .filter(|(name, _)| name != "realm" && name != "oauth_signature")
+        .map(|(name, value)| (escaped(name), escaped(value)))
+        .collect();
+    all.extend(
+        url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+            .map(|(name, value)| (escaped(&name), escaped(&value))),
+    );
     all.sort_unstable();
-    let joined = all.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
+    let joined = all
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join("&");
     [method.as_str(), &escaped(address), &escaped(&joined)].join("&")
 }
 
@@ -524,7 +680,10 @@ fn unescaped(text: &str) -> Option<String> {
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         if byte == b'%' {
-            let (high, low) = (char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?);
+            let (high, low) = (
+                char::from(rest.next()?).to_digit(16)?,
+                char::from(rest.next()?).to_digit(16)?,
+            );
             bytes.push(u8::try_from(high * 16 + low).ok()?);
         } else {
             bytes.push(byte);

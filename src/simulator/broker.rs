@@ -39,8 +39,12 @@ pub async fn start() -> io::Result<Running> {
         .with_auth(AuthConfig::new().with_allow_anonymous(true))
         .with_storage(storage)
         .with_sys_topics_enabled(false);
-    let mut broker = MqttBroker::with_config(config).await.map_err(io::Error::other)?;
-    let address = broker.local_addr().ok_or_else(|| io::Error::other("the broker has no address"))?;
+    let mut broker = MqttBroker::with_config(config)
+        .await
+        .map_err(io::Error::other)?;
+    let address = broker
+        .local_addr()
+        .ok_or_else(|| io::Error::other("the broker has no address"))?;
     let task = tokio::spawn(async move {
         if let Err(error) = broker.run().await {
             tracing::error!(%error, "the demo's broker stopped");

@@ -106,8 +106,13 @@ impl FromStr for Switch {
     fn from_str(text: &str) -> Result<Self, NotAFault> {
         let fault = || NotAFault(text.to_owned());
         let (scope, rest) = match text.trim().split_once('=') {
-            Some((path, rest)) if path.starts_with('/') => (Scope::Path(path.trim_end_matches('/').to_owned()), rest),
-            Some((serial, rest)) if !serial.is_empty() && serial.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            Some((path, rest)) if path.starts_with('/') => {
+                (Scope::Path(path.trim_end_matches('/').to_owned()), rest)
+            }
+            Some((serial, rest))
+                if !serial.is_empty()
+                    && serial.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+            {
                 (Scope::Serial(serial.to_ascii_uppercase()), rest)
             }
             _ => (Scope::Everything, text.trim()),
@@ -116,7 +121,11 @@ impl FromStr for Switch {
             Some((effect, times)) => (effect, Some(times.parse().map_err(|_| fault())?)),
             None => (rest, None),
         };
-        Ok(Self { scope, effect: effect.parse().map_err(|_| fault())?, times })
+        Ok(Self {
+            scope,
+            effect: effect.parse().map_err(|_| fault())?,
+            times,
+        })
     }
 }
 
@@ -125,15 +134,25 @@ impl FromStr for Effect {
 
     fn from_str(text: &str) -> Result<Self, NotAFault> {
         let fault = || NotAFault(text.to_owned());
-        let (word, value) = text.split_once(':').map_or((text, None), |(word, value)| (word, Some(value)));
-        let duration =
-            || value.and_then(|value| value.parse::<SignedDuration>().ok()).and_then(|time| Duration::try_from(time).ok()).ok_or_else(fault);
+        let (word, value) = text
+            .split_once(':')
+            .map_or((text, None), |(word, value)| (word, Some(value)));
+        let duration = || {
+            value
+                .and_then(|value| value.parse::<SignedDuration>().ok())
+                .and_then(|time| Duration::try_from(time).ok())
+                .ok_or_else(fault)
+        };
         match (word, value) {
-            ("429", value) => Ok(Self::TooMany { retry_after: value.map(str::to_owned) }),
+            ("429", value) => Ok(Self::TooMany {
+                retry_after: value.map(str::to_owned),
+            }),
             ("html", None) => Ok(Self::Html),
             ("cut-json", None) => Ok(Self::CutJson),
             ("cut-body", None) => Ok(Self::CutBody),
-            ("huge", Some(bytes)) => Ok(Self::Huge { bytes: bytes.parse().map_err(|_| fault())? }),
+            ("huge", Some(bytes)) => Ok(Self::Huge {
+                bytes: bytes.parse().map_err(|_| fault())?,
+            }),
             ("silence", Some(_)) => Ok(Self::Silence(duration()?)),
             ("delay", Some(_)) => Ok(Self::Delay(duration()?)),
             ("reset", None) => Ok(Self::Reset),
@@ -141,18 +160,42 @@ impl FromStr for Effect {
             ("redirect", Some(target)) => Ok(Self::Redirect(target.to_owned())),
             ("date", Some(date)) => Ok(Self::Date(date.to_owned())),
             ("clock", Some(off)) => off.parse().map(Self::Clock).map_err(|_| fault()),
-            ("as", Some(status)) => status.parse().ok().filter(|status| (200..=599).contains(status)).map(Self::As).ok_or_else(fault),
+            ("as", Some(status)) => status
+                .parse()
+                .ok()
+                .filter(|status| (200..=599).contains(status))
+                .map(Self::As)
+                .ok_or_else(fault),
             ("header", Some(text)) => {
-                let (name, value) = text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or_else(fault)?;
-                Ok(Self::Header { name: name.to_owned(), value: value.trim().to_owned() })
+                let (name, value) = text
+                    .split_once(':')
+                    .filter(|(name, _)| !name.is_empty())
+                    .ok_or_else(fault)?;
+                Ok(Self::Header {
+                    name: name.to_owned(),
+                    value: value.trim().to_owned(),
+                })
             }
             ("replace", Some(texts)) => {
-                let (from, to) = texts.split_once('>').filter(|(from, _)| !from.is_empty()).ok_or_else(fault)?;
-                Ok(Self::Replace { from: from.to_owned(), to: to.to_owned() })
+                let (from, to) = texts
+                    .split_once('>')
+                    .filter(|(from, _)| !from.is_empty())
+                    .ok_or_else(fault)?;
+                Ok(Self::Replace {
+                    from: from.to_owned(),
+                    to: to.to_owned(),
+                })
             }
             (status, text) => {
-                let status = status.parse().ok().filter(|status| (400..=599).contains(status)).ok_or_else(fault)?;
-                Ok(text.map_or(Self::Status(status), |text| Self::Say { status, text: text.to_owned() }))
+                let status = status
+                    .parse()
+                    .ok()
+                    .filter(|status| (400..=599).contains(status))
+                    .ok_or_else(fault)?;
+                Ok(text.map_or(Self::Status(status), |text| Self::Say {
+                    status,
+                    text: text.to_owned(),
+                }))
             }
         }
     }
@@ -176,7 +219,9 @@ impl fmt::Display for Effect {
             Self::Status(status) => write!(out, "{status}"),
             Self::Say { status, text } => write!(out, "{status}:{text}"),
             Self::TooMany { retry_after: None } => out.write_str("429"),
-            Self::TooMany { retry_after: Some(text) } => write!(out, "429:{text}"),
+            Self::TooMany {
+                retry_after: Some(text),
+            } => write!(out, "429:{text}"),
             Self::Html => out.write_str("html"),
             Self::CutJson => out.write_str("cut-json"),
             Self::CutBody => out.write_str("cut-body"),
@@ -210,22 +255,37 @@ struct Board {
 impl Faults {
     /// A board with the faults that the stock's own boxes have.
     pub fn new(of_boxes: Vec<Switch>) -> Self {
-        Self(Arc::new(Mutex::new(Board { of_boxes, switched: Vec::new() })))
+        Self(Arc::new(Mutex::new(Board {
+            of_boxes,
+            switched: Vec::new(),
+        })))
     }
 
     /// Switches a fault on for every request.
     pub fn all(&self, effect: Effect) {
-        self.add(Switch { scope: Scope::Everything, effect, times: None });
+        self.add(Switch {
+            scope: Scope::Everything,
+            effect,
+            times: None,
+        });
     }
 
     /// Switches a fault on for requests that mention a serial number.
     pub fn serial(&self, serial: &str, effect: Effect) {
-        self.add(Switch { scope: Scope::Serial(serial.to_ascii_uppercase()), effect, times: None });
+        self.add(Switch {
+            scope: Scope::Serial(serial.to_ascii_uppercase()),
+            effect,
+            times: None,
+        });
     }
 
     /// Switches a fault on for a path.
     pub fn path(&self, path: &str, effect: Effect) {
-        self.add(Switch { scope: Scope::Path(path.trim_end_matches('/').to_owned()), effect, times: None });
+        self.add(Switch {
+            scope: Scope::Path(path.trim_end_matches('/').to_owned()),
+            effect,
+            times: None,
+        });
     }
 
     /// Switches a fault on. The first that fits a request counts.
@@ -244,13 +304,21 @@ impl Faults {
     /// What is wrong with the text. Nothing has changed then.
     pub(super) fn replace_by(&self, body: &[u8]) -> Result<(), String> {
         const FORM: &str = "send a JSON array of faults, such as [\"500\", \"C02XK0AAJG5H=429:30*2\"], or one fault a line";
-        let text = std::str::from_utf8(body).map_err(|_| format!("that is not UTF-8 text: {FORM}"))?.trim();
+        let text = std::str::from_utf8(body)
+            .map_err(|_| format!("that is not UTF-8 text: {FORM}"))?
+            .trim();
         let faults: Vec<String> = if text.starts_with(['[', '{', '"']) {
             serde_json::from_str(text).map_err(|error| format!("{error}: {FORM}"))?
         } else {
-            text.lines().map(str::to_owned).filter(|line| !line.trim().is_empty()).collect()
+            text.lines()
+                .map(str::to_owned)
+                .filter(|line| !line.trim().is_empty())
+                .collect()
         };
-        let switches = faults.iter().map(|fault| fault.parse().map_err(|error: NotAFault| error.to_string())).collect::<Result<_, _>>()?;
+        let switches = faults
+            .iter()
+            .map(|fault| fault.parse().map_err(|error: NotAFault| error.to_string()))
+            .collect::<Result<_, _>>()?;
         self.replace(switches);
         Ok(())
     }
@@ -263,8 +331,12 @@ impl Faults {
     /// The faults for one request, the outermost first: the box's own, then the first one switched on that fits, counted off if it
     /// has a number.
     pub(super) fn effects_on(&self, path: &str, asked: &str, body: &[u8]) -> [Option<Effect>; 2] {
-        let mentions =
-            |serial: &str| asked.to_ascii_uppercase().contains(serial) || String::from_utf8_lossy(body).to_ascii_uppercase().contains(serial);
+        let mentions = |serial: &str| {
+            asked.to_ascii_uppercase().contains(serial)
+                || String::from_utf8_lossy(body)
+                    .to_ascii_uppercase()
+                    .contains(serial)
+        };
         let first = |switches: &mut Vec<Switch>| {
             let switch = switches.iter_mut().find(|switch| {
                 switch.times != Some(0)
@@ -287,7 +359,12 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.with(|board| board.switched.iter().try_for_each(|switch| writeln!(out, "{switch}")))
+        self.with(|board| {
+            board
+                .switched
+                .iter()
+                .try_for_each(|switch| writeln!(out, "{switch}"))
+        })
     }
 }
 
@@ -358,17 +435,33 @@ mod tests {
     #[test]
     fn the_first_switch_that_fits_counts_and_is_used_up() {
         let faults = Faults::default();
-        faults.replace(["C02X=500*1", "/ask=403", "reset"].iter().map(|text| text.parse().unwrap()).collect());
+        faults.replace(
+            ["C02X=500*1", "/ask=403", "reset"]
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect(),
+        );
         let effect = |path: &str, asked: &str, body: &[u8]| {
             let [of_box, switched] = faults.effects_on(path, asked, body);
             assert_eq!(of_box, None);
             switched
         };
-        assert_eq!(effect("/other", "/other?serial=c02x", b""), Some(Effect::Status(500)));
-        assert_eq!(effect("/other", "/other?serial=c02x", b""), Some(Effect::Reset), "used up");
+        assert_eq!(
+            effect("/other", "/other?serial=c02x", b""),
+            Some(Effect::Status(500))
+        );
+        assert_eq!(
+            effect("/other", "/other?serial=c02x", b""),
+            Some(Effect::Reset),
+            "used up"
+        );
         assert_eq!(effect("/ask/", "/ask/", b"{}"), Some(Effect::Status(403)));
         faults.replace(vec!["C02X=500".parse().unwrap()]);
-        assert_eq!(effect("/devices", "/devices", br#"{"devices":["C02X"]}"#), Some(Effect::Status(500)), "in a body");
+        assert_eq!(
+            effect("/devices", "/devices", br#"{"devices":["C02X"]}"#),
+            Some(Effect::Status(500)),
+            "in a body"
+        );
         faults.clear();
         assert_eq!(effect("/ask", "/ask", b""), None);
     }
@@ -377,7 +470,10 @@ mod tests {
     fn faults_are_taken_as_json_or_as_lines_and_a_wrong_list_changes_nothing() {
         let faults = Faults::default();
         for (body, shown) in [
-            (r#"["C02X=500", "delay:200ms*2"]"#, "C02X=500\ndelay:200ms*2\n"),
+            (
+                r#"["C02X=500", "delay:200ms*2"]"#,
+                "C02X=500\ndelay:200ms*2\n",
+            ),
             ("\n[]\n", ""),
             ("C02X=500\n\n  reset \r\n", "C02X=500\nreset\n"),
             ("", ""),

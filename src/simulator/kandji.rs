@@ -67,7 +67,14 @@ impl Options {
     /// A tenant on any free port.
     pub fn new(token: &str, stock: Stock) -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { listen, token: token.to_owned(), stock, switches: Vec::new(), slash: Slash::default(), quota_left: HOURLY }
+        Self {
+            listen,
+            token: token.to_owned(),
+            stock,
+            switches: Vec::new(),
+            slash: Slash::default(),
+            quota_left: HOURLY,
+        }
     }
 }
 
@@ -126,9 +133,24 @@ struct Desk {
 /// # Errors
 /// As [`super::serve`].
 pub async fn serve(options: Options) -> io::Result<Tenant> {
-    let Options { listen, token, stock, switches, slash, quota_left } = options;
-    let books = Arc::new(Mutex::new(Books { token, stock, slash, quota_left }));
-    let desk = Desk { books: Arc::clone(&books), log: Log::default() };
+    let Options {
+        listen,
+        token,
+        stock,
+        switches,
+        slash,
+        quota_left,
+    } = options;
+    let books = Arc::new(Mutex::new(Books {
+        token,
+        stock,
+        slash,
+        quota_left,
+    }));
+    let desk = Desk {
+        books: Arc::clone(&books),
+        log: Log::default(),
+    };
     let log = desk.log.clone();
     let service = Router::new().fallback(answer).with_state(desk);
     let running = super::serve(service, listen, Faults::new(switches), log).await?;
@@ -140,11 +162,17 @@ async fn answer(State(desk): State<Desk>, request: Request) -> Response {
     let reset = seconds_left_of_this_hour();
     let mut response = if books.quota_left == 0 {
         let retry_after = [(header::RETRY_AFTER, HeaderValue::from(reset))];
-        (StatusCode::TOO_MANY_REQUESTS, retry_after, Json(json!({"message": "API rate limit exceeded", "request_id": "simulated"}))).into_response()
+        (
+            StatusCode::TOO_MANY_REQUESTS,
+            retry_after,
+            Json(json!({"message": "API rate limit exceeded", "request_id": "simulated"})),
+        )
+            .into_response()
     } else {
         books.quota_left -= 1;
         match authorized(&books, request.headers()) {
-            Ok(()) => dispatch(&mut books, &request).unwrap_or_else(|refusal| refusal.noted(&desk.log, request.uri())),
+            Ok(()) => dispatch(&mut books, &request)
+                .unwrap_or_else(|refusal| refusal.noted(&desk.log, request.uri())),
             Err(refusal) => refusal.noted(&desk.log, request.uri()),
         }
     };
@@ -157,7 +185,9 @@ async fn answer(State(desk): State<Desk>, request: Request) -> Response {
         ("x-ratelimit-remaining-second", 49),
         ("ratelimit-reset", reset),
     ] {
-        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from(number));
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(name), HeaderValue::from(number));
     }
     response
 }
@@ -177,48 +207,88 @@ impl Refusal {
                 log.violation(format!("{why}: {asked}"));
                 (status, Json(json!({"detail": why}))).into_response()
             }
-            Self::Elsewhere(place) => (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, place)]).into_response(),
+            Self::Elsewhere(place) => {
+                (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, place)]).into_response()
+            }
         }
     }
 }
 
 fn authorized(books: &Books, headers: &HeaderMap) -> Result<(), Refusal> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = |name: HeaderName| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let Some(token) = text(header::AUTHORIZATION).strip_prefix("Bearer ") else {
-        return Err(Refusal::Misunderstood(StatusCode::UNAUTHORIZED, "no bearer token"));
+        return Err(Refusal::Misunderstood(
+            StatusCode::UNAUTHORIZED,
+            "no bearer token",
+        ));
     };
     if token != books.token {
-        return Err(Refusal::Refused(StatusCode::UNAUTHORIZED, json!({"detail": "Invalid token."})));
+        return Err(Refusal::Refused(
+            StatusCode::UNAUTHORIZED,
+            json!({"detail": "Invalid token."}),
+        ));
     }
     if text(header::ACCEPT) != "application/json" {
-        return Err(Refusal::Misunderstood(StatusCode::NOT_ACCEPTABLE, "Accept is not application/json"));
+        return Err(Refusal::Misunderstood(
+            StatusCode::NOT_ACCEPTABLE,
+            "Accept is not application/json",
+        ));
     }
     if !text(header::CACHE_CONTROL).starts_with("no-cache") {
-        return Err(Refusal::Misunderstood(StatusCode::BAD_REQUEST, "Cache-Control is not no-cache"));
+        return Err(Refusal::Misunderstood(
+            StatusCode::BAD_REQUEST,
+            "Cache-Control is not no-cache",
+        ));
     }
     Ok(())
 }
 
 fn dispatch(books: &mut Books, request: &Request) -> Result<Response, Refusal> {
     if request.method() != Method::GET {
-        return Err(Refusal::Misunderstood(StatusCode::METHOD_NOT_ALLOWED, "the station only reads"));
+        return Err(Refusal::Misunderstood(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "the station only reads",
+        ));
     }
     let uri = request.uri();
     slash(books.slash, uri)?;
-    let query: Vec<(String, String)> = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-    let value = |wanted: &str| query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let query: Vec<(String, String)> =
+        url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+            .into_owned()
+            .collect();
+    let value = |wanted: &str| {
+        query
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.as_str())
+    };
     let only = |names: &[&str]| match query.iter().all(|(name, _)| names.contains(&name.as_str())) {
         true => Ok(()),
-        false => Err(Refusal::Misunderstood(StatusCode::BAD_REQUEST, "unknown query parameter")),
+        false => Err(Refusal::Misunderstood(
+            StatusCode::BAD_REQUEST,
+            "unknown query parameter",
+        )),
     };
     match uri.path().trim_end_matches('/') {
         ADE_DEVICES => {
             only(&["serial_number", "page"])?;
             if value("serial_number").is_none() && value("page").is_none() {
-                return Err(Refusal::Misunderstood(StatusCode::BAD_REQUEST, "neither serial_number nor page"));
+                return Err(Refusal::Misunderstood(
+                    StatusCode::BAD_REQUEST,
+                    "neither serial_number nor page",
+                ));
             }
             let filter = value("serial_number").map_or(Ok(""), not_empty)?;
-            page(books.stock.ade_rows(filter), filter, value("page").unwrap_or("1"))
+            page(
+                books.stock.ade_rows(filter),
+                filter,
+                value("page").unwrap_or("1"),
+            )
         }
         ADE_TOKENS => {
             only(&[])?;
@@ -227,13 +297,31 @@ fn dispatch(books: &mut Books, request: &Request) -> Result<Response, Refusal> {
         DEVICES => {
             only(&["serial_number", "limit"])?;
             let filter = not_empty(value("serial_number").unwrap_or_default())?;
-            let limit = value("limit").unwrap_or("300").parse::<usize>().ok().filter(|limit| (1..=PAGE).contains(limit));
+            let limit = value("limit")
+                .unwrap_or("300")
+                .parse::<usize>()
+                .ok()
+                .filter(|limit| (1..=PAGE).contains(limit));
             let Some(limit) = limit else {
-                return Err(Refusal::Misunderstood(StatusCode::BAD_REQUEST, "limit is not 1 to 300"));
+                return Err(Refusal::Misunderstood(
+                    StatusCode::BAD_REQUEST,
+                    "limit is not 1 to 300",
+                ));
             };
-            Ok(Json(books.stock.device_rows(filter).into_iter().take(limit).collect::<Value>()).into_response())
+            Ok(Json(
+                books
+                    .stock
+                    .device_rows(filter)
+                    .into_iter()
+                    .take(limit)
+                    .collect::<Value>(),
+            )
+            .into_response())
         }
-        _ => Err(Refusal::Misunderstood(StatusCode::NOT_FOUND, "no such path")),
+        _ => Err(Refusal::Misunderstood(
+            StatusCode::NOT_FOUND,
+            "no such path",
+        )),
     }
 }
 
@@ -246,32 +334,61 @@ fn slash(slash: Slash, uri: &Uri) -> Result<(), Refusal> {
         Slash::Wanted => format!("{path}/"),
         Slash::Unwanted => path.trim_end_matches('/').to_owned(),
     };
-    Err(Refusal::Elsewhere(uri.query().map_or(wanted.clone(), |query| format!("{wanted}?{query}"))))
+    Err(Refusal::Elsewhere(
+        uri.query()
+            .map_or(wanted.clone(), |query| format!("{wanted}?{query}")),
+    ))
 }
 
 /// The service would list the whole fleet for an empty filter.
 fn not_empty(filter: &str) -> Result<&str, Refusal> {
-    if filter.trim().is_empty() { Err(Refusal::Misunderstood(StatusCode::BAD_REQUEST, "empty serial_number")) } else { Ok(filter) }
+    if filter.trim().is_empty() {
+        Err(Refusal::Misunderstood(
+            StatusCode::BAD_REQUEST,
+            "empty serial_number",
+        ))
+    } else {
+        Ok(filter)
+    }
 }
 
 fn page(rows: Vec<Value>, filter: &str, page: &str) -> Result<Response, Refusal> {
     let count = rows.len();
-    let number = page.parse::<usize>().ok().filter(|number| *number >= 1 && (*number - 1) * PAGE < count.max(1));
+    let number = page
+        .parse::<usize>()
+        .ok()
+        .filter(|number| *number >= 1 && (*number - 1) * PAGE < count.max(1));
     let Some(number) = number else {
-        return Err(Refusal::Refused(StatusCode::NOT_FOUND, json!({"detail": "Invalid page."})));
+        return Err(Refusal::Refused(
+            StatusCode::NOT_FOUND,
+            json!({"detail": "Invalid page."}),
+        ));
     };
     // As the service documents it: the host is not the one that was asked.
     let link = |number: usize| {
-        let filter = if filter.is_empty() { String::new() } else { format!("&serial_number={filter}") };
+        let filter = if filter.is_empty() {
+            String::new()
+        } else {
+            format!("&serial_number={filter}")
+        };
         format!("https://simulated.kandji.io{ADE_DEVICES}?page={number}{filter}")
     };
-    let results: Vec<Value> = rows.into_iter().skip((number - 1) * PAGE).take(PAGE).collect();
+    let results: Vec<Value> = rows
+        .into_iter()
+        .skip((number - 1) * PAGE)
+        .take(PAGE)
+        .collect();
     let next = (number * PAGE < count).then(|| link(number + 1));
     let previous = (number > 1).then(|| link(number - 1));
-    Ok(Json(json!({"count": count, "next": next, "previous": previous, "results": results})).into_response())
+    Ok(
+        Json(json!({"count": count, "next": next, "previous": previous, "results": results}))
+            .into_response(),
+    )
 }
 
 fn seconds_left_of_this_hour() -> u64 {
     let hour = Duration::from_hours(1).as_secs();
-    hour - u64::try_from(Timestamp::now().as_second().rem_euclid(3600)).unwrap_or_default().min(hour - 1)
+    hour - u64::try_from(Timestamp::now().as_second().rem_euclid(3600))
+        .unwrap_or_default()
+        .min(hour - 1)
 }

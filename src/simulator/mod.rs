@@ -84,7 +84,11 @@ impl Running {
         self.log.with(|log| {
             log.requests.clear();
             log.violations.clear();
-            log.counts = Counts { total: 0, under_way: log.counts.under_way, most_under_way: log.counts.under_way };
+            log.counts = Counts {
+                total: 0,
+                under_way: log.counts.under_way,
+                most_under_way: log.counts.under_way,
+            };
         });
     }
 
@@ -126,7 +130,10 @@ impl Log {
     /// Notes a request that the service would not have understood.
     pub fn violation(&self, what: impl Into<String>) {
         let what = what.into();
-        tracing::warn!(what, "the simulator was asked what the service does not understand");
+        tracing::warn!(
+            what,
+            "the simulator was asked what the service does not understand"
+        );
         self.with(|log| log.violations.push(what));
     }
 
@@ -153,7 +160,8 @@ struct UnderWay(Log);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.with(|log| log.counts.under_way = log.counts.under_way.saturating_sub(1));
+        self.0
+            .with(|log| log.counts.under_way = log.counts.under_way.saturating_sub(1));
     }
 }
 
@@ -161,15 +169,28 @@ impl Drop for UnderWay {
 ///
 /// # Errors
 /// When the address is not a loopback one, or cannot be bound.
-pub async fn serve(service: Router, listen: SocketAddr, faults: Faults, log: Log) -> io::Result<Running> {
+pub async fn serve(
+    service: Router,
+    listen: SocketAddr,
+    faults: Faults,
+    log: Log,
+) -> io::Result<Running> {
     if !listen.ip().is_loopback() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{listen} is not a loopback address: a simulator serves this machine only")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{listen} is not a loopback address: a simulator serves this machine only"),
+        ));
     }
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     let (stop, mut stopped) = watch::channel(false);
-    let front = Front { faults: faults.clone(), log: log.clone() };
-    let app = service.layer(middleware::from_fn_with_state(front, answer)).into_make_service_with_connect_info::<Wire>();
+    let front = Front {
+        faults: faults.clone(),
+        log: log.clone(),
+    };
+    let app = service
+        .layer(middleware::from_fn_with_state(front, answer))
+        .into_make_service_with_connect_info::<Wire>();
     let door = Door::new(listener, stop.subscribe());
     tokio::spawn(async move {
         tokio::select! {
@@ -177,7 +198,12 @@ pub async fn serve(service: Router, listen: SocketAddr, faults: Faults, log: Log
             _ = stopped.wait_for(|stop| *stop) => {}
         }
     });
-    Ok(Running { address, faults, log, stop })
+    Ok(Running {
+        address,
+        faults,
+        log,
+        stop,
+    })
 }
 
 #[derive(Clone)]
@@ -187,12 +213,20 @@ struct Front {
 }
 
 /// Everything passes here: the control of the faults, the log, and the faults themselves.
-async fn answer(State(front): State<Front>, ConnectInfo(wire): ConnectInfo<Wire>, request: Request, next: Next) -> Response {
+async fn answer(
+    State(front): State<Front>,
+    ConnectInfo(wire): ConnectInfo<Wire>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, LARGEST_QUESTION).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let asked = parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+    let asked = parts
+        .uri
+        .path_and_query()
+        .map_or_else(String::new, ToString::to_string);
     if parts.uri.path() == "/_simulator/faults" {
         return control(&front, &parts.method, &body);
     }
@@ -211,7 +245,12 @@ async fn answer(State(front): State<Front>, ConnectInfo(wire): ConnectInfo<Wire>
     }
 }
 
-async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Output = Response>) -> Response {
+async fn under(
+    effect: Effect,
+    asked: &str,
+    wire: &Wire,
+    served: impl Future<Output = Response>,
+) -> Response {
     match effect {
         Effect::Status(status) => fault_status(status),
         Effect::Say { status, text } => said(status, text),
@@ -222,21 +261,32 @@ async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Out
             }
             response
         }
-        Effect::Html => {
-            (StatusCode::OK, [(header::CONTENT_TYPE, "text/html")], "<!doctype html><title>Sign in to the guest network</title>").into_response()
-        }
+        Effect::Html => (
+            StatusCode::OK,
+            [(header::CONTENT_TYPE, "text/html")],
+            "<!doctype html><title>Sign in to the guest network</title>",
+        )
+            .into_response(),
         Effect::CutJson | Effect::CutBody => {
             let (mut parts, body) = served.await.into_parts();
-            let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+            let whole = axum::body::to_bytes(body, usize::MAX)
+                .await
+                .unwrap_or_default();
             let half = whole.slice(..whole.len() / 2);
             if effect == Effect::CutJson {
                 parts.headers.remove(header::CONTENT_LENGTH);
                 return Response::from_parts(parts, Body::from(half));
             }
-            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
+            parts
+                .headers
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
             Response::from_parts(parts, Body::new(wire::Flood::cut_after(half)))
         }
-        Effect::Huge { bytes } => ([(header::CONTENT_TYPE, "application/json")], Body::new(wire::Flood::of_spaces(bytes))).into_response(),
+        Effect::Huge { bytes } => (
+            [(header::CONTENT_TYPE, "application/json")],
+            Body::new(wire::Flood::of_spaces(bytes)),
+        )
+            .into_response(),
         Effect::Silence(time) | Effect::Delay(time) => {
             tokio::time::sleep(time).await;
             served.await
@@ -247,13 +297,20 @@ async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Out
         Effect::Date(text) => dated(served.await, &text),
         Effect::Clock(off) => {
             let response = served.await;
-            let shown = response.headers().get(header::DATE).and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
+            let shown = response
+                .headers()
+                .get(header::DATE)
+                .and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
             let true_time = shown.map_or_else(Timestamp::now, |date| date.timestamp());
-            dated(response, &http_date(true_time.checked_add(off).unwrap_or(true_time)))
+            dated(
+                response,
+                &http_date(true_time.checked_add(off).unwrap_or(true_time)),
+            )
         }
         Effect::As(status) => {
             let mut response = served.await;
-            *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            *response.status_mut() =
+                StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             response
         }
         Effect::Header { name, value } => {
@@ -262,16 +319,23 @@ async fn under(effect: Effect, asked: &str, wire: &Wire, served: impl Future<Out
             if !response.headers().contains_key(header::DATE) {
                 response = dated(response, &http_date(Timestamp::now()));
             }
-            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
+            if let (Ok(name), Ok(value)) =
+                (name.parse::<HeaderName>(), HeaderValue::from_str(&value))
+            {
                 response.headers_mut().append(name, value);
             }
             response
         }
         Effect::Replace { from, to } => {
             let (mut parts, body) = served.await.into_parts();
-            let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+            let whole = axum::body::to_bytes(body, usize::MAX)
+                .await
+                .unwrap_or_default();
             parts.headers.remove(header::CONTENT_LENGTH);
-            Response::from_parts(parts, Body::from(String::from_utf8_lossy(&whole).replace(&from, &to)))
+            Response::from_parts(
+                parts,
+                Body::from(String::from_utf8_lossy(&whole).replace(&from, &to)),
+            )
         }
     }
 }
@@ -295,7 +359,12 @@ fn ended(wire: &Wire, end: End) -> Response {
 
 fn fault_status(status: u16) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [(header::CONTENT_TYPE, "application/json")], r#"{"message":"simulated fault"}"#).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        r#"{"message":"simulated fault"}"#,
+    )
+        .into_response()
 }
 
 fn said(status: u16, text: String) -> Response {
@@ -321,7 +390,14 @@ fn control(front: &Front, method: &Method, body: &Bytes) -> Response {
         Method::GET => return front.faults.to_string().into_response(),
         Method::DELETE => front.faults.replace_by(b""),
         Method::PUT => front.faults.replace_by(body),
-        _ => return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, PUT, DELETE")], "use GET, PUT or DELETE\n").into_response(),
+        _ => {
+            return (
+                StatusCode::METHOD_NOT_ALLOWED,
+                [(header::ALLOW, "GET, PUT, DELETE")],
+                "use GET, PUT or DELETE\n",
+            )
+                .into_response();
+        }
     };
     match changed {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),

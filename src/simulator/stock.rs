@@ -131,28 +131,121 @@ const fn row(
     (model, family): (&'static str, &'static str),
     (mdm, dep, business): (Mdm, Dep, Business),
 ) -> DemoBox {
-    DemoBox { serial, story, expected, model, family, mdm, dep, business }
+    DemoBox {
+        serial,
+        story,
+        expected,
+        model,
+        family,
+        mdm,
+        dep,
+        business,
+    }
 }
 
-const fn own(serial: &'static str, story: &'static str, expected: &'static str, dep: Dep, business: Business) -> DemoBox {
-    row(serial, story, expected, MACBOOK_AIR, (Mdm::Own, dep, business))
+const fn own(
+    serial: &'static str,
+    story: &'static str,
+    expected: &'static str,
+    dep: Dep,
+    business: Business,
+) -> DemoBox {
+    row(
+        serial,
+        story,
+        expected,
+        MACBOOK_AIR,
+        (Mdm::Own, dep, business),
+    )
 }
 
 /// The boxes.
 pub const DEMO: &[DemoBox] = &[
-    row("C02XK0AAJG5H", "healthy new stock", "assigned", MACBOOK_AIR, (Mdm::Assigned, LONG_AGO, Business::Ours)),
-    row("FVFGK1BBQ6L4", "healthy new stock", "assigned", MACBOOK_PRO, (Mdm::Assigned, LONG_AGO, Business::Ours)),
-    row("K7QW2CCPX9", "healthy new stock", "assigned", IPHONE, (Mdm::Assigned, Dep::Assigned(DAY), Business::Ours)),
+    row(
+        "C02XK0AAJG5H",
+        "healthy new stock",
+        "assigned",
+        MACBOOK_AIR,
+        (Mdm::Assigned, LONG_AGO, Business::Ours),
+    ),
+    row(
+        "FVFGK1BBQ6L4",
+        "healthy new stock",
+        "assigned",
+        MACBOOK_PRO,
+        (Mdm::Assigned, LONG_AGO, Business::Ours),
+    ),
+    row(
+        "K7QW2CCPX9",
+        "healthy new stock",
+        "assigned",
+        IPHONE,
+        (Mdm::Assigned, Dep::Assigned(DAY), Business::Ours),
+    ),
     // A serial number that begins with S: with and without its first letter it is one candidate each.
-    row("SK7QW3DDPX91", "healthy new stock whose serial number begins with S", "assigned", IPAD, (Mdm::Assigned, Dep::Assigned(DAY), Business::Ours)),
-    row("C02PD4EEJG5J", "no profile yet: Pending", "assignment_pending", MACBOOK_AIR, (Mdm::Pending, Dep::Empty, Business::Ours)),
-    row("C02TH5FFJG5K", "Apple slows the assignment down", "assignment_throttled", MACBOOK_AIR, (Mdm::Throttled, Dep::Empty, Business::Ours)),
-    row("C02NP6GGJG5L", "no profile, and the MDM knows nothing of it", "no_profile", IMAC, (Mdm::Assigned, Dep::Empty, Business::Ours)),
-    row("C02FL7HHJG5M", "the assignment failed", "no_profile", IMAC, (Mdm::Failed, Dep::Empty, Business::Ours)),
-    row("C02RM8JJJG5N", "the profile was removed", "profile_removed", MACBOOK_AIR, (Mdm::Assigned, Dep::Removed, Business::Ours)),
-    row("C02WS9KKJG5P", "moved to another MDM server", "wrong_server", MACBOOK_PRO, (Mdm::Assigned, Dep::NotAccessible, Business::Other)),
-    row("C02UN1LLJG5Q", "unassigned at Apple", "unassigned", MACBOOK_AIR, (Mdm::Assigned, Dep::NotAccessible, Business::Unassigned)),
-    row("C02RL2MMJG5R", "released from the organisation", "released", MACBOOK_AIR, (Mdm::Assigned, Dep::NotAccessible, Business::Released)),
+    row(
+        "SK7QW3DDPX91",
+        "healthy new stock whose serial number begins with S",
+        "assigned",
+        IPAD,
+        (Mdm::Assigned, Dep::Assigned(DAY), Business::Ours),
+    ),
+    row(
+        "C02PD4EEJG5J",
+        "no profile yet: Pending",
+        "assignment_pending",
+        MACBOOK_AIR,
+        (Mdm::Pending, Dep::Empty, Business::Ours),
+    ),
+    row(
+        "C02TH5FFJG5K",
+        "Apple slows the assignment down",
+        "assignment_throttled",
+        MACBOOK_AIR,
+        (Mdm::Throttled, Dep::Empty, Business::Ours),
+    ),
+    row(
+        "C02NP6GGJG5L",
+        "no profile, and the MDM knows nothing of it",
+        "no_profile",
+        IMAC,
+        (Mdm::Assigned, Dep::Empty, Business::Ours),
+    ),
+    row(
+        "C02FL7HHJG5M",
+        "the assignment failed",
+        "no_profile",
+        IMAC,
+        (Mdm::Failed, Dep::Empty, Business::Ours),
+    ),
+    row(
+        "C02RM8JJJG5N",
+        "the profile was removed",
+        "profile_removed",
+        MACBOOK_AIR,
+        (Mdm::Assigned, Dep::Removed, Business::Ours),
+    ),
+    row(
+        "C02WS9KKJG5P",
+        "moved to another MDM server",
+        "wrong_server",
+        MACBOOK_PRO,
+        (Mdm::Assigned, Dep::NotAccessible, Business::Other),
+    ),
+    row(
+        "C02UN1LLJG5Q",
+        "unassigned at Apple",
+        "unassigned",
+        MACBOOK_AIR,
+        (Mdm::Assigned, Dep::NotAccessible, Business::Unassigned),
+    ),
+    row(
+        "C02RL2MMJG5R",
+        "released from the organisation",
+        "released",
+        MACBOOK_AIR,
+        (Mdm::Assigned, Dep::NotAccessible, Business::Released),
+    ),
     row(
         "C02RL3NNJG5T",
         "released, and gone from the organisation's list",
@@ -160,8 +253,20 @@ pub const DEMO: &[DemoBox] = &[
         MACBOOK_AIR,
         (Mdm::Assigned, Dep::NotAccessible, Business::None),
     ),
-    row("C02NO4PPJG5V", "not ours", "not_in_org", IPHONE, (Mdm::None, Dep::NotAccessible, Business::None)),
-    row("K7QW5QQPX9", "assigned to Apple Configurator", "wrong_server", IPAD, (Mdm::None, Dep::NotAccessible, Business::Configurator)),
+    row(
+        "C02NO4PPJG5V",
+        "not ours",
+        "not_in_org",
+        IPHONE,
+        (Mdm::None, Dep::NotAccessible, Business::None),
+    ),
+    row(
+        "K7QW5QQPX9",
+        "assigned to Apple Configurator",
+        "wrong_server",
+        IPAD,
+        (Mdm::None, Dep::NotAccessible, Business::Configurator),
+    ),
     row(
         "C02MG6RRJG5W",
         "a migration to another MDM was ordered",
@@ -169,16 +274,38 @@ pub const DEMO: &[DemoBox] = &[
         MACBOOK_PRO,
         (Mdm::Assigned, Dep::Migrating, Business::Migrating),
     ),
-    row("C02PU7SSJG5X", "activated before", "previously_activated", MACBOOK_AIR, (Mdm::Pushed, Dep::Pushed, Business::Ours)),
-    row("C02EN8TTJG5Y", "enrolled", "already_enrolled", MACBOOK_AIR, (Mdm::Enrolled, Dep::Pushed, Business::Ours)),
+    row(
+        "C02PU7SSJG5X",
+        "activated before",
+        "previously_activated",
+        MACBOOK_AIR,
+        (Mdm::Pushed, Dep::Pushed, Business::Ours),
+    ),
+    row(
+        "C02EN8TTJG5Y",
+        "enrolled",
+        "already_enrolled",
+        MACBOOK_AIR,
+        (Mdm::Enrolled, Dep::Pushed, Business::Ours),
+    ),
     row(
         "C02SY9VVJG60",
         "assigned minutes ago; the MDM has not fetched",
         "sync_pending",
         MACBOOK_AIR,
-        (Mdm::NotFetchedYet, Dep::Assigned(Duration::from_mins(3)), Business::OursJustNow),
+        (
+            Mdm::NotFetchedYet,
+            Dep::Assigned(Duration::from_mins(3)),
+            Business::OursJustNow,
+        ),
     ),
-    row("C02CX1WWJG61", "Apple's two services disagree", "contradiction", IMAC, (Mdm::Assigned, LONG_AGO, Business::Unassigned)),
+    row(
+        "C02CX1WWJG61",
+        "Apple's two services disagree",
+        "contradiction",
+        IMAC,
+        (Mdm::Assigned, LONG_AGO, Business::Unassigned),
+    ),
     row(
         "C02CY2XXJG62",
         "on our server by one of Apple's services, not by the other",
@@ -194,8 +321,20 @@ pub const DEMO: &[DemoBox] = &[
         (Mdm::Assigned, LONG_AGO, Business::Lagging),
     ),
     // The boxes of the MDM's own demo.
-    own("DEMOREADY001", "new, its profile is assigned", "assigned", LONG_AGO, Business::Ours),
-    own("DEMOIPAD0002", "an iPad, its profile is assigned", "assigned", LONG_AGO, Business::Ours),
+    own(
+        "DEMOREADY001",
+        "new, its profile is assigned",
+        "assigned",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOIPAD0002",
+        "an iPad, its profile is assigned",
+        "assigned",
+        LONG_AGO,
+        Business::Ours,
+    ),
     own(
         "DEMOSOON0003",
         "Pending, and assigned 20 seconds after the first scan",
@@ -203,31 +342,181 @@ pub const DEMO: &[DemoBox] = &[
         Dep::Soon(Duration::from_secs(20)),
         Business::Ours,
     ),
-    own("DEMOWAIT0004", "Pending for good", "assignment_pending", Dep::Empty, Business::Ours),
-    own("DEMOSLOW0005", "Apple slows the assignment down", "assignment_throttled", Dep::Empty, Business::Ours),
-    own("DEMOFRESH006", "assigned a second before the first scan", "settling", Dep::JustNow, Business::Ours),
-    own("DEMOABSENT07", "not in the MDM at all", "not_in_org", Dep::NotAccessible, Business::None),
-    own(NOT_TO_BE_ASKED, "not in the MDM, and Apple Business cannot be asked", "not_found", Dep::NotAccessible, Business::None),
-    own("DEMOOTHER008", "on the MDM server \"Old MDM\"", "wrong_server", Dep::NotAccessible, Business::Other),
-    own("DEMOGONE0009", "its profile was removed", "profile_removed", Dep::Removed, Business::Ours),
-    own("DEMOFAIL0010", "its assignment Failed, an older profile is in place", "assignment_failed", LONG_AGO, Business::Ours),
-    own("DEMOBLUE0011", "on another blueprint", "wrong_blueprint", LONG_AGO, Business::Ours),
-    own("DEMOINUSE012", "Enrolled already", "already_enrolled", Dep::Pushed, Business::Ours),
-    own("DEMOHAND0013", "Enrolled by hand, not in the ADE list", "already_enrolled", Dep::NotAccessible, Business::Unassigned),
-    own("DEMOUSED0014", "Pushed once: activated before, not new stock", "previously_activated", Dep::Pushed, Business::Ours),
-    own("DEMOBACK0015", "came back: removed from the MDM, its profile is assigned again", "previously_activated", LONG_AGO, Business::Ours),
-    own("DEMOSTALE016", "a cache answers in the MDM's place, three days old", "stale", LONG_AGO, Business::Ours),
-    own("DEMOODD00018", "the MDM says a word that nobody knows", "garbled_answer", LONG_AGO, Business::Ours),
-    own("DEMOTWICE019", "listed twice, and the rows disagree", "contradiction", LONG_AGO, Business::Ours),
-    own("DEMOERROR020", "the MDM fails with 500", "source_error", LONG_AGO, Business::Ours),
-    own("DEMOQUIET021", "the MDM is silent for eight seconds", "timeout", LONG_AGO, Business::Ours),
-    own("DEMORESET022", "the connection breaks", "offline", LONG_AGO, Business::Ours),
-    own("DEMOLIMIT023", "the MDM's request limit is used up", "rate_limited", LONG_AGO, Business::Ours),
-    own("DEMODENY0024", "the MDM refuses the API token", "credentials_refused", LONG_AGO, Business::Ours),
-    own("DEMOGUEST025", "a guest network answers in the MDM's place", "garbled_answer", LONG_AGO, Business::Ours),
-    own("SDEMOBOX0026", "its own serial number begins with S", "assigned", LONG_AGO, Business::Ours),
-    own("SDEMOTWIN027", "two devices, with and without the S", "ambiguous", LONG_AGO, Business::Ours),
-    own("DEMOTWIN027", "the other of the two", "assigned", LONG_AGO, Business::Ours),
+    own(
+        "DEMOWAIT0004",
+        "Pending for good",
+        "assignment_pending",
+        Dep::Empty,
+        Business::Ours,
+    ),
+    own(
+        "DEMOSLOW0005",
+        "Apple slows the assignment down",
+        "assignment_throttled",
+        Dep::Empty,
+        Business::Ours,
+    ),
+    own(
+        "DEMOFRESH006",
+        "assigned a second before the first scan",
+        "settling",
+        Dep::JustNow,
+        Business::Ours,
+    ),
+    own(
+        "DEMOABSENT07",
+        "not in the MDM at all",
+        "not_in_org",
+        Dep::NotAccessible,
+        Business::None,
+    ),
+    own(
+        NOT_TO_BE_ASKED,
+        "not in the MDM, and Apple Business cannot be asked",
+        "not_found",
+        Dep::NotAccessible,
+        Business::None,
+    ),
+    own(
+        "DEMOOTHER008",
+        "on the MDM server \"Old MDM\"",
+        "wrong_server",
+        Dep::NotAccessible,
+        Business::Other,
+    ),
+    own(
+        "DEMOGONE0009",
+        "its profile was removed",
+        "profile_removed",
+        Dep::Removed,
+        Business::Ours,
+    ),
+    own(
+        "DEMOFAIL0010",
+        "its assignment Failed, an older profile is in place",
+        "assignment_failed",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOBLUE0011",
+        "on another blueprint",
+        "wrong_blueprint",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOINUSE012",
+        "Enrolled already",
+        "already_enrolled",
+        Dep::Pushed,
+        Business::Ours,
+    ),
+    own(
+        "DEMOHAND0013",
+        "Enrolled by hand, not in the ADE list",
+        "already_enrolled",
+        Dep::NotAccessible,
+        Business::Unassigned,
+    ),
+    own(
+        "DEMOUSED0014",
+        "Pushed once: activated before, not new stock",
+        "previously_activated",
+        Dep::Pushed,
+        Business::Ours,
+    ),
+    own(
+        "DEMOBACK0015",
+        "came back: removed from the MDM, its profile is assigned again",
+        "previously_activated",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOSTALE016",
+        "a cache answers in the MDM's place, three days old",
+        "stale",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOODD00018",
+        "the MDM says a word that nobody knows",
+        "garbled_answer",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOTWICE019",
+        "listed twice, and the rows disagree",
+        "contradiction",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOERROR020",
+        "the MDM fails with 500",
+        "source_error",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOQUIET021",
+        "the MDM is silent for eight seconds",
+        "timeout",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMORESET022",
+        "the connection breaks",
+        "offline",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOLIMIT023",
+        "the MDM's request limit is used up",
+        "rate_limited",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMODENY0024",
+        "the MDM refuses the API token",
+        "credentials_refused",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOGUEST025",
+        "a guest network answers in the MDM's place",
+        "garbled_answer",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "SDEMOBOX0026",
+        "its own serial number begins with S",
+        "assigned",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "SDEMOTWIN027",
+        "two devices, with and without the S",
+        "ambiguous",
+        LONG_AGO,
+        Business::Ours,
+    ),
+    own(
+        "DEMOTWIN027",
+        "the other of the two",
+        "assigned",
+        LONG_AGO,
+        Business::Ours,
+    ),
 ];
 
 /// A moment so long before another, as the services write it.
@@ -238,7 +527,12 @@ pub(super) fn before(now: Timestamp, age: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )]
 
     use std::collections::HashSet;
 
@@ -253,9 +547,17 @@ mod tests {
         let mut seen = HashSet::new();
         for demo in DEMO {
             assert!(seen.insert(demo.serial), "{} twice", demo.serial);
-            assert!(Reason::from_code(demo.expected).is_some(), "{}", demo.expected);
+            assert!(
+                Reason::from_code(demo.expected).is_some(),
+                "{}",
+                demo.expected
+            );
             match label::read(demo.serial.as_bytes()) {
-                Reading::Serials(candidates) => assert!(candidates.len() == 1 && candidates[0].scanned.as_str() == demo.serial, "{}", demo.serial),
+                Reading::Serials(candidates) => assert!(
+                    candidates.len() == 1 && candidates[0].scanned.as_str() == demo.serial,
+                    "{}",
+                    demo.serial
+                ),
                 Reading::Wrong(reason) => panic!("{} is read as {}", demo.serial, reason.code()),
             }
         }
@@ -264,9 +566,17 @@ mod tests {
     #[test]
     fn no_box_of_the_mdms_own_demo_is_forgotten() {
         let demo = crate::simulator::kandji::demo::demo_stock();
-        let devices = demo.stock.devices.iter().map(|device| device.serial.as_str());
+        let devices = demo
+            .stock
+            .devices
+            .iter()
+            .map(|device| device.serial.as_str());
         // A label with the S of "(S) Serial No." in front is no box of its own.
-        let scanned = demo.samples.iter().map(|sample| sample.serial).filter(|serial| *serial != "SDEMOREADY001");
+        let scanned = demo
+            .samples
+            .iter()
+            .map(|sample| sample.serial)
+            .filter(|serial| *serial != "SDEMOREADY001");
         for serial in devices.chain(scanned) {
             assert!(DEMO.iter().any(|row| row.serial == serial), "{serial}");
         }
@@ -289,7 +599,10 @@ mod tests {
             "sync_pending",
             "contradiction",
         ] {
-            assert!(DEMO.iter().any(|demo| demo.expected == expected), "{expected}");
+            assert!(
+                DEMO.iter().any(|demo| demo.expected == expected),
+                "{expected}"
+            );
         }
     }
 }

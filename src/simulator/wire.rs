@@ -72,7 +72,14 @@ impl Listener for Door {
     async fn accept(&mut self) -> (Stream, SocketAddr) {
         let (tcp, address) = Listener::accept(&mut self.listener).await;
         let wire = Wire(Arc::new(AtomicU8::new(0)));
-        (Stream { tcp, wire, stop: self.stop.clone() }, address)
+        (
+            Stream {
+                tcp,
+                wire,
+                stop: self.stop.clone(),
+            },
+            address,
+        )
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -105,14 +112,22 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.passable()?;
         Pin::new(&mut self.tcp).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.passable()?;
         Pin::new(&mut self.tcp).poll_write(context, bytes)
     }
@@ -139,12 +154,20 @@ pub(super) struct Flood {
 impl Flood {
     /// So many spaces, which JSON allows.
     pub(super) fn of_spaces(bytes: u64) -> Self {
-        Self { left: bytes, chunk: Bytes::from_static(&[b' '; 64 * 1024]), cut: None }
+        Self {
+            left: bytes,
+            chunk: Bytes::from_static(&[b' '; 64 * 1024]),
+            cut: None,
+        }
     }
 
     /// These bytes, and then the connection breaks.
     pub(super) fn cut_after(bytes: Bytes) -> Self {
-        Self { left: u64::try_from(bytes.len()).unwrap_or(u64::MAX), chunk: bytes, cut: Some(Box::pin(tokio::time::sleep(CUT_AFTER))) }
+        Self {
+            left: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            chunk: bytes,
+            cut: Some(Box::pin(tokio::time::sleep(CUT_AFTER))),
+        }
     }
 }
 
@@ -152,19 +175,32 @@ impl Body for Flood {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if self.left == 0 {
             return match &mut self.cut {
-                Some(pause) => pause.as_mut().poll(context).map(|()| Some(Err(io::ErrorKind::ConnectionAborted.into()))),
+                Some(pause) => pause
+                    .as_mut()
+                    .poll(context)
+                    .map(|()| Some(Err(io::ErrorKind::ConnectionAborted.into()))),
                 None => Poll::Ready(None),
             };
         }
-        let take = self.chunk.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let take = self
+            .chunk
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= u64::try_from(take).unwrap_or(self.left);
         Poll::Ready(Some(Ok(Frame::data(self.chunk.slice(..take)))))
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.cut.is_some() { SizeHint::default() } else { SizeHint::with_exact(self.left) }
+        if self.cut.is_some() {
+            SizeHint::default()
+        } else {
+            SizeHint::with_exact(self.left)
+        }
     }
 }

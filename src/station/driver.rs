@@ -67,7 +67,11 @@ pub struct Report {
 impl Report {
     /// What `core` knows now.
     pub fn of(core: &Core) -> Self {
-        Self { waiting: core.waiting(), scanners: core.scanners().clone(), idle: core.is_idle() }
+        Self {
+            waiting: core.waiting(),
+            scanners: core.scanners().clone(),
+            idle: core.is_idle(),
+        }
     }
 }
 
@@ -87,7 +91,9 @@ pub async fn run(mut core: Core, mut ends: Ends) {
         if !scans_open && core.is_idle() && *ends.stop.borrow() {
             return;
         }
-        let wake_in = core.wake_at().map_or(pulse::EVERY, |at| at.since(Boot::now()).min(pulse::EVERY));
+        let wake_in = core
+            .wake_at()
+            .map_or(pulse::EVERY, |at| at.since(Boot::now()).min(pulse::EVERY));
         let event = tokio::select! {
             // Scans first: the lane goes dark before anything else is done.
             biased;
@@ -105,7 +111,10 @@ pub async fn run(mut core: Core, mut ends: Ends) {
             Ok(()) = ends.stop.changed() => continue,
             () = tokio::time::sleep(wake_in) => Event::Timer,
         };
-        let now = Now { moment: Moment::now(), clock_synced: ends.clock.synced() };
+        let now = Now {
+            moment: Moment::now(),
+            clock_synced: ends.clock.synced(),
+        };
         for action in core.handle(event, now) {
             if let Action::Finished(id) = &action {
                 places.remove(id);
@@ -123,7 +132,11 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
             }
         }
         Action::Journal(raw) => ends.journal.scanned(raw),
-        Action::Ask { question, candidates, purpose } => ask(question, &candidates, purpose, &ends.sources, events),
+        Action::Ask {
+            question,
+            candidates,
+            purpose,
+        } => ask(question, &candidates, purpose, &ends.sources, events),
         Action::Record { batch, records } => {
             let (journal, events) = (ends.journal.clone(), events.clone());
             tokio::spawn(async move {
@@ -140,7 +153,13 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
     }
 }
 
-fn ask(question: Uuid, candidates: &Candidates, purpose: Purpose, sources: &[Source], events: &mpsc::Sender<Event>) {
+fn ask(
+    question: Uuid,
+    candidates: &Candidates,
+    purpose: Purpose,
+    sources: &[Source],
+    events: &mpsc::Sender<Event>,
+) {
     for source in sources {
         let (source, candidates, events) = (source.clone(), candidates.clone(), events.clone());
         tokio::spawn(async move {
@@ -155,7 +174,11 @@ fn tell(record: &Record) {
     let serial = record.serial.as_ref().map_or("-", |serial| serial.as_str());
     let (verdict, reason) = (record.reason.verdict().code(), record.reason.code());
     match &record.change {
-        None => info!(id = %record.id, lane = %record.lane, scanner = %record.scanner, serial, verdict, reason, took_ms = record.took_ms, "scan"),
-        Some(change) => info!(id = %record.id, scan = %change.scan, serial, verdict, reason, cause = change.cause.code(), "change"),
+        None => {
+            info!(id = %record.id, lane = %record.lane, scanner = %record.scanner, serial, verdict, reason, took_ms = record.took_ms, "scan")
+        }
+        Some(change) => {
+            info!(id = %record.id, scan = %change.scan, serial, verdict, reason, cause = change.cause.code(), "change")
+        }
     }
 }

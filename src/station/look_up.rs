@@ -17,28 +17,58 @@ use crate::{
 };
 
 /// Asks the sources about one code as the lane would, and gives the records that a scan of it would end in.
-pub async fn look_up(code: &str, lane: LaneSettings, scanner: &Name, sources: &[Source], clock: ClockWatch) -> Vec<Record> {
-    let now = || Now { moment: Moment::now(), clock_synced: clock.synced() };
+pub async fn look_up(
+    code: &str,
+    lane: LaneSettings,
+    scanner: &Name,
+    sources: &[Source],
+    clock: ClockWatch,
+) -> Vec<Record> {
+    let now = || Now {
+        moment: Moment::now(),
+        clock_synced: clock.synced(),
+    };
     let lane_of = BTreeMap::from([(scanner.clone(), lane.name.clone())]);
     let mut core = Core::new(vec![lane], lane_of, Boot::now(), Uuid::now_v7);
     let mut asked = JoinSet::new();
     let at = Moment::now();
     let content = Content::Code(code.as_bytes().to_vec());
-    let mut event = Event::Scanned(NewScan { id: Uuid::now_v7(), scanner: scanner.clone(), at, content, overloaded: false });
+    let mut event = Event::Scanned(NewScan {
+        id: Uuid::now_v7(),
+        scanner: scanner.clone(),
+        at,
+        content,
+        overloaded: false,
+    });
     loop {
         for action in core.handle(event, now()) {
             match action {
                 Action::Record { records, .. } => return records,
-                Action::Ask { question, candidates, purpose } => {
+                Action::Ask {
+                    question,
+                    candidates,
+                    purpose,
+                } => {
                     for source in sources {
                         let (source, candidates) = (source.clone(), candidates.clone());
-                        asked.spawn(async move { Event::Answered { question, answer: source.ask(&candidates, purpose).await } });
+                        asked.spawn(async move {
+                            Event::Answered {
+                                question,
+                                answer: source.ask(&candidates, purpose).await,
+                            }
+                        });
                     }
                 }
-                Action::Show(..) | Action::Journal(_) | Action::Tell(_) | Action::Faulted(_) | Action::Finished(_) => {}
+                Action::Show(..)
+                | Action::Journal(_)
+                | Action::Tell(_)
+                | Action::Faulted(_)
+                | Action::Finished(_) => {}
             }
         }
-        let wake_in = core.wake_at().map_or(Duration::ZERO, |at| at.since(Boot::now()));
+        let wake_in = core
+            .wake_at()
+            .map_or(Duration::ZERO, |at| at.since(Boot::now()));
         event = tokio::select! {
             Some(Ok(answered)) = asked.join_next() => answered,
             () = tokio::time::sleep(wake_in) => Event::Timer,

@@ -27,12 +27,21 @@ struct Shared {
 impl Ring {
     /// A ring for `room` records.
     pub fn new(room: usize) -> Self {
-        Self(Arc::new(Shared { room, records: Mutex::default(), dropped: AtomicU64::new(0), came: Notify::new() }))
+        Self(Arc::new(Shared {
+            room,
+            records: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            came: Notify::new(),
+        }))
     }
 
     /// Adds the newest record.
     pub fn push(&self, record: Record) {
-        let mut records = self.0.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = self
+            .0
+            .records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         records.push_back(record);
         if records.len() > self.0.room {
             records.pop_front();
@@ -45,7 +54,12 @@ impl Ring {
     /// Takes the oldest record, and waits for one where there is none. One taker at a time. May be dropped at any point.
     pub async fn next(&self) -> Record {
         loop {
-            let oldest = self.0.records.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let oldest = self
+                .0
+                .records
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
             match oldest {
                 Some(record) => return record,
                 None => self.0.came.notified().await,
@@ -72,7 +86,12 @@ mod tests {
     use crate::{reason::Reason, runtime::name::Name};
 
     fn record(number: u128) -> Record {
-        Record::bare(Uuid::from_u128(number), jiff::Timestamp::UNIX_EPOCH, Name::new("main").unwrap(), Reason::JournalFault)
+        Record::bare(
+            Uuid::from_u128(number),
+            jiff::Timestamp::UNIX_EPOCH,
+            Name::new("main").unwrap(),
+            Reason::JournalFault,
+        )
     }
 
     #[tokio::test]
@@ -85,13 +104,22 @@ mod tests {
         for number in 44..300 {
             assert_eq!(ring.next().await.id, Uuid::from_u128(number));
         }
-        assert!(timeout(Duration::from_millis(10), ring.next()).await.is_err(), "nothing is left");
+        assert!(
+            timeout(Duration::from_millis(10), ring.next())
+                .await
+                .is_err(),
+            "nothing is left"
+        );
     }
 
     #[tokio::test]
     async fn whoever_waits_is_woken_and_a_wait_that_is_given_up_takes_nothing() {
         let ring = Ring::new(2);
-        assert!(timeout(Duration::from_millis(10), ring.next()).await.is_err());
+        assert!(
+            timeout(Duration::from_millis(10), ring.next())
+                .await
+                .is_err()
+        );
         let taker = tokio::spawn({
             let ring = ring.clone();
             async move { (ring.next().await.id, ring.next().await.id) }
@@ -99,7 +127,10 @@ mod tests {
         ring.push(record(1));
         tokio::task::yield_now().await;
         ring.push(record(2));
-        let taken = timeout(Duration::from_secs(10), taker).await.unwrap().unwrap();
+        let taken = timeout(Duration::from_secs(10), taker)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(taken, (Uuid::from_u128(1), Uuid::from_u128(2)));
         assert_eq!(ring.dropped(), 0);
     }

@@ -20,6 +20,12 @@ pub struct LaneStatus {
 impl LaneStatus {
     /// A dark lane at the start.
     pub const fn at_start(now: Boot) -> Self {
-        Self { scan: 0, scanned_at: now, answer: None, alarms: 0, unable: false }
+        Self {
+            scan: 0,
+            scanned_at: now,
+            answer: None,
+            alarms: 0,
+            unable: false,
+        }
     }
 }

@@ -60,7 +60,14 @@ pub const fn is_asked_again(reason: Reason) -> bool {
     match reason.verdict() {
         Verdict::Wait | Verdict::Unknown => true,
         Verdict::NotReady => {
-            matches!(reason, Reason::NotFound | Reason::NotInOrg | Reason::Unassigned | Reason::NoProfile | Reason::AssignmentFailed)
+            matches!(
+                reason,
+                Reason::NotFound
+                    | Reason::NotInOrg
+                    | Reason::Unassigned
+                    | Reason::NoProfile
+                    | Reason::AssignmentFailed
+            )
         }
         Verdict::Ready | Verdict::Rescan => false,
     }
@@ -72,7 +79,10 @@ pub fn followed_for(recheck_for: Duration) -> Duration {
 }
 
 const fn is_hourly(reason: Reason) -> bool {
-    matches!(reason, Reason::AssignmentThrottled | Reason::AssignmentFailed)
+    matches!(
+        reason,
+        Reason::AssignmentThrottled | Reason::AssignmentFailed
+    )
 }
 
 impl WaitingList {
@@ -84,13 +94,19 @@ impl WaitingList {
     /// A box was recorded, or changed: puts it on the list or takes it off. An older entry of the same serial number leaves.
     /// `age`: how long ago it was scanned; more than zero only after a restart.
     pub fn settle(&mut self, record: Record, rhythm: Rhythm, now: Boot, age: Duration) {
-        let Some(serial) = record.serial.clone() else { return };
+        let Some(serial) = record.serial.clone() else {
+            return;
+        };
         self.take(&serial);
         if !is_asked_again(record.reason) {
             return;
         }
         let hourly = is_hourly(record.reason);
-        let (first, follow) = if hourly { (HOURLY, followed_for(rhythm.recheck_for)) } else { (rhythm.recheck, rhythm.recheck_for) };
+        let (first, follow) = if hourly {
+            (HOURLY, followed_for(rhythm.recheck_for))
+        } else {
+            (rhythm.recheck, rhythm.recheck_for)
+        };
         if age >= follow {
             return;
         }
@@ -99,11 +115,24 @@ impl WaitingList {
         if self.boxes.len() >= MOST {
             self.boxes.remove(0);
         }
-        let candidates = Candidates::asked_before(&record.asked).unwrap_or_else(|| Candidates::one(serial.clone()));
-        let scan = record.change.as_ref().map_or(record.id, |change| change.scan);
+        let candidates = Candidates::asked_before(&record.asked)
+            .unwrap_or_else(|| Candidates::one(serial.clone()));
+        let scan = record
+            .change
+            .as_ref()
+            .map_or(record.id, |change| change.scan);
         let next = now.plus(interval);
         let until = now.plus(follow.saturating_sub(age));
-        self.boxes.push(WaitingBox { record, scan, candidates, serial, next, interval, until, asking: false });
+        self.boxes.push(WaitingBox {
+            record,
+            scan,
+            candidates,
+            serial,
+            next,
+            interval,
+            until,
+            asking: false,
+        });
     }
 
     /// The box that is due now, if one is. It is on its way until [`Self::asked`] or [`Self::settle`] hears of it.
@@ -112,7 +141,11 @@ impl WaitingList {
         if self.not_before.is_some_and(|not_before| not_before > now) {
             return None;
         }
-        let one = self.boxes.iter_mut().filter(|one| !one.asking && one.next <= now).min_by_key(|one| one.next)?;
+        let one = self
+            .boxes
+            .iter_mut()
+            .filter(|one| !one.asking && one.next <= now)
+            .min_by_key(|one| one.next)?;
         one.asking = true;
         self.not_before = Some(now.plus(BETWEEN_BOXES));
         Some(one.clone())
@@ -120,9 +153,15 @@ impl WaitingList {
 
     /// A re-check changed the box: something moves, so its rhythm begins anew, within the time that it had left. Or it leaves the list.
     pub fn changed(&mut self, serial: &Serial, record: Record, rhythm: Rhythm, now: Boot) {
-        let Some(before) = self.take(serial) else { return };
+        let Some(before) = self.take(serial) else {
+            return;
+        };
         self.settle(record, rhythm, now, Duration::ZERO);
-        if let Some(after) = self.boxes.last_mut().filter(|after| after.scan == before.scan && !is_hourly(after.record.reason)) {
+        if let Some(after) = self
+            .boxes
+            .last_mut()
+            .filter(|after| after.scan == before.scan && !is_hourly(after.record.reason))
+        {
             after.until = before.until;
         }
     }
@@ -132,7 +171,10 @@ impl WaitingList {
         if let Some(one) = self.boxes.iter_mut().find(|one| one.serial == *serial) {
             one.asking = false;
             if !is_hourly(one.record.reason) {
-                one.interval = one.interval.saturating_mul(2).min(SLOWEST.max(one.interval));
+                one.interval = one
+                    .interval
+                    .saturating_mul(2)
+                    .min(SLOWEST.max(one.interval));
             }
             one.next = now.plus(one.interval);
         }
@@ -145,8 +187,16 @@ impl WaitingList {
 
     /// When [`Self::due`] may have something.
     pub fn next(&self) -> Option<Boot> {
-        let due = self.boxes.iter().filter(|one| !one.asking).map(|one| one.next).min()?;
-        Some(self.not_before.map_or(due, |not_before| due.max(not_before)))
+        let due = self
+            .boxes
+            .iter()
+            .filter(|one| !one.asking)
+            .map(|one| one.next)
+            .min()?;
+        Some(
+            self.not_before
+                .map_or(due, |not_before| due.max(not_before)),
+        )
     }
 
     fn take(&mut self, serial: &Serial) -> Option<WaitingBox> {

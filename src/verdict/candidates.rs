@@ -41,7 +41,9 @@ enum Standing {
 pub(super) fn choose(candidates: &Candidates, all: &[(&Serial, Vec<Testimony>)]) -> Choice {
     let standings: Vec<Standing> = all.iter().map(|(_, heard)| standing(heard)).collect();
     match standings.as_slice() {
-        [Standing::NotKnown] => candidates.unless_known.map_or(Choice::Box(0), Choice::Rescan),
+        [Standing::NotKnown] => candidates
+            .unless_known
+            .map_or(Choice::Box(0), Choice::Rescan),
         // What looks like something else and could not be asked for everywhere may be no device at all: nothing is said of a box.
         [Standing::Open] if candidates.unless_known.is_some() => open(0, 0, all),
         // A single candidate that is open: the rule itself weighs what is there.
@@ -49,7 +51,9 @@ pub(super) fn choose(candidates: &Candidates, all: &[(&Serial, Vec<Testimony>)])
         [Standing::Known, Standing::NotKnown] => Choice::Box(0),
         [Standing::NotKnown, Standing::Known] => Choice::Box(1),
         [Standing::Known, Standing::Known] => Choice::Rescan(Reason::Ambiguous),
-        [Standing::NotKnown, Standing::NotKnown] => candidates.unless_known.map_or(Choice::Box(shown_by_length(candidates)), Choice::Rescan),
+        [Standing::NotKnown, Standing::NotKnown] => candidates
+            .unless_known
+            .map_or(Choice::Box(shown_by_length(candidates)), Choice::Rescan),
         [Standing::Open, Standing::Known] if is_plain_with_s(candidates) => Choice::Box(1),
         [Standing::Open, Standing::Known] => open(0, 1, all),
         [Standing::Known, Standing::Open] => open(1, 0, all),
@@ -65,28 +69,51 @@ fn standing(heard: &[Testimony]) -> Standing {
     }
     let mut counted = heard.iter().filter(|one| one.counts).peekable();
     let heard_any = counted.peek().is_some();
-    let denied = |one: &Testimony| matches!(one.finding, Finding::No(Reason::NotFound | Reason::NotInOrg));
-    if heard_any && counted.all(denied) { Standing::NotKnown } else { Standing::Open }
+    let denied = |one: &Testimony| {
+        matches!(
+            one.finding,
+            Finding::No(Reason::NotFound | Reason::NotInOrg)
+        )
+    };
+    if heard_any && counted.all(denied) {
+        Standing::NotKnown
+    } else {
+        Standing::Open
+    }
 }
 
 /// The known one has 10 or 12 characters and the open one is it with `S` in front.
 fn is_plain_with_s(candidates: &Candidates) -> bool {
     candidates.stripped.as_ref().is_some_and(|stripped| {
-        matches!(stripped.as_str().len(), 10 | 12) && candidates.scanned.as_str().strip_prefix('S') == Some(stripped.as_str())
+        matches!(stripped.as_str().len(), 10 | 12)
+            && candidates.scanned.as_str().strip_prefix('S') == Some(stripped.as_str())
     })
 }
 
 /// Neither is known: 11 characters are S and 10, 12 stand as they are, 13 are S and 12.
 fn shown_by_length(candidates: &Candidates) -> usize {
-    let stripped_fits = candidates.stripped.as_ref().is_some_and(|stripped| matches!(stripped.as_str().len(), 10 | 12));
+    let stripped_fits = candidates
+        .stripped
+        .as_ref()
+        .is_some_and(|stripped| matches!(stripped.as_str().len(), 10 | 12));
     usize::from(stripped_fits && candidates.scanned.as_str().len() != 12)
 }
 
 fn open(asked: usize, shown: usize, all: &[(&Serial, Vec<Testimony>)]) -> Choice {
-    let unknown = all.get(asked).into_iter().flat_map(|(_, heard)| heard).filter(|one| one.counts).find_map(|one| match one.finding {
-        Finding::Unknown(reason) => Some((reason, one.evidence.detail.clone())),
-        _ => None,
-    });
+    let unknown = all
+        .get(asked)
+        .into_iter()
+        .flat_map(|(_, heard)| heard)
+        .filter(|one| one.counts)
+        .find_map(|one| match one.finding {
+            Finding::Unknown(reason) => Some((reason, one.evidence.detail.clone())),
+            _ => None,
+        });
     let (reason, detail) = unknown.unwrap_or((Reason::StationFault, None));
-    Choice::Open(Open { asked, shown, reason, detail })
+    Choice::Open(Open {
+        asked,
+        shown,
+        reason,
+        detail,
+    })
 }

@@ -30,7 +30,10 @@ const ORDER: [Reason; 13] = [
 
 /// Place in the order of rule 6: 0 is the first.
 pub(super) fn severity(reason: Reason) -> usize {
-    ORDER.iter().position(|one| *one == reason).unwrap_or(ORDER.len())
+    ORDER
+        .iter()
+        .position(|one| *one == reason)
+        .unwrap_or(ORDER.len())
 }
 
 /// A `no` about the assignment contradicts a `ready`; one about the device stands beside it.
@@ -71,11 +74,29 @@ struct Heard<'a>(Vec<&'a Testimony>);
 
 impl<'a> Heard<'a> {
     fn nos(&self) -> Vec<(&'a Testimony, Reason)> {
-        self.0.iter().filter_map(|one| if let Finding::No(reason) = one.finding { Some((*one, reason)) } else { None }).collect()
+        self.0
+            .iter()
+            .filter_map(|one| {
+                if let Finding::No(reason) = one.finding {
+                    Some((*one, reason))
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 
     fn ready(&self) -> Vec<(&'a Testimony, Grade)> {
-        self.0.iter().filter_map(|one| if let Finding::Ready(grade) = one.finding { Some((*one, grade)) } else { None }).collect()
+        self.0
+            .iter()
+            .filter_map(|one| {
+                if let Finding::Ready(grade) = one.finding {
+                    Some((*one, grade))
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 
     fn of(&self, kind: SourceKind) -> Option<&'a Testimony> {
@@ -83,14 +104,20 @@ impl<'a> Heard<'a> {
     }
 
     fn mdm(&self) -> Option<&'a Testimony> {
-        self.0.iter().copied().find(|one| one.evidence.kind.is_mdm())
+        self.0
+            .iter()
+            .copied()
+            .find(|one| one.evidence.kind.is_mdm())
     }
 
     fn required_unknown(&self) -> Option<(&'a Testimony, Reason)> {
-        self.0.iter().filter(|one| one.required).find_map(|one| match one.finding {
-            Finding::Unknown(reason) => Some((*one, reason)),
-            _ => None,
-        })
+        self.0
+            .iter()
+            .filter(|one| one.required)
+            .find_map(|one| match one.finding {
+                Finding::Unknown(reason) => Some((*one, reason)),
+                _ => None,
+            })
     }
 }
 
@@ -99,28 +126,46 @@ fn with_detail(one: &Testimony, reason: Reason) -> Result {
 }
 
 fn rule_1_already_enrolled(heard: &Heard) -> Option<Result> {
-    let (one, reason) = heard.nos().into_iter().find(|(_, reason)| *reason == Reason::AlreadyEnrolled)?;
+    let (one, reason) = heard
+        .nos()
+        .into_iter()
+        .find(|(_, reason)| *reason == Reason::AlreadyEnrolled)?;
     Some(with_detail(one, reason))
 }
 
 fn rule_2_apple_token_for_another_server(heard: &Heard) -> Option<Result> {
-    let dep = heard.of(SourceKind::AppleDep).filter(|one| one.finding == Finding::No(Reason::NotFound))?;
+    let dep = heard
+        .of(SourceKind::AppleDep)
+        .filter(|one| one.finding == Finding::No(Reason::NotFound))?;
     let relayed_for_another_server = heard.ready().into_iter().map(|(one, _)| one).find(|one| {
-        let servers = (one.evidence.server_uuid.as_deref(), dep.evidence.server_uuid.as_deref());
-        one.evidence.kind.is_mdm() && matches!(servers, (Some(theirs), Some(ours)) if !lenient::same_uuid(theirs, ours))
+        let servers = (
+            one.evidence.server_uuid.as_deref(),
+            dep.evidence.server_uuid.as_deref(),
+        );
+        one.evidence.kind.is_mdm()
+            && matches!(servers, (Some(theirs), Some(ours)) if !lenient::same_uuid(theirs, ours))
     });
     if let Some(mdm) = relayed_for_another_server {
-        let text = format!("The station's Apple token is for another server than the one {} uses.", mdm.evidence.source);
+        let text = format!(
+            "The station's Apple token is for another server than the one {} uses.",
+            mdm.evidence.source
+        );
         return Some((Reason::Contradiction, Some(text)));
     }
-    let business = heard.of(SourceKind::AppleBusiness).filter(|one| one.finding == Finding::NoObjection)?;
+    let business = heard
+        .of(SourceKind::AppleBusiness)
+        .filter(|one| one.finding == Finding::NoObjection)?;
     Some((Reason::Contradiction, Some(both_sides(business, dep))))
 }
 
 fn both_sides(one: &Testimony, other: &Testimony) -> String {
     let side = |one: &Testimony| {
         let word = one.finding.reason().map_or("no objection", Reason::code);
-        format!("{} says {} ({word})", one.evidence.source, one.finding.says())
+        format!(
+            "{} says {} ({word})",
+            one.evidence.source,
+            one.finding.says()
+        )
     };
     format!("{}; {}.", side(one), side(other))
 }
@@ -128,15 +173,24 @@ fn both_sides(one: &Testimony, other: &Testimony) -> String {
 fn rule_3_no_beside_ready(heard: &Heard) -> Option<Result> {
     let nos = heard.nos();
     let ready = heard.ready();
-    let against: Vec<_> = nos.iter().copied().filter(|(_, reason)| about_assignment(*reason)).collect();
+    let against: Vec<_> = nos
+        .iter()
+        .copied()
+        .filter(|(_, reason)| about_assignment(*reason))
+        .collect();
     let ((first_ready, _), (first_against, _)) = (*ready.first()?, *against.first()?);
     let from_apple = |one: &Testimony| !one.evidence.kind.is_mdm();
     // a. The relay is late: Apple itself says no. The kind decides, not the grade: what was copied once is a copy.
-    if ready.iter().all(|(one, _)| one.evidence.kind.keeps_copy()) && against.iter().any(|(one, _)| from_apple(one)) {
+    if ready.iter().all(|(one, _)| one.evidence.kind.keeps_copy())
+        && against.iter().any(|(one, _)| from_apple(one))
+    {
         return rule_6_first_no(&nos);
     }
     // b. Apple says ready, only the MDM denies it.
-    let dep = ready.iter().map(|(one, _)| *one).find(|one| one.evidence.kind == SourceKind::AppleDep);
+    let dep = ready
+        .iter()
+        .map(|(one, _)| *one)
+        .find(|one| one.evidence.kind == SourceKind::AppleDep);
     if let Some(dep) = dep
         && against.iter().all(|(one, _)| one.evidence.kind.is_mdm())
     {
@@ -145,18 +199,31 @@ fn rule_3_no_beside_ready(heard: &Heard) -> Option<Result> {
         if !against.iter().all(|(one, _)| older(one)) {
             return Some((Reason::Contradiction, Some(both_sides(dep, first_against))));
         }
-        let others: Vec<_> = nos.iter().copied().filter(|(_, reason)| !about_assignment(*reason)).collect();
+        let others: Vec<_> = nos
+            .iter()
+            .copied()
+            .filter(|(_, reason)| !about_assignment(*reason))
+            .collect();
         return match rule_6_any_no(heard, &others) {
             Some(result) => Some(result),
             None => Some((Reason::SyncPending, fetch_sentence(first_against))),
         };
     }
     // c. Apple's two services against each other.
-    Some((Reason::Contradiction, Some(both_sides(first_ready, first_against))))
+    Some((
+        Reason::Contradiction,
+        Some(both_sides(first_ready, first_against)),
+    ))
 }
 
 fn fetch_sentence(mdm: &Testimony) -> Option<String> {
-    mdm.evidence.as_of.map(|as_of| format!("{} last fetched from Apple at {}.", mdm.evidence.source, minute(as_of)))
+    mdm.evidence.as_of.map(|as_of| {
+        format!(
+            "{} last fetched from Apple at {}.",
+            mdm.evidence.source,
+            minute(as_of)
+        )
+    })
 }
 
 fn minute(at: Timestamp) -> String {
@@ -165,20 +232,26 @@ fn minute(at: Timestamp) -> String {
 
 fn rule_4_agree_to_wait(heard: &Heard) -> Option<Result> {
     let nos = heard.nos();
-    let [(only, Reason::NoProfile)] = nos.as_slice() else { return None };
+    let [(only, Reason::NoProfile)] = nos.as_slice() else {
+        return None;
+    };
     if only.evidence.kind != SourceKind::AppleDep {
         return None;
     }
     let mdm = heard.mdm()?;
     match mdm.finding {
-        Finding::Wait(reason @ (Reason::AssignmentPending | Reason::AssignmentThrottled)) => Some(with_detail(mdm, reason)),
+        Finding::Wait(reason @ (Reason::AssignmentPending | Reason::AssignmentThrottled)) => {
+            Some(with_detail(mdm, reason))
+        }
         _ => None,
     }
 }
 
 fn rule_5_mdm_has_not_fetched(heard: &Heard) -> Option<Result> {
     let nos = heard.nos();
-    let [(mdm, Reason::NotFound)] = nos.as_slice() else { return None };
+    let [(mdm, Reason::NotFound)] = nos.as_slice() else {
+        return None;
+    };
     let business = heard.of(SourceKind::AppleBusiness)?;
     let applies = mdm.evidence.kind.is_mdm()
         && match business.finding {
@@ -217,35 +290,60 @@ fn rule_7_any_wait(heard: &Heard) -> Option<Result> {
 }
 
 fn rule_8_required_unknown(heard: &Heard) -> Option<Result> {
-    heard.required_unknown().map(|(one, reason)| with_detail(one, reason))
+    heard
+        .required_unknown()
+        .map(|(one, reason)| with_detail(one, reason))
 }
 
 /// A safety net: a checked config cannot come here.
 fn rule_9_no_good_proof(heard: &Heard, policy: &Policy) -> Option<Result> {
-    let proven = heard.ready().iter().any(|(one, grade)| one.required && *grade >= policy.min_grade);
+    let proven = heard
+        .ready()
+        .iter()
+        .any(|(one, grade)| one.required && *grade >= policy.min_grade);
     (!proven).then_some((Reason::Stale, None))
 }
 
 fn rule_10_settling(heard: &Heard, policy: &Policy) -> Option<Result> {
-    let newest = heard.ready().into_iter().filter_map(|(one, _)| Some((one.evidence.assigned_at?, one))).max_by_key(|(at, _)| *at);
+    let newest = heard
+        .ready()
+        .into_iter()
+        .filter_map(|(one, _)| Some((one.evidence.assigned_at?, one)))
+        .max_by_key(|(at, _)| *at);
     let (assigned_at, one) = newest?;
     // Without the reply's own clock nobody can say how long ago that was.
     let settled = one.evidence.replied_at.is_some_and(|replied_at| {
         let ago: SignedDuration = replied_at.duration_since(assigned_at);
         SignedDuration::try_from(policy.settle).is_ok_and(|settle| ago >= settle)
     });
-    (!settled).then(|| (Reason::Settling, Some(format!("Assigned at {}.", minute(assigned_at)))))
+    (!settled).then(|| {
+        (
+            Reason::Settling,
+            Some(format!("Assigned at {}.", minute(assigned_at))),
+        )
+    })
 }
 
 fn rule_11_changed_since_fetch(heard: &Heard) -> Option<Result> {
-    let apple_is_ready = heard.ready().iter().any(|(one, _)| one.evidence.kind == SourceKind::AppleDep);
+    let apple_is_ready = heard
+        .ready()
+        .iter()
+        .any(|(one, _)| one.evidence.kind == SourceKind::AppleDep);
     let (business, mdm) = (heard.of(SourceKind::AppleBusiness)?, heard.mdm()?);
-    (!apple_is_ready && changed_after(business.evidence.updated_at, mdm.evidence.as_of)).then(|| (Reason::SyncPending, fetch_sentence(mdm)))
+    (!apple_is_ready && changed_after(business.evidence.updated_at, mdm.evidence.as_of))
+        .then(|| (Reason::SyncPending, fetch_sentence(mdm)))
 }
 
 fn rule_12_ready(heard: &Heard) -> Result {
     let returned = heard.ready().iter().any(|(one, _)| one.evidence.returned);
     // What a source has to add though it agrees: a migration that failed.
     let added = heard.0.iter().find_map(|one| one.evidence.detail.clone());
-    (if returned { Reason::ReturnedStock } else { Reason::Assigned }, added)
+    (
+        if returned {
+            Reason::ReturnedStock
+        } else {
+            Reason::Assigned
+        },
+        added,
+    )
 }

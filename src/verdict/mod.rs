@@ -49,17 +49,24 @@ pub struct PolicySource {
 impl Policy {
     /// Must this source agree before a box is ready?
     pub fn requires(&self, source: &Name) -> bool {
-        self.sources.iter().any(|one| one.name == *source && one.required)
+        self.sources
+            .iter()
+            .any(|one| one.name == *source && one.required)
     }
 
     /// Have all required sources answered? Then nothing more is waited for.
     pub fn complete(&self, answers: &[Answer]) -> bool {
-        self.sources.iter().filter(|source| source.required).all(|source| answers.iter().any(|answer| answer.source == source.name))
+        self.sources
+            .iter()
+            .filter(|source| source.required)
+            .all(|source| answers.iter().any(|answer| answer.source == source.name))
     }
 
     /// Have all sources answered, those outside `require` too?
     pub fn exhausted(&self, answers: &[Answer]) -> bool {
-        self.sources.iter().all(|source| answers.iter().any(|answer| answer.source == source.name))
+        self.sources
+            .iter()
+            .all(|source| answers.iter().any(|answer| answer.source == source.name))
     }
 }
 
@@ -90,7 +97,17 @@ pub struct Decision {
 impl Decision {
     /// A decision that rests on no answer.
     pub fn unasked(reason: Reason, serial: Option<Serial>, detail: Option<String>) -> Self {
-        Self { reason, serial, detail, known: false, grade: None, assigned_at: None, model: None, family: None, evidence: Vec::new() }
+        Self {
+            reason,
+            serial,
+            detail,
+            known: false,
+            grade: None,
+            assigned_at: None,
+            model: None,
+            family: None,
+            evidence: Vec::new(),
+        }
     }
 
     /// The sentence for the person.
@@ -104,23 +121,34 @@ impl Decision {
 /// A required source without an answer counts as `unknown(timeout)`; one outside `require` without an answer,
 /// or with an unknown, counts for nothing.
 pub fn decide(candidates: &Candidates, answers: &[Answer], policy: &Policy) -> Decision {
-    let all: Vec<(&Serial, Vec<Testimony>)> =
-        candidates.iter().enumerate().map(|(nth, serial)| (serial, hear(serial, nth, answers, policy))).collect();
+    let all: Vec<(&Serial, Vec<Testimony>)> = candidates
+        .iter()
+        .enumerate()
+        .map(|(nth, serial)| (serial, hear(serial, nth, answers, policy)))
+        .collect();
     match candidates::choose(candidates, &all) {
         candidates::Choice::Box(nth) => match all.get(nth) {
-            Some((serial, testimonies)) => conclude(serial, testimonies, combine::combine(testimonies, policy)),
+            Some((serial, testimonies)) => {
+                conclude(serial, testimonies, combine::combine(testimonies, policy))
+            }
             None => Decision::unasked(Reason::StationFault, None, None),
         },
         candidates::Choice::Open(open) => match (all.get(open.shown), all.get(open.asked)) {
             (Some((serial, heard)), Some((_, testimonies))) => {
                 let known = heard.iter().any(|one| one.evidence.known);
-                Decision { known, ..conclude(serial, testimonies, (open.reason, open.detail)) }
+                Decision {
+                    known,
+                    ..conclude(serial, testimonies, (open.reason, open.detail))
+                }
             }
             _ => Decision::unasked(Reason::StationFault, None, None),
         },
-        candidates::Choice::Rescan(reason) => {
-            Decision { known: all.iter().any(|(_, heard)| heard.iter().any(|one| one.evidence.known)), ..Decision::unasked(reason, None, None) }
-        }
+        candidates::Choice::Rescan(reason) => Decision {
+            known: all
+                .iter()
+                .any(|(_, heard)| heard.iter().any(|one| one.evidence.known)),
+            ..Decision::unasked(reason, None, None)
+        },
     }
 }
 
@@ -137,11 +165,20 @@ struct Testimony {
 
 fn hear(serial: &Serial, nth: usize, answers: &[Answer], policy: &Policy) -> Vec<Testimony> {
     let one = |source: &PolicySource| {
-        let given = answers.iter().find(|answer| answer.source == source.name).and_then(|answer| answer.evidence.get(nth)).cloned();
+        let given = answers
+            .iter()
+            .find(|answer| answer.source == source.name)
+            .and_then(|answer| answer.evidence.get(nth))
+            .cloned();
         let evidence = match given {
             Some(evidence) => evidence,
             None if source.required => {
-                let mut evidence = Evidence::bare(source.name.clone(), source.kind, serial.clone(), Finding::Unknown(Reason::Timeout));
+                let mut evidence = Evidence::bare(
+                    source.name.clone(),
+                    source.kind,
+                    serial.clone(),
+                    Finding::Unknown(Reason::Timeout),
+                );
                 evidence.took = policy.deadline;
                 evidence
             }
@@ -149,23 +186,54 @@ fn hear(serial: &Serial, nth: usize, answers: &[Answer], policy: &Policy) -> Vec
         };
         let finding = evidence.judged(policy.allow_returned);
         let counts = source.required || !matches!(finding, Finding::Unknown(_));
-        Some(Testimony { evidence, finding, required: source.required, counts })
+        Some(Testimony {
+            evidence,
+            finding,
+            required: source.required,
+            counts,
+        })
     };
     policy.sources.iter().filter_map(one).collect()
 }
 
-fn conclude(serial: &Serial, testimonies: &[Testimony], (reason, detail): (Reason, Option<String>)) -> Decision {
-    let ready = || testimonies.iter().filter(|one| matches!(one.finding, Finding::Ready(_)));
+fn conclude(
+    serial: &Serial,
+    testimonies: &[Testimony],
+    (reason, detail): (Reason, Option<String>),
+) -> Decision {
+    let ready = || {
+        testimonies
+            .iter()
+            .filter(|one| matches!(one.finding, Finding::Ready(_)))
+    };
     Decision {
         reason,
         serial: Some(serial.clone()),
         detail,
         known: testimonies.iter().any(|one| one.evidence.known),
-        grade: ready().filter_map(|one| if let Finding::Ready(grade) = one.finding { Some(grade) } else { None }).max(),
+        grade: ready()
+            .filter_map(|one| {
+                if let Finding::Ready(grade) = one.finding {
+                    Some(grade)
+                } else {
+                    None
+                }
+            })
+            .max(),
         assigned_at: ready().filter_map(|one| one.evidence.assigned_at).max(),
-        model: testimonies.iter().find_map(|one| one.evidence.model.clone()),
-        family: testimonies.iter().find_map(|one| one.evidence.family.clone()),
-        evidence: testimonies.iter().map(|one| Evidence { finding: one.finding, ..one.evidence.clone() }).collect(),
+        model: testimonies
+            .iter()
+            .find_map(|one| one.evidence.model.clone()),
+        family: testimonies
+            .iter()
+            .find_map(|one| one.evidence.family.clone()),
+        evidence: testimonies
+            .iter()
+            .map(|one| Evidence {
+                finding: one.finding,
+                ..one.evidence.clone()
+            })
+            .collect(),
     }
 }
 
@@ -180,7 +248,11 @@ pub fn worst(reasons: impl IntoIterator<Item = Reason>) -> Option<Reason> {
 }
 
 fn rank(reason: Reason) -> (u8, usize) {
-    let among = if reason.verdict() == Verdict::NotReady { combine::severity(reason) } else { 0 };
+    let among = if reason.verdict() == Verdict::NotReady {
+        combine::severity(reason)
+    } else {
+        0
+    };
     (reason.verdict().badness_rank(), among)
 }
 

@@ -1,4 +1,10 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::type_complexity, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::type_complexity,
+    reason = "a test fails by panicking"
+)]
 //! Every combining rule and every candidate rule by name, and the promise over the whole cross product of findings.
 
 use super::*;
@@ -36,7 +42,14 @@ fn source_name(kind: SourceKind) -> Name {
 
 fn policy_of(sources: &[(SourceKind, bool)]) -> Policy {
     Policy {
-        sources: sources.iter().map(|(kind, required)| PolicySource { name: source_name(*kind), kind: *kind, required: *required }).collect(),
+        sources: sources
+            .iter()
+            .map(|(kind, required)| PolicySource {
+                name: source_name(*kind),
+                kind: *kind,
+                required: *required,
+            })
+            .collect(),
         min_grade: Relayed,
         deadline: Duration::from_secs(2),
         allow_returned: false,
@@ -53,7 +66,10 @@ fn all_three() -> Policy {
 
 fn says_of(kind: SourceKind, finding: Finding, serial: Serial) -> Evidence {
     let mut evidence = Evidence::bare(source_name(kind), kind, serial, finding);
-    evidence.known = !matches!(finding, Unknown(_) | No(Reason::NotFound | Reason::NotInOrg));
+    evidence.known = !matches!(
+        finding,
+        Unknown(_) | No(Reason::NotFound | Reason::NotInOrg)
+    );
     evidence.replied_at = Some(at(REPLY));
     if matches!(finding, Ready(_)) {
         evidence.assigned_at = Some(at(LONG_AGO));
@@ -74,7 +90,10 @@ fn says(kind: SourceKind, finding: Finding) -> Evidence {
 }
 
 fn answer(evidence: Evidence) -> Answer {
-    Answer { source: evidence.source.clone(), evidence: vec![evidence] }
+    Answer {
+        source: evidence.source.clone(),
+        evidence: vec![evidence],
+    }
 }
 
 fn judge(policy: &Policy, evidence: Vec<Evidence>) -> Decision {
@@ -98,43 +117,178 @@ fn each_way_the_three_views_disagree_has_its_verdict() {
     let dep_ready = Ready(Apple);
     let rows: &[(&str, Finding, Finding, Finding, Reason)] = &[
         ("healthy, new", healthy, dep_ready, NoObjection, Assigned),
-        ("no profile yet", Wait(AssignmentPending), No(NoProfile), NoObjection, AssignmentPending),
-        ("no profile yet, throttled", Wait(AssignmentThrottled), No(NoProfile), NoObjection, AssignmentThrottled),
-        ("no profile, the MDM says assigned", healthy, No(NoProfile), NoObjection, NoProfile),
-        ("no profile, the MDM has no row", No(NotFound), No(NoProfile), NoObjection, NoProfile),
-        ("profile removed", healthy, No(ProfileRemoved), NoObjection, ProfileRemoved),
-        ("moved to another server", healthy, No(NotFound), No(WrongServer), WrongServer),
-        ("unassigned", healthy, No(NotFound), No(Unassigned), Unassigned),
-        ("gone from the organisation", healthy, No(NotFound), No(NotInOrg), NotInOrg),
+        (
+            "no profile yet",
+            Wait(AssignmentPending),
+            No(NoProfile),
+            NoObjection,
+            AssignmentPending,
+        ),
+        (
+            "no profile yet, throttled",
+            Wait(AssignmentThrottled),
+            No(NoProfile),
+            NoObjection,
+            AssignmentThrottled,
+        ),
+        (
+            "no profile, the MDM says assigned",
+            healthy,
+            No(NoProfile),
+            NoObjection,
+            NoProfile,
+        ),
+        (
+            "no profile, the MDM has no row",
+            No(NotFound),
+            No(NoProfile),
+            NoObjection,
+            NoProfile,
+        ),
+        (
+            "profile removed",
+            healthy,
+            No(ProfileRemoved),
+            NoObjection,
+            ProfileRemoved,
+        ),
+        (
+            "moved to another server",
+            healthy,
+            No(NotFound),
+            No(WrongServer),
+            WrongServer,
+        ),
+        (
+            "unassigned",
+            healthy,
+            No(NotFound),
+            No(Unassigned),
+            Unassigned,
+        ),
+        (
+            "gone from the organisation",
+            healthy,
+            No(NotFound),
+            No(NotInOrg),
+            NotInOrg,
+        ),
         ("released", healthy, No(NotFound), No(Released), Released),
-        ("typo, not ours", No(NotFound), No(NotFound), No(NotInOrg), NotInOrg),
-        ("Apple Configurator", No(NotFound), No(NotFound), No(WrongServer), WrongServer),
-        ("migration ordered", healthy, No(MigrationPending), No(MigrationPending), MigrationPending),
-        ("migration ordered, DEP has no deadline", healthy, dep_ready, No(MigrationPending), MigrationPending),
-        ("activated before", No(PreviouslyActivated), No(PreviouslyActivated), NoObjection, PreviouslyActivated),
-        ("enrolled already", No(AlreadyEnrolled), No(PreviouslyActivated), NoObjection, AlreadyEnrolled),
-        ("Apple's two services disagree", healthy, dep_ready, No(Unassigned), Contradiction),
-        ("the assigned server is ours, DEP denies", healthy, No(NotFound), NoObjection, Contradiction),
-        ("DEP denies, the MDM waits", Wait(AssignmentPending), No(NotFound), NoObjection, Contradiction),
-        ("DEP denies, the MDM has none", No(NotFound), No(NotFound), NoObjection, Contradiction),
+        (
+            "typo, not ours",
+            No(NotFound),
+            No(NotFound),
+            No(NotInOrg),
+            NotInOrg,
+        ),
+        (
+            "Apple Configurator",
+            No(NotFound),
+            No(NotFound),
+            No(WrongServer),
+            WrongServer,
+        ),
+        (
+            "migration ordered",
+            healthy,
+            No(MigrationPending),
+            No(MigrationPending),
+            MigrationPending,
+        ),
+        (
+            "migration ordered, DEP has no deadline",
+            healthy,
+            dep_ready,
+            No(MigrationPending),
+            MigrationPending,
+        ),
+        (
+            "activated before",
+            No(PreviouslyActivated),
+            No(PreviouslyActivated),
+            NoObjection,
+            PreviouslyActivated,
+        ),
+        (
+            "enrolled already",
+            No(AlreadyEnrolled),
+            No(PreviouslyActivated),
+            NoObjection,
+            AlreadyEnrolled,
+        ),
+        (
+            "Apple's two services disagree",
+            healthy,
+            dep_ready,
+            No(Unassigned),
+            Contradiction,
+        ),
+        (
+            "the assigned server is ours, DEP denies",
+            healthy,
+            No(NotFound),
+            NoObjection,
+            Contradiction,
+        ),
+        (
+            "DEP denies, the MDM waits",
+            Wait(AssignmentPending),
+            No(NotFound),
+            NoObjection,
+            Contradiction,
+        ),
+        (
+            "DEP denies, the MDM has none",
+            No(NotFound),
+            No(NotFound),
+            NoObjection,
+            Contradiction,
+        ),
     ];
     for (what, kandji, dep, business, expected) in rows {
-        let got = reason(&all_three(), vec![says(Kandji, *kandji), says(AppleDep, *dep), says(AppleBusiness, *business)]);
+        let got = reason(
+            &all_three(),
+            vec![
+                says(Kandji, *kandji),
+                says(AppleDep, *dep),
+                says(AppleBusiness, *business),
+            ],
+        );
         assert_eq!(got, *expected, "{what}");
     }
     // Assigned minutes ago, the MDM has not fetched: none there, as-of older than the assignment.
     let mut dep = says(AppleDep, dep_ready);
     dep.assigned_at = Some(at(AFTER_FETCH));
-    assert_eq!(reason(&all_three(), vec![says(Kandji, No(NotFound)), dep, says(AppleBusiness, NoObjection)]), SyncPending);
+    assert_eq!(
+        reason(
+            &all_three(),
+            vec![
+                says(Kandji, No(NotFound)),
+                dep,
+                says(AppleBusiness, NoObjection)
+            ]
+        ),
+        SyncPending
+    );
 }
 
 #[test]
 fn rule_1_an_enrolled_device_is_never_ready() {
-    let decision =
-        judge(&all_three(), vec![says(Kandji, No(Reason::AlreadyEnrolled)), says(AppleDep, Ready(Apple)), says(AppleBusiness, NoObjection)]);
+    let decision = judge(
+        &all_three(),
+        vec![
+            says(Kandji, No(Reason::AlreadyEnrolled)),
+            says(AppleDep, Ready(Apple)),
+            says(AppleBusiness, NoObjection),
+        ],
+    );
     assert_eq!(decision.reason, Reason::AlreadyEnrolled);
     // Before rule 2: Apple's views may contradict each other as they like.
-    let evidence = vec![says(Kandji, No(Reason::AlreadyEnrolled)), says(AppleDep, No(Reason::NotFound)), says(AppleBusiness, NoObjection)];
+    let evidence = vec![
+        says(Kandji, No(Reason::AlreadyEnrolled)),
+        says(AppleDep, No(Reason::NotFound)),
+        says(AppleBusiness, NoObjection),
+    ];
     assert_eq!(reason(&all_three(), evidence), Reason::AlreadyEnrolled);
 }
 
@@ -142,19 +296,43 @@ fn rule_1_an_enrolled_device_is_never_ready() {
 fn rule_2_an_apple_token_for_another_server_is_said_so() {
     let mut dep = says(AppleDep, No(Reason::NotFound));
     dep.server_uuid = Some("BBBB".to_owned());
-    let decision = judge(&policy_of(&[(Kandji, true), (AppleDep, true)]), vec![says(Kandji, Ready(Relayed)), dep]);
+    let decision = judge(
+        &policy_of(&[(Kandji, true), (AppleDep, true)]),
+        vec![says(Kandji, Ready(Relayed)), dep],
+    );
     assert_eq!(decision.reason, Reason::Contradiction);
-    assert!(decision.message().contains("token is for another server"), "{}", decision.message());
+    assert!(
+        decision.message().contains("token is for another server"),
+        "{}",
+        decision.message()
+    );
     // The same server, written in another way: then Apple's denial counts.
-    let decision = judge(&policy_of(&[(Kandji, true), (AppleDep, true)]), vec![says(Kandji, Ready(Relayed)), says(AppleDep, No(Reason::NotFound))]);
+    let decision = judge(
+        &policy_of(&[(Kandji, true), (AppleDep, true)]),
+        vec![
+            says(Kandji, Ready(Relayed)),
+            says(AppleDep, No(Reason::NotFound)),
+        ],
+    );
     assert_eq!(decision.reason, Reason::NotFound);
 }
 
 #[test]
 fn rule_3a_the_relay_is_late_when_apple_says_no() {
     let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
-    for no in [Reason::Released, Reason::NotInOrg, Reason::Unassigned, Reason::WrongServer] {
-        assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed)), says(AppleBusiness, No(no))]), no);
+    for no in [
+        Reason::Released,
+        Reason::NotInOrg,
+        Reason::Unassigned,
+        Reason::WrongServer,
+    ] {
+        assert_eq!(
+            reason(
+                &policy,
+                vec![says(Kandji, Ready(Relayed)), says(AppleBusiness, No(no))]
+            ),
+            no
+        );
     }
 }
 
@@ -162,16 +340,39 @@ fn rule_3a_the_relay_is_late_when_apple_says_no() {
 fn rule_3a_goes_by_the_kind_of_source_not_by_its_grade() {
     let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
     assert_eq!(
-        reason(&policy, vec![says(Kandji, Ready(Apple)), says(AppleBusiness, No(Reason::Unassigned))]),
+        reason(
+            &policy,
+            vec![
+                says(Kandji, Ready(Apple)),
+                says(AppleBusiness, No(Reason::Unassigned))
+            ]
+        ),
         Reason::Unassigned,
         "a copy is a copy"
     );
     let policy = policy_of(&[(AppleDep, true), (AppleBusiness, true)]);
-    assert_eq!(reason(&policy, vec![says(AppleDep, Ready(Relayed)), says(AppleBusiness, No(Reason::Unassigned))]), Reason::Contradiction);
+    assert_eq!(
+        reason(
+            &policy,
+            vec![
+                says(AppleDep, Ready(Relayed)),
+                says(AppleBusiness, No(Reason::Unassigned))
+            ]
+        ),
+        Reason::Contradiction
+    );
     // Several against it: the first in the order of rule 6, those about the device included. A source that cannot be asked changes nothing.
-    let evidence = vec![says(Kandji, Ready(Relayed)), says(AppleDep, No(Reason::NoProfile)), says(AppleBusiness, No(Reason::MigrationPending))];
+    let evidence = vec![
+        says(Kandji, Ready(Relayed)),
+        says(AppleDep, No(Reason::NoProfile)),
+        says(AppleBusiness, No(Reason::MigrationPending)),
+    ];
     assert_eq!(reason(&all_three(), evidence), Reason::NoProfile);
-    let evidence = vec![says(Kandji, Ready(Relayed)), says(AppleDep, No(Reason::NoProfile)), says(AppleBusiness, Unknown(Reason::Offline))];
+    let evidence = vec![
+        says(Kandji, Ready(Relayed)),
+        says(AppleDep, No(Reason::NoProfile)),
+        says(AppleBusiness, Unknown(Reason::Offline)),
+    ];
     assert_eq!(reason(&all_three(), evidence), Reason::NoProfile);
 }
 
@@ -185,63 +386,192 @@ fn rule_3b_an_mdm_that_has_not_fetched_since_the_assignment_makes_the_box_wait()
         dep
     };
     let kandji = |no| says(Kandji, No(no));
-    assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(Some(AFTER_FETCH), None)]), Reason::SyncPending);
-    assert_eq!(reason(&policy, vec![kandji(Reason::ProfileRemoved), dep(Some(AFTER_FETCH), None)]), Reason::SyncPending);
-    let message = judge(&policy, vec![kandji(Reason::NotFound), dep(Some(AFTER_FETCH), None)]).message();
-    assert!(message.contains("kandji last fetched from Apple at 2026-11-23 08:00 UTC."), "{message}");
-    assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(Some(LONG_AGO), None)]), Reason::Contradiction);
-    assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(None, Some(AFTER_FETCH))]), Reason::SyncPending);
-    assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(None, None)]), Reason::Contradiction);
-    assert_eq!(reason(&policy, vec![kandji(Reason::NotFound), dep(Some(FETCH), None)]), Reason::Contradiction, "of the same moment is not older");
+    assert_eq!(
+        reason(
+            &policy,
+            vec![kandji(Reason::NotFound), dep(Some(AFTER_FETCH), None)]
+        ),
+        Reason::SyncPending
+    );
+    assert_eq!(
+        reason(
+            &policy,
+            vec![kandji(Reason::ProfileRemoved), dep(Some(AFTER_FETCH), None)]
+        ),
+        Reason::SyncPending
+    );
+    let message = judge(
+        &policy,
+        vec![kandji(Reason::NotFound), dep(Some(AFTER_FETCH), None)],
+    )
+    .message();
+    assert!(
+        message.contains("kandji last fetched from Apple at 2026-11-23 08:00 UTC."),
+        "{message}"
+    );
+    assert_eq!(
+        reason(
+            &policy,
+            vec![kandji(Reason::NotFound), dep(Some(LONG_AGO), None)]
+        ),
+        Reason::Contradiction
+    );
+    assert_eq!(
+        reason(
+            &policy,
+            vec![kandji(Reason::NotFound), dep(None, Some(AFTER_FETCH))]
+        ),
+        Reason::SyncPending
+    );
+    assert_eq!(
+        reason(&policy, vec![kandji(Reason::NotFound), dep(None, None)]),
+        Reason::Contradiction
+    );
+    assert_eq!(
+        reason(
+            &policy,
+            vec![kandji(Reason::NotFound), dep(Some(FETCH), None)]
+        ),
+        Reason::Contradiction,
+        "of the same moment is not older"
+    );
     let mut without_as_of = kandji(Reason::NotFound);
     without_as_of.as_of = None;
-    assert_eq!(reason(&policy, vec![without_as_of, dep(Some(AFTER_FETCH), None)]), Reason::Contradiction);
+    assert_eq!(
+        reason(&policy, vec![without_as_of, dep(Some(AFTER_FETCH), None)]),
+        Reason::Contradiction
+    );
     // Older, but another `no` about the device: that one is the reason.
     let three = all_three();
-    let evidence = vec![kandji(Reason::NotFound), dep(Some(AFTER_FETCH), None), says(AppleBusiness, No(Reason::MigrationPending))];
+    let evidence = vec![
+        kandji(Reason::NotFound),
+        dep(Some(AFTER_FETCH), None),
+        says(AppleBusiness, No(Reason::MigrationPending)),
+    ];
     assert_eq!(reason(&three, evidence), Reason::MigrationPending);
 }
 
 #[test]
 fn rule_3c_apples_services_against_each_other_are_a_contradiction_with_both_sides() {
     let policy = policy_of(&[(AppleDep, true), (AppleBusiness, true)]);
-    let decision = judge(&policy, vec![says(AppleDep, Ready(Apple)), says(AppleBusiness, No(Reason::Released))]);
+    let decision = judge(
+        &policy,
+        vec![
+            says(AppleDep, Ready(Apple)),
+            says(AppleBusiness, No(Reason::Released)),
+        ],
+    );
     assert_eq!(decision.reason, Reason::Contradiction);
     let message = decision.message();
-    assert!(message.contains("apple says ready") && message.contains("business says no (released)"), "{message}");
+    assert!(
+        message.contains("apple says ready") && message.contains("business says no (released)"),
+        "{message}"
+    );
     // A `no` about the device stands beside an assignment: no contradiction.
-    assert_eq!(reason(&policy, vec![says(AppleDep, Ready(Apple)), says(AppleBusiness, No(Reason::MigrationPending))]), Reason::MigrationPending);
+    assert_eq!(
+        reason(
+            &policy,
+            vec![
+                says(AppleDep, Ready(Apple)),
+                says(AppleBusiness, No(Reason::MigrationPending))
+            ]
+        ),
+        Reason::MigrationPending
+    );
 }
 
 #[test]
 fn rule_4_needs_that_there_is_no_other_no() {
-    let evidence =
-        vec![says(Kandji, Wait(Reason::AssignmentPending)), says(AppleDep, No(Reason::NoProfile)), says(AppleBusiness, No(Reason::Unassigned))];
+    let evidence = vec![
+        says(Kandji, Wait(Reason::AssignmentPending)),
+        says(AppleDep, No(Reason::NoProfile)),
+        says(AppleBusiness, No(Reason::Unassigned)),
+    ];
     assert_eq!(reason(&all_three(), evidence), Reason::Unassigned);
     // Only "no profile" agrees with waiting.
     let two = policy_of(&[(Kandji, true), (AppleDep, true)]);
     for no in [Reason::NotFound, Reason::ProfileRemoved] {
-        assert_eq!(reason(&two, vec![says(Kandji, Wait(Reason::AssignmentPending)), says(AppleDep, No(no))]), no);
+        assert_eq!(
+            reason(
+                &two,
+                vec![
+                    says(Kandji, Wait(Reason::AssignmentPending)),
+                    says(AppleDep, No(no))
+                ]
+            ),
+            no
+        );
     }
 }
 
 #[test]
 fn rule_5_apple_has_it_and_the_mdm_has_not_fetched_yet() {
     let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
-    assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), says(AppleBusiness, Wait(Reason::SyncPending))]), Reason::SyncPending);
+    assert_eq!(
+        reason(
+            &policy,
+            vec![
+                says(Kandji, No(Reason::NotFound)),
+                says(AppleBusiness, Wait(Reason::SyncPending))
+            ]
+        ),
+        Reason::SyncPending
+    );
     let mut later = says(AppleBusiness, NoObjection);
     later.updated_at = Some(at(AFTER_FETCH));
-    assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), later]), Reason::SyncPending);
-    assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), says(AppleBusiness, NoObjection)]), Reason::NotFound);
+    assert_eq!(
+        reason(&policy, vec![says(Kandji, No(Reason::NotFound)), later]),
+        Reason::SyncPending
+    );
+    assert_eq!(
+        reason(
+            &policy,
+            vec![
+                says(Kandji, No(Reason::NotFound)),
+                says(AppleBusiness, NoObjection)
+            ]
+        ),
+        Reason::NotFound
+    );
     let mut together = says(AppleBusiness, NoObjection);
     together.updated_at = Some(at(FETCH));
-    assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::NotFound)), together]), Reason::NotFound, "of the same moment is not later");
-    let evidence = vec![says(Kandji, No(Reason::NotFound)), says(AppleDep, No(Reason::NoProfile)), says(AppleBusiness, Wait(Reason::SyncPending))];
-    assert_eq!(reason(&all_three(), evidence), Reason::NoProfile, "another no goes before");
-    assert_eq!(reason(&policy, vec![says(Kandji, No(Reason::WrongServer)), says(AppleBusiness, Wait(Reason::SyncPending))]), Reason::WrongServer);
+    assert_eq!(
+        reason(&policy, vec![says(Kandji, No(Reason::NotFound)), together]),
+        Reason::NotFound,
+        "of the same moment is not later"
+    );
+    let evidence = vec![
+        says(Kandji, No(Reason::NotFound)),
+        says(AppleDep, No(Reason::NoProfile)),
+        says(AppleBusiness, Wait(Reason::SyncPending)),
+    ];
+    assert_eq!(
+        reason(&all_three(), evidence),
+        Reason::NoProfile,
+        "another no goes before"
+    );
+    assert_eq!(
+        reason(
+            &policy,
+            vec![
+                says(Kandji, No(Reason::WrongServer)),
+                says(AppleBusiness, Wait(Reason::SyncPending))
+            ]
+        ),
+        Reason::WrongServer
+    );
     // Apple's own `not_found` is no matter of a late fetch.
     let apple_alone = policy_of(&[(AppleDep, true), (AppleBusiness, true)]);
-    assert_eq!(reason(&apple_alone, vec![says(AppleDep, No(Reason::NotFound)), says(AppleBusiness, Wait(Reason::SyncPending))]), Reason::NotFound);
+    assert_eq!(
+        reason(
+            &apple_alone,
+            vec![
+                says(AppleDep, No(Reason::NotFound)),
+                says(AppleBusiness, Wait(Reason::SyncPending))
+            ]
+        ),
+        Reason::NotFound
+    );
 }
 
 #[test]
@@ -264,8 +594,20 @@ fn rule_6_the_most_telling_no_is_the_reason() {
     for (nth, first) in order.iter().enumerate() {
         for second in &order[nth..] {
             let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
-            assert_eq!(reason(&policy, vec![says(Kandji, No(*second)), says(AppleBusiness, No(*first))]), *first);
-            assert_eq!(reason(&policy, vec![says(Kandji, No(*first)), says(AppleBusiness, No(*second))]), *first);
+            assert_eq!(
+                reason(
+                    &policy,
+                    vec![says(Kandji, No(*second)), says(AppleBusiness, No(*first))]
+                ),
+                *first
+            );
+            assert_eq!(
+                reason(
+                    &policy,
+                    vec![says(Kandji, No(*first)), says(AppleBusiness, No(*second))]
+                ),
+                *first
+            );
         }
     }
 }
@@ -273,34 +615,121 @@ fn rule_6_the_most_telling_no_is_the_reason() {
 #[test]
 fn rule_6_a_certain_no_stands_when_another_source_cannot_be_asked_with_one_exception() {
     let two = policy_of(&[(Kandji, true), (AppleDep, true)]);
-    assert_eq!(reason(&two, vec![says(Kandji, No(Reason::WrongBlueprint)), says(AppleDep, Unknown(Reason::Offline))]), Reason::WrongBlueprint);
-    assert_eq!(reason(&two, vec![says(Kandji, No(Reason::NotFound)), says(AppleDep, Unknown(Reason::Offline))]), Reason::NotFound);
+    assert_eq!(
+        reason(
+            &two,
+            vec![
+                says(Kandji, No(Reason::WrongBlueprint)),
+                says(AppleDep, Unknown(Reason::Offline))
+            ]
+        ),
+        Reason::WrongBlueprint
+    );
+    assert_eq!(
+        reason(
+            &two,
+            vec![
+                says(Kandji, No(Reason::NotFound)),
+                says(AppleDep, Unknown(Reason::Offline))
+            ]
+        ),
+        Reason::NotFound
+    );
     for only in [Reason::NotFound, Reason::NoProfile] {
-        assert_eq!(reason(&two, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleDep, No(only))]), Reason::Offline);
+        assert_eq!(
+            reason(
+                &two,
+                vec![
+                    says(Kandji, Unknown(Reason::Offline)),
+                    says(AppleDep, No(only))
+                ]
+            ),
+            Reason::Offline
+        );
         let optional = policy_of(&[(Kandji, false), (AppleDep, true)]);
-        assert_eq!(reason(&optional, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleDep, No(only))]), only);
+        assert_eq!(
+            reason(
+                &optional,
+                vec![
+                    says(Kandji, Unknown(Reason::Offline)),
+                    says(AppleDep, No(only))
+                ]
+            ),
+            only
+        );
     }
-    assert_eq!(reason(&two, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleDep, No(Reason::ProfileRemoved))]), Reason::ProfileRemoved);
+    assert_eq!(
+        reason(
+            &two,
+            vec![
+                says(Kandji, Unknown(Reason::Offline)),
+                says(AppleDep, No(Reason::ProfileRemoved))
+            ]
+        ),
+        Reason::ProfileRemoved
+    );
 }
 
 #[test]
 fn rule_7_and_8_wait_goes_before_unknown_and_each_takes_the_first_in_config_order() {
     let policy = all_three();
-    let evidence = |kandji, dep, business| vec![says(Kandji, kandji), says(AppleDep, dep), says(AppleBusiness, business)];
+    let evidence = |kandji, dep, business| {
+        vec![
+            says(Kandji, kandji),
+            says(AppleDep, dep),
+            says(AppleBusiness, business),
+        ]
+    };
     assert_eq!(
-        reason(&policy, evidence(Unknown(Reason::Offline), Ready(Apple), Wait(Reason::SyncPending))),
+        reason(
+            &policy,
+            evidence(
+                Unknown(Reason::Offline),
+                Ready(Apple),
+                Wait(Reason::SyncPending)
+            )
+        ),
         Reason::SyncPending,
         "a wait is certain"
     );
-    assert_eq!(reason(&policy, evidence(Unknown(Reason::Stale), Unknown(Reason::Offline), NoObjection)), Reason::Stale);
-    assert_eq!(reason(&policy, evidence(Ready(Relayed), Ready(Apple), Unknown(Reason::RateLimited))), Reason::RateLimited);
+    assert_eq!(
+        reason(
+            &policy,
+            evidence(
+                Unknown(Reason::Stale),
+                Unknown(Reason::Offline),
+                NoObjection
+            )
+        ),
+        Reason::Stale
+    );
+    assert_eq!(
+        reason(
+            &policy,
+            evidence(Ready(Relayed), Ready(Apple), Unknown(Reason::RateLimited))
+        ),
+        Reason::RateLimited
+    );
     let turned = policy_of(&[(AppleBusiness, true), (AppleDep, true), (Kandji, true)]);
-    assert_eq!(reason(&turned, evidence(Unknown(Reason::Stale), Unknown(Reason::Offline), Unknown(Reason::SourceError))), Reason::SourceError);
+    assert_eq!(
+        reason(
+            &turned,
+            evidence(
+                Unknown(Reason::Stale),
+                Unknown(Reason::Offline),
+                Unknown(Reason::SourceError)
+            )
+        ),
+        Reason::SourceError
+    );
 }
 
 #[test]
 fn a_required_source_without_an_answer_is_a_timeout() {
-    let decision = judge(&policy_of(&[(Kandji, true), (AppleDep, true)]), vec![says(Kandji, Ready(Relayed))]);
+    let decision = judge(
+        &policy_of(&[(Kandji, true), (AppleDep, true)]),
+        vec![says(Kandji, Ready(Relayed))],
+    );
     assert_eq!(decision.reason, Reason::Timeout);
     assert_eq!(decision.evidence.len(), 2);
 }
@@ -308,9 +737,18 @@ fn a_required_source_without_an_answer_is_a_timeout() {
 #[test]
 fn the_policy_says_which_answers_are_waited_for() {
     let policy = policy_of(&[(Kandji, true), (AppleDep, true), (AppleBusiness, false)]);
-    let from = |kinds: &[SourceKind]| -> Vec<Answer> { kinds.iter().map(|kind| answer(says(*kind, Unknown(Reason::Offline)))).collect() };
-    let required = [Kandji, AppleDep, AppleBusiness].map(|kind| policy.requires(&source_name(kind)));
-    assert_eq!((required, policy.requires(&name("elsewhere"))), ([true, true, false], false));
+    let from = |kinds: &[SourceKind]| -> Vec<Answer> {
+        kinds
+            .iter()
+            .map(|kind| answer(says(*kind, Unknown(Reason::Offline))))
+            .collect()
+    };
+    let required =
+        [Kandji, AppleDep, AppleBusiness].map(|kind| policy.requires(&source_name(kind)));
+    assert_eq!(
+        (required, policy.requires(&name("elsewhere"))),
+        ([true, true, false], false)
+    );
     for (kinds, complete, exhausted) in [
         (&[][..], false, false),
         (&[Kandji], false, false),
@@ -318,27 +756,74 @@ fn the_policy_says_which_answers_are_waited_for() {
         (&[AppleDep, Kandji], true, false),
         (&[AppleDep, Kandji, AppleBusiness], true, true),
     ] {
-        assert_eq!((policy.complete(&from(kinds)), policy.exhausted(&from(kinds))), (complete, exhausted), "{kinds:?}");
+        assert_eq!(
+            (
+                policy.complete(&from(kinds)),
+                policy.exhausted(&from(kinds))
+            ),
+            (complete, exhausted),
+            "{kinds:?}"
+        );
     }
 }
 
 #[test]
 fn a_source_outside_require_never_makes_a_box_ready_and_its_unknown_is_ignored() {
     let policy = policy_of(&[(Kandji, true), (AppleDep, false)]);
-    assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed)), says(AppleDep, Unknown(Reason::Offline))]), Reason::Assigned);
+    assert_eq!(
+        reason(
+            &policy,
+            vec![
+                says(Kandji, Ready(Relayed)),
+                says(AppleDep, Unknown(Reason::Offline))
+            ]
+        ),
+        Reason::Assigned
+    );
     let alone = judge(&policy, vec![says(Kandji, Ready(Relayed))]);
-    assert_eq!((alone.reason, alone.evidence.len()), (Reason::Assigned, 1), "what has not answered says nothing");
-    assert_eq!(reason(&policy, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleDep, Ready(Apple))]), Reason::Offline);
-    assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed)), says(AppleDep, No(Reason::ProfileRemoved))]), Reason::ProfileRemoved);
+    assert_eq!(
+        (alone.reason, alone.evidence.len()),
+        (Reason::Assigned, 1),
+        "what has not answered says nothing"
+    );
+    assert_eq!(
+        reason(
+            &policy,
+            vec![
+                says(Kandji, Unknown(Reason::Offline)),
+                says(AppleDep, Ready(Apple))
+            ]
+        ),
+        Reason::Offline
+    );
+    assert_eq!(
+        reason(
+            &policy,
+            vec![
+                says(Kandji, Ready(Relayed)),
+                says(AppleDep, No(Reason::ProfileRemoved))
+            ]
+        ),
+        Reason::ProfileRemoved
+    );
 }
 
 #[test]
 fn rule_9_a_weak_proof_is_never_enough() {
     let mut policy = policy_of(&[(Kandji, true), (AppleDep, false)]);
     policy.min_grade = Apple;
-    assert_eq!(reason(&policy, vec![says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple))]), Reason::Stale);
+    assert_eq!(
+        reason(
+            &policy,
+            vec![says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple))]
+        ),
+        Reason::Stale
+    );
     let business_alone = policy_of(&[(AppleBusiness, true)]);
-    assert_eq!(reason(&business_alone, vec![says(AppleBusiness, NoObjection)]), Reason::Stale);
+    assert_eq!(
+        reason(&business_alone, vec![says(AppleBusiness, NoObjection)]),
+        Reason::Stale
+    );
 }
 
 #[test]
@@ -350,12 +835,28 @@ fn rule_10_a_fresh_assignment_settles_by_the_replys_own_clock() {
         kandji.replied_at = reply.map(at);
         reason(&policy, vec![kandji])
     };
-    assert_eq!(assigned(Some("2026-11-23T08:59:01Z"), Some(REPLY)), Reason::Settling);
-    assert_eq!(assigned(Some("2026-11-23T08:59:00Z"), Some(REPLY)), Reason::Assigned);
-    assert_eq!(assigned(Some("2026-11-23T09:00:30Z"), Some(REPLY)), Reason::Settling);
+    assert_eq!(
+        assigned(Some("2026-11-23T08:59:01Z"), Some(REPLY)),
+        Reason::Settling
+    );
+    assert_eq!(
+        assigned(Some("2026-11-23T08:59:00Z"), Some(REPLY)),
+        Reason::Assigned
+    );
+    assert_eq!(
+        assigned(Some("2026-11-23T09:00:30Z"), Some(REPLY)),
+        Reason::Settling
+    );
     assert_eq!(assigned(None, Some(REPLY)), Reason::Assigned);
-    assert_eq!(assigned(Some(LONG_AGO), None), Reason::Settling, "nobody can say how long ago that was");
-    for (end, expected) in [(Timestamp::MIN, Reason::Assigned), (Timestamp::MAX, Reason::Settling)] {
+    assert_eq!(
+        assigned(Some(LONG_AGO), None),
+        Reason::Settling,
+        "nobody can say how long ago that was"
+    );
+    for (end, expected) in [
+        (Timestamp::MIN, Reason::Assigned),
+        (Timestamp::MAX, Reason::Settling),
+    ] {
         let mut kandji = says(Kandji, Ready(Relayed));
         (kandji.assigned_at, kandji.replied_at) = (Some(end), Some(at(REPLY)));
         assert_eq!(reason(&policy, vec![kandji]), expected, "{end}");
@@ -363,7 +864,13 @@ fn rule_10_a_fresh_assignment_settles_by_the_replys_own_clock() {
     // The newest of several counts.
     let mut dep = says(AppleDep, Ready(Apple));
     dep.assigned_at = Some(at("2026-11-23T08:59:30Z"));
-    assert_eq!(reason(&policy_of(&[(Kandji, true), (AppleDep, true)]), vec![says(Kandji, Ready(Relayed)), dep]), Reason::Settling);
+    assert_eq!(
+        reason(
+            &policy_of(&[(Kandji, true), (AppleDep, true)]),
+            vec![says(Kandji, Ready(Relayed)), dep]
+        ),
+        Reason::Settling
+    );
 }
 
 #[test]
@@ -371,10 +878,27 @@ fn rule_11_something_changed_at_apple_since_the_mdm_looked() {
     let mut business = says(AppleBusiness, NoObjection);
     business.updated_at = Some(at(AFTER_FETCH));
     let two = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
-    assert_eq!(reason(&two, vec![says(Kandji, Ready(Relayed)), business.clone()]), Reason::SyncPending);
-    assert_eq!(reason(&all_three(), vec![says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple)), business.clone()]), Reason::Assigned);
+    assert_eq!(
+        reason(&two, vec![says(Kandji, Ready(Relayed)), business.clone()]),
+        Reason::SyncPending
+    );
+    assert_eq!(
+        reason(
+            &all_three(),
+            vec![
+                says(Kandji, Ready(Relayed)),
+                says(AppleDep, Ready(Apple)),
+                business.clone()
+            ]
+        ),
+        Reason::Assigned
+    );
     business.updated_at = Some(at(FETCH));
-    assert_eq!(reason(&two, vec![says(Kandji, Ready(Relayed)), business]), Reason::Assigned, "of the same moment is not later");
+    assert_eq!(
+        reason(&two, vec![says(Kandji, Ready(Relayed)), business]),
+        Reason::Assigned,
+        "of the same moment is not later"
+    );
 }
 
 #[test]
@@ -384,7 +908,11 @@ fn rule_12_returned_stock_is_green_only_where_it_is_allowed() {
     let mut policy = policy_of(&[(Kandji, true)]);
     let refused = judge(&policy, vec![kandji.clone()]);
     assert_eq!(refused.reason, Reason::PreviouslyActivated);
-    assert_eq!(refused.evidence[0].finding, No(Reason::PreviouslyActivated), "the evidence is shown as judged");
+    assert_eq!(
+        refused.evidence[0].finding,
+        No(Reason::PreviouslyActivated),
+        "the evidence is shown as judged"
+    );
     policy.allow_returned = true;
     assert_eq!(reason(&policy, vec![kandji]), Reason::ReturnedStock);
 }
@@ -393,15 +921,32 @@ fn rule_12_returned_stock_is_green_only_where_it_is_allowed() {
 fn rule_12_says_what_a_source_has_to_add_though_it_agrees() {
     let mut business = says(AppleBusiness, NoObjection);
     business.detail = Some("Its last migration FAILED.".to_owned());
-    let decision = judge(&policy_of(&[(Kandji, true), (AppleBusiness, true)]), vec![says(Kandji, Ready(Relayed)), business]);
+    let decision = judge(
+        &policy_of(&[(Kandji, true), (AppleBusiness, true)]),
+        vec![says(Kandji, Ready(Relayed)), business],
+    );
     assert_eq!(decision.reason, Reason::Assigned);
-    assert!(decision.message().contains("FAILED"), "{}", decision.message());
+    assert!(
+        decision.message().contains("FAILED"),
+        "{}",
+        decision.message()
+    );
 }
 
 #[test]
 fn the_two_conditions_are_each_a_line_of_evidence_and_the_grade_is_the_best() {
-    let decision = judge(&all_three(), vec![says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple)), says(AppleBusiness, NoObjection)]);
-    assert_eq!((decision.reason, decision.grade, decision.evidence.len()), (Reason::Assigned, Some(Apple), 3));
+    let decision = judge(
+        &all_three(),
+        vec![
+            says(Kandji, Ready(Relayed)),
+            says(AppleDep, Ready(Apple)),
+            says(AppleBusiness, NoObjection),
+        ],
+    );
+    assert_eq!(
+        (decision.reason, decision.grade, decision.evidence.len()),
+        (Reason::Assigned, Some(Apple), 3)
+    );
     assert_eq!(decision.assigned_at, Some(at(LONG_AGO)));
 }
 
@@ -411,21 +956,141 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
     use Reason::*;
     let ready = Ready(Relayed);
     let rows: &[(&str, &str, &str, Finding, Finding, Reason, Option<&str>)] = &[
-        ("one known: without S", "SC02XK0AAJG", "C02XK0AAJG", No(NotFound), ready, Assigned, Some("C02XK0AAJG")),
-        ("one known: with S", "SC02XK0AAJG", "C02XK0AAJG", ready, No(NotFound), Assigned, Some("SC02XK0AAJG")),
-        ("both known", "SC02XK0AAJG", "C02XK0AAJG", ready, ready, Ambiguous, None),
-        ("none known: 11 is S and 10", "SC02XK0AAJG", "C02XK0AAJG", No(NotFound), No(NotFound), NotFound, Some("C02XK0AAJG")),
-        ("none known: 12 stands as it is", "SC02XK0AAJGA", "C02XK0AAJGA", No(NotFound), No(NotFound), NotFound, Some("SC02XK0AAJGA")),
-        ("none known: 13 is S and 12", "SC02XK0AAJG5H", "C02XK0AAJG5H", No(NotFound), No(NotFound), NotFound, Some("C02XK0AAJG5H")),
-        ("both open", "SC02XK0AAJG", "C02XK0AAJG", Unknown(Offline), Unknown(Offline), Offline, Some("C02XK0AAJG")),
-        ("both open: 10 stands as it is", "SX0Q000028", "X0Q000028", Unknown(Offline), Unknown(Offline), Offline, Some("SX0Q000028")),
-        ("10 known, 9 open", "SX0Q000028", "X0Q000028", ready, Unknown(GarbledAnswer), GarbledAnswer, Some("SX0Q000028")),
-        ("known without S, open with S", "SC02XK0AAJG", "C02XK0AAJG", Unknown(Stale), ready, Assigned, Some("C02XK0AAJG")),
-        ("known with S, open without", "SC02XK0AAJG", "C02XK0AAJG", ready, Unknown(Stale), Stale, Some("SC02XK0AAJG")),
-        ("12 known, 13 open", "SC02XK0AAJG5H", "C02XK0AAJG5H", Unknown(Stale), ready, Assigned, Some("C02XK0AAJG5H")),
-        ("known has 11 characters, open is it with S", "SC02XK0AAJGA", "C02XK0AAJGA", Unknown(Stale), ready, Stale, Some("C02XK0AAJGA")),
-        ("one open, one not known", "SC02XK0AAJG", "C02XK0AAJG", No(NotFound), Unknown(SourceError), SourceError, Some("C02XK0AAJG")),
-        ("one open, one not known, turned", "SC02XK0AAJG", "C02XK0AAJG", Unknown(SourceError), No(NotFound), SourceError, Some("C02XK0AAJG")),
+        (
+            "one known: without S",
+            "SC02XK0AAJG",
+            "C02XK0AAJG",
+            No(NotFound),
+            ready,
+            Assigned,
+            Some("C02XK0AAJG"),
+        ),
+        (
+            "one known: with S",
+            "SC02XK0AAJG",
+            "C02XK0AAJG",
+            ready,
+            No(NotFound),
+            Assigned,
+            Some("SC02XK0AAJG"),
+        ),
+        (
+            "both known",
+            "SC02XK0AAJG",
+            "C02XK0AAJG",
+            ready,
+            ready,
+            Ambiguous,
+            None,
+        ),
+        (
+            "none known: 11 is S and 10",
+            "SC02XK0AAJG",
+            "C02XK0AAJG",
+            No(NotFound),
+            No(NotFound),
+            NotFound,
+            Some("C02XK0AAJG"),
+        ),
+        (
+            "none known: 12 stands as it is",
+            "SC02XK0AAJGA",
+            "C02XK0AAJGA",
+            No(NotFound),
+            No(NotFound),
+            NotFound,
+            Some("SC02XK0AAJGA"),
+        ),
+        (
+            "none known: 13 is S and 12",
+            "SC02XK0AAJG5H",
+            "C02XK0AAJG5H",
+            No(NotFound),
+            No(NotFound),
+            NotFound,
+            Some("C02XK0AAJG5H"),
+        ),
+        (
+            "both open",
+            "SC02XK0AAJG",
+            "C02XK0AAJG",
+            Unknown(Offline),
+            Unknown(Offline),
+            Offline,
+            Some("C02XK0AAJG"),
+        ),
+        (
+            "both open: 10 stands as it is",
+            "SX0Q000028",
+            "X0Q000028",
+            Unknown(Offline),
+            Unknown(Offline),
+            Offline,
+            Some("SX0Q000028"),
+        ),
+        (
+            "10 known, 9 open",
+            "SX0Q000028",
+            "X0Q000028",
+            ready,
+            Unknown(GarbledAnswer),
+            GarbledAnswer,
+            Some("SX0Q000028"),
+        ),
+        (
+            "known without S, open with S",
+            "SC02XK0AAJG",
+            "C02XK0AAJG",
+            Unknown(Stale),
+            ready,
+            Assigned,
+            Some("C02XK0AAJG"),
+        ),
+        (
+            "known with S, open without",
+            "SC02XK0AAJG",
+            "C02XK0AAJG",
+            ready,
+            Unknown(Stale),
+            Stale,
+            Some("SC02XK0AAJG"),
+        ),
+        (
+            "12 known, 13 open",
+            "SC02XK0AAJG5H",
+            "C02XK0AAJG5H",
+            Unknown(Stale),
+            ready,
+            Assigned,
+            Some("C02XK0AAJG5H"),
+        ),
+        (
+            "known has 11 characters, open is it with S",
+            "SC02XK0AAJGA",
+            "C02XK0AAJGA",
+            Unknown(Stale),
+            ready,
+            Stale,
+            Some("C02XK0AAJGA"),
+        ),
+        (
+            "one open, one not known",
+            "SC02XK0AAJG",
+            "C02XK0AAJG",
+            No(NotFound),
+            Unknown(SourceError),
+            SourceError,
+            Some("C02XK0AAJG"),
+        ),
+        (
+            "one open, one not known, turned",
+            "SC02XK0AAJG",
+            "C02XK0AAJG",
+            Unknown(SourceError),
+            No(NotFound),
+            SourceError,
+            Some("C02XK0AAJG"),
+        ),
         (
             "both open for different reasons: the first one's",
             "SC02XK0AAJG",
@@ -435,14 +1100,40 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
             Stale,
             Some("C02XK0AAJG"),
         ),
-        ("known without 1S, open with it: not S in front", "1SC02XK0AAJG", "C02XK0AAJG", Unknown(Stale), ready, Stale, Some("C02XK0AAJG")),
+        (
+            "known without 1S, open with it: not S in front",
+            "1SC02XK0AAJG",
+            "C02XK0AAJG",
+            Unknown(Stale),
+            ready,
+            Stale,
+            Some("C02XK0AAJG"),
+        ),
     ];
     for (what, scanned, stripped, first, second, expected, shown) in rows {
-        let candidates = Candidates { scanned: serial(scanned), stripped: Some(serial(stripped)), unless_known: None };
-        let evidence = vec![says_of(Kandji, *first, serial(scanned)), says_of(Kandji, *second, serial(stripped))];
-        let decision = decide(&candidates, &[Answer { source: source_name(Kandji), evidence }], &policy_of(&[(Kandji, true)]));
+        let candidates = Candidates {
+            scanned: serial(scanned),
+            stripped: Some(serial(stripped)),
+            unless_known: None,
+        };
+        let evidence = vec![
+            says_of(Kandji, *first, serial(scanned)),
+            says_of(Kandji, *second, serial(stripped)),
+        ];
+        let decision = decide(
+            &candidates,
+            &[Answer {
+                source: source_name(Kandji),
+                evidence,
+            }],
+            &policy_of(&[(Kandji, true)]),
+        );
         assert_eq!(decision.reason, *expected, "{what}");
-        assert_eq!(decision.serial.as_ref().map(Serial::as_str), *shown, "{what}");
+        assert_eq!(
+            decision.serial.as_ref().map(Serial::as_str),
+            *shown,
+            "{what}"
+        );
     }
 }
 
@@ -451,61 +1142,155 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
 fn a_box_is_known_whatever_is_decided_about_it() {
     let decided = |first: Finding, second: Finding| {
         let texts = ["SC02XK0AAJG", "C02XK0AAJG"].map(serial);
-        let evidence = [first, second].iter().zip(&texts).map(|(finding, text)| says_of(Kandji, *finding, text.clone())).collect();
+        let evidence = [first, second]
+            .iter()
+            .zip(&texts)
+            .map(|(finding, text)| says_of(Kandji, *finding, text.clone()))
+            .collect();
         let [scanned, stripped] = texts;
-        let candidates = Candidates { scanned, stripped: Some(stripped), unless_known: None };
-        decide(&candidates, &[Answer { source: source_name(Kandji), evidence }], &policy_of(&[(Kandji, true)]))
+        let candidates = Candidates {
+            scanned,
+            stripped: Some(stripped),
+            unless_known: None,
+        };
+        decide(
+            &candidates,
+            &[Answer {
+                source: source_name(Kandji),
+                evidence,
+            }],
+            &policy_of(&[(Kandji, true)]),
+        )
     };
     let (known, open, absent) = (Ready(Relayed), Unknown(Reason::Stale), No(Reason::NotFound));
-    for (first, second, expected) in
-        [(known, known, true), (known, open, true), (open, known, true), (open, open, false), (absent, open, false), (absent, absent, false)]
-    {
+    for (first, second, expected) in [
+        (known, known, true),
+        (known, open, true),
+        (open, known, true),
+        (open, open, false),
+        (absent, open, false),
+        (absent, absent, false),
+    ] {
         let decision = decided(first, second);
-        assert_eq!(decision.known, expected, "{first:?} {second:?}: {:?}", decision.reason);
+        assert_eq!(
+            decision.known, expected,
+            "{first:?} {second:?}: {:?}",
+            decision.reason
+        );
     }
 }
 
 #[test]
 fn a_stale_record_is_still_known() {
-    let candidates = Candidates { scanned: serial("SC02XK0AAJG"), stripped: Some(serial("C02XK0AAJG")), unless_known: None };
+    let candidates = Candidates {
+        scanned: serial("SC02XK0AAJG"),
+        stripped: Some(serial("C02XK0AAJG")),
+        unless_known: None,
+    };
     let mut stale = says_of(Kandji, Unknown(Reason::Stale), serial("C02XK0AAJG"));
     stale.known = true;
-    let evidence = vec![says_of(Kandji, No(Reason::NotFound), serial("SC02XK0AAJG")), stale];
-    let decision = decide(&candidates, &[Answer { source: source_name(Kandji), evidence }], &policy_of(&[(Kandji, true)]));
-    assert_eq!((decision.reason, decision.serial), (Reason::Stale, Some(serial("C02XK0AAJG"))));
+    let evidence = vec![
+        says_of(Kandji, No(Reason::NotFound), serial("SC02XK0AAJG")),
+        stale,
+    ];
+    let decision = decide(
+        &candidates,
+        &[Answer {
+            source: source_name(Kandji),
+            evidence,
+        }],
+        &policy_of(&[(Kandji, true)]),
+    );
+    assert_eq!(
+        (decision.reason, decision.serial),
+        (Reason::Stale, Some(serial("C02XK0AAJG")))
+    );
 }
 
 #[test]
 fn a_code_that_looks_like_something_else_is_a_rescan_unless_a_source_knows_it() {
     let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
     // 12 hex digits (a MAC), 14 of them from A to F on (a MEID), a postal number with a good check digit.
-    for (code, doubt) in [("A0B1C2D3E4F5", Reason::Unreadable), ("A0000012345678", Reason::Unreadable), ("RR473124829GB", Reason::Tracking)] {
-        let Reading::Serials(members) = label::read(code.as_bytes()) else { panic!("{code} is asked for") };
+    for (code, doubt) in [
+        ("A0B1C2D3E4F5", Reason::Unreadable),
+        ("A0000012345678", Reason::Unreadable),
+        ("RR473124829GB", Reason::Tracking),
+    ] {
+        let Reading::Serials(members) = label::read(code.as_bytes()) else {
+            panic!("{code} is asked for")
+        };
         assert_eq!(members.len(), 1, "{code}");
         let judge = |kandji, business| {
-            let one = |kind, finding| Answer { source: source_name(kind), evidence: vec![says_of(kind, finding, serial(code))] };
-            decide(&members[0], &[one(Kandji, kandji), one(AppleBusiness, business)], &policy)
+            let one = |kind, finding| Answer {
+                source: source_name(kind),
+                evidence: vec![says_of(kind, finding, serial(code))],
+            };
+            decide(
+                &members[0],
+                &[one(Kandji, kandji), one(AppleBusiness, business)],
+                &policy,
+            )
         };
         let rescan = judge(No(Reason::NotFound), No(Reason::NotInOrg));
-        assert_eq!((rescan.reason, rescan.serial, rescan.evidence.len()), (doubt, None, 0), "{code}");
-        assert_eq!(judge(Ready(Relayed), NoObjection).reason, Reason::Assigned, "{code}");
+        assert_eq!(
+            (rescan.reason, rescan.serial, rescan.evidence.len()),
+            (doubt, None, 0),
+            "{code}"
+        );
+        assert_eq!(
+            judge(Ready(Relayed), NoObjection).reason,
+            Reason::Assigned,
+            "{code}"
+        );
         // Nobody says of a box what may be none: a fault of a service never looks like a fault of the box.
-        assert_eq!(judge(Unknown(Reason::Offline), No(Reason::NotInOrg)).reason, Reason::Offline, "{code}");
-        assert_eq!(judge(No(Reason::NotFound), Unknown(Reason::SourceError)).reason, Reason::SourceError, "{code}");
-        assert_eq!(judge(Unknown(Reason::Offline), NoObjection).reason, Reason::Offline, "{code}");
+        assert_eq!(
+            judge(Unknown(Reason::Offline), No(Reason::NotInOrg)).reason,
+            Reason::Offline,
+            "{code}"
+        );
+        assert_eq!(
+            judge(No(Reason::NotFound), Unknown(Reason::SourceError)).reason,
+            Reason::SourceError,
+            "{code}"
+        );
+        assert_eq!(
+            judge(Unknown(Reason::Offline), NoObjection).reason,
+            Reason::Offline,
+            "{code}"
+        );
     }
     // An ordinary serial number that somebody knows not to be ours is said so, whoever is away.
-    assert_eq!(reason(&policy, vec![says(Kandji, Unknown(Reason::Offline)), says(AppleBusiness, No(Reason::NotInOrg))]), Reason::NotInOrg);
+    assert_eq!(
+        reason(
+            &policy,
+            vec![
+                says(Kandji, Unknown(Reason::Offline)),
+                says(AppleBusiness, No(Reason::NotInOrg))
+            ]
+        ),
+        Reason::NotInOrg
+    );
 }
 
 #[test]
 fn worst_first_is_not_ready_unknown_wait_rescan_ready() {
     use Reason::*;
-    let order = [AlreadyEnrolled, Released, NotFound, Offline, AssignmentPending, Imei, Assigned];
+    let order = [
+        AlreadyEnrolled,
+        Released,
+        NotFound,
+        Offline,
+        AssignmentPending,
+        Imei,
+        Assigned,
+    ];
     for (nth, first) in order.iter().enumerate() {
         assert!(!worse(*first, *first), "{first:?} is as bad as itself");
         for second in &order[nth + 1..] {
-            assert!(worse(*first, *second) && !worse(*second, *first), "{first:?} {second:?}");
+            assert!(
+                worse(*first, *second) && !worse(*second, *first),
+                "{first:?} {second:?}"
+            );
             assert_eq!(worst([*second, *first]), Some(*first));
         }
     }
@@ -514,14 +1299,46 @@ fn worst_first_is_not_ready_unknown_wait_rescan_ready() {
 fn findings(kind: SourceKind) -> Vec<Evidence> {
     use Reason::*;
     let nos: &[Reason] = match kind {
-        Kandji => &[AlreadyEnrolled, WrongServer, PreviouslyActivated, ProfileRemoved, AssignmentFailed, WrongBlueprint, NotFound],
-        AppleDep => &[MigrationPending, WrongProfile, PreviouslyActivated, ProfileRemoved, NoProfile, NotFound],
-        AppleBusiness => &[NotInOrg, Released, MigrationPending, Unassigned, WrongServer],
+        Kandji => &[
+            AlreadyEnrolled,
+            WrongServer,
+            PreviouslyActivated,
+            ProfileRemoved,
+            AssignmentFailed,
+            WrongBlueprint,
+            NotFound,
+        ],
+        AppleDep => &[
+            MigrationPending,
+            WrongProfile,
+            PreviouslyActivated,
+            ProfileRemoved,
+            NoProfile,
+            NotFound,
+        ],
+        AppleBusiness => &[
+            NotInOrg,
+            Released,
+            MigrationPending,
+            Unassigned,
+            WrongServer,
+        ],
     };
     let mut all: Vec<Finding> = nos.iter().map(|no| No(*no)).collect();
-    all.extend([Unknown(Offline), Unknown(Timeout), Unknown(CredentialsRefused), Unknown(GarbledAnswer)]);
+    all.extend([
+        Unknown(Offline),
+        Unknown(Timeout),
+        Unknown(CredentialsRefused),
+        Unknown(GarbledAnswer),
+    ]);
     match kind {
-        Kandji => all.extend([Ready(Relayed), Wait(AssignmentPending), Wait(AssignmentThrottled), Unknown(Stale), Unknown(MdmLinkBroken)]),
+        Kandji => all.extend([
+            Ready(Relayed),
+            Wait(AssignmentPending),
+            Wait(AssignmentThrottled),
+            Unknown(Stale),
+            Unknown(MdmLinkBroken),
+        ]),
         AppleDep => all.push(Ready(Apple)),
         AppleBusiness => all.extend([NoObjection, Wait(SyncPending)]),
     }
@@ -531,12 +1348,23 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
     for one in &mut later {
         match kind {
             Kandji => one.as_of = None,
-            AppleDep => (one.assigned_at, one.server_uuid) = (one.assigned_at.map(|_| at(AFTER_FETCH)), Some("bbbb".to_owned())),
+            AppleDep => {
+                (one.assigned_at, one.server_uuid) = (
+                    one.assigned_at.map(|_| at(AFTER_FETCH)),
+                    Some("bbbb".to_owned()),
+                )
+            }
             AppleBusiness => one.updated_at = Some(at(AFTER_FETCH)),
         }
     }
-    let returned: Vec<Evidence> =
-        evidence.iter().filter(|one| matches!(one.finding, Ready(_))).map(|one| Evidence { returned: true, ..one.clone() }).collect();
+    let returned: Vec<Evidence> = evidence
+        .iter()
+        .filter(|one| matches!(one.finding, Ready(_)))
+        .map(|one| Evidence {
+            returned: true,
+            ..one.clone()
+        })
+        .collect();
     evidence.extend(later);
     evidence.extend(returned);
     evidence
@@ -548,10 +1376,21 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
 fn no_finding_replaced_by_unknown_ever_makes_a_box_ready() {
     let mut walked = 0_u64;
     let mut ready = 0_u64;
-    for required in [[true, true, true], [true, true, false], [true, false, false], [false, true, false], [true, false, true], [false, true, true]] {
+    for required in [
+        [true, true, true],
+        [true, true, false],
+        [true, false, false],
+        [false, true, false],
+        [true, false, true],
+        [false, true, true],
+    ] {
         for allow_returned in [false, true] {
             let kinds = [Kandji, AppleDep, AppleBusiness];
-            let mut policy = policy_of(&[(Kandji, required[0]), (AppleDep, required[1]), (AppleBusiness, required[2])]);
+            let mut policy = policy_of(&[
+                (Kandji, required[0]),
+                (AppleDep, required[1]),
+                (AppleBusiness, required[2]),
+            ]);
             policy.allow_returned = allow_returned;
             for kandji in findings(Kandji) {
                 for dep in findings(AppleDep) {
@@ -569,7 +1408,11 @@ fn no_finding_replaced_by_unknown_ever_makes_a_box_ready() {
                             // A source outside `require` is ignored when it does not know: only required ones count here.
                             if required[nth] {
                                 let after = reason_of(&policy, &replaced);
-                                assert_ne!(after.verdict(), Verdict::Ready, "{before:?} became ready by losing {kind:?}: {given:?}");
+                                assert_ne!(
+                                    after.verdict(),
+                                    Verdict::Ready,
+                                    "{before:?} became ready by losing {kind:?}: {given:?}"
+                                );
                             }
                         }
                     }
@@ -577,7 +1420,10 @@ fn no_finding_replaced_by_unknown_ever_makes_a_box_ready() {
             }
         }
     }
-    assert!(walked > 50_000 && ready > 0, "{walked} walked, {ready} ready");
+    assert!(
+        walked > 50_000 && ready > 0,
+        "{walked} walked, {ready} ready"
+    );
 }
 
 fn reason_of(policy: &Policy, evidence: &[Evidence]) -> Reason {
@@ -602,7 +1448,11 @@ fn a_healthy_ready_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
         Reason::ClockUnsynced,
         Reason::StationFault,
     ];
-    let healthy = [says(Kandji, Ready(Relayed)), says(AppleDep, Ready(Apple)), says(AppleBusiness, NoObjection)];
+    let healthy = [
+        says(Kandji, Ready(Relayed)),
+        says(AppleDep, Ready(Apple)),
+        says(AppleBusiness, NoObjection),
+    ];
     let policy = all_three();
     assert_eq!(reason_of(&policy, &healthy), Reason::Assigned);
     for first in 0..3 {

@@ -14,12 +14,23 @@ use crate::{
     support::{
         dashboard::Dashboard,
         eventually,
-        mosquitto::{DASHBOARD, Differences, Mosquitto, OPERATOR, OTHER_STATION, STATION, TELEGRAF, shipped},
+        mosquitto::{
+            DASHBOARD, Differences, Mosquitto, OPERATOR, OTHER_STATION, STATION, TELEGRAF, shipped,
+        },
     },
 };
 
 const SOON: Duration = Duration::from_secs(15);
-const CHANNELS: [&str; 8] = ["availability", "meta", "health", "scan", "change", "last", "rsp/backfill", "cmd/backfill"];
+const CHANNELS: [&str; 8] = [
+    "availability",
+    "meta",
+    "health",
+    "scan",
+    "change",
+    "last",
+    "rsp/backfill",
+    "cmd/backfill",
+];
 const ALL: &str = "benchlight/v1/#";
 /// What a dashboard hears last: everything before it has arrived, or never does.
 const BARRIER: &str = "benchlight/v1/x/bench-1/rsp/barrier";
@@ -45,9 +56,19 @@ async fn a_station_writes_its_own_channels_an_operator_commands_and_nobody_else_
                     "cmd/backfill" => user == OPERATOR && name != OPERATOR.0,
                     _ => is_station(user.0) && user.0 == name,
                 };
-                assert_eq!(client.may_write(&topic, "{}", false).await, right, "{} on {topic}", user.0);
+                assert_eq!(
+                    client.may_write(&topic, "{}", false).await,
+                    right,
+                    "{} on {topic}",
+                    user.0
+                );
                 // A retained nothing clears what is kept there.
-                assert_eq!(client.may_write(&topic, "", true).await, right, "{} clears {topic}", user.0);
+                assert_eq!(
+                    client.may_write(&topic, "", true).await,
+                    right,
+                    "{} clears {topic}",
+                    user.0
+                );
             }
         }
         let own = format!("benchlight/v1/x/{}", user.0);
@@ -60,7 +81,11 @@ async fn a_station_writes_its_own_channels_an_operator_commands_and_nobody_else_
             &format!("{own}/cmd"),
             &format!("y/{own}/scan"),
         ] {
-            assert!(!client.may_write(topic, "{}", true).await, "{} on {topic}", user.0);
+            assert!(
+                !client.may_write(topic, "{}", true).await,
+                "{} on {topic}",
+                user.0
+            );
         }
     }
 }
@@ -70,13 +95,22 @@ async fn a_station_reads_what_it_said_itself_and_a_dashboard_everything_of_stati
     let mosquitto = Mosquitto::start();
     let topics: Vec<String> = [STATION.0, OTHER_STATION.0]
         .iter()
-        .flat_map(|name| CHANNELS.iter().map(move |channel| format!("benchlight/v1/x/{name}/{channel}")))
+        .flat_map(|name| {
+            CHANNELS
+                .iter()
+                .map(move |channel| format!("benchlight/v1/x/{name}/{channel}"))
+        })
         .collect();
     for user in [STATION, OTHER_STATION, OPERATOR] {
         let client = Dashboard::connect(mosquitto.plain, user, "nothing").await;
         for topic in &topics {
-            let own = topic.split('/').nth(3) == Some(user.0) && !topic.contains("/cmd/") || user == OPERATOR && topic.contains("/cmd/");
-            assert!(!own || client.may_write(topic, "{}", true).await, "{} on {topic}", user.0);
+            let own = topic.split('/').nth(3) == Some(user.0) && !topic.contains("/cmd/")
+                || user == OPERATOR && topic.contains("/cmd/");
+            assert!(
+                !own || client.may_write(topic, "{}", true).await,
+                "{} on {topic}",
+                user.0
+            );
         }
     }
     for user in users() {
@@ -86,7 +120,9 @@ async fn a_station_reads_what_it_said_itself_and_a_dashboard_everything_of_stati
             let heard = kept(&client).await;
             let own = |channel: &str| format!("benchlight/v1/x/{}/{channel}", user.0);
             let may: BTreeSet<String> = match is_station(user.0) {
-                true => ["availability", "meta", "health", "cmd/backfill"].map(own).into(),
+                true => ["availability", "meta", "health", "cmd/backfill"]
+                    .map(own)
+                    .into(),
                 false => topics.iter().cloned().collect(),
             };
             let may = may.into_iter().filter(|topic| match filter {
@@ -104,7 +140,11 @@ async fn a_station_reads_what_it_said_itself_and_a_dashboard_everything_of_stati
 async fn kept(client: &Dashboard) -> BTreeSet<String> {
     // Its answer to a message comes behind what it gave for the subscription.
     let _ = client.may_write("other", "", false).await;
-    client.all().into_iter().map(|message| message.topic).collect()
+    client
+        .all()
+        .into_iter()
+        .map(|message| message.topic)
+        .collect()
 }
 
 #[tokio::test]
@@ -114,16 +154,33 @@ async fn nobody_takes_a_stations_connection_by_its_client_id() {
     let mut bench = Bench::new();
     let mut running = bench.publish(bench.settings(mosquitto.plain));
     running.connected().await;
-    watcher.wait("online", SOON, |all| all.iter().any(|message| message.channel() == "availability")).await;
-    for (user, id) in [(DASHBOARD, "benchlight-ams1-bench-1"), (OTHER_STATION, "benchlight-ams1-bench-1"), (OPERATOR, "bench-1")] {
+    watcher
+        .wait("online", SOON, |all| {
+            all.iter()
+                .any(|message| message.channel() == "availability")
+        })
+        .await;
+    for (user, id) in [
+        (DASHBOARD, "benchlight-ams1-bench-1"),
+        (OTHER_STATION, "benchlight-ams1-bench-1"),
+        (OPERATOR, "bench-1"),
+    ] {
         let thief = Dashboard::open(Dashboard::options(mosquitto.plain, user, id), ALL).await;
         // Both are connected at the same time.
         assert!(!thief.may_write("other", "", false).await);
     }
     bench.scan(1).await;
     bench.all_sent(SOON).await;
-    watcher.wait("the scan", SOON, |all| all.iter().any(|message| message.channel() == "scan")).await;
-    let said: Vec<String> = watcher.on("availability").iter().map(|message| message.text()).collect();
+    watcher
+        .wait("the scan", SOON, |all| {
+            all.iter().any(|message| message.channel() == "scan")
+        })
+        .await;
+    let said: Vec<String> = watcher
+        .on("availability")
+        .iter()
+        .map(|message| message.text())
+        .collect();
     assert_eq!(said, ["online"], "nobody else ended its session");
     running.stop().await;
 }
@@ -134,7 +191,13 @@ async fn a_will_speaks_for_nobody_else() {
     let watcher = Dashboard::connect(mosquitto.plain, TELEGRAF, ALL).await;
     for user in [DASHBOARD, OPERATOR, OTHER_STATION] {
         let mut options = Dashboard::options(mosquitto.plain, user, "any");
-        options.set_last_will(LastWill::new("benchlight/v1/x/bench-1/availability", "offline", QoS::AtLeastOnce, true, None));
+        options.set_last_will(LastWill::new(
+            "benchlight/v1/x/bench-1/availability",
+            "offline",
+            QoS::AtLeastOnce,
+            true,
+            None,
+        ));
         let client = Dashboard::open(options, "nothing").await;
         drop(client);
         let gone = format!("Client {} closed its connection", user.0);
@@ -142,13 +205,20 @@ async fn a_will_speaks_for_nobody_else() {
     }
     let station = Dashboard::connect(mosquitto.plain, STATION, "nothing").await;
     assert!(station.may_write(BARRIER, "", false).await);
-    watcher.wait("the barrier", SOON, |all| all.iter().any(|message| message.topic == BARRIER)).await;
+    watcher
+        .wait("the barrier", SOON, |all| {
+            all.iter().any(|message| message.topic == BARRIER)
+        })
+        .await;
     assert_eq!(watcher.all().len(), 1, "{:?}", watcher.all());
 }
 
 #[tokio::test]
 async fn with_mutual_tls_the_certificate_says_who_connects_whatever_the_client_says() {
-    let mosquitto = Mosquitto::start_with(Differences { mutual_tls: true, ..Differences::default() });
+    let mosquitto = Mosquitto::start_with(Differences {
+        mutual_tls: true,
+        ..Differences::default()
+    });
     let watcher = Dashboard::connect(mosquitto.plain, TELEGRAF, ALL).await;
     let mut bench = Bench::new();
     let good = mosquitto.authority.client(STATION.0);
@@ -156,7 +226,9 @@ async fn with_mutual_tls_the_certificate_says_who_connects_whatever_the_client_s
     fs::write(&certificate, &good.certificate).unwrap();
     let key = secret(bench.folder.path(), "mqtt-key", &good.key);
     let mut running = bench.publish(benchlight::publisher::Settings {
-        url: format!("mqtts://localhost:{}", mosquitto.tls).parse().unwrap(),
+        url: format!("mqtts://localhost:{}", mosquitto.tls)
+            .parse()
+            .unwrap(),
         ca_file: Some(mosquitto.path("ca.pem")),
         username: None,
         password: None,
@@ -164,13 +236,29 @@ async fn with_mutual_tls_the_certificate_says_who_connects_whatever_the_client_s
         ..bench.settings(mosquitto.tls)
     });
     running.connected().await;
-    watcher.wait("online", SOON, |all| all.iter().any(|message| message.channel() == "availability")).await;
+    watcher
+        .wait("online", SOON, |all| {
+            all.iter()
+                .any(|message| message.channel() == "availability")
+        })
+        .await;
 
     let other = mosquitto.authority.client(OTHER_STATION.0);
     fs::write(mosquitto.path("other.pem"), other.certificate).unwrap();
     fs::write(mosquitto.path("other.key"), other.key).unwrap();
     let output = Command::new("mosquitto_pub")
-        .args(["-V", "5", "-q", "1", "-d", "-h", "localhost", "-p", &mosquitto.tls.to_string(), "--cafile"])
+        .args([
+            "-V",
+            "5",
+            "-q",
+            "1",
+            "-d",
+            "-h",
+            "localhost",
+            "-p",
+            &mosquitto.tls.to_string(),
+            "--cafile",
+        ])
         .arg(mosquitto.path("ca.pem"))
         .arg("--cert")
         .arg(mosquitto.path("other.pem"))
@@ -193,41 +281,78 @@ async fn with_mutual_tls_the_certificate_says_who_connects_whatever_the_client_s
         .output()
         .unwrap();
     let words = String::from_utf8(output.stdout).unwrap();
-    assert!(words.contains("CONNACK (0)") && words.contains("RC:135"), "let in as itself, and refused there: {words}");
+    assert!(
+        words.contains("CONNACK (0)") && words.contains("RC:135"),
+        "let in as itself, and refused there: {words}"
+    );
 
     bench.scan(1).await;
     bench.all_sent(SOON).await;
-    watcher.wait("the scan", SOON, |all| all.iter().any(|message| message.channel() == "scan")).await;
-    let said: Vec<String> = watcher.on("availability").iter().map(|message| message.text()).collect();
+    watcher
+        .wait("the scan", SOON, |all| {
+            all.iter().any(|message| message.channel() == "scan")
+        })
+        .await;
+    let said: Vec<String> = watcher
+        .on("availability")
+        .iter()
+        .map(|message| message.text())
+        .collect();
     assert_eq!(said, ["online"], "nobody else ended its session");
     running.stop().await;
 }
 
 /// The users that the shipped access list names.
 fn named() -> Vec<String> {
-    shipped("acl").lines().filter_map(|line| line.strip_prefix("user ")).map(str::to_owned).collect()
+    shipped("acl")
+        .lines()
+        .filter_map(|line| line.strip_prefix("user "))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn every_program_of_the_access_list_is_kept_from_speaking_as_a_station() {
     let list = shipped("acl");
     for user in named() {
-        assert!(list.contains(&format!("\nuser {user}\ntopic deny benchlight/v1/+/{user}/#\n")), "{user} has no deny line of its own");
+        assert!(
+            list.contains(&format!(
+                "\nuser {user}\ntopic deny benchlight/v1/+/{user}/#\n"
+            )),
+            "{user} has no deny line of its own"
+        );
     }
     let settings = shipped("conf");
     let listeners = settings.matches("\nlistener ").count();
-    assert_eq!(settings.matches("\nuse_username_as_clientid true\n").count(), listeners, "on every listener");
+    assert_eq!(
+        settings
+            .matches("\nuse_username_as_clientid true\n")
+            .count(),
+        listeners,
+        "on every listener"
+    );
 }
 
 #[test]
 fn each_snippet_of_the_documents_has_a_user_of_its_own_in_the_access_list() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/dashboards.md")).unwrap();
-    let users: Vec<&str> = page.lines().filter_map(|line| line.trim().strip_prefix("username = \"")?.strip_suffix('"')).collect();
+    let page =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/dashboards.md")).unwrap();
+    let users: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("username = \"")?.strip_suffix('"'))
+        .collect();
     assert!(users.len() >= 3, "{users:?}");
     let distinct: BTreeSet<&str> = users.iter().copied().collect();
-    assert_eq!(distinct.len(), users.len(), "two clients of one user end each other's connection: {users:?}");
+    assert_eq!(
+        distinct.len(),
+        users.len(),
+        "two clients of one user end each other's connection: {users:?}"
+    );
     let named = named();
     for user in users {
-        assert!(named.iter().any(|name| name == user), "the access list does not know {user}");
+        assert!(
+            named.iter().any(|name| name == user),
+            "the access list does not know {user}"
+        );
     }
 }

@@ -70,7 +70,11 @@ pub fn settings(folder: &Path, port: u16) -> Settings {
 }
 
 /// Writes a credential file.
-pub fn secret(folder: &Path, name: &str, text: &str) -> benchlight::runtime::credential::Credential {
+pub fn secret(
+    folder: &Path,
+    name: &str,
+    text: &str,
+) -> benchlight::runtime::credential::Credential {
     let path = folder.join(name);
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -89,15 +93,35 @@ pub fn scan(number: u64) -> Record {
         family: Some("Mac".to_owned()),
         took_ms: 12,
         policy: "9f2c41d0".to_owned(),
-        evidence: vec![Evidence::bare(name("kandji"), SourceKind::Kandji, serial, Finding::Ready(Grade::Relayed))],
-        ..Record::bare(Uuid::now_v7(), jiff::Timestamp::now(), name("main"), Reason::Assigned)
+        evidence: vec![Evidence::bare(
+            name("kandji"),
+            SourceKind::Kandji,
+            serial,
+            Finding::Ready(Grade::Relayed),
+        )],
+        ..Record::bare(
+            Uuid::now_v7(),
+            jiff::Timestamp::now(),
+            name("main"),
+            Reason::Assigned,
+        )
     }
 }
 
 /// A change of an earlier scan.
 pub fn change(of: &Recorded) -> Record {
-    let change = Change { scan: of.record.id, cause: Cause::Recheck, previous_reason: Reason::SyncPending };
-    Record { id: Uuid::now_v7(), raw_scan: None, change: Some(change), lamp: Signal::None, ..of.record.clone() }
+    let change = Change {
+        scan: of.record.id,
+        cause: Cause::Recheck,
+        previous_reason: Reason::SyncPending,
+    };
+    Record {
+        id: Uuid::now_v7(),
+        raw_scan: None,
+        change: Some(change),
+        lamp: Signal::None,
+        ..of.record.clone()
+    }
 }
 
 /// A health of a station that is well.
@@ -128,7 +152,12 @@ pub struct Bench {
 
 fn journal_in(folder: &Path) -> Journal {
     let day = Duration::from_secs(86_400);
-    let settings = journal::Settings { state_dir: folder.join("state"), keep: 90 * day, keep_raw: 7 * day, max_bytes: 1 << 30 };
+    let settings = journal::Settings {
+        state_dir: folder.join("state"),
+        keep: 90 * day,
+        keep_raw: 7 * day,
+        max_bytes: 1 << 30,
+    };
     Journal::open(&settings, "test machine").unwrap()
 }
 
@@ -146,7 +175,11 @@ impl Bench {
         crate::support::install_crypto();
         let folder = tempfile::tempdir().unwrap();
         let journal = journal_in(folder.path());
-        Self { folder, journal, scans: 0 }
+        Self {
+            folder,
+            journal,
+            scans: 0,
+        }
     }
 
     pub fn settings(&self, port: u16) -> Settings {
@@ -158,7 +191,10 @@ impl Bench {
         let mut recorded = Vec::new();
         let numbers: Vec<u64> = (0..many).collect();
         for chunk in numbers.chunks(100) {
-            let records = chunk.iter().map(|number| scan(self.scans + number)).collect();
+            let records = chunk
+                .iter()
+                .map(|number| scan(self.scans + number))
+                .collect();
             recorded.extend(self.journal.record(records).await.unwrap());
         }
         self.scans += many;
@@ -184,7 +220,12 @@ impl Bench {
     }
 
     pub fn publish_with(&self, settings: Settings, timing: Timing) -> Running {
-        let (state, watched) = watch::channel(State { link: Link::Starting, nobody_listens: false, session_taken_over: false, refused_topic: None });
+        let (state, watched) = watch::channel(State {
+            link: Link::Starting,
+            nobody_listens: false,
+            session_taken_over: false,
+            refused_topic: None,
+        });
         let (health, health_seen) = watch::channel(well());
         let faulted = Ring::new(256);
         let (stop, stopped) = watch::channel(false);
@@ -198,10 +239,22 @@ impl Bench {
             scanners: vec![(name("left"), "hid", name("main"))],
             sources: vec![(name("kandji"), "kandji", true)],
         };
-        let inputs =
-            Inputs { journal: self.journal.clone(), health: health_seen, meta, faulted: faulted.clone(), stop: stopped, pulse: Pulse::default() };
+        let inputs = Inputs {
+            journal: self.journal.clone(),
+            health: health_seen,
+            meta,
+            faulted: faulted.clone(),
+            stop: stopped,
+            pulse: Pulse::default(),
+        };
         let task = tokio::spawn(publisher::run_with(settings, inputs, state, timing));
-        Running { state: watched, health, faulted, stop, task }
+        Running {
+            state: watched,
+            health,
+            faulted,
+            stop,
+            task,
+        }
     }
 
     pub fn unsent(&self) -> u64 {
@@ -220,18 +273,24 @@ impl Bench {
 
 impl Running {
     pub async fn until(&mut self, what: &str, condition: impl Fn(&State) -> bool) {
-        let found =
-            tokio::time::timeout(Duration::from_secs(15), self.state.wait_for(|state| condition(state))).await.is_ok_and(|found| found.is_ok());
+        let found = tokio::time::timeout(
+            Duration::from_secs(15),
+            self.state.wait_for(|state| condition(state)),
+        )
+        .await
+        .is_ok_and(|found| found.is_ok());
         assert!(found, "never: {what}; it is {:?}", *self.state.borrow());
     }
 
     pub async fn connected(&mut self) {
-        self.until("connected", |state| state.link == Link::Connected).await;
+        self.until("connected", |state| state.link == Link::Connected)
+            .await;
     }
 
     /// Waits for a link that is away, and returns the words.
     pub async fn away(&mut self) -> String {
-        self.until("away", |state| matches!(state.link, Link::Away(_))).await;
+        self.until("away", |state| matches!(state.link, Link::Away(_)))
+            .await;
         match self.state.borrow().link.clone() {
             Link::Away(words) => words,
             other => panic!("{other:?}"),
@@ -241,7 +300,10 @@ impl Running {
     /// Clean stop.
     pub async fn stop(self) {
         self.stop.send(true).unwrap();
-        tokio::time::timeout(Duration::from_secs(4), self.task).await.expect("a clean stop is quick").unwrap();
+        tokio::time::timeout(Duration::from_secs(4), self.task)
+            .await
+            .expect("a clean stop is quick")
+            .unwrap();
     }
 
     /// Ends it as a kill would.

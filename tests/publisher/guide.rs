@@ -18,7 +18,10 @@ const STAND_INS: [(&str, &str); 4] = [
         "apt",
         r#"[ "$1 $2" = "install -y" ] && shift 2 && for name; do case "$name" in mosquitto|mosquitto-clients|openssl) ;; *) exit 1 ;; esac; done"#,
     ),
-    ("scp", r#"for word; do shift; set -- "$@" "${word/#broker.example:/$HOME/}"; done; exec cp "$@""#),
+    (
+        "scp",
+        r#"for word; do shift; set -- "$@" "${word/#broker.example:/$HOME/}"; done; exec cp "$@""#,
+    ),
     (
         "systemctl",
         r#"case "$*" in
@@ -64,15 +67,26 @@ echo "127.0.0.1 broker.example" >> /etc/hosts
 
 /// The page's blocks of commands, each with its kind: "sh", "sh broker" and so on.
 fn blocks(page: &str) -> Vec<(&str, &str)> {
-    page.split("\n```").skip(1).step_by(2).map(|fence| fence.split_once('\n').unwrap()).collect()
+    page.split("\n```")
+        .skip(1)
+        .step_by(2)
+        .map(|fence| fence.split_once('\n').unwrap())
+        .collect()
 }
 
 /// Runs the chapter on a machine of its own; what it printed, and whether each of its commands did well. `Err`: why it cannot be run here.
 fn run(scratch: &Path) -> Result<(String, bool), String> {
-    system("unshare", &["--mount", "--net", "--pid", "--fork", "ip", "link"]).map_err(|why| format!("needs namespaces of its own: {why}"))?;
+    system(
+        "unshare",
+        &["--mount", "--net", "--pid", "--fork", "ip", "link"],
+    )
+    .map_err(|why| format!("needs namespaces of its own: {why}"))?;
     let repository = env!("CARGO_MANIFEST_DIR");
     let page = fs::read_to_string(Path::new(repository).join("docs/install.md")).unwrap();
-    let chapter = page.split("\n## ").find(|part| part.starts_with("The broker\n")).unwrap();
+    let chapter = page
+        .split("\n## ")
+        .find(|part| part.starts_with("The broker\n"))
+        .unwrap();
     fs::create_dir(scratch.join("bin")).unwrap();
     for (name, text) in STAND_INS {
         let file = scratch.join("bin").join(name);
@@ -90,31 +104,79 @@ fn run(scratch: &Path) -> Result<(String, bool), String> {
         } else {
             "echo made-for-this-test"
         };
-        let at = if text.contains("config/mosquitto") { repository } else { "$HOME" };
-        writeln!(script, "echo \"== $(head -n 3 {0})\"; cd \"{at}\"; {pasted} | bash -e {0}", file.display()).unwrap();
+        let at = if text.contains("config/mosquitto") {
+            repository
+        } else {
+            "$HOME"
+        };
+        writeln!(
+            script,
+            "echo \"== $(head -n 3 {0})\"; cd \"{at}\"; {pasted} | bash -e {0}",
+            file.display()
+        )
+        .unwrap();
     };
     // A station as the page set it up before, then the chapter.
     let before = blocks(&page);
-    let set_up = ["tee /etc/benchlight/benchlight.toml", "/dev/stdin /etc/benchlight/credentials/kandji-token", "LoadCredential=kandji-token"];
-    let station = set_up.map(|what| before.iter().find(|(kind, text)| *kind == "sh" && text.contains(what)).unwrap().1);
+    let set_up = [
+        "tee /etc/benchlight/benchlight.toml",
+        "/dev/stdin /etc/benchlight/credentials/kandji-token",
+        "LoadCredential=kandji-token",
+    ];
+    let station = set_up.map(|what| {
+        before
+            .iter()
+            .find(|(kind, text)| *kind == "sh" && text.contains(what))
+            .unwrap()
+            .1
+    });
     let chapter = blocks(chapter);
-    assert!(chapter.iter().all(|(kind, _)| matches!(*kind, "sh broker" | "sh your-computer")), "{chapter:?}");
-    for (number, text) in station.into_iter().chain(chapter.into_iter().map(|(_, text)| text)).enumerate() {
+    assert!(
+        chapter
+            .iter()
+            .all(|(kind, _)| matches!(*kind, "sh broker" | "sh your-computer")),
+        "{chapter:?}"
+    );
+    for (number, text) in station
+        .into_iter()
+        .chain(chapter.into_iter().map(|(_, text)| text))
+        .enumerate()
+    {
         add(number, text);
     }
     script.push_str("echo OWNERS; stat -c '%U:%G %a %n' /etc/mosquitto/benchlight /etc/mosquitto/benchlight/*; ps -o user= -p \"$(cat /run/mosquitto.started)\"\n");
     let output = Command::new("unshare")
-        .args(["--mount", "--net", "--pid", "--mount-proc", "--fork", "--kill-child", "bash", "-c", &script])
+        .args([
+            "--mount",
+            "--net",
+            "--pid",
+            "--mount-proc",
+            "--fork",
+            "--kill-child",
+            "bash",
+            "-c",
+            &script,
+        ])
         .env("SCRATCH", scratch)
         .env("HOME", scratch.join("home"))
         .env("BENCHLIGHT", env!("CARGO_BIN_EXE_benchlight"))
-        .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", scratch.join("bin").display()))
+        .env(
+            "PATH",
+            format!(
+                "{}:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+                scratch.join("bin").display()
+            ),
+        )
         .env_remove("CREDENTIALS_DIRECTORY")
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let log = |name: &str| fs::read_to_string(scratch.join(name)).unwrap_or_default();
-    let printed = [&String::from_utf8_lossy(&output.stdout), &*String::from_utf8_lossy(&output.stderr)].concat();
+    let printed = [
+        &String::from_utf8_lossy(&output.stdout),
+        &*String::from_utf8_lossy(&output.stderr),
+    ]
+    .concat();
     let logs = format!("{}{}", log("log/mosquitto/mosquitto.log"), log("agent.log"));
     println!("{printed}\n{logs}");
     Ok((printed, output.status.success()))
@@ -128,18 +190,31 @@ fn the_brokers_chapter_leads_from_an_authority_to_the_first_message_word_for_wor
         Err(why) => return println!("SKIPPED: {why}"),
     };
     assert!(well, "a command failed, see above");
-    assert!(printed.contains("server.pem: OK"), "the certificate is good for its name");
-    assert!(printed.contains("\nbenchlight/v1/ams1/bench-1/availability online\n"), "the first message");
+    assert!(
+        printed.contains("server.pem: OK"),
+        "the certificate is good for its name"
+    );
+    assert!(
+        printed.contains("\nbenchlight/v1/ams1/bench-1/availability online\n"),
+        "the first message"
+    );
     let owners = printed.split_once("OWNERS\n").unwrap().1;
     assert!(
         owners.contains("mosquitto:mosquitto 700 /etc/mosquitto/benchlight\n")
             && owners.contains("mosquitto:mosquitto 600 /etc/mosquitto/benchlight/server.key\n"),
         "{owners}"
     );
-    assert!(owners.contains("\nmosquitto\n"), "mosquitto runs as its own user: {owners}");
-    let passwords = fs::read_to_string(scratch.path().join("home/benchlight-broker/passwords.txt")).unwrap();
     assert!(
-        passwords.lines().count() == 4 && passwords.lines().all(|line| !printed.contains(line.split_once(':').unwrap().1)),
+        owners.contains("\nmosquitto\n"),
+        "mosquitto runs as its own user: {owners}"
+    );
+    let passwords =
+        fs::read_to_string(scratch.path().join("home/benchlight-broker/passwords.txt")).unwrap();
+    assert!(
+        passwords.lines().count() == 4
+            && passwords
+                .lines()
+                .all(|line| !printed.contains(line.split_once(':').unwrap().1)),
         "no password is shown"
     );
 }

@@ -25,11 +25,19 @@ async fn started_again() -> (Bench, Uuid) {
 }
 
 fn health(epoch: &str, seq: &str) -> Vec<u8> {
-    format!(r#"{{"able":true,"journal":{{"state":"ok","epoch":{epoch},"seq":{seq}}}}}"#).into_bytes()
+    format!(r#"{{"able":true,"journal":{{"state":"ok","epoch":{epoch},"seq":{seq}}}}}"#)
+        .into_bytes()
 }
 
 async fn broker(kept: Vec<(&'static str, Vec<u8>)>) -> Scripted {
-    Scripted::start(Manners { kept, ..Manners::default() }, |_| TAKEN).await
+    Scripted::start(
+        Manners {
+            kept,
+            ..Manners::default()
+        },
+        |_| TAKEN,
+    )
+    .await
 }
 
 fn places(seen: &[Seen]) -> Vec<(String, u64)> {
@@ -52,7 +60,10 @@ async fn a_health_with_later_records_makes_a_new_epoch_before_any_row_leaves() {
         let (bench, epoch) = started_again().await;
         let own = format!("\"{epoch}\"");
         let kept = if in_meta {
-            vec![("/health", health("null", "8")), ("/meta", format!(r#"{{"epoch":{own}}}"#).into_bytes())]
+            vec![
+                ("/health", health("null", "8")),
+                ("/meta", format!(r#"{{"epoch":{own}}}"#).into_bytes()),
+            ]
         } else {
             vec![("/health", health(&own, "8"))]
         };
@@ -61,12 +72,26 @@ async fn a_health_with_later_records_makes_a_new_epoch_before_any_row_leaves() {
         let places = all_ten(&broker).await;
         let new = bench.journal.epoch();
         assert_ne!(new, epoch);
-        let expected = (1..=7).map(|seq| (epoch.to_string(), seq)).chain((1..=3).map(|seq| (new.to_string(), seq)));
-        assert_eq!(places, expected.collect::<Vec<_>>(), "what had its number keeps it, the rest moves over");
+        let expected = (1..=7)
+            .map(|seq| (epoch.to_string(), seq))
+            .chain((1..=3).map(|seq| (new.to_string(), seq)));
+        assert_eq!(
+            places,
+            expected.collect::<Vec<_>>(),
+            "what had its number keeps it, the rest moves over"
+        );
         assert!(bench.journal.health().borrow().salvaged);
         let seen = broker.seen();
-        let metas: Vec<&str> = seen.iter().filter(|seen| seen.topic.ends_with("/meta")).filter_map(|seen| seen.json["epoch"].as_str()).collect();
-        assert_eq!(metas, [new.to_string()], "the old epoch is not told any more");
+        let metas: Vec<&str> = seen
+            .iter()
+            .filter(|seen| seen.topic.ends_with("/meta"))
+            .filter_map(|seen| seen.json["epoch"].as_str())
+            .collect();
+        assert_eq!(
+            metas,
+            [new.to_string()],
+            "the old epoch is not told any more"
+        );
         bench.all_sent(PATIENCE).await;
         running.stop().await;
     }
@@ -90,16 +115,30 @@ async fn what_is_not_later_not_this_journals_or_no_health_changes_nothing() {
     ] {
         let (bench, epoch) = started_again().await;
         let own = format!("\"{epoch}\"");
-        let kept = kept.map(|(of, seq)| ("/health", health(if of == "own" { &own } else { of }, seq)));
+        let kept =
+            kept.map(|(of, seq)| ("/health", health(if of == "own" { &own } else { of }, seq)));
         let broker = broker(kept.clone().into_iter().collect()).await;
         let mut timing = quick();
         // At once, or after the time is over: nothing else makes the rows leave.
-        timing.kept = if at_once { PATIENCE * 10 } else { Duration::from_millis(700) };
+        timing.kept = if at_once {
+            PATIENCE * 10
+        } else {
+            Duration::from_millis(700)
+        };
         let began = Instant::now();
         let running = bench.publish_with(bench.settings(broker.port), timing);
         let places = all_ten(&broker).await;
-        assert!(at_once || began.elapsed() >= Duration::from_millis(700), "{kept:?}");
-        assert_eq!(places, (1..=10).map(|seq| (epoch.to_string(), seq)).collect::<Vec<_>>(), "{kept:?}");
+        assert!(
+            at_once || began.elapsed() >= Duration::from_millis(700),
+            "{kept:?}"
+        );
+        assert_eq!(
+            places,
+            (1..=10)
+                .map(|seq| (epoch.to_string(), seq))
+                .collect::<Vec<_>>(),
+            "{kept:?}"
+        );
         assert!(!bench.journal.health().borrow().salvaged, "{kept:?}");
         bench.all_sent(PATIENCE).await;
         running.stop().await;
@@ -109,7 +148,14 @@ async fn what_is_not_later_not_this_journals_or_no_health_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_refuses_it_is_not_waited_for() {
     let (bench, _) = started_again().await;
-    let broker = Scripted::start(Manners { refuses: Some("/health"), ..Manners::default() }, |_| TAKEN).await;
+    let broker = Scripted::start(
+        Manners {
+            refuses: Some("/health"),
+            ..Manners::default()
+        },
+        |_| TAKEN,
+    )
+    .await;
     let mut timing = quick();
     timing.kept = PATIENCE * 10;
     let running = bench.publish_with(bench.settings(broker.port), timing);
@@ -133,12 +179,30 @@ async fn a_body_larger_than_was_asked_for_does_not_hold_the_rows_back_for_ever()
 async fn a_link_that_ends_while_it_is_read_publishes_no_health_over_it() {
     let (bench, epoch) = started_again().await;
     // The first link ends at the birth, before anything else.
-    let react = |seen: &Seen| if seen.connection == 0 { Reaction::Disconnect(DisconnectReasonCode::ServerShuttingDown) } else { TAKEN };
-    let broker = Scripted::start(Manners { kept: vec![("/meta", b"{}".to_vec())], ..Manners::default() }, react).await;
+    let react = |seen: &Seen| {
+        if seen.connection == 0 {
+            Reaction::Disconnect(DisconnectReasonCode::ServerShuttingDown)
+        } else {
+            TAKEN
+        }
+    };
+    let broker = Scripted::start(
+        Manners {
+            kept: vec![("/meta", b"{}".to_vec())],
+            ..Manners::default()
+        },
+        react,
+    )
+    .await;
     let running = bench.publish(bench.settings(broker.port));
     all_ten(&broker).await;
     let seen = broker.seen();
-    assert!(seen.iter().filter(|seen| seen.connection == 0).all(|seen| seen.topic.ends_with("/availability")), "{seen:?}");
+    assert!(
+        seen.iter()
+            .filter(|seen| seen.connection == 0)
+            .all(|seen| seen.topic.ends_with("/availability")),
+        "{seen:?}"
+    );
     assert_eq!(bench.journal.epoch(), epoch);
     running.stop().await;
 }

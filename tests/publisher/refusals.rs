@@ -26,7 +26,10 @@ fn set_aside(bench: &Bench) -> Vec<(u64, String)> {
 }
 
 async fn until_set_aside(bench: &Bench, seq: u64, why: &str) {
-    eventually("it is set aside", SOON, || set_aside(bench) == [(seq, why.to_owned())]).await;
+    eventually("it is set aside", SOON, || {
+        set_aside(bench) == [(seq, why.to_owned())]
+    })
+    .await;
 }
 
 fn complete(broker: &Scripted, last: u64) -> bool {
@@ -49,19 +52,31 @@ async fn the_will_is_offline_retained_and_a_clean_stop_says_so_and_disconnects()
     let broker = Scripted::start(Manners::default(), |_| TAKEN).await;
     let bench = Bench::new();
     let running = running(&bench, &broker).await;
-    assert_eq!(broker.wills(), [r#"benchlight/v1/ams1/bench-1/availability b"offline" true"#]);
+    assert_eq!(
+        broker.wills(),
+        [r#"benchlight/v1/ams1/bench-1/availability b"offline" true"#]
+    );
     running.stop().await;
-    eventually("DISCONNECT", SOON, || broker.disconnects() == [DisconnectReasonCode::NormalDisconnection]).await;
+    eventually("DISCONNECT", SOON, || {
+        broker.disconnects() == [DisconnectReasonCode::NormalDisconnection]
+    })
+    .await;
     let last = broker.seen().pop().unwrap();
     assert!(last.topic.ends_with("/availability") && last.retained);
 }
 
 #[tokio::test]
 async fn a_receive_maximum_of_one_is_kept() {
-    let broker = Scripted::start(Manners { receive_max: Some(1), ..Manners::default() }, |seen| {
-        assert_eq!(seen.unanswered, 1);
-        TAKEN
-    })
+    let broker = Scripted::start(
+        Manners {
+            receive_max: Some(1),
+            ..Manners::default()
+        },
+        |seen| {
+            assert_eq!(seen.unanswered, 1);
+            TAKEN
+        },
+    )
     .await;
     let mut bench = Bench::new();
     bench.scan(50).await;
@@ -69,7 +84,13 @@ async fn a_receive_maximum_of_one_is_kept() {
     bench.scan(20).await;
     bench.all_sent(SOON).await;
     assert!(complete(&broker, 70));
-    assert!(broker.seen().iter().any(|seen| seen.topic.ends_with("/health")), "state gets its turn");
+    assert!(
+        broker
+            .seen()
+            .iter()
+            .any(|seen| seen.topic.ends_with("/health")),
+        "state gets its turn"
+    );
     running.stop().await;
 }
 
@@ -77,13 +98,20 @@ async fn a_receive_maximum_of_one_is_kept() {
 async fn no_more_than_the_window_is_in_flight() {
     let broker = Scripted::start(Manners::default(), |seen| {
         assert!(seen.unanswered <= 32, "{}", seen.unanswered);
-        if seen.is_record() && seen.unanswered < 30 { Reaction::After } else { TAKEN }
+        if seen.is_record() && seen.unanswered < 30 {
+            Reaction::After
+        } else {
+            TAKEN
+        }
     })
     .await;
     let mut bench = Bench::new();
     bench.scan(300).await;
     let running = running(&bench, &broker).await;
-    eventually("a full window", SOON, || broker.seen().iter().any(|seen| seen.unanswered >= 30)).await;
+    eventually("a full window", SOON, || {
+        broker.seen().iter().any(|seen| seen.unanswered >= 30)
+    })
+    .await;
     running.stop().await;
 }
 
@@ -92,7 +120,11 @@ async fn acknowledgements_out_of_order_are_understood() {
     let mut turn = 0_u64;
     let broker = Scripted::start(Manners::default(), move |seen| {
         turn += 1;
-        if seen.is_record() && !turn.is_multiple_of(5) { Reaction::After } else { TAKEN }
+        if seen.is_record() && !turn.is_multiple_of(5) {
+            Reaction::After
+        } else {
+            TAKEN
+        }
     })
     .await;
     let mut bench = Bench::new();
@@ -100,13 +132,24 @@ async fn acknowledgements_out_of_order_are_understood() {
     let running = running(&bench, &broker).await;
     bench.all_sent(SOON).await;
     assert!(complete(&broker, 400));
-    assert!(broker.seqs().len() == 400, "each went once: {}", broker.seqs().len());
+    assert!(
+        broker.seqs().len() == 400,
+        "each went once: {}",
+        broker.seqs().len()
+    );
     running.stop().await;
 }
 
 #[tokio::test]
 async fn a_session_that_the_broker_only_claims_to_have_is_not_believed() {
-    let broker = Scripted::start(Manners { session_present: |connection| connection < 2, ..Manners::default() }, |_| TAKEN).await;
+    let broker = Scripted::start(
+        Manners {
+            session_present: |connection| connection < 2,
+            ..Manners::default()
+        },
+        |_| TAKEN,
+    )
+    .await;
     let mut bench = Bench::new();
     bench.scan(40).await;
     let mut running = bench.publish(bench.settings(broker.port));
@@ -121,14 +164,23 @@ async fn a_session_that_the_broker_only_claims_to_have_is_not_believed() {
 #[tokio::test]
 async fn a_message_larger_than_the_broker_takes_is_set_aside_and_the_rest_flows() {
     const LIMIT: usize = 1_200;
-    let broker = Scripted::start(Manners { max_packet_size: Some(1_200), ..Manners::default() }, |seen| {
-        assert!(seen.size <= LIMIT, "{} bytes", seen.size);
-        TAKEN
-    })
+    let broker = Scripted::start(
+        Manners {
+            max_packet_size: Some(1_200),
+            ..Manners::default()
+        },
+        |seen| {
+            assert!(seen.size <= LIMIT, "{} bytes", seen.size);
+            TAKEN
+        },
+    )
     .await;
     let mut bench = Bench::new();
     bench.scan(3).await;
-    let large = benchlight::record::Record { message: "x".repeat(1_000), ..crate::bench::scan(900) };
+    let large = benchlight::record::Record {
+        message: "x".repeat(1_000),
+        ..crate::bench::scan(900)
+    };
     bench.journal.record(vec![large]).await.unwrap();
     bench.scan(3).await;
     let running = running(&bench, &broker).await;
@@ -140,12 +192,21 @@ async fn a_message_larger_than_the_broker_takes_is_set_aside_and_the_rest_flows(
 
 #[tokio::test]
 async fn a_row_that_alone_is_refused_is_set_aside_after_ten_times_and_the_rest_flows() {
-    let broker =
-        Scripted::start(Manners::default(), |seen| if seen.seq() == Some(3) { Reaction::Ack(PubAckReason::PayloadFormatInvalid) } else { TAKEN })
-            .await;
+    let broker = Scripted::start(Manners::default(), |seen| {
+        if seen.seq() == Some(3) {
+            Reaction::Ack(PubAckReason::PayloadFormatInvalid)
+        } else {
+            TAKEN
+        }
+    })
+    .await;
     let mut bench = Bench::new();
     bench.scan(5).await;
-    let timing = Timing { backoff_first: Duration::from_millis(10), backoff_most: Duration::from_millis(50), ..quick() };
+    let timing = Timing {
+        backoff_first: Duration::from_millis(10),
+        backoff_most: Duration::from_millis(50),
+        ..quick()
+    };
     let mut running = running_with(&bench, &broker, timing).await;
     until_set_aside(&bench, 3, "payload_format_invalid").await;
     assert_eq!(broker.times(3), 10);
@@ -170,12 +231,19 @@ async fn what_was_set_aside_is_offered_again_at_the_start_and_later_on_a_stable_
     .await;
     let mut bench = Bench::new();
     bench.scan(3).await;
-    let timing =
-        Timing { backoff_first: Duration::from_millis(10), backoff_most: Duration::from_millis(20), aside: Duration::from_millis(800), ..quick() };
+    let timing = Timing {
+        backoff_first: Duration::from_millis(10),
+        backoff_most: Duration::from_millis(20),
+        aside: Duration::from_millis(800),
+        ..quick()
+    };
     let running = running_with(&bench, &broker, timing).await;
     until_set_aside(&bench, 2, "payload_format_invalid").await;
     // The eleventh and twelfth refusal each put it back at once; the next time the broker takes it.
-    eventually("it is delivered", SOON, || set_aside(&bench).is_empty() && bench.unsent() == 0 && broker.times(2) == 13).await;
+    eventually("it is delivered", SOON, || {
+        set_aside(&bench).is_empty() && bench.unsent() == 0 && broker.times(2) == 13
+    })
+    .await;
     running.stop().await;
 }
 
@@ -186,7 +254,11 @@ async fn a_broker_that_is_busy_keeps_everything_and_is_not_hammered() {
         let busy = seen.is_record() && started.elapsed() < Duration::from_millis(1_500);
         if busy {
             Reaction::Ack(
-                [PubAckReason::QuotaExceeded, PubAckReason::UnspecifiedError, PubAckReason::ImplementationSpecificError][seen.unanswered % 3],
+                [
+                    PubAckReason::QuotaExceeded,
+                    PubAckReason::UnspecifiedError,
+                    PubAckReason::ImplementationSpecificError,
+                ][seen.unanswered % 3],
             )
         } else {
             TAKEN
@@ -214,23 +286,47 @@ async fn a_topic_that_the_station_may_not_write_keeps_all_its_rows_and_health_sa
     mosquitto.reload();
     let mut bench = Bench::new();
     let recorded = bench.scan(40).await;
-    bench.journal.record(vec![crate::bench::change(&recorded[0])]).await.unwrap();
+    bench
+        .journal
+        .record(vec![crate::bench::change(&recorded[0])])
+        .await
+        .unwrap();
     let mut running = bench.publish(bench.settings(mosquitto.plain));
-    running.until("the topic is named", |state| state.refused_topic.as_deref() == Some("benchlight/v1/ams1/bench-1/scan")).await;
-    dashboard
-        .wait("health names it", SOON, |all| {
-            all.iter().any(|m| m.channel() == "health" && m.json()["broker"]["refused_topic"] == "benchlight/v1/ams1/bench-1/scan")
+    running
+        .until("the topic is named", |state| {
+            state.refused_topic.as_deref() == Some("benchlight/v1/ams1/bench-1/scan")
         })
         .await;
-    dashboard.wait("the other topic flows", SOON, |all| all.iter().any(|m| m.channel() == "change")).await;
+    dashboard
+        .wait("health names it", SOON, |all| {
+            all.iter().any(|m| {
+                m.channel() == "health"
+                    && m.json()["broker"]["refused_topic"] == "benchlight/v1/ams1/bench-1/scan"
+            })
+        })
+        .await;
+    dashboard
+        .wait("the other topic flows", SOON, |all| {
+            all.iter().any(|m| m.channel() == "change")
+        })
+        .await;
     eventually("forty wait", SOON, || bench.unsent() == 40).await;
-    assert_eq!((set_aside(&bench), dashboard.count("scan")), (Vec::new(), 0));
+    assert_eq!(
+        (set_aside(&bench), dashboard.count("scan")),
+        (Vec::new(), 0)
+    );
 
     mosquitto.use_access_list(&list);
     mosquitto.reload();
     bench.all_sent(SOON).await;
-    running.until("all is well", |state| state.refused_topic.is_none()).await;
-    dashboard.wait("everything", SOON, |all| all.iter().filter(|m| m.channel() == "scan").count() >= 40).await;
+    running
+        .until("all is well", |state| state.refused_topic.is_none())
+        .await;
+    dashboard
+        .wait("everything", SOON, |all| {
+            all.iter().filter(|m| m.channel() == "scan").count() >= 40
+        })
+        .await;
     running.stop().await;
 }
 
@@ -243,13 +339,21 @@ async fn rights_that_are_taken_away_later_cost_no_row() {
                 return TAKEN;
             }
             taken += 1;
-            if (11..=60).contains(&taken) { Reaction::Ack(PubAckReason::NotAuthorized) } else { TAKEN }
+            if (11..=60).contains(&taken) {
+                Reaction::Ack(PubAckReason::NotAuthorized)
+            } else {
+                TAKEN
+            }
         }
     })
     .await;
     let mut bench = Bench::new();
     bench.scan(30).await;
-    let timing = Timing { backoff_first: Duration::from_millis(5), backoff_most: Duration::from_millis(40), ..quick() };
+    let timing = Timing {
+        backoff_first: Duration::from_millis(5),
+        backoff_most: Duration::from_millis(40),
+        ..quick()
+    };
     let running = running_with(&bench, &broker, timing).await;
     bench.all_sent(SOON).await;
     assert!(complete(&broker, 30));
@@ -259,7 +363,14 @@ async fn rights_that_are_taken_away_later_cost_no_row() {
 
 #[tokio::test]
 async fn a_row_that_breaks_every_link_is_sent_alone_and_then_set_aside() {
-    let broker = Scripted::start(Manners::default(), |seen| if seen.seq() == Some(7) { Reaction::Close } else { TAKEN }).await;
+    let broker = Scripted::start(Manners::default(), |seen| {
+        if seen.seq() == Some(7) {
+            Reaction::Close
+        } else {
+            TAKEN
+        }
+    })
+    .await;
     let mut bench = Bench::new();
     bench.scan(40).await;
     let mut running = bench.publish(bench.settings(broker.port));
@@ -267,9 +378,20 @@ async fn a_row_that_breaks_every_link_is_sent_alone_and_then_set_aside() {
     running.connected().await;
     bench.all_sent(SOON).await;
     assert!(complete(&broker, 40));
-    let offered: Vec<Seen> = broker.seen().into_iter().filter(|seen| seen.seq() == Some(7)).collect();
-    assert_eq!(offered.len(), 7, "three times among others, four times alone");
-    assert!(offered[3..].iter().all(|seen| seen.unanswered == 1), "alone is alone");
+    let offered: Vec<Seen> = broker
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.seq() == Some(7))
+        .collect();
+    assert_eq!(
+        offered.len(),
+        7,
+        "three times among others, four times alone"
+    );
+    assert!(
+        offered[3..].iter().all(|seen| seen.unanswered == 1),
+        "alone is alone"
+    );
     // Nobody else was blamed.
     bench.scan(5).await;
     bench.all_sent(SOON).await;
@@ -278,12 +400,25 @@ async fn a_row_that_breaks_every_link_is_sent_alone_and_then_set_aside() {
 
 #[tokio::test]
 async fn a_row_that_the_broker_never_answers_does_not_hold_the_others_for_ever() {
-    let broker = Scripted::start(Manners::default(), |seen| if seen.seq() == Some(2) { Reaction::Ignore } else { TAKEN }).await;
+    let broker = Scripted::start(Manners::default(), |seen| {
+        if seen.seq() == Some(2) {
+            Reaction::Ignore
+        } else {
+            TAKEN
+        }
+    })
+    .await;
     let mut bench = Bench::new();
     bench.scan(6).await;
-    let timing = Timing { unacknowledged: Duration::from_millis(300), ..quick() };
+    let timing = Timing {
+        unacknowledged: Duration::from_millis(300),
+        ..quick()
+    };
     let running = running_with(&bench, &broker, timing).await;
-    eventually("the others are through", Duration::from_secs(2), || bench.unsent() == 1).await;
+    eventually("the others are through", Duration::from_secs(2), || {
+        bench.unsent() == 1
+    })
+    .await;
     assert!(set_aside(&bench).is_empty());
     // It ends links like one that breaks them, and is treated as such.
     eventually("it has ended links", SOON, || broker.times(2) > 1).await;
@@ -296,17 +431,35 @@ async fn a_row_that_the_broker_never_answers_does_not_hold_the_others_for_ever()
 
 /// A broker that does that to every record on its first twenty links, and is well then.
 async fn ill_broker(reaction: Reaction) -> Scripted {
-    Scripted::start(Manners::default(), move |seen| if seen.is_record() && seen.connection < 20 { reaction } else { TAKEN }).await
+    Scripted::start(Manners::default(), move |seen| {
+        if seen.is_record() && seen.connection < 20 {
+            reaction
+        } else {
+            TAKEN
+        }
+    })
+    .await
 }
 
 #[tokio::test]
 async fn a_broker_that_hangs_up_on_every_record_or_answers_none_has_no_row_set_aside() {
-    for reaction in [Reaction::Close, Reaction::Ignore, Reaction::Disconnect(DisconnectReasonCode::UnspecifiedError)] {
+    for reaction in [
+        Reaction::Close,
+        Reaction::Ignore,
+        Reaction::Disconnect(DisconnectReasonCode::UnspecifiedError),
+    ] {
         let broker = ill_broker(reaction).await;
         let mut bench = Bench::new();
         let recorded = bench.scan(2).await;
-        bench.journal.record(vec![crate::bench::change(&recorded[0])]).await.unwrap();
-        let timing = Timing { unacknowledged: Duration::from_millis(100), ..quick() };
+        bench
+            .journal
+            .record(vec![crate::bench::change(&recorded[0])])
+            .await
+            .unwrap();
+        let timing = Timing {
+            unacknowledged: Duration::from_millis(100),
+            ..quick()
+        };
         let running = running_with(&bench, &broker, timing).await;
         eventually("it is well again", Duration::from_secs(60), || {
             assert_eq!(set_aside(&bench), [], "{reaction:?}");
@@ -320,7 +473,14 @@ async fn a_broker_that_hangs_up_on_every_record_or_answers_none_has_no_row_set_a
 
 #[tokio::test]
 async fn a_row_that_breaks_links_is_kept_until_another_shows_that_the_broker_takes_rows() {
-    let broker = Scripted::start(Manners::default(), |seen| if seen.seq() == Some(1) { Reaction::Close } else { TAKEN }).await;
+    let broker = Scripted::start(Manners::default(), |seen| {
+        if seen.seq() == Some(1) {
+            Reaction::Close
+        } else {
+            TAKEN
+        }
+    })
+    .await;
     let mut bench = Bench::new();
     bench.scan(1).await;
     let running = running(&bench, &broker).await;
@@ -337,12 +497,19 @@ async fn a_row_that_breaks_links_is_kept_until_another_shows_that_the_broker_tak
 async fn a_broker_that_goes_away_by_itself_blames_no_row() {
     let broker = Scripted::start(Manners::default(), |seen| {
         let goes = seen.connection < 9 && seen.seq().is_some_and(|seq| seq >= 5);
-        if goes { Reaction::Disconnect(DisconnectReasonCode::ServerShuttingDown) } else { TAKEN }
+        if goes {
+            Reaction::Disconnect(DisconnectReasonCode::ServerShuttingDown)
+        } else {
+            TAKEN
+        }
     })
     .await;
     let mut bench = Bench::new();
     bench.scan(12).await;
-    let timing = Timing { reconnect: Duration::from_millis(60), ..quick() };
+    let timing = Timing {
+        reconnect: Duration::from_millis(60),
+        ..quick()
+    };
     let running = running_with(&bench, &broker, timing).await;
     bench.all_sent(SOON).await;
     assert!(complete(&broker, 12));
@@ -353,36 +520,61 @@ async fn a_broker_that_goes_away_by_itself_blames_no_row() {
 #[tokio::test]
 async fn a_broker_that_says_taken_over_raises_the_alarm() {
     let broker = Scripted::start(Manners::default(), |seen| {
-        if seen.connection < 2 && seen.topic.ends_with("/health") { Reaction::Disconnect(DisconnectReasonCode::SessionTakenOver) } else { TAKEN }
+        if seen.connection < 2 && seen.topic.ends_with("/health") {
+            Reaction::Disconnect(DisconnectReasonCode::SessionTakenOver)
+        } else {
+            TAKEN
+        }
     })
     .await;
     let mut bench = Bench::new();
     let mut running = bench.publish(bench.settings(broker.port));
-    running.until("the alarm", |state| state.session_taken_over).await;
+    running
+        .until("the alarm", |state| state.session_taken_over)
+        .await;
     let before = Instant::now();
     running.connected().await;
-    assert!(before.elapsed() >= Duration::from_millis(300), "a long back-off");
+    assert!(
+        before.elapsed() >= Duration::from_millis(300),
+        "a long back-off"
+    );
     bench.scan(3).await;
     bench.all_sent(SOON).await;
-    running.until("calm again", |state| !state.session_taken_over).await;
+    running
+        .until("calm again", |state| !state.session_taken_over)
+        .await;
     running.stop().await;
 }
 
 #[tokio::test]
 async fn a_refused_connection_is_said_in_words_and_not_hammered() {
     for (code, word) in [
-        (ConnectReturnCode::BadUserNamePassword, "password_credential"),
+        (
+            ConnectReturnCode::BadUserNamePassword,
+            "password_credential",
+        ),
         (ConnectReturnCode::NotAuthorized, "access list"),
         (ConnectReturnCode::UnsupportedProtocolVersion, "MQTT 5"),
         (ConnectReturnCode::ServerBusy, "no connection now"),
     ] {
-        let broker = Scripted::start(Manners { code, ..Manners::default() }, |_| TAKEN).await;
+        let broker = Scripted::start(
+            Manners {
+                code,
+                ..Manners::default()
+            },
+            |_| TAKEN,
+        )
+        .await;
         let bench = Bench::new();
         let mut running = bench.publish(bench.settings(broker.port));
         let words = running.away().await;
         assert!(words.contains(word), "{words}");
         tokio::time::sleep(Duration::from_millis(600)).await;
-        assert!(broker.wills().len() <= 24, "{} connections", broker.wills().len());
+        assert!(
+            broker.wills().len() <= 24,
+            "{} connections",
+            broker.wills().len()
+        );
         running.stop().await;
     }
 }
@@ -390,16 +582,29 @@ async fn a_refused_connection_is_said_in_words_and_not_hammered() {
 #[tokio::test]
 async fn a_broker_without_qos_1_is_no_broker_for_a_station_and_one_without_retain_is() {
     let bench = Bench::new();
-    let broker = Scripted::start(Manners { max_qos: Some(0), ..Manners::default() }, |_| TAKEN).await;
+    let broker = Scripted::start(
+        Manners {
+            max_qos: Some(0),
+            ..Manners::default()
+        },
+        |_| TAKEN,
+    )
+    .await;
     let mut running = bench.publish(bench.settings(broker.port));
     assert!(running.away().await.contains("QoS 1"));
     running.stop().await;
 
     let mut bench = Bench::new();
-    let broker = Scripted::start(Manners { retain_available: Some(0), ..Manners::default() }, |seen| {
-        assert!(!seen.retained);
-        TAKEN
-    })
+    let broker = Scripted::start(
+        Manners {
+            retain_available: Some(0),
+            ..Manners::default()
+        },
+        |seen| {
+            assert!(!seen.retained);
+            TAKEN
+        },
+    )
     .await;
     bench.scan(3).await;
     let running = self::running(&bench, &broker).await;
@@ -410,9 +615,27 @@ async fn a_broker_without_qos_1_is_no_broker_for_a_station_and_one_without_retai
 #[tokio::test]
 async fn limits_that_leave_no_room_for_a_message_are_said_in_words_and_cost_no_row() {
     let limits = [
-        (Manners { receive_max: Some(0), ..Manners::default() }, "receive maximum"),
-        (Manners { max_packet_size: Some(0), ..Manners::default() }, "maximum packet size"),
-        (Manners { max_packet_size: Some(1), ..Manners::default() }, "maximum packet size"),
+        (
+            Manners {
+                receive_max: Some(0),
+                ..Manners::default()
+            },
+            "receive maximum",
+        ),
+        (
+            Manners {
+                max_packet_size: Some(0),
+                ..Manners::default()
+            },
+            "maximum packet size",
+        ),
+        (
+            Manners {
+                max_packet_size: Some(1),
+                ..Manners::default()
+            },
+            "maximum packet size",
+        ),
     ];
     for (manners, word) in limits {
         let broker = Scripted::start(manners, |_| TAKEN).await;
@@ -430,10 +653,23 @@ async fn limits_that_leave_no_room_for_a_message_are_said_in_words_and_cost_no_r
 #[tokio::test]
 async fn whatever_the_broker_names_as_its_limits_a_quiet_link_stays_and_every_row_is_sent() {
     let limits = [
-        Manners { server_keep_alive: Some(0), ..Manners::default() },
-        Manners { server_keep_alive: Some(u16::MAX), ..Manners::default() },
-        Manners { receive_max: Some(u16::MAX), max_packet_size: Some(u32::MAX), ..Manners::default() },
-        Manners { session_expiry_interval: Some(u32::MAX), ..Manners::default() },
+        Manners {
+            server_keep_alive: Some(0),
+            ..Manners::default()
+        },
+        Manners {
+            server_keep_alive: Some(u16::MAX),
+            ..Manners::default()
+        },
+        Manners {
+            receive_max: Some(u16::MAX),
+            max_packet_size: Some(u32::MAX),
+            ..Manners::default()
+        },
+        Manners {
+            session_expiry_interval: Some(u32::MAX),
+            ..Manners::default()
+        },
     ];
     for manners in limits {
         let said = format!("{manners:?}");
@@ -441,7 +677,11 @@ async fn whatever_the_broker_names_as_its_limits_a_quiet_link_stays_and_every_ro
         let mut bench = Bench::new();
         bench.scan(40).await;
         // Quiet: no health in between.
-        let timing = Timing { health_least: Duration::from_secs(60), health_most: Duration::from_secs(60), ..quick() };
+        let timing = Timing {
+            health_least: Duration::from_secs(60),
+            health_most: Duration::from_secs(60),
+            ..quick()
+        };
         let mut settings = bench.settings(broker.port);
         settings.keep_alive = Duration::from_secs(10);
         let mut running = bench.publish_with(settings, timing);
@@ -451,7 +691,11 @@ async fn whatever_the_broker_names_as_its_limits_a_quiet_link_stays_and_every_ro
         tokio::time::sleep(Duration::from_secs(1)).await;
         bench.scan(1).await;
         bench.all_sent(SOON).await;
-        assert_eq!((complete(&broker, 41), broker.wills().len()), (true, 1), "{said}");
+        assert_eq!(
+            (complete(&broker, 41), broker.wills().len()),
+            (true, 1),
+            "{said}"
+        );
         running.stop().await;
     }
 }
@@ -517,23 +761,51 @@ async fn nothing_that_a_broker_sends_ends_the_publisher_or_costs_a_row() {
     nonsense.push(publish(4, "x", &[], b"x"));
     nonsense.push(publish(6, "x", &[], b"x"));
     nonsense.push(publish(0, "", &[], b"x"));
-    nonsense.push(publish(1, &own("availability"), &[0x02, 0xff, 0xff, 0xff, 0xff], &[0xff; 12_000]));
-    for text in [deep.as_str(), "", "{", "null", "1e400", "{\"epoch\":-1}", "{\"epoch\":9223372036854775808}", "{\"epoch\":NaN}"] {
+    nonsense.push(publish(
+        1,
+        &own("availability"),
+        &[0x02, 0xff, 0xff, 0xff, 0xff],
+        &[0xff; 12_000],
+    ));
+    for text in [
+        deep.as_str(),
+        "",
+        "{",
+        "null",
+        "1e400",
+        "{\"epoch\":-1}",
+        "{\"epoch\":9223372036854775808}",
+        "{\"epoch\":NaN}",
+    ] {
         nonsense.push(publish(1, &own("meta"), &[], text.as_bytes()));
         nonsense.push(publish(1, &own("health"), &[], text.as_bytes()));
         nonsense.push(publish(0, &own("cmd/backfill"), &[], text.as_bytes()));
     }
     for bytes in nonsense {
         let said = format!("{:x?}", bytes.iter().take(24).collect::<Vec<_>>());
-        let broker = Scripted::start(Manners { nonsense: bytes, ..Manners::default() }, |_| TAKEN).await;
+        let broker = Scripted::start(
+            Manners {
+                nonsense: bytes,
+                ..Manners::default()
+            },
+            |_| TAKEN,
+        )
+        .await;
         let mut bench = Bench::new();
         bench.scan(2).await;
         let mut settings = bench.settings(broker.port);
         settings.commands = true;
-        let timing = Timing { reconnect: Duration::from_millis(20), ..quick() };
+        let timing = Timing {
+            reconnect: Duration::from_millis(20),
+            ..quick()
+        };
         let running = bench.publish_with(settings, timing);
         eventually(&said, SOON, || bench.unsent() == 0).await;
-        assert_eq!((complete(&broker, 2), set_aside(&bench)), (true, Vec::new()), "{said}");
+        assert_eq!(
+            (complete(&broker, 2), set_aside(&bench)),
+            (true, Vec::new()),
+            "{said}"
+        );
         running.stop().await;
     }
 }

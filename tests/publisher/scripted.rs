@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
 use rumqttc::{
-    ConnAck, ConnAckProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReason, Publish, QoS, RetainForwardRule,
-    SubAck, SubscribeReasonCode, UnsubAck, UnsubAckReason, mqttbytes,
+    ConnAck, ConnAckProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet,
+    PubAck, PubAckReason, Publish, QoS, RetainForwardRule, SubAck, SubscribeReasonCode, UnsubAck,
+    UnsubAckReason, mqttbytes,
 };
 use serde_json::Value;
 use tokio::{
@@ -29,7 +30,9 @@ pub struct Seen {
 
 impl Seen {
     pub fn seq(&self) -> Option<u64> {
-        self.json["data"]["seq"].as_u64().filter(|_| self.is_record())
+        self.json["data"]["seq"]
+            .as_u64()
+            .filter(|_| self.is_record())
     }
 
     pub fn is_record(&self) -> bool {
@@ -103,17 +106,26 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    pub async fn start(manners: Manners, react: impl FnMut(&Seen) -> Reaction + Send + 'static) -> Self {
+    pub async fn start(
+        manners: Manners,
+        react: impl FnMut(&Seen) -> Reaction + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (seen, wills, disconnects) = (Arc::default(), Arc::default(), Arc::default());
         let react: Arc<Mutex<React>> = Arc::new(Mutex::new(react));
         let task = tokio::spawn({
-            let (seen, wills, disconnects) = (Arc::clone(&seen), Arc::clone(&wills), Arc::clone(&disconnects));
+            let (seen, wills, disconnects) = (
+                Arc::clone(&seen),
+                Arc::clone(&wills),
+                Arc::clone(&disconnects),
+            );
             async move {
                 let mut connection = 0;
                 loop {
-                    let Ok((stream, _)) = listener.accept().await else { continue };
+                    let Ok((stream, _)) = listener.accept().await else {
+                        continue;
+                    };
                     let mut served = Served {
                         stream,
                         connection,
@@ -130,7 +142,13 @@ impl Scripted {
                 }
             }
         });
-        Self { port, seen, wills, disconnects, task }
+        Self {
+            port,
+            seen,
+            wills,
+            disconnects,
+            task,
+        }
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -139,12 +157,20 @@ impl Scripted {
 
     /// The seqs of scans and changes in the order they came.
     pub fn seqs(&self) -> Vec<u64> {
-        self.seen.lock().unwrap().iter().filter_map(Seen::seq).collect()
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter_map(Seen::seq)
+            .collect()
     }
 
     /// How often that record came.
     pub fn times(&self, seq: u64) -> usize {
-        self.seqs().into_iter().filter(|other| *other == seq).count()
+        self.seqs()
+            .into_iter()
+            .filter(|other| *other == seq)
+            .count()
     }
 
     pub fn disconnects(&self) -> Vec<DisconnectReasonCode> {
@@ -201,9 +227,20 @@ impl Served {
         match packet {
             Packet::Connect(connect, will, _) => {
                 assert!(connect.clean_start, "every session is disposable");
-                assert_eq!(connect.properties.and_then(|properties| properties.session_expiry_interval), Some(0), "and dies with its link");
+                assert_eq!(
+                    connect
+                        .properties
+                        .and_then(|properties| properties.session_expiry_interval),
+                    Some(0),
+                    "and dies with its link"
+                );
                 let will = will.expect("a will");
-                self.wills.lock().unwrap().push(format!("{} {:?} {}", String::from_utf8_lossy(&will.topic), will.message, will.retain));
+                self.wills.lock().unwrap().push(format!(
+                    "{} {:?} {}",
+                    String::from_utf8_lossy(&will.topic),
+                    will.message,
+                    will.retain
+                ));
                 let properties = ConnAckProperties {
                     receive_max: self.manners.receive_max,
                     max_packet_size: self.manners.max_packet_size,
@@ -214,7 +251,12 @@ impl Served {
                     ..none()
                 };
                 let session_present = (self.manners.session_present)(self.connection);
-                self.send(Packet::ConnAck(ConnAck { session_present, code: self.manners.code, properties: Some(properties) })).await?;
+                self.send(Packet::ConnAck(ConnAck {
+                    session_present,
+                    code: self.manners.code,
+                    properties: Some(properties),
+                }))
+                .await?;
                 if self.connection < 2 {
                     self.stream.write_all(&self.manners.nonsense).await.ok()?;
                 }
@@ -222,15 +264,41 @@ impl Served {
             }
             Packet::Publish(publish) => self.publish(publish).await,
             Packet::Subscribe(subscribe) => {
-                let refused = |topic: &str| self.manners.refuses.is_some_and(|end| topic.ends_with(end));
-                let answer =
-                    |topic: &str| if refused(topic) { SubscribeReasonCode::NotAuthorized } else { SubscribeReasonCode::Success(QoS::AtLeastOnce) };
-                let return_codes = subscribe.filters.iter().map(|filter| answer(&filter.path)).collect();
-                self.send(Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes, properties: None })).await?;
+                let refused =
+                    |topic: &str| self.manners.refuses.is_some_and(|end| topic.ends_with(end));
+                let answer = |topic: &str| {
+                    if refused(topic) {
+                        SubscribeReasonCode::NotAuthorized
+                    } else {
+                        SubscribeReasonCode::Success(QoS::AtLeastOnce)
+                    }
+                };
+                let return_codes = subscribe
+                    .filters
+                    .iter()
+                    .map(|filter| answer(&filter.path))
+                    .collect();
+                self.send(Packet::SubAck(SubAck {
+                    pkid: subscribe.pkid,
+                    return_codes,
+                    properties: None,
+                }))
+                .await?;
                 for filter in &subscribe.filters {
-                    let kept = self.manners.kept.iter().find(|(end, _)| filter.path.ends_with(end));
-                    if let Some((_, payload)) = kept.filter(|_| filter.retain_forward_rule == RetainForwardRule::OnEverySubscribe) {
-                        let mut publish = Publish::new(filter.path.clone(), QoS::AtMostOnce, payload.clone(), None);
+                    let kept = self
+                        .manners
+                        .kept
+                        .iter()
+                        .find(|(end, _)| filter.path.ends_with(end));
+                    if let Some((_, payload)) = kept.filter(|_| {
+                        filter.retain_forward_rule == RetainForwardRule::OnEverySubscribe
+                    }) {
+                        let mut publish = Publish::new(
+                            filter.path.clone(),
+                            QoS::AtMostOnce,
+                            payload.clone(),
+                            None,
+                        );
                         publish.retain = true;
                         self.send(Packet::Publish(publish)).await?;
                     }
@@ -247,7 +315,10 @@ impl Served {
             }
             Packet::PingReq => self.send(Packet::PingResp).await,
             Packet::Disconnect(disconnect) => {
-                self.disconnects.lock().unwrap().push(disconnect.reason_code);
+                self.disconnects
+                    .lock()
+                    .unwrap()
+                    .push(disconnect.reason_code);
                 None
             }
             _ => Some(()),
@@ -281,10 +352,16 @@ impl Served {
             Reaction::Ignore => Some(()),
             Reaction::Close => None,
             Reaction::Disconnect(reason) => {
-                self.send(Packet::Disconnect(Disconnect::new(reason))).await?;
+                self.send(Packet::Disconnect(Disconnect::new(reason)))
+                    .await?;
                 // Closed with something unread, a connection is reset, and the reason may be lost with it.
                 self.stream.shutdown().await.ok()?;
-                while self.stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {}
+                while self
+                    .stream
+                    .read(&mut [0; 4096])
+                    .await
+                    .is_ok_and(|read| read > 0)
+                {}
                 None
             }
         }
@@ -292,7 +369,12 @@ impl Served {
 
     async fn ack(&mut self, pkid: u16, reason: PubAckReason) -> Option<()> {
         self.unanswered -= 1;
-        self.send(Packet::PubAck(PubAck { pkid, reason, properties: None })).await
+        self.send(Packet::PubAck(PubAck {
+            pkid,
+            reason,
+            properties: None,
+        }))
+        .await
     }
 
     async fn send(&mut self, packet: Packet) -> Option<()> {

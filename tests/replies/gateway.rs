@@ -94,13 +94,19 @@ impl Gateway {
         let serving = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             loop {
-                let Ok((station, _)) = listener.accept().await else { continue };
+                let Ok((station, _)) = listener.accept().await else {
+                    continue;
+                };
                 let number = serving.connections.fetch_add(1, Ordering::SeqCst);
                 let shared = Arc::clone(&serving);
                 tokio::spawn(async move { serve(station, number, service, &shared).await });
             }
         });
-        Self { address, shared, task }
+        Self {
+            address,
+            shared,
+            task,
+        }
     }
 
     /// From now on every reply is changed so; the closure gets the request's path.
@@ -109,7 +115,11 @@ impl Gateway {
     }
 
     /// Replies to requests whose path begins so are changed.
-    pub fn change_at(&self, path: &'static str, change: impl Fn(&mut Reply) + Send + Sync + 'static) {
+    pub fn change_at(
+        &self,
+        path: &'static str,
+        change: impl Fn(&mut Reply) + Send + Sync + 'static,
+    ) {
         self.change(move |asked, reply| {
             if asked.split('?').next() == Some(path) {
                 change(reply);
@@ -137,7 +147,9 @@ impl Gateway {
 
     /// The connections that exist now take requests and give no reply any more.
     pub fn fall_silent(&self) {
-        self.shared.silent_below.store(self.connections(), Ordering::SeqCst);
+        self.shared
+            .silent_below
+            .store(self.connections(), Ordering::SeqCst);
     }
 }
 
@@ -150,7 +162,9 @@ impl Drop for Gateway {
 async fn serve(mut station: TcpStream, number: usize, service: SocketAddr, shared: &Shared) {
     let mut buffer = Vec::new();
     for request in 0.. {
-        let Some((head, body)) = message(&mut station, &mut buffer).await else { return };
+        let Some((head, body)) = message(&mut station, &mut buffer).await else {
+            return;
+        };
         if request > 0 && shared.once_only.load(Ordering::SeqCst) {
             let _ = station.set_zero_linger();
             return;
@@ -159,7 +173,9 @@ async fn serve(mut station: TcpStream, number: usize, service: SocketAddr, share
         if number < shared.silent_below.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
-        let Some(mut reply) = forward(service, &head, &body).await else { return };
+        let Some(mut reply) = forward(service, &head, &body).await else {
+            return;
+        };
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let change = shared.change.lock().unwrap().clone();
         if let Some(change) = change {
@@ -178,7 +194,11 @@ async fn message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String
             let head = String::from_utf8_lossy(&buffer[..end + 4]).into_owned();
             let length: usize = head
                 .lines()
-                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|value| value.trim().to_owned()))
+                .find_map(|line| {
+                    line.to_ascii_lowercase()
+                        .strip_prefix("content-length:")
+                        .map(|value| value.trim().to_owned())
+                })
                 .map_or(0, |value| value.parse().unwrap());
             if buffer.len() >= end + 4 + length {
                 let body = buffer[end + 4..end + 4 + length].to_vec();
@@ -206,5 +226,11 @@ async fn forward(service: SocketAddr, head: &str, body: &[u8]) -> Option<Reply> 
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .filter(|(name, _)| name != "content-length")
         .collect();
-    Some(Reply { status, headers, body, raw: None, ends: false })
+    Some(Reply {
+        status,
+        headers,
+        body,
+        raw: None,
+        ends: false,
+    })
 }

@@ -36,8 +36,28 @@ enum Mutation {
 }
 
 fn mutation() -> impl Strategy<Value = Mutation> {
-    let names = select(vec!["date", "age", "content-encoding", "content-length", "transfer-encoding", "content-type", "x-other"]);
-    let values = select(vec!["", "0", "60", "61", "72000", "gzip", "identity", "chunked", "soon", "18446744073709551616", "text/html"]);
+    let names = select(vec![
+        "date",
+        "age",
+        "content-encoding",
+        "content-length",
+        "transfer-encoding",
+        "content-type",
+        "x-other",
+    ]);
+    let values = select(vec![
+        "",
+        "0",
+        "60",
+        "61",
+        "72000",
+        "gzip",
+        "identity",
+        "chunked",
+        "soon",
+        "18446744073709551616",
+        "text/html",
+    ]);
     let json = select(vec![
         "null",
         "true",
@@ -55,7 +75,10 @@ fn mutation() -> impl Strategy<Value = Mutation> {
         "NaN",
     ]);
     prop_oneof![
-        select(vec![100_u16, 201, 202, 203, 204, 206, 207, 226, 299, 300, 304, 400, 404, 418, 600, 999]).prop_map(Mutation::Status),
+        select(vec![
+            100_u16, 201, 202, 203, 204, 206, 207, 226, 299, 300, 304, 400, 404, 418, 600, 999
+        ])
+        .prop_map(Mutation::Status),
         (names.clone(), values.clone()).prop_map(|(name, value)| Mutation::Add(name, value)),
         (names.clone(), values).prop_map(|(name, value)| Mutation::Set(name, value)),
         (any::<bool>(), -200_000..200_000_i64).prop_map(|(adds, off)| Mutation::Dated(adds, off)),
@@ -75,14 +98,19 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 
 impl Mutation {
     fn apply(&self, reply: &mut Reply) {
-        let place = |index: &Index, length: usize| if length == 0 { 0 } else { index.index(length) };
+        let place =
+            |index: &Index, length: usize| if length == 0 { 0 } else { index.index(length) };
         match self {
             Self::Status(status) => reply.status = format!("{status} So"),
             Self::Add(name, value) => reply.add(name, value),
             Self::Set(name, value) => reply.set(name, value),
             Self::Dated(adds, off) => {
                 let date = date(SignedDuration::from_secs(*off));
-                if *adds { reply.add("date", &date) } else { reply.set("date", &date) }
+                if *adds {
+                    reply.add("date", &date)
+                } else {
+                    reply.set("date", &date)
+                }
             }
             Self::Drop(name) => reply.drop(name),
             Self::Byte(at, byte) => {
@@ -105,8 +133,15 @@ impl Mutation {
                 (reply.raw, reply.ends) = (Some(bytes), true);
             }
             Self::Twice(at) => change(reply, at, "\":", |text, at| {
-                let Some(begin) = text[..at].rfind('"') else { return text.to_owned() };
-                format!("{}{}\":null,{}", &text[..begin], &text[begin..at], &text[begin..])
+                let Some(begin) = text[..at].rfind('"') else {
+                    return text.to_owned();
+                };
+                format!(
+                    "{}{}\":null,{}",
+                    &text[..begin],
+                    &text[begin..at],
+                    &text[begin..]
+                )
             }),
             Self::Value(at, value) => change(reply, at, "\":", |text, at| {
                 let rest = &text[at + 2..];
@@ -134,7 +169,9 @@ impl Mutation {
 
 /// Changes the text at one of the places where `mark` stands.
 fn change(reply: &mut Reply, at: &Index, mark: &str, change: impl Fn(&str, usize) -> String) {
-    let Ok(text) = String::from_utf8(reply.body.clone()) else { return };
+    let Ok(text) = String::from_utf8(reply.body.clone()) else {
+        return;
+    };
     let places: Vec<usize> = text.match_indices(mark).map(|(place, _)| place).collect();
     if !places.is_empty() {
         reply.say(&change(&text, places[at.index(places.len())]));
@@ -173,11 +210,19 @@ fn unname(value: &mut Value, number: &mut usize) {
 fn reversed(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
-            let fields: Vec<String> =
-                fields.iter().rev().map(|(name, value)| format!(" {} : {}", Value::from(name.as_str()), reversed(value))).collect();
+            let fields: Vec<String> = fields
+                .iter()
+                .rev()
+                .map(|(name, value)| {
+                    format!(" {} : {}", Value::from(name.as_str()), reversed(value))
+                })
+                .collect();
             format!("{{{}}}", fields.join(","))
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(reversed).collect::<Vec<_>>().join(" ,")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(reversed).collect::<Vec<_>>().join(" ,")
+        ),
         other => other.to_string(),
     }
 }
@@ -185,16 +230,32 @@ fn reversed(value: &Value) -> String {
 /// Is this, by a reading of its own, a reply that may count: its status among `statuses`, dated once and now, fresh, plain, whole, JSON
 /// with each name once?
 fn may_count(bytes: &[u8], statuses: &[u16]) -> bool {
-    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return false;
+    };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.")).and_then(|rest| rest.get(2..5)).and_then(|code| code.parse().ok());
-    let headers: Vec<(String, String)> =
-        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
-    let all = |wanted: &str| headers.iter().filter(|(name, _)| name == wanted).map(|(_, value)| value.as_str()).collect::<Vec<_>>();
+    let status = lines
+        .next()
+        .and_then(|line| line.strip_prefix("HTTP/1."))
+        .and_then(|rest| rest.get(2..5))
+        .and_then(|code| code.parse().ok());
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let all = |wanted: &str| {
+        headers
+            .iter()
+            .filter(|(name, _)| name == wanted)
+            .map(|(_, value)| value.as_str())
+            .collect::<Vec<_>>()
+    };
     let now = Timestamp::now();
     let dated = match all("date").as_slice() {
-        [date] => jiff::fmt::rfc2822::parse(date).is_ok_and(|date| date.timestamp().duration_since(now).abs() <= SignedDuration::from_secs(310)),
+        [date] => jiff::fmt::rfc2822::parse(date).is_ok_and(|date| {
+            date.timestamp().duration_since(now).abs() <= SignedDuration::from_secs(310)
+        }),
         _ => false,
     };
     let fresh = match all("age").as_slice() {
@@ -206,15 +267,24 @@ fn may_count(bytes: &[u8], statuses: &[u16]) -> bool {
     let rest = &bytes[end + 4..];
     let body = match all("transfer-encoding").as_slice() {
         [] => match all("content-length").first() {
-            Some(length) => length.parse::<usize>().ok().and_then(|length| rest.get(..length)),
+            Some(length) => length
+                .parse::<usize>()
+                .ok()
+                .and_then(|length| rest.get(..length)),
             None => Some(rest),
         },
         // The gateway sends no chunks, so a reply that says so is none.
         _ => None,
     };
     let Some(body) = body else { return false };
-    let Ok(value) = serde_json::from_slice::<Value>(body) else { return false };
-    status.is_some_and(|status| statuses.contains(&status)) && dated && fresh && plain && names_in(body) == names_of(&value)
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return false;
+    };
+    status.is_some_and(|status| statuses.contains(&status))
+        && dated
+        && fresh
+        && plain
+        && names_in(body) == names_of(&value)
 }
 
 /// How many names a JSON text gives.
@@ -242,46 +312,89 @@ fn names_of(value: &Value) -> usize {
 
 #[test]
 fn a_reply_that_is_not_exactly_a_good_answer_is_unknown() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let benches: Vec<Bench> = KINDS.into_iter().map(|kind| runtime.block_on(Bench::new(kind))).collect();
-    let places: Vec<(usize, &str, &str)> =
-        KINDS.iter().enumerate().flat_map(|(number, kind)| kind.reads().iter().map(move |(path, serial)| (number, *path, *serial))).collect();
-    let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
-    runner
-        .run(&(select(places), proptest::collection::vec(mutation(), 1..4)), |((number, path, serial), mutations)| {
-            let bench = &benches[number];
-            let sent = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-            let spoils = (sent.clone(), mutations.clone());
-            bench.gateway.change_at(path, move |reply| {
-                spoils.1.iter().for_each(|mutation| mutation.apply(reply));
-                // A reply that announces more than comes must not be waited for.
-                reply.ends = true;
-                spoils.0.lock().unwrap().push(reply.bytes());
-            });
-            let source: Source = bench.source(SYNCED);
-            let evidence = runtime.block_on(async { tokio::time::timeout(TOTAL, ask(&source, serial)).await }).expect("it ends");
-            let statuses: &[u16] = if path.starts_with("/v1/") { &[200, 404] } else { &[200] };
-            let sent = sent.lock().unwrap();
-            if !matches!(evidence.finding, Finding::Unknown(_)) {
-                // Of several tries the last one counted.
-                let last = sent.last().expect("it was asked");
-                prop_assert!(may_count(last, statuses), "{path} {mutations:?}: {:?} by {}", evidence.finding, String::from_utf8_lossy(last));
-            }
-            prop_assert!(evidence.serial == Serial::new(serial).unwrap());
-            Ok(())
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let benches: Vec<Bench> = KINDS
+        .into_iter()
+        .map(|kind| runtime.block_on(Bench::new(kind)))
+        .collect();
+    let places: Vec<(usize, &str, &str)> = KINDS
+        .iter()
+        .enumerate()
+        .flat_map(|(number, kind)| {
+            kind.reads()
+                .iter()
+                .map(move |(path, serial)| (number, *path, *serial))
         })
+        .collect();
+    let mut runner = TestRunner::new(Config {
+        cases: 300,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    runner
+        .run(
+            &(select(places), proptest::collection::vec(mutation(), 1..4)),
+            |((number, path, serial), mutations)| {
+                let bench = &benches[number];
+                let sent = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+                let spoils = (sent.clone(), mutations.clone());
+                bench.gateway.change_at(path, move |reply| {
+                    spoils.1.iter().for_each(|mutation| mutation.apply(reply));
+                    // A reply that announces more than comes must not be waited for.
+                    reply.ends = true;
+                    spoils.0.lock().unwrap().push(reply.bytes());
+                });
+                let source: Source = bench.source(SYNCED);
+                let evidence = runtime
+                    .block_on(async { tokio::time::timeout(TOTAL, ask(&source, serial)).await })
+                    .expect("it ends");
+                let statuses: &[u16] = if path.starts_with("/v1/") {
+                    &[200, 404]
+                } else {
+                    &[200]
+                };
+                let sent = sent.lock().unwrap();
+                if !matches!(evidence.finding, Finding::Unknown(_)) {
+                    // Of several tries the last one counted.
+                    let last = sent.last().expect("it was asked");
+                    prop_assert!(
+                        may_count(last, statuses),
+                        "{path} {mutations:?}: {:?} by {}",
+                        evidence.finding,
+                        String::from_utf8_lossy(last)
+                    );
+                }
+                prop_assert!(evidence.serial == Serial::new(serial).unwrap());
+                Ok(())
+            },
+        )
         .unwrap();
 }
 
 #[test]
 fn the_oracle_of_this_test_knows_a_good_reply_from_a_bad_one() {
     let good = |date: &str, more: &str, body: &str| {
-        let head = format!("HTTP/1.1 200 OK\r\nDate: {date}\r\n{more}content-length: {}\r\n\r\n{body}", body.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nDate: {date}\r\n{more}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         may_count(head.as_bytes(), &[200])
     };
     let now = date(SignedDuration::ZERO);
     assert!(good(&now, "", "{\"a\":[{\"b\":1},{\"b\":\"\\\"c\\\":\"}]}"));
     assert!(!good(&date(super::OLD), "", "{}") && !good("", "", "{}"));
-    assert!(!good(&now, "age: 61\r\n", "{}") && !good(&now, "DATE: x\r\n", "{}") && !good(&now, "Content-Encoding: gzip\r\n", "{}"));
-    assert!(!good(&now, "", "{\"a\":1,\"a\":2}") && !good(&now, "", "{\"a\":[{\"b\":1,\"\\u0062\":1}]}") && !good(&now, "", "{}{}"));
+    assert!(
+        !good(&now, "age: 61\r\n", "{}")
+            && !good(&now, "DATE: x\r\n", "{}")
+            && !good(&now, "Content-Encoding: gzip\r\n", "{}")
+    );
+    assert!(
+        !good(&now, "", "{\"a\":1,\"a\":2}")
+            && !good(&now, "", "{\"a\":[{\"b\":1,\"\\u0062\":1}]}")
+            && !good(&now, "", "{}{}")
+    );
 }

@@ -10,7 +10,13 @@ use benchlight::simulator::stock;
 
 fn demo() -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_benchlight"));
-    command.arg("demo").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command
+        .arg("demo")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Piped, every box of the bench is answered as its row says, and the exit code is 0.
@@ -28,16 +34,40 @@ fn every_box_of_the_demo_ends_as_the_table_says() {
     let lines = String::from_utf8(output.stdout).unwrap();
     let screen = String::from_utf8(output.stderr).unwrap();
     for one in stock::DEMO {
-        let serial = if one.expected == "ambiguous" { "-" } else { one.serial };
-        let found = lines.lines().filter(|line| !line.starts_with("change ")).any(|line| {
-            let words: Vec<&str> = line.split(' ').collect();
-            words[1] == serial && words[3] == one.expected
-        });
-        assert!(found, "{} ({}) did not end as {}:\n{lines}", one.serial, one.story, one.expected);
+        let serial = if one.expected == "ambiguous" {
+            "-"
+        } else {
+            one.serial
+        };
+        let found = lines
+            .lines()
+            .filter(|line| !line.starts_with("change "))
+            .any(|line| {
+                let words: Vec<&str> = line.split(' ').collect();
+                words[1] == serial && words[3] == one.expected
+            });
+        assert!(
+            found,
+            "{} ({}) did not end as {}:\n{lines}",
+            one.serial, one.story, one.expected
+        );
     }
-    assert!(lines.lines().any(|line| line.contains(" - rescan imei ")), "{lines}");
-    assert!(screen.contains("mosquitto_sub") && screen.contains("Type a serial number"), "{screen}");
-    assert!(screen.lines().take_while(|line| !line.contains("mosquitto_sub")).count() < 50, "the start-up fits a screen");
+    assert!(
+        lines.lines().any(|line| line.contains(" - rescan imei ")),
+        "{lines}"
+    );
+    assert!(
+        screen.contains("mosquitto_sub") && screen.contains("Type a serial number"),
+        "{screen}"
+    );
+    assert!(
+        screen
+            .lines()
+            .take_while(|line| !line.contains("mosquitto_sub"))
+            .count()
+            < 50,
+        "the start-up fits a screen"
+    );
 }
 
 /// A box that waits turns ready by itself, without being scanned again.
@@ -48,13 +78,25 @@ fn the_pending_box_turns_ready_by_itself() {
     writeln!(stdin, "DEMOSOON0003").unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
-    assert!(first.contains("DEMOSOON0003 wait assignment_pending"), "{first}");
+    assert!(
+        first.contains("DEMOSOON0003 wait assignment_pending"),
+        "{first}"
+    );
     let (send, changes) = std::sync::mpsc::channel();
-    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+    std::thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .try_for_each(|line| send.send(line))
+    });
     // Assigned 20 s after the first scan; a re-check may meet it while it settles.
     loop {
-        let change = changes.recv_timeout(Duration::from_secs(60)).expect("a change within a minute");
-        assert!(change.starts_with("change ") && change.contains("DEMOSOON0003"), "{change}");
+        let change = changes
+            .recv_timeout(Duration::from_secs(60))
+            .expect("a change within a minute");
+        assert!(
+            change.starts_with("change ") && change.contains("DEMOSOON0003"),
+            "{change}"
+        );
         if change.contains("DEMOSOON0003 ready assigned") {
             break;
         }

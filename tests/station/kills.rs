@@ -46,7 +46,15 @@ const WINDOWS: [Window; 6] = [
 ];
 
 /// Calls at which the tracer kills, with how many of them a thread makes between its start and the end of a few scans.
-const STEPS: [(&str, u32); 7] = [("fdatasync", 10), ("pwrite64", 50), ("write", 12), ("sendto", 8), ("writev", 8), ("recvfrom", 24), ("futex", 60)];
+const STEPS: [(&str, u32); 7] = [
+    ("fdatasync", 10),
+    ("pwrite64", 50),
+    ("write", 12),
+    ("sendto", 8),
+    ("writev", 8),
+    ("recvfrom", 24),
+    ("futex", 60),
+];
 
 const SCANS_EACH: usize = 3;
 
@@ -55,7 +63,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
@@ -72,9 +83,23 @@ struct Ledger {
 
 fn run_and_kill(home: &Home, dice: &mut Dice, nth: u64, serials: &[String], ledger: &mut Ledger) {
     let (call, most) = STEPS[usize::try_from(nth).unwrap() % STEPS.len()];
-    let inject = format!("inject={call}:signal=SIGKILL:when={}", 1 + dice.below(u64::from(most)));
+    let inject = format!(
+        "inject={call}:signal=SIGKILL:when={}",
+        1 + dice.below(u64::from(most))
+    );
     let trace = format!("trace={call}");
-    let mut station = home.start_under(&["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]);
+    let mut station = home.start_under(&[
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &trace,
+        "-e",
+        &inject,
+    ]);
     for serial in serials {
         station.scan(serial.as_bytes());
     }
@@ -82,7 +107,10 @@ fn run_and_kill(home: &Home, dice: &mut Dice, nth: u64, serials: &[String], ledg
     let patience = Duration::from_millis(1_500);
     let begun = Instant::now();
     let mut answers = Vec::new();
-    while station.ended_within(Duration::ZERO).is_none() && answers.len() < serials.len() && begun.elapsed() < patience {
+    while station.ended_within(Duration::ZERO).is_none()
+        && answers.len() < serials.len()
+        && begun.elapsed() < patience
+    {
         answers.extend(station.answer_within(Duration::from_millis(20)));
     }
     let _ = station.ended_within(Duration::from_millis(dice.below(250)));
@@ -96,7 +124,11 @@ fn run_and_kill(home: &Home, dice: &mut Dice, nth: u64, serials: &[String], ledg
 
 /// Tells where the kill fell for each scan, from what is on disk and what has arrived.
 fn classify(home: &Home, dashboard: &Dashboard, serials: &[String], ledger: &mut Ledger) {
-    let arrived: BTreeSet<String> = dashboard.on("scan").iter().filter_map(|one| one.json()["id"].as_str().map(str::to_owned)).collect();
+    let arrived: BTreeSet<String> = dashboard
+        .on("scan")
+        .iter()
+        .filter_map(|one| one.json()["id"].as_str().map(str::to_owned))
+        .collect();
     let mut records = HashMap::new();
     if let Ok(mut reader) = Reader::open(&home.path("state")) {
         let mut take = |entry: Entry| {
@@ -118,7 +150,11 @@ fn classify(home: &Home, dashboard: &Dashboard, serials: &[String], ledger: &mut
             }
             Some(stored) => {
                 let id = stored.recorded.record.id.to_string();
-                match (ledger.answered.contains_key(&id), arrived.contains(&id), stored.delivered_at.is_some()) {
+                match (
+                    ledger.answered.contains_key(&id),
+                    arrived.contains(&id),
+                    stored.delivered_at.is_some(),
+                ) {
                     (false, ..) => Window::BeforeTheLampAnswers,
                     (true, false, _) => Window::BeforeTheBrokerHasIt,
                     (true, true, false) => Window::BeforeItIsMarkedAsSent,
@@ -137,8 +173,14 @@ async fn kills(times: u64, seed: u64) -> Ledger {
     let mut dice = Dice(seed);
     let mut ledger = Ledger::default();
     for nth in 0..times {
-        let serials: Vec<String> = (0..SCANS_EACH).map(|scan| format!("KX{nth:05}{scan:03}")).collect();
-        world.kandji.stock(|stock| serials.iter().for_each(|serial| stock.put(Device::ready(serial))));
+        let serials: Vec<String> = (0..SCANS_EACH)
+            .map(|scan| format!("KX{nth:05}{scan:03}"))
+            .collect();
+        world.kandji.stock(|stock| {
+            serials
+                .iter()
+                .for_each(|serial| stock.put(Device::ready(serial)))
+        });
         run_and_kill(&home, &mut dice, nth, &serials, &mut ledger);
         // What the broker has reaches the dashboard in a moment.
         tokio::time::sleep(Duration::from_millis(15)).await;
@@ -147,19 +189,36 @@ async fn kills(times: u64, seed: u64) -> Ledger {
 
     // One undisturbed run delivers whatever is left. Its own scan shows that it is up: a stop before that is the system's, not its.
     let mut station = home.start();
-    world.kandji.stock(|stock| stock.put(Device::ready("KXLAST00001")));
+    world
+        .kandji
+        .stock(|stock| stock.put(Device::ready("KXLAST00001")));
     station.scan(b"KXLAST00001");
     let last = station.answer();
     ledger.answered.insert(last.id, last.reason);
     let everything = |all: &[crate::support::dashboard::Received]| {
-        let arrived: BTreeSet<String> = all.iter().filter_map(|one| one.json()["id"].as_str().map(str::to_owned)).collect();
+        let arrived: BTreeSet<String> = all
+            .iter()
+            .filter_map(|one| one.json()["id"].as_str().map(str::to_owned))
+            .collect();
         ledger.answered.keys().all(|id| arrived.contains(id))
     };
-    dashboard.wait("every answered scan", Duration::from_secs(60), everything).await;
+    dashboard
+        .wait("every answered scan", Duration::from_secs(60), everything)
+        .await;
     let mut reader = Reader::open(&home.path("state")).unwrap();
-    eventually("an empty outbox", Duration::from_secs(60), || reader.unsent(0, 1).unwrap().is_empty()).await;
+    eventually("an empty outbox", Duration::from_secs(60), || {
+        reader.unsent(0, 1).unwrap().is_empty()
+    })
+    .await;
     station.signal("TERM");
-    assert!(station.ended_within(Duration::from_secs(5)).unwrap().success(), "{}", home.log());
+    assert!(
+        station
+            .ended_within(Duration::from_secs(5))
+            .unwrap()
+            .success(),
+        "{}",
+        home.log()
+    );
 
     let mut interrupted = BTreeSet::new();
     let mut recorded = BTreeMap::new();
@@ -176,40 +235,77 @@ async fn kills(times: u64, seed: u64) -> Ledger {
     };
     reader.export(None, None, take).unwrap();
     for serial in &ledger.undecided {
-        let window = if interrupted.contains(serial) { Window::BeforeItsVerdictIsSafe } else { Window::BeforeItsBytesAreKept };
+        let window = if interrupted.contains(serial) {
+            Window::BeforeItsVerdictIsSafe
+        } else {
+            Window::BeforeItsBytesAreKept
+        };
         *ledger.hits.entry(window).or_default() += 1;
     }
 
     // The promises.
     let mut bodies: HashMap<String, Value> = HashMap::new();
     let mut seqs = BTreeMap::new();
-    for received in dashboard.on("scan").into_iter().chain(dashboard.on("change")) {
+    for received in dashboard
+        .on("scan")
+        .into_iter()
+        .chain(dashboard.on("change"))
+    {
         let mut body = received.json();
         let id = body["id"].as_str().unwrap().to_owned();
         seqs.insert(body["data"]["seq"].as_u64().unwrap(), id.clone());
         body["data"]["replay"] = Value::Null;
         let before = bodies.insert(id, body.clone());
-        assert!(before.is_none_or(|before| before == body), "one id with two bodies");
+        assert!(
+            before.is_none_or(|before| before == body),
+            "one id with two bodies"
+        );
     }
-    assert_eq!(seqs.keys().copied().collect::<Vec<_>>(), (1..=seqs.len() as u64).collect::<Vec<_>>(), "seq has no gap");
+    assert_eq!(
+        seqs.keys().copied().collect::<Vec<_>>(),
+        (1..=seqs.len() as u64).collect::<Vec<_>>(),
+        "seq has no gap"
+    );
     assert_eq!(seqs, recorded, "what was delivered is what was recorded");
     for (id, reason) in &ledger.answered {
         assert_eq!(
-            bodies.get(id).and_then(|body| body["data"]["reason"].as_str()),
+            bodies
+                .get(id)
+                .and_then(|body| body["data"]["reason"].as_str()),
             Some(reason.as_str()),
             "what the lamp answered is what was delivered"
         );
     }
-    assert_eq!(dashboard.places().keys().map(|(epoch, _)| epoch).collect::<BTreeSet<_>>().len(), 1, "one journal, one epoch");
-    println!("{} kills, seed {seed}: {} answered, {} delivered", ledger.kills, ledger.answered.len(), bodies.len());
+    assert_eq!(
+        dashboard
+            .places()
+            .keys()
+            .map(|(epoch, _)| epoch)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        1,
+        "one journal, one epoch"
+    );
+    println!(
+        "{} kills, seed {seed}: {} answered, {} delivered",
+        ledger.kills,
+        ledger.answered.len(),
+        bodies.len()
+    );
     for window in WINDOWS {
-        println!("  {window:?}: {}", ledger.hits.get(&window).copied().unwrap_or(0));
+        println!(
+            "  {window:?}: {}",
+            ledger.hits.get(&window).copied().unwrap_or(0)
+        );
     }
     ledger
 }
 
 fn tracer_is_here() -> bool {
-    let traces = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
+    let traces = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "true"])
+        .status()
+        .is_ok_and(|status| status.success());
     if !traces {
         println!("SKIPPED: strace is missing or may not trace here");
     }
@@ -229,10 +325,17 @@ async fn killed_at_any_step_nothing_that_the_lamp_answered_is_lost() {
 #[ignore = "slow: at least 200 kills"]
 async fn killed_between_every_two_steps_at_least_200_times() {
     assert!(tracer_is_here(), "install strace");
-    let times = std::env::var("BENCHLIGHT_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(210);
+    let times = std::env::var("BENCHLIGHT_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(210);
     let seed = jiff::Timestamp::now().as_second().unsigned_abs();
     let ledger = kills(times, seed).await;
     for window in WINDOWS {
-        assert!(ledger.hits.get(&window).is_some_and(|hits| *hits > 0), "no kill fell into {window:?}: {:?}", ledger.hits);
+        assert!(
+            ledger.hits.get(&window).is_some_and(|hits| *hits > 0),
+            "no kill fell into {window:?}: {:?}",
+            ledger.hits
+        );
     }
 }

@@ -33,7 +33,11 @@ async fn greens(service: Duration, pace: Duration) -> usize {
     let home = world.home(false, "");
     let serial = |nth: usize| format!("LAMPS{nth:05}");
     for nth in 0..BOXES {
-        let device = if is_ready(nth) { Device::ready(&serial(nth)) } else { Device::pending(&serial(nth)) };
+        let device = if is_ready(nth) {
+            Device::ready(&serial(nth))
+        } else {
+            Device::pending(&serial(nth))
+        };
         world.kandji.stock(|stock| stock.put(device));
     }
     let (lamps, terminal) = Lamps::open();
@@ -50,13 +54,28 @@ async fn greens(service: Duration, pace: Duration) -> usize {
     while scans.iter().any(|scan| scan.answered.is_none()) || scans.len() < BOXES {
         let now = Instant::now();
         for answer in station.so_far().iter().filter(|answer| !answer.change) {
-            let scan = scans.iter_mut().find(|scan| scan.serial == answer.serial).expect("nobody else was scanned");
-            assert_eq!(answer.reason, if scan.ready { "assigned" } else { "assignment_pending" });
+            let scan = scans
+                .iter_mut()
+                .find(|scan| scan.serial == answer.serial)
+                .expect("nobody else was scanned");
+            assert_eq!(
+                answer.reason,
+                if scan.ready {
+                    "assigned"
+                } else {
+                    "assignment_pending"
+                }
+            );
             scan.answered = Some(now);
         }
         if scans.len() < BOXES && now >= due {
             let nth = scans.len();
-            scans.push(Scanned { serial: serial(nth), ready: is_ready(nth), at: Instant::now(), answered: None });
+            scans.push(Scanned {
+                serial: serial(nth),
+                ready: is_ready(nth),
+                at: Instant::now(),
+                answered: None,
+            });
             station.scan(serial(nth).as_bytes());
             due += pace;
         }
@@ -66,28 +85,63 @@ async fn greens(service: Duration, pace: Duration) -> usize {
     // The last one's answer has the rest of its time.
     tokio::time::sleep(SLACK).await;
     let end = Instant::now();
-    judge(&scans, &lamps, end, &format!("{service:?} at one in {pace:?}"))
+    judge(
+        &scans,
+        &lamps,
+        end,
+        &format!("{service:?} at one in {pace:?}"),
+    )
 }
 
 /// Each green is the newest box's own, and each box that was ready in time has one.
 fn judge(scans: &[Scanned], lamps: &Lamps, end: Instant, what: &str) -> usize {
     let changes = lamps.changes();
     let since = |time: Instant| time.saturating_duration_since(scans[0].at).as_millis();
-    let story = || changes.iter().map(|(at, lit)| (since(*at), *lit)).collect::<Vec<_>>();
+    let story = || {
+        changes
+            .iter()
+            .map(|(at, lit)| (since(*at), *lit))
+            .collect::<Vec<_>>()
+    };
     let mut seen = 0;
     for (nth, scan) in scans.iter().enumerate() {
         let next = scans.get(nth + 1).map_or(end, |next| next.at);
-        let which = || format!("{what}: box {nth}, scanned at {} ms, answered at {:?} ms: {:?}", since(scan.at), scan.answered.map(since), story());
+        let which = || {
+            format!(
+                "{what}: box {nth}, scanned at {} ms, answered at {:?} ms: {:?}",
+                since(scan.at),
+                scan.answered.map(since),
+                story()
+            )
+        };
         let answered = scan.answered.unwrap();
-        let green = changes.iter().find(|(at, lit)| lit.green && *at >= scan.at && *at < next).map(|(at, _)| *at);
+        let green = changes
+            .iter()
+            .find(|(at, lit)| lit.green && *at >= scan.at && *at < next)
+            .map(|(at, _)| *at);
         if let Some(green) = green {
-            assert!(scan.ready && answered <= green + SLACK, "a green that is not this box's own: {}", which());
-            let dark = changes.iter().find(|(at, lit)| !lit.green && *at > green).map(|(at, _)| *at);
-            assert!(nth + 1 == scans.len() || dark.is_some_and(|dark| dark < next + SLACK), "its green outlasts the next scan: {}", which());
+            assert!(
+                scan.ready && answered <= green + SLACK,
+                "a green that is not this box's own: {}",
+                which()
+            );
+            let dark = changes
+                .iter()
+                .find(|(at, lit)| !lit.green && *at > green)
+                .map(|(at, _)| *at);
+            assert!(
+                nth + 1 == scans.len() || dark.is_some_and(|dark| dark < next + SLACK),
+                "its green outlasts the next scan: {}",
+                which()
+            );
             seen += 1;
         } else {
             let in_time = answered.max(scan.at + GAP) + GLIMPSE < next;
-            assert!(!(scan.ready && in_time), "its green was not seen: {}", which());
+            assert!(
+                !(scan.ready && in_time),
+                "its green was not seen: {}",
+                which()
+            );
         }
     }
     seen
@@ -96,7 +150,10 @@ fn judge(scans: &[Scanned], lamps: &Lamps, end: Instant, what: &str) -> usize {
 /// One in a second and one in 400 ms, side by side.
 async fn both_paces(service_ms: u64) -> (usize, usize) {
     let service = Duration::from_millis(service_ms);
-    tokio::join!(greens(service, Duration::from_secs(1)), greens(service, Duration::from_millis(400)))
+    tokio::join!(
+        greens(service, Duration::from_secs(1)),
+        greens(service, Duration::from_millis(400))
+    )
 }
 
 const READY: usize = BOXES - BOXES / 4;
@@ -115,11 +172,15 @@ async fn every_ready_box_of_a_service_that_takes_50_ms_is_seen_to_be_green() {
 async fn every_ready_box_of_a_service_that_takes_250_ms_is_seen_to_be_green() {
     let (slowly, quickly) = both_paces(250).await;
     assert_eq!(slowly, READY);
-    assert!(quickly > READY / 2, "{quickly} at one in 400 ms: less than half came in time");
+    assert!(
+        quickly > READY / 2,
+        "{quickly} at one in 400 ms: less than half came in time"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_ready_box_of_a_service_that_takes_310_ms_is_seen_to_be_green_if_it_is_answered_in_time() {
+async fn every_ready_box_of_a_service_that_takes_310_ms_is_seen_to_be_green_if_it_is_answered_in_time()
+ {
     let (slowly, quickly) = both_paces(310).await;
     assert_eq!(slowly, READY);
     println!("{quickly} of {READY} ready boxes were seen to be green at one in 400 ms");
@@ -129,5 +190,8 @@ async fn every_ready_box_of_a_service_that_takes_310_ms_is_seen_to_be_green_if_i
 async fn a_box_that_the_next_has_overtaken_is_never_seen_to_be_green() {
     let (slowly, quickly) = both_paces(600).await;
     assert_eq!(slowly, READY);
-    assert!(quickly <= READY / 2, "{quickly}: only a scan that was late by itself leaves the one before it some time");
+    assert!(
+        quickly <= READY / 2,
+        "{quickly}: only a scan that was late by itself leaves the one before it some time"
+    );
 }

@@ -55,7 +55,14 @@ enum Kind {
 }
 
 fn kind(nth: usize) -> Kind {
-    [Kind::Assigned, Kind::Assigned, Kind::TakenBack, Kind::Pending, Kind::Removed, Kind::Nobodys][nth % 6]
+    [
+        Kind::Assigned,
+        Kind::Assigned,
+        Kind::TakenBack,
+        Kind::Pending,
+        Kind::Removed,
+        Kind::Nobodys,
+    ][nth % 6]
 }
 
 fn serial(lane: usize, nth: usize) -> String {
@@ -63,7 +70,11 @@ fn serial(lane: usize, nth: usize) -> String {
 }
 
 fn removed(serial: &str) -> Device {
-    Device { profile_status: Some("removed".to_owned()), assigned_at: AssignedAt::Never, ..Device::ready(serial) }
+    Device {
+        profile_status: Some("removed".to_owned()),
+        assigned_at: AssignedAt::Never,
+        ..Device::ready(serial)
+    }
 }
 
 fn stock() -> Stock {
@@ -98,7 +109,9 @@ fn effects() -> [Effect; 8] {
         Effect::Silence(Duration::from_secs(8)),
         Effect::Reset,
         Effect::Html,
-        Effect::TooMany { retry_after: Some("1".to_owned()) },
+        Effect::TooMany {
+            retry_after: Some("1".to_owned()),
+        },
         Effect::CutJson,
         Effect::Drop,
         Effect::Status(401),
@@ -111,7 +124,11 @@ fn trouble(nth: usize, long: bool) -> Trouble {
     // A minute has twelve troubles: each of the three links' once, and every one of the service's.
     let every = if long { 30 } else { 4 };
     let links = [Trouble::LinkCut, Trouble::BrokerAway, Trouble::LinkStalled];
-    if nth % every == 1 { links[nth / every % links.len()] } else { Trouble::Service((nth - nth.div_ceil(every)) % effects().len()) }
+    if nth % every == 1 {
+        links[nth / every % links.len()]
+    } else {
+        Trouble::Service((nth - nth.div_ceil(every)) % effects().len())
+    }
 }
 
 /// Everything outside the station.
@@ -125,7 +142,9 @@ struct Outside {
 
 impl Outside {
     async fn new() -> Self {
-        let kandji = kandji::serve(kandji::Options::new(TOKEN, stock())).await.unwrap();
+        let kandji = kandji::serve(kandji::Options::new(TOKEN, stock()))
+            .await
+            .unwrap();
         let mosquitto = Mosquitto::start();
         let proxy = Proxy::start(mosquitto.plain).await;
         let ports: Vec<u16> = LANES.iter().map(|_| free_port()).collect();
@@ -147,7 +166,13 @@ impl Outside {
         let home = Home::on_disk(false, &sections);
         home.credential("kandji-token", TOKEN);
         home.credential("mqtt-password", STATION.1);
-        Self { kandji, mosquitto, proxy, home, ports }
+        Self {
+            kandji,
+            mosquitto,
+            proxy,
+            home,
+            ports,
+        }
     }
 
     fn begin(&mut self, trouble: Trouble) {
@@ -199,17 +224,29 @@ impl Book {
         }
         let matched = self.scans().map(|(answer, at)| {
             let scanned = sent.get_mut(answer.serial.as_str()).and_then(Vec::pop);
-            (answer, scanned.unwrap_or_else(|| panic!("an answer to no scan: {answer:?}")), *at)
+            (
+                answer,
+                scanned.unwrap_or_else(|| panic!("an answer to no scan: {answer:?}")),
+                *at,
+            )
         });
         let matched: Vec<_> = matched.collect();
-        let unanswered: Vec<_> = sent.into_iter().filter(|(_, left)| !left.is_empty()).collect();
-        assert!(unanswered.is_empty(), "scans without an answer: {unanswered:?}");
+        let unanswered: Vec<_> = sent
+            .into_iter()
+            .filter(|(_, left)| !left.is_empty())
+            .collect();
+        assert!(
+            unanswered.is_empty(),
+            "scans without an answer: {unanswered:?}"
+        );
         matched
     }
 
     /// Green only for what the service had called assigned, and never while it said nothing.
     fn green_never_lied(&self) -> usize {
-        let kinds: BTreeMap<String, Kind> = (0..LANES.len()).flat_map(|lane| (0..BOXES).map(move |nth| (serial(lane, nth), kind(nth)))).collect();
+        let kinds: BTreeMap<String, Kind> = (0..LANES.len())
+            .flat_map(|lane| (0..BOXES).map(move |nth| (serial(lane, nth), kind(nth))))
+            .collect();
         let mut greens = 0;
         for (answer, scanned, answered) in self.matched() {
             if answer.verdict != "ready" {
@@ -218,14 +255,32 @@ impl Book {
             greens += 1;
             match kinds[&answer.serial] {
                 Kind::Assigned => {}
-                Kind::TakenBack => assert!(self.taken_back.is_none_or(|at| scanned < at), "green after its profile was taken back: {answer:?}"),
-                Kind::Pending | Kind::Removed | Kind::Nobodys => panic!("never assigned, and green: {answer:?}"),
+                Kind::TakenBack => assert!(
+                    self.taken_back.is_none_or(|at| scanned < at),
+                    "green after its profile was taken back: {answer:?}"
+                ),
+                Kind::Pending | Kind::Removed | Kind::Nobodys => {
+                    panic!("never assigned, and green: {answer:?}")
+                }
             }
-            let silent = self.faulted.iter().find(|(from, to)| scanned >= *from && answered <= *to);
-            assert!(silent.is_none(), "green while the service said nothing: {answer:?}");
+            let silent = self
+                .faulted
+                .iter()
+                .find(|(from, to)| scanned >= *from && answered <= *to);
+            assert!(
+                silent.is_none(),
+                "green while the service said nothing: {answer:?}"
+            );
         }
-        for (answer, _) in self.answers.iter().filter(|(answer, _)| answer.change && answer.verdict == "ready") {
-            assert!(matches!(kinds[&answer.serial], Kind::Assigned | Kind::TakenBack), "never assigned, and changed to green: {answer:?}");
+        for (answer, _) in self
+            .answers
+            .iter()
+            .filter(|(answer, _)| answer.change && answer.verdict == "ready")
+        {
+            assert!(
+                matches!(kinds[&answer.serial], Kind::Assigned | Kind::TakenBack),
+                "never assigned, and changed to green: {answer:?}"
+            );
         }
         greens
     }
@@ -234,7 +289,8 @@ impl Book {
 async fn soak(length: Duration) {
     let long = length > Duration::from_mins(2);
     let mut outside = Outside::new().await;
-    let operator = Dashboard::connect(outside.mosquitto.plain, OPERATOR, "benchlight/v1/+/+/rsp/#").await;
+    let operator =
+        Dashboard::connect(outside.mosquitto.plain, OPERATOR, "benchlight/v1/+/+/rsp/#").await;
     let dashboard = Dashboard::connect(outside.mosquitto.plain, DASHBOARD, "benchlight/#").await;
     let station = outside.home.start();
     let mut lines = Vec::new();
@@ -264,13 +320,23 @@ async fn connect(port: u16) -> TcpStream {
     loop {
         match TcpStream::connect(("127.0.0.1", port)) {
             Ok(stream) => return stream,
-            Err(error) => assert!(Instant::now() < patience, "the scanner's port does not open: {error}"),
+            Err(error) => assert!(
+                Instant::now() < patience,
+                "the scanner's port does not open: {error}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-async fn run(outside: &mut Outside, station: &Station, lines: &mut [TcpStream], book: &mut Book, length: Duration, long: bool) {
+async fn run(
+    outside: &mut Outside,
+    station: &Station,
+    lines: &mut [TcpStream],
+    book: &mut Book,
+    length: Duration,
+    long: bool,
+) {
     let begun = Instant::now();
     let mut troubles = 0;
     let mut now_on: Option<(Trouble, Instant)> = None;
@@ -305,17 +371,25 @@ async fn run(outside: &mut Outside, station: &Station, lines: &mut [TcpStream], 
             outside.kandji.set_quota_left(10_000);
         }
         if book.taken_back.is_none() && begun.elapsed() > length / 2 {
-            for (lane, box_nth) in
-                (0..LANES.len()).flat_map(|lane| (0..BOXES).map(move |nth| (lane, nth))).filter(|(_, nth)| kind(*nth) == Kind::TakenBack)
+            for (lane, box_nth) in (0..LANES.len())
+                .flat_map(|lane| (0..BOXES).map(move |nth| (lane, nth)))
+                .filter(|(_, nth)| kind(*nth) == Kind::TakenBack)
             {
-                outside.kandji.stock(|stock| stock.put(removed(&serial(lane, box_nth))));
+                outside
+                    .kandji
+                    .stock(|stock| stock.put(removed(&serial(lane, box_nth))));
             }
             book.taken_back = Some(Instant::now());
         }
         let (lane, place) = (nth % LANES.len(), nth / LANES.len() % BOXES);
         let serial = serial(lane, place);
-        book.sent.push(Sent { serial: serial.clone(), at: Instant::now() });
-        lines[lane].write_all(format!("{serial}\r\n").as_bytes()).unwrap();
+        book.sent.push(Sent {
+            serial: serial.clone(),
+            at: Instant::now(),
+        });
+        lines[lane]
+            .write_all(format!("{serial}\r\n").as_bytes())
+            .unwrap();
         nth += 1;
     }
     if let Some((trouble, _)) = now_on {
@@ -329,7 +403,8 @@ async fn listen(station: &Station, book: &mut Book, time: Duration) {
     loop {
         let answers = station.so_far();
         let now = Instant::now();
-        book.answers.extend(answers.into_iter().map(|answer| (answer, now)));
+        book.answers
+            .extend(answers.into_iter().map(|answer| (answer, now)));
         let left = until.saturating_duration_since(now);
         if left.is_zero() {
             return;
@@ -342,25 +417,52 @@ async fn listen(station: &Station, book: &mut Book, time: Duration) {
 ///
 /// A broker that is killed may have acknowledged what it had not passed on yet. A dashboard sees that by `seq` and asks for it
 /// again; how many that were is returned, and it is never more than what can be under way at each trouble.
-async fn all_arrives(outside: &Outside, dashboard: &Dashboard, operator: &Dashboard, troubles: usize) -> usize {
+async fn all_arrives(
+    outside: &Outside,
+    dashboard: &Dashboard,
+    operator: &Dashboard,
+    troubles: usize,
+) -> usize {
     let mut reader = Reader::open(&outside.home.path("state")).unwrap();
     let patience = Instant::now() + Duration::from_mins(4);
     while reader.outbox().unwrap().0 > 0 {
-        assert!(Instant::now() < patience, "{} records are not delivered\n{}", reader.outbox().unwrap().0, last_lines(&outside.home.path("log")));
+        assert!(
+            Instant::now() < patience,
+            "{} records are not delivered\n{}",
+            reader.outbox().unwrap().0,
+            last_lines(&outside.home.path("log"))
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let newest = reader.newest(1).unwrap()[0].recorded.clone();
     let missing = |dashboard: &Dashboard| {
         let places = dashboard.places();
-        (1..=newest.seq).filter(|seq| !places.contains_key(&(newest.epoch.to_string(), *seq))).collect::<Vec<u64>>()
+        (1..=newest.seq)
+            .filter(|seq| !places.contains_key(&(newest.epoch.to_string(), *seq)))
+            .collect::<Vec<u64>>()
     };
     let lost = missing(dashboard);
-    assert!(lost.len() <= 32 * troubles, "{} messages are missing after {troubles} troubles of the broker: {lost:?}", lost.len());
+    assert!(
+        lost.len() <= 32 * troubles,
+        "{} messages are missing after {troubles} troubles of the broker: {lost:?}",
+        lost.len()
+    );
     for seq in &lost {
         let ask = json!({"epoch": newest.epoch, "from": seq, "to": seq}).to_string();
-        operator.publish("benchlight/v1/test/bench-1/cmd/backfill", ask, false, PublishProperties::default()).await;
-        dashboard.wait("what was asked for again", Duration::from_secs(20), |_| !missing(dashboard).contains(seq)).await;
+        operator
+            .publish(
+                "benchlight/v1/test/bench-1/cmd/backfill",
+                ask,
+                false,
+                PublishProperties::default(),
+            )
+            .await;
+        dashboard
+            .wait("what was asked for again", Duration::from_secs(20), |_| {
+                !missing(dashboard).contains(seq)
+            })
+            .await;
     }
     assert_eq!(missing(dashboard), Vec::<u64>::new(), "seq has no gap");
     lost.len()
@@ -373,7 +475,12 @@ async fn all_arrives(outside: &Outside, dashboard: &Dashboard, operator: &Dashbo
 fn delivered_once(book: &Book, dashboard: &Dashboard) {
     let mut bodies: BTreeMap<String, Value> = BTreeMap::new();
     let mut seqs = BTreeSet::new();
-    for message in dashboard.all().iter().filter(|message| matches!(message.channel(), "scan" | "change")).map(Received::json) {
+    for message in dashboard
+        .all()
+        .iter()
+        .filter(|message| matches!(message.channel(), "scan" | "change"))
+        .map(Received::json)
+    {
         let mut body = message;
         body["data"]["replay"] = Value::Null;
         if body["data"]["seq"].is_null() {
@@ -382,22 +489,55 @@ fn delivered_once(book: &Book, dashboard: &Dashboard) {
         }
         seqs.insert(body["data"]["seq"].as_u64().unwrap());
         let before = bodies.insert(body["id"].as_str().unwrap().to_owned(), body.clone());
-        assert!(before.is_none_or(|before| before == body), "one id with two bodies");
+        assert!(
+            before.is_none_or(|before| before == body),
+            "one id with two bodies"
+        );
     }
     assert_eq!(seqs.len(), bodies.len(), "one seq for each record");
-    for (answer, _) in book.answers.iter().filter(|(answer, _)| answer.reason != "journal_fault") {
-        let body = bodies.get(&answer.id).unwrap_or_else(|| panic!("not delivered: {answer:?}"));
-        let said = (body["data"]["verdict"].as_str(), body["data"]["reason"].as_str(), body["subject"].as_str());
-        assert_eq!(said, (Some(answer.verdict.as_str()), Some(answer.reason.as_str()), Some(answer.serial.as_str())));
+    for (answer, _) in book
+        .answers
+        .iter()
+        .filter(|(answer, _)| answer.reason != "journal_fault")
+    {
+        let body = bodies
+            .get(&answer.id)
+            .unwrap_or_else(|| panic!("not delivered: {answer:?}"));
+        let said = (
+            body["data"]["verdict"].as_str(),
+            body["data"]["reason"].as_str(),
+            body["subject"].as_str(),
+        );
+        assert_eq!(
+            said,
+            (
+                Some(answer.verdict.as_str()),
+                Some(answer.reason.as_str()),
+                Some(answer.serial.as_str())
+            )
+        );
     }
-    let scans = bodies.values().filter(|body| body["type"] == "io.benchlight.scan.v1").count();
+    let scans = bodies
+        .values()
+        .filter(|body| body["type"] == "io.benchlight.scan.v1")
+        .count();
     let slow = slow_commits(book);
-    assert!(slow * 50 <= book.sent.len(), "{slow} of {} scans met a disk that was too slow", book.sent.len());
-    assert!((book.sent.len() - slow..=book.sent.len()).contains(&scans), "a message for each scan: {scans} of {}", book.sent.len());
+    assert!(
+        slow * 50 <= book.sent.len(),
+        "{slow} of {} scans met a disk that was too slow",
+        book.sent.len()
+    );
+    assert!(
+        (book.sent.len() - slow..=book.sent.len()).contains(&scans),
+        "a message for each scan: {scans} of {}",
+        book.sent.len()
+    );
 }
 
 fn slow_commits(book: &Book) -> usize {
-    book.scans().filter(|(answer, _)| answer.reason == "journal_fault").count()
+    book.scans()
+        .filter(|(answer, _)| answer.reason == "journal_fault")
+        .count()
 }
 
 fn median(samples: &[u64]) -> u64 {
@@ -410,12 +550,18 @@ fn median(samples: &[u64]) -> u64 {
 fn warm_and_last(book: &Book) -> (u64, u64) {
     let warm = (book.memory.len() / 3).min(120);
     let window = (book.memory.len() / 6).max(1);
-    (median(&book.memory[warm..warm + window]), median(&book.memory[book.memory.len() - window..]))
+    (
+        median(&book.memory[warm..warm + window]),
+        median(&book.memory[book.memory.len() - window..]),
+    )
 }
 
 fn memory_is_flat(book: &Book) {
     let (warm, last) = warm_and_last(book);
-    assert!(last <= warm + BREATHING, "resident memory grew from {warm} to {last} bytes");
+    assert!(
+        last <= warm + BREATHING,
+        "resident memory grew from {warm} to {last} bytes"
+    );
 }
 
 fn report(book: &Book, greens: usize, backfilled: usize, length: Duration) {
@@ -424,18 +570,38 @@ fn report(book: &Book, greens: usize, backfilled: usize, length: Duration) {
     for (answer, _) in book.scans() {
         *verdicts.entry(&answer.reason).or_default() += 1;
     }
-    let mut took: Vec<Duration> = book.matched().into_iter().map(|(_, scanned, answered)| answered - scanned).collect();
+    let mut took: Vec<Duration> = book
+        .matched()
+        .into_iter()
+        .map(|(_, scanned, answered)| answered - scanned)
+        .collect();
     took.sort_unstable();
     let changes = book.answers.len() - book.scans().count();
-    println!("soak of {length:?}: {} scans, all answered and delivered; {greens} green; {changes} changes", book.sent.len());
+    println!(
+        "soak of {length:?}: {} scans, all answered and delivered; {greens} green; {changes} changes",
+        book.sent.len()
+    );
     println!(
         "  service silent {} times, broker or link in trouble {} times, {backfilled} messages asked for again",
         book.faulted.len(),
         book.broker_troubles
     );
-    println!("  answers after {:?} (p50), {:?} (p99), {:?} (longest)", took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]);
-    println!("  resident memory {:.1} MB at first, {:.1} MB warm, {:.1} MB at the end", mb(book.memory[0]), mb(warm), mb(last));
-    println!("  commits over a second, answered journal_fault: {}", slow_commits(book));
+    println!(
+        "  answers after {:?} (p50), {:?} (p99), {:?} (longest)",
+        took[took.len() / 2],
+        took[took.len() * 99 / 100],
+        took[took.len() - 1]
+    );
+    println!(
+        "  resident memory {:.1} MB at first, {:.1} MB warm, {:.1} MB at the end",
+        mb(book.memory[0]),
+        mb(warm),
+        mb(last)
+    );
+    println!(
+        "  commits over a second, answered journal_fault: {}",
+        slow_commits(book)
+    );
     println!("  {verdicts:?}");
 }
 
@@ -460,6 +626,8 @@ async fn ten_scans_a_second_for_a_minute_lose_nothing_and_never_lie() {
 #[ignore = "slow: an hour"]
 async fn ten_scans_a_second_for_an_hour_lose_nothing_and_never_lie() {
     let length = std::env::var("BENCHLIGHT_SOAK").unwrap_or_else(|_| "1h".to_owned());
-    let length: jiff::SignedDuration = length.parse().expect("BENCHLIGHT_SOAK is a time, for example 10m");
+    let length: jiff::SignedDuration = length
+        .parse()
+        .expect("BENCHLIGHT_SOAK is a time, for example 10m");
     soak(length.try_into().unwrap()).await;
 }

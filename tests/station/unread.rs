@@ -59,10 +59,18 @@ async fn every_scan_is_answered(station: &mut Station, dashboard: &Dashboard, ma
     for number in 0..many {
         station.scan(format!("C02X{:06}", before + number).as_bytes());
     }
-    dashboard.wait("every scan", PATIENCE, |all| all.iter().filter(|one| one.channel() == "scan").count() >= before + many).await;
+    dashboard
+        .wait("every scan", PATIENCE, |all| {
+            all.iter().filter(|one| one.channel() == "scan").count() >= before + many
+        })
+        .await;
     let mut places: Vec<u64> = dashboard.places().into_keys().map(|(_, seq)| seq).collect();
     places.sort_unstable();
-    assert_eq!(places, (1..=(before + many) as u64).collect::<Vec<_>>(), "each is recorded, and none is missing");
+    assert_eq!(
+        places,
+        (1..=(before + many) as u64).collect::<Vec<_>>(),
+        "each is recorded, and none is missing"
+    );
 }
 
 fn ends_when_asked(mut station: Station) {
@@ -73,7 +81,11 @@ fn ends_when_asked(mut station: Station) {
 
 /// The newest health that was said.
 fn health(all: &[Received], field: &str) -> u64 {
-    all.iter().rev().find(|one| one.channel() == "health").and_then(|one| one.json()[field].as_u64()).unwrap_or_default()
+    all.iter()
+        .rev()
+        .find(|one| one.channel() == "health")
+        .and_then(|one| one.json()[field].as_u64())
+        .unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +96,11 @@ async fn a_log_that_nobody_reads_stops_no_scan_and_what_it_loses_is_counted() {
     let home = world.home(false, "");
     let mut station = start(&home, nobody(), log);
     every_scan_is_answered(&mut station, &dashboard, SCANS).await;
-    dashboard.wait("the count of lost lines", PATIENCE, |all| health(all, "log_dropped") > 0).await;
+    dashboard
+        .wait("the count of lost lines", PATIENCE, |all| {
+            health(all, "log_dropped") > 0
+        })
+        .await;
     assert_eq!(health(&dashboard.all(), "results_dropped"), 0);
     ends_when_asked(station);
     drop((unread, home));
@@ -98,7 +114,11 @@ async fn result_lines_that_nobody_reads_stop_no_scan_and_are_counted() {
     let home = world.home(false, "");
     let mut station = start(&home, out, nobody());
     every_scan_is_answered(&mut station, &dashboard, SCANS).await;
-    dashboard.wait("the count of lost lines", PATIENCE, |all| health(all, "results_dropped") > 0).await;
+    dashboard
+        .wait("the count of lost lines", PATIENCE, |all| {
+            health(all, "results_dropped") > 0
+        })
+        .await;
     assert_eq!(health(&dashboard.all(), "log_dropped"), 0);
     ends_when_asked(station);
     drop((unread, home));
@@ -112,27 +132,48 @@ async fn who_comes_back_to_the_log_is_told_in_one_line_how_much_was_dropped() {
     let home = world.home(false, "");
     let mut station = start(&home, out, log);
     every_scan_is_answered(&mut station, &dashboard, SCANS).await;
-    dashboard.wait("the counts", PATIENCE, |all| health(all, "log_dropped") > 0 && health(all, "results_dropped") > 0).await;
+    dashboard
+        .wait("the counts", PATIENCE, |all| {
+            health(all, "log_dropped") > 0 && health(all, "results_dropped") > 0
+        })
+        .await;
 
     let lines = lines(unread);
-    let told =
-        |what: &str| lines.iter().find(|line| line.contains(what)).and_then(|line| line.split("lines=").nth(1)?.split(' ').next()?.parse().ok());
+    let told = |what: &str| {
+        lines
+            .iter()
+            .find(|line| line.contains(what))
+            .and_then(|line| line.split("lines=").nth(1)?.split(' ').next()?.parse().ok())
+    };
     let dropped: u64 = told("the log was not read").expect("a number of lines");
     std::thread::spawn(move || BufReader::new(unread_results).lines().for_each(drop));
     let results: u64 = told("standard output was not read").expect("a number of lines");
-    let counted = |all: &[Received]| health(all, "log_dropped") == dropped && health(all, "results_dropped") == results;
+    let counted = |all: &[Received]| {
+        health(all, "log_dropped") == dropped && health(all, "results_dropped") == results
+    };
     dashboard.wait("the same counts", PATIENCE, counted).await;
     every_scan_is_answered(&mut station, &dashboard, 3).await;
     ends_when_asked(station);
     let rest: Vec<String> = lines.into_iter().collect();
-    assert!(!rest.iter().any(|line| line.contains("was not read")), "one line is enough: {rest:?}");
-    assert!(rest.iter().any(|line| line.contains("asked to stop")), "what can be read is written before the end");
+    assert!(
+        !rest.iter().any(|line| line.contains("was not read")),
+        "one line is enough: {rest:?}"
+    );
+    assert!(
+        rest.iter().any(|line| line.contains("asked to stop")),
+        "what can be read is written before the end"
+    );
 }
 
 /// The lines of a pipe, read by a thread from now on; they end when the pipe is closed.
 fn lines(from: PipeReader) -> std::sync::mpsc::Receiver<String> {
     let (send, lines) = std::sync::mpsc::channel();
-    std::thread::spawn(move || BufReader::new(from).lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+    std::thread::spawn(move || {
+        BufReader::new(from)
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| send.send(line))
+    });
     lines
 }
 
@@ -141,8 +182,22 @@ fn terminal() -> (OwnedFd, OwnedFd) {
     let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&screen).unwrap();
     unlockpt(&screen).unwrap();
-    let program = open(ptsname(&screen, Vec::new()).unwrap(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-    tcsetwinsize(&program, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let program = open(
+        ptsname(&screen, Vec::new()).unwrap(),
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .unwrap();
+    tcsetwinsize(
+        &program,
+        Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        },
+    )
+    .unwrap();
     (screen, program)
 }
 
@@ -158,7 +213,10 @@ async fn a_stopped_terminal_stops_no_scan() {
         }
         let home = world.home(false, "");
         let mut command = home.command(&["run"]);
-        command.env("TERM", "xterm").stdout(program.try_clone().unwrap()).stderr(program);
+        command
+            .env("TERM", "xterm")
+            .stdout(program.try_clone().unwrap())
+            .stderr(program);
         let mut station = Station::as_told(command);
         every_scan_is_answered(&mut station, &dashboard, 50).await;
         // Longer than a lamp's thread may hang before the station gives up.
@@ -178,7 +236,12 @@ async fn a_service_manager_that_does_not_listen_stops_no_scan() {
     let deaf = UnixDatagram::bind(&path).unwrap();
     let mut command = home.command(&["run"]);
     // Fed ten times a second: a socket holds some hundred words at most.
-    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "30000").env_remove("WATCHDOG_PID").stdout(nobody()).stderr(nobody());
+    command
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "30000")
+        .env_remove("WATCHDOG_PID")
+        .stdout(nobody())
+        .stderr(nobody());
     let mut station = Station::as_told(command);
     every_scan_is_answered(&mut station, &dashboard, 20).await;
     let full = std::time::Instant::now() + PATIENCE;

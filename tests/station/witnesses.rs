@@ -28,11 +28,16 @@ struct Court {
 impl Court {
     async fn new() -> Self {
         let demo = demo_stock();
-        let options = kandji::Options { switches: demo.switches, ..kandji::Options::new("kandji-secret", demo.stock) };
+        let options = kandji::Options {
+            switches: demo.switches,
+            ..kandji::Options::new("kandji-secret", demo.stock)
+        };
         Self {
             kandji: kandji::serve(options).await.unwrap(),
             apple: apple_dep::serve(apple_dep::Options::demo()).await.unwrap(),
-            business: apple_business::serve(apple_business::Options::demo()).await.unwrap(),
+            business: apple_business::serve(apple_business::Options::demo())
+                .await
+                .unwrap(),
             mosquitto: Mosquitto::start(),
         }
     }
@@ -57,7 +62,10 @@ impl Court {
             "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
             self.mosquitto.plain, STATION.0
         );
-        let verdict = format!("[verdict]\nexpected_blueprints = {:?}\nsettle = \"2s\"\n", demo.expected_blueprints);
+        let verdict = format!(
+            "[verdict]\nexpected_blueprints = {:?}\nsettle = \"2s\"\n",
+            demo.expected_blueprints
+        );
         let home = Home::new(exit_at_eof, &sources, &mqtt, &verdict);
         home.credential("kandji-token", "kandji-secret");
         home.credential("apple-dep-token", &self.apple.credential());
@@ -68,8 +76,10 @@ impl Court {
 
     /// One more box that is healthy and ready in all three services.
     fn put_healthy(&self, serial: &str) {
-        self.kandji.stock(|stock| stock.put(kandji::stock::Device::ready(serial)));
-        self.apple.put(serial, Some(Dep::Assigned(Duration::from_hours(45 * 24))));
+        self.kandji
+            .stock(|stock| stock.put(kandji::stock::Device::ready(serial)));
+        self.apple
+            .put(serial, Some(Dep::Assigned(Duration::from_hours(45 * 24))));
         self.business.put(serial, Some(Business::Ours));
     }
 
@@ -88,11 +98,23 @@ async fn every_way_in_which_the_three_views_differ_reaches_the_broker_with_its_v
         station.scan(one.serial.as_bytes());
     }
     station.end_input();
-    assert!(station.ended_within(PATIENCE).expect("it ends").success(), "{}", home.log());
-    dashboard.wait("every scan", PATIENCE, |all| all.iter().filter(|one| one.channel() == "scan").count() >= DEMO.len()).await;
+    assert!(
+        station.ended_within(PATIENCE).expect("it ends").success(),
+        "{}",
+        home.log()
+    );
+    dashboard
+        .wait("every scan", PATIENCE, |all| {
+            all.iter().filter(|one| one.channel() == "scan").count() >= DEMO.len()
+        })
+        .await;
     let mut by_serial = BTreeMap::new();
     let mut ambiguous = 0;
-    for event in dashboard.on("scan").iter().map(crate::support::dashboard::Received::json) {
+    for event in dashboard
+        .on("scan")
+        .iter()
+        .map(crate::support::dashboard::Received::json)
+    {
         match event["subject"].as_str() {
             Some(serial) => drop(by_serial.insert(serial.to_owned(), event.clone())),
             None => ambiguous += usize::from(event["data"]["reason"] == "ambiguous"),
@@ -103,19 +125,44 @@ async fn every_way_in_which_the_three_views_differ_reaches_the_broker_with_its_v
             continue;
         }
         let data = &by_serial[one.serial]["data"];
-        assert_eq!(data["reason"], one.expected, "{} ({}): {data}", one.serial, one.story);
-        assert_eq!(data["evidence"].as_array().unwrap().len(), 3, "each witness is a line of evidence: {data}");
+        assert_eq!(
+            data["reason"], one.expected,
+            "{} ({}): {data}",
+            one.serial, one.story
+        );
+        assert_eq!(
+            data["evidence"].as_array().unwrap().len(),
+            3,
+            "each witness is a line of evidence: {data}"
+        );
     }
-    assert_eq!(ambiguous, DEMO.iter().filter(|one| one.expected == "ambiguous").count());
+    assert_eq!(
+        ambiguous,
+        DEMO.iter()
+            .filter(|one| one.expected == "ambiguous")
+            .count()
+    );
     let ready = &by_serial["DEMOREADY001"]["data"];
     assert_eq!(ready["grade"], "apple");
-    for (name, violations) in [("kandji", court.kandji.violations()), ("apple", court.apple.violations()), ("business", court.business.violations())]
-    {
-        assert_eq!(violations, Vec::<String>::new(), "{name} would have understood every question");
+    for (name, violations) in [
+        ("kandji", court.kandji.violations()),
+        ("apple", court.apple.violations()),
+        ("business", court.business.violations()),
+    ] {
+        assert_eq!(
+            violations,
+            Vec::<String>::new(),
+            "{name} would have understood every question"
+        );
     }
     let log = home.log();
     let token: Value = serde_json::from_str(&court.apple.credential()).unwrap();
-    for secret in [token["consumer_secret"].as_str().unwrap(), token["access_secret"].as_str().unwrap(), "kandji-secret", "PRIVATE KEY"] {
+    for secret in [
+        token["consumer_secret"].as_str().unwrap(),
+        token["access_secret"].as_str().unwrap(),
+        "kandji-secret",
+        "PRIVATE KEY",
+    ] {
         assert!(!log.contains(secret), "a secret is in the log");
     }
 }
@@ -126,16 +173,35 @@ async fn lookup_shows_the_witnesses_side_by_side_for_each_way_they_differ() {
     let home = court.home(false);
     let serials: Vec<&str> = DEMO.iter().map(|one| one.serial).collect();
     // One at a time they would take long only for the box whose service is silent.
-    let output = home.command(&["lookup", "--json"]).args(&serials).output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = home
+        .command(&["lookup", "--json"])
+        .args(&serials)
+        .output()
+        .unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found.len(), DEMO.len());
     for (one, data) in DEMO.iter().zip(&found) {
-        assert_eq!(data["reason"], one.expected, "{} ({}): {data}", one.serial, one.story);
+        assert_eq!(
+            data["reason"], one.expected,
+            "{} ({}): {data}",
+            one.serial, one.story
+        );
     }
     let output = home.command(&["lookup", "C02CX1WWJG61"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    for words in ["Status in the MDM", "Profile at Apple", "MDM server at Apple", "contradiction", "business says no (unassigned)"] {
+    for words in [
+        "Status in the MDM",
+        "Profile at Apple",
+        "MDM server at Apple",
+        "contradiction",
+        "business says no (unassigned)",
+    ] {
         assert!(text.contains(words), "{words}: {text}");
     }
 }
@@ -163,7 +229,11 @@ async fn a_healthy_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
         Effect::Drop,
         Effect::Redirect("http://127.0.0.1:9/".to_owned()),
     ];
-    let services = [court.kandji.faults(), court.apple.faults(), court.business.faults()];
+    let services = [
+        court.kandji.faults(),
+        court.apple.faults(),
+        court.business.faults(),
+    ];
     let mut asked = 0;
     for first in 0..3 {
         for second in first..3 {
@@ -184,7 +254,10 @@ async fn a_healthy_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
                         break answer;
                     }
                 };
-                assert_eq!(answer.verdict, "unknown", "services {first} and {second}, {effect:?} and {other:?}: {answer:?}");
+                assert_eq!(
+                    answer.verdict, "unknown",
+                    "services {first} and {second}, {effect:?} and {other:?}: {answer:?}"
+                );
                 asked += 1;
                 services.iter().for_each(|service| service.clear());
             }
@@ -208,7 +281,11 @@ async fn a_healthy_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
             break;
         }
         assert_eq!(answer.verdict, "unknown");
-        assert!(begun.elapsed() < Duration::from_secs(90), "it does not heal: {answer:?}\n{}", home.log());
+        assert!(
+            begun.elapsed() < Duration::from_secs(90),
+            "it does not heal: {answer:?}\n{}",
+            home.log()
+        );
         std::thread::sleep(Duration::from_millis(500));
     }
 }

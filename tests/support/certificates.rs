@@ -1,6 +1,9 @@
 //! Certificates made when the test runs.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
+};
 
 /// A certificate authority of a test.
 pub struct Authority {
@@ -47,9 +50,18 @@ impl Authority {
         }
         if validity == Validity::Briefly {
             let day = |days: i64| {
-                let date = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).strftime("%Y %m %d").to_string();
-                let numbers: Vec<u16> = date.split(' ').map(|number| number.parse().unwrap()).collect();
-                date_time_ymd(numbers[0].into(), u8::try_from(numbers[1]).unwrap(), u8::try_from(numbers[2]).unwrap())
+                let date = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days))
+                    .strftime("%Y %m %d")
+                    .to_string();
+                let numbers: Vec<u16> = date
+                    .split(' ')
+                    .map(|number| number.parse().unwrap())
+                    .collect();
+                date_time_ymd(
+                    numbers[0].into(),
+                    u8::try_from(numbers[1]).unwrap(),
+                    u8::try_from(numbers[2]).unwrap(),
+                )
             };
             params.not_before = day(-1);
             params.not_after = day(30);
@@ -68,6 +80,9 @@ impl Authority {
     fn sign(&self, params: CertificateParams) -> Certificate {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Certificate { certificate: certificate.pem(), key: key.serialize_pem() }
+        Certificate {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
     }
 }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use rumqttc::{AsyncClient, Broker, Event, MqttOptions, Packet, PubAckReason, PublishOptions, PublishProperties, QoS};
+use rumqttc::{
+    AsyncClient, Broker, Event, MqttOptions, Packet, PubAckReason, PublishOptions,
+    PublishProperties, QoS,
+};
 use serde_json::Value;
 use tokio::{sync::Notify, task::JoinHandle};
 
@@ -37,7 +40,10 @@ impl Received {
     /// `epoch` and `seq` of a scan or a change.
     pub fn place(&self) -> Option<(String, u64)> {
         let json = self.json();
-        Some((json["data"]["epoch"].as_str()?.to_owned(), json["data"]["seq"].as_u64()?))
+        Some((
+            json["data"]["epoch"].as_str()?.to_owned(),
+            json["data"]["seq"].as_u64()?,
+        ))
     }
 }
 
@@ -54,7 +60,11 @@ pub struct Dashboard {
 impl Dashboard {
     /// Subscribes `filter` with QoS 1 and waits until the broker has confirmed it.
     pub async fn connect(port: u16, user: (&str, &str), filter: &str) -> Self {
-        Self::open(Self::options(port, user, &format!("test-{}", uuid::Uuid::now_v7())), filter).await
+        Self::open(
+            Self::options(port, user, &format!("test-{}", uuid::Uuid::now_v7())),
+            filter,
+        )
+        .await
     }
 
     /// How that user connects under a client id of its own choice.
@@ -74,11 +84,18 @@ impl Dashboard {
         let subscribed = Arc::new(Notify::new());
         let task = tokio::spawn({
             let (client, filter) = (client.clone(), filter.to_owned());
-            let (received, acks, news, subscribed) = (Arc::clone(&received), Arc::clone(&acks), Arc::clone(&news), Arc::clone(&subscribed));
+            let (received, acks, news, subscribed) = (
+                Arc::clone(&received),
+                Arc::clone(&acks),
+                Arc::clone(&news),
+                Arc::clone(&subscribed),
+            );
             async move {
                 loop {
                     match event_loop.poll().await {
-                        Ok(Event::Incoming(Packet::ConnAck(_))) => client.try_subscribe(filter.as_str(), QoS::AtLeastOnce).unwrap(),
+                        Ok(Event::Incoming(Packet::ConnAck(_))) => client
+                            .try_subscribe(filter.as_str(), QoS::AtLeastOnce)
+                            .unwrap(),
                         Ok(Event::Incoming(Packet::SubAck(_))) => subscribed.notify_one(),
                         Ok(Event::Incoming(Packet::PubAck(puback))) => {
                             acks.lock().unwrap().push(puback.reason);
@@ -100,8 +117,16 @@ impl Dashboard {
                 }
             }
         });
-        tokio::time::timeout(Duration::from_secs(10), subscribed.notified()).await.expect("the broker confirms the subscription");
-        Self { received, acks, news, client, task }
+        tokio::time::timeout(Duration::from_secs(10), subscribed.notified())
+            .await
+            .expect("the broker confirms the subscription");
+        Self {
+            received,
+            acks,
+            news,
+            client,
+            task,
+        }
     }
 
     /// Everything so far.
@@ -111,16 +136,29 @@ impl Dashboard {
 
     /// Everything so far on topics that end in `channel`.
     pub fn on(&self, channel: &str) -> Vec<Received> {
-        self.all().into_iter().filter(|message| message.channel() == channel).collect()
+        self.all()
+            .into_iter()
+            .filter(|message| message.channel() == channel)
+            .collect()
     }
 
     /// Counts what arrived on `channel` without copying it.
     pub fn count(&self, channel: &str) -> usize {
-        self.received.lock().unwrap().iter().filter(|message| message.channel() == channel).count()
+        self.received
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|message| message.channel() == channel)
+            .count()
     }
 
     /// Waits until `condition` holds for what has arrived.
-    pub async fn wait(&self, what: &str, within: Duration, condition: impl Fn(&[Received]) -> bool) {
+    pub async fn wait(
+        &self,
+        what: &str,
+        within: Duration,
+        condition: impl Fn(&[Received]) -> bool,
+    ) {
         let deadline = Instant::now() + within;
         loop {
             let all = self.all();
@@ -129,7 +167,10 @@ impl Dashboard {
             }
             if Instant::now() >= deadline {
                 let last: Vec<&str> = all.iter().rev().take(8).map(Received::channel).collect();
-                panic!("not within {within:?}: {what}; {} messages arrived, the last on {last:?}", all.len());
+                panic!(
+                    "not within {within:?}: {what}; {} messages arrived, the last on {last:?}",
+                    all.len()
+                );
             }
             let _ = tokio::time::timeout(Duration::from_millis(200), self.news.notified()).await;
             // Messages come in bursts; a check of thousands for each of them would take longer than the messages.
@@ -137,15 +178,27 @@ impl Dashboard {
         }
     }
 
-    pub async fn publish(&self, topic: &str, payload: impl Into<Bytes>, retained: bool, properties: PublishProperties) {
-        let options = PublishOptions::at_least_once().retain(retained).properties(properties);
-        self.client.publish(topic, payload.into(), options).await.unwrap();
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+        retained: bool,
+        properties: PublishProperties,
+    ) {
+        let options = PublishOptions::at_least_once()
+            .retain(retained)
+            .properties(properties);
+        self.client
+            .publish(topic, payload.into(), options)
+            .await
+            .unwrap();
     }
 
     /// Does the broker take a message of this client on that topic?
     pub async fn may_write(&self, topic: &str, payload: impl Into<Bytes>, retained: bool) -> bool {
         let before = self.acks.lock().unwrap().len();
-        self.publish(topic, payload, retained, PublishProperties::default()).await;
+        self.publish(topic, payload, retained, PublishProperties::default())
+            .await;
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             match self.acks.lock().unwrap().get(before) {
@@ -162,7 +215,10 @@ impl Dashboard {
     pub fn places(&self) -> BTreeMap<(String, u64), usize> {
         let mut places = BTreeMap::new();
         let messages = self.all();
-        for message in messages.iter().filter(|message| matches!(message.channel(), "scan" | "change")) {
+        for message in messages
+            .iter()
+            .filter(|message| matches!(message.channel(), "scan" | "change"))
+        {
             if let Some(place) = message.place() {
                 *places.entry(place).or_default() += 1;
             }

@@ -23,10 +23,23 @@ pub struct Lit {
 }
 
 impl Lit {
-    pub const DARK: Self = Self { green: false, amber: false, red: false };
-    pub const GREEN: Self = Self { green: true, ..Self::DARK };
-    pub const AMBER: Self = Self { amber: true, ..Self::DARK };
-    pub const RED: Self = Self { red: true, ..Self::DARK };
+    pub const DARK: Self = Self {
+        green: false,
+        amber: false,
+        red: false,
+    };
+    pub const GREEN: Self = Self {
+        green: true,
+        ..Self::DARK
+    };
+    pub const AMBER: Self = Self {
+        amber: true,
+        ..Self::DARK
+    };
+    pub const RED: Self = Self {
+        red: true,
+        ..Self::DARK
+    };
 }
 
 /// A terminal that remembers. Cheap to clone.
@@ -44,12 +57,27 @@ struct Seen {
 impl Lamps {
     /// The watcher, and the end that becomes the station's standard error.
     pub fn open() -> (Self, OwnedFd) {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
-        let station = open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        tcsetwinsize(&master, Winsize { ws_row: 40, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let station = open(
+            name.as_c_str(),
+            OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .unwrap();
+        tcsetwinsize(
+            &master,
+            Winsize {
+                ws_row: 40,
+                ws_col: 200,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            },
+        )
+        .unwrap();
         let lamps = Self::default();
         let seen = Arc::clone(&lamps.0);
         std::thread::spawn(move || {
@@ -71,13 +99,26 @@ impl Lamps {
     /// How often green was lit.
     pub fn greens(&self) -> usize {
         let changes = self.changes();
-        let lit_before = |index: usize| index.checked_sub(1).is_some_and(|before| changes[before].1.green);
-        (0..changes.len()).filter(|index| changes[*index].1.green && !lit_before(*index)).count()
+        let lit_before = |index: usize| {
+            index
+                .checked_sub(1)
+                .is_some_and(|before| changes[before].1.green)
+        };
+        (0..changes.len())
+            .filter(|index| changes[*index].1.green && !lit_before(*index))
+            .count()
     }
 
     /// What is lit, and for how long.
     pub fn now(&self) -> (Lit, Duration) {
-        self.0.lock().unwrap().changes.last().map_or((Lit::DARK, Duration::ZERO), |(at, lit)| (*lit, at.elapsed()))
+        self.0
+            .lock()
+            .unwrap()
+            .changes
+            .last()
+            .map_or((Lit::DARK, Duration::ZERO), |(at, lit)| {
+                (*lit, at.elapsed())
+            })
     }
 
     /// The log, and the lamps' drawing.
@@ -91,9 +132,15 @@ impl Seen {
         self.text.push_str(&String::from_utf8_lossy(bytes));
         while let Some(begin) = self.text[self.read..].find("\x1b[2K") {
             let rest = &self.text[self.read + begin..];
-            let Some(end) = rest.find("\x1b8") else { return };
+            let Some(end) = rest.find("\x1b8") else {
+                return;
+            };
             let line = &rest[..end];
-            let lit = Lit { green: line.contains("[GREEN]"), amber: line.contains("[AMBER]"), red: line.contains("[RED]") };
+            let lit = Lit {
+                green: line.contains("[GREEN]"),
+                amber: line.contains("[AMBER]"),
+                red: line.contains("[RED]"),
+            };
             self.read += begin + end;
             if self.changes.last().is_none_or(|(_, before)| *before != lit) {
                 self.changes.push((Instant::now(), lit));

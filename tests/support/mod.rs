@@ -1,6 +1,17 @@
 //! What tests share: a real mosquitto with the shipped config, a dashboard that collects, a network that fails on demand.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part of this")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test binary uses its part of this"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 pub mod certificates;
 pub mod dashboard;
@@ -18,14 +29,24 @@ use std::{
 
 /// A port that is free now.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Runs a program that changes the system; `Err`: why it could not.
 pub fn system(program: &str, words: &[&str]) -> Result<(), String> {
     match Command::new(program).args(words).output() {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default())),
+        Ok(output) => Err(format!(
+            "{program}: {}",
+            String::from_utf8_lossy(&output.stderr)
+                .lines()
+                .next()
+                .unwrap_or_default()
+        )),
         Err(error) => Err(format!("{program}: {error}")),
     }
 }

@@ -66,7 +66,14 @@ impl Mosquitto {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("benchlight test authority");
         fs::create_dir(folder.path().join("conf.d")).unwrap();
-        let mut mosquitto = Self { folder, plain: free_port(), tls: free_port(), authority, differences, child: None };
+        let mut mosquitto = Self {
+            folder,
+            plain: free_port(),
+            tls: free_port(),
+            authority,
+            differences,
+            child: None,
+        };
         let certificate = mosquitto.authority.server("localhost", Validity::Now);
         mosquitto.use_certificate(&certificate);
         fs::write(mosquitto.path("ca.pem"), mosquitto.authority.pem()).unwrap();
@@ -74,7 +81,11 @@ impl Mosquitto {
         mosquitto.write_passwords();
         // A port that was free may be somebody else's by now: tests run side by side.
         while !mosquitto.tried() {
-            assert!(mosquitto.log().contains("Address already in use"), "mosquitto does not start: {}", mosquitto.log());
+            assert!(
+                mosquitto.log().contains("Address already in use"),
+                "mosquitto does not start: {}",
+                mosquitto.log()
+            );
             let _ = ["log", "mosquitto.log"].map(|name| fs::remove_file(mosquitto.path(name)));
             (mosquitto.plain, mosquitto.tls) = (free_port(), free_port());
         }
@@ -121,7 +132,11 @@ impl Mosquitto {
         let config = self.path("mosquitto.conf");
         fs::write(&config, self.debians()).unwrap();
         fs::write(self.path("conf.d/benchlight.conf"), self.config()).unwrap();
-        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
         let child = Command::new("/usr/sbin/mosquitto")
             .arg("-v")
             .arg("-c")
@@ -138,7 +153,9 @@ impl Mosquitto {
                 return false;
             }
             // It listens on both, and not somebody else in its place.
-            if TcpStream::connect(("127.0.0.1", self.plain)).is_ok() && TcpStream::connect(("127.0.0.1", self.tls)).is_ok() {
+            if TcpStream::connect(("127.0.0.1", self.plain)).is_ok()
+                && TcpStream::connect(("127.0.0.1", self.tls)).is_ok()
+            {
                 std::thread::sleep(Duration::from_millis(20));
                 return child.try_wait().unwrap().is_none();
             }
@@ -163,26 +180,57 @@ impl Mosquitto {
     }
 
     pub fn log(&self) -> String {
-        ["log", "mosquitto.log"].map(|name| fs::read_to_string(self.path(name)).unwrap_or_default()).concat()
+        ["log", "mosquitto.log"]
+            .map(|name| fs::read_to_string(self.path(name)).unwrap_or_default())
+            .concat()
     }
 
     /// Publishes with Debian's client, to show what others do.
     pub fn publish_as(&self, user: (&str, &str), arguments: &[&str]) {
         let port = self.plain.to_string();
         let mut command = Command::new("mosquitto_pub");
-        command.args(["-V", "5", "-q", "1", "-h", "127.0.0.1", "-p", &port, "-u", user.0, "-P", user.1]).args(arguments);
-        assert!(command.status().unwrap().success(), "mosquitto_pub {arguments:?}");
+        command
+            .args([
+                "-V",
+                "5",
+                "-q",
+                "1",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-u",
+                user.0,
+                "-P",
+                user.1,
+            ])
+            .args(arguments);
+        assert!(
+            command.status().unwrap().success(),
+            "mosquitto_pub {arguments:?}"
+        );
     }
 
     fn signal(&self, name: &str) {
         let id = self.child.as_ref().expect("it runs").id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{name}"), &id])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Debian's config with this test's folders.
     fn debians(&self) -> String {
         let mut text = OF_DEBIAN.to_owned();
-        for folder in ["/run/mosquitto/", "/var/lib/mosquitto/", "/var/log/mosquitto/", "/etc/mosquitto/"] {
+        for folder in [
+            "/run/mosquitto/",
+            "/var/lib/mosquitto/",
+            "/var/log/mosquitto/",
+            "/etc/mosquitto/",
+        ] {
             text = text.replace(folder, &format!("{}/", self.folder.path().display()));
         }
         if self.differences.forgetful {
@@ -200,25 +248,43 @@ impl Mosquitto {
             text = text.replace(old, new);
         };
         let folder = self.folder.path().to_str().unwrap();
-        replace("\nlistener 8883\n", &format!("\nlistener {} 127.0.0.1\n", self.tls));
-        replace("\nlistener 1883 127.0.0.1\n", &format!("\nlistener {} 127.0.0.1\n", self.plain));
+        replace(
+            "\nlistener 8883\n",
+            &format!("\nlistener {} 127.0.0.1\n", self.tls),
+        );
+        replace(
+            "\nlistener 1883 127.0.0.1\n",
+            &format!("\nlistener {} 127.0.0.1\n", self.plain),
+        );
         replace("/etc/mosquitto/benchlight/", &format!("{folder}/"));
         if self.differences.mutual_tls {
             replace("#require_certificate", "require_certificate");
             replace("#use_identity_as_username", "use_identity_as_username");
         }
         if let Some(size) = self.differences.max_packet_size {
-            replace("\nmax_packet_size 65536\n", &format!("\nmax_packet_size {size}\n"));
+            replace(
+                "\nmax_packet_size 65536\n",
+                &format!("\nmax_packet_size {size}\n"),
+            );
         }
         text
     }
 
     fn write_passwords(&self) {
         let file = self.path("passwords");
-        let lines: Vec<String> =
-            [STATION, OTHER_STATION, DASHBOARD, TELEGRAF, OPERATOR].iter().map(|(name, password)| format!("{name}:{password}\n")).collect();
+        let lines: Vec<String> = [STATION, OTHER_STATION, DASHBOARD, TELEGRAF, OPERATOR]
+            .iter()
+            .map(|(name, password)| format!("{name}:{password}\n"))
+            .collect();
         fs::write(&file, lines.concat()).unwrap();
-        assert!(Command::new("mosquitto_passwd").arg("-U").arg(&file).status().unwrap().success());
+        assert!(
+            Command::new("mosquitto_passwd")
+                .arg("-U")
+                .arg(&file)
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 }
 
@@ -229,5 +295,10 @@ impl Drop for Mosquitto {
 }
 
 pub fn shipped(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/mosquitto").join(name)).unwrap()
+    fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("config/mosquitto")
+            .join(name),
+    )
+    .unwrap()
 }

@@ -100,26 +100,45 @@ impl Drop for Proxy {
 
 impl Shared {
     fn set(&self, fate: Fate) {
-        self.fates.lock().unwrap().retain(|sender| sender.send(fate).is_ok());
+        self.fates
+            .lock()
+            .unwrap()
+            .retain(|sender| sender.send(fate).is_ok());
     }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
-        let Ok((station, _)) = listener.accept().await else { continue };
+        let Ok((station, _)) = listener.accept().await else {
+            continue;
+        };
         shared.connections.fetch_add(1, Ordering::SeqCst);
-        let Ok(broker) = TcpStream::connect(("127.0.0.1", shared.target.load(Ordering::SeqCst))).await else { continue };
+        let Ok(broker) =
+            TcpStream::connect(("127.0.0.1", shared.target.load(Ordering::SeqCst))).await
+        else {
+            continue;
+        };
         let _ = (station.set_nodelay(true), broker.set_nodelay(true));
         let (fate, watched) = watch::channel(Fate::Flows);
         shared.fates.lock().unwrap().push(fate);
         let (from_station, to_station) = station.into_split();
         let (from_broker, to_broker) = broker.into_split();
-        tokio::spawn(up(from_station, to_broker, watched.clone(), Arc::clone(&shared)));
+        tokio::spawn(up(
+            from_station,
+            to_broker,
+            watched.clone(),
+            Arc::clone(&shared),
+        ));
         tokio::spawn(down(from_broker, to_station, watched, Arc::clone(&shared)));
     }
 }
 
-async fn up(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fate: watch::Receiver<Fate>, shared: Arc<Shared>) {
+async fn up(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut fate: watch::Receiver<Fate>,
+    shared: Arc<Shared>,
+) {
     let mut buffer = vec![0; 4096];
     while let Some(read) = read(&mut from, &mut buffer, &mut fate).await {
         let left = shared.cut_after.load(Ordering::SeqCst);
@@ -127,7 +146,9 @@ async fn up(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fate: watch::Re
         if left <= many {
             shared.cut_after.store(u64::MAX, Ordering::SeqCst);
             // Half a packet may well arrive, as in life.
-            let _ = to.write_all(&buffer[..usize::try_from(left).unwrap()]).await;
+            let _ = to
+                .write_all(&buffer[..usize::try_from(left).unwrap()])
+                .await;
             shared.set(Fate::Cut);
             return;
         }
@@ -140,7 +161,12 @@ async fn up(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fate: watch::Re
     }
 }
 
-async fn down(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fate: watch::Receiver<Fate>, shared: Arc<Shared>) {
+async fn down(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut fate: watch::Receiver<Fate>,
+    shared: Arc<Shared>,
+) {
     let mut buffer = vec![0; 4096];
     let mut pending = Vec::new();
     while let Some(read) = read(&mut from, &mut buffer, &mut fate).await {
@@ -167,7 +193,11 @@ async fn down(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fate: watch::
 }
 
 /// `None`: the connection is over.
-async fn read(from: &mut OwnedReadHalf, buffer: &mut [u8], fate: &mut watch::Receiver<Fate>) -> Option<usize> {
+async fn read(
+    from: &mut OwnedReadHalf,
+    buffer: &mut [u8],
+    fate: &mut watch::Receiver<Fate>,
+) -> Option<usize> {
     loop {
         let now = *fate.borrow_and_update();
         match now {

@@ -39,7 +39,9 @@ impl Home {
     ///
     /// Its journal is in memory where that can be had: a disk that others keep busy for a second would rightly be told as `journal_fault`.
     pub fn new(exit_at_eof: bool, sources: &str, mqtt: &str, more: &str) -> Self {
-        let more = format!("[[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n\n{sources}\n{mqtt}\n{more}\n");
+        let more = format!(
+            "[[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n\n{sources}\n{mqtt}\n{more}\n"
+        );
         let state = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir_in(DISK));
         Self::with(state.unwrap(), exit_at_eof, &more)
     }
@@ -50,7 +52,10 @@ impl Home {
     }
 
     fn with(state: TempDir, exit_at_eof: bool, sections: &str) -> Self {
-        let home = Self { folder: tempfile::tempdir_in(DISK).unwrap(), state };
+        let home = Self {
+            folder: tempfile::tempdir_in(DISK).unwrap(),
+            state,
+        };
         let credentials = home.path("credentials");
         fs::create_dir(&credentials).unwrap();
         let config = format!(
@@ -63,7 +68,11 @@ impl Home {
 
     /// A file of this home; what begins with `state` is the journal's.
     pub fn path(&self, name: &str) -> PathBuf {
-        let folder = if name.starts_with("state") { &self.state } else { &self.folder };
+        let folder = if name.starts_with("state") {
+            &self.state
+        } else {
+            &self.folder
+        };
         folder.path().join(name)
     }
 
@@ -94,11 +103,18 @@ impl Home {
         let program = self.path("benchlight");
         fs::copy(env!("CARGO_BIN_EXE_benchlight"), &program).unwrap();
         for folder in [&self.folder, &self.state] {
-            system("chown", &["-R", "65534:65534", folder.path().to_str().unwrap()])?;
+            system(
+                "chown",
+                &["-R", "65534:65534", folder.path().to_str().unwrap()],
+            )?;
         }
-        may(&["test", "-x", program.to_str().unwrap()]).map_err(|why| format!("another user does not reach {}: {why}", program.display()))?;
+        may(&["test", "-x", program.to_str().unwrap()])
+            .map_err(|why| format!("another user does not reach {}: {why}", program.display()))?;
         let mut command = Command::new("setpriv");
-        command.args(NOBODY).arg(&program).args(self.command(words).get_args());
+        command
+            .args(NOBODY)
+            .arg(&program)
+            .args(self.command(words).get_args());
         Ok(command)
     }
 
@@ -118,8 +134,15 @@ impl Home {
                 command
             }
         };
-        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        command.args(["run", "--config"]).arg(self.config()).stderr(log);
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
+        command
+            .args(["run", "--config"])
+            .arg(self.config())
+            .stderr(log);
         Station::of(command)
     }
 
@@ -150,9 +173,18 @@ impl Station {
         drop(command);
         let (send, lines) = channel();
         if let Some(out) = child.stdout.take() {
-            std::thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+            std::thread::spawn(move || {
+                BufReader::new(out)
+                    .lines()
+                    .map_while(Result::ok)
+                    .try_for_each(|line| send.send(line))
+            });
         }
-        Self { stdin: child.stdin.take(), child, lines }
+        Self {
+            stdin: child.stdin.take(),
+            child,
+            lines,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -162,7 +194,10 @@ impl Station {
     /// Scans one code. A station that is gone takes none; that is for the test to notice.
     pub fn scan(&mut self, code: &[u8]) {
         if let Some(stdin) = &mut self.stdin {
-            let _ = stdin.write_all(code).and_then(|()| stdin.write_all(b"\n")).and_then(|()| stdin.flush());
+            let _ = stdin
+                .write_all(code)
+                .and_then(|()| stdin.write_all(b"\n"))
+                .and_then(|()| stdin.flush());
         }
     }
 
@@ -181,7 +216,8 @@ impl Station {
 
     /// The next result line; a test fails without one.
     pub fn answer(&self) -> Answer {
-        self.answer_within(Duration::from_secs(20)).expect("an answer within 20 s")
+        self.answer_within(Duration::from_secs(20))
+            .expect("an answer within 20 s")
     }
 
     /// Every result line that is there or still comes before the process closes its output.
@@ -196,12 +232,18 @@ impl Station {
 
     /// Every result line that is there now.
     pub fn so_far(&self) -> Vec<Answer> {
-        self.lines.try_iter().map(|line| Answer::parse(&line)).collect()
+        self.lines
+            .try_iter()
+            .map(|line| Answer::parse(&line))
+            .collect()
     }
 
     /// Sends a signal by its name ("TERM").
     pub fn signal(&self, name: &str) {
-        let _ = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        let _ = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status();
     }
 
     /// Kills it as a power cut would.
@@ -240,10 +282,22 @@ impl Memory {
     pub fn of(pid: u32) -> Self {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap();
+            line.trim_start_matches(':')
+                .trim()
+                .trim_end_matches(" kB")
+                .parse::<u64>()
+                .unwrap()
+                * 1024
         };
-        Self { resident: field("VmRSS"), own: field("RssAnon"), peak: field("VmHWM") }
+        Self {
+            resident: field("VmRSS"),
+            own: field("RssAnon"),
+            peak: field("VmHWM"),
+        }
     }
 }
 
@@ -255,9 +309,18 @@ impl Drop for Station {
 
 impl Answer {
     fn parse(line: &str) -> Self {
-        let (change, line) = line.strip_prefix("change ").map_or((false, line), |rest| (true, rest));
+        let (change, line) = line
+            .strip_prefix("change ")
+            .map_or((false, line), |rest| (true, rest));
         let mut words = line.splitn(5, ' ').map(str::to_owned);
         let mut next = || words.next().unwrap_or_default();
-        Self { change, id: next(), serial: next(), verdict: next(), reason: next(), message: next() }
+        Self {
+            change,
+            id: next(),
+            serial: next(),
+            verdict: next(),
+            reason: next(),
+            message: next(),
+        }
     }
 }

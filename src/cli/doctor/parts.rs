@@ -55,7 +55,12 @@ pub(super) fn scanner(settings: &scanner::Settings, agent: Option<bool>) -> Line
     let state = scanner::look(settings);
     match (state == scanner::State::Ok, agent) {
         (true, Some(_)) => Line::in_use(part, &format!(": {} is there", kind.place())),
-        (true, None) => Line::new(part, State::Warn, format!("{} is there, and was not tried", kind.place()), UNTOLD),
+        (true, None) => Line::new(
+            part,
+            State::Warn,
+            format!("{} is there, and was not tried", kind.place()),
+            UNTOLD,
+        ),
         (false, _) => of_scanner(part, kind, &state, ""),
     }
 }
@@ -63,7 +68,10 @@ pub(super) fn scanner(settings: &scanner::Settings, agent: Option<bool>) -> Line
 /// A good scanner in words.
 fn tried(kind: &Kind) -> String {
     match kind {
-        Kind::Hid { .. } => format!("{} is there and can be taken for Benchlight alone", kind.place()),
+        Kind::Hid { .. } => format!(
+            "{} is there and can be taken for Benchlight alone",
+            kind.place()
+        ),
         Kind::Serial { .. } => format!("{} is there and can be opened", kind.place()),
         Kind::Stdin => "the agent reads its standard input".to_owned(),
         Kind::Tcp { .. } => format!("{} is free to listen on", kind.place()),
@@ -83,11 +91,17 @@ fn of_scanner(part: String, kind: &Kind, state: &scanner::State, well: &str) -> 
 
 /// Adds whether the scanner has read a serial number that a source knew. A wrong layout or prefix shows here.
 pub(super) fn with_proof(mut line: Line, scanner: &Name, proofs: Option<&Proofs>) -> Line {
-    let Some(proofs) = proofs.filter(|_| line.state < State::Fail) else { return line };
+    let Some(proofs) = proofs.filter(|_| line.state < State::Fail) else {
+        return line;
+    };
     match proofs.get(scanner) {
-        Some(Some(known)) => line.finding.push_str(&format!("; read a known serial number {}", lenient::spoken(*known))),
+        Some(Some(known)) => line.finding.push_str(&format!(
+            "; read a known serial number {}",
+            lenient::spoken(*known)
+        )),
         Some(None) => {
-            line.finding.push_str("; none of its codes was a known serial number yet");
+            line.finding
+                .push_str("; none of its codes was a known serial number yet");
             line.state = line.state.max(State::Warn);
             line.remedy =
                 "scan a box that the MDM knows; if it is not found either, check the scanner's keyboard layout, prefix and `layout`".to_owned();
@@ -100,8 +114,13 @@ pub(super) fn with_proof(mut line: Line, scanner: &Name, proofs: Option<&Proofs>
 /// Adds that the scanner's codes arrive without an end key, as the agent saw it.
 pub(super) fn with_end_key(mut line: Line, scanner: &Name, unended: &BTreeSet<String>) -> Line {
     if line.state < State::Fail && unended.contains(scanner.as_str()) {
-        line.finding.push_str("; its codes arrive without an end key");
-        line.remedy = if line.remedy.is_empty() { UNENDED_REMEDY.to_owned() } else { format!("{UNENDED_REMEDY}; {}", line.remedy) };
+        line.finding
+            .push_str("; its codes arrive without an end key");
+        line.remedy = if line.remedy.is_empty() {
+            UNENDED_REMEDY.to_owned()
+        } else {
+            format!("{UNENDED_REMEDY}; {}", line.remedy)
+        };
         line.state = State::Warn;
     }
     line
@@ -112,11 +131,20 @@ pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<b
     let part = format!("lamps {lane}");
     let pins = match settings {
         indicator::Settings::None => return Line::ok(part, "none fitted"),
-        indicator::Settings::Terminal { .. } => return Line::ok(part, "drawn on the agent's terminal"),
+        indicator::Settings::Terminal { .. } => {
+            return Line::ok(part, "drawn on the agent's terminal");
+        }
         indicator::Settings::Gpio(gpio) => gpio,
     };
     let state = match agent {
-        None => return Line::new(part, State::Warn, "not tried: an agent may hold them", UNTOLD),
+        None => {
+            return Line::new(
+                part,
+                State::Warn,
+                "not tried: an agent may hold them",
+                UNTOLD,
+            );
+        }
         Some(true) => indicator::look(settings).map(|()| None),
         Some(false) => indicator::probe(settings),
     };
@@ -124,12 +152,30 @@ pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<b
         Ok(_) if agent == Some(true) => return Line::in_use(part, ""),
         Ok(None) => return Line::ok(part, "none fitted"),
         Ok(Some(driver)) => {
-            let numbers =
-                [Some(("green", pins.green)), Some(("red", pins.red)), pins.amber.map(|pin| ("amber", pin)), pins.buzzer.map(|pin| ("buzzer", pin))];
-            let numbers: Vec<String> = numbers.into_iter().flatten().map(|(name, pin)| format!("{name} on GPIO{pin}")).collect();
-            let here = pi_model().map(|model| format!(" on a {model}")).unwrap_or_default();
-            let finding = format!("{} can be driven and read dark by {driver}{here}", numbers.join(", "));
-            return Line::new(part, State::Ok, finding, "`benchlight lamps test` lights them for your eyes");
+            let numbers = [
+                Some(("green", pins.green)),
+                Some(("red", pins.red)),
+                pins.amber.map(|pin| ("amber", pin)),
+                pins.buzzer.map(|pin| ("buzzer", pin)),
+            ];
+            let numbers: Vec<String> = numbers
+                .into_iter()
+                .flatten()
+                .map(|(name, pin)| format!("{name} on GPIO{pin}"))
+                .collect();
+            let here = pi_model()
+                .map(|model| format!(" on a {model}"))
+                .unwrap_or_default();
+            let finding = format!(
+                "{} can be driven and read dark by {driver}{here}",
+                numbers.join(", ")
+            );
+            return Line::new(
+                part,
+                State::Ok,
+                finding,
+                "`benchlight lamps test` lights them for your eyes",
+            );
         }
         Err(state) => state,
     };
@@ -138,12 +184,19 @@ pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<b
         indicator::State::Missing(_) => {
             "check `driver`, `chip` and the pins in [indicator]; on a machine without pins use kind = \"terminal\" or \"none\""
         }
-        indicator::State::NoRight(_) => "add the agent's user to the group gpio; run this as root or as the agent's user",
+        indicator::State::NoRight(_) => {
+            "add the agent's user to the group gpio; run this as root or as the agent's user"
+        }
         indicator::State::Ok | indicator::State::None | indicator::State::Fault(_) => {
             "check the wiring and the pins in [indicator]; see docs/hardware.md"
         }
     };
-    Line::new(part, State::Fail, state.problem().unwrap_or_else(|| state.code()), remedy)
+    Line::new(
+        part,
+        State::Fail,
+        state.problem().unwrap_or_else(|| state.code()),
+        remedy,
+    )
 }
 
 /// The way to the broker. Beside an agent only as far as TLS: a session of this user could end the agent's own.
@@ -152,7 +205,13 @@ pub(super) async fn broker(settings: publisher::Settings, agent: Option<bool>) -
         Some(false) => let_in(&settings).await,
         _ => reached(settings.clone(), agent).await,
     };
-    with_copies(&mut line, settings.password.iter().chain(settings.client_certificate.iter().map(|(_, key)| key)));
+    with_copies(
+        &mut line,
+        settings
+            .password
+            .iter()
+            .chain(settings.client_certificate.iter().map(|(_, key)| key)),
+    );
     line
 }
 
@@ -160,20 +219,41 @@ const BROKER: &str = "broker";
 
 /// What keeps anybody from trying, and the broker's place.
 fn place(settings: &publisher::Settings) -> Result<String, Line> {
-    let password = settings.password.as_ref().map(Credential::read_password).transpose().map(drop);
-    let key = settings.client_certificate.as_ref().map(|(_, key)| certificate::private_key(key)).transpose().map(drop);
+    let password = settings
+        .password
+        .as_ref()
+        .map(Credential::read_password)
+        .transpose()
+        .map(drop);
+    let key = settings
+        .client_certificate
+        .as_ref()
+        .map(|(_, key)| certificate::private_key(key))
+        .transpose()
+        .map(drop);
     if let Err(fault) = password.and(key) {
         return Err(unreadable(BROKER.to_owned(), &fault));
     }
     if settings.url.host_str() == Some("broker.example") {
-        return Err(Line::new(BROKER, State::Fail, "[mqtt] url is still the example's: broker.example", "write your own broker's address"));
+        return Err(Line::new(
+            BROKER,
+            State::Fail,
+            "[mqtt] url is still the example's: broker.example",
+            "write your own broker's address",
+        ));
     }
-    Ok(format!("{}:{}", settings.url.host_str().unwrap_or_default(), settings.url.port().unwrap_or_default()))
+    Ok(format!(
+        "{}:{}",
+        settings.url.host_str().unwrap_or_default(),
+        settings.url.port().unwrap_or_default()
+    ))
 }
 
 /// A failure in words that end in their remedy, where there is one.
 fn no_way(words: &str) -> Line {
-    let (finding, remedy) = words.rsplit_once(": ").unwrap_or((words, "look at the broker's log, then try again"));
+    let (finding, remedy) = words
+        .rsplit_once(": ")
+        .unwrap_or((words, "look at the broker's log, then try again"));
     Line::new(BROKER, State::Fail, finding, remedy)
 }
 
@@ -182,12 +262,24 @@ async fn reached(settings: publisher::Settings, agent: Option<bool>) -> Line {
         Ok(place) => place,
         Err(line) => return line,
     };
-    let way = if settings.url.scheme() == "mqtts" { " over TLS" } else { "" };
+    let way = if settings.url.scheme() == "mqtts" {
+        " over TLS"
+    } else {
+        ""
+    };
     let reached = tokio::task::spawn_blocking(move || publisher::reach(&settings)).await;
-    match (reached.unwrap_or_else(|_| Err("the try of the broker broke off".to_owned())), agent) {
+    match (
+        reached.unwrap_or_else(|_| Err("the try of the broker broke off".to_owned())),
+        agent,
+    ) {
         (Err(words), _) => no_way(&words),
         (Ok(()), Some(_)) => Line::in_use(BROKER, &format!(": {place} can be reached{way}")),
-        (Ok(()), None) => Line::new(BROKER, State::Warn, format!("{place} can be reached{way}; user and rights were not tried"), UNTOLD),
+        (Ok(()), None) => Line::new(
+            BROKER,
+            State::Warn,
+            format!("{place} can be reached{way}; user and rights were not tried"),
+            UNTOLD,
+        ),
     }
 }
 
@@ -196,7 +288,10 @@ pub(super) fn with_delivery(mut line: Line, waits: Option<SignedDuration>) -> Li
     if line.state == State::InUse
         && let Some(time) = waits.filter(|time| *time > OVERDUE)
     {
-        line.finding.push_str(&format!("; records have been waiting for it for {}", spoken(time)));
+        line.finding.push_str(&format!(
+            "; records have been waiting for it for {}",
+            spoken(time)
+        ));
         line.remedy = format!("look at the agent's log (journalctl -u benchlight); {RIGHTS}");
         line.state = State::Warn;
     }
@@ -212,18 +307,38 @@ async fn let_in(settings: &publisher::Settings) -> Line {
         Ok(probed) => probed,
         Err(words) => return no_way(&words),
     };
-    let way = if settings.url.scheme() == "mqtts" { "over TLS" } else { "without TLS" };
-    let user = settings.username.as_ref().map(|name| format!(" as {name:?}")).unwrap_or_default();
+    let way = if settings.url.scheme() == "mqtts" {
+        "over TLS"
+    } else {
+        "without TLS"
+    };
+    let user = settings
+        .username
+        .as_ref()
+        .map(|name| format!(" as {name:?}"))
+        .unwrap_or_default();
     let connected = format!("{place} lets this station in {way}{user}");
     if let Some(why) = probed.refused {
-        return Line::new(BROKER, State::Warn, format!("{connected}, and does not let it listen to its own availability ({why})"), RIGHTS);
+        return Line::new(
+            BROKER,
+            State::Warn,
+            format!("{connected}, and does not let it listen to its own availability ({why})"),
+            RIGHTS,
+        );
     }
     if probed.availability.as_deref() == Some("online") {
-        let remedy =
-            "a station of the same site and name may run elsewhere; if the agent was killed just now, the broker says offline by itself in a minute";
-        return Line::new(BROKER, State::Warn, format!("{connected}; it says that this station is online, and no agent runs here"), remedy);
+        let remedy = "a station of the same site and name may run elsewhere; if the agent was killed just now, the broker says offline by itself in a minute";
+        return Line::new(
+            BROKER,
+            State::Warn,
+            format!("{connected}; it says that this station is online, and no agent runs here"),
+            remedy,
+        );
     }
-    Line::ok(BROKER, format!("{connected}; whether it may publish shows when the agent runs"))
+    Line::ok(
+        BROKER,
+        format!("{connected}; whether it may publish shows when the agent runs"),
+    )
 }
 
 /// When each scanner last read a known serial number, see [`Reader::proofs`].
@@ -245,22 +360,52 @@ pub(super) struct JournalSeen {
 impl JournalSeen {
     /// That line and nothing else.
     pub(super) fn of(line: Line) -> Self {
-        Self { lines: vec![line], records: None, proofs: None, unended: BTreeSet::new(), waits: None }
+        Self {
+            lines: vec![line],
+            records: None,
+            proofs: None,
+            unended: BTreeSet::new(),
+            waits: None,
+        }
     }
 }
 
 /// The journal and the disk under it, and what stands in it of these scanners.
-pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Settings>, agent: bool, scanners: &BTreeSet<Name>) -> JournalSeen {
+pub(super) fn journal(
+    state_dir: Option<&Path>,
+    settings: Option<&journal::Settings>,
+    agent: bool,
+    scanners: &BTreeSet<Name>,
+) -> JournalSeen {
     const PART: &str = "journal";
     let Some(dir) = state_dir else {
-        return JournalSeen::of(Line::new(PART, State::Fail, "`state_dir` is wrong in the config", "mend the config first"));
+        return JournalSeen::of(Line::new(
+            PART,
+            State::Fail,
+            "`state_dir` is wrong in the config",
+            "mend the config first",
+        ));
     };
     if !dir.exists() {
-        let parent = dir.ancestors().find(|parent| parent.is_dir()).unwrap_or(Path::new("/"));
+        let parent = dir
+            .ancestors()
+            .find(|parent| parent.is_dir())
+            .unwrap_or(Path::new("/"));
         let remedy = "the service makes it at its start; by hand: create it with mode 0700 for the agent's user";
         return JournalSeen::of(match survey::writable(parent) {
-            Ok(()) => Line::ok(PART, format!("{} is made at the first start", dir.display())),
-            Err(_) => Line::new(PART, State::Warn, format!("{} is not there yet, and this user may not make it", dir.display()), remedy),
+            Ok(()) => Line::ok(
+                PART,
+                format!("{} is made at the first start", dir.display()),
+            ),
+            Err(_) => Line::new(
+                PART,
+                State::Warn,
+                format!(
+                    "{} is not there yet, and this user may not make it",
+                    dir.display()
+                ),
+                remedy,
+            ),
         });
     }
     let mut lines = Vec::new();
@@ -271,26 +416,54 @@ pub(super) fn journal(state_dir: Option<&Path>, settings: Option<&journal::Setti
             records = reader.newest(RECORDS).ok();
             proofs = reader.proofs(scanners).ok();
             unended = reader.unended().unwrap_or_default();
-            waits = reader.outbox().ok().and_then(|(_, since)| Some(Timestamp::now().duration_since(since?)));
+            waits = reader
+                .outbox()
+                .ok()
+                .and_then(|(_, since)| Some(Timestamp::now().duration_since(since?)));
             read(reader, agent, &mut lines)
         }
-        Err(ReadFault::Absent(_)) => Line::ok(PART, format!("{} holds no journal yet; the first start makes it", dir.display())),
-        Err(fault @ ReadFault::Closed { .. }) => Line::new(PART, State::Fail, fault.to_string(), "run this as root: sudo benchlight doctor"),
-        Err(fault) => {
-            Line::new(PART, State::Warn, fault.to_string(), "nothing: the agent sets such a file aside by itself and saves what can be read")
-        }
+        Err(ReadFault::Absent(_)) => Line::ok(
+            PART,
+            format!(
+                "{} holds no journal yet; the first start makes it",
+                dir.display()
+            ),
+        ),
+        Err(fault @ ReadFault::Closed { .. }) => Line::new(
+            PART,
+            State::Fail,
+            fault.to_string(),
+            "run this as root: sudo benchlight doctor",
+        ),
+        Err(fault) => Line::new(
+            PART,
+            State::Warn,
+            fault.to_string(),
+            "nothing: the agent sets such a file aside by itself and saves what can be read",
+        ),
     };
     let journal = match survey::writable(dir) {
         Err(error) if !agent => {
             let remedy = "make it the agent's own (chown benchlight, mode 0700); if the disk is read-only, check the card";
-            Line::new(PART, State::Fail, format!("{} cannot be written: {error}", dir.display()), remedy)
+            Line::new(
+                PART,
+                State::Fail,
+                format!("{} cannot be written: {error}", dir.display()),
+                remedy,
+            )
         }
         _ => waiting,
     };
     lines.insert(0, journal);
     lines.extend(salvaged(dir));
     lines.push(room(dir, settings));
-    JournalSeen { lines, records, proofs, unended, waits }
+    JournalSeen {
+        lines,
+        records,
+        proofs,
+        unended,
+        waits,
+    }
 }
 
 /// What the reader tells; records that were set aside are a line of their own.
@@ -305,21 +478,43 @@ fn read(reader: &mut Reader, agent: bool, lines: &mut Vec<Line>) -> Line {
     };
     let (many, listed) = aside;
     if many > 0 {
-        let list: Vec<String> = listed.iter().take(SHOWN).map(|(seq, why)| format!("seq {seq} ({why})")).collect();
+        let list: Vec<String> = listed
+            .iter()
+            .take(SHOWN)
+            .map(|(seq, why)| format!("seq {seq} ({why})"))
+            .collect();
         let more = if listed.len() > SHOWN { ", .." } else { "" };
-        let finding = format!("{} that the broker does not take: {}{more}", records(many), list.join(", "));
+        let finding = format!(
+            "{} that the broker does not take: {}{more}",
+            records(many),
+            list.join(", ")
+        );
         let remedy = "mend the broker's limits or rights; they are offered again at the next start and every hour";
-        lines.push(Line::new("journal, set aside", State::Warn, finding, remedy));
+        lines.push(Line::new(
+            "journal, set aside",
+            State::Warn,
+            finding,
+            remedy,
+        ));
     }
     let unsent = match outbox {
         (0, _) => "everything is delivered".to_owned(),
-        (many, Some(since)) => format!("{} waiting for the broker, the oldest since {}", records(many), lenient::spoken(since)),
+        (many, Some(since)) => format!(
+            "{} waiting for the broker, the oldest since {}",
+            records(many),
+            lenient::spoken(since)
+        ),
         (many, None) => format!("{} waiting for the broker", records(many)),
     };
     match (agent, outbox.0) {
         (true, _) => Line::in_use(PART, &format!("; {unsent}")),
         (false, 0) => Line::ok(PART, format!("can be read and written; {unsent}")),
-        (false, _) => Line::new(PART, State::Warn, format!("can be read and written; {unsent}"), "start the agent: it delivers them"),
+        (false, _) => Line::new(
+            PART,
+            State::Warn,
+            format!("can be read and written; {unsent}"),
+            "start the agent: it delivers them",
+        ),
     }
 }
 
@@ -332,18 +527,34 @@ fn salvaged(dir: &Path) -> Option<Line> {
     if files.is_empty() {
         return None;
     }
-    let list: Vec<String> = files.iter().take(SHOWN).map(|(path, bytes)| format!("{} ({})", path.display(), size(*bytes))).collect();
+    let list: Vec<String> = files
+        .iter()
+        .take(SHOWN)
+        .map(|(path, bytes)| format!("{} ({})", path.display(), size(*bytes)))
+        .collect();
     let remedy = "what could be read of them is in the journal already; health says how many records were lost (journal.lost, null: nobody can say); copy them elsewhere if their loss matters, then delete them. A card that damages files wants replacing";
-    Some(Line::new("journal, salvaged", State::Warn, format!("damaged or foreign journals lie here: {}", list.join(", ")), remedy))
+    Some(Line::new(
+        "journal, salvaged",
+        State::Warn,
+        format!("damaged or foreign journals lie here: {}", list.join(", ")),
+        remedy,
+    ))
 }
 
 fn room(dir: &Path, settings: Option<&journal::Settings>) -> Line {
     const PART: &str = "disk";
     let remedy = "free some space, or set a smaller [journal] max_bytes";
     match survey::free(dir) {
-        Err(error) => Line::new(PART, State::Fail, format!("its room cannot be told: {error}"), "check the filesystem of `state_dir`"),
+        Err(error) => Line::new(
+            PART,
+            State::Fail,
+            format!("its room cannot be told: {error}"),
+            "check the filesystem of `state_dir`",
+        ),
         Ok(free) => {
-            let bound = settings.map(|settings| format!("; the journal may grow to {}", size(settings.max_bytes))).unwrap_or_default();
+            let bound = settings
+                .map(|settings| format!("; the journal may grow to {}", size(settings.max_bytes)))
+                .unwrap_or_default();
             let finding = format!("{} free at {}{bound}", size(free), dir.display());
             match free {
                 ..NEXT_TO_NOTHING => Line::new(PART, State::Fail, finding, remedy),
@@ -367,12 +578,24 @@ fn size(bytes: u64) -> String {
 pub(super) fn clock(synced: bool, ahead: &[(Name, SignedDuration)]) -> Line {
     const PART: &str = "clock";
     const REMEDY: &str = "let the station reach a time server (UDP port 123): `timedatectl set-ntp true`, `timedatectl timesync-status`";
-    let kept = if synced { "kept right by a time server" } else { "not synchronised: nobody keeps it right" };
+    let kept = if synced {
+        "kept right by a time server"
+    } else {
+        "not synchronised: nobody keeps it right"
+    };
     let worst = ahead.iter().max_by_key(|(_, ahead)| ahead.abs());
     let off = worst.map_or(SignedDuration::ZERO, |(_, ahead)| ahead.abs());
     let finding = match worst {
         Some((name, ahead)) if off > OFF => {
-            format!("{kept}; {} {} what {name}'s service says", spoken(off), if ahead.is_positive() { "behind" } else { "ahead of" })
+            format!(
+                "{kept}; {} {} what {name}'s service says",
+                spoken(off),
+                if ahead.is_positive() {
+                    "behind"
+                } else {
+                    "ahead of"
+                }
+            )
         }
         Some(_) => format!("{kept}; agrees with the services' clocks"),
         None => format!("{kept}; no service told its time"),
@@ -394,7 +617,12 @@ mod tests {
 
     #[test]
     fn the_clock_fails_when_it_is_minutes_off_and_warns_when_nobody_keeps_it() {
-        let ahead = |seconds| vec![(Name::new("kandji").unwrap(), SignedDuration::from_secs(seconds))];
+        let ahead = |seconds| {
+            vec![(
+                Name::new("kandji").unwrap(),
+                SignedDuration::from_secs(seconds),
+            )]
+        };
         for (synced, ahead, state, words) in [
             (true, ahead(2), State::Ok, "agrees"),
             (true, vec![], State::Ok, "no service told"),
@@ -403,7 +631,10 @@ mod tests {
             (true, ahead(-301), State::Fail, "5 min ahead of what kandji"),
         ] {
             let line = clock(synced, &ahead);
-            assert!(line.state == state && line.finding.contains(words), "{line:?}");
+            assert!(
+                line.state == state && line.finding.contains(words),
+                "{line:?}"
+            );
             assert_eq!(line.remedy.is_empty(), state == State::Ok);
         }
     }
@@ -415,13 +646,24 @@ mod tests {
             assert_eq!(with_delivery(line(), waits), line());
         }
         let late = with_delivery(line(), Some(SignedDuration::from_mins(5)));
-        assert!(late.state == State::Warn && late.finding.ends_with("waiting for it for 5 min") && late.remedy.contains("journalctl"), "{late:?}");
+        assert!(
+            late.state == State::Warn
+                && late.finding.ends_with("waiting for it for 5 min")
+                && late.remedy.contains("journalctl"),
+            "{late:?}"
+        );
         let failed = Line::new(BROKER, State::Fail, "f", "r");
-        assert_eq!(with_delivery(failed.clone(), Some(SignedDuration::from_mins(5))), failed);
+        assert_eq!(
+            with_delivery(failed.clone(), Some(SignedDuration::from_mins(5))),
+            failed
+        );
     }
 
     #[test]
     fn sizes_are_told_in_round_numbers() {
-        assert_eq!([900, 2_048, 5 << 20, 3 << 30].map(size), ["900 bytes", "2 KiB", "5 MiB", "3 GiB"]);
+        assert_eq!(
+            [900, 2_048, 5 << 20, 3 << 30].map(size),
+            ["900 bytes", "2 KiB", "5 MiB", "3 GiB"]
+        );
     }
 }

@@ -50,24 +50,51 @@ impl Seen {
         let mut fetches: BTreeMap<Option<&str>, BTreeSet<Timestamp>> = BTreeMap::new();
         let mut seen = Self::default();
         for record in records.iter().map(|stored| &stored.recorded.record) {
-            for evidence in record.evidence.iter().filter(|evidence| evidence.source == *source) {
-                let Some(as_of) = evidence.as_of else { continue };
-                fetches.entry(evidence.server_uuid.as_deref()).or_default().insert(as_of);
-                seen.ages.push(evidence.replied_at.unwrap_or(record.at).duration_since(as_of));
+            for evidence in record
+                .evidence
+                .iter()
+                .filter(|evidence| evidence.source == *source)
+            {
+                let Some(as_of) = evidence.as_of else {
+                    continue;
+                };
+                fetches
+                    .entry(evidence.server_uuid.as_deref())
+                    .or_default()
+                    .insert(as_of);
+                seen.ages.push(
+                    evidence
+                        .replied_at
+                        .unwrap_or(record.at)
+                        .duration_since(as_of),
+                );
             }
         }
         for fetches in fetches.values() {
             seen.fetches += fetches.len();
-            seen.gaps.extend(fetches.iter().zip(fetches.iter().skip(1)).map(|(one, next)| next.duration_since(*one)));
+            seen.gaps.extend(
+                fetches
+                    .iter()
+                    .zip(fetches.iter().skip(1))
+                    .map(|(one, next)| next.duration_since(*one)),
+            );
         }
-        seen.since = fetches.values().filter_map(|fetches| fetches.first()).min().copied();
+        seen.since = fetches
+            .values()
+            .filter_map(|fetches| fetches.first())
+            .min()
+            .copied();
         seen.gaps.sort();
         seen.ages.sort();
         seen
     }
 
     fn usual_gap(&self) -> Option<SignedDuration> {
-        if self.fetches < FETCHES { None } else { self.gaps.get(self.gaps.len() / 2).copied() }
+        if self.fetches < FETCHES {
+            None
+        } else {
+            self.gaps.get(self.gaps.len() / 2).copied()
+        }
     }
 
     fn older_than(&self, age: SignedDuration) -> usize {
@@ -79,8 +106,12 @@ impl Seen {
 pub(super) fn line(source: &Name, records: &[Stored], max_fetch_age: Duration) -> Line {
     let part = format!("source {source}, fetch rhythm");
     let seen = Seen::of(source, records);
-    let (Some(gap), Some(since), Some(oldest)) = (seen.usual_gap(), seen.since, seen.ages.last()) else {
-        let finding = format!("{} of the MDM's fetches from Apple seen so far: no rhythm yet", seen.fetches);
+    let (Some(gap), Some(since), Some(oldest)) = (seen.usual_gap(), seen.since, seen.ages.last())
+    else {
+        let finding = format!(
+            "{} of the MDM's fetches from Apple seen so far: no rhythm yet",
+            seen.fetches
+        );
         return Line::ok(part, finding);
     };
     let finding = format!(
@@ -91,10 +122,14 @@ pub(super) fn line(source: &Name, records: &[Stored], max_fetch_age: Duration) -
         spoken(*oldest)
     );
     let limit = SignedDuration::try_from(max_fetch_age).unwrap_or(SignedDuration::MAX);
-    let advised = STEPS.iter().find(|(_, minutes)| i64::try_from(*minutes).is_ok_and(|minutes| SignedDuration::from_mins(minutes) >= gap * 3));
+    let advised = STEPS.iter().find(|(_, minutes)| {
+        i64::try_from(*minutes).is_ok_and(|minutes| SignedDuration::from_mins(minutes) >= gap * 3)
+    });
     match advised {
         Some((text, minutes)) if Duration::from_secs(minutes * 60) * 2 <= max_fetch_age => {
-            let then = seen.older_than(SignedDuration::from_mins(i64::try_from(*minutes).unwrap_or(i64::MAX)));
+            let then = seen.older_than(SignedDuration::from_mins(
+                i64::try_from(*minutes).unwrap_or(i64::MAX),
+            ));
             let remedy = format!(
                 "a tighter max_fetch_age = \"{text}\" fits this rhythm; {then} of the {} answers seen would have been stale with it",
                 seen.ages.len()
@@ -102,7 +137,9 @@ pub(super) fn line(source: &Name, records: &[Stored], max_fetch_age: Duration) -
             Line::new(part, State::Ok, finding, remedy)
         }
         Some((text, _)) if gap >= limit => {
-            let remedy = format!("boxes are stale most of the time: have the MDM's link to Apple looked at, or set max_fetch_age = \"{text}\"");
+            let remedy = format!(
+                "boxes are stale most of the time: have the MDM's link to Apple looked at, or set max_fetch_age = \"{text}\""
+            );
             Line::new(part, State::Warn, finding, remedy)
         }
         _ => Line::ok(part, finding),
@@ -121,7 +158,11 @@ pub(super) fn spoken(length: SignedDuration) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )]
 
     use uuid::Uuid;
 
@@ -142,13 +183,36 @@ mod tests {
     /// A record of a scan at one minute that rested on a fetch at another, through the link to one server.
     fn look(at: i64, as_of: i64, server: &str) -> Stored {
         let serial = Serial::new("C02XK0AAJG5H").unwrap();
-        let mut evidence = Evidence::bare(Name::new("kandji").unwrap(), SourceKind::Kandji, serial.clone(), Finding::Ready(Grade::Relayed));
+        let mut evidence = Evidence::bare(
+            Name::new("kandji").unwrap(),
+            SourceKind::Kandji,
+            serial.clone(),
+            Finding::Ready(Grade::Relayed),
+        );
         evidence.as_of = Some(moment(as_of));
         evidence.replied_at = Some(moment(at));
         evidence.server_uuid = Some(server.to_owned());
-        let bare = Record::bare(Uuid::now_v7(), moment(at), Name::new("main").unwrap(), Reason::Assigned);
-        let record = Record { serial: Some(serial), evidence: vec![evidence], ..bare };
-        Stored { row: 1, recorded: Recorded { epoch: Uuid::nil(), seq: 1, record }, delivered_at: None, set_aside: None }
+        let bare = Record::bare(
+            Uuid::now_v7(),
+            moment(at),
+            Name::new("main").unwrap(),
+            Reason::Assigned,
+        );
+        let record = Record {
+            serial: Some(serial),
+            evidence: vec![evidence],
+            ..bare
+        };
+        Stored {
+            row: 1,
+            recorded: Recorded {
+                epoch: Uuid::nil(),
+                seq: 1,
+                record,
+            },
+            delivered_at: None,
+            set_aside: None,
+        }
     }
 
     fn told(records: &[Stored], max_fetch_age: Duration) -> Line {
@@ -158,7 +222,12 @@ mod tests {
     /// A fetch every `every` minutes, each seen by two scans.
     fn steady(fetches: i64, every: i64, server: &str) -> Vec<Stored> {
         (0..fetches)
-            .flat_map(|count| [look(count * every + 1, count * every, server), look(count * every + every - 1, count * every, server)])
+            .flat_map(|count| {
+                [
+                    look(count * every + 1, count * every, server),
+                    look(count * every + every - 1, count * every, server),
+                ]
+            })
             .collect()
     }
 
@@ -175,8 +244,15 @@ mod tests {
             "{}",
             line.finding
         );
-        assert_eq!(line.remedy, "a tighter max_fetch_age = \"3h\" fits this rhythm; 1 of the 21 answers seen would have been stale with it");
-        assert_eq!(told(&records, Duration::from_hours(3)).remedy, "", "tight enough already");
+        assert_eq!(
+            line.remedy,
+            "a tighter max_fetch_age = \"3h\" fits this rhythm; 1 of the 21 answers seen would have been stale with it"
+        );
+        assert_eq!(
+            told(&records, Duration::from_hours(3)).remedy,
+            "",
+            "tight enough already"
+        );
     }
 
     #[test]
@@ -185,15 +261,25 @@ mod tests {
         records.extend(steady(6, 240, "B").into_iter().map(|mut stored| {
             // Fetched half-way between the other's fetches.
             let evidence = &mut stored.recorded.record.evidence[0];
-            evidence.as_of = evidence.as_of.map(|at| at.checked_add(SignedDuration::from_mins(120)).unwrap());
+            evidence.as_of = evidence
+                .as_of
+                .map(|at| at.checked_add(SignedDuration::from_mins(120)).unwrap());
             stored
         }));
-        assert!(told(&records, DAY).finding.contains("mostly 4 h apart"), "{}", told(&records, DAY).finding);
+        assert!(
+            told(&records, DAY).finding.contains("mostly 4 h apart"),
+            "{}",
+            told(&records, DAY).finding
+        );
     }
 
     #[test]
     fn few_fetches_are_no_rhythm_and_another_sources_do_not_count() {
-        assert!(told(&steady(5, 30, "A"), DAY).finding.starts_with("5 of the MDM's fetches"));
+        assert!(
+            told(&steady(5, 30, "A"), DAY)
+                .finding
+                .starts_with("5 of the MDM's fetches")
+        );
         let other = line(&Name::new("other").unwrap(), &steady(9, 30, "A"), DAY);
         assert!(other.finding.starts_with("0 of") && other.remedy.is_empty());
     }
@@ -202,6 +288,10 @@ mod tests {
     fn an_mdm_that_fetches_more_rarely_than_is_allowed_is_told() {
         let line = told(&steady(8, 600, "A"), Duration::from_hours(6));
         assert_eq!(line.state, State::Warn);
-        assert!(line.remedy.contains("max_fetch_age = \"36h\""), "{}", line.remedy);
+        assert!(
+            line.remedy.contains("max_fetch_age = \"36h\""),
+            "{}",
+            line.remedy
+        );
     }
 }

@@ -8,31 +8,43 @@ const SHIPPED: &str = include_str!("../../../config/benchlight.toml");
 
 fn survives(text: &str) {
     if let Err(problems) = check(text) {
-        assert!(!problems.list().is_empty(), "refused without a word: {text:?}");
+        assert!(
+            !problems.list().is_empty(),
+            "refused without a word: {text:?}"
+        );
         let shown = problems.to_string();
-        assert!(problems.list().iter().all(|problem| shown.contains(problem.message()) && !problem.remedy().is_empty()));
+        assert!(
+            problems
+                .list()
+                .iter()
+                .all(|problem| shown.contains(problem.message()) && !problem.remedy().is_empty())
+        );
     }
 }
 
 /// The shipped file with every setting switched on or off at random.
 fn damaged() -> impl Strategy<Value = String> {
     let lines = SHIPPED.lines().count();
-    (prop::collection::vec(0..6_u8, lines), prop::collection::vec((0..lines, ".{0,12}"), 0..4)).prop_map(|(fates, inserts)| {
-        let mut text = String::new();
-        for (number, (line, fate)) in SHIPPED.lines().zip(fates).enumerate() {
-            let line = match fate {
-                0 => "",
-                1 | 2 => line.trim_start_matches('#'),
-                _ => line,
-            };
-            text.push_str(line);
-            for (_, insert) in inserts.iter().filter(|(at, _)| *at == number) {
-                text.push_str(insert);
+    (
+        prop::collection::vec(0..6_u8, lines),
+        prop::collection::vec((0..lines, ".{0,12}"), 0..4),
+    )
+        .prop_map(|(fates, inserts)| {
+            let mut text = String::new();
+            for (number, (line, fate)) in SHIPPED.lines().zip(fates).enumerate() {
+                let line = match fate {
+                    0 => "",
+                    1 | 2 => line.trim_start_matches('#'),
+                    _ => line,
+                };
+                text.push_str(line);
+                for (_, insert) in inserts.iter().filter(|(at, _)| *at == number) {
+                    text.push_str(insert);
+                }
+                text.push('\n');
             }
-            text.push('\n');
-        }
-        text
-    })
+            text
+        })
 }
 
 proptest! {

@@ -7,10 +7,12 @@ use crate::readiness::evidence::SourceKind;
 
 /// `SMALLEST` with some lines replaced.
 fn with(changes: &[(&str, &str)]) -> String {
-    changes.iter().fold(SMALLEST.to_owned(), |text, (from, to)| {
-        assert!(text.contains(from), "{from:?} is not in the text");
-        text.replacen(from, to, 1)
-    })
+    changes
+        .iter()
+        .fold(SMALLEST.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from:?} is not in the text");
+            text.replacen(from, to, 1)
+        })
 }
 
 const DEP: &str = "[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\n";
@@ -21,25 +23,55 @@ const LANES: &str = "[[lane]]\nname = \"a\"\nindicator = { kind = \"none\" }\n[[
 fn each_rule_is_kept_and_blames_the_right_line() {
     let scanner = "name = \"left\"";
     let end = "url = \"mqtts://broker.example\"";
-    let kandji = "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"https://acme.api.kandji.io\"\n";
+    let kandji =
+        "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"https://acme.api.kandji.io\"\n";
     let pins = "green = 17\nred = 27";
     let appended = |more: &str| format!("{SMALLEST}{more}");
     let verdict = |more: &str| format!("{SMALLEST}{DEP}[verdict]\n{more}\n");
     let cases: Vec<(&str, String, &str)> = vec![
         // names and lanes
-        ("a name", with(&[("\"bench-1\"", "\"Bench\"")]), "3: \"Bench\" is not a name: use 1 to 32 characters of a-z, 0-9 and -"),
-        ("auto elsewhere", with(&[("\"bench-1\"", "\"auto\"")]), "3: \"auto\" needs a Raspberry Pi's serial number, and this machine has none"),
-        ("scanner twice", appended("[[scanner]]\nname = \"left\"\nkind = \"stdin\""), "16: there is already a scanner \"left\""),
-        ("unknown lane", with(&[(scanner, "name = \"left\"\nlane = \"right\"")]), "6: there is no lane \"right\""),
-        ("which lane", appended(LANES), "4: `lane` is missing in [[scanner]] \"left\", and there are several lanes"),
+        (
+            "a name",
+            with(&[("\"bench-1\"", "\"Bench\"")]),
+            "3: \"Bench\" is not a name: use 1 to 32 characters of a-z, 0-9 and -",
+        ),
+        (
+            "auto elsewhere",
+            with(&[("\"bench-1\"", "\"auto\"")]),
+            "3: \"auto\" needs a Raspberry Pi's serial number, and this machine has none",
+        ),
+        (
+            "scanner twice",
+            appended("[[scanner]]\nname = \"left\"\nkind = \"stdin\""),
+            "16: there is already a scanner \"left\"",
+        ),
+        (
+            "unknown lane",
+            with(&[(scanner, "name = \"left\"\nlane = \"right\"")]),
+            "6: there is no lane \"right\"",
+        ),
+        (
+            "which lane",
+            appended(LANES),
+            "4: `lane` is missing in [[scanner]] \"left\", and there are several lanes",
+        ),
         (
             "lane twice",
-            with(&[(scanner, "name = \"left\"\nlane = \"a\"")]) + "[[lane]]\nname = \"a\"\n[[lane]]\nname = \"a\"\nindicator = { kind = \"none\" }",
+            with(&[(scanner, "name = \"left\"\nlane = \"a\"")])
+                + "[[lane]]\nname = \"a\"\n[[lane]]\nname = \"a\"\nindicator = { kind = \"none\" }",
             "19: there is already a lane \"a\"",
         ),
-        ("lane without name", appended("[[lane]]\nallow_returned = true"), "15: `name` is missing in [[lane]]"),
+        (
+            "lane without name",
+            appended("[[lane]]\nallow_returned = true"),
+            "15: `name` is missing in [[lane]]",
+        ),
         // scanners
-        ("scanner kind", with(&[(scanner, "name = \"left\"\nkind = \"ble\"")]), "6: \"ble\" is not in this build"),
+        (
+            "scanner kind",
+            with(&[(scanner, "name = \"left\"\nkind = \"ble\"")]),
+            "6: \"ble\" is not in this build",
+        ),
         (
             "auto twice",
             appended("[[scanner]]\nname = \"b\"\nkind = \"hid\""),
@@ -47,70 +79,170 @@ fn each_rule_is_kept_and_blames_the_right_line() {
         ),
         (
             "device twice",
-            with(&[(scanner, "name = \"left\"\ndevice = \"x\"\n[[scanner]]\nname = \"b\"\ndevice = \"/dev/input/by-id/x\"")]),
+            with(&[(
+                scanner,
+                "name = \"left\"\ndevice = \"x\"\n[[scanner]]\nname = \"b\"\ndevice = \"/dev/input/by-id/x\"",
+            )]),
             "9: another scanner is /dev/input/by-id/x already",
         ),
         (
             "stdin twice",
-            with(&[(scanner, "name = \"left\"\nkind = \"stdin\"\n[[scanner]]\nname = \"b\"\nkind = \"stdin\"")]),
+            with(&[(
+                scanner,
+                "name = \"left\"\nkind = \"stdin\"\n[[scanner]]\nname = \"b\"\nkind = \"stdin\"",
+            )]),
             "9: another scanner reads standard input already",
         ),
         (
             "port twice",
-            with(&[(scanner, "name = \"left\"\nkind = \"tcp\"\n[[scanner]]\nname = \"b\"\nkind = \"tcp\"\nlisten = \"0.0.0.0:9000\"")]),
+            with(&[(
+                scanner,
+                "name = \"left\"\nkind = \"tcp\"\n[[scanner]]\nname = \"b\"\nkind = \"tcp\"\nlisten = \"0.0.0.0:9000\"",
+            )]),
             "10: another scanner listens on 127.0.0.1:9000 already",
         ),
-        ("another kind's key", with(&[(scanner, "name = \"left\"\nkind = \"stdin\"\nbaud = 9600")]), "7: `baud` means nothing to kind \"stdin\""),
-        ("listen", with(&[(scanner, "name = \"left\"\nkind = \"tcp\"\nlisten = \"localhost\"")]), "7: `listen` is not an address with a port"),
-        ("one bracket", with(&[("[[scanner]]", "[scanner]")]), "4: there may be several of `scanner`: it needs double brackets"),
-        ("two brackets", with(&[("[mqtt]", "[[mqtt]]")]), "13: there is only one [mqtt]"),
-        ("section as value", format!("journal = 3\n{SMALLEST}"), "1: `journal` is a section, found a whole number"),
-        ("unknown section", appended("[verdikt]\ndeadline = \"1s\""), "15: unknown section `verdikt` in the file"),
+        (
+            "another kind's key",
+            with(&[(scanner, "name = \"left\"\nkind = \"stdin\"\nbaud = 9600")]),
+            "7: `baud` means nothing to kind \"stdin\"",
+        ),
+        (
+            "listen",
+            with(&[(
+                scanner,
+                "name = \"left\"\nkind = \"tcp\"\nlisten = \"localhost\"",
+            )]),
+            "7: `listen` is not an address with a port",
+        ),
+        (
+            "one bracket",
+            with(&[("[[scanner]]", "[scanner]")]),
+            "4: there may be several of `scanner`: it needs double brackets",
+        ),
+        (
+            "two brackets",
+            with(&[("[mqtt]", "[[mqtt]]")]),
+            "13: there is only one [mqtt]",
+        ),
+        (
+            "section as value",
+            format!("journal = 3\n{SMALLEST}"),
+            "1: `journal` is a section, found a whole number",
+        ),
+        (
+            "unknown section",
+            appended("[verdikt]\ndeadline = \"1s\""),
+            "15: unknown section `verdikt` in the file",
+        ),
         // lamps
-        ("lamp kind", with(&[(pins, "kind = \"hue\"")]), "7: \"hue\" is not in this build"),
-        ("no green", with(&[("green = 17\n", "")]), "6: `green` is missing in [indicator]"),
-        ("pin range", with(&[("green = 17", "green = 28")]), "7: `green` is out of range"),
-        ("negative pin", with(&[("green = 17", "green = -1")]), "7: `green` is out of range"),
-        ("same pin", with(&[("red = 27", "red = 27\nbuzzer = 17")]), "9: `buzzer` is on the same pin as `green`"),
+        (
+            "lamp kind",
+            with(&[(pins, "kind = \"hue\"")]),
+            "7: \"hue\" is not in this build",
+        ),
+        (
+            "no green",
+            with(&[("green = 17\n", "")]),
+            "6: `green` is missing in [indicator]",
+        ),
+        (
+            "pin range",
+            with(&[("green = 17", "green = 28")]),
+            "7: `green` is out of range",
+        ),
+        (
+            "negative pin",
+            with(&[("green = 17", "green = -1")]),
+            "7: `green` is out of range",
+        ),
+        (
+            "same pin",
+            with(&[("red = 27", "red = 27\nbuzzer = 17")]),
+            "9: `buzzer` is on the same pin as `green`",
+        ),
         (
             "resting lit",
             with(&[(pins, "green = 4\nred = 27\nactive_low = true")]),
             "8: an active-low `red` on pin 27 would light whenever benchlight does not run: the pin rests low",
         ),
-        ("pins on a terminal", with(&[(pins, "kind = \"terminal\"\nred = 27")]), "8: `red` means nothing to kind \"terminal\""),
-        ("hold of no lamp", with(&[(pins, "kind = \"none\"\nready_hold = \"1s\"")]), "8: `ready_hold` means nothing to kind \"none\""),
+        (
+            "pins on a terminal",
+            with(&[(pins, "kind = \"terminal\"\nred = 27")]),
+            "8: `red` means nothing to kind \"terminal\"",
+        ),
+        (
+            "hold of no lamp",
+            with(&[(pins, "kind = \"none\"\nready_hold = \"1s\"")]),
+            "8: `ready_hold` means nothing to kind \"none\"",
+        ),
         (
             "chip for rppal",
-            with(&[("red = 27", "red = 27\ndriver = \"rppal\"\nchip = \"pinctrl-rp1\"")]),
+            with(&[(
+                "red = 27",
+                "red = 27\ndriver = \"rppal\"\nchip = \"pinctrl-rp1\"",
+            )]),
             "10: rppal drives the Pi's header and takes no chip",
         ),
         (
             "shared lamps",
-            with(&[(scanner, "name = \"left\"\nlane = \"a\"\n[[lane]]\nname = \"a\"\n[[lane]]\nname = \"b\"")]),
+            with(&[(
+                scanner,
+                "name = \"left\"\nlane = \"a\"\n[[lane]]\nname = \"a\"\n[[lane]]\nname = \"b\"",
+            )]),
             "9: the lamps of [indicator] belong to another lane already",
         ),
         (
             "shared pin",
-            with(&[(scanner, "name = \"left\"\nlane = \"a\"\n[[lane]]\nname = \"a\"\n[[lane]]\nname = \"b\"\nindicator = { green = 5, red = 17 }")]),
+            with(&[(
+                scanner,
+                "name = \"left\"\nlane = \"a\"\n[[lane]]\nname = \"a\"\n[[lane]]\nname = \"b\"\nindicator = { green = 5, red = 17 }",
+            )]),
             "11: pin 17 belongs to another lane's lamps already",
         ),
         (
             "lane's lamp key",
-            with(&[(scanner, "name = \"left\"\n[[lane]]\nname = \"a\"\nindicator = { kind = \"none\", gren = 1 }")]),
+            with(&[(
+                scanner,
+                "name = \"left\"\n[[lane]]\nname = \"a\"\nindicator = { kind = \"none\", gren = 1 }",
+            )]),
             "8: unknown key `gren` in `indicator` of [[lane]] \"a\"",
         ),
         // sources
-        ("source kind", with(&[("\"kandji\"\nurl", "\"jamf\"\nurl")]), "11: \"jamf\" is not in this build"),
-        ("source kind absent", with(&[("kind = \"kandji\"\n", "")]), "9: `kind` is missing in [[source]] \"kandji\""),
+        (
+            "source kind",
+            with(&[("\"kandji\"\nurl", "\"jamf\"\nurl")]),
+            "11: \"jamf\" is not in this build",
+        ),
+        (
+            "source kind absent",
+            with(&[("kind = \"kandji\"\n", "")]),
+            "9: `kind` is missing in [[source]] \"kandji\"",
+        ),
         (
             "kind twice",
             appended("[[source]]\nname = \"b\"\nkind = \"kandji\"\nurl = \"https://b.example\""),
             "17: there is already a source of kind \"kandji\"",
         ),
-        ("source twice", appended(&DEP.replace("\"apple\"", "\"kandji\"")), "16: there is already a source \"kandji\""),
-        ("plain http", with(&[("https://acme", "http://acme")]), "12: http:// is not encrypted, and the service is not on this machine"),
-        ("other scheme", with(&[("https://acme", "ftp://acme")]), "12: `url` may not begin with ftp://"),
-        ("secret in url", with(&[("https://acme", "https://me:hunter2@acme")]), "12: `url` holds a user name or password"),
+        (
+            "source twice",
+            appended(&DEP.replace("\"apple\"", "\"kandji\"")),
+            "16: there is already a source \"kandji\"",
+        ),
+        (
+            "plain http",
+            with(&[("https://acme", "http://acme")]),
+            "12: http:// is not encrypted, and the service is not on this machine",
+        ),
+        (
+            "other scheme",
+            with(&[("https://acme", "ftp://acme")]),
+            "12: `url` may not begin with ftp://",
+        ),
+        (
+            "secret in url",
+            with(&[("https://acme", "https://me:hunter2@acme")]),
+            "12: `url` holds a user name or password",
+        ),
         (
             "mapped address",
             with(&[("https://acme.api.kandji.io", "http://[::ffff:127.0.0.1]:1/")]),
@@ -133,7 +265,10 @@ fn each_rule_is_kept_and_blames_the_right_line() {
         ),
         (
             "a call's url",
-            with(&[("https://acme.api.kandji.io", "https://acme.api.kandji.io/api/v1")]),
+            with(&[(
+                "https://acme.api.kandji.io",
+                "https://acme.api.kandji.io/api/v1",
+            )]),
             "12: `url` is not the API's base: it has a path",
         ),
         (
@@ -148,7 +283,9 @@ fn each_rule_is_kept_and_blames_the_right_line() {
         ),
         (
             "business's page",
-            appended(&format!("{BUSINESS}url = \"https://business.apple.com/main\"")),
+            appended(&format!(
+                "{BUSINESS}url = \"https://business.apple.com/main\""
+            )),
             "21: `url` is the address of a web page for people, not of the API",
         ),
         (
@@ -158,28 +295,53 @@ fn each_rule_is_kept_and_blames_the_right_line() {
         ),
         (
             "business's root",
-            appended(&format!("{BUSINESS}url = \"https://api-business.apple.com\"")),
+            appended(&format!(
+                "{BUSINESS}url = \"https://api-business.apple.com\""
+            )),
             "21: `url` is not the API's base: that ends in /v1",
         ),
         (
             "dep's api",
-            appended(&format!("{BUSINESS}url = \"https://mdmenrollment.apple.com\"")),
+            appended(&format!(
+                "{BUSINESS}url = \"https://mdmenrollment.apple.com\""
+            )),
             "21: `url` is the API of the Device Assignment Services, which is another source (kind = \"apple-dep\")",
         ),
         (
             "token page",
-            appended(&format!("{BUSINESS}token_url = \"https://business.apple.com\"")),
+            appended(&format!(
+                "{BUSINESS}token_url = \"https://business.apple.com\""
+            )),
             "21: `token_url` is the address of a web page for people, not of the API",
         ),
         (
             "token in a source",
-            with(&[("url = \"https://acme", "token = \"hunter2\"\nurl = \"https://acme")]),
+            with(&[(
+                "url = \"https://acme",
+                "token = \"hunter2\"\nurl = \"https://acme",
+            )]),
             "12: `token` is a secret, and secrets are never in this file",
         ),
-        ("password in mqtt", appended("password = \"hunter2\""), "15: `password` is a secret, and secrets are never in this file"),
-        ("key in mqtt", appended("key = \"hunter2\""), "15: `key` is a secret, and secrets are never in this file"),
-        ("token in the file", with(&[("[station]", "token = \"hunter2\"\n[station]")]), "1: `token` is a secret, and secrets are never in this file"),
-        ("no url", with(&[("url = \"https://acme.api.kandji.io\"\n", "")]), "9: `url` is missing in [[source]] \"kandji\""),
+        (
+            "password in mqtt",
+            appended("password = \"hunter2\""),
+            "15: `password` is a secret, and secrets are never in this file",
+        ),
+        (
+            "key in mqtt",
+            appended("key = \"hunter2\""),
+            "15: `key` is a secret, and secrets are never in this file",
+        ),
+        (
+            "token in the file",
+            with(&[("[station]", "token = \"hunter2\"\n[station]")]),
+            "1: `token` is a secret, and secrets are never in this file",
+        ),
+        (
+            "no url",
+            with(&[("url = \"https://acme.api.kandji.io\"\n", "")]),
+            "9: `url` is missing in [[source]] \"kandji\"",
+        ),
         (
             "plain token url",
             appended(&format!("{BUSINESS}token_url = \"http://10.0.0.1/\"")),
@@ -187,7 +349,10 @@ fn each_rule_is_kept_and_blames_the_right_line() {
         ),
         (
             "servers",
-            appended(&BUSINESS.replace("expected_servers = [\"1F97349736CF4614A94F624E705841AD\"]\n", "")),
+            appended(&BUSINESS.replace(
+                "expected_servers = [\"1F97349736CF4614A94F624E705841AD\"]\n",
+                "",
+            )),
             "15: `expected_servers` is missing in [[source]] \"business\"",
         ),
         (
@@ -195,23 +360,47 @@ fn each_rule_is_kept_and_blames_the_right_line() {
             appended(&BUSINESS.replace("\"1F97349736CF4614A94F624E705841AD\"", "")),
             "20: `expected_servers` is empty: any server would do",
         ),
-        ("server id", appended(&BUSINESS.replace("1F97", "")), "20: \"349736CF4614A94F624E705841AD\" is not the id of an MDM server"),
-        ("host", appended(&format!("{DEP}expected_hosts = [\"https://mdm.example\"]")), "18: \"https://mdm.example\" is not a host name"),
+        (
+            "server id",
+            appended(&BUSINESS.replace("1F97", "")),
+            "20: \"349736CF4614A94F624E705841AD\" is not the id of an MDM server",
+        ),
+        (
+            "host",
+            appended(&format!("{DEP}expected_hosts = [\"https://mdm.example\"]")),
+            "18: \"https://mdm.example\" is not a host name",
+        ),
         (
             "list of texts",
             appended(&format!("{DEP}expected_profiles = [\"a\", 1]")),
             "18: `expected_profiles` is a list of texts, found a whole number in it",
         ),
         // verdict
-        ("require nothing", verdict("require = []"), "19: `require` is empty: nothing would have to agree before a lamp is green"),
-        ("require nobody", verdict("require = [\"aple\"]"), "19: `require` names \"aple\", and there is no such source"),
-        ("require twice", verdict("require = [\"apple\", \"apple\"]"), "19: `require` names \"apple\" twice"),
+        (
+            "require nothing",
+            verdict("require = []"),
+            "19: `require` is empty: nothing would have to agree before a lamp is green",
+        ),
+        (
+            "require nobody",
+            verdict("require = [\"aple\"]"),
+            "19: `require` names \"aple\", and there is no such source",
+        ),
+        (
+            "require twice",
+            verdict("require = [\"apple\", \"apple\"]"),
+            "19: `require` names \"apple\" twice",
+        ),
         (
             "only business",
             appended(&format!("{BUSINESS}[verdict]\nrequire = [\"business\"]")),
             "22: only apple-business is required, and it cannot prove that a profile is assigned",
         ),
-        ("business alone", with(&[(kandji, BUSINESS)]), "9: only apple-business is required, and it cannot prove that a profile is assigned"),
+        (
+            "business alone",
+            with(&[(kandji, BUSINESS)]),
+            "9: only apple-business is required, and it cannot prove that a profile is assigned",
+        ),
         (
             "apple's word",
             appended("[verdict]\nmin_grade = \"apple\""),
@@ -222,28 +411,95 @@ fn each_rule_is_kept_and_blames_the_right_line() {
             verdict("min_grade = \"apple\"\nrequire = [\"kandji\"]"),
             "19: min_grade = \"apple\" needs Apple's own word, and no required source has it: no lamp would ever be green",
         ),
-        ("grade", verdict("min_grade = \"aple\""), "19: \"aple\" is no value of `min_grade`"),
-        ("deadline", verdict("deadline = \"11s\""), "19: `deadline` is out of range"),
+        (
+            "grade",
+            verdict("min_grade = \"aple\""),
+            "19: \"aple\" is no value of `min_grade`",
+        ),
+        (
+            "deadline",
+            verdict("deadline = \"11s\""),
+            "19: `deadline` is out of range",
+        ),
         // broker and journal
-        ("no broker", with(&[("[mqtt]\nurl = \"mqtts://broker.example\"\n", "")]), "12: there is no [mqtt]: where do the results go?"),
-        ("plain mqtt", with(&[("mqtts://", "mqtt://")]), "14: mqtt:// is not encrypted, and the broker is not on this machine"),
-        ("mqtt over http", with(&[("mqtts://", "http://")]), "14: `url` may not begin with http://"),
-        ("no host", with(&[("mqtts://broker.example", "mqtts:broker")]), "14: `url` names no host"),
-        ("path", with(&[("broker.example", "broker.example/x")]), "14: a broker's URL has no path"),
-        ("no url", with(&[(end, "commands = true")]), "13: `url` is missing in [mqtt]"),
-        ("password alone", appended("password_credential = \"mqtt\""), "15: a password without a user name"),
-        ("certificate alone", appended("client_cert_file = \"/x\""), "15: `client_cert_file` needs `client_key_credential` beside it"),
-        ("key alone", appended("client_key_credential = \"x\""), "15: `client_key_credential` needs `client_cert_file` beside it"),
-        ("prefix", appended("topic_prefix = \"a/b\""), "15: `topic_prefix` is not one level of a topic"),
-        ("prefix of the broker's own", appended("topic_prefix = \"$SYS\""), "15: `topic_prefix` is not one level of a topic"),
-        ("size", appended("[journal]\nmax_bytes = \"1G\""), "16: `max_bytes` is not a size"),
-        ("small size", appended("[journal]\nmax_bytes = \"1KiB\""), "16: `max_bytes` is out of range"),
-        ("empty text", appended("username = \"\""), "15: `username` is empty"),
+        (
+            "no broker",
+            with(&[("[mqtt]\nurl = \"mqtts://broker.example\"\n", "")]),
+            "12: there is no [mqtt]: where do the results go?",
+        ),
+        (
+            "plain mqtt",
+            with(&[("mqtts://", "mqtt://")]),
+            "14: mqtt:// is not encrypted, and the broker is not on this machine",
+        ),
+        (
+            "mqtt over http",
+            with(&[("mqtts://", "http://")]),
+            "14: `url` may not begin with http://",
+        ),
+        (
+            "no host",
+            with(&[("mqtts://broker.example", "mqtts:broker")]),
+            "14: `url` names no host",
+        ),
+        (
+            "path",
+            with(&[("broker.example", "broker.example/x")]),
+            "14: a broker's URL has no path",
+        ),
+        (
+            "no url",
+            with(&[(end, "commands = true")]),
+            "13: `url` is missing in [mqtt]",
+        ),
+        (
+            "password alone",
+            appended("password_credential = \"mqtt\""),
+            "15: a password without a user name",
+        ),
+        (
+            "certificate alone",
+            appended("client_cert_file = \"/x\""),
+            "15: `client_cert_file` needs `client_key_credential` beside it",
+        ),
+        (
+            "key alone",
+            appended("client_key_credential = \"x\""),
+            "15: `client_key_credential` needs `client_cert_file` beside it",
+        ),
+        (
+            "prefix",
+            appended("topic_prefix = \"a/b\""),
+            "15: `topic_prefix` is not one level of a topic",
+        ),
+        (
+            "prefix of the broker's own",
+            appended("topic_prefix = \"$SYS\""),
+            "15: `topic_prefix` is not one level of a topic",
+        ),
+        (
+            "size",
+            appended("[journal]\nmax_bytes = \"1G\""),
+            "16: `max_bytes` is not a size",
+        ),
+        (
+            "small size",
+            appended("[journal]\nmax_bytes = \"1KiB\""),
+            "16: `max_bytes` is out of range",
+        ),
+        (
+            "empty text",
+            appended("username = \"\""),
+            "15: `username` is empty",
+        ),
     ];
     let mut wrong = Vec::new();
     for (name, text, expected) in cases {
         if problems(&text) != [expected] {
-            wrong.push(format!("{name}: expected {expected:?}, found {:?}\n{text}", problems(&text)));
+            wrong.push(format!(
+                "{name}: expected {expected:?}, found {:?}\n{text}",
+                problems(&text)
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -266,7 +522,9 @@ fn what_is_allowed_and_strange_is_said() {
             "lane without scanner",
             format!(
                 "{}{LANES}",
-                SMALLEST.replace("name = \"left\"", "name = \"left\"\nlane = \"b\"").replace("[indicator]\ngreen = 17\nred = 27\n", "")
+                SMALLEST
+                    .replace("name = \"left\"", "name = \"left\"\nlane = \"b\"")
+                    .replace("[indicator]\ngreen = 17\nred = 27\n", "")
             ),
             "bench.toml:14:8: lane \"a\" has no scanner: its lamps will never answer",
         ),
@@ -277,7 +535,10 @@ fn what_is_allowed_and_strange_is_said() {
         ),
         (
             "open port",
-            SMALLEST.replace("name = \"left\"", "name = \"left\"\nkind = \"tcp\"\nlisten = \"0.0.0.0:9000\""),
+            SMALLEST.replace(
+                "name = \"left\"",
+                "name = \"left\"\nkind = \"tcp\"\nlisten = \"0.0.0.0:9000\"",
+            ),
             "bench.toml:7:10: 0.0.0.0:9000 takes scans from everybody who reaches it over the network",
         ),
         (
@@ -287,17 +548,26 @@ fn what_is_allowed_and_strange_is_said() {
         ),
         (
             "CA without TLS",
-            SMALLEST.replace("mqtts://broker.example\"", "mqtt://[::1]\"\nca_file = \"/ca.pem\""),
+            SMALLEST.replace(
+                "mqtts://broker.example\"",
+                "mqtt://[::1]\"\nca_file = \"/ca.pem\"",
+            ),
             "bench.toml:15:11: `ca_file` counts only with mqtts://",
         ),
         (
             "CA without TLS, source",
-            SMALLEST.replace("https://acme.api.kandji.io\"", "http://127.0.0.1:8080\"\nca_file = \"/ca.pem\""),
+            SMALLEST.replace(
+                "https://acme.api.kandji.io\"",
+                "http://127.0.0.1:8080\"\nca_file = \"/ca.pem\"",
+            ),
             "bench.toml:13:11: `ca_file` counts only with https://",
         ),
         (
             "blueprints nobody reads",
-            format!("{}[verdict]\nexpected_blueprints = [\"b\"]\n", SMALLEST.replace("kind = \"kandji\"", "kind = \"apple-dep\"")),
+            format!(
+                "{}[verdict]\nexpected_blueprints = [\"b\"]\n",
+                SMALLEST.replace("kind = \"kandji\"", "kind = \"apple-dep\"")
+            ),
             "bench.toml:16:23: `expected_blueprints` counts only with an MDM as a source",
         ),
     ];
@@ -310,19 +580,42 @@ fn what_is_allowed_and_strange_is_said() {
 fn what_looks_strange_and_is_right_passes() {
     let lanes = "name = \"left\"\nlane = \"a\"\n[[scanner]]\nname = \"right\"\nkind = \"stdin\"\nlane = \"b\"\n[[lane]]\nname = \"a\"\n[[lane]]\nname = \"b\"\nindicator";
     for text in [
-        with(&[("mqtts://broker.example\"", "mqtt://broker.example\"\nallow_plaintext = true")]),
+        with(&[(
+            "mqtts://broker.example\"",
+            "mqtt://broker.example\"\nallow_plaintext = true",
+        )]),
         with(&[("mqtts://broker.example", "mqtt://localhost:1883")]),
         with(&[("https://acme.api.kandji.io", "http://127.0.0.1:8080/api")]),
-        with(&[("green = 17\nred = 27", "green = 2\nred = 8\nactive_low = true")]),
-        with(&[("red = 27", "red = 27\nactive_low = true\nexternal_pull = true")]),
-        with(&[("red = 27", "red = 200\ndriver = \"gpiochip\"\nchip = \"gpio-sim\"")]),
-        with(&[("name = \"left\"", &format!("{lanes} = {{ green = 5, red = 6 }}"))]),
+        with(&[(
+            "green = 17\nred = 27",
+            "green = 2\nred = 8\nactive_low = true",
+        )]),
+        with(&[(
+            "red = 27",
+            "red = 27\nactive_low = true\nexternal_pull = true",
+        )]),
+        with(&[(
+            "red = 27",
+            "red = 200\ndriver = \"gpiochip\"\nchip = \"gpio-sim\"",
+        )]),
+        with(&[(
+            "name = \"left\"",
+            &format!("{lanes} = {{ green = 5, red = 6 }}"),
+        )]),
         // Another chip has other pins of the same number.
         with(&[
             ("red = 27", "red = 27\ndriver = \"gpiochip\"\nchip = \"x\""),
-            ("name = \"left\"", &format!("{lanes} = {{ green = 17, red = 27, driver = \"gpiochip\", chip = \"y\" }}")),
+            (
+                "name = \"left\"",
+                &format!(
+                    "{lanes} = {{ green = 17, red = 27, driver = \"gpiochip\", chip = \"y\" }}"
+                ),
+            ),
         ]),
-        with(&[("name = \"left\"", "name = \"left\"\nkind = \"tcp\"\nlisten = \"127.0.0.1:0\"\nlane = \"main\"")]),
+        with(&[(
+            "name = \"left\"",
+            "name = \"left\"\nkind = \"tcp\"\nlisten = \"127.0.0.1:0\"\nlane = \"main\"",
+        )]),
         format!("{SMALLEST}{BUSINESS}[verdict]\nrequire = [\"kandji\"]\n"),
         format!("{SMALLEST}{DEP}[verdict]\nrequire = [\"apple\"]\nmin_grade = \"apple\"\n"),
     ] {
@@ -332,12 +625,32 @@ fn what_looks_strange_and_is_right_passes() {
 
 #[test]
 fn required_is_every_source_unless_said_otherwise() {
-    let required =
-        |text: &str| -> Vec<(SourceKind, bool)> { good(text).policy.sources.iter().map(|source| (source.kind, source.required)).collect() };
+    let required = |text: &str| -> Vec<(SourceKind, bool)> {
+        good(text)
+            .policy
+            .sources
+            .iter()
+            .map(|source| (source.kind, source.required))
+            .collect()
+    };
     let three = format!("{SMALLEST}{DEP}{BUSINESS}");
-    assert_eq!(required(&three), [(SourceKind::Kandji, true), (SourceKind::AppleDep, true), (SourceKind::AppleBusiness, true)]);
+    assert_eq!(
+        required(&three),
+        [
+            (SourceKind::Kandji, true),
+            (SourceKind::AppleDep, true),
+            (SourceKind::AppleBusiness, true)
+        ]
+    );
     let two = format!("{three}[verdict]\nrequire = [\"apple\", \"business\"]");
-    assert_eq!(required(&two), [(SourceKind::Kandji, false), (SourceKind::AppleDep, true), (SourceKind::AppleBusiness, true)]);
+    assert_eq!(
+        required(&two),
+        [
+            (SourceKind::Kandji, false),
+            (SourceKind::AppleDep, true),
+            (SourceKind::AppleBusiness, true)
+        ]
+    );
 }
 
 #[test]
@@ -348,26 +661,58 @@ fn the_verdict_section_reaches_every_part() {
     let config = good(&text);
     assert_eq!(config.policy.deadline, Duration::from_millis(1500));
     assert_eq!(
-        (config.policy.settle, config.policy.recheck, config.policy.recheck_for),
-        (Duration::ZERO, Duration::from_secs(1), Duration::from_hours(48))
+        (
+            config.policy.settle,
+            config.policy.recheck,
+            config.policy.recheck_for
+        ),
+        (
+            Duration::ZERO,
+            Duration::from_secs(1),
+            Duration::from_hours(48)
+        )
     );
-    let readiness::Service::Kandji { max_fetch_age, expected_blueprints, .. } = &config.sources[0].service else { panic!("not Kandji") };
-    assert_eq!((*max_fetch_age, expected_blueprints.as_slice()), (Duration::from_hours(6), &["b1".to_owned()][..]));
+    let readiness::Service::Kandji {
+        max_fetch_age,
+        expected_blueprints,
+        ..
+    } = &config.sources[0].service
+    else {
+        panic!("not Kandji")
+    };
+    assert_eq!(
+        (*max_fetch_age, expected_blueprints.as_slice()),
+        (Duration::from_hours(6), &["b1".to_owned()][..])
+    );
 }
 
 #[test]
 fn a_lane_overrides_the_station() {
-    let text = with(&[("[indicator]\ngreen = 17\nred = 27\n", LANES), ("name = \"left\"", "name = \"left\"\nlane = \"a\"")]);
+    let text = with(&[
+        ("[indicator]\ngreen = 17\nred = 27\n", LANES),
+        ("name = \"left\"", "name = \"left\"\nlane = \"a\""),
+    ]);
     let text = text.replacen("name = \"b\"", "name = \"b\"\nallow_returned = true", 1);
     let config = good(&text);
-    assert_eq!(config.lanes.iter().map(|lane| lane.policy.allow_returned).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(
+        config
+            .lanes
+            .iter()
+            .map(|lane| lane.policy.allow_returned)
+            .collect::<Vec<_>>(),
+        [false, true]
+    );
     assert_eq!(config.lanes[0].policy.hash, config.policy.hash);
     assert_ne!(config.lanes[1].policy.hash, config.policy.hash);
 }
 
 #[test]
 fn the_policy_hash_names_the_effective_values() {
-    let hash = |more: &str| good(&format!("{SMALLEST}{DEP}[verdict]\n{more}\n")).policy.hash;
+    let hash = |more: &str| {
+        good(&format!("{SMALLEST}{DEP}[verdict]\n{more}\n"))
+            .policy
+            .hash
+    };
     // It stands in records for years: another way of computing it would make old and new records incomparable.
     assert_eq!(hash(""), "d0cecb09");
     assert_eq!(
@@ -391,29 +736,56 @@ fn the_policy_hash_names_the_effective_values() {
         assert!(!seen.contains(&hash(other)), "{other}");
         seen.push(hash(other));
     }
-    assert!(seen.iter().all(|hash| hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())));
+    assert!(
+        seen.iter()
+            .all(|hash| hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    );
 }
 
 #[test]
 fn a_pi_can_name_its_station() {
-    let options = Options { check_files: false, pi_serial: Some("10000000ABCD1234".to_owned()) };
-    let config = parse(&with(&[("\"bench-1\"", "\"auto\"")]), "bench.toml", &options).unwrap();
-    assert_eq!((config.station.as_str(), config.mqtt.station.as_str()), ("pi-abcd1234", "pi-abcd1234"));
+    let options = Options {
+        check_files: false,
+        pi_serial: Some("10000000ABCD1234".to_owned()),
+    };
+    let config = parse(
+        &with(&[("\"bench-1\"", "\"auto\"")]),
+        "bench.toml",
+        &options,
+    )
+    .unwrap();
+    assert_eq!(
+        (config.station.as_str(), config.mqtt.station.as_str()),
+        ("pi-abcd1234", "pi-abcd1234")
+    );
 }
 
 #[test]
 fn a_device_without_a_folder_counts_among_the_stable_names() {
-    let device =
-        |kind: &str, device: &str| match &good(&with(&[("name = \"left\"", &format!("name = \"left\"\nkind = \"{kind}\"\ndevice = \"{device}\""))]))
-            .scanners[0]
-            .kind
-        {
-            scanners::Kind::Hid { device, .. } | scanners::Kind::Serial { device, .. } => device.clone(),
-            other => panic!("{other:?}"),
-        };
-    assert_eq!(device("hid", "usb-*-event-kbd"), scanners::Device::Path("/dev/input/by-id/usb-*-event-kbd".into()));
-    assert_eq!(device("serial", "usb-Zebra*"), scanners::Device::Path("/dev/serial/by-id/usb-Zebra*".into()));
-    assert_eq!(device("serial", "/dev/pts/3"), scanners::Device::Path("/dev/pts/3".into()));
+    let device = |kind: &str, device: &str| match &good(&with(&[(
+        "name = \"left\"",
+        &format!("name = \"left\"\nkind = \"{kind}\"\ndevice = \"{device}\""),
+    )]))
+    .scanners[0]
+        .kind
+    {
+        scanners::Kind::Hid { device, .. } | scanners::Kind::Serial { device, .. } => {
+            device.clone()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        device("hid", "usb-*-event-kbd"),
+        scanners::Device::Path("/dev/input/by-id/usb-*-event-kbd".into())
+    );
+    assert_eq!(
+        device("serial", "usb-Zebra*"),
+        scanners::Device::Path("/dev/serial/by-id/usb-Zebra*".into())
+    );
+    assert_eq!(
+        device("serial", "/dev/pts/3"),
+        scanners::Device::Path("/dev/pts/3".into())
+    );
     assert_eq!(device("serial", "auto"), scanners::Device::Auto);
 }
 
@@ -422,25 +794,61 @@ fn a_secret_is_told_where_it_belongs_and_a_page_which_api_is_meant() {
     let appended = |more: &str| format!("{SMALLEST}{more}");
     for (text, remedies) in [
         (
-            with(&[("url = \"https://acme", "token = \"hunter2\"\nurl = \"https://acme")]),
-            vec!["write it to /etc/benchlight/credentials/kandji-token (mode 0600), and here: token_credential = \"kandji-token\"", "make a new one"],
+            with(&[(
+                "url = \"https://acme",
+                "token = \"hunter2\"\nurl = \"https://acme",
+            )]),
+            vec![
+                "write it to /etc/benchlight/credentials/kandji-token (mode 0600), and here: token_credential = \"kandji-token\"",
+                "make a new one",
+            ],
         ),
         (
             appended("password = \"hunter2\"\nkey = \"hunter2\""),
-            vec!["password_credential = \"mqtt-password\"", "client_key_credential = \"mqtt-key\""],
+            vec![
+                "password_credential = \"mqtt-password\"",
+                "client_key_credential = \"mqtt-key\"",
+            ],
         ),
-        (appended(&format!("{BUSINESS}private_key = \"hunter2\"")), vec!["key_credential = \"apple-business-key\""]),
-        (with(&[("acme.api.kandji.io", "acme.kandji.io/devices")]), vec!["url = \"https://acme.api.kandji.io\""]),
-        (with(&[("acme.api.kandji.io", "acme.eu.kandji.io")]), vec!["url = \"https://acme.api.eu.kandji.io\""]),
-        (with(&[("acme.api.kandji.io", "acme.iru.com")]), vec!["url = \"https://acme.api.iru.com\""]),
-        (with(&[("acme.api.kandji.io", "www.kandji.io")]), vec!["url = \"https://your-tenant.api.kandji.io\""]),
-        (with(&[("https://acme.api.kandji.io", "http://[::ffff:127.0.0.1]:1/")]), vec!["this machine is written 127.0.0.1"]),
-        (appended(&format!("{DEP}url = \"https://school.apple.com\"")), vec!["url = \"https://mdmenrollment.apple.com\""]),
-        (appended(&format!("{BUSINESS}url = \"https://school.apple.com\"")), vec!["url = \"https://api-school.apple.com/v1\""]),
+        (
+            appended(&format!("{BUSINESS}private_key = \"hunter2\"")),
+            vec!["key_credential = \"apple-business-key\""],
+        ),
+        (
+            with(&[("acme.api.kandji.io", "acme.kandji.io/devices")]),
+            vec!["url = \"https://acme.api.kandji.io\""],
+        ),
+        (
+            with(&[("acme.api.kandji.io", "acme.eu.kandji.io")]),
+            vec!["url = \"https://acme.api.eu.kandji.io\""],
+        ),
+        (
+            with(&[("acme.api.kandji.io", "acme.iru.com")]),
+            vec!["url = \"https://acme.api.iru.com\""],
+        ),
+        (
+            with(&[("acme.api.kandji.io", "www.kandji.io")]),
+            vec!["url = \"https://your-tenant.api.kandji.io\""],
+        ),
+        (
+            with(&[("https://acme.api.kandji.io", "http://[::ffff:127.0.0.1]:1/")]),
+            vec!["this machine is written 127.0.0.1"],
+        ),
+        (
+            appended(&format!("{DEP}url = \"https://school.apple.com\"")),
+            vec!["url = \"https://mdmenrollment.apple.com\""],
+        ),
+        (
+            appended(&format!("{BUSINESS}url = \"https://school.apple.com\"")),
+            vec!["url = \"https://api-school.apple.com/v1\""],
+        ),
     ] {
         let shown = check(&text).unwrap_err().to_string();
         for remedy in remedies {
-            assert!(shown.contains(remedy) && !shown.contains("hunter2"), "{remedy} is not in:\n{shown}");
+            assert!(
+                shown.contains(remedy) && !shown.contains("hunter2"),
+                "{remedy} is not in:\n{shown}"
+            );
         }
     }
     // The API's own addresses, in every form that is known.
@@ -453,7 +861,11 @@ fn a_secret_is_told_where_it_belongs_and_a_page_which_api_is_meant() {
     ] {
         good(&with(&[("https://acme.api.kandji.io", url)]));
     }
-    for url in ["https://api-business.apple.com/v1", "https://api-school.apple.com/v1/", "https://proxy.example/apple"] {
+    for url in [
+        "https://api-business.apple.com/v1",
+        "https://api-school.apple.com/v1/",
+        "https://proxy.example/apple",
+    ] {
         good(&appended(&format!("{BUSINESS}url = \"{url}\"")));
     }
 }

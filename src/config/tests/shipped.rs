@@ -119,7 +119,11 @@ impl Block {
     /// `station`, or `scanner hid`.
     fn name(&self) -> String {
         let section = self.header.trim_matches(['[', ']']);
-        let kind = self.settings.iter().find(|setting| setting.key == "kind").map(|setting| setting.value.trim_matches('"'));
+        let kind = self
+            .settings
+            .iter()
+            .find(|setting| setting.key == "kind")
+            .map(|setting| setting.value.trim_matches('"'));
         match kind {
             Some(kind) if self.header.starts_with("[[") => format!("{section} {kind}"),
             _ => section.to_owned(),
@@ -144,10 +148,17 @@ fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     for line in SHIPPED.lines() {
         let bare = line.trim_start_matches('#');
-        let looks_like_key =
-            bare.split(" = ").next().is_some_and(|key| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+        let looks_like_key = bare.split(" = ").next().is_some_and(|key| {
+            !key.is_empty()
+                && key
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        });
         if bare.starts_with('[') {
-            blocks.push(Block { header: bare.to_owned(), settings: Vec::new() });
+            blocks.push(Block {
+                header: bare.to_owned(),
+                settings: Vec::new(),
+            });
         } else if looks_like_key && bare.contains(" = ") {
             let (key, rest) = bare.split_once(" = ").unwrap();
             let (value, example) = match rest.split_once("# (example)") {
@@ -155,9 +166,16 @@ fn blocks() -> Vec<Block> {
                 None => (rest, false),
             };
             let is_default = line.starts_with('#') && !example;
-            blocks.last_mut().unwrap().settings.push(Setting { key: key.to_owned(), value: value.to_owned(), is_default });
+            blocks.last_mut().unwrap().settings.push(Setting {
+                key: key.to_owned(),
+                value: value.to_owned(),
+                is_default,
+            });
         } else {
-            assert!(line.is_empty() || line == "#" || line.starts_with("# "), "neither a setting nor a comment: {line}");
+            assert!(
+                line.is_empty() || line == "#" || line.starts_with("# "),
+                "neither a setting nor a comment: {line}"
+            );
         }
     }
     blocks
@@ -178,7 +196,9 @@ fn around(block: &Block, changed: Option<(&str, &str)>) -> String {
         }
     }
     if !matches!(block.name().as_str(), "source kandji") {
-        text.push_str("[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n");
+        text.push_str(
+            "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n",
+        );
     }
     text
 }
@@ -196,12 +216,37 @@ fn the_examples_pass_and_do_what_their_comments_say() {
         include_str!("../../../config/examples/mutual-tls.toml"),
     ];
     let configs = files.map(good);
-    assert!(configs.iter().all(|config| config.warnings.is_empty()), "{configs:?}");
-    assert_eq!(configs.iter().map(|config| config.lanes.len()).collect::<Vec<_>>(), [1, 2, 1]);
-    assert!(configs[1].policy.sources.iter().all(|source| source.required));
-    assert!(configs[1].lanes[1].policy.allow_returned && !configs[1].lanes[0].policy.allow_returned);
+    assert!(
+        configs.iter().all(|config| config.warnings.is_empty()),
+        "{configs:?}"
+    );
+    assert_eq!(
+        configs
+            .iter()
+            .map(|config| config.lanes.len())
+            .collect::<Vec<_>>(),
+        [1, 2, 1]
+    );
+    assert!(
+        configs[1]
+            .policy
+            .sources
+            .iter()
+            .all(|source| source.required)
+    );
+    assert!(
+        configs[1].lanes[1].policy.allow_returned && !configs[1].lanes[0].policy.allow_returned
+    );
     assert!(configs[2].mqtt.client_certificate.is_some());
-    assert_eq!(configs[2].policy.sources.iter().map(|source| source.required).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(
+        configs[2]
+            .policy
+            .sources
+            .iter()
+            .map(|source| source.required)
+            .collect::<Vec<_>>(),
+        [true, false]
+    );
 }
 
 #[test]
@@ -219,20 +264,35 @@ fn every_key_is_in_the_file_with_its_documented_default() {
     for block in &blocks() {
         for setting in &block.settings {
             // The first scanner's kind is the default one and switched off like any default.
-            let default = if setting.is_default { setting.value.clone() } else { "-".to_owned() };
+            let default = if setting.is_default {
+                setting.value.clone()
+            } else {
+                "-".to_owned()
+            };
             shipped.insert(format!("{} {}", block.name(), setting.key), default);
         }
     }
     for (path, default) in &documented {
-        assert_eq!(shipped.get(path).map(String::as_str), Some(*default), "{path}");
+        assert_eq!(
+            shipped.get(path).map(String::as_str),
+            Some(*default),
+            "{path}"
+        );
     }
-    assert_eq!(shipped.len(), documented.len(), "a key that is not documented");
+    assert_eq!(
+        shipped.len(),
+        documented.len(),
+        "a key that is not documented"
+    );
 }
 
 #[test]
 fn each_default_is_what_applies_without_it() {
     let settled = |text: &str| {
-        let config = Config { warnings: Vec::new(), ..good(text) };
+        let config = Config {
+            warnings: Vec::new(),
+            ..good(text)
+        };
         format!("{config:?}")
     };
     let mut proven = 0;
@@ -244,7 +304,13 @@ fn each_default_is_what_applies_without_it() {
             proven += 1;
         }
     }
-    assert_eq!(proven, DEFAULTS.lines().filter(|line| !line.is_empty() && !line.ends_with(" -")).count());
+    assert_eq!(
+        proven,
+        DEFAULTS
+            .lines()
+            .filter(|line| !line.is_empty() && !line.ends_with(" -"))
+            .count()
+    );
 }
 
 #[test]
@@ -255,15 +321,34 @@ fn each_key_counts_and_a_value_of_another_type_is_refused() {
                 b'"' => &["1", "true", "[]", "{}", "1.5", "1979-05-27", "\"\""],
                 b'[' | b'{' => &["1", "true", "\"text\"", "1.5", "1979-05-27"],
                 b't' | b'f' => &["1", "\"true\"", "[]", "{}", "1.5", "1979-05-27"],
-                _ => &["true", "\"17\"", "[]", "{}", "1.5", "1979-05-27", "-1", "99999999999999999999"],
+                _ => &[
+                    "true",
+                    "\"17\"",
+                    "[]",
+                    "{}",
+                    "1.5",
+                    "1979-05-27",
+                    "-1",
+                    "99999999999999999999",
+                ],
             };
             for value in wrong_values {
                 let text = around(block, Some((&setting.key, value)));
-                let text = if text.contains(&format!("{} = {value}", setting.key)) { text } else { panic!("{text}") };
-                let line = text.lines().position(|line| line == format!("{} = {value}", setting.key)).unwrap() + 1;
+                let text = if text.contains(&format!("{} = {value}", setting.key)) {
+                    text
+                } else {
+                    panic!("{text}")
+                };
+                let line = text
+                    .lines()
+                    .position(|line| line == format!("{} = {value}", setting.key))
+                    .unwrap()
+                    + 1;
                 let found = problems(&text);
                 assert!(
-                    found.iter().any(|problem| problem.starts_with(&format!("{line}: "))),
+                    found
+                        .iter()
+                        .any(|problem| problem.starts_with(&format!("{line}: "))),
                     "{} {} = {value}: {found:?}\n{text}",
                     block.name(),
                     setting.key
@@ -276,6 +361,11 @@ fn each_key_counts_and_a_value_of_another_type_is_refused() {
 #[test]
 fn the_user_agent_names_the_version() {
     let text = format!("{SMALLEST}[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\n");
-    let readiness::Service::AppleDep { user_agent, .. } = &good(&text).sources[1].service else { panic!("not apple-dep") };
-    assert_eq!(*user_agent, format!("benchlight/{}", env!("CARGO_PKG_VERSION")));
+    let readiness::Service::AppleDep { user_agent, .. } = &good(&text).sources[1].service else {
+        panic!("not apple-dep")
+    };
+    assert_eq!(
+        *user_agent,
+        format!("benchlight/{}", env!("CARGO_PKG_VERSION"))
+    );
 }

@@ -1,5 +1,11 @@
 //! A lane on its real thread and clock, with an output that writes down what it is driven to.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     collections::VecDeque,
@@ -23,7 +29,10 @@ use crate::{
     reason::Signal,
 };
 
-const GREEN: Levels = Levels { green: true, ..Levels::DARK };
+const GREEN: Levels = Levels {
+    green: true,
+    ..Levels::DARK
+};
 
 /// A lane under test, and the station's side of it.
 struct Bench {
@@ -57,7 +66,9 @@ fn bench(openings: Vec<State>, fails_on: Option<Levels>) -> Bench {
     };
     let lane = Lane {
         name: Name::new("left").unwrap(),
-        settings: Settings::Terminal { ready_hold: Duration::from_secs(3) },
+        settings: Settings::Terminal {
+            ready_hold: Duration::from_secs(3),
+        },
         ready_limit: Duration::from_secs(4),
         retry: Duration::from_millis(50),
         status: statuses,
@@ -65,20 +76,41 @@ fn bench(openings: Vec<State>, fails_on: Option<Levels>) -> Bench {
         stop: stopped,
         pulse: Pulse::default(),
     };
-    Bench { status, state, stop, tape, unplugged, lane: tokio::spawn(run(lane, open)) }
+    Bench {
+        status,
+        state,
+        stop,
+        tape,
+        unplugged,
+        lane: tokio::spawn(run(lane, open)),
+    }
 }
 
 impl Bench {
     fn scan(&self) {
-        self.status.send_modify(|status| *status = LaneStatus { scan: status.scan + 1, scanned_at: Boot::now(), answer: None, ..*status });
+        self.status.send_modify(|status| {
+            *status = LaneStatus {
+                scan: status.scan + 1,
+                scanned_at: Boot::now(),
+                answer: None,
+                ..*status
+            }
+        });
     }
 
     fn answer(&self, signal: Signal) {
-        self.status.send_modify(|status| status.answer = Some(signal));
+        self.status
+            .send_modify(|status| status.answer = Some(signal));
     }
 
     async fn state(&mut self, wanted: &State) {
-        timeout(Duration::from_secs(5), self.state.wait_for(|state| state == wanted)).await.expect("the state is told").unwrap();
+        timeout(
+            Duration::from_secs(5),
+            self.state.wait_for(|state| state == wanted),
+        )
+        .await
+        .expect("the state is told")
+        .unwrap();
     }
 
     /// Waits for the levels and says when they were driven.
@@ -87,7 +119,11 @@ impl Bench {
         loop {
             match self.tape.all().last() {
                 Some((when, last)) if *last == levels => return *when,
-                _ => assert!(Clock::now() < end, "{levels:?} is never driven: {:?}", self.tape.all()),
+                _ => assert!(
+                    Clock::now() < end,
+                    "{levels:?} is never driven: {:?}",
+                    self.tape.all()
+                ),
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -121,7 +157,11 @@ async fn lamps_start_dark_and_end_dark() {
     bench.stop.send_replace(true);
     bench.lane.await.unwrap();
     assert_eq!(bench.tape.last(), Some(Levels::DARK));
-    assert_eq!(bench.tape.all()[0].1, Levels::DARK, "the first thing driven is darkness");
+    assert_eq!(
+        bench.tape.all()[0].1,
+        Levels::DARK,
+        "the first thing driven is darkness"
+    );
 }
 
 #[tokio::test]
@@ -157,8 +197,18 @@ async fn comes_back(trouble: State) {
     bench.scan();
     bench.answer(Signal::Ready);
     bench.driven(GREEN).await;
-    let greens = bench.tape.all().iter().filter(|(_, levels)| levels.green).count();
-    assert_eq!(greens, 1, "only the scan after the opening is green: {:?}", bench.tape.all());
+    let greens = bench
+        .tape
+        .all()
+        .iter()
+        .filter(|(_, levels)| levels.green)
+        .count();
+    assert_eq!(
+        greens,
+        1,
+        "only the scan after the opening is green: {:?}",
+        bench.tape.all()
+    );
 }
 
 #[tokio::test]
@@ -170,7 +220,10 @@ async fn lamps_that_are_lost_are_told_and_opened_again() {
     bench.state(&State::Fault("unplugged".to_owned())).await;
     bench.state(&State::Ok).await;
     bench.driven(Levels::DARK).await;
-    assert!(!bench.tape.all().iter().any(|(_, levels)| levels.green), "the green of the lost lamps does not come late");
+    assert!(
+        !bench.tape.all().iter().any(|(_, levels)| levels.green),
+        "the green of the lost lamps does not come late"
+    );
 }
 
 #[tokio::test]
@@ -194,10 +247,27 @@ async fn blinking_keeps_its_rhythm() {
     bench.state(&State::Ok).await;
     bench.status.send_modify(|status| status.alarms += 1);
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    let red: Vec<Clock> = bench.tape.all().iter().filter(|(_, levels)| levels.red).map(|(when, _)| *when).collect();
+    let red: Vec<Clock> = bench
+        .tape
+        .all()
+        .iter()
+        .filter(|(_, levels)| levels.red)
+        .map(|(when, _)| *when)
+        .collect();
     assert_eq!(red.len(), 6, "six flashes in two seconds");
-    let late = red.iter().zip(0..).map(|(when, flash)| when.duration_since(red[0]).abs_diff(Duration::from_millis(334) * flash)).max().unwrap();
-    assert!(late < Duration::from_millis(100), "off by {late:?} on a busy machine");
+    let late = red
+        .iter()
+        .zip(0..)
+        .map(|(when, flash)| {
+            when.duration_since(red[0])
+                .abs_diff(Duration::from_millis(334) * flash)
+        })
+        .max()
+        .unwrap();
+    assert!(
+        late < Duration::from_millis(100),
+        "off by {late:?} on a busy machine"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,8 +281,23 @@ async fn a_thread_that_hangs_ends_the_lane() {
         let _ = hang.lock().unwrap().recv();
         Err(State::None)
     };
-    let settings = Settings::Terminal { ready_hold: Duration::from_secs(3) };
+    let settings = Settings::Terminal {
+        ready_hold: Duration::from_secs(3),
+    };
     let name = Name::new("left").unwrap();
-    run(Lane { name, settings, ready_limit: Duration::from_secs(4), retry: RETRY, status, state, stop, pulse: Pulse::default() }, open).await;
+    run(
+        Lane {
+            name,
+            settings,
+            ready_limit: Duration::from_secs(4),
+            retry: RETRY,
+            status,
+            state,
+            stop,
+            pulse: Pulse::default(),
+        },
+        open,
+    )
+    .await;
     drop(release);
 }

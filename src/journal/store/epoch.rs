@@ -21,38 +21,73 @@ impl Store {
     /// counters that cannot grow.
     pub(super) fn counts_soundly(&self) -> rusqlite::Result<bool> {
         let sql = "SELECT count(*) FROM epoch WHERE abs(number) > ?1 OR next_seq NOT BETWEEN 1 AND ?2 OR removed NOT BETWEEN 0 AND ?2";
-        let odd: i64 = self.conn.query_row(sql, [schema::EPOCH_MAX, schema::SEQ_MAX.cast_signed()], |found| found.get(0))?;
+        let odd: i64 = self.conn.query_row(
+            sql,
+            [schema::EPOCH_MAX, schema::SEQ_MAX.cast_signed()],
+            |found| found.get(0),
+        )?;
         let sql = "SELECT (SELECT max(number) FROM epoch), (SELECT min(row) FROM record), (SELECT max(row) FROM record)";
         let (newest, first, last): (Option<i64>, Option<i64>, Option<i64>) =
-            self.conn.query_row(sql, [], |found| Ok((found.get(0)?, found.get(1)?, found.get(2)?)))?;
-        let within = |row: i64| row >= 0 && newest.is_some_and(|newest| schema::epoch_number_of(row) <= newest);
+            self.conn.query_row(sql, [], |found| {
+                Ok((found.get(0)?, found.get(1)?, found.get(2)?))
+            })?;
+        let within = |row: i64| {
+            row >= 0 && newest.is_some_and(|newest| schema::epoch_number_of(row) <= newest)
+        };
         Ok(odd == 0 && first.is_none_or(within) && last.is_none_or(within))
     }
 
     /// Goes on in the newest epoch if it is this machine's and not behind its mark, else draws a new one.
-    pub(super) fn settle_epoch(&mut self, machine: &str, floor: i64, mark: Mark) -> rusqlite::Result<()> {
+    pub(super) fn settle_epoch(
+        &mut self,
+        machine: &str,
+        floor: i64,
+        mark: Mark,
+    ) -> rusqlite::Result<()> {
         let newest = self
             .conn
-            .query_row("SELECT number, id, machine, next_seq FROM epoch ORDER BY number DESC LIMIT 1", [], |found| {
-                Ok((found.get::<_, i64>(0)?, found.get::<_, [u8; 16]>(1)?, found.get::<_, String>(2)?, found.get::<_, i64>(3)?))
-            })
+            .query_row(
+                "SELECT number, id, machine, next_seq FROM epoch ORDER BY number DESC LIMIT 1",
+                [],
+                |found| {
+                    Ok((
+                        found.get::<_, i64>(0)?,
+                        found.get::<_, [u8; 16]>(1)?,
+                        found.get::<_, String>(2)?,
+                        found.get::<_, i64>(3)?,
+                    ))
+                },
+            )
             .optional()?;
         let Some((number, id, of, next_seq)) = newest else {
             (self.drawn, self.forgotten) = (true, mark != Mark::Absent);
-            let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+            let transaction =
+                Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
             self.epoch = (floor, draw_epoch(&transaction, floor, machine)?);
             return transaction.commit();
         };
         self.epoch = (number, Uuid::from_bytes(id));
-        let last: Option<i64> = self.conn.query_row("SELECT max(row) FROM record", [], |found| found.get(0))?;
-        let least = last.filter(|row| schema::epoch_number_of(*row) == number).map_or(1, |row| schema::seq_of(row).cast_signed() + 1);
+        let last: Option<i64> =
+            self.conn
+                .query_row("SELECT max(row) FROM record", [], |found| found.get(0))?;
+        let least = last
+            .filter(|row| schema::epoch_number_of(*row) == number)
+            .map_or(1, |row| schema::seq_of(row).cast_signed() + 1);
         if next_seq < least {
-            self.conn.execute("UPDATE epoch SET next_seq = ?2 WHERE number = ?1", params![number, least])?;
+            self.conn.execute(
+                "UPDATE epoch SET next_seq = ?2 WHERE number = ?1",
+                params![number, least],
+            )?;
         }
-        let old = if of == machine { self.held_against(mark)? } else { Some(("another machine wrote it", Some(0))) };
+        let old = if of == machine {
+            self.held_against(mark)?
+        } else {
+            Some(("another machine wrote it", Some(0)))
+        };
         if let Some((cause, lost)) = old {
             let number = number.saturating_add(1).max(floor);
-            let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+            let transaction =
+                Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
             let id = draw_epoch(&transaction, number, machine)?;
             transaction.execute("DELETE FROM counter WHERE name = ?1", [UNCONFIRMED])?;
             salvage::note(&transaction, cause, lost)?;
@@ -76,7 +111,10 @@ impl Store {
                 (missing > 0).then_some(("an older copy took its place", Some(missing)))
             }
             Mark::At(Place { epoch, .. }) => {
-                let known = self.conn.prepare("SELECT 1 FROM epoch WHERE id = ?1")?.exists([epoch.as_bytes()])?;
+                let known = self
+                    .conn
+                    .prepare("SELECT 1 FROM epoch WHERE id = ?1")?
+                    .exists([epoch.as_bytes()])?;
                 (!known).then_some(("another journal took its place", None))
             }
         })
@@ -84,35 +122,61 @@ impl Store {
 
     /// The highest `seq` given out in the current epoch.
     pub(in crate::journal) fn seq(&self) -> rusqlite::Result<u64> {
-        let next: i64 = self.conn.prepare_cached("SELECT next_seq FROM epoch WHERE number = ?1")?.query_row([self.epoch.0], |found| found.get(0))?;
+        let next: i64 = self
+            .conn
+            .prepare_cached("SELECT next_seq FROM epoch WHERE number = ?1")?
+            .query_row([self.epoch.0], |found| found.get(0))?;
         Ok(u64::try_from(next - 1).unwrap_or(0))
     }
 
     /// A number that the journal keeps of itself.
     pub(in crate::journal) fn fact(&self, name: &str) -> rusqlite::Result<Option<u64>> {
-        let found: Option<i64> = self.conn.query_row("SELECT value FROM counter WHERE name = ?1", [name], |row| row.get(0)).optional()?;
+        let found: Option<i64> = self
+            .conn
+            .query_row("SELECT value FROM counter WHERE name = ?1", [name], |row| {
+                row.get(0)
+            })
+            .optional()?;
         Ok(found.map(|value| u64::try_from(value).unwrap_or(0)))
     }
 
     /// Goes on in a new epoch, and takes along what was recorded behind `from`: a later state of this journal has given those numbers out
     /// before. Synced, for they are delivered next.
-    pub(in crate::journal) fn renew(&mut self, machine: &str, from: u64, lost: u64) -> Result<(), Trouble> {
+    pub(in crate::journal) fn renew(
+        &mut self,
+        machine: &str,
+        from: u64,
+        lost: u64,
+    ) -> Result<(), Trouble> {
         self.sync(true).map_err(|error| self.trouble(&error))?;
         let (old, next) = (self.epoch.0, self.epoch.0.saturating_add(1));
         let renew = || {
-            let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+            let transaction =
+                Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
             let id = draw_epoch(&transaction, next, machine)?;
             let rows: Vec<i64> = transaction
                 .prepare("SELECT row FROM record WHERE row > ?1 AND row < ?2 ORDER BY row")?
-                .query_map([schema::row_of(old, from), schema::row_of(next, 0)], |found| found.get(0))?
+                .query_map(
+                    [schema::row_of(old, from), schema::row_of(next, 0)],
+                    |found| found.get(0),
+                )?
                 .collect::<rusqlite::Result<_>>()?;
             for row in rows {
                 let place = schema::row_of(next, next_seq(&transaction, next)?);
-                transaction.prepare_cached("UPDATE record SET row = ?2, epoch = ?3 WHERE row = ?1")?.execute(params![row, place, id.as_bytes()])?;
+                transaction
+                    .prepare_cached("UPDATE record SET row = ?2, epoch = ?3 WHERE row = ?1")?
+                    .execute(params![row, place, id.as_bytes()])?;
             }
-            transaction.execute("UPDATE epoch SET next_seq = ?2 WHERE number = ?1", params![old, from.cast_signed() + 1])?;
+            transaction.execute(
+                "UPDATE epoch SET next_seq = ?2 WHERE number = ?1",
+                params![old, from.cast_signed() + 1],
+            )?;
             transaction.execute("DELETE FROM counter WHERE name = ?1", [UNCONFIRMED])?;
-            salvage::note(&transaction, "the broker has heard of records that are not in it", Some(lost))?;
+            salvage::note(
+                &transaction,
+                "the broker has heard of records that are not in it",
+                Some(lost),
+            )?;
             transaction.commit()?;
             Ok(id)
         };
@@ -132,7 +196,9 @@ impl Store {
     /// against where an earlier process began.
     pub(in crate::journal) fn confirmed(&mut self) -> Result<(), Trouble> {
         self.sync(true).map_err(|error| self.trouble(&error))?;
-        let forgotten = self.conn.execute("DELETE FROM counter WHERE name = ?1", [UNCONFIRMED]);
+        let forgotten = self
+            .conn
+            .execute("DELETE FROM counter WHERE name = ?1", [UNCONFIRMED]);
         forgotten.map(|_| ()).map_err(|error| self.trouble(&error))
     }
 }
@@ -151,6 +217,8 @@ fn draw_epoch(transaction: &Transaction<'_>, number: i64, machine: &str) -> rusq
 /// Gives out the next number of an epoch.
 pub(in crate::journal) fn next_seq(conn: &Connection, epoch: i64) -> rusqlite::Result<u64> {
     let sql = "UPDATE epoch SET next_seq = next_seq + 1 WHERE number = ?1 RETURNING next_seq - 1";
-    let seq: i64 = conn.prepare_cached(sql)?.query_row([epoch], |found| found.get(0))?;
+    let seq: i64 = conn
+        .prepare_cached(sql)?
+        .query_row([epoch], |found| found.get(0))?;
     Ok(seq.cast_unsigned())
 }

@@ -11,7 +11,12 @@ async fn a_past(dir: &TempDir) -> Vec<Stored> {
     let journal = open(dir);
     record_some(&journal, 0..200).await;
     let rows = journal.reader().unsent(0, 1000).unwrap();
-    journal.sent(rows.iter().map(|stored| stored.row).filter(|row| row % 2 == 0).collect());
+    journal.sent(
+        rows.iter()
+            .map(|stored| stored.row)
+            .filter(|row| row % 2 == 0)
+            .collect(),
+    );
     journal.flush().await;
     let found = all_records(dir.path());
     journal.close().await;
@@ -19,7 +24,13 @@ async fn a_past(dir: &TempDir) -> Vec<Stored> {
 }
 
 fn all_records(dir: &Path) -> Vec<Stored> {
-    let records = all(dir).into_iter().filter_map(|entry| if let Entry::Record(stored) = entry { Some(*stored) } else { None });
+    let records = all(dir).into_iter().filter_map(|entry| {
+        if let Entry::Record(stored) = entry {
+            Some(*stored)
+        } else {
+            None
+        }
+    });
     records.collect()
 }
 
@@ -30,24 +41,40 @@ fn copies_in(dir: &TempDir) -> Vec<PathBuf> {
 /// Opens a damaged journal, and holds it against what every bad file must lead to.
 async fn works_on(dir: &TempDir, past: &[Stored]) -> (Vec<Stored>, JournalHealth) {
     let journal = open(dir);
-    let recorded = journal.record(vec![record(&serial(9_000))]).await.unwrap().remove(0);
+    let recorded = journal
+        .record(vec![record(&serial(9_000))])
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(recorded.seq, 1, "a new epoch counts from 1");
-    assert!(past.iter().all(|stored| stored.recorded.epoch != recorded.epoch));
+    assert!(
+        past.iter()
+            .all(|stored| stored.recorded.epoch != recorded.epoch)
+    );
     assert_eq!(copies_in(dir).len(), 1);
     let health = salvage_done(&journal).await;
     assert_eq!((health.state.as_str(), health.salvaged), ("ok", true));
 
     let found = all_records(dir.path());
-    let (new, salvaged): (Vec<_>, Vec<_>) = found.into_iter().partition(|stored| stored.recorded == recorded);
+    let (new, salvaged): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|stored| stored.recorded == recorded);
     assert_eq!(new.len(), 1);
     assert_eq!(health.salvaged_rows, salvaged.len() as u64);
     for stored in &salvaged {
-        let original = past.iter().find(|past| past.recorded == stored.recorded).expect("nothing is invented");
+        let original = past
+            .iter()
+            .find(|past| past.recorded == stored.recorded)
+            .expect("nothing is invented");
         assert_eq!(original.delivered_at, stored.delivered_at);
     }
     let unsent = journal.reader().unsent(0, 1000).unwrap();
     assert_eq!(unsent.len() as u64, health.unsent);
-    assert_eq!(unsent.last().unwrap().recorded, recorded, "older epochs are delivered first");
+    assert_eq!(
+        unsent.last().unwrap().recorded,
+        recorded,
+        "older epochs are delivered first"
+    );
     let seqs: Vec<u64> = unsent.iter().map(|stored| stored.recorded.seq).collect();
     assert!(seqs[..seqs.len() - 1].is_sorted());
 
@@ -60,7 +87,13 @@ async fn works_on(dir: &TempDir, past: &[Stored]) -> (Vec<Stored>, JournalHealth
 
 async fn salvage_done(journal: &Journal) -> JournalHealth {
     let mut backlog = journal.backlog();
-    timeout(Duration::from_secs(20), backlog.wait_for(|count| *count > 0)).await.expect("salvage ends").unwrap();
+    timeout(
+        Duration::from_secs(20),
+        backlog.wait_for(|count| *count > 0),
+    )
+    .await
+    .expect("salvage ends")
+    .unwrap();
     journal.health().borrow().clone()
 }
 
@@ -71,7 +104,11 @@ async fn a_file_of_nothing_but_nul_is_set_aside() {
     let length = fs::metadata(file(&dir)).unwrap().len();
     fs::write(file(&dir), vec![0; length as usize]).unwrap();
     let (salvaged, health) = works_on(&dir, &past).await;
-    assert_eq!((salvaged.len(), health.lost_rows), (0, None), "nobody can say how many there were");
+    assert_eq!(
+        (salvaged.len(), health.lost_rows),
+        (0, None),
+        "nobody can say how many there were"
+    );
 }
 
 #[tokio::test]
@@ -79,10 +116,19 @@ async fn a_cut_file_is_salvaged_up_to_the_cut() {
     let dir = TempDir::new().unwrap();
     let past = a_past(&dir).await;
     let length = fs::metadata(file(&dir)).unwrap().len();
-    File::options().write(true).open(file(&dir)).unwrap().set_len(length * 6 / 10).unwrap();
+    File::options()
+        .write(true)
+        .open(file(&dir))
+        .unwrap()
+        .set_len(length * 6 / 10)
+        .unwrap();
     let (salvaged, health) = works_on(&dir, &past).await;
     assert!(salvaged.len() > 60, "only {} salvaged", salvaged.len());
-    assert_eq!(health.lost_rows, Some(200 - salvaged.len() as u64), "what is lost is counted");
+    assert_eq!(
+        health.lost_rows,
+        Some(200 - salvaged.len() as u64),
+        "what is lost is counted"
+    );
 }
 
 #[tokio::test]
@@ -98,8 +144,14 @@ async fn pages_of_nul_in_the_middle_cost_only_their_own_records() {
     // Nothing at the ends is damaged: the check of every page, started by an unclean end, finds it.
     fs::write(dir.path().join("journal.sqlite-wal"), b"\0").unwrap();
     let journal = open(&dir);
-    let health = health_is(&journal, |health| health.salvaged && health.salvaged_rows > 0).await;
-    assert!(health.salvaged_rows >= 150 && health.lost_rows == Some(200 - health.salvaged_rows), "{health:?}");
+    let health = health_is(&journal, |health| {
+        health.salvaged && health.salvaged_rows > 0
+    })
+    .await;
+    assert!(
+        health.salvaged_rows >= 150 && health.lost_rows == Some(200 - health.salvaged_rows),
+        "{health:?}"
+    );
     assert_ne!(journal.epoch(), past[0].recorded.epoch);
     assert_eq!(record_some(&journal, 300..301).await[0].seq, 1);
 }
@@ -109,7 +161,12 @@ async fn a_foreign_file_is_set_aside() {
     let dir = TempDir::new().unwrap();
     fs::write(file(&dir), "Dear diary, this is no database. ".repeat(500)).unwrap();
     assert_eq!(works_on(&dir, &[]).await.1.lost_rows, None);
-    assert!(fs::read_to_string(&copies_in(&dir)[0]).unwrap().starts_with("Dear diary"), "and kept as it was");
+    assert!(
+        fs::read_to_string(&copies_in(&dir)[0])
+            .unwrap()
+            .starts_with("Dear diary"),
+        "and kept as it was"
+    );
 }
 
 #[tokio::test]
@@ -126,9 +183,20 @@ async fn records_whose_number_cannot_be_read_come_over_and_what_is_missing_is_no
     let dir = TempDir::new().unwrap();
     let past = a_past(&dir).await;
     let conn = rusqlite::Connection::open(file(&dir)).unwrap();
-    let page: u32 = conn.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'epoch'", [], |row| row.get(0)).unwrap();
+    let page: u32 = conn
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'epoch'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
     drop(conn);
-    File::options().write(true).open(file(&dir)).unwrap().write_all_at(&[0; 4096], u64::from(page - 1) * 4096).unwrap();
+    File::options()
+        .write(true)
+        .open(file(&dir))
+        .unwrap()
+        .write_all_at(&[0; 4096], u64::from(page - 1) * 4096)
+        .unwrap();
     let (salvaged, health) = works_on(&dir, &past).await;
     assert_eq!((salvaged.len(), health.lost_rows), (200, None));
 }
@@ -137,7 +205,10 @@ async fn records_whose_number_cannot_be_read_come_over_and_what_is_missing_is_no
 async fn one_salvage_that_nobody_can_count_makes_the_sum_unknown() {
     let dir = TempDir::new().unwrap();
     a_past(&dir).await;
-    rusqlite::Connection::open(file(&dir)).unwrap().pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
+    rusqlite::Connection::open(file(&dir))
+        .unwrap()
+        .pragma_update(None, "user_version", schema::VERSION + 1)
+        .unwrap();
     let journal = open(&dir);
     let health = salvage_done(&journal).await;
     assert_eq!((health.salvaged_rows, health.lost_rows), (200, Some(0)));
@@ -154,15 +225,29 @@ async fn what_an_earlier_salvage_counted_is_not_forgotten_by_the_next_one() {
     let dir = TempDir::new().unwrap();
     let past = a_past(&dir).await;
     let length = fs::metadata(file(&dir)).unwrap().len();
-    File::options().write(true).open(file(&dir)).unwrap().set_len(length * 6 / 10).unwrap();
+    File::options()
+        .write(true)
+        .open(file(&dir))
+        .unwrap()
+        .set_len(length * 6 / 10)
+        .unwrap();
     let journal = open(&dir);
     let first = salvage_done(&journal).await;
-    assert_eq!(first.lost_rows, Some(past.len() as u64 - first.salvaged_rows));
+    assert_eq!(
+        first.lost_rows,
+        Some(past.len() as u64 - first.salvaged_rows)
+    );
     assert!(first.lost_rows > Some(0));
     journal.close().await;
-    rusqlite::Connection::open(file(&dir)).unwrap().pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
+    rusqlite::Connection::open(file(&dir))
+        .unwrap()
+        .pragma_update(None, "user_version", schema::VERSION + 1)
+        .unwrap();
     let second = salvage_done(&open(&dir)).await;
-    assert_eq!((copies_in(&dir).len(), second.lost_rows), (2, first.lost_rows));
+    assert_eq!(
+        (copies_in(&dir).len(), second.lost_rows),
+        (2, first.lost_rows)
+    );
 }
 
 #[tokio::test]
@@ -170,7 +255,12 @@ async fn a_journal_of_a_newer_build_is_set_aside_and_its_records_are_kept() {
     let dir = TempDir::new().unwrap();
     let past = a_past(&dir).await;
     let newer = rusqlite::Connection::open(file(&dir)).unwrap();
-    newer.execute_batch(&format!("ALTER TABLE record ADD COLUMN mood TEXT; PRAGMA user_version = {}", schema::VERSION + 1)).unwrap();
+    newer
+        .execute_batch(&format!(
+            "ALTER TABLE record ADD COLUMN mood TEXT; PRAGMA user_version = {}",
+            schema::VERSION + 1
+        ))
+        .unwrap();
     drop(newer);
     let (salvaged, health) = works_on(&dir, &past).await;
     assert_eq!((salvaged.len(), health.lost_rows), (200, Some(0)));
@@ -189,13 +279,25 @@ async fn a_log_that_ends_in_nul_loses_nothing_that_was_answered() {
     let journal = open(&dir);
     let recorded = record_some(&journal, 0..30).await;
     let cut = copy(&dir);
-    let mut log = File::options().append(true).open(cut.path().join("journal.sqlite-wal")).unwrap();
+    let mut log = File::options()
+        .append(true)
+        .open(cut.path().join("journal.sqlite-wal"))
+        .unwrap();
     log.write_all(&[0; 3 * 4120]).unwrap();
     drop(log);
 
     let again = open(&cut);
-    assert_eq!((again.epoch(), again.health().borrow().salvaged), (journal.epoch(), false));
-    let found: Vec<Recorded> = again.reader().unsent(0, 100).unwrap().into_iter().map(|stored| stored.recorded).collect();
+    assert_eq!(
+        (again.epoch(), again.health().borrow().salvaged),
+        (journal.epoch(), false)
+    );
+    let found: Vec<Recorded> = again
+        .reader()
+        .unsent(0, 100)
+        .unwrap()
+        .into_iter()
+        .map(|stored| stored.recorded)
+        .collect();
     assert_eq!(found, recorded);
     assert_eq!(record_some(&again, 30..31).await[0].seq, 31);
 }
@@ -212,7 +314,14 @@ async fn a_card_in_another_machine_draws_a_new_epoch_and_still_delivers_the_old_
     assert_eq!(recorded.seq, 1);
     let unsent = journal.reader().unsent(0, 1000).unwrap();
     assert_eq!((unsent.len(), &unsent[100].recorded), (101, &recorded));
-    assert_eq!(journal.reader().range(past[0].recorded.epoch, 1, 10, 100).unwrap().len(), 10);
+    assert_eq!(
+        journal
+            .reader()
+            .range(past[0].recorded.epoch, 1, 10, 100)
+            .unwrap()
+            .len(),
+        10
+    );
 }
 
 #[tokio::test]
@@ -226,15 +335,29 @@ async fn damage_met_while_running_is_salvaged_without_a_restart() {
     let damaged = Command::new("dd")
         .args(["if=/dev/zero", "bs=4096", "conv=notrunc", "status=none"])
         .arg(format!("of={}", file(&dir).display()))
-        .args([format!("seek={}", pages / 2), format!("count={}", pages / 4)])
+        .args([
+            format!("seek={}", pages / 2),
+            format!("count={}", pages / 4),
+        ])
         .status();
     assert!(damaged.unwrap().success());
     assert!(reader.story(&serial(100)).is_err() || reader.unsent(0, 1000).is_err());
-    let health = health_is(&journal, |health| health.salvaged && health.salvaged_rows > 0).await;
-    assert!(health.salvaged_rows > 60 && health.lost_rows > Some(0), "{health:?}");
+    let health = health_is(&journal, |health| {
+        health.salvaged && health.salvaged_rows > 0
+    })
+    .await;
+    assert!(
+        health.salvaged_rows > 60 && health.lost_rows > Some(0),
+        "{health:?}"
+    );
     assert_eq!(record_some(&journal, 300..301).await[0].seq, 1);
     let unsent = reader.unsent(0, 1000).unwrap();
-    assert!(unsent.iter().any(|stored| stored.recorded.epoch == past[0].recorded.epoch), "a reader goes on in the new file");
+    assert!(
+        unsent
+            .iter()
+            .any(|stored| stored.recorded.epoch == past[0].recorded.epoch),
+        "a reader goes on in the new file"
+    );
 }
 
 #[tokio::test]
@@ -248,7 +371,14 @@ async fn a_file_deleted_under_the_agent_takes_no_record_with_it() {
     assert_eq!(recorded.seq, 1);
     assert_ne!(recorded.epoch, epoch);
     let health = salvage_done(&journal).await;
-    assert_eq!((health.salvaged_rows, health.lost_rows, all_records(dir.path()).len()), (3, Some(0), 4));
+    assert_eq!(
+        (
+            health.salvaged_rows,
+            health.lost_rows,
+            all_records(dir.path()).len()
+        ),
+        (3, Some(0), 4)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,17 +401,36 @@ async fn a_full_disk_answers_so_and_mends_itself() {
         assert!(stored < 1000);
     };
     health_is(&journal, |health| health.state == "full").await;
-    assert_eq!(journal.record(vec![record(&serial(901))]).await, Err(Fault::Full));
+    assert_eq!(
+        journal.record(vec![record(&serial(901))]).await,
+        Err(Fault::Full)
+    );
 
     journal.shared.seam.lock().unwrap().run = Some("PRAGMA max_page_count = 1000000".to_owned());
     let recorded = journal.record(vec![record(&serial(902))]).await.unwrap();
-    assert_eq!(recorded[0].seq, stored as u64 + 1, "a refused record takes no seq");
+    assert_eq!(
+        recorded[0].seq,
+        stored as u64 + 1,
+        "a refused record takes no seq"
+    );
     let health = health_is(&journal, |health| health.state == "ok").await;
     assert_eq!(health.faulted, 2);
     journal.close().await;
-    let faulted: Vec<_> =
-        all(dir.path()).into_iter().filter_map(|entry| if let Entry::Unfinished(scan) = entry { Some(scan) } else { None }).collect();
-    assert_eq!((faulted.len(), faulted[0].id, faulted[0].faulted), (1, lost.id, true), "the scan is remembered with the answer it had");
+    let faulted: Vec<_> = all(dir.path())
+        .into_iter()
+        .filter_map(|entry| {
+            if let Entry::Unfinished(scan) = entry {
+                Some(scan)
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert_eq!(
+        (faulted.len(), faulted[0].id, faulted[0].faulted),
+        (1, lost.id, true),
+        "the scan is remembered with the answer it had"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,7 +439,10 @@ async fn a_read_only_disk_answers_so_and_mends_itself_without_a_scan() {
     let journal = open(&dir);
     record_some(&journal, 0..1).await;
     journal.shared.seam.lock().unwrap().run = Some("PRAGMA query_only = 1".to_owned());
-    assert_eq!(journal.record(vec![record(&serial(1))]).await, Err(Fault::ReadOnly));
+    assert_eq!(
+        journal.record(vec![record(&serial(1))]).await,
+        Err(Fault::ReadOnly)
+    );
     assert_eq!(journal.health().borrow().state, "read_only");
     journal.shared.seam.lock().unwrap().run = Some("PRAGMA query_only = 0".to_owned());
     journal.scanned(scan_of(&record(&serial(2))));
@@ -309,7 +461,10 @@ async fn a_directory_that_cannot_be_made_leaves_a_station_that_says_so_and_mends
     let scan = record(&serial(1));
     journal.scanned(scan_of(&scan));
     let answer = journal.record(vec![scan]).await;
-    assert!(matches!(&answer, Err(Fault::Broken(why)) if why.contains("cannot make the directory")), "{answer:?}");
+    assert!(
+        matches!(&answer, Err(Fault::Broken(why)) if why.contains("cannot make the directory")),
+        "{answer:?}"
+    );
     assert!(journal.reader().unsent(0, 10).is_err());
 
     fs::remove_file(&blocker).unwrap();
@@ -328,7 +483,10 @@ async fn a_salvage_cut_short_by_a_kill_is_finished_at_the_next_start() {
     salvage::put_aside(&file(&dir), true, Timestamp::now()).unwrap();
     let journal = open(&dir);
     let health = salvage_done(&journal).await;
-    assert_eq!((health.salvaged_rows, health.lost_rows, health.unsent), (200, Some(0), 100));
+    assert_eq!(
+        (health.salvaged_rows, health.lost_rows, health.unsent),
+        (200, Some(0), 100)
+    );
     assert_eq!(all_records(dir.path()), past);
 }
 
@@ -338,7 +496,8 @@ async fn a_salvaged_journal_can_be_salvaged_again() {
     let past = a_past(&dir).await;
     for _ in 0..2 {
         let conn = rusqlite::Connection::open(file(&dir)).unwrap();
-        conn.pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
+        conn.pragma_update(None, "user_version", schema::VERSION + 1)
+            .unwrap();
         drop(conn);
         let journal = open(&dir);
         salvage_done(&journal).await;
@@ -354,7 +513,10 @@ async fn a_salvaged_journal_can_be_salvaged_again() {
 #[test]
 fn no_damage_keeps_the_next_scan_from_being_recorded() {
     let dir = TempDir::new().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(a_past(&dir));
     let whole = fs::read(file(&dir)).unwrap();
     let spots = vec((0..whole.len(), 1..6000_usize, any::<u8>()), 1..6);
@@ -401,9 +563,20 @@ async fn rows_that_an_index_has_lost_are_delivered_all_the_same() {
     drop(conn);
     fs::write(dir.path().join("journal.sqlite-wal"), b"\0").unwrap();
     let journal = open(&dir);
-    let health = health_is(&journal, |health| health.salvaged && health.salvaged_rows > 0).await;
-    assert_eq!((health.salvaged_rows, health.lost_rows, health.unsent), (200, Some(0), 100));
-    assert_eq!(journal.reader().unsent(0, 1000).unwrap().len(), past.iter().filter(|stored| stored.delivered_at.is_none()).count());
+    let health = health_is(&journal, |health| {
+        health.salvaged && health.salvaged_rows > 0
+    })
+    .await;
+    assert_eq!(
+        (health.salvaged_rows, health.lost_rows, health.unsent),
+        (200, Some(0), 100)
+    );
+    assert_eq!(
+        journal.reader().unsent(0, 1000).unwrap().len(),
+        past.iter()
+            .filter(|stored| stored.delivered_at.is_none())
+            .count()
+    );
 }
 
 #[tokio::test]
@@ -411,13 +584,24 @@ async fn a_salvage_that_meets_a_full_disk_passes_over_no_row() {
     let dir = TempDir::new().unwrap();
     a_past(&dir).await;
     salvage::put_aside(&file(&dir), true, Timestamp::now()).unwrap();
-    let mut store = store::Store::open(&file(&dir), &machine::hashed("machine-1"), 2, mark::Mark::Absent).unwrap();
+    let mut store = store::Store::open(
+        &file(&dir),
+        &machine::hashed("machine-1"),
+        2,
+        mark::Mark::Absent,
+    )
+    .unwrap();
     salvage::adopt(&mut store, dir.path(), "a test").unwrap();
-    let mut salvage = salvage::Salvage::next(&store, dir.path(), None).unwrap().unwrap();
+    let mut salvage = salvage::Salvage::next(&store, dir.path(), None)
+        .unwrap()
+        .unwrap();
     let mut refused = 0;
     let mut pages = 30;
     loop {
-        store.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        store
+            .conn
+            .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+            .unwrap();
         match salvage.step(&mut store) {
             Ok(true) => break,
             Ok(false) => {}
@@ -431,5 +615,8 @@ async fn a_salvage_that_meets_a_full_disk_passes_over_no_row() {
     assert!(refused > 1, "the disk was never full");
     let mut health = open(&TempDir::new().unwrap()).health().borrow().clone();
     store.tell(&mut health, Timestamp::UNIX_EPOCH).unwrap();
-    assert_eq!((health.salvaged_rows, health.lost_rows, health.unsent), (200, Some(0), 100));
+    assert_eq!(
+        (health.salvaged_rows, health.lost_rows, health.unsent),
+        (200, Some(0), 100)
+    );
 }

@@ -6,7 +6,13 @@ use super::*;
 use crate::journal::export::{Format, export};
 
 fn rows(journal: &Journal) -> Vec<u64> {
-    journal.reader().unsent(0, 1000).unwrap().iter().map(|stored| stored.row).collect()
+    journal
+        .reader()
+        .unsent(0, 1000)
+        .unwrap()
+        .iter()
+        .map(|stored| stored.row)
+        .collect()
 }
 
 #[tokio::test]
@@ -21,7 +27,11 @@ async fn a_row_leaves_the_outbox_only_when_it_is_marked() {
     assert_eq!(journal.health().borrow().unsent, 3);
     journal.sent(vec![waiting[0]]);
     journal.flush().await;
-    assert_eq!(journal.health().borrow().unsent, 3, "a repeated mark counts once");
+    assert_eq!(
+        journal.health().borrow().unsent,
+        3,
+        "a repeated mark counts once"
+    );
     let after = journal.reader().unsent(waiting[1], 1).unwrap();
     assert_eq!(after[0].row, waiting[3]);
 }
@@ -47,7 +57,10 @@ async fn a_row_set_aside_is_listed_and_offered_again_when_released() {
     journal.flush().await;
     assert_eq!(rows(&journal), [waiting[0], waiting[2]]);
     let health = journal.health().borrow().clone();
-    assert_eq!((health.unsent, health.set_aside), (2, vec![(2, "packet_too_large".to_owned())]));
+    assert_eq!(
+        (health.unsent, health.set_aside),
+        (2, vec![(2, "packet_too_large".to_owned())])
+    );
 
     journal.close().await;
     let journal = open(&dir);
@@ -97,8 +110,17 @@ async fn a_range_is_read_again_by_epoch_and_seq() {
     let recorded = record_some(&journal, 0..10).await;
     let mut reader = journal.reader();
     let found = reader.range(journal.epoch(), 3, 5, 100).unwrap();
-    assert_eq!(found.into_iter().map(|stored| stored.recorded).collect::<Vec<_>>(), recorded[2..5]);
-    assert_eq!(reader.range(journal.epoch(), 1, u64::MAX, 4).unwrap().len(), 4);
+    assert_eq!(
+        found
+            .into_iter()
+            .map(|stored| stored.recorded)
+            .collect::<Vec<_>>(),
+        recorded[2..5]
+    );
+    assert_eq!(
+        reader.range(journal.epoch(), 1, u64::MAX, 4).unwrap().len(),
+        4
+    );
     assert_eq!(reader.range(journal.epoch(), 8, 2, 4).unwrap(), []);
     assert_eq!(reader.range(Uuid::now_v7(), 1, 10, 100).unwrap(), []);
 }
@@ -107,17 +129,53 @@ async fn a_range_is_read_again_by_epoch_and_seq() {
 async fn boxes_that_wait_are_found_again_by_their_newest_record() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
-    let waiting = Record { reason: Reason::SyncPending, ..record(&serial(1)) };
-    journal.record(vec![waiting.clone(), Record { reason: Reason::SyncPending, ..record(&serial(2)) }]).await.unwrap();
+    let waiting = Record {
+        reason: Reason::SyncPending,
+        ..record(&serial(1))
+    };
+    journal
+        .record(vec![
+            waiting.clone(),
+            Record {
+                reason: Reason::SyncPending,
+                ..record(&serial(2))
+            },
+        ])
+        .await
+        .unwrap();
     journal.record(vec![record(&serial(2))]).await.unwrap();
-    let old = Record { at: Timestamp::now() - jiff::SignedDuration::from_hours(80), reason: Reason::SyncPending, ..record(&serial(3)) };
+    let old = Record {
+        at: Timestamp::now() - jiff::SignedDuration::from_hours(80),
+        reason: Reason::SyncPending,
+        ..record(&serial(3))
+    };
     journal.record(vec![old]).await.unwrap();
 
     let within = Duration::from_secs(72 * 3_600);
-    let found = journal.reader().waiting(Timestamp::now(), true, within, &[Reason::SyncPending, Reason::Settling]).unwrap();
+    let found = journal
+        .reader()
+        .waiting(
+            Timestamp::now(),
+            true,
+            within,
+            &[Reason::SyncPending, Reason::Settling],
+        )
+        .unwrap();
     assert!(found[0].1 < Duration::from_secs(60), "{:?}", found[0].1);
-    assert_eq!(found.into_iter().map(|(record, _)| record).collect::<Vec<_>>(), [waiting]);
-    assert_eq!(journal.reader().waiting(Timestamp::now(), true, within, &[]).unwrap(), []);
+    assert_eq!(
+        found
+            .into_iter()
+            .map(|(record, _)| record)
+            .collect::<Vec<_>>(),
+        [waiting]
+    );
+    assert_eq!(
+        journal
+            .reader()
+            .waiting(Timestamp::now(), true, within, &[])
+            .unwrap(),
+        []
+    );
 }
 
 #[tokio::test]
@@ -126,7 +184,12 @@ async fn boxes_that_were_recorded_while_the_clock_was_years_off_are_found_again_
     let journal = open(&dir);
     let hours = jiff::SignedDuration::from_hours;
     let now = Timestamp::now();
-    let wait = |number, at, clock_synced| Record { reason: Reason::SyncPending, at, clock_synced, ..record(&serial(number)) };
+    let wait = |number, at, clock_synced| Record {
+        reason: Reason::SyncPending,
+        at,
+        clock_synced,
+        ..record(&serial(number))
+    };
     let years = hours(24 * 365 * 10);
     let all = vec![
         // Its clock was years behind. 80 hours ago it was set right, so it is at least as old as that.
@@ -142,10 +205,30 @@ async fn boxes_that_were_recorded_while_the_clock_was_years_off_are_found_again_
     ];
     journal.record(all).await.unwrap();
     let found = |synced| {
-        let found = journal.reader().waiting(now, synced, Duration::from_secs(72 * 3_600), &[Reason::SyncPending]).unwrap();
-        found.into_iter().map(|(record, age)| (record.serial.unwrap(), age.as_secs() / 3_600)).collect::<Vec<_>>()
+        let found = journal
+            .reader()
+            .waiting(
+                now,
+                synced,
+                Duration::from_secs(72 * 3_600),
+                &[Reason::SyncPending],
+            )
+            .unwrap();
+        found
+            .into_iter()
+            .map(|(record, age)| (record.serial.unwrap(), age.as_secs() / 3_600))
+            .collect::<Vec<_>>()
     };
-    assert_eq!(found(true), [(serial(3), 5), (serial(4), 5), (serial(5), 5), (serial(6), 0), (serial(7), 0)]);
+    assert_eq!(
+        found(true),
+        [
+            (serial(3), 5),
+            (serial(4), 5),
+            (serial(5), 5),
+            (serial(6), 0),
+            (serial(7), 0)
+        ]
+    );
     // Where nobody keeps the clock it is all there is: else a station without a time server would ask for its whole past at each start.
     assert_eq!(found(false), [(serial(4), 0), (serial(5), 5)]);
 }
@@ -159,19 +242,51 @@ async fn delivered_rows_go_when_their_time_is_over_and_undelivered_ones_stay() {
     journal.flush().await;
     journal.close().await;
     let conn = rusqlite::Connection::open(file(&dir)).unwrap();
-    let mut store = store::Store::open(&file(&dir), &machine::hashed("machine-1"), 1, mark::read(dir.path())).unwrap();
-    let settings = Settings { keep: Duration::ZERO, ..settings(dir.path()) };
-    assert_eq!(retention::step(&mut store, &settings, false).unwrap(), retention::Step::Done, "never by a clock that may be wrong");
-    assert_eq!(retention::step(&mut store, &settings, true).unwrap(), retention::Step::More);
-    assert_eq!(retention::step(&mut store, &settings, true).unwrap(), retention::Step::Done);
-    let removed: i64 = conn.query_row("SELECT removed FROM epoch", [], |row| row.get(0)).unwrap();
+    let mut store = store::Store::open(
+        &file(&dir),
+        &machine::hashed("machine-1"),
+        1,
+        mark::read(dir.path()),
+    )
+    .unwrap();
+    let settings = Settings {
+        keep: Duration::ZERO,
+        ..settings(dir.path())
+    };
+    assert_eq!(
+        retention::step(&mut store, &settings, false).unwrap(),
+        retention::Step::Done,
+        "never by a clock that may be wrong"
+    );
+    assert_eq!(
+        retention::step(&mut store, &settings, true).unwrap(),
+        retention::Step::More
+    );
+    assert_eq!(
+        retention::step(&mut store, &settings, true).unwrap(),
+        retention::Step::Done
+    );
+    let removed: i64 = conn
+        .query_row("SELECT removed FROM epoch", [], |row| row.get(0))
+        .unwrap();
     drop((store, conn));
 
     let journal = open(&dir);
-    assert_eq!((removed, journal.health().borrow().unsent, journal.health().borrow().dropped), (4, 2, 0));
+    assert_eq!(
+        (
+            removed,
+            journal.health().borrow().unsent,
+            journal.health().borrow().dropped
+        ),
+        (4, 2, 0)
+    );
     assert_eq!(all(dir.path()).len(), 2);
     assert_eq!(journal.epoch(), recorded[0].epoch);
-    assert_eq!(record_some(&journal, 6..7).await[0].seq, 7, "a seq is never used again");
+    assert_eq!(
+        record_some(&journal, 6..7).await[0].seq,
+        7,
+        "a seq is never used again"
+    );
 }
 
 #[tokio::test]
@@ -180,7 +295,10 @@ async fn a_journal_without_any_row_left_still_does_not_use_a_seq_again() {
     let journal = open(&dir);
     record_some(&journal, 0..3).await;
     journal.close().await;
-    rusqlite::Connection::open(file(&dir)).unwrap().execute_batch("DELETE FROM record").unwrap();
+    rusqlite::Connection::open(file(&dir))
+        .unwrap()
+        .execute_batch("DELETE FROM record")
+        .unwrap();
     let journal = open(&dir);
     assert_eq!(record_some(&journal, 3..4).await[0].seq, 4);
 }
@@ -189,13 +307,22 @@ async fn a_journal_without_any_row_left_still_does_not_use_a_seq_again() {
 async fn scanned_texts_that_were_no_serial_are_blanked_after_keep_raw() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
-    let imei =
-        |at| Record { at, serial: None, raw: Some("356938035643809".to_owned()), reason: Reason::Imei, evidence: Vec::new(), ..record(&serial(1)) };
+    let imei = |at| Record {
+        at,
+        serial: None,
+        raw: Some("356938035643809".to_owned()),
+        reason: Reason::Imei,
+        evidence: Vec::new(),
+        ..record(&serial(1))
+    };
     let old = imei(Timestamp::now() - jiff::SignedDuration::from_hours(8 * 24));
     let new = imei(Timestamp::now());
     journal.record(vec![old.clone()]).await.unwrap();
     journal.record(vec![new.clone()]).await.unwrap();
-    let interrupted = RawScan { at: old.at, ..scan_of(&record(&serial(2))) };
+    let interrupted = RawScan {
+        at: old.at,
+        ..scan_of(&record(&serial(2)))
+    };
     journal.scanned(interrupted);
     journal.close().await;
     // The next start looks at ages at once.
@@ -203,17 +330,40 @@ async fn scanned_texts_that_were_no_serial_are_blanked_after_keep_raw() {
     let mut blanked = false;
     for _ in 0..200 {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        blanked = journal.reader().find(old.id).unwrap().unwrap().recorded.record.raw.is_none()
-            && all(dir.path()).iter().any(|entry| matches!(entry, Entry::Unfinished(scan) if scan.bytes.is_none()));
+        blanked = journal
+            .reader()
+            .find(old.id)
+            .unwrap()
+            .unwrap()
+            .recorded
+            .record
+            .raw
+            .is_none()
+            && all(dir.path())
+                .iter()
+                .any(|entry| matches!(entry, Entry::Unfinished(scan) if scan.bytes.is_none()));
         if blanked {
             break;
         }
     }
     assert!(blanked);
-    assert_eq!(journal.reader().find(new.id).unwrap().unwrap().recorded.record.raw, new.raw);
+    assert_eq!(
+        journal
+            .reader()
+            .find(new.id)
+            .unwrap()
+            .unwrap()
+            .recorded
+            .record
+            .raw,
+        new.raw
+    );
     journal.close().await;
     let bytes = fs::read(file(&dir)).unwrap();
-    let left = bytes.windows(15).filter(|window| window == b"356938035643809").count();
+    let left = bytes
+        .windows(15)
+        .filter(|window| window == b"356938035643809")
+        .count();
     assert_eq!(left, 1, "the blanked text is overwritten on the disk");
 }
 
@@ -238,8 +388,20 @@ async fn the_journal_stays_within_max_bytes_delivered_rows_first_then_counted_dr
     let max_bytes = 4 << 20;
     assert!(before > 2 * max_bytes, "{before}");
 
-    let journal = Journal::open(&Settings { max_bytes, ..settings(dir.path()) }, "machine-1").unwrap();
-    let size = || ["", "-wal"].iter().map(|end| fs::metadata(files::beside(&file(&dir), end)).map_or(0, |found| found.len())).sum::<u64>();
+    let journal = Journal::open(
+        &Settings {
+            max_bytes,
+            ..settings(dir.path())
+        },
+        "machine-1",
+    )
+    .unwrap();
+    let size = || {
+        ["", "-wal"]
+            .iter()
+            .map(|end| fs::metadata(files::beside(&file(&dir), end)).map_or(0, |found| found.len()))
+            .sum::<u64>()
+    };
     let mut waited = 0;
     while fs::metadata(file(&dir)).unwrap().len() > max_bytes {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -253,14 +415,29 @@ async fn the_journal_stays_within_max_bytes_delivered_rows_first_then_counted_dr
     assert!(size() <= max_bytes, "{} bytes", size());
 
     let conn = rusqlite::Connection::open(file(&dir)).unwrap();
-    let delivered: i64 = conn.query_row("SELECT count(*) FROM record WHERE delivered_at IS NOT NULL", [], |row| row.get(0)).unwrap();
+    let delivered: i64 = conn
+        .query_row(
+            "SELECT count(*) FROM record WHERE delivered_at IS NOT NULL",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
     let (drops, first, last, many): (i64, i64, i64, i64) = conn
-        .query_row("SELECT count(*), min(first), max(last), sum(count) FROM dropped", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        .query_row(
+            "SELECT count(*), min(first), max(last), sum(count) FROM dropped",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )
+        .unwrap();
+    let kept: i64 = conn
+        .query_row("SELECT min(row) & 1099511627775 FROM record", [], |row| {
+            row.get(0)
         })
         .unwrap();
-    let kept: i64 = conn.query_row("SELECT min(row) & 1099511627775 FROM record", [], |row| row.get(0)).unwrap();
-    assert_eq!((delivered, drops, first, many), (0, 1, 1, health.dropped as i64));
+    assert_eq!(
+        (delivered, drops, first, many),
+        (0, 1, 1, health.dropped as i64)
+    );
     assert!(last < kept);
 }
 
@@ -271,17 +448,29 @@ async fn the_log_does_not_grow_without_bound() {
     let mut greatest = 0;
     for round in 0..12 {
         for part in 0..10 {
-            let many = (0..100).map(|number| record(&serial(round * 1000 + part * 100 + number))).collect();
+            let many = (0..100)
+                .map(|number| record(&serial(round * 1000 + part * 100 + number)))
+                .collect();
             // A disk that others keep busy may take some of them too late; what is in the log counts.
             let _ = journal.record(many).await;
         }
         journal.sent(rows(&journal));
         journal.flush().await;
-        greatest = greatest.max(fs::metadata(dir.path().join("journal.sqlite-wal")).unwrap().len());
+        greatest = greatest.max(
+            fs::metadata(dir.path().join("journal.sqlite-wal"))
+                .unwrap()
+                .len(),
+        );
     }
-    let written: i64 = rusqlite::Connection::open(file(&dir)).unwrap().query_row("SELECT count(*) FROM record", [], |row| row.get(0)).unwrap();
+    let written: i64 = rusqlite::Connection::open(file(&dir))
+        .unwrap()
+        .query_row("SELECT count(*) FROM record", [], |row| row.get(0))
+        .unwrap();
     assert!(written >= 6_000, "{written} of 12000 written");
-    assert!(greatest < 12 << 20, "{greatest} bytes of log with {written} records");
+    assert!(
+        greatest < 12 << 20,
+        "{greatest} bytes of log with {written} records"
+    );
 }
 
 #[tokio::test]
@@ -291,24 +480,39 @@ async fn the_log_does_not_grow_from_one_power_cut_to_the_next() {
         let dir = TempDir::new().unwrap();
         // What a power cut leaves: the files as they are, closed by nobody.
         for name in ["journal.sqlite", "journal.sqlite-wal"] {
-            let _ = fs::copy(lives.last().unwrap().0.path().join(name), dir.path().join(name));
+            let _ = fs::copy(
+                lives.last().unwrap().0.path().join(name),
+                dir.path().join(name),
+            );
         }
         let journal = open(&dir);
         for part in 0..4 {
-            let many = (0..50).map(|number| record(&serial(life * 1000 + part * 100 + number))).collect();
+            let many = (0..50)
+                .map(|number| record(&serial(life * 1000 + part * 100 + number)))
+                .collect();
             let _ = journal.record(many).await;
         }
         journal.flush().await;
-        let left = fs::metadata(dir.path().join("journal.sqlite-wal")).unwrap().len();
+        let left = fs::metadata(dir.path().join("journal.sqlite-wal"))
+            .unwrap()
+            .len();
         lives.push((dir, left));
         // Not closed: a closed journal has no log.
         std::mem::forget(journal);
     }
     let sizes: Vec<u64> = lives.iter().skip(1).map(|(_, left)| *left).collect();
     // A life may add its own records before it has a moment to write back those of the life before.
-    assert!(sizes.iter().all(|size| *size < 4 * sizes[0]), "bytes of log, life by life: {sizes:?}");
-    let readable = fs::metadata(lives.last().unwrap().0.path().join("journal.sqlite")).unwrap().len();
-    assert!(readable > 100_000, "the log is written back: {readable} bytes of journal");
+    assert!(
+        sizes.iter().all(|size| *size < 4 * sizes[0]),
+        "bytes of log, life by life: {sizes:?}"
+    );
+    let readable = fs::metadata(lives.last().unwrap().0.path().join("journal.sqlite"))
+        .unwrap()
+        .len();
+    assert!(
+        readable > 100_000,
+        "the log is written back: {readable} bytes of journal"
+    );
 }
 
 #[tokio::test]
@@ -316,12 +520,19 @@ async fn the_export_has_the_promised_columns_in_both_formats() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     let at: Timestamp = "2026-11-23T09:41:07.123456Z".parse().unwrap();
-    let ready = Record { at, ..record(&serial(1)) };
+    let ready = Record {
+        at,
+        ..record(&serial(1))
+    };
     let later = |seconds| at + jiff::SignedDuration::from_secs(seconds);
     let change = Record {
         id: Uuid::now_v7(),
         at: later(60),
-        change: Some(Change { scan: ready.id, cause: Cause::Recheck, previous_reason: Reason::Assigned }),
+        change: Some(Change {
+            scan: ready.id,
+            cause: Cause::Recheck,
+            previous_reason: Reason::Assigned,
+        }),
         reason: Reason::Released,
         grade: None,
         lamp: Signal::Alarm,
@@ -344,17 +555,37 @@ async fn the_export_has_the_promised_columns_in_both_formats() {
     for record in [&ready, &change, &wrong] {
         journal.record(vec![record.clone()]).await.unwrap();
     }
-    let lost = RawScan { at: later(20), bytes: b"C02\x1d".to_vec(), ..scan_of(&record(&serial(3))) };
+    let lost = RawScan {
+        at: later(20),
+        bytes: b"C02\x1d".to_vec(),
+        ..scan_of(&record(&serial(3)))
+    };
     journal.scanned(lost.clone());
     journal.close().await;
     let journal = open(&dir);
     journal.sent(vec![rows(&journal)[0]]);
     journal.flush().await;
-    let delivered = format!("{:.3}", journal.reader().find(ready.id).unwrap().unwrap().delivered_at.unwrap());
+    let delivered = format!(
+        "{:.3}",
+        journal
+            .reader()
+            .find(ready.id)
+            .unwrap()
+            .unwrap()
+            .delivered_at
+            .unwrap()
+    );
 
     let run = |format, since, until| {
         let mut out = Cursor::new(Vec::new());
-        export(&mut Reader::open(dir.path()).unwrap(), since, until, format, &mut out).unwrap();
+        export(
+            &mut Reader::open(dir.path()).unwrap(),
+            since,
+            until,
+            format,
+            &mut out,
+        )
+        .unwrap();
         String::from_utf8(out.into_inner()).unwrap()
     };
     let expected = format!(
@@ -368,12 +599,19 @@ async fn the_export_has_the_promised_columns_in_both_formats() {
     assert_eq!(run(Format::Csv, None, None), expected);
 
     let lines = run(Format::Jsonl, Some(later(10)), Some(later(60)));
-    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 2, "from since on, before until");
     assert_eq!(lines[0]["raw"], "=SUM(A1),\"x\"");
     assert_eq!(
         (&lines[0]["seq"], &lines[0]["serial"], &lines[1]["kind"]),
-        (&serde_json::json!(3), &serde_json::Value::Null, &serde_json::json!("interrupted"))
+        (
+            &serde_json::json!(3),
+            &serde_json::Value::Null,
+            &serde_json::json!("interrupted")
+        )
     );
 }
 
@@ -382,7 +620,9 @@ async fn the_export_streams_more_than_one_page_in_order_of_time() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     for round in 0..18 {
-        let many = (0..50).map(|number| record(&serial(round * 50 + number))).collect();
+        let many = (0..50)
+            .map(|number| record(&serial(round * 50 + number)))
+            .collect();
         journal.record(many).await.unwrap();
     }
     let entries = all(dir.path());
@@ -395,11 +635,18 @@ async fn the_story_of_a_box_tells_scan_change_sources_lamp_and_delivery() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     let at: Timestamp = "2026-11-23T09:41:07Z".parse().unwrap();
-    let first = Record { at, ..record(&serial(1)) };
+    let first = Record {
+        at,
+        ..record(&serial(1))
+    };
     let change = Record {
         id: Uuid::now_v7(),
         at: "2026-11-23T09:51:07Z".parse().unwrap(),
-        change: Some(Change { scan: first.id, cause: Cause::LateAnswer, previous_reason: Reason::Assigned }),
+        change: Some(Change {
+            scan: first.id,
+            cause: Cause::LateAnswer,
+            previous_reason: Reason::Assigned,
+        }),
         reason: Reason::Released,
         message: Reason::Released.sentence().to_owned(),
         lamp: Signal::Alarm,
@@ -427,7 +674,10 @@ async fn the_story_of_a_box_tells_scan_change_sources_lamp_and_delivery() {
         assert!(told.contains(words), "{words:?} is not in:\n{told}");
     }
     assert_eq!(told.matches("delivered  20").count(), 1);
-    assert_eq!(story::story(&serial(2), &[]), "C02X00000002 was never seen at this station.\n");
+    assert_eq!(
+        story::story(&serial(2), &[]),
+        "C02X00000002 was never seen at this station.\n"
+    );
 }
 
 #[tokio::test]
@@ -441,12 +691,31 @@ async fn what_a_service_said_is_shown_in_the_story_and_not_obeyed() {
         ..box_.evidence[0].clone()
     };
     let message = "It is on \"HQ\n\u{1b}[31m\u{202e}\".".to_owned();
-    journal.record(vec![Record { model: Some("Mac\u{200d}Book".to_owned()), message, evidence: vec![kandji], ..box_ }]).await.unwrap();
+    journal
+        .record(vec![Record {
+            model: Some("Mac\u{200d}Book".to_owned()),
+            message,
+            evidence: vec![kandji],
+            ..box_
+        }])
+        .await
+        .unwrap();
     journal.flush().await;
 
-    let told = story::story(&serial(1), &Reader::open(dir.path()).unwrap().story(&serial(1)).unwrap());
-    for words in ["(Mac\\u{200d}Book)", "HQ␊␛[31m\\u{202e}", "status \"assigned\\u{e0041}\"", "\"HQ\\u{202e}\\u{200b}\""] {
+    let told = story::story(
+        &serial(1),
+        &Reader::open(dir.path()).unwrap().story(&serial(1)).unwrap(),
+    );
+    for words in [
+        "(Mac\\u{200d}Book)",
+        "HQ␊␛[31m\\u{202e}",
+        "status \"assigned\\u{e0041}\"",
+        "\"HQ\\u{202e}\\u{200b}\"",
+    ] {
         assert!(told.contains(words), "{words:?} is not in:\n{told}");
     }
-    assert!(!told.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{200d}', '\u{e0041}']), "{told:?}");
+    assert!(
+        !told.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{200d}', '\u{e0041}']),
+        "{told:?}"
+    );
 }

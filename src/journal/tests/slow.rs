@@ -18,8 +18,15 @@ async fn a_record_that_waits_for_the_disk_is_answered_within_a_second_and_not_wr
     let other = hold(&dir);
 
     let began = Instant::now();
-    let (first, second) = tokio::join!(journal.record(vec![record(&serial(1))]), journal.record(vec![record(&serial(2))]));
-    assert!(began.elapsed() <= Duration::from_millis(1100), "answered after {:?}", began.elapsed());
+    let (first, second) = tokio::join!(
+        journal.record(vec![record(&serial(1))]),
+        journal.record(vec![record(&serial(2))])
+    );
+    assert!(
+        began.elapsed() <= Duration::from_millis(1100),
+        "answered after {:?}",
+        began.elapsed()
+    );
     assert_eq!((first, second), (Err(Fault::Slow), Err(Fault::Slow)));
     assert_eq!(journal.health().borrow().state, "slow");
 
@@ -28,8 +35,18 @@ async fn a_record_that_waits_for_the_disk_is_answered_within_a_second_and_not_wr
     let next = journal.record(vec![record(&serial(3))]).await.unwrap();
     assert_eq!(next[0].seq, 2, "those given up took no seq");
     let rows = journal.reader().unsent(0, 10).unwrap();
-    assert_eq!(rows.iter().map(|stored| stored.recorded.record.serial.clone().unwrap()).collect::<Vec<_>>(), [serial(0), serial(3)]);
-    assert_eq!(health_is(&journal, |health| health.faulted == 2).await.unsent, 2);
+    assert_eq!(
+        rows.iter()
+            .map(|stored| stored.recorded.record.serial.clone().unwrap())
+            .collect::<Vec<_>>(),
+        [serial(0), serial(3)]
+    );
+    assert_eq!(
+        health_is(&journal, |health| health.faulted == 2)
+            .await
+            .unsent,
+        2
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,16 +74,39 @@ async fn a_commit_that_comes_too_late_is_taken_back_by_a_change() {
 
     let began = Instant::now();
     assert_eq!(journal.record(vec![boxed.clone()]).await, Err(Fault::Slow));
-    assert!(began.elapsed() <= Duration::from_millis(1100), "answered after {:?}", began.elapsed());
-    let health = health_is(&journal, |health| health.state == "ok" && health.unsent == 2).await;
+    assert!(
+        began.elapsed() <= Duration::from_millis(1100),
+        "answered after {:?}",
+        began.elapsed()
+    );
+    let health = health_is(&journal, |health| {
+        health.state == "ok" && health.unsent == 2
+    })
+    .await;
     assert_eq!((health.faulted, health.interrupted), (1, 0));
 
     let rows = journal.reader().unsent(0, 10).unwrap();
-    assert_eq!(rows[0].recorded.record, boxed, "the lamp never showed it, and the change says so");
+    assert_eq!(
+        rows[0].recorded.record, boxed,
+        "the lamp never showed it, and the change says so"
+    );
     let change = &rows[1].recorded.record;
-    assert_eq!((rows[1].recorded.seq, change.reason, change.lamp), (2, Reason::JournalFault, Signal::None));
-    assert_eq!(change.change, Some(Change { scan: boxed.id, cause: Cause::LateCommit, previous_reason: Reason::Assigned }));
-    assert_eq!((change.serial.clone(), change.previous, change.raw_scan), (boxed.serial, Some(boxed.id), None));
+    assert_eq!(
+        (rows[1].recorded.seq, change.reason, change.lamp),
+        (2, Reason::JournalFault, Signal::None)
+    );
+    assert_eq!(
+        change.change,
+        Some(Change {
+            scan: boxed.id,
+            cause: Cause::LateCommit,
+            previous_reason: Reason::Assigned
+        })
+    );
+    assert_eq!(
+        (change.serial.clone(), change.previous, change.raw_scan),
+        (boxed.serial, Some(boxed.id), None)
+    );
     assert_ne!(change.id, boxed.id);
 }
 
@@ -87,7 +127,10 @@ async fn a_record_whose_caller_went_away_does_not_stand_as_shown() {
     assert!(caller.await.unwrap_err().is_cancelled());
     health_is(&journal, |health| health.unsent == 2).await;
     let rows = journal.reader().unsent(0, 10).unwrap();
-    assert_eq!(rows[1].recorded.record.change.as_ref().unwrap().cause, Cause::LateCommit);
+    assert_eq!(
+        rows[1].recorded.record.change.as_ref().unwrap().cause,
+        Cause::LateCommit
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +147,15 @@ async fn a_hanging_disk_holds_no_more_than_a_bounded_number_of_scans_in_memory()
     health_is(&journal, |health| health.state == "ok").await;
     journal.close().await;
     let conn = rusqlite::Connection::open(file(&dir)).unwrap();
-    let written: i64 = conn.query_row("SELECT count(*) FROM raw_scan", [], |row| row.get(0)).unwrap();
-    let counted: i64 = conn.query_row("SELECT value FROM counter WHERE name = 'scans_overflowed'", [], |row| row.get(0)).unwrap();
+    let written: i64 = conn
+        .query_row("SELECT count(*) FROM raw_scan", [], |row| row.get(0))
+        .unwrap();
+    let counted: i64 = conn
+        .query_row(
+            "SELECT value FROM counter WHERE name = 'scans_overflowed'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
     assert_eq!((written, counted), (inbox::SCANS_WAITING as i64, 100));
 }

@@ -13,7 +13,11 @@ async fn a_record_is_readable_by_another_connection_once_its_answer_came() {
     assert_eq!((recorded[0].seq, recorded[0].epoch), (1, journal.epoch()));
     assert_eq!(recorded[0].record, written);
 
-    let found = Reader::open(dir.path()).unwrap().find(written.id).unwrap().unwrap();
+    let found = Reader::open(dir.path())
+        .unwrap()
+        .find(written.id)
+        .unwrap()
+        .unwrap();
     assert_eq!(found.recorded, recorded[0]);
     assert_eq!((found.delivered_at, found.set_aside), (None, None));
 }
@@ -27,9 +31,18 @@ async fn a_record_survives_the_end_of_the_process_right_after_its_answer() {
     let killed = copy(&dir);
     let again = open(&killed);
     assert_eq!(again.epoch(), journal.epoch());
-    let found: Vec<Recorded> = again.reader().unsent(0, 100).unwrap().into_iter().map(|stored| stored.recorded).collect();
+    let found: Vec<Recorded> = again
+        .reader()
+        .unsent(0, 100)
+        .unwrap()
+        .into_iter()
+        .map(|stored| stored.recorded)
+        .collect();
     assert_eq!(found, recorded);
-    assert_eq!(again.record(vec![record(&serial(99))]).await.unwrap()[0].seq, 21);
+    assert_eq!(
+        again.record(vec![record(&serial(99))]).await.unwrap()[0].seq,
+        21
+    );
     assert!(!again.health().borrow().salvaged);
 }
 
@@ -59,29 +72,47 @@ async fn a_scanner_is_proven_by_its_newest_known_serial_number_and_by_no_change(
     let scanners = ["left", "right", "middle"].map(name).into();
     assert_eq!(journal.reader().proofs(&scanners).unwrap(), [].into());
     let by = |scanner: &str, known: bool, number: usize| {
-        let mut record = Record { scanner: name(scanner), at: Timestamp::from_second(1_700_000_000).unwrap(), ..record(&serial(number)) };
+        let mut record = Record {
+            scanner: name(scanner),
+            at: Timestamp::from_second(1_700_000_000).unwrap(),
+            ..record(&serial(number))
+        };
         record.evidence[0].known = known;
         record
     };
     let proven = by("left", true, 1);
-    let change = Some(Change { scan: proven.id, cause: Cause::Recheck, previous_reason: Reason::NotFound });
+    let change = Some(Change {
+        scan: proven.id,
+        cause: Cause::Recheck,
+        previous_reason: Reason::NotFound,
+    });
     let records = [
         proven.clone(),
         by("left", false, 2),
         by("right", false, 3),
-        Record { change, id: Uuid::now_v7(), ..by("right", true, 3) },
+        Record {
+            change,
+            id: Uuid::now_v7(),
+            ..by("right", true, 3)
+        },
         by("gone", true, 4),
     ];
     for record in records {
         journal.record(vec![record]).await.unwrap();
     }
     let proofs = Reader::open(dir.path()).unwrap().proofs(&scanners).unwrap();
-    assert_eq!(proofs, [(name("left"), Some(proven.at)), (name("right"), None)].into());
+    assert_eq!(
+        proofs,
+        [(name("left"), Some(proven.at)), (name("right"), None)].into()
+    );
 }
 
 /// Commits in a log: frames that name the size of the database after them.
 fn commits_in(log: &[u8]) -> usize {
-    log[32..].chunks_exact(24 + 4096).filter(|frame| frame[4..8] != [0; 4]).count()
+    log[32..]
+        .chunks_exact(24 + 4096)
+        .filter(|frame| frame[4..8] != [0; 4])
+        .count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +126,14 @@ async fn records_that_queue_up_behind_a_slow_commit_share_the_next_one() {
     let tasks: Vec<_> = (1..41)
         .map(|number| {
             let journal = journal.clone();
-            tokio::spawn(async move { journal.record(vec![record(&serial(number))]).await.unwrap().remove(0).seq })
+            tokio::spawn(async move {
+                journal
+                    .record(vec![record(&serial(number))])
+                    .await
+                    .unwrap()
+                    .remove(0)
+                    .seq
+            })
         })
         .collect();
     let mut seqs = Vec::new();
@@ -116,11 +154,25 @@ async fn a_group_is_written_whole_or_not_at_all_and_spoils_no_other() {
     journal.record(vec![known.clone()]).await.unwrap();
 
     let good = record(&serial(2));
-    let bad = vec![record(&serial(3)), Record { serial: Some(serial(4)), ..known.clone() }];
-    let (good_answer, bad_answer) = tokio::join!(journal.record(vec![good.clone()]), journal.record(bad));
+    let bad = vec![
+        record(&serial(3)),
+        Record {
+            serial: Some(serial(4)),
+            ..known.clone()
+        },
+    ];
+    let (good_answer, bad_answer) =
+        tokio::join!(journal.record(vec![good.clone()]), journal.record(bad));
     assert_eq!(good_answer.unwrap()[0].record.id, good.id);
-    assert!(matches!(bad_answer, Err(Fault::Broken(_))), "an id is written once only");
-    assert_eq!(journal.record(vec![record(&serial(5))]).await.unwrap()[0].seq, 3, "a refused group takes no seq");
+    assert!(
+        matches!(bad_answer, Err(Fault::Broken(_))),
+        "an id is written once only"
+    );
+    assert_eq!(
+        journal.record(vec![record(&serial(5))]).await.unwrap()[0].seq,
+        3,
+        "a refused group takes no seq"
+    );
     assert_eq!(journal.health().borrow().state, "ok");
     assert_eq!(journal.health().borrow().faulted, 2);
 }
@@ -129,10 +181,22 @@ async fn a_group_is_written_whole_or_not_at_all_and_spoils_no_other() {
 async fn previous_is_the_stations_last_record_of_the_same_serial() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
-    let first = journal.record(vec![record(&serial(1))]).await.unwrap().remove(0);
+    let first = journal
+        .record(vec![record(&serial(1))])
+        .await
+        .unwrap()
+        .remove(0);
     record_some(&journal, 2..4).await;
-    let second = journal.record(vec![record(&serial(1))]).await.unwrap().remove(0);
-    let third = journal.record(vec![record(&serial(1))]).await.unwrap().remove(0);
+    let second = journal
+        .record(vec![record(&serial(1))])
+        .await
+        .unwrap()
+        .remove(0);
+    let third = journal
+        .record(vec![record(&serial(1))])
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(first.record.previous, None);
     assert_eq!(second.record.previous, Some(first.record.id));
     assert_eq!(third.record.previous, Some(second.record.id));
@@ -164,13 +228,31 @@ async fn a_scan_without_a_record_is_closed_as_interrupted_at_the_next_start() {
 
     let again = open(&dir);
     let health = again.health().borrow().clone();
-    assert_eq!((health.interrupted, health.unsent), (1, 1), "no seq and no message for it");
-    assert_eq!(again.record(vec![record(&serial(4))]).await.unwrap()[0].seq, 2);
-    let unfinished: Vec<_> =
-        all(dir.path()).into_iter().filter_map(|entry| if let Entry::Unfinished(scan) = entry { Some(scan) } else { None }).collect();
+    assert_eq!(
+        (health.interrupted, health.unsent),
+        (1, 1),
+        "no seq and no message for it"
+    );
+    assert_eq!(
+        again.record(vec![record(&serial(4))]).await.unwrap()[0].seq,
+        2
+    );
+    let unfinished: Vec<_> = all(dir.path())
+        .into_iter()
+        .filter_map(|entry| {
+            if let Entry::Unfinished(scan) = entry {
+                Some(scan)
+            } else {
+                None
+            }
+        })
+        .collect();
     assert_eq!(unfinished.len(), 1);
     assert_eq!((unfinished[0].id, unfinished[0].faulted), (lost.id, false));
-    assert_eq!(unfinished[0].bytes.as_deref(), Some(serial(2).as_str().as_bytes()));
+    assert_eq!(
+        unfinished[0].bytes.as_deref(),
+        Some(serial(2).as_str().as_bytes())
+    );
 }
 
 #[tokio::test]
@@ -202,7 +284,10 @@ fn a_missing_directory_is_made_for_its_owner_only() {
     let dir = TempDir::new().unwrap();
     let state_dir = dir.path().join("var/lib/benchlight");
     let journal = Journal::open(&settings(&state_dir), "machine-1").unwrap();
-    assert_eq!(fs::metadata(&state_dir).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        fs::metadata(&state_dir).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
     assert_eq!(journal.health().borrow().state, "ok");
 }
 
@@ -213,7 +298,8 @@ const SCHEMA_2: &str = include_str!("schema_2.sql");
 fn of_schema(schema: &str, more: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     let conn = rusqlite::Connection::open(file(&dir)).unwrap();
-    conn.execute_batch(&schema.replace("@MACHINE@", &machine::hashed("machine-1"))).unwrap();
+    conn.execute_batch(&schema.replace("@MACHINE@", &machine::hashed("machine-1")))
+        .unwrap();
     conn.execute_batch(more).unwrap();
     dir
 }
@@ -228,13 +314,30 @@ async fn every_schema_still_opens() {
 
 async fn opens(dir: TempDir) {
     let journal = open(&dir);
-    assert_eq!(journal.epoch().to_string(), "019a9f00-0000-7000-8000-000000000001");
+    assert_eq!(
+        journal.epoch().to_string(),
+        "019a9f00-0000-7000-8000-000000000001"
+    );
     let health = journal.health().borrow().clone();
-    assert_eq!((health.salvaged, health.unsent, health.interrupted, health.dropped), (false, 1, 2, 7));
+    assert_eq!(
+        (
+            health.salvaged,
+            health.unsent,
+            health.interrupted,
+            health.dropped
+        ),
+        (false, 1, 2, 7)
+    );
     let unsent = journal.reader().unsent(0, 10).unwrap();
     let evidence = &unsent[0].recorded.record.evidence;
-    assert_eq!((unsent[0].recorded.seq, evidence[0].finding), (2, Finding::Ready(Grade::Relayed)));
-    assert_eq!(journal.record(vec![record(&serial(1))]).await.unwrap()[0].seq, 3);
+    assert_eq!(
+        (unsent[0].recorded.seq, evidence[0].finding),
+        (2, Finding::Ready(Grade::Relayed))
+    );
+    assert_eq!(
+        journal.record(vec![record(&serial(1))]).await.unwrap()[0].seq,
+        3
+    );
     assert_eq!(all(dir.path()).len(), 4);
 }
 
@@ -242,11 +345,19 @@ async fn opens(dir: TempDir) {
 fn a_loss_that_schema_1_called_none_without_counting_is_unknown() {
     let now = Timestamp::now().as_nanosecond();
     let salvage = |saved: u32, lost: u32| {
-        format!("INSERT INTO salvage (at, file, cause, saved, lost, done_at) VALUES ({now}, 'journal.corrupt-1', 'a test', {saved}, {lost}, {now});")
+        format!(
+            "INSERT INTO salvage (at, file, cause, saved, lost, done_at) VALUES ({now}, 'journal.corrupt-1', 'a test', {saved}, {lost}, {now});"
+        )
     };
     for (saved, lost, told) in [(0, 0, None), (5, 0, Some(0)), (0, 3, Some(3))] {
-        let health = open(&of_schema(SCHEMA_1, &salvage(saved, lost))).health().borrow().clone();
-        assert_eq!((health.salvaged, health.salvaged_rows, health.lost_rows), (true, u64::from(saved), told));
+        let health = open(&of_schema(SCHEMA_1, &salvage(saved, lost)))
+            .health()
+            .borrow()
+            .clone();
+        assert_eq!(
+            (health.salvaged, health.salvaged_rows, health.lost_rows),
+            (true, u64::from(saved), told)
+        );
     }
 }
 
@@ -276,18 +387,31 @@ async fn opening_a_hundred_thousand_rows_takes_a_blink() {
     let first = journal.reader().unsent(0, 64).unwrap();
     let read = began.elapsed();
     assert_eq!(first.len(), 64);
-    let waiting = journal.reader().waiting(Timestamp::now(), true, Duration::from_secs(72 * 3_600), &[Reason::Settling]).unwrap();
+    let waiting = journal
+        .reader()
+        .waiting(
+            Timestamp::now(),
+            true,
+            Duration::from_secs(72 * 3_600),
+            &[Reason::Settling],
+        )
+        .unwrap();
     assert!(waiting.is_empty());
     // Generous for a busy test machine; a check of every page takes ten times as long.
-    assert!(took < Duration::from_millis(400) && read < Duration::from_millis(200), "opened in {took:?}, read in {read:?}");
+    assert!(
+        took < Duration::from_millis(400) && read < Duration::from_millis(200),
+        "opened in {took:?}, read in {read:?}"
+    );
 }
 
 fn any_time() -> impl Strategy<Value = Timestamp> {
-    (-62_135_596_800_i64..253_402_000_000, 0..1_000_000_000).prop_map(|(second, nano)| Timestamp::new(second, nano).unwrap())
+    (-62_135_596_800_i64..253_402_000_000, 0..1_000_000_000)
+        .prop_map(|(second, nano)| Timestamp::new(second, nano).unwrap())
 }
 
 fn our_time() -> impl Strategy<Value = Timestamp> {
-    (0..4_102_444_800_i64, 0..1_000_000_000).prop_map(|(second, nano)| Timestamp::new(second, nano).unwrap())
+    (0..4_102_444_800_i64, 0..1_000_000_000)
+        .prop_map(|(second, nano)| Timestamp::new(second, nano).unwrap())
 }
 
 fn any_serial() -> impl Strategy<Value = Serial> {
@@ -317,45 +441,98 @@ fn any_text() -> impl Strategy<Value = Option<String>> {
 }
 
 fn any_evidence() -> impl Strategy<Value = Evidence> {
-    let kinds = prop_oneof![Just(SourceKind::Kandji), Just(SourceKind::AppleDep), Just(SourceKind::AppleBusiness)];
-    let times = (option::of(any_time()), option::of(any_time()), option::of(any_time()), option::of(any_time()), option::of(any_time()));
+    let kinds = prop_oneof![
+        Just(SourceKind::Kandji),
+        Just(SourceKind::AppleDep),
+        Just(SourceKind::AppleBusiness)
+    ];
+    let times = (
+        option::of(any_time()),
+        option::of(any_time()),
+        option::of(any_time()),
+        option::of(any_time()),
+        option::of(any_time()),
+    );
     let texts = (any_text(), any_text(), any_text(), any_text(), any_text());
-    let took = (0..1_000_000_u64, 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos));
-    (any_name(), kinds, any_serial(), any_finding(), any::<(bool, bool)>(), times, texts, took).prop_map(
-        |(source, kind, serial, finding, (returned, known), times, texts, took)| Evidence {
-            source,
-            kind,
-            serial,
-            finding,
-            returned,
-            known,
-            status: texts.0,
-            assigned_at: times.0,
-            device_assigned_at: times.1,
-            as_of: times.2,
-            updated_at: times.3,
-            server_uuid: texts.1,
-            replied_at: times.4,
-            model: texts.2,
-            family: texts.3,
-            detail: texts.4,
-            took,
-        },
+    let took = (0..1_000_000_u64, 0..1_000_000_000_u32)
+        .prop_map(|(seconds, nanos)| Duration::new(seconds, nanos));
+    (
+        any_name(),
+        kinds,
+        any_serial(),
+        any_finding(),
+        any::<(bool, bool)>(),
+        times,
+        texts,
+        took,
     )
+        .prop_map(
+            |(source, kind, serial, finding, (returned, known), times, texts, took)| Evidence {
+                source,
+                kind,
+                serial,
+                finding,
+                returned,
+                known,
+                status: texts.0,
+                assigned_at: times.0,
+                device_assigned_at: times.1,
+                as_of: times.2,
+                updated_at: times.3,
+                server_uuid: texts.1,
+                replied_at: times.4,
+                model: texts.2,
+                family: texts.3,
+                detail: texts.4,
+                took,
+            },
+        )
 }
 
 fn any_record() -> impl Strategy<Value = Record> {
     let id = || any::<u128>().prop_map(Uuid::from_u128);
-    let causes = prop_oneof![Just(Cause::Recheck), Just(Cause::LateAnswer), Just(Cause::LateCommit)];
-    let change = (id(), causes, any_reason()).prop_map(|(scan, cause, previous_reason)| Change { scan, cause, previous_reason });
-    let signals = [Signal::Ready, Signal::Stop, Signal::Hold, Signal::Rescan, Signal::Alarm, Signal::None];
+    let causes = prop_oneof![
+        Just(Cause::Recheck),
+        Just(Cause::LateAnswer),
+        Just(Cause::LateCommit)
+    ];
+    let change = (id(), causes, any_reason()).prop_map(|(scan, cause, previous_reason)| Change {
+        scan,
+        cause,
+        previous_reason,
+    });
+    let signals = [
+        Signal::Ready,
+        Signal::Stop,
+        Signal::Hold,
+        Signal::Rescan,
+        Signal::Alarm,
+        Signal::None,
+    ];
     let signals = proptest::sample::select(signals.to_vec());
     let grades = prop_oneof![Just(Grade::Relayed), Just(Grade::Apple)];
-    let names = (any_name(), any_name(), option::of(any_serial()), vec(any_serial(), 0..3));
-    let texts = (any_text(), any::<String>(), any::<String>(), any_text(), any_text(), any::<String>());
+    let names = (
+        any_name(),
+        any_name(),
+        option::of(any_serial()),
+        vec(any_serial(), 0..3),
+    );
+    let texts = (
+        any_text(),
+        any::<String>(),
+        any::<String>(),
+        any_text(),
+        any_text(),
+        any::<String>(),
+    );
     (
         (id(), option::of(id()), option::of(change), option::of(id())),
-        (our_time(), any::<bool>(), option::of(any_time()), 0..i64::MAX as u64),
+        (
+            our_time(),
+            any::<bool>(),
+            option::of(any_time()),
+            0..i64::MAX as u64,
+        ),
         names,
         texts,
         (any_reason(), option::of(grades), signals),
@@ -392,9 +569,19 @@ fn any_record() -> impl Strategy<Value = Record> {
 #[test]
 fn any_record_comes_back_as_it_was_written() {
     let dir = TempDir::new().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     // Its times are any: it must not be blanked for its age.
-    let journal = Journal::open(&Settings { keep_raw: Duration::MAX, ..settings(dir.path()) }, "machine-1").unwrap();
+    let journal = Journal::open(
+        &Settings {
+            keep_raw: Duration::MAX,
+            ..settings(dir.path())
+        },
+        "machine-1",
+    )
+    .unwrap();
     let reader = std::cell::RefCell::new(journal.reader());
     proptest!(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) }, |(record in any_record())| {
         // A case that is tried again, to make it smaller, is another record.

@@ -14,15 +14,31 @@ async fn while_running(what: &str, same_epoch: bool, spoil: impl Fn(&TempDir)) {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     let mut answered = record_some(&journal, 0..150).await;
-    let sent: Vec<u64> = journal.reader().unsent(0, 20).unwrap().into_iter().map(|stored| stored.row).collect();
+    let sent: Vec<u64> = journal
+        .reader()
+        .unsent(0, 20)
+        .unwrap()
+        .into_iter()
+        .map(|stored| stored.row)
+        .collect();
     journal.sent(sent);
     journal.flush().await;
     spoil(&dir);
     let began = Instant::now();
     let mut health = journal.health();
-    timeout(Duration::from_secs(20), health.wait_for(|health| health.salvaged)).await.unwrap_or_else(|_| panic!("{what}: not noticed")).unwrap();
+    timeout(
+        Duration::from_secs(20),
+        health.wait_for(|health| health.salvaged),
+    )
+    .await
+    .unwrap_or_else(|_| panic!("{what}: not noticed"))
+    .unwrap();
     // A loaded machine may be late; the promise is a second.
-    assert!(began.elapsed() < Duration::from_secs(5), "{what}: noticed after {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{what}: noticed after {:?}",
+        began.elapsed()
+    );
     let new = record_some(&journal, 200..201).await;
     assert_eq!(new[0].epoch == answered[0].epoch, same_epoch, "{what}");
     assert_eq!(new[0].seq, if same_epoch { 151 } else { 1 }, "{what}");
@@ -30,7 +46,11 @@ async fn while_running(what: &str, same_epoch: bool, spoil: impl Fn(&TempDir)) {
     holds(&journal, dir.path(), &answered).await;
     let health = health_is(&journal, |health| health.unsent == 131).await;
     assert!(foreign || health.lost_rows == Some(0), "{what}: {health:?}");
-    assert_eq!(journal.reader().unsent(0, 1_000).unwrap().len(), 131, "{what}: what was not delivered still is, and nothing else");
+    assert_eq!(
+        journal.reader().unsent(0, 1_000).unwrap().len(),
+        131,
+        "{what}: what was not delivered still is, and nothing else"
+    );
     // And all of it is on disk: a kill now, and a start.
     let left = copy(&dir);
     let again = open(&left);
@@ -87,8 +107,14 @@ async fn a_file_replaced_while_rows_are_unsent_gives_them_to_the_new_one() {
 async fn a_log_or_an_index_taken_away_while_running_costs_nothing() {
     let log = |dir: &TempDir| files::beside(&file(dir), "-wal");
     let index = |dir: &TempDir| files::beside(&file(dir), "-shm");
-    while_running("the log deleted", true, |dir| fs::remove_file(log(dir)).unwrap()).await;
-    while_running("the index deleted", true, |dir| fs::remove_file(index(dir)).unwrap()).await;
+    while_running("the log deleted", true, |dir| {
+        fs::remove_file(log(dir)).unwrap()
+    })
+    .await;
+    while_running("the index deleted", true, |dir| {
+        fs::remove_file(index(dir)).unwrap()
+    })
+    .await;
     while_running("both deleted", true, |dir| {
         fs::remove_file(log(dir)).unwrap();
         fs::remove_file(index(dir)).unwrap();
@@ -113,7 +139,14 @@ async fn a_file_emptied_while_running_is_salvaged_from_its_log_also_where_that_i
         let journal = open(&dir);
         let mut answered = record_some(&journal, 0..60).await;
         // By another process: ours would drop SQLite's locks.
-        assert!(Command::new("truncate").args(["-s", "0"]).arg(file(&dir)).status().unwrap().success());
+        assert!(
+            Command::new("truncate")
+                .args(["-s", "0"])
+                .arg(file(&dir))
+                .status()
+                .unwrap()
+                .success()
+        );
         if log_too {
             fs::remove_file(files::wal_of(&file(&dir))).unwrap();
         }
@@ -129,7 +162,14 @@ async fn a_log_emptied_while_running_is_noticed() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     let before = record_some(&journal, 0..10).await;
-    assert!(Command::new("truncate").args(["-s", "0"]).arg(files::wal_of(&file(&dir))).status().unwrap().success());
+    assert!(
+        Command::new("truncate")
+            .args(["-s", "0"])
+            .arg(files::wal_of(&file(&dir)))
+            .status()
+            .unwrap()
+            .success()
+    );
     alarm(&journal).await;
     let new = record_some(&journal, 10..11).await;
     assert!(new[0].seq == 1 && new[0].epoch != before[0].epoch);
@@ -151,15 +191,26 @@ async fn what_is_copied_over_the_file_while_running_is_noticed() {
     let length = || fs::metadata(file(&dir)).unwrap().len();
     // Written back for good: the station has looked at it since.
     let (mut known, mut still) = (length(), Instant::now());
-    while known < 2 * fs::metadata(&old).unwrap().len() || still.elapsed() < Duration::from_secs(1) {
-        assert!(began.elapsed() < Duration::from_secs(20), "never written back");
+    while known < 2 * fs::metadata(&old).unwrap().len() || still.elapsed() < Duration::from_secs(1)
+    {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "never written back"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
         if std::mem::replace(&mut known, length()) != known {
             still = Instant::now();
         }
     }
     let epoch = journal.epoch();
-    assert!(Command::new("cp").arg(&old).arg(file(&dir)).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg(&old)
+            .arg(file(&dir))
+            .status()
+            .unwrap()
+            .success()
+    );
     alarm(&journal).await;
     let new = record_some(&journal, 900..901).await;
     assert!(new[0].epoch != epoch && new[0].seq == 1);

@@ -76,7 +76,8 @@ impl Writer {
             None if mark == Mark::Absent => 1,
             None => salvage::UNKNOWN_FLOOR,
         };
-        let opened = Store::open(&path, &self.shared.machine, floor, mark).and_then(|store| self.settle(store, "it was found set aside"));
+        let opened = Store::open(&path, &self.shared.machine, floor, mark)
+            .and_then(|store| self.settle(store, "it was found set aside"));
         match opened {
             Err(Trouble::Corrupt(why)) => Ok(self.replace(&why)?),
             opened => Ok(opened?),
@@ -87,7 +88,11 @@ impl Writer {
     pub(super) fn take_directory(&mut self) -> Result<(), Blocked> {
         let state_dir = &self.shared.settings.state_dir;
         make_directory(state_dir)?;
-        if !self.lock.as_ref().is_some_and(|lock| is_same(lock, state_dir)) {
+        if !self
+            .lock
+            .as_ref()
+            .is_some_and(|lock| is_same(lock, state_dir))
+        {
             self.lock = Some(lock(state_dir)?);
         }
         Ok(())
@@ -96,19 +101,31 @@ impl Writer {
     /// Takes a file into use.
     fn settle(&mut self, mut store: Store, cause: &str) -> Result<(), Trouble> {
         if let Some(why) = store.renewed {
-            tracing::error!("the journal must not go on counting ({why}); it goes on in a new epoch");
+            tracing::error!(
+                "the journal must not go on counting ({why}); it goes on in a new epoch"
+            );
         }
         if store.forgotten && self.salvaged_at.is_none() {
-            tracing::error!("there is no journal, though its mark says that there was one; beginning a new one");
+            tracing::error!(
+                "there is no journal, though its mark says that there was one; beginning a new one"
+            );
         }
         salvage::adopt(&mut store, &self.shared.settings.state_dir, cause)?;
         if !self.interrupted_closed {
             let closed = store.close_interrupted()?;
             if closed > 0 {
-                tracing::warn!(scans = closed, "scans were interrupted when the agent last ended; box and answer are unknown");
+                tracing::warn!(
+                    scans = closed,
+                    "scans were interrupted when the agent last ended; box and answer are unknown"
+                );
             }
             let seq = store.seq().map_err(|error| store.trouble(&error))?;
-            if !store.drawn && store.fact(UNCONFIRMED).map_err(|error| store.trouble(&error))?.is_none() {
+            if !store.drawn
+                && store
+                    .fact(UNCONFIRMED)
+                    .map_err(|error| store.trouble(&error))?
+                    .is_none()
+            {
                 store.remember(UNCONFIRMED, seq)?;
             }
         }
@@ -128,7 +145,9 @@ impl Writer {
         self.store = Some(store);
         self.told(health);
         self.shared.generation.fetch_add(1, Ordering::AcqRel);
-        self.shared.newest.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+        self.shared
+            .newest
+            .send_if_modified(|known| std::mem::replace(known, newest) != newest);
         self.next_salvage();
         self.interrupted_closed = true;
         self.upkeep_at = Instant::now();
@@ -142,7 +161,10 @@ impl Writer {
     /// Sets the open file aside and goes on in a new one. What only the open connection leads to is read from it.
     pub(super) fn replace(&mut self, why: &str) -> Result<(), Trouble> {
         self.take_directory().map_err(Blocked::trouble)?;
-        let tampered = self.store.as_mut().and_then(|store| store.files.look().ok().flatten());
+        let tampered = self
+            .store
+            .as_mut()
+            .and_then(|store| store.files.look().ok().flatten());
         if let Some(Tampered::LogGone(why)) = tampered
             && self.mended(why)?
         {
@@ -152,23 +174,33 @@ impl Writer {
         self.may_replace(why, taken_away)?;
         let path = self.shared.path();
         let shared = Arc::clone(&self.shared);
-        let _replacing = shared.replacing.write().unwrap_or_else(PoisonError::into_inner);
+        let _replacing = shared
+            .replacing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut floor = 1;
         let (mut files, mut own_log) = (None, false);
         // SQLite looks for a log beside the file that a link leads to.
         let mut with_log = !path.is_symlink();
         if let Some(old) = self.store.take() {
             // Closing it must neither write into the damaged file nor delete a log by a name that is another file's by then.
-            let _ = old.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            let _ = old
+                .conn
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
             floor = old.epoch.0.saturating_add(1);
             own_log = taken_away && old.files.log_is_there();
             with_log &= !own_log;
             if taken_away {
-                self.taken_away.push(TakenAway { conn: old.conn, log: None, why: why.to_owned() });
+                self.taken_away.push(TakenAway {
+                    conn: old.conn,
+                    log: None,
+                    why: why.to_owned(),
+                });
             }
             files = Some(old.files);
         }
-        let aside = salvage::put_aside(&path, with_log, Timestamp::now()).map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
+        let aside = salvage::put_aside(&path, with_log, Timestamp::now())
+            .map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
         if let Some(taken) = self.taken_away.last_mut().filter(|_| own_log) {
             taken.log = aside.log;
         }
@@ -177,10 +209,16 @@ impl Writer {
             && !wal_of(copy).exists()
             && let Err(error) = files.copy_log(&wal_of(copy))
         {
-            tracing::error!("the log of {} is deleted and cannot be copied: {error}", copy.display());
+            tracing::error!(
+                "the log of {} is deleted and cannot be copied: {error}",
+                copy.display()
+            );
         }
         drop(files);
-        let floor = floor.max(copy.as_deref().map_or(salvage::UNKNOWN_FLOOR, salvage::floor_above));
+        let floor = floor.max(
+            copy.as_deref()
+                .map_or(salvage::UNKNOWN_FLOOR, salvage::floor_above),
+        );
         let store = Store::open(&path, &self.shared.machine, floor, Mark::Absent)?;
         self.settle(store, why)
     }
@@ -188,32 +226,61 @@ impl Writer {
     /// Moves what the open log holds into the file, which is whole, and goes on with a new log. `false`: that cannot be done now.
     fn mended(&mut self, why: &str) -> Result<bool, Trouble> {
         let shared = Arc::clone(&self.shared);
-        let _replacing = shared.replacing.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(store) = self.store.as_mut() else { return Ok(false) };
+        let _replacing = shared
+            .replacing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(store) = self.store.as_mut() else {
+            return Ok(false);
+        };
         if !store.write_back() {
             return Ok(false);
         }
         let path = store.path.clone();
-        let log = if store.files.log_is_there() { std::fs::remove_file(wal_of(&path)) } else { Ok(()) };
+        let log = if store.files.log_is_there() {
+            std::fs::remove_file(wal_of(&path))
+        } else {
+            Ok(())
+        };
         let cleared = log.and_then(|()| salvage::put_log_aside(&path, Timestamp::now()));
-        cleared.map_err(|error| Trouble::of_io(&error, "the journal's log cannot be taken away"))?;
-        tracing::error!("{why} while the agent runs; what it held is safe, and the journal goes on with a new one");
+        cleared
+            .map_err(|error| Trouble::of_io(&error, "the journal's log cannot be taken away"))?;
+        tracing::error!(
+            "{why} while the agent runs; what it held is safe, and the journal goes on with a new one"
+        );
         if let Some(old) = self.store.take() {
-            let _ = old.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            let _ = old
+                .conn
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
-        let mut store = Store::open(&path, &self.shared.machine, 1, mark::read(&self.shared.settings.state_dir))?;
+        let mut store = Store::open(
+            &path,
+            &self.shared.machine,
+            1,
+            mark::read(&self.shared.settings.state_dir),
+        )?;
         store.unsynced(|transaction| salvage::note(transaction, why, Some(0)))?;
         self.settle(store, why).map(|()| true)
     }
 
     fn may_replace(&mut self, why: &str, taken_away: bool) -> Result<(), Trouble> {
-        if !taken_away && self.salvaged_at.is_some_and(|at| at.elapsed() < SALVAGE_PAUSE) {
-            return Err(Trouble::Other(format!("damaged again right after it was made anew, check the disk: {why}")));
+        if !taken_away
+            && self
+                .salvaged_at
+                .is_some_and(|at| at.elapsed() < SALVAGE_PAUSE)
+        {
+            return Err(Trouble::Other(format!(
+                "damaged again right after it was made anew, check the disk: {why}"
+            )));
         }
         if taken_away && self.taken_away.len() >= LEFT_OPEN {
-            return Err(Trouble::Other(format!("taken away again and again, end whatever does that: {why}")));
+            return Err(Trouble::Other(format!(
+                "taken away again and again, end whatever does that: {why}"
+            )));
         }
-        tracing::error!("the journal cannot be used ({why}); setting it aside as journal.corrupt-<time> and going on in a new epoch");
+        tracing::error!(
+            "the journal cannot be used ({why}); setting it aside as journal.corrupt-<time> and going on in a new epoch"
+        );
         if !taken_away {
             self.salvaged_at = Some(Instant::now());
         }
@@ -222,7 +289,8 @@ impl Writer {
 
     /// Begins with what was taken away, if there is something, then with the next file that was set aside.
     pub(super) fn next_salvage(&mut self) {
-        self.taken_away.extend(self.salvage.take().and_then(Salvage::into_taken_away));
+        self.taken_away
+            .extend(self.salvage.take().and_then(Salvage::into_taken_away));
         let Some(store) = &mut self.store else { return };
         self.salvage_due = None;
         let ended = (!self.interrupted_closed).then_some(Fate::Interrupted);
@@ -253,10 +321,12 @@ impl Writer {
         }
         let shared = Arc::clone(&self.shared);
         let generation = shared.generation();
-        let spawned = thread::Builder::new().name("journal-check".to_owned()).spawn(move || {
-            let damage = damage_in(&shared);
-            shared.checked(Checked { generation, damage });
-        });
+        let spawned = thread::Builder::new()
+            .name("journal-check".to_owned())
+            .spawn(move || {
+                let damage = damage_in(&shared);
+                shared.checked(Checked { generation, damage });
+            });
         self.checking = spawned.is_ok();
     }
 
@@ -275,8 +345,17 @@ fn make_directory(state_dir: &Path) -> Result<(), Trouble> {
     if state_dir.is_dir() {
         return Ok(());
     }
-    let trouble = |error: io::Error| Trouble::of_io(&error, &format!("cannot make the directory {}", state_dir.display()));
-    DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(trouble)?;
+    let trouble = |error: io::Error| {
+        Trouble::of_io(
+            &error,
+            &format!("cannot make the directory {}", state_dir.display()),
+        )
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state_dir)
+        .map_err(trouble)?;
     // The directory's own entry must survive a power cut, or the journal in it would not.
     if let Some(parent) = state_dir.parent()
         && let Ok(parent) = File::open(parent)
@@ -289,7 +368,8 @@ fn make_directory(state_dir: &Path) -> Result<(), Trouble> {
 /// Takes the directory for this agent, for as long as it stays open. The lock is on the directory itself: a lock file could be deleted,
 /// and the next agent would lock another one.
 fn lock(state_dir: &Path) -> Result<File, Blocked> {
-    let what = |error: &io::Error| Trouble::of_io(error, &format!("cannot lock {}", state_dir.display()));
+    let what =
+        |error: &io::Error| Trouble::of_io(error, &format!("cannot lock {}", state_dir.display()));
     let folder = survey::open_folder(state_dir).map_err(|error| what(&error))?;
     for _ in 0..LOCK_TRIES {
         match folder.try_lock() {
@@ -305,17 +385,27 @@ fn lock(state_dir: &Path) -> Result<File, Blocked> {
 fn damage_in(shared: &Shared) -> Option<String> {
     let path = shared.path();
     let open = || {
-        let _steady = shared.replacing.read().unwrap_or_else(PoisonError::into_inner);
+        let _steady = shared
+            .replacing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         if is_emptied(&path) {
             return Err(rusqlite::Error::InvalidPath(path.clone()));
         }
-        let conn = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let conn = Connection::open_with_flags(
+            &path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         conn.busy_timeout(Duration::from_secs(5))?;
         conn.pragma_update(None, "cache_size", -512)?;
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(conn)
     };
-    let checked = open().and_then(|conn| conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0)));
+    let checked = open().and_then(|conn| {
+        conn.query_row("PRAGMA integrity_check(1)", [], |row| {
+            row.get::<_, String>(0)
+        })
+    });
     match checked {
         Ok(word) if word == "ok" => None,
         Ok(damage) => Some(damage),

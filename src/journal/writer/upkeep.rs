@@ -31,17 +31,24 @@ impl Writer {
             return;
         }
         self.look_at = now + LOOK;
-        if self.lock.as_ref().is_some_and(|lock| !is_same(lock, &self.shared.settings.state_dir))
+        if self
+            .lock
+            .as_ref()
+            .is_some_and(|lock| !is_same(lock, &self.shared.settings.state_dir))
             && let Err(Blocked::InUse) = self.take_directory()
         {
             // The folder was replaced, and another agent was quicker.
             self.store = None;
         }
-        let Some(store) = self.store.as_mut() else { return };
+        let Some(store) = self.store.as_mut() else {
+            return;
+        };
         let done = match store.files.look() {
             Ok(None) => store.writable(),
             Ok(Some(Tampered::Written)) => {
-                tracing::warn!("somebody else has written into the journal's file; every page of it is looked at");
+                tracing::warn!(
+                    "somebody else has written into the journal's file; every page of it is looked at"
+                );
                 self.check();
                 Ok(())
             }
@@ -56,20 +63,29 @@ impl Writer {
     /// Holds what the broker has heard against the journal, once in the life of a process. An older copy goes on in a new epoch.
     pub(super) fn confirm(&mut self) {
         let Some(seen) = &self.seen else { return };
-        let Some(store) = self.store.as_mut() else { return };
+        let Some(store) = self.store.as_mut() else {
+            return;
+        };
         let heard = seen.heard.filter(|place| place.epoch == store.epoch.1);
         let from = match store.fact(UNCONFIRMED) {
             Ok(from) => from,
-            Err(error) => return tracing::debug!("what the broker has heard is looked at later: {error}"),
+            Err(error) => {
+                return tracing::debug!("what the broker has heard is looked at later: {error}");
+            }
         };
-        let missing = heard.zip(from).map_or(0, |(place, from)| place.seq.saturating_sub(from));
+        let missing = heard
+            .zip(from)
+            .map_or(0, |(place, from)| place.seq.saturating_sub(from));
         let done = match from {
             Some(from) if missing > 0 => store.renew(&self.shared.machine, from, missing),
             _ => store.confirmed(),
         };
         let trouble = done.err();
         if missing > 0 && trouble.is_none() {
-            tracing::error!(missing, "the journal is an older copy: the broker has heard of later records; going on in a new epoch");
+            tracing::error!(
+                missing,
+                "the journal is an older copy: the broker has heard of later records; going on in a new epoch"
+            );
             if let Ok(newest) = store.newest() {
                 self.shared.newest.send_replace(newest);
             }
@@ -105,14 +121,18 @@ impl Writer {
         let now = Instant::now();
         let place = self.place();
         let due = match self.marked {
-            Some(marked) => place.epoch != marked.epoch || place.seq >= marked.seq.saturating_add(mark::EVERY),
+            Some(marked) => {
+                place.epoch != marked.epoch || place.seq >= marked.seq.saturating_add(mark::EVERY)
+            }
             None => true,
         };
         if self.store.is_none() || !due || self.mark_again.is_some_and(|at| now < at) {
             return;
         }
         let state_dir = self.shared.settings.state_dir.clone();
-        let written = thread::Builder::new().name("journal-mark".to_owned()).spawn(move || mark::write(&state_dir, place));
+        let written = thread::Builder::new()
+            .name("journal-mark".to_owned())
+            .spawn(move || mark::write(&state_dir, place));
         match written {
             Ok(marking) => self.marking = Some((place, marking)),
             Err(_) => self.mark_again = Some(now + MARK_AGAIN),
@@ -133,7 +153,11 @@ impl Writer {
 
     fn marked_at(&mut self, place: Place, written: bool) {
         if !written {
-            if self.mark_again.replace(Instant::now() + MARK_AGAIN).is_none() {
+            if self
+                .mark_again
+                .replace(Instant::now() + MARK_AGAIN)
+                .is_none()
+            {
                 let path = self.shared.settings.state_dir.join(mark::NAME);
                 tracing::warn!(
                     "cannot write {}; an older copy of the journal may not be noticed: free some space, or remove what lies there",
@@ -144,7 +168,10 @@ impl Writer {
         }
         (self.marked, self.mark_again) = (Some(place), None);
         // Only now: a journal that says it has a mark is not believed without one.
-        if let Some(store) = self.store.as_mut().filter(|store| store.epoch.1 == place.epoch)
+        if let Some(store) = self
+            .store
+            .as_mut()
+            .filter(|store| store.epoch.1 == place.epoch)
             && store.fact(HAS_MARK).is_ok_and(|known| known.is_none())
             && let Err(trouble) = store.remember(HAS_MARK, 1)
         {
@@ -156,7 +183,10 @@ impl Writer {
     /// Where the journal is.
     fn place(&self) -> Place {
         let health = self.shared.health.borrow();
-        Place { epoch: health.epoch, seq: health.seq }
+        Place {
+            epoch: health.epoch,
+            seq: health.seq,
+        }
     }
 
     /// Salvage, retention and checkpoints, one small step at a time.
@@ -171,7 +201,9 @@ impl Writer {
         if self.check_due.is_some_and(|due| now >= due) {
             self.check();
         }
-        let Some(store) = self.store.as_mut() else { return };
+        let Some(store) = self.store.as_mut() else {
+            return;
+        };
         let done = if let Some(salvage) = self.salvage.as_mut() {
             salvage.step(store).map(|finished| {
                 if finished {
@@ -179,20 +211,24 @@ impl Writer {
                 }
             })
         } else if now >= self.upkeep_at {
-            retention::step(store, &self.shared.settings, ClockWatch::default().synced()).and_then(|step| {
-                match step {
-                    Step::Done => {
-                        self.upkeep_at = now + UPKEEP;
-                        if let Some(store) = &self.store {
-                            retention::remove_copies(store, &self.shared.settings, false)?;
+            retention::step(store, &self.shared.settings, ClockWatch::default().synced()).and_then(
+                |step| {
+                    match step {
+                        Step::Done => {
+                            self.upkeep_at = now + UPKEEP;
+                            if let Some(store) = &self.store {
+                                retention::remove_copies(store, &self.shared.settings, false)?;
+                            }
                         }
+                        Step::More => {}
+                        Step::Vacuumed => {
+                            self.unwritten_before += u64::from(retention::VACUUM_STEP)
+                        }
+                        Step::Dropped => self.tell(),
                     }
-                    Step::More => {}
-                    Step::Vacuumed => self.unwritten_before += u64::from(retention::VACUUM_STEP),
-                    Step::Dropped => self.tell(),
-                }
-                Ok(())
-            })
+                    Ok(())
+                },
+            )
         } else {
             Ok(())
         };
@@ -217,7 +253,9 @@ impl Writer {
 
     /// Rows changed since the log was written back.
     pub(super) fn unwritten(&self) -> u64 {
-        self.store.as_ref().map_or(0, |store| store.conn.total_changes().saturating_sub(self.checkpointed) + self.unwritten_before)
+        self.store.as_ref().map_or(0, |store| {
+            store.conn.total_changes().saturating_sub(self.checkpointed) + self.unwritten_before
+        })
     }
 
     fn checkpoint(&mut self, now: Instant) -> Result<(), Trouble> {

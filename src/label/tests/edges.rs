@@ -68,7 +68,13 @@ fn a_field_whose_identifier_is_none_spoils_the_envelope() {
         ("SC02XK0AAJG5H\u{1d}Q1\u{1e}2", "unreadable"),
     ]);
     // Dun & Bradstreet's form of 25S: UN, nine digits, and a serial number behind them.
-    table(&[("[)>\u{1e}06\u{1d}25SUN06070478XC02XK0AAJG5H\u{1e}\u{4}", "unreadable"), ("[)>\u{1e}06\u{1d}25SUN060704780\u{1e}\u{4}", "UN060704780")]);
+    table(&[
+        (
+            "[)>\u{1e}06\u{1d}25SUN06070478XC02XK0AAJG5H\u{1e}\u{4}",
+            "unreadable",
+        ),
+        ("[)>\u{1e}06\u{1d}25SUN060704780\u{1e}\u{4}", "UN060704780"),
+    ]);
 }
 
 #[test]
@@ -102,11 +108,24 @@ fn a_postal_number_has_two_letters_at_each_end() {
 /// A waiting box is asked for again in the way in which it was asked for at its scan.
 #[test]
 fn what_was_asked_for_before_is_the_same_candidates_again() {
-    for code in ["C02XK0AAJG5H", "SC02XK0AAJG5H", "F0D1A9BC23E4", "SR473124829GB"] {
-        let Reading::Serials(members) = read(code.as_bytes()) else { panic!("{code}") };
-        let [candidates] = members.as_slice() else { panic!("{code}") };
+    for code in [
+        "C02XK0AAJG5H",
+        "SC02XK0AAJG5H",
+        "F0D1A9BC23E4",
+        "SR473124829GB",
+    ] {
+        let Reading::Serials(members) = read(code.as_bytes()) else {
+            panic!("{code}")
+        };
+        let [candidates] = members.as_slice() else {
+            panic!("{code}")
+        };
         let asked: Vec<Serial> = candidates.iter().cloned().collect();
-        assert_eq!(Candidates::asked_before(&asked).as_ref(), Some(candidates), "{code}");
+        assert_eq!(
+            Candidates::asked_before(&asked).as_ref(),
+            Some(candidates),
+            "{code}"
+        );
     }
     assert_eq!(Candidates::asked_before(&[]), None);
 }

@@ -1,4 +1,10 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -38,7 +44,11 @@ fn change() -> Record {
     Record {
         id: id(0x20),
         raw_scan: None,
-        change: Some(Change { scan: id(0x10), cause: Cause::Recheck, previous_reason: Reason::SyncPending }),
+        change: Some(Change {
+            scan: id(0x10),
+            cause: Cause::Recheck,
+            previous_reason: Reason::SyncPending,
+        }),
         lamp: Signal::None,
         previous: Some(id(0x10)),
         ..scan()
@@ -46,7 +56,11 @@ fn change() -> Record {
 }
 
 fn recorded(record: Record) -> Recorded {
-    Recorded { epoch: Uuid::from_u128(0x019a_9f00_0000_7000_8000_0000_0000_0001), seq: 1234, record }
+    Recorded {
+        epoch: Uuid::from_u128(0x019a_9f00_0000_7000_8000_0000_0000_0001),
+        seq: 1234,
+        record,
+    }
 }
 
 fn parsed(bytes: &[u8]) -> Value {
@@ -54,7 +68,12 @@ fn parsed(bytes: &[u8]) -> Value {
 }
 
 fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
 }
 
 #[test]
@@ -86,22 +105,44 @@ fn a_rescan_has_no_subject_no_serial_no_evidence_and_keeps_its_text_to_itself() 
     assert_eq!(message["data"]["verdict"], "rescan");
     assert_eq!(message["data"]["raw"], Value::Null);
 
-    let open = Speaker::new(&Settings { publish_raw: true, ..settings() });
-    assert_eq!(parsed(&open.event(&recorded(rescan()), Lane::Live))["data"]["raw"], "356938035643809");
+    let open = Speaker::new(&Settings {
+        publish_raw: true,
+        ..settings()
+    });
+    assert_eq!(
+        parsed(&open.event(&recorded(rescan()), Lane::Live))["data"]["raw"],
+        "356938035643809"
+    );
 }
 
 #[test]
 fn people_read_what_is_there_and_programs_what_was_recorded() {
-    let mut record = Record { message: "It is on \"HQ\u{202e}\".".to_owned(), model: Some("Mac\u{200b}Book".to_owned()), ..scan() };
+    let mut record = Record {
+        message: "It is on \"HQ\u{202e}\".".to_owned(),
+        model: Some("Mac\u{200b}Book".to_owned()),
+        ..scan()
+    };
     record.evidence[0].status = Some("assigned\u{200b}".to_owned());
     record.raw = Some("\u{202e}356938035643809".to_owned());
-    let open = Speaker::new(&Settings { publish_raw: true, ..settings() });
+    let open = Speaker::new(&Settings {
+        publish_raw: true,
+        ..settings()
+    });
     let data = parsed(&open.event(&recorded(record.clone()), Lane::Live))["data"].clone();
-    assert_eq!([&data["message"], &data["model"]], ["It is on \"HQ\\u{202e}\".", "Mac\\u{200b}Book"]);
-    assert_eq!([&data["evidence"][0]["status"], &data["raw"]], ["assigned\u{200b}", "\u{202e}356938035643809"]);
+    assert_eq!(
+        [&data["message"], &data["model"]],
+        ["It is on \"HQ\\u{202e}\".", "Mac\\u{200b}Book"]
+    );
+    assert_eq!(
+        [&data["evidence"][0]["status"], &data["raw"]],
+        ["assigned\u{200b}", "\u{202e}356938035643809"]
+    );
     let looked_up = serde_json::to_value(open.lookup_data(&record)).unwrap();
     assert_eq!(looked_up["message"], data["message"]);
-    assert_eq!(parsed(&refusal("\"\u{202e}\" is no epoch"))["error"], "\"\\u{202e}\" is no epoch");
+    assert_eq!(
+        parsed(&refusal("\"\u{202e}\" is no epoch"))["error"],
+        "\"\\u{202e}\" is no epoch"
+    );
 }
 
 #[test]
@@ -114,47 +155,80 @@ fn a_change_names_the_scan_its_cause_and_what_was_before() {
     assert_eq!(data["lamp"], "none");
     assert_eq!(data["previous_verdict"], "wait");
     assert_eq!(data["previous_reason"], "sync_pending");
-    assert_eq!(Topics::new(&settings()).of(&change()), "benchlight/v1/ams1/bench-1/change");
-    assert_eq!(Topics::new(&settings()).of(&scan()), "benchlight/v1/ams1/bench-1/scan");
+    assert_eq!(
+        Topics::new(&settings()).of(&change()),
+        "benchlight/v1/ams1/bench-1/change"
+    );
+    assert_eq!(
+        Topics::new(&settings()).of(&scan()),
+        "benchlight/v1/ams1/bench-1/scan"
+    );
 }
 
 #[test]
 fn a_repeat_differs_in_replay_only() {
     for record in [scan(), rescan(), change()] {
-        let once = String::from_utf8(speaker().event(&recorded(record.clone()), Lane::Live)).unwrap();
+        let once =
+            String::from_utf8(speaker().event(&recorded(record.clone()), Lane::Live)).unwrap();
         let again = String::from_utf8(speaker().event(&recorded(record), Lane::Replay)).unwrap();
-        assert_eq!(once.replacen("\"replay\":false", "\"replay\":true", 1), again);
+        assert_eq!(
+            once.replacen("\"replay\":false", "\"replay\":true", 1),
+            again
+        );
     }
 }
 
 #[test]
 fn an_unrecorded_scan_and_a_look_up_have_no_place_in_the_journal() {
     let message = parsed(&speaker().unrecorded(&scan()));
-    assert_eq!((&message["data"]["epoch"], &message["data"]["seq"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&message["data"]["epoch"], &message["data"]["seq"]),
+        (&Value::Null, &Value::Null)
+    );
     let looked_up = serde_json::to_value(speaker().lookup_data(&scan())).unwrap();
     assert_eq!(looked_up, message["data"]);
 }
 
 #[test]
 fn times_have_milliseconds_and_a_service_is_quoted_no_finer_than_it_spoke() {
-    assert_eq!(milliseconds(at("2026-11-23T09:41:07Z")), "2026-11-23T09:41:07.000Z");
-    assert_eq!(milliseconds(at("2026-11-23T09:41:07.1239999Z")), "2026-11-23T09:41:07.123Z");
+    assert_eq!(
+        milliseconds(at("2026-11-23T09:41:07Z")),
+        "2026-11-23T09:41:07.000Z"
+    );
+    assert_eq!(
+        milliseconds(at("2026-11-23T09:41:07.1239999Z")),
+        "2026-11-23T09:41:07.123Z"
+    );
     assert_eq!(as_known(at("2026-01-09T22:01:10Z")), "2026-01-09T22:01:10Z");
-    assert_eq!(as_known(at("2026-01-09T22:01:10.25Z")), "2026-01-09T22:01:10.250Z");
+    assert_eq!(
+        as_known(at("2026-01-09T22:01:10.25Z")),
+        "2026-01-09T22:01:10.250Z"
+    );
 }
 
 #[test]
 fn returned_stock_is_named_in_the_evidence() {
     let mut record = scan();
     record.evidence[0].returned = true;
-    assert_eq!(parsed(&speaker().event(&recorded(record), Lane::Live))["data"]["evidence"][0]["reason"], "returned_stock");
+    assert_eq!(
+        parsed(&speaker().event(&recorded(record), Lane::Live))["data"]["evidence"][0]["reason"],
+        "returned_stock"
+    );
 }
 
 fn sample_health() -> Health {
     Health {
         unable: Some(Unable::Reason(Reason::Offline)),
         alarms: vec!["not_found_streak"],
-        scanners: [(name("left"), ScannerHealth { state: "ok".to_owned(), proven: true, unended: false })].into(),
+        scanners: [(
+            name("left"),
+            ScannerHealth {
+                state: "ok".to_owned(),
+                proven: true,
+                unended: false,
+            },
+        )]
+        .into(),
         lamps: [(name("left"), "ok".to_owned())].into(),
         sources: [(
             name("kandji"),
@@ -170,7 +244,12 @@ fn sample_health() -> Health {
         .into(),
         broker: "connected".to_owned(),
         nobody_listens: false,
-        journal: JournalHealth { set_aside: vec![(7, "packet_too_large".to_owned())], interrupted: 1, seq: 1234, ..JournalHealth::sound(id(1)) },
+        journal: JournalHealth {
+            set_aside: vec![(7, "packet_too_large".to_owned())],
+            interrupted: 1,
+            seq: 1234,
+            ..JournalHealth::sound(id(1))
+        },
         unheard_faults: 0,
         clock_synced: true,
         waiting: 3,
@@ -182,7 +261,12 @@ fn sample_health() -> Health {
 #[test]
 fn health_is_the_sample_of_the_product_field_by_field() {
     assert_eq!(
-        parsed(&health(&sample_health(), None, "0.1.0", at("2026-11-23T09:41:08Z"))),
+        parsed(&health(
+            &sample_health(),
+            None,
+            "0.1.0",
+            at("2026-11-23T09:41:08Z")
+        )),
         json!({
             "time": "2026-11-23T09:41:08.000Z", "able": false, "reason": "offline", "alarms": ["not_found_streak"],
             "scanners": {"left": {"state": "ok", "proven": true}}, "lamps": {"left": "ok"},
@@ -199,44 +283,91 @@ fn health_counts_the_scans_that_neither_journal_nor_broker_heard_of() {
     let mut lossy = sample_health();
     (lossy.journal.faulted, lossy.unheard_faults) = (300, 44);
     let message = parsed(&health(&lossy, None, "0.1.0", at("2026-11-23T09:41:08Z")));
-    assert_eq!((&message["journal"]["faulted"], &message["journal"]["faulted_dropped"]), (&json!(300), &json!(44)));
+    assert_eq!(
+        (
+            &message["journal"]["faulted"],
+            &message["journal"]["faulted_dropped"]
+        ),
+        (&json!(300), &json!(44))
+    );
 }
 
 #[test]
 fn health_says_of_a_salvage_how_many_records_were_lost_and_null_where_nobody_can_say() {
     let mut salvaged = sample_health();
-    for (lost, said) in [(Some(0), json!(0)), (Some(7), json!(7)), (None, Value::Null)] {
-        (salvaged.journal.salvaged, salvaged.journal.salvaged_rows, salvaged.journal.lost_rows) = (true, 5, lost);
-        let message = parsed(&health(&salvaged, None, "0.1.0", at("2026-11-23T09:41:08Z")));
-        assert_eq!((&message["journal"]["salvaged"], message["journal"].get("lost")), (&json!(5), Some(&said)));
+    for (lost, said) in [
+        (Some(0), json!(0)),
+        (Some(7), json!(7)),
+        (None, Value::Null),
+    ] {
+        (
+            salvaged.journal.salvaged,
+            salvaged.journal.salvaged_rows,
+            salvaged.journal.lost_rows,
+        ) = (true, 5, lost);
+        let message = parsed(&health(
+            &salvaged,
+            None,
+            "0.1.0",
+            at("2026-11-23T09:41:08Z"),
+        ));
+        assert_eq!(
+            (
+                &message["journal"]["salvaged"],
+                message["journal"].get("lost")
+            ),
+            (&json!(5), Some(&said))
+        );
     }
 }
 
 #[test]
 fn health_says_of_a_scanner_that_its_codes_have_no_end_key() {
     let mut unended = sample_health();
-    unended.scanners.values_mut().for_each(|scanner| scanner.unended = true);
+    unended
+        .scanners
+        .values_mut()
+        .for_each(|scanner| scanner.unended = true);
     let message = parsed(&health(&unended, None, "0.1.0", at("2026-11-23T09:41:08Z")));
-    assert_eq!(message["scanners"]["left"], json!({"state": "ok", "proven": true, "unended": true}));
+    assert_eq!(
+        message["scanners"]["left"],
+        json!({"state": "ok", "proven": true, "unended": true})
+    );
 }
 
 #[test]
 fn health_names_the_topic_that_the_broker_refuses() {
-    let message = parsed(&health(&sample_health(), Some("benchlight/v1/ams1/bench-1/scan"), "0.1.0", at("2026-11-23T09:41:08Z")));
-    assert_eq!(message["broker"]["refused_topic"], "benchlight/v1/ams1/bench-1/scan");
+    let message = parsed(&health(
+        &sample_health(),
+        Some("benchlight/v1/ams1/bench-1/scan"),
+        "0.1.0",
+        at("2026-11-23T09:41:08Z"),
+    ));
+    assert_eq!(
+        message["broker"]["refused_topic"],
+        "benchlight/v1/ams1/bench-1/scan"
+    );
 }
 
 #[test]
 fn health_stays_small_and_says_how_much_it_leaves_out() {
     let mut many = sample_health();
-    many.journal.set_aside = (1..=5_000).map(|seq| (seq, "not_authorized".to_owned())).collect();
+    many.journal.set_aside = (1..=5_000)
+        .map(|seq| (seq, "not_authorized".to_owned()))
+        .collect();
     let bytes = health(&many, None, "0.1.0", at("2026-11-23T09:41:08Z"));
     assert!(bytes.len() <= PAYLOAD_MAX);
     let journal = &parsed(&bytes)["journal"];
-    assert_eq!(journal["set_aside"].as_array().unwrap().len() + usize::try_from(journal["set_aside_more"].as_u64().unwrap()).unwrap(), 5_000);
+    assert_eq!(
+        journal["set_aside"].as_array().unwrap().len()
+            + usize::try_from(journal["set_aside_more"].as_u64().unwrap()).unwrap(),
+        5_000
+    );
 
     let source = many.sources.first_key_value().unwrap().1.clone();
-    many.sources = (0..200).map(|number| (name(&format!("source-{number}")), source.clone())).collect();
+    many.sources = (0..200)
+        .map(|number| (name(&format!("source-{number}")), source.clone()))
+        .collect();
     let bytes = health(&many, None, "0.1.0", at("2026-11-23T09:41:08Z"));
     assert!(bytes.len() <= PAYLOAD_MAX);
     assert_eq!(parsed(&bytes)["truncated"], true);
@@ -261,16 +392,38 @@ fn meta_is_the_sample_of_the_product_field_by_field() {
             "scanners": [{"name": "left", "kind": "hid", "lane": "left"}], "sources": [{"name": "kandji", "kind": "kandji", "required": true}],
         })
     );
-    let crowded = Meta { scanners: (0..300).map(|number| (name(&format!("scanner-{number}")), "hid", name("left"))).collect(), ..station };
+    let crowded = Meta {
+        scanners: (0..300)
+            .map(|number| (name(&format!("scanner-{number}")), "hid", name("left")))
+            .collect(),
+        ..station
+    };
     assert!(meta(&crowded).len() <= PAYLOAD_MAX);
     assert_eq!(parsed(&meta(&crowded))["truncated"], true);
 }
 
 #[test]
 fn a_backfill_is_answered_with_its_counts_or_with_why_not() {
-    let done = BackfillDone { epoch: id(1), from: 1, to: 90, sent: 90, gone: 0, failed: 0 };
-    assert_eq!(parsed(&backfill_done(&done)), json!({"epoch": id(1).to_string(), "from": 1, "to": 90, "sent": 90, "gone": 0}));
-    assert_eq!(parsed(&backfill_done(&BackfillDone { sent: 88, failed: 2, ..done }))["failed"], 2);
+    let done = BackfillDone {
+        epoch: id(1),
+        from: 1,
+        to: 90,
+        sent: 90,
+        gone: 0,
+        failed: 0,
+    };
+    assert_eq!(
+        parsed(&backfill_done(&done)),
+        json!({"epoch": id(1).to_string(), "from": 1, "to": 90, "sent": 90, "gone": 0})
+    );
+    assert_eq!(
+        parsed(&backfill_done(&BackfillDone {
+            sent: 88,
+            failed: 2,
+            ..done
+        }))["failed"],
+        2
+    );
     assert_eq!(parsed(&refusal("no")), json!({"error": "no"}));
 }
 
@@ -284,7 +437,9 @@ fn a_dashboard_built_on_the_released_schema_still_finds_every_field() {
         match (released, now) {
             (Value::Object(released), Value::Object(now)) => {
                 for (key, value) in released {
-                    let found = now.get(key).unwrap_or_else(|| panic!("{path}.{key} is gone"));
+                    let found = now
+                        .get(key)
+                        .unwrap_or_else(|| panic!("{path}.{key} is gone"));
                     still_there(&format!("{path}.{key}"), value, found);
                 }
             }
@@ -293,20 +448,45 @@ fn a_dashboard_built_on_the_released_schema_still_finds_every_field() {
                     still_there(&format!("{path}[]"), released, now);
                 }
             }
-            (released, now) => assert_eq!(std::mem::discriminant(released), std::mem::discriminant(now), "{path} has another type"),
+            (released, now) => assert_eq!(
+                std::mem::discriminant(released),
+                std::mem::discriminant(now),
+                "{path} has another type"
+            ),
         }
     }
     for (released, now) in [(RELEASED_SCAN, scan()), (RELEASED_CHANGE, change())] {
         let released: Value = serde_json::from_str(released).unwrap();
-        still_there("", &released, &parsed(&speaker().event(&recorded(now), Lane::Live)));
+        still_there(
+            "",
+            &released,
+            &parsed(&speaker().event(&recorded(now), Lane::Live)),
+        );
     }
 }
 
 #[test]
 fn fields_stand_in_the_order_of_the_product() {
     let text = String::from_utf8(speaker().event(&recorded(scan()), Lane::Live)).unwrap();
-    let order = ["specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data", "epoch", "seq", "replay", "clock", "evidence"];
-    let places: Vec<usize> = order.iter().map(|key| text.find(&format!("\"{key}\":")).unwrap()).collect();
+    let order = [
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "time",
+        "subject",
+        "datacontenttype",
+        "data",
+        "epoch",
+        "seq",
+        "replay",
+        "clock",
+        "evidence",
+    ];
+    let places: Vec<usize> = order
+        .iter()
+        .map(|key| text.find(&format!("\"{key}\":")).unwrap())
+        .collect();
     assert!(places.is_sorted(), "{text}");
     assert!(keys(&parsed(text.as_bytes())).contains(&"data"));
 }

@@ -1,16 +1,29 @@
 //! The outbox against a journal and a broker of a few lines each, in time that is made by hand.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::publisher::samples::{change, recorded};
 
-const DELAYS: Delays =
-    Delays { row_first: Duration::from_secs(1), row_most: Duration::from_secs(120), probe: Duration::from_secs(60), stable: Duration::from_secs(60) };
+const DELAYS: Delays = Delays {
+    row_first: Duration::from_secs(1),
+    row_most: Duration::from_secs(120),
+    probe: Duration::from_secs(60),
+    stable: Duration::from_secs(60),
+};
 
 fn row(key: Key) -> Row {
-    Row { key, recorded: recorded(key) }
+    Row {
+        key,
+        recorded: recorded(key),
+    }
 }
 
 /// A journal, the outbox over it, and the time.
@@ -28,7 +41,14 @@ impl Bench {
     fn new() -> Self {
         let now = Instant::now();
         let outbox = Outbox::new(DELAYS, NoSubscriber::Keep, now);
-        Self { outbox, pace: Pace::new(0, now), now, unsent: BTreeMap::new(), aside: BTreeMap::new(), newest: 0 }
+        Self {
+            outbox,
+            pace: Pace::new(0, now),
+            now,
+            unsent: BTreeMap::new(),
+            aside: BTreeMap::new(),
+            newest: 0,
+        }
     }
 
     fn record(&mut self, many: u64) -> &mut Self {
@@ -59,8 +79,18 @@ impl Bench {
     fn read(&mut self) {
         while let Some(want) = self.outbox.want(self.now) {
             let behind = self.unsent.range(want.after + 1..).take(want.limit);
-            let rows: Vec<Row> =
-                behind.map(|(key, is_change)| if *is_change { Row { key: *key, recorded: change(*key) } } else { row(*key) }).collect();
+            let rows: Vec<Row> = behind
+                .map(|(key, is_change)| {
+                    if *is_change {
+                        Row {
+                            key: *key,
+                            recorded: change(*key),
+                        }
+                    } else {
+                        row(*key)
+                    }
+                })
+                .collect();
             let more = rows.len() >= want.limit;
             self.outbox.read(want, rows, more);
         }
@@ -142,14 +172,27 @@ fn a_row_that_is_recorded_while_the_journal_is_read_does_not_wait_for_the_next_o
     bench.outbox.read(want, vec![row(1)], false);
     let live: Vec<Key> = bench.send(10).into_iter().map(|(key, _)| key).collect();
     assert_eq!(live, [1, 2]);
-    assert_eq!(bench.outbox.want(bench.now), None, "and no reading goes round in circles");
+    assert_eq!(
+        bench.outbox.want(bench.now),
+        None,
+        "and no reading goes round in circles"
+    );
 }
 
 #[test]
 fn live_rows_leave_first_and_each_lane_keeps_its_order() {
     let mut bench = Bench::new();
     bench.record(3).link_up().record(2);
-    assert_eq!(bench.send(32), [(4, Lane::Live), (5, Lane::Live), (1, Lane::Replay), (2, Lane::Replay), (3, Lane::Replay)]);
+    assert_eq!(
+        bench.send(32),
+        [
+            (4, Lane::Live),
+            (5, Lane::Live),
+            (1, Lane::Replay),
+            (2, Lane::Replay),
+            (3, Lane::Replay)
+        ]
+    );
 }
 
 #[test]
@@ -168,7 +211,10 @@ fn a_row_that_was_acknowledged_is_not_sent_again_while_the_journal_still_names_i
     bench.record(2).link_up();
     assert_eq!(bench.keys(32), [1, 2]);
     // The journal has not written the mark yet.
-    assert_eq!(bench.outbox.acked(1, Ack::Taken, bench.now), Some(Settled::Sent(1)));
+    assert_eq!(
+        bench.outbox.acked(1, Ack::Taken, bench.now),
+        Some(Settled::Sent(1))
+    );
     bench.outbox.link_down(false, bench.now);
     bench.link_up();
     assert_eq!(bench.keys(32), [2]);
@@ -201,7 +247,10 @@ fn while_nobody_listens_one_row_a_minute_probes_and_live_rows_are_offered_once()
 fn backlog_that_was_read_before_a_live_row_went_unheard_is_not_forgotten() {
     let mut bench = Bench::new();
     bench.record(1).link_up().record(32);
-    assert!(!bench.keys(32).contains(&1), "the live rows fill the window");
+    assert!(
+        !bench.keys(32).contains(&1),
+        "the live rows fill the window"
+    );
     bench.ack(2, Ack::Unheard);
     let in_flight: Vec<Key> = bench.outbox.in_flight.keys().copied().collect();
     for key in in_flight {
@@ -224,8 +273,17 @@ fn a_single_refused_row_is_set_aside_after_ten_refusals() {
     let mut bench = Bench::new();
     bench.record(50).link_up();
     let before = bench.now;
-    bench.run(|key| if key == 20 { Ack::Refused("payload_format_invalid") } else { Ack::Taken });
-    assert_eq!((bench.unsent.len(), bench.aside.clone()), (0, [(20, "payload_format_invalid")].into()));
+    bench.run(|key| {
+        if key == 20 {
+            Ack::Refused("payload_format_invalid")
+        } else {
+            Ack::Taken
+        }
+    });
+    assert_eq!(
+        (bench.unsent.len(), bench.aside.clone()),
+        (0, [(20, "payload_format_invalid")].into())
+    );
     // 1 + 2 + 4 .. + 64 + 120 + 120 seconds between ten tries.
     assert_eq!((bench.now - before).as_secs(), 367);
 }
@@ -236,7 +294,13 @@ fn a_topic_that_takes_nothing_keeps_its_rows_and_the_other_topic_flows() {
     bench.record(600);
     bench.record_change();
     bench.record(600);
-    bench.link_up().run(|key| if key == 601 { Ack::Taken } else { Ack::Refused("not_authorized") });
+    bench.link_up().run(|key| {
+        if key == 601 {
+            Ack::Taken
+        } else {
+            Ack::Refused("not_authorized")
+        }
+    });
     assert_eq!((bench.unsent.len(), bench.aside.len()), (1_200, 0));
     assert!(!bench.unsent.contains_key(&601));
     assert_eq!(bench.outbox.refused_topic(), Some(0));
@@ -248,9 +312,21 @@ fn a_topic_that_takes_nothing_keeps_its_rows_and_the_other_topic_flows() {
 #[test]
 fn one_bad_row_at_the_head_does_not_make_a_topic_refused_for_ever() {
     let mut bench = Bench::new();
-    bench.record(100).link_up().run(|key| if key <= 2 { Ack::Refused("topic_name_invalid") } else { Ack::Taken });
+    bench.record(100).link_up().run(|key| {
+        if key <= 2 {
+            Ack::Refused("topic_name_invalid")
+        } else {
+            Ack::Taken
+        }
+    });
     assert_eq!(bench.outbox.refused_topic(), None);
-    assert_eq!((bench.unsent.len(), bench.aside.keys().copied().collect::<Vec<_>>()), (0, vec![1, 2]));
+    assert_eq!(
+        (
+            bench.unsent.len(),
+            bench.aside.keys().copied().collect::<Vec<_>>()
+        ),
+        (0, vec![1, 2])
+    );
 }
 
 #[test]
@@ -331,7 +407,11 @@ fn a_broker_that_hangs_up_on_every_row_has_none_set_aside_and_keeps_few_of_them_
     bench.record(2_000).link_up();
     for _ in 0..200 {
         hang_up(&mut bench);
-        assert!(bench.outbox.suspects.len() < WAITING + CHUNK, "{}", bench.outbox.suspects.len());
+        assert!(
+            bench.outbox.suspects.len() < WAITING + CHUNK,
+            "{}",
+            bench.outbox.suspects.len()
+        );
     }
     assert_eq!(bench.aside, BTreeMap::new());
     // Mended: all of them flow, and a link that breaks once more with one of them alone is no proof.
@@ -372,7 +452,11 @@ fn a_row_alone_is_set_aside_only_after_another_of_its_topic_was_accepted_in_the_
         assert_eq!(bench.aside, BTreeMap::new(), "{times}");
         hang_up(&mut bench);
     }
-    assert_eq!(bench.aside, [(1, "breaks_the_link")].into(), "of what came before one counts");
+    assert_eq!(
+        bench.aside,
+        [(1, "breaks_the_link")].into(),
+        "of what came before one counts"
+    );
 }
 
 #[test]
@@ -414,7 +498,11 @@ fn rows_that_wait_for_their_next_try_are_bounded() {
         }
         bench.wait(0.5);
     }
-    assert!(bench.outbox.waiting.len() <= WAITING + CHUNK, "{}", bench.outbox.waiting.len());
+    assert!(
+        bench.outbox.waiting.len() <= WAITING + CHUNK,
+        "{}",
+        bench.outbox.waiting.len()
+    );
 }
 
 #[derive(Clone, Debug)]

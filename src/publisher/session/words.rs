@@ -42,7 +42,13 @@ pub(super) fn disconnect_fault(code: DisconnectReasonCode) -> Fault {
         | Code::PacketTooLarge
         | Code::PayloadFormatInvalid
         | Code::RetainNotSupported
-        | Code::QoSNotSupported => Fault::new(FaultKind::Broke, format!("the broker ended the session ({code:?})")),
-        other => Fault::new(FaultKind::Away, format!("the broker ended the session ({other:?})")),
+        | Code::QoSNotSupported => Fault::new(
+            FaultKind::Broke,
+            format!("the broker ended the session ({code:?})"),
+        ),
+        other => Fault::new(
+            FaultKind::Away,
+            format!("the broker ended the session ({other:?})"),
+        ),
     }
 }

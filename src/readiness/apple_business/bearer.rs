@@ -72,15 +72,27 @@ struct Granted {
 
 impl Bearer {
     pub(super) fn new(client: Client, identity: Identity) -> Self {
-        Self { client, identity, making: Turn::default(), state: Mutex::default() }
+        Self {
+            client,
+            identity,
+            making: Turn::default(),
+            state: Mutex::default(),
+        }
     }
 
     /// The token to use; `refused` is one that the service does not take any more.
-    pub(super) async fn token(&self, refused: Option<&Secret>, purpose: Purpose) -> Result<Secret, Fault> {
+    pub(super) async fn token(
+        &self,
+        refused: Option<&Secret>,
+        purpose: Purpose,
+    ) -> Result<Secret, Fault> {
         let _making = self.making.take().await;
         if refused.is_some() {
             let mut state = self.locked();
-            state.live = state.live.take().filter(|live| Some(&live.token) != refused);
+            state.live = state
+                .live
+                .take()
+                .filter(|live| Some(&live.token) != refused);
         }
         if let Some(live) = self.locked().live.as_ref()
             && Instant::now() < live.renew_at
@@ -88,23 +100,38 @@ impl Bearer {
             return Ok(live.token.clone());
         }
         let unusable = |detail: String| Fault::with(Reason::CredentialsRefused, detail);
-        let pem = self.identity.key.read().map_err(|fault| unusable(format!("The API key cannot be used: {fault}.")))?;
+        let pem = self
+            .identity
+            .key
+            .read()
+            .map_err(|fault| unusable(format!("The API key cannot be used: {fault}.")))?;
         if let Some((fault, key, until)) = self.locked().refused.clone()
             && key == pem
             && Instant::now() < until
         {
             return Err(fault);
         }
-        let key = ApiKey::read(pem.reveal()).map_err(|fault| unusable(format!("The API key cannot be used: {}.", fault.of(&self.identity.key))))?;
+        let key = ApiKey::read(pem.reveal()).map_err(|fault| {
+            unusable(format!(
+                "The API key cannot be used: {}.",
+                fault.of(&self.identity.key)
+            ))
+        })?;
         match self.ask(&key, purpose).await {
             Ok(granted) => {
                 let good_for = clock::lasting(granted.expires_in, LONGEST_LIFE);
                 // A token of a few minutes would be renewed at once for ever.
                 let early = EARLY.min(good_for / 2);
                 let token = Secret::new(&granted.access_token);
-                let live =
-                    Live { token: token.clone(), renew_at: Instant::now() + good_for.saturating_sub(early), ends_at: Instant::now() + good_for };
-                *self.locked() = State { live: Some(live), refused: None };
+                let live = Live {
+                    token: token.clone(),
+                    renew_at: Instant::now() + good_for.saturating_sub(early),
+                    ends_at: Instant::now() + good_for,
+                };
+                *self.locked() = State {
+                    live: Some(live),
+                    refused: None,
+                };
                 Ok(token)
             }
             Err(fault) => {
@@ -113,7 +140,10 @@ impl Bearer {
                     state.refused = Some((fault.clone(), pem, Instant::now() + PAUSE));
                 }
                 // An early renewal that fails spoils nothing while the old token lasts.
-                let lasting = state.live.as_ref().filter(|live| Instant::now() < live.ends_at);
+                let lasting = state
+                    .live
+                    .as_ref()
+                    .filter(|live| Instant::now() < live.ends_at);
                 lasting.map(|live| live.token.clone()).ok_or(fault)
             }
         }
@@ -121,35 +151,75 @@ impl Bearer {
 
     /// In how much time the token is to be renewed; `None` while there is none.
     pub(super) fn renew_in(&self) -> Option<Duration> {
-        self.locked().live.as_ref().map(|live| live.renew_at.saturating_duration_since(Instant::now()))
+        self.locked()
+            .live
+            .as_ref()
+            .map(|live| live.renew_at.saturating_duration_since(Instant::now()))
     }
 
     async fn ask(&self, key: &ApiKey, purpose: Purpose) -> Result<Granted, Fault> {
-        let Identity { client_id, key_id, scope, token_url, .. } = &self.identity;
-        let client = assertion::Client { id: client_id, key_id };
+        let Identity {
+            client_id,
+            key_id,
+            scope,
+            token_url,
+            ..
+        } = &self.identity;
+        let client = assertion::Client {
+            id: client_id,
+            key_id,
+        };
         // An assertion is used once.
         let signed = || {
-            let assertion = key.assertion(&client, Timestamp::now().as_second(), &Uuid::now_v7().to_string());
+            let assertion = key.assertion(
+                &client,
+                Timestamp::now().as_second(),
+                &Uuid::now_v7().to_string(),
+            );
             let form = url::form_urlencoded::Serializer::new(String::new())
                 .append_pair("grant_type", "client_credentials")
                 .append_pair("client_id", client_id)
-                .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+                .append_pair(
+                    "client_assertion_type",
+                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                )
                 .append_pair("client_assertion", &assertion)
                 .append_pair("scope", scope)
                 .finish();
-            Request::post(token_url.clone(), "application/x-www-form-urlencoded", form.into_bytes()).header("accept", "application/json")
+            Request::post(
+                token_url.clone(),
+                "application/x-www-form-urlencoded",
+                form.into_bytes(),
+            )
+            .header("accept", "application/json")
         };
-        let reply = self.client.send_made(signed, purpose).await.map_err(|no| match no {
-            // The body may repeat the assertion: of it only a word that is known beforehand is ever shown.
-            NoReply::Refused(refused) if matches!(refused.status, 400 | 401 | 403) => refused.fault(Reason::CredentialsRefused, meaning(&refused)),
-            no => no.into(),
-        })?;
+        let reply = self
+            .client
+            .send_made(signed, purpose)
+            .await
+            .map_err(|no| match no {
+                // The body may repeat the assertion: of it only a word that is known beforehand is ever shown.
+                NoReply::Refused(refused) if matches!(refused.status, 400 | 401 | 403) => {
+                    refused.fault(Reason::CredentialsRefused, meaning(&refused))
+                }
+                no => no.into(),
+            })?;
         let granted: Granted = reply.json()?;
         if !http::is_word(&granted.access_token) {
-            return Err(reply.fault(Reason::GarbledAnswer, "Apple's token cannot be used: it is empty, or not one line without spaces."));
+            return Err(reply.fault(
+                Reason::GarbledAnswer,
+                "Apple's token cannot be used: it is empty, or not one line without spaces.",
+            ));
         }
-        if granted.token_type.as_ref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-            return Err(reply.fault(Reason::GarbledAnswer, "Apple's token is of another type than Bearer."));
+        if granted
+            .token_type
+            .as_ref()
+            .is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
+        {
+            return Err(reply.fault(
+                Reason::GarbledAnswer,
+                "Apple's token is of another type than Bearer.",
+            ));
         }
         Ok(granted)
     }

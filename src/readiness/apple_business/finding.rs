@@ -44,12 +44,19 @@ impl Said {
             if status == 404 {
                 return not_found(body).map(|()| Self::NotInOrg);
             }
-            let data = data(body)?.ok_or_else(|| Misshaped("Apple's answer holds no device.".to_owned()))?;
+            let data = data(body)?
+                .ok_or_else(|| Misshaped("Apple's answer holds no device.".to_owned()))?;
             of_type(&data, "orgDevices")?;
-            let attributes = data.value("attributes").ok_or_else(|| data.lacks("attributes"))?;
+            let attributes = data
+                .value("attributes")
+                .ok_or_else(|| data.lacks("attributes"))?;
             let attributes = Object::read("Apple's record", attributes)?;
             // The id is the serial number; the attribute may be absent, and must agree where it is there.
-            if data.text("id")? != Some(serial.as_str()) || attributes.text("serialNumber")?.is_some_and(|named| named != serial.as_str()) {
+            if data.text("id")? != Some(serial.as_str())
+                || attributes
+                    .text("serialNumber")?
+                    .is_some_and(|named| named != serial.as_str())
+            {
                 return Err(Misshaped(ANOTHER.to_owned()));
             }
             Ok(Self::Device(Box::new(Device::read(&attributes)?)))
@@ -100,25 +107,39 @@ impl Linked {
             if status == 404 {
                 return not_found(body).map(|()| Self::NotYet);
             }
-            let Some(data) = data(body)? else { return Ok(Self::NotYet) };
-            let Some(id) = data.text("id")? else { return Ok(Self::NotYet) };
+            let Some(data) = data(body)? else {
+                return Ok(Self::NotYet);
+            };
+            let Some(id) = data.text("id")? else {
+                return Ok(Self::NotYet);
+            };
             of_type(&data, "mdmServers")?;
             if !links_of(body, serial)? {
                 return Err(Misshaped(ANOTHER.to_owned()));
             }
             Ok(Self::To(id.to_owned()))
         };
-        read().unwrap_or_else(|misshaped: Misshaped| Self::Unread(Reason::GarbledAnswer, Some(misshaped.to_string())))
+        read().unwrap_or_else(|misshaped: Misshaped| {
+            Self::Unread(Reason::GarbledAnswer, Some(misshaped.to_string()))
+        })
     }
 }
 
 /// Is that server among those that count?
 pub(super) fn is_expected(id: &str, expected: &[String]) -> bool {
-    expected.iter().any(|wanted| wanted.eq_ignore_ascii_case(id))
+    expected
+        .iter()
+        .any(|wanted| wanted.eq_ignore_ascii_case(id))
 }
 
 /// Fills `evidence` with what Apple said about its serial number. `both_named` is the sentence that names the two servers where they differ.
-pub(super) fn judge(evidence: &mut Evidence, said: Said, linked: Option<Linked>, expected: &[String], both_named: Option<String>) {
+pub(super) fn judge(
+    evidence: &mut Evidence,
+    said: Said,
+    linked: Option<Linked>,
+    expected: &[String],
+    both_named: Option<String>,
+) {
     let device = match said {
         Said::Device(device) => device,
         Said::NotInOrg => {
@@ -135,8 +156,8 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, linked: Option<Linked>,
     evidence.updated_at = device.updated_at;
     let (finding, detail) = conclude(&device, linked, expected, both_named);
     evidence.finding = finding;
-    let failed =
-        (device.migration.as_deref() == Some("FAILED")).then(|| "Apple says that its last migration to another MDM server FAILED.".to_owned());
+    let failed = (device.migration.as_deref() == Some("FAILED"))
+        .then(|| "Apple says that its last migration to another MDM server FAILED.".to_owned());
     evidence.detail = match (detail, failed) {
         (Some(detail), Some(failed)) => Some(format!("{detail} {failed}")),
         (detail, failed) => detail.or(failed),
@@ -146,7 +167,12 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, linked: Option<Linked>,
     evidence.family = device.family;
 }
 
-fn conclude(device: &Device, linked: Option<Linked>, expected: &[String], both_named: Option<String>) -> (Finding, Option<String>) {
+fn conclude(
+    device: &Device,
+    linked: Option<Linked>,
+    expected: &[String],
+    both_named: Option<String>,
+) -> (Finding, Option<String>) {
     if device.released {
         return (Finding::No(Reason::Released), None);
     }
@@ -154,18 +180,36 @@ fn conclude(device: &Device, linked: Option<Linked>, expected: &[String], both_n
         return (Finding::No(Reason::MigrationPending), None);
     }
     if !device.settled() {
-        return (Finding::Unknown(Reason::GarbledAnswer), Some("Apple's mdmMigrationStatus is none that this station knows.".to_owned()));
+        return (
+            Finding::Unknown(Reason::GarbledAnswer),
+            Some("Apple's mdmMigrationStatus is none that this station knows.".to_owned()),
+        );
     }
     match (device.status.as_deref(), linked) {
         (Some("UNASSIGNED"), _) => (Finding::No(Reason::Unassigned), None),
-        (Some("ASSIGNED"), Some(Linked::To(id))) if is_expected(&id, expected) => (Finding::NoObjection, None),
-        (Some("ASSIGNED"), Some(Linked::To(id))) => {
-            (Finding::No(Reason::WrongServer), both_named.or_else(|| Some(format!("It is assigned to server {}.", lenient::shown(&id)))))
+        (Some("ASSIGNED"), Some(Linked::To(id))) if is_expected(&id, expected) => {
+            (Finding::NoObjection, None)
         }
-        (Some("ASSIGNED"), Some(Linked::NotYet)) => (Finding::Wait(Reason::SyncPending), Some("Apple does not name its MDM server yet.".to_owned())),
-        (Some("ASSIGNED"), Some(Linked::Unread(reason, detail))) => (Finding::Unknown(reason), detail),
-        (Some("ASSIGNED"), None) => (Finding::Unknown(Reason::StationFault), Some("The station did not ask for the assigned server.".to_owned())),
-        _ => (Finding::Unknown(Reason::GarbledAnswer), Some("Apple's status word is none that this station knows.".to_owned())),
+        (Some("ASSIGNED"), Some(Linked::To(id))) => (
+            Finding::No(Reason::WrongServer),
+            both_named
+                .or_else(|| Some(format!("It is assigned to server {}.", lenient::shown(&id)))),
+        ),
+        (Some("ASSIGNED"), Some(Linked::NotYet)) => (
+            Finding::Wait(Reason::SyncPending),
+            Some("Apple does not name its MDM server yet.".to_owned()),
+        ),
+        (Some("ASSIGNED"), Some(Linked::Unread(reason, detail))) => {
+            (Finding::Unknown(reason), detail)
+        }
+        (Some("ASSIGNED"), None) => (
+            Finding::Unknown(Reason::StationFault),
+            Some("The station did not ask for the assigned server.".to_owned()),
+        ),
+        _ => (
+            Finding::Unknown(Reason::GarbledAnswer),
+            Some("Apple's status word is none that this station knows.".to_owned()),
+        ),
     }
 }
 
@@ -175,14 +219,19 @@ fn data(body: &Value) -> Result<Option<Object<'_>>, Misshaped> {
     if !answer.has("data") {
         return Err(answer.lacks("data"));
     }
-    answer.value("data").map(|data| Object::read("Apple's record", data)).transpose()
+    answer
+        .value("data")
+        .map(|data| Object::read("Apple's record", data))
+        .transpose()
 }
 
 /// The answer as an object with data and without errors.
 pub(super) fn answer(body: &Value) -> Result<Object<'_>, Misshaped> {
     let answer = Object::read("Apple's answer", body)?;
     match answer.value("errors") {
-        Some(_) => Err(Misshaped("Apple's answer holds errors where data is documented.".to_owned())),
+        Some(_) => Err(Misshaped(
+            "Apple's answer holds errors where data is documented.".to_owned(),
+        )),
         None => Ok(answer),
     }
 }
@@ -197,9 +246,13 @@ pub(super) fn of_type(data: &Object<'_>, kind: &str) -> Result<(), Misshaped> {
 
 /// Is the answer about this device, by the link to itself? (The linkage names the device nowhere else; without a link it is taken.)
 fn links_of(body: &Value, serial: &Serial) -> Result<bool, Misshaped> {
-    let Some(links) = body.get("links").filter(|links| !links.is_null()) else { return Ok(true) };
+    let Some(links) = body.get("links").filter(|links| !links.is_null()) else {
+        return Ok(true);
+    };
     let itself = Object::read("The links", links)?.text("self")?;
-    let named = itself.and_then(|link| link.split_once("/orgDevices/")).map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    let named = itself
+        .and_then(|link| link.split_once("/orgDevices/"))
+        .map(|(_, rest)| rest.split('/').next().unwrap_or_default());
     Ok(named.is_none_or(|named| named == serial.as_str()))
 }
 

@@ -20,7 +20,10 @@ use url::Url;
 use super::{
     Purpose,
     evidence::{Evidence, Finding, SourceKind},
-    http::{self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, NoReply, Reply, Request},
+    http::{
+        self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, NoReply, Reply,
+        Request,
+    },
     keeper::Vitals,
     lenient,
     shape::{Misshaped, Object},
@@ -49,7 +52,9 @@ const NAMES_WAIT: Duration = Duration::from_millis(500);
 
 /// Is the API key there, and one that can sign?
 pub(super) fn check_key(credential: &Credential) -> Result<(), CredentialFault> {
-    ApiKey::read(credential.read()?.reveal()).map(drop).map_err(|fault| fault.of(credential))
+    ApiKey::read(credential.read()?.reveal())
+        .map(drop)
+        .map_err(|fault| fault.of(credential))
 }
 
 /// One MDM server of the organisation.
@@ -71,11 +76,18 @@ impl Server {
         let (name, kind) = match server.value("attributes") {
             Some(attributes) => {
                 let attributes = Object::read("Apple's MDM server", attributes)?;
-                (attributes.shown("serverName")?, attributes.shown("serverType")?)
+                (
+                    attributes.shown("serverName")?,
+                    attributes.shown("serverType")?,
+                )
             }
             None => (None, None),
         };
-        Ok(Self { name: name.unwrap_or_else(|| id.clone()), id, kind: kind.unwrap_or_default() })
+        Ok(Self {
+            name: name.unwrap_or_else(|| id.clone()),
+            id,
+            kind: kind.unwrap_or_default(),
+        })
     }
 
     /// Adds a page's servers to those of the pages before; gives the cursor of the next one. No server may come twice, and with the last
@@ -84,20 +96,33 @@ impl Server {
         let page = finding::answer(page)?;
         for server in page.list("data")? {
             let server = Self::read(server)?;
-            if servers.iter().any(|one| one.id.eq_ignore_ascii_case(&server.id)) {
-                return Err(Misshaped("Apple's list of MDM servers holds one twice.".to_owned()));
+            if servers
+                .iter()
+                .any(|one| one.id.eq_ignore_ascii_case(&server.id))
+            {
+                return Err(Misshaped(
+                    "Apple's list of MDM servers holds one twice.".to_owned(),
+                ));
             }
             servers.push(server);
         }
-        let Some(meta) = page.value("meta") else { return Ok(None) };
-        let Some(paging) = Object::read("Apple's list of MDM servers", meta)?.value("paging") else { return Ok(None) };
+        let Some(meta) = page.value("meta") else {
+            return Ok(None);
+        };
+        let Some(paging) = Object::read("Apple's list of MDM servers", meta)?.value("paging")
+        else {
+            return Ok(None);
+        };
         let paging = Object::read("Apple's list of MDM servers", paging)?;
-        let (next, total) = (paging.text("nextCursor")?, paging.number("total", 0..=i64::MAX)?);
+        let (next, total) = (
+            paging.text("nextCursor")?,
+            paging.number("total", 0..=i64::MAX)?,
+        );
         let held = i64::try_from(servers.len()).unwrap_or(i64::MAX);
         match total {
-            Some(total) if next.is_none() && total != held => {
-                Err(Misshaped(format!("Apple's list of MDM servers does not add up: its total is {total}, it holds {held}.")))
-            }
+            Some(total) if next.is_none() && total != held => Err(Misshaped(format!(
+                "Apple's list of MDM servers does not add up: its total is {total}, it holds {held}."
+            ))),
             _ => Ok(next.map(str::to_owned)),
         }
     }
@@ -136,7 +161,11 @@ pub(super) struct AppleBusiness {
 }
 
 impl AppleBusiness {
-    pub(super) fn new(settings: Settings<'_>, clocks: Clocks, limits: Limits) -> Result<Self, ClientFault> {
+    pub(super) fn new(
+        settings: Settings<'_>,
+        clocks: Clocks,
+        limits: Limits,
+    ) -> Result<Self, ClientFault> {
         let client = Client::new(ClientSettings {
             allow: allowed(&settings.url, &settings.token_url),
             user_agent: USER_AGENT,
@@ -191,13 +220,17 @@ impl AppleBusiness {
             }
             let reply = self.get(Request::get(url), Purpose::Scan).await?;
             // The links name whole addresses: only the cursor is followed, on the configured host.
-            cursor = Server::read_page(reply.body(), &mut servers).map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))?;
+            cursor = Server::read_page(reply.body(), &mut servers)
+                .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))?;
             if cursor.is_none() {
                 *self.known() = Some((Instant::now(), servers.clone()));
                 return Ok(servers);
             }
         }
-        Err(Fault::with(Reason::GarbledAnswer, "Apple's list of MDM servers does not end."))
+        Err(Fault::with(
+            Reason::GarbledAnswer,
+            "Apple's list of MDM servers does not end.",
+        ))
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -213,8 +246,16 @@ impl AppleBusiness {
     }
 
     async fn one(&self, serial: &Serial, purpose: Purpose) -> Evidence {
-        let mut evidence = Evidence::bare(self.name.clone(), SourceKind::AppleBusiness, serial.clone(), Finding::Unknown(Reason::StationFault));
-        let reply = match self.readable(&format!("orgDevices/{serial}"), purpose).await {
+        let mut evidence = Evidence::bare(
+            self.name.clone(),
+            SourceKind::AppleBusiness,
+            serial.clone(),
+            Finding::Unknown(Reason::StationFault),
+        );
+        let reply = match self
+            .readable(&format!("orgDevices/{serial}"), purpose)
+            .await
+        {
             Ok(reply) => reply,
             Err(fault) => {
                 evidence.finding = Finding::Unknown(fault.reason);
@@ -225,9 +266,15 @@ impl AppleBusiness {
         };
         evidence.replied_at = Some(reply.date);
         let said = Said::read(reply.status, reply.body(), serial);
-        let linked = if said.wants_server() { Some(self.linked(serial, purpose).await) } else { None };
+        let linked = if said.wants_server() {
+            Some(self.linked(serial, purpose).await)
+        } else {
+            None
+        };
         let both_named = match &linked {
-            Some(Linked::To(id)) if !finding::is_expected(id, &self.expected) => Some(self.both_named(serial, id, purpose).await),
+            Some(Linked::To(id)) if !finding::is_expected(id, &self.expected) => {
+                Some(self.both_named(serial, id, purpose).await)
+            }
             _ => None,
         };
         finding::judge(&mut evidence, said, linked, &self.expected, both_named);
@@ -236,7 +283,13 @@ impl AppleBusiness {
 
     /// To which server it is assigned.
     async fn linked(&self, serial: &Serial, purpose: Purpose) -> Linked {
-        match self.readable(&format!("orgDevices/{serial}/relationships/assignedServer"), purpose).await {
+        match self
+            .readable(
+                &format!("orgDevices/{serial}/relationships/assignedServer"),
+                purpose,
+            )
+            .await
+        {
             Ok(reply) => Linked::read(reply.status, reply.body(), serial),
             Err(fault) => Linked::Unread(fault.reason, fault.detail),
         }
@@ -244,10 +297,21 @@ impl AppleBusiness {
 
     /// The sentence that names the server it is assigned to and those that it should be.
     async fn both_named(&self, serial: &Serial, id: &str, purpose: Purpose) -> String {
-        let named = tokio::time::timeout(NAMES_WAIT, self.names(serial, id, purpose)).await.unwrap_or_default();
-        let show = |id: &str| named.iter().find(|server| server.id.eq_ignore_ascii_case(id)).map_or_else(|| lenient::shown(id), Server::shown);
+        let named = tokio::time::timeout(NAMES_WAIT, self.names(serial, id, purpose))
+            .await
+            .unwrap_or_default();
+        let show = |id: &str| {
+            named
+                .iter()
+                .find(|server| server.id.eq_ignore_ascii_case(id))
+                .map_or_else(|| lenient::shown(id), Server::shown)
+        };
         let expected: Vec<String> = self.expected.iter().map(|id| show(id)).collect();
-        format!("It is assigned to {}, expected is {}.", show(id), expected.join(" or "))
+        format!(
+            "It is assigned to {}, expected is {}.",
+            show(id),
+            expected.join(" or ")
+        )
     }
 
     /// The servers whose names are known or can be had quickly.
@@ -259,8 +323,12 @@ impl AppleBusiness {
             kept => kept.map_or_else(Vec::new, |(_, servers)| servers),
         };
         // A server that the list does not hold is named by the device's own record.
-        if !servers.iter().any(|server| server.id.eq_ignore_ascii_case(id))
-            && let Ok(reply) = self.readable(&format!("orgDevices/{serial}/assignedServer"), purpose).await
+        if !servers
+            .iter()
+            .any(|server| server.id.eq_ignore_ascii_case(id))
+            && let Ok(reply) = self
+                .readable(&format!("orgDevices/{serial}/assignedServer"), purpose)
+                .await
             && let Ok(server) = Server::read(reply.body().get("data").unwrap_or_default())
         {
             servers.push(server);
@@ -270,7 +338,11 @@ impl AppleBusiness {
 
     /// A reply whose status says something about the device: 200, or 404.
     async fn readable(&self, path: &str, purpose: Purpose) -> Result<Reply, Fault> {
-        self.get(Request::get(http::below(&self.base, path)).documented(&[200, 404]), purpose).await
+        self.get(
+            Request::get(http::below(&self.base, path)).documented(&[200, 404]),
+            purpose,
+        )
+        .await
     }
 
     /// Asks with the token; when that is refused, once more with a new one.
@@ -285,8 +357,20 @@ impl AppleBusiness {
         Ok(self.send(&request, &token, purpose).await?)
     }
 
-    async fn send(&self, request: &Request, token: &Secret, purpose: Purpose) -> Result<Reply, NoReply> {
-        self.client.send(request.clone().header("authorization", &format!("Bearer {}", token.reveal())), purpose).await
+    async fn send(
+        &self,
+        request: &Request,
+        token: &Secret,
+        purpose: Purpose,
+    ) -> Result<Reply, NoReply> {
+        self.client
+            .send(
+                request
+                    .clone()
+                    .header("authorization", &format!("Bearer {}", token.reveal())),
+                purpose,
+            )
+            .await
     }
 
     fn known(&self) -> MutexGuard<'_, Option<(Instant, Vec<Server>)>> {
@@ -295,11 +379,24 @@ impl AppleBusiness {
 }
 
 /// What the bodies of the two reads, with their statuses, say about one serial number: the way of every reply, for the fuzz target.
-pub fn judged(device: (u16, &[u8]), linkage: (u16, &[u8]), serial: &Serial, expected: &[String], source: Name) -> Evidence {
-    let mut evidence = Evidence::bare(source, SourceKind::AppleBusiness, serial.clone(), Finding::Unknown(Reason::StationFault));
+pub fn judged(
+    device: (u16, &[u8]),
+    linkage: (u16, &[u8]),
+    serial: &Serial,
+    expected: &[String],
+    source: Name,
+) -> Evidence {
+    let mut evidence = Evidence::bare(
+        source,
+        SourceKind::AppleBusiness,
+        serial.clone(),
+        Finding::Unknown(Reason::StationFault),
+    );
     let read = |body| http::json(body).unwrap_or_default();
     let said = Said::read(device.0, &read(device.1), serial);
-    let linked = said.wants_server().then(|| Linked::read(linkage.0, &read(linkage.1), serial));
+    let linked = said
+        .wants_server()
+        .then(|| Linked::read(linkage.0, &read(linkage.1), serial));
     finding::judge(&mut evidence, said, linked, expected, None);
     evidence
 }
@@ -336,27 +433,70 @@ mod tests {
             clocks: ClockWatch::Fixed { synced: true }.into(),
             limits: Limits::default(),
         };
-        Fault::from(Client::new(settings).unwrap().send(request, Purpose::Scan).await.unwrap_err()).reason
+        Fault::from(
+            Client::new(settings)
+                .unwrap()
+                .send(request, Purpose::Scan)
+                .await
+                .unwrap_err(),
+        )
+        .reason
     }
 
     #[tokio::test]
     async fn what_writes_or_is_not_needed_never_leaves() {
         let base: Url = BASE.parse().unwrap();
         let token: Url = TOKEN.parse().unwrap();
-        for path in ["orgDeviceActivities", "orgDevices", "orgDevices/C02XK0AAJG5H", "mdmServers", "mdmServers/1/relationships/devices"] {
+        for path in [
+            "orgDeviceActivities",
+            "orgDevices",
+            "orgDevices/C02XK0AAJG5H",
+            "mdmServers",
+            "mdmServers/1/relationships/devices",
+        ] {
             assert_eq!(
-                reason(Request::post(http::below(&base, path), "application/json", b"{}".to_vec())).await,
+                reason(Request::post(
+                    http::below(&base, path),
+                    "application/json",
+                    b"{}".to_vec()
+                ))
+                .await,
                 Reason::StationFault,
                 "POST {path}"
             );
         }
-        for path in ["orgDevices/", "orgDevices/a/b", "orgDevices/a%2Fb", "users", "mdmServers/1/relationships/devices", "orgDeviceActivities/1"] {
-            assert_eq!(reason(Request::get(http::below(&base, path))).await, Reason::StationFault, "GET {path}");
+        for path in [
+            "orgDevices/",
+            "orgDevices/a/b",
+            "orgDevices/a%2Fb",
+            "users",
+            "mdmServers/1/relationships/devices",
+            "orgDeviceActivities/1",
+        ] {
+            assert_eq!(
+                reason(Request::get(http::below(&base, path))).await,
+                Reason::StationFault,
+                "GET {path}"
+            );
         }
-        assert_eq!(reason(Request::get(token.clone())).await, Reason::StationFault);
-        assert_eq!(reason(Request::post(http::below(&token, "x"), "text/plain", vec![])).await, Reason::StationFault);
         assert_eq!(
-            reason(Request::get("http://127.0.0.1:10/v1/mdmServers".parse().unwrap())).await,
+            reason(Request::get(token.clone())).await,
+            Reason::StationFault
+        );
+        assert_eq!(
+            reason(Request::post(
+                http::below(&token, "x"),
+                "text/plain",
+                vec![]
+            ))
+            .await,
+            Reason::StationFault
+        );
+        assert_eq!(
+            reason(Request::get(
+                "http://127.0.0.1:10/v1/mdmServers".parse().unwrap()
+            ))
+            .await,
             Reason::StationFault,
             "a cursor's link to elsewhere"
         );
@@ -365,14 +505,26 @@ mod tests {
     #[tokio::test]
     async fn what_is_needed_leaves() {
         let base: Url = BASE.parse().unwrap();
-        assert_eq!(reason(Request::post(TOKEN.parse().unwrap(), "application/x-www-form-urlencoded", vec![])).await, Reason::Offline);
+        assert_eq!(
+            reason(Request::post(
+                TOKEN.parse().unwrap(),
+                "application/x-www-form-urlencoded",
+                vec![]
+            ))
+            .await,
+            Reason::Offline
+        );
         for path in [
             "orgDevices/C02XK0AAJG5H",
             "orgDevices/C02XK0AAJG5H/relationships/assignedServer",
             "orgDevices/C02XK0AAJG5H/assignedServer",
             "mdmServers",
         ] {
-            assert_eq!(reason(Request::get(http::below(&base, path))).await, Reason::Offline, "{path}");
+            assert_eq!(
+                reason(Request::get(http::below(&base, path))).await,
+                Reason::Offline,
+                "{path}"
+            );
         }
     }
 }

@@ -44,7 +44,12 @@ pub(super) struct Asked {
 
 impl Batches {
     /// Asks together with whoever asks now. `send` makes the request; it runs on if this caller goes away, for others wait for it too.
-    pub(super) async fn ask<F, Sent>(&self, serials: &[Serial], purpose: Purpose, send: F) -> Arc<Outcome>
+    pub(super) async fn ask<F, Sent>(
+        &self,
+        serials: &[Serial],
+        purpose: Purpose,
+        send: F,
+    ) -> Arc<Outcome>
     where
         F: FnOnce(Asked) -> Sent + Send + 'static,
         Sent: Future<Output = Outcome> + Send,
@@ -54,7 +59,11 @@ impl Batches {
         if ours {
             tokio::spawn(async move {
                 tokio::time::sleep(WAIT).await;
-                let asked = batch.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let asked = batch
+                    .asked
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
                 if let Some(asked) = asked {
                     let result = send(asked).await;
                     batch.outcome.send_replace(Some(Arc::new(result)));
@@ -64,7 +73,11 @@ impl Batches {
             // The sender's task holds the batch: should it be gone, so is the outcome.
             drop(batch);
         }
-        let outcome = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        let outcome = outcome
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|outcome| outcome.clone());
         outcome.unwrap_or_else(|| Arc::new(Err(Fault::bare(Reason::StationFault))))
     }
 
@@ -76,8 +89,14 @@ impl Batches {
         {
             return (batch.clone(), false);
         }
-        let asked = Asked { serials: serials.to_vec(), purpose };
-        let batch = Arc::new(Batch { asked: Mutex::new(Some(asked)), outcome: watch::Sender::new(None) });
+        let asked = Asked {
+            serials: serials.to_vec(),
+            purpose,
+        };
+        let batch = Arc::new(Batch {
+            asked: Mutex::new(Some(asked)),
+            outcome: watch::Sender::new(None),
+        });
         *open = Some(batch.clone());
         (batch, true)
     }
@@ -87,8 +106,13 @@ impl Batch {
     /// Takes more serial numbers in, unless it has left or is full.
     fn take(&self, serials: &[Serial], purpose: Purpose) -> bool {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(asked) = asked.as_mut() else { return false };
-        let new: Vec<&Serial> = serials.iter().filter(|serial| !asked.serials.contains(serial)).collect();
+        let Some(asked) = asked.as_mut() else {
+            return false;
+        };
+        let new: Vec<&Serial> = serials
+            .iter()
+            .filter(|serial| !asked.serials.contains(serial))
+            .collect();
         if asked.serials.len() + new.len() > MOST {
             return false;
         }
@@ -102,7 +126,11 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
 
@@ -115,7 +143,9 @@ mod tests {
     fn noted(seen: &Seen) -> impl FnOnce(Asked) -> std::future::Ready<Outcome> + Send + 'static {
         let seen = seen.clone();
         move |asked| {
-            seen.lock().unwrap().push((asked.serials.len(), asked.purpose));
+            seen.lock()
+                .unwrap()
+                .push((asked.serials.len(), asked.purpose));
             std::future::ready(Err(Fault::bare(Reason::Offline)))
         }
     }
@@ -126,16 +156,32 @@ mod tests {
         let askers: Vec<_> = (1..=20)
             .map(|number| {
                 let (batches, seen) = (batches.clone(), seen.clone());
-                let purpose = if number == 7 { Purpose::Scan } else { Purpose::Recheck };
-                tokio::spawn(async move { batches.ask(&[serial(number), serial(0)], purpose, noted(&seen)).await })
+                let purpose = if number == 7 {
+                    Purpose::Scan
+                } else {
+                    Purpose::Recheck
+                };
+                tokio::spawn(async move {
+                    batches
+                        .ask(&[serial(number), serial(0)], purpose, noted(&seen))
+                        .await
+                })
             })
             .collect();
         for asker in askers {
             assert!(asker.await.unwrap().is_err());
         }
-        assert_eq!(*seen.lock().unwrap(), [(21, Purpose::Scan)], "each serial number once, and a scan among them makes it a scan");
+        assert_eq!(
+            *seen.lock().unwrap(),
+            [(21, Purpose::Scan)],
+            "each serial number once, and a scan among them makes it a scan"
+        );
         let _ = batches.ask(&[serial(1)], Purpose::Scan, noted(&seen)).await;
-        assert_eq!(seen.lock().unwrap().len(), 2, "the next moment is another request");
+        assert_eq!(
+            seen.lock().unwrap().len(),
+            2,
+            "the next moment is another request"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -144,7 +190,15 @@ mod tests {
         let askers: Vec<_> = (0..1250)
             .map(|number| {
                 let (batches, seen) = (batches.clone(), seen.clone());
-                tokio::spawn(async move { batches.ask(&[serial(2 * number), serial(2 * number + 1)], Purpose::Scan, noted(&seen)).await })
+                tokio::spawn(async move {
+                    batches
+                        .ask(
+                            &[serial(2 * number), serial(2 * number + 1)],
+                            Purpose::Scan,
+                            noted(&seen),
+                        )
+                        .await
+                })
             })
             .collect();
         for asker in askers {
@@ -164,7 +218,12 @@ mod tests {
         tokio::task::yield_now().await;
         first.abort();
         let answer = batches.ask(&[serial(2)], Purpose::Scan, noted(&seen)).await;
-        assert!(answer.as_ref().as_ref().is_err_and(|fault| fault.reason == Reason::Offline));
+        assert!(
+            answer
+                .as_ref()
+                .as_ref()
+                .is_err_and(|fault| fault.reason == Reason::Offline)
+        );
         assert_eq!(*seen.lock().unwrap(), [(2, Purpose::Scan)]);
     }
 }

@@ -39,7 +39,9 @@ impl Reply {
     /// Reads a reply's body. A device that nobody asked for, even ourselves in another case, makes the whole of it no answer.
     pub(super) fn read(body: &Value, asked: &[Serial]) -> Result<Self, Misshaped> {
         let body = Object::read("Apple's answer", body)?;
-        let devices = body.typed("devices", "an object", Value::as_object)?.ok_or_else(|| body.lacks("devices"))?;
+        let devices = body
+            .typed("devices", "an object", Value::as_object)?
+            .ok_or_else(|| body.lacks("devices"))?;
         let asked: BTreeSet<&str> = asked.iter().map(Serial::as_str).collect();
         if devices.keys().any(|key| !asked.contains(key.as_str())) {
             return Err(Misshaped(ANOTHER.to_owned()));
@@ -51,7 +53,8 @@ impl Reply {
     pub(super) fn device(&self, serial: &Serial) -> Said {
         match self.0.get(serial.as_str()) {
             None | Some(Value::Null) => Said::Nothing(None),
-            Some(record) => Said::read(record, serial).unwrap_or_else(|misshaped| Said::Garbled(misshaped.to_string())),
+            Some(record) => Said::read(record, serial)
+                .unwrap_or_else(|misshaped| Said::Garbled(misshaped.to_string())),
         }
     }
 }
@@ -73,11 +76,17 @@ impl Said {
         let named = record.text("serial_number")?;
         let says = |what: &str| Err(Misshaped(what.to_owned()));
         match record.text("response_status")? {
-            Some("SUCCESS") if named == Some(serial.as_str()) => Ok(Self::Device(Box::new(Device::read(&record)?))),
-            Some("NOT_ACCESSIBLE" | "NOT_FOUND") if record.text("profile_status")?.is_some() => {
-                says("Apple says that the device is not this server's, and yet names its profile's state.")
+            Some("SUCCESS") if named == Some(serial.as_str()) => {
+                Ok(Self::Device(Box::new(Device::read(&record)?)))
             }
-            Some(word @ ("NOT_ACCESSIBLE" | "NOT_FOUND")) if named.is_none_or(|named| named == serial.as_str()) => {
+            Some("NOT_ACCESSIBLE" | "NOT_FOUND") if record.text("profile_status")?.is_some() => {
+                says(
+                    "Apple says that the device is not this server's, and yet names its profile's state.",
+                )
+            }
+            Some(word @ ("NOT_ACCESSIBLE" | "NOT_FOUND"))
+                if named.is_none_or(|named| named == serial.as_str()) =>
+            {
                 Ok(Self::Nothing(Some(word.to_owned())))
             }
             Some("SUCCESS" | "NOT_ACCESSIBLE" | "NOT_FOUND") => says(ANOTHER),
@@ -123,10 +132,17 @@ impl Device {
 /// Reads the reply to a question about one profile: the host that it enrols with.
 pub(super) fn host_of(body: &Value, uuid: &str) -> Result<String, Misshaped> {
     let profile = Object::read("Apple's profile", body)?;
-    if !profile.needed_text("profile_uuid")?.eq_ignore_ascii_case(uuid) {
-        return Err(Misshaped("Apple answered about another profile than the one asked for.".to_owned()));
+    if !profile
+        .needed_text("profile_uuid")?
+        .eq_ignore_ascii_case(uuid)
+    {
+        return Err(Misshaped(
+            "Apple answered about another profile than the one asked for.".to_owned(),
+        ));
     }
-    let host = Url::parse(profile.needed_text("url")?).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let host = Url::parse(profile.needed_text("url")?)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned));
     host.ok_or_else(|| Misshaped("The profile's url names no host.".to_owned()))
 }
 
@@ -140,12 +156,16 @@ pub(super) struct Hosts(HashMap<String, (Boot, String)>);
 impl Hosts {
     /// The host of a profile that was read within the hour.
     pub(super) fn of(&self, uuid: &str, now: Boot) -> Option<String> {
-        self.0.get(uuid).filter(|(read_at, _)| now.since(*read_at) < HOSTS_KEPT).map(|(_, host)| host.clone())
+        self.0
+            .get(uuid)
+            .filter(|(read_at, _)| now.since(*read_at) < HOSTS_KEPT)
+            .map(|(_, host)| host.clone())
     }
 
     /// Keeps what was asked for at `asked_at`, and drops what is old.
     pub(super) fn keep(&mut self, uuid: &str, host: &str, asked_at: Boot) {
-        self.0.retain(|_, (read_at, _)| asked_at.since(*read_at) < HOSTS_KEPT);
+        self.0
+            .retain(|_, (read_at, _)| asked_at.since(*read_at) < HOSTS_KEPT);
         self.0.insert(uuid.to_owned(), (asked_at, host.to_owned()));
     }
 }
@@ -168,7 +188,8 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, profile: &Profile, expe
         Said::Nothing(word) => {
             evidence.finding = Finding::No(Reason::NotFound);
             evidence.status = word;
-            evidence.detail = Some("Apple's MDM server of this station's token does not hold it.".to_owned());
+            evidence.detail =
+                Some("Apple's MDM server of this station's token does not hold it.".to_owned());
             return;
         }
         Said::Garbled(why) => {
@@ -190,39 +211,81 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, profile: &Profile, expe
     evidence.family = device.family;
 }
 
-fn conclude(device: &Device, profile: &Profile, expected: &Expected, replied_at: Option<Timestamp>) -> (Finding, Option<String>) {
+fn conclude(
+    device: &Device,
+    profile: &Profile,
+    expected: &Expected,
+    replied_at: Option<Timestamp>,
+) -> (Finding, Option<String>) {
     match device.status.as_deref() {
         Some("assigned" | "pushed") => {}
         Some("removed") => return (Finding::No(Reason::ProfileRemoved), None),
         Some("empty") | None => return (Finding::No(Reason::NoProfile), None),
-        Some(_) => return (Finding::Unknown(Reason::GarbledAnswer), Some("Apple's profile_status is none that this station knows.".to_owned())),
+        Some(_) => {
+            return (
+                Finding::Unknown(Reason::GarbledAnswer),
+                Some("Apple's profile_status is none that this station knows.".to_owned()),
+            );
+        }
     }
     if device.migrating {
         return (Finding::No(Reason::MigrationPending), None);
     }
     if !expected.profiles.is_empty() {
         let uuid = device.profile_uuid.as_deref().unwrap_or("");
-        if !expected.profiles.iter().any(|wanted| wanted.eq_ignore_ascii_case(uuid)) {
+        if !expected
+            .profiles
+            .iter()
+            .any(|wanted| wanted.eq_ignore_ascii_case(uuid))
+        {
             return (
                 Finding::No(Reason::WrongProfile),
-                Some(format!("The profile on it is {}.", if uuid.is_empty() { "not named".to_owned() } else { lenient::shown(uuid) })),
+                Some(format!(
+                    "The profile on it is {}.",
+                    if uuid.is_empty() {
+                        "not named".to_owned()
+                    } else {
+                        lenient::shown(uuid)
+                    }
+                )),
             );
         }
     }
     if !expected.hosts.is_empty() {
         match profile {
-            Profile::Host(host) if expected.hosts.iter().any(|wanted| wanted.eq_ignore_ascii_case(host)) => {}
-            Profile::Host(host) => return (Finding::No(Reason::WrongProfile), Some(format!("The profile on it enrolls with {host}."))),
+            Profile::Host(host)
+                if expected
+                    .hosts
+                    .iter()
+                    .any(|wanted| wanted.eq_ignore_ascii_case(host)) => {}
+            Profile::Host(host) => {
+                return (
+                    Finding::No(Reason::WrongProfile),
+                    Some(format!("The profile on it enrolls with {host}.")),
+                );
+            }
             Profile::Unread(reason, detail) => return (Finding::Unknown(*reason), detail.clone()),
             Profile::NotAsked => return (Finding::Unknown(Reason::StationFault), None),
         }
     }
     let Some(replied_at) = replied_at else {
-        return (Finding::Unknown(Reason::Stale), Some("Apple's answer carries no date to count its age from.".to_owned()));
+        return (
+            Finding::Unknown(Reason::Stale),
+            Some("Apple's answer carries no date to count its age from.".to_owned()),
+        );
     };
-    for (what, moment) in [("profile's assignment", device.assigned_at), ("device's assignment to its MDM server", device.device_assigned_at)] {
+    for (what, moment) in [
+        ("profile's assignment", device.assigned_at),
+        (
+            "device's assignment to its MDM server",
+            device.device_assigned_at,
+        ),
+    ] {
         if let Some(moment) = moment.filter(|moment| lenient::in_future(*moment, replied_at)) {
-            let detail = format!("Apple dates the {what} {}, in the future.", lenient::spoken(moment));
+            let detail = format!(
+                "Apple dates the {what} {}, in the future.",
+                lenient::spoken(moment)
+            );
             return (Finding::Unknown(Reason::GarbledAnswer), Some(detail));
         }
     }

@@ -3,13 +3,13 @@
 //! <https://developer.apple.com/documentation/devicemanagement/device-assignment>. The credential, a server token, could
 //! also assign profiles and disown devices: the list of what may be asked holds reads alone.
 
-pub mod server_token;
-pub mod token_file;
 mod batch;
 mod finding;
 mod oauth;
 mod refusal;
+pub mod server_token;
 mod session;
+pub mod token_file;
 
 use std::{
     path::Path,
@@ -45,7 +45,9 @@ use session::{JSON, Session};
 
 /// Is the server token there, whole, and with its expiry?
 pub(super) fn check_token(credential: &Credential) -> Result<(), CredentialFault> {
-    ServerToken::parse(credential.read()?.reveal()).map(drop).map_err(|fault| fault.of(credential))
+    ServerToken::parse(credential.read()?.reveal())
+        .map(drop)
+        .map_err(|fault| fault.of(credential))
 }
 
 /// How long a look-up waits beside its answer for the name of the server that the token is for.
@@ -69,7 +71,11 @@ impl Account {
     fn read(body: &Value) -> Result<Self, Misshaped> {
         let account = Object::read("Apple's account", body)?;
         let server_name = account.shown("server_name")?.unwrap_or_default();
-        Ok(Self { server_name, server_uuid: account.shown("server_uuid")?, org_name: account.shown("org_name")? })
+        Ok(Self {
+            server_name,
+            server_uuid: account.shown("server_uuid")?,
+            org_name: account.shown("org_name")?,
+        })
     }
 }
 
@@ -109,7 +115,11 @@ struct Known {
 }
 
 impl AppleDep {
-    pub(super) fn new(settings: Settings<'_>, clocks: Clocks, limits: Limits) -> Result<Self, ClientFault> {
+    pub(super) fn new(
+        settings: Settings<'_>,
+        clocks: Clocks,
+        limits: Limits,
+    ) -> Result<Self, ClientFault> {
         let clock = clocks.own;
         let client = Client::new(ClientSettings {
             allow: allowed(&settings.url),
@@ -123,31 +133,56 @@ impl AppleDep {
         let shared = Shared {
             name: settings.name,
             session: Session::new(client, settings.url, settings.token, clock),
-            expected: Expected { profiles: settings.expected_profiles, hosts: settings.expected_hosts },
+            expected: Expected {
+                profiles: settings.expected_profiles,
+                hosts: settings.expected_hosts,
+            },
             batches: Batches::default(),
             known: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     pub(super) async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
         let serials: Vec<Serial> = candidates.iter().cloned().collect();
         let shared = self.shared.clone();
-        let asked = self.shared.batches.ask(&serials, purpose, move |asked| async move { shared.devices(asked).await });
-        let (outcome, account) = tokio::join!(asked, tokio::time::timeout(ACCOUNT_WAIT, self.shared.account_once(purpose)));
+        let asked = self
+            .shared
+            .batches
+            .ask(&serials, purpose, move |asked| async move {
+                shared.devices(asked).await
+            });
+        let (outcome, account) = tokio::join!(
+            asked,
+            tokio::time::timeout(ACCOUNT_WAIT, self.shared.account_once(purpose))
+        );
         let account = account.ok().flatten();
         let mut all = Vec::with_capacity(serials.len());
         for serial in serials {
-            let mut evidence = Evidence::bare(self.shared.name.clone(), SourceKind::AppleDep, serial, Finding::Unknown(Reason::StationFault));
-            evidence.server_uuid = account.as_ref().and_then(|account| account.server_uuid.clone());
+            let mut evidence = Evidence::bare(
+                self.shared.name.clone(),
+                SourceKind::AppleDep,
+                serial,
+                Finding::Unknown(Reason::StationFault),
+            );
+            evidence.server_uuid = account
+                .as_ref()
+                .and_then(|account| account.server_uuid.clone());
             match outcome.as_ref() {
                 Ok((reply, date)) => {
                     evidence.replied_at = *date;
                     let said = reply.device(&evidence.serial);
                     let profile = self.shared.profile_of(&said, purpose).await;
                     finding::judge(&mut evidence, said, &profile, &self.shared.expected);
-                    if let (Finding::No(Reason::NotFound), Some(account)) = (evidence.finding, &account) {
-                        evidence.detail = Some(format!("Apple's MDM server {:?} does not hold it.", account.server_name));
+                    if let (Finding::No(Reason::NotFound), Some(account)) =
+                        (evidence.finding, &account)
+                    {
+                        evidence.detail = Some(format!(
+                            "Apple's MDM server {:?} does not hold it.",
+                            account.server_name
+                        ));
                     }
                 }
                 Err(fault) => {
@@ -176,19 +211,37 @@ impl AppleDep {
     }
 
     pub(super) fn vitals(&self) -> Vitals {
-        let credential_days = self.shared.session.token().ok().map(|token| token.days_left(Timestamp::now()));
-        Vitals { credential_days, ..Vitals::default() }
+        let credential_days = self
+            .shared
+            .session
+            .token()
+            .ok()
+            .map(|token| token.days_left(Timestamp::now()));
+        Vitals {
+            credential_days,
+            ..Vitals::default()
+        }
     }
 }
 
 /// What the body of a reply of that `Date` to `POST /devices` says about one serial number, without a policy: the way of every
 /// reply, for the fuzz target.
 pub fn judged(body: &[u8], date: Timestamp, serial: &Serial, source: Name) -> Evidence {
-    let mut evidence = Evidence::bare(source, SourceKind::AppleDep, serial.clone(), Finding::Unknown(Reason::GarbledAnswer));
+    let mut evidence = Evidence::bare(
+        source,
+        SourceKind::AppleDep,
+        serial.clone(),
+        Finding::Unknown(Reason::GarbledAnswer),
+    );
     evidence.replied_at = Some(date);
     let body: Value = http::json(body).unwrap_or_default();
     if let Ok(reply) = Reply::read(&body, std::slice::from_ref(serial)) {
-        finding::judge(&mut evidence, reply.device(serial), &Profile::NotAsked, &Expected::default());
+        finding::judge(
+            &mut evidence,
+            reply.device(serial),
+            &Profile::NotAsked,
+            &Expected::default(),
+        );
     }
     evidence
 }
@@ -210,9 +263,18 @@ fn garbled(reply: &http::Reply, misshaped: &Misshaped) -> Fault {
 impl Shared {
     async fn devices(&self, asked: Asked) -> Outcome {
         let serials: Vec<&str> = asked.serials.iter().map(Serial::as_str).collect();
-        let body = serde_json::json!({ "devices": serials }).to_string().into_bytes();
-        let reply = self.session.call(Request::post(self.session.url("devices"), JSON, body), asked.purpose).await?;
-        let read = Reply::read(reply.body(), &asked.serials).map_err(|misshaped| garbled(&reply, &misshaped))?;
+        let body = serde_json::json!({ "devices": serials })
+            .to_string()
+            .into_bytes();
+        let reply = self
+            .session
+            .call(
+                Request::post(self.session.url("devices"), JSON, body),
+                asked.purpose,
+            )
+            .await?;
+        let read = Reply::read(reply.body(), &asked.serials)
+            .map_err(|misshaped| garbled(&reply, &misshaped))?;
         Ok((read, Some(reply.date)))
     }
 
@@ -221,10 +283,14 @@ impl Shared {
         let access_token = self.session.token().ok()?.access_token;
         {
             let mut known = self.known();
-            if let Some((_, account)) = known.account.as_ref().filter(|(of, _)| *of == access_token) {
+            if let Some((_, account)) = known.account.as_ref().filter(|(of, _)| *of == access_token)
+            {
                 return Some(account.clone());
             }
-            if known.account_asked.is_some_and(|asked| asked.elapsed() < ACCOUNT_PAUSE) {
+            if known
+                .account_asked
+                .is_some_and(|asked| asked.elapsed() < ACCOUNT_PAUSE)
+            {
                 return None;
             }
             known.account_asked = Some(Instant::now());
@@ -234,20 +300,29 @@ impl Shared {
 
     async fn account(&self, purpose: Purpose) -> Result<Account, Fault> {
         let access_token = self.session.token()?.access_token;
-        let reply = self.session.call(Request::get(self.session.url("account")), purpose).await?;
-        let account = Account::read(reply.body()).map_err(|misshaped| garbled(&reply, &misshaped))?;
+        let reply = self
+            .session
+            .call(Request::get(self.session.url("account")), purpose)
+            .await?;
+        let account =
+            Account::read(reply.body()).map_err(|misshaped| garbled(&reply, &misshaped))?;
         self.known().account = Some((access_token, account.clone()));
         Ok(account)
     }
 
     /// The host of the device's profile, where the station's policy asks for it.
     async fn profile_of(&self, said: &Said, purpose: Purpose) -> Profile {
-        let Said::Device(device) = said else { return Profile::NotAsked };
+        let Said::Device(device) = said else {
+            return Profile::NotAsked;
+        };
         if self.expected.hosts.is_empty() || !device.has_profile() {
             return Profile::NotAsked;
         }
         let Some(uuid) = device.profile_uuid.as_deref() else {
-            return Profile::Unread(Reason::GarbledAnswer, Some("Apple does not name the profile on it.".to_owned()));
+            return Profile::Unread(
+                Reason::GarbledAnswer,
+                Some("Apple does not name the profile on it.".to_owned()),
+            );
         };
         let asked_at = Boot::now();
         let known = self.known().hosts.of(uuid, asked_at);
@@ -296,7 +371,14 @@ mod tests {
             clocks: ClockWatch::Fixed { synced: true }.into(),
             limits: Limits::default(),
         };
-        Fault::from(Client::new(settings).unwrap().send(request, Purpose::Scan).await.unwrap_err()).reason
+        Fault::from(
+            Client::new(settings)
+                .unwrap()
+                .send(request, Purpose::Scan)
+                .await
+                .unwrap_err(),
+        )
+        .reason
     }
 
     #[tokio::test]
@@ -313,14 +395,32 @@ mod tests {
             "devices/sync",
             "account-driven-enrollment/profile",
         ] {
-            assert_eq!(reason(Request::post(below(&base, path), JSON, b"{}".to_vec())).await, Reason::StationFault, "POST {path}");
+            assert_eq!(
+                reason(Request::post(below(&base, path), JSON, b"{}".to_vec())).await,
+                Reason::StationFault,
+                "POST {path}"
+            );
         }
-        for path in ["", "devices", "profile/devices", "beta-enrollment/tokens", "account/x", "os-beta-enrollment/tokens"] {
-            assert_eq!(reason(Request::get(below(&base, path))).await, Reason::StationFault, "GET {path}");
+        for path in [
+            "",
+            "devices",
+            "profile/devices",
+            "beta-enrollment/tokens",
+            "account/x",
+            "os-beta-enrollment/tokens",
+        ] {
+            assert_eq!(
+                reason(Request::get(below(&base, path))).await,
+                Reason::StationFault,
+                "GET {path}"
+            );
         }
         let mut elsewhere = base.clone();
         elsewhere.set_port(Some(10)).unwrap();
-        assert_eq!(reason(Request::get(below(&elsewhere, "account"))).await, Reason::StationFault);
+        assert_eq!(
+            reason(Request::get(below(&elsewhere, "account"))).await,
+            Reason::StationFault
+        );
         let mut query = below(&base, "profile");
         query.set_query(Some("profile_uuid=1&delete=1"));
         assert_eq!(reason(Request::get(query)).await, Reason::StationFault);
@@ -329,9 +429,16 @@ mod tests {
     #[tokio::test]
     async fn what_is_needed_leaves() {
         let base: Url = BASE.parse().unwrap();
-        assert_eq!(reason(Request::post(below(&base, "devices"), JSON, b"{}".to_vec())).await, Reason::Offline);
+        assert_eq!(
+            reason(Request::post(below(&base, "devices"), JSON, b"{}".to_vec())).await,
+            Reason::Offline
+        );
         for path in ["session", "account", "profile"] {
-            assert_eq!(reason(Request::get(below(&base, path))).await, Reason::Offline, "{path}");
+            assert_eq!(
+                reason(Request::get(below(&base, path))).await,
+                Reason::Offline,
+                "{path}"
+            );
         }
     }
 }

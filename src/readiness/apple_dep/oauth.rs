@@ -29,34 +29,66 @@ pub(super) fn authorization(method: &str, url: &Url, token: &ServerToken, stamp:
         ("oauth_nonce", stamp.nonce.as_str()),
         ("oauth_version", "1.0"),
     ];
-    let signature = signature(method, url, &parameters, token.consumer_secret.reveal(), token.access_secret.reveal());
+    let signature = signature(
+        method,
+        url,
+        &parameters,
+        token.consumer_secret.reveal(),
+        token.access_secret.reveal(),
+    );
     // Apple's own clients name this realm. It is sent and, by RFC 5849 3.4.1.3.1, never signed.
     let mut header = "OAuth realm=\"ADM\"".to_owned();
-    for (name, value) in parameters.into_iter().chain([("oauth_signature", signature.as_str())]) {
+    for (name, value) in parameters
+        .into_iter()
+        .chain([("oauth_signature", signature.as_str())])
+    {
         header.push_str(&format!(", {name}=\"{}\"", encoded(value)));
     }
     header
 }
 
 /// The signature over a request and its `oauth_` parameters.
-fn signature(method: &str, url: &Url, parameters: &[(&str, &str)], consumer_secret: &str, token_secret: &str) -> String {
+fn signature(
+    method: &str,
+    url: &Url,
+    parameters: &[(&str, &str)],
+    consumer_secret: &str,
+    token_secret: &str,
+) -> String {
     let key = format!("{}&{}", encoded(consumer_secret), encoded(token_secret));
     // HMAC takes a key of any length; the type allows for algorithms that do not.
-    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key.as_bytes()) else { return String::new() };
+    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key.as_bytes()) else {
+        return String::new();
+    };
     mac.update(base_string(method, url, parameters).as_bytes());
     STANDARD.encode(mac.finalize().into_bytes())
 }
 
 /// RFC 5849 3.4.1: the method, the URL without query and default port, and all parameters, sorted after encoding.
 fn base_string(method: &str, url: &Url, parameters: &[(&str, &str)]) -> String {
-    let mut all: Vec<(String, String)> = url.query_pairs().map(|(name, value)| (encoded(&name), encoded(&value))).collect();
-    all.extend(parameters.iter().map(|(name, value)| (encoded(name), encoded(value))));
+    let mut all: Vec<(String, String)> = url
+        .query_pairs()
+        .map(|(name, value)| (encoded(&name), encoded(&value)))
+        .collect();
+    all.extend(
+        parameters
+            .iter()
+            .map(|(name, value)| (encoded(name), encoded(value))),
+    );
     all.sort();
-    let all: Vec<String> = all.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let all: Vec<String> = all
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     let mut address = url.clone();
     address.set_query(None);
     address.set_fragment(None);
-    format!("{}&{}&{}", method.to_ascii_uppercase(), encoded(address.as_str()), encoded(&all.join("&")))
+    format!(
+        "{}&{}&{}",
+        method.to_ascii_uppercase(),
+        encoded(address.as_str()),
+        encoded(&all.join("&"))
+    )
 }
 
 /// RFC 5849 3.6: everything but letters, digits and `-._~` as upper-case `%XX`.
@@ -64,7 +96,9 @@ fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte))
+            }
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -73,7 +107,13 @@ fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )]
 
     use serde::Deserialize;
 
@@ -106,7 +146,8 @@ mod tests {
 
     #[test]
     fn every_published_signature_is_reproduced() {
-        let vectors: Vectors = serde_json::from_str(include_str!("../../../tests/data/signatures.json")).unwrap();
+        let vectors: Vectors =
+            serde_json::from_str(include_str!("../../../tests/data/signatures.json")).unwrap();
         assert!(vectors.oauth1.len() >= 3);
         for vector in vectors.oauth1 {
             let mut url = Url::parse(&vector.url).unwrap();
@@ -120,16 +161,33 @@ mod tests {
                 ("oauth_nonce", vector.nonce.as_str()),
             ];
             parameters.extend(vector.token.as_deref().map(|token| ("oauth_token", token)));
-            parameters.extend(vector.version.as_deref().map(|version| ("oauth_version", version)));
-            parameters.extend(vector.extra.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-            let found = signature(&vector.method, &url, &parameters, &vector.consumer_secret, vector.token_secret.as_deref().unwrap_or(""));
+            parameters.extend(
+                vector
+                    .version
+                    .as_deref()
+                    .map(|version| ("oauth_version", version)),
+            );
+            parameters.extend(
+                vector
+                    .extra
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str())),
+            );
+            let found = signature(
+                &vector.method,
+                &url,
+                &parameters,
+                &vector.consumer_secret,
+                vector.token_secret.as_deref().unwrap_or(""),
+            );
             assert_eq!(found, vector.signature, "{}", vector.name);
         }
     }
 
     #[test]
     fn the_base_string_is_the_one_of_rfc_5849() {
-        let url = Url::parse("http://EXAMPLE.COM:80/request?b5=%3D%253D&a3=a&c%40=&a2=r%20b").unwrap();
+        let url =
+            Url::parse("http://EXAMPLE.COM:80/request?b5=%3D%253D&a3=a&c%40=&a2=r%20b").unwrap();
         let parameters = [
             ("oauth_consumer_key", "9djdj82h48djs9d2"),
             ("oauth_token", "kkk9d7dh3k39sjv7"),
@@ -154,8 +212,13 @@ mod tests {
 
     #[test]
     fn the_realm_is_sent_and_not_signed() {
-        let vectors: Vectors = serde_json::from_str(include_str!("../../../tests/data/signatures.json")).unwrap();
-        let vector = vectors.oauth1.into_iter().find(|vector| vector.name == "dep-session-V1").unwrap();
+        let vectors: Vectors =
+            serde_json::from_str(include_str!("../../../tests/data/signatures.json")).unwrap();
+        let vector = vectors
+            .oauth1
+            .into_iter()
+            .find(|vector| vector.name == "dep-session-V1")
+            .unwrap();
         let token = ServerToken {
             consumer_key: vector.consumer_key,
             consumer_secret: Secret::new(&vector.consumer_secret),
@@ -163,9 +226,18 @@ mod tests {
             access_secret: Secret::new(&vector.token_secret.unwrap()),
             access_token_expiry: jiff::Timestamp::MAX,
         };
-        let stamp = Stamp { timestamp: vector.timestamp.parse().unwrap(), nonce: vector.nonce };
+        let stamp = Stamp {
+            timestamp: vector.timestamp.parse().unwrap(),
+            nonce: vector.nonce,
+        };
         let header = authorization("GET", &Url::parse(&vector.url).unwrap(), &token, &stamp);
         assert!(header.starts_with("OAuth realm=\"ADM\", oauth_consumer_key=\"CK_"));
-        assert!(header.ends_with(&format!("oauth_signature=\"{}\"", encoded(&vector.signature))), "{header}");
+        assert!(
+            header.ends_with(&format!(
+                "oauth_signature=\"{}\"",
+                encoded(&vector.signature)
+            )),
+            "{header}"
+        );
     }
 }

@@ -16,26 +16,102 @@ pub(super) struct Refusal {
 /// Apple's codes with what they mean, most telling first: a body is matched by the first one it *contains*,
 /// for Apple sends them bare, in double quotes, with a newline and run together ("token_expiredForbidden").
 const CODES: &[(&str, Reason, &str)] = &[
-    ("T_C_NOT_SIGNED", Reason::TermsNotSigned, "Apple says T_C_NOT_SIGNED."),
-    ("token_expired", Reason::CredentialsExpired, "Apple says that the server token has expired; renew it in Apple Business or School Manager."),
-    ("token_rejected", Reason::CredentialsRefused, "Apple says that the server token was revoked or replaced by a newer one."),
-    ("ACCESS_DENIED", Reason::CredentialsRefused, "Apple denies this MDM server the access (ACCESS_DENIED)."),
-    ("oauth_problem_adviceUnauthorized", Reason::CredentialsRefused, "Apple refuses the signature: wrong token fields, or a wrong clock."),
-    ("oauth_problem_advice", Reason::CredentialsRefused, "Apple refuses the form of the signature."),
-    ("USER_AGENT_MISSING", Reason::StationFault, "Apple wants another User-Agent (USER_AGENT_MISSING); see user_agent in the config."),
-    ("USER_AGENT_INVALID", Reason::StationFault, "Apple wants another User-Agent (USER_AGENT_INVALID); see user_agent in the config."),
-    ("MALFORMED_REQUEST_BODY", Reason::StationFault, "Apple says MALFORMED_REQUEST_BODY."),
-    ("DEVICE_ID_REQUIRED", Reason::StationFault, "Apple says DEVICE_ID_REQUIRED."),
-    ("PROFILE_UUID_REQUIRED", Reason::StationFault, "Apple says PROFILE_UUID_REQUIRED."),
-    ("CURSOR_REQUIRED", Reason::StationFault, "Apple says CURSOR_REQUIRED."),
-    ("INVALID_CURSOR", Reason::GarbledAnswer, "Apple says INVALID_CURSOR."),
-    ("EXHAUSTED_CURSOR", Reason::GarbledAnswer, "Apple says EXHAUSTED_CURSOR."),
-    ("EXPIRED_CURSOR", Reason::GarbledAnswer, "Apple says EXPIRED_CURSOR."),
+    (
+        "T_C_NOT_SIGNED",
+        Reason::TermsNotSigned,
+        "Apple says T_C_NOT_SIGNED.",
+    ),
+    (
+        "token_expired",
+        Reason::CredentialsExpired,
+        "Apple says that the server token has expired; renew it in Apple Business or School Manager.",
+    ),
+    (
+        "token_rejected",
+        Reason::CredentialsRefused,
+        "Apple says that the server token was revoked or replaced by a newer one.",
+    ),
+    (
+        "ACCESS_DENIED",
+        Reason::CredentialsRefused,
+        "Apple denies this MDM server the access (ACCESS_DENIED).",
+    ),
+    (
+        "oauth_problem_adviceUnauthorized",
+        Reason::CredentialsRefused,
+        "Apple refuses the signature: wrong token fields, or a wrong clock.",
+    ),
+    (
+        "oauth_problem_advice",
+        Reason::CredentialsRefused,
+        "Apple refuses the form of the signature.",
+    ),
+    (
+        "USER_AGENT_MISSING",
+        Reason::StationFault,
+        "Apple wants another User-Agent (USER_AGENT_MISSING); see user_agent in the config.",
+    ),
+    (
+        "USER_AGENT_INVALID",
+        Reason::StationFault,
+        "Apple wants another User-Agent (USER_AGENT_INVALID); see user_agent in the config.",
+    ),
+    (
+        "MALFORMED_REQUEST_BODY",
+        Reason::StationFault,
+        "Apple says MALFORMED_REQUEST_BODY.",
+    ),
+    (
+        "DEVICE_ID_REQUIRED",
+        Reason::StationFault,
+        "Apple says DEVICE_ID_REQUIRED.",
+    ),
+    (
+        "PROFILE_UUID_REQUIRED",
+        Reason::StationFault,
+        "Apple says PROFILE_UUID_REQUIRED.",
+    ),
+    (
+        "CURSOR_REQUIRED",
+        Reason::StationFault,
+        "Apple says CURSOR_REQUIRED.",
+    ),
+    (
+        "INVALID_CURSOR",
+        Reason::GarbledAnswer,
+        "Apple says INVALID_CURSOR.",
+    ),
+    (
+        "EXHAUSTED_CURSOR",
+        Reason::GarbledAnswer,
+        "Apple says EXHAUSTED_CURSOR.",
+    ),
+    (
+        "EXPIRED_CURSOR",
+        Reason::GarbledAnswer,
+        "Apple says EXPIRED_CURSOR.",
+    ),
     ("TOO_MANY_REQUESTS", Reason::RateLimited, ""),
-    ("SERVER_ERROR", Reason::SourceError, "Apple says SERVER_ERROR."),
-    ("UNAUTHORIZED", Reason::CredentialsRefused, "Apple refuses the session (UNAUTHORIZED)."),
-    ("FORBIDDEN", Reason::CredentialsRefused, "Apple refuses the session (FORBIDDEN)."),
-    ("NOT_FOUND", Reason::GarbledAnswer, "Apple says NOT_FOUND to the request itself."),
+    (
+        "SERVER_ERROR",
+        Reason::SourceError,
+        "Apple says SERVER_ERROR.",
+    ),
+    (
+        "UNAUTHORIZED",
+        Reason::CredentialsRefused,
+        "Apple refuses the session (UNAUTHORIZED).",
+    ),
+    (
+        "FORBIDDEN",
+        Reason::CredentialsRefused,
+        "Apple refuses the session (FORBIDDEN).",
+    ),
+    (
+        "NOT_FOUND",
+        Reason::GarbledAnswer,
+        "Apple says NOT_FOUND to the request itself.",
+    ),
 ];
 
 /// Reads a reply other than 2xx. The status decides where it is clear by itself; the code does for the rest.
@@ -49,7 +125,11 @@ pub(super) fn refusal(status: u16, body: &str) -> Refusal {
             (None, _) => (Reason::GarbledAnswer, ""),
         },
     };
-    Refusal { reason, detail, session: status == 401 || (status == 403 && body.contains("FORBIDDEN")) }
+    Refusal {
+        reason,
+        detail,
+        session: status == 401 || (status == 403 && body.contains("FORBIDDEN")),
+    }
 }
 
 #[cfg(test)]
@@ -59,13 +139,28 @@ mod tests {
     #[test]
     fn every_code_means_that_nobody_could_say_quoted_or_bare() {
         let table = [
-            (400, "oauth_problem_adviceBad Request", Reason::CredentialsRefused, false),
-            (401, "oauth_problem_adviceUnauthorized", Reason::CredentialsRefused, true),
+            (
+                400,
+                "oauth_problem_adviceBad Request",
+                Reason::CredentialsRefused,
+                false,
+            ),
+            (
+                401,
+                "oauth_problem_adviceUnauthorized",
+                Reason::CredentialsRefused,
+                true,
+            ),
             (401, "UNAUTHORIZED", Reason::CredentialsRefused, true),
             (403, "FORBIDDEN", Reason::CredentialsRefused, true),
             (403, "T_C_NOT_SIGNED", Reason::TermsNotSigned, false),
             (403, "ACCESS_DENIED", Reason::CredentialsRefused, false),
-            (403, "token_expiredForbidden", Reason::CredentialsExpired, false),
+            (
+                403,
+                "token_expiredForbidden",
+                Reason::CredentialsExpired,
+                false,
+            ),
             (401, "token_rejected", Reason::CredentialsRefused, true),
             (403, "token_rejected", Reason::CredentialsRefused, false),
             (400, "USER_AGENT_MISSING", Reason::StationFault, false),
@@ -83,15 +178,33 @@ mod tests {
             (400, "EXPIRED_CURSOR", Reason::GarbledAnswer, false),
             (429, "TOO_MANY_REQUESTS", Reason::RateLimited, false),
             (500, "SERVER_ERROR", Reason::SourceError, false),
-            (503, "<html>Service Unavailable</html>", Reason::SourceError, false),
+            (
+                503,
+                "<html>Service Unavailable</html>",
+                Reason::SourceError,
+                false,
+            ),
             (403, "", Reason::CredentialsRefused, false),
-            (404, "<html>no such page</html>", Reason::GarbledAnswer, false),
+            (
+                404,
+                "<html>no such page</html>",
+                Reason::GarbledAnswer,
+                false,
+            ),
             (418, "", Reason::GarbledAnswer, false),
         ];
         for (status, body, reason, session) in table {
-            for shown in [body.to_owned(), format!("\"{body}\"\n"), format!("{body}\r\n")] {
+            for shown in [
+                body.to_owned(),
+                format!("\"{body}\"\n"),
+                format!("{body}\r\n"),
+            ] {
                 let refusal = refusal(status, &shown);
-                assert_eq!((refusal.reason, refusal.session), (reason, session), "{status} {shown:?}");
+                assert_eq!(
+                    (refusal.reason, refusal.session),
+                    (reason, session),
+                    "{status} {shown:?}"
+                );
                 assert_eq!(refusal.reason.verdict(), crate::reason::Verdict::Unknown);
             }
         }
@@ -99,6 +212,9 @@ mod tests {
 
     #[test]
     fn the_terms_are_told_from_a_session_that_ended() {
-        assert_ne!(refusal(403, "\"T_C_NOT_SIGNED\"\n").detail, refusal(403, "\"FORBIDDEN\"\n").detail);
+        assert_ne!(
+            refusal(403, "\"T_C_NOT_SIGNED\"\n").detail,
+            refusal(403, "\"FORBIDDEN\"\n").detail
+        );
     }
 }

@@ -43,7 +43,10 @@ impl TokenFault {
         let what = match self {
             Self::NotJson => "is no server token of Apple's (not a JSON object)".to_owned(),
             Self::Missing(field) => format!("is no whole server token of Apple's (no {field})"),
-            Self::BadExpiry => "is no server token of Apple's (its access_token_expiry is not an RFC 3339 date)".to_owned(),
+            Self::BadExpiry => {
+                "is no server token of Apple's (its access_token_expiry is not an RFC 3339 date)"
+                    .to_owned()
+            }
         };
         credential.malformed(what, REMEDY)
     }
@@ -71,15 +74,26 @@ impl ServerToken {
     pub fn parse(text: &str) -> Result<Self, TokenFault> {
         let text = text.trim();
         // A list of five texts would do as well.
-        let wire: Wire =
-            if text.starts_with('{') { serde_json::from_str(text).map_err(|_| TokenFault::NotJson)? } else { return Err(TokenFault::NotJson) };
-        let present = |value: String, name| if value.trim().is_empty() { Err(TokenFault::Missing(name)) } else { Ok(value.trim().to_owned()) };
+        let wire: Wire = if text.starts_with('{') {
+            serde_json::from_str(text).map_err(|_| TokenFault::NotJson)?
+        } else {
+            return Err(TokenFault::NotJson);
+        };
+        let present = |value: String, name| {
+            if value.trim().is_empty() {
+                Err(TokenFault::Missing(name))
+            } else {
+                Ok(value.trim().to_owned())
+            }
+        };
         Ok(Self {
             consumer_key: present(wire.consumer_key, "consumer_key")?,
             consumer_secret: Secret::new(&present(wire.consumer_secret, "consumer_secret")?),
             access_token: Secret::new(&present(wire.access_token, "access_token")?),
             access_secret: Secret::new(&present(wire.access_secret, "access_secret")?),
-            access_token_expiry: present(wire.access_token_expiry, "access_token_expiry")?.parse().map_err(|_| TokenFault::BadExpiry)?,
+            access_token_expiry: present(wire.access_token_expiry, "access_token_expiry")?
+                .parse()
+                .map_err(|_| TokenFault::BadExpiry)?,
         })
     }
 
@@ -124,17 +138,35 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_and_nothing_is_repeated() {
-        for field in ["consumer_key", "consumer_secret", "access_token", "access_secret", "access_token_expiry"] {
+        for field in [
+            "consumer_key",
+            "consumer_secret",
+            "access_token",
+            "access_secret",
+            "access_token_expiry",
+        ] {
             let mut json: serde_json::Value = serde_json::from_str(WHOLE).unwrap();
             json.as_object_mut().unwrap().remove(field);
             let fault = ServerToken::parse(&json.to_string()).unwrap_err();
             assert_eq!(fault, TokenFault::Missing(field));
             assert!(!fault.to_string().contains("_1"));
         }
-        for text in ["-----BEGIN MESSAGE-----", "", "null", r#"["CK_1","CS_1","AT_1","AS_1","2027-01-09T22:01:10Z"]"#] {
-            assert_eq!(ServerToken::parse(text).unwrap_err(), TokenFault::NotJson, "{text}");
+        for text in [
+            "-----BEGIN MESSAGE-----",
+            "",
+            "null",
+            r#"["CK_1","CS_1","AT_1","AS_1","2027-01-09T22:01:10Z"]"#,
+        ] {
+            assert_eq!(
+                ServerToken::parse(text).unwrap_err(),
+                TokenFault::NotJson,
+                "{text}"
+            );
         }
-        assert_eq!(ServerToken::parse(&WHOLE.replace("2027-01-09T22:01:10Z", "soon")).unwrap_err(), TokenFault::BadExpiry);
+        assert_eq!(
+            ServerToken::parse(&WHOLE.replace("2027-01-09T22:01:10Z", "soon")).unwrap_err(),
+            TokenFault::BadExpiry
+        );
     }
 
     #[test]

@@ -66,8 +66,20 @@ struct Made {
 }
 
 impl Session {
-    pub(super) fn new(client: Client, base: Url, credential: Credential, clock: ClockWatch) -> Self {
-        Self { client, base, credential, clock, state: Mutex::default(), making: Turn::default() }
+    pub(super) fn new(
+        client: Client,
+        base: Url,
+        credential: Credential,
+        clock: ClockWatch,
+    ) -> Self {
+        Self {
+            client,
+            base,
+            credential,
+            clock,
+            state: Mutex::default(),
+            making: Turn::default(),
+        }
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -84,7 +96,14 @@ impl Session {
         let (mut live, _) = self.live(None, purpose).await?;
         let mut renewed = false;
         for attempt in 1.. {
-            let refused = match self.client.send(request.clone().header(SESSION_HEADER, live.word.reveal()), purpose).await {
+            let refused = match self
+                .client
+                .send(
+                    request.clone().header(SESSION_HEADER, live.word.reveal()),
+                    purpose,
+                )
+                .await
+            {
                 Ok(reply) => {
                     self.follow(&live, reply.header(SESSION_HEADER));
                     return Ok(reply);
@@ -94,7 +113,11 @@ impl Session {
             };
             self.follow(&live, refused.header(SESSION_HEADER));
             let refusal = refusal(refused.status, &refused.text());
-            let replaced = self.locked().current.as_ref().is_some_and(|current| *current != live);
+            let replaced = self
+                .locked()
+                .current
+                .as_ref()
+                .is_some_and(|current| *current != live);
             if !refusal.session || attempt >= ATTEMPTS || (renewed && !replaced) {
                 return Err(refused.fault(refusal.reason, refusal.detail));
             }
@@ -107,9 +130,15 @@ impl Session {
 
     /// The server token. A new credential counts at once and ends the session of the old one.
     pub(super) fn token(&self) -> Result<ServerToken, Fault> {
-        let unusable = |fault: &dyn std::fmt::Display| Fault::with(Reason::CredentialsRefused, format!("The server token cannot be used: {fault}."));
+        let unusable = |fault: &dyn std::fmt::Display| {
+            Fault::with(
+                Reason::CredentialsRefused,
+                format!("The server token cannot be used: {fault}."),
+            )
+        };
         let text = self.credential.read().map_err(|fault| unusable(&fault))?;
-        let token = ServerToken::parse(text.reveal()).map_err(|fault| unusable(&fault.of(&self.credential)))?;
+        let token = ServerToken::parse(text.reveal())
+            .map_err(|fault| unusable(&fault.of(&self.credential)))?;
         let mut state = self.locked();
         if state.credential.as_ref() != Some(&text) {
             state.credential = Some(text);
@@ -124,7 +153,10 @@ impl Session {
         let token = self.token()?;
         // By our own clock only while somebody keeps it right; else Apple says so itself.
         if token.expired(Timestamp::now()) && self.clock.synced() {
-            return Err(Fault::with(Reason::CredentialsExpired, "Renew the server token in Apple Business or School Manager."));
+            return Err(Fault::with(
+                Reason::CredentialsExpired,
+                "Renew the server token in Apple Business or School Manager.",
+            ));
         }
         let (current, made) = {
             let state = self.locked();
@@ -135,20 +167,35 @@ impl Session {
         }
         let url = self.url("session");
         let signed = || {
-            let stamp = Stamp { timestamp: Timestamp::now().as_second(), nonce: Uuid::now_v7().simple().to_string() };
-            with_headers(Request::get(url.clone())).header("authorization", &oauth::authorization("GET", &url, &token, &stamp))
+            let stamp = Stamp {
+                timestamp: Timestamp::now().as_second(),
+                nonce: Uuid::now_v7().simple().to_string(),
+            };
+            with_headers(Request::get(url.clone())).header(
+                "authorization",
+                &oauth::authorization("GET", &url, &token, &stamp),
+            )
         };
-        let reply = self.client.send_made(signed, purpose).await.map_err(|no| match no {
-            NoReply::Refused(refused) if !matches!(refused.status, 200..=299) => {
-                let refusal = refused_session(&refused);
-                refused.fault(refusal.reason, refusal.detail)
-            }
-            no => no.into(),
-        })?;
+        let reply = self
+            .client
+            .send_made(signed, purpose)
+            .await
+            .map_err(|no| match no {
+                NoReply::Refused(refused) if !matches!(refused.status, 200..=299) => {
+                    let refusal = refused_session(&refused);
+                    refused.fault(refusal.reason, refusal.detail)
+                }
+                no => no.into(),
+            })?;
         let Made { auth_session_token } = reply.json()?;
-        let word = reply.header(SESSION_HEADER).map_or(auth_session_token, str::to_owned);
+        let word = reply
+            .header(SESSION_HEADER)
+            .map_or(auth_session_token, str::to_owned);
         if !http::is_word(&word) {
-            return Err(reply.fault(Reason::GarbledAnswer, "Apple's session has no token that can be used."));
+            return Err(reply.fault(
+                Reason::GarbledAnswer,
+                "Apple's session has no token that can be used.",
+            ));
         }
         let mut state = self.locked();
         // While this one hung another was made, and is in use.
@@ -156,15 +203,25 @@ impl Session {
             return Ok((live, false));
         }
         state.made += 1;
-        let live = Live { word: Secret::new(&word), number: state.made };
+        let live = Live {
+            word: Secret::new(&word),
+            number: state.made,
+        };
         state.current = Some(live.clone());
         Ok((live, true))
     }
 
     /// Any reply may carry the session's next word.
     fn follow(&self, used: &Live, word: Option<&str>) {
-        let Some(word) = word.filter(|word| http::is_word(word)) else { return };
-        if let Some(current) = self.locked().current.as_mut().filter(|current| current.number == used.number) {
+        let Some(word) = word.filter(|word| http::is_word(word)) else {
+            return;
+        };
+        if let Some(current) = self
+            .locked()
+            .current
+            .as_mut()
+            .filter(|current| current.number == used.number)
+        {
             current.word = Secret::new(word);
         }
     }
@@ -176,14 +233,21 @@ impl Session {
 
 /// The headers of every call, `/session` too.
 fn with_headers(request: Request) -> Request {
-    request.header("accept", JSON).header("content-type", JSON).header("x-server-protocol-version", PROTOCOL)
+    request
+        .header("accept", JSON)
+        .header("content-type", JSON)
+        .header("x-server-protocol-version", PROTOCOL)
 }
 
 /// A session that is not given is a matter of the credential, whatever the text of a 400.
 fn refused_session(refused: &Refused) -> Refusal {
     let refusal = refusal(refused.status, &refused.text());
     match (refusal.reason, refused.status) {
-        (Reason::GarbledAnswer, 400) => Refusal { reason: Reason::CredentialsRefused, detail: "Apple refuses to open a session.", session: false },
+        (Reason::GarbledAnswer, 400) => Refusal {
+            reason: Reason::CredentialsRefused,
+            detail: "Apple refuses to open a session.",
+            session: false,
+        },
         _ => refusal,
     }
 }

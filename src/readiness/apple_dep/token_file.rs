@@ -16,7 +16,10 @@ use aes::cipher::{BlockModeDecrypt as _, KeyIvInit as _, block_padding::Pkcs7};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use rasn::types::{ObjectIdentifier, OctetString};
-use rasn_cms::{Certificate, ContentInfo, EnvelopedData, KeyTransRecipientInfo, RecipientIdentifier, RecipientInfo};
+use rasn_cms::{
+    Certificate, ContentInfo, EnvelopedData, KeyTransRecipientInfo, RecipientIdentifier,
+    RecipientInfo,
+};
 use rsa::{
     PrivateKey,
     pkcs1::{DecodeRsaPrivateKey as _, EncodeRsaPublicKey as _},
@@ -53,25 +56,39 @@ pub enum ImportFault {
     #[error("the token file is cut short or damaged: copy it again from where it was downloaded")]
     Cut,
     /// It is encrypted, and the private key or the certificate was not given.
-    #[error("the token file is encrypted: give the private key (--key) and the certificate (--cert) whose public key was uploaded to Apple")]
+    #[error(
+        "the token file is encrypted: give the private key (--key) and the certificate (--cert) whose public key was uploaded to Apple"
+    )]
     NeedsKey,
     /// The private key cannot be used.
-    #[error("the private key is no unencrypted RSA key in PEM form; an encrypted one is opened by: openssl pkey -in KEY -out PLAIN.pem")]
+    #[error(
+        "the private key is no unencrypted RSA key in PEM form; an encrypted one is opened by: openssl pkey -in KEY -out PLAIN.pem"
+    )]
     BadKey,
     /// The certificate cannot be used.
-    #[error("the certificate is no RSA certificate in PEM form: give the one that was uploaded to Apple")]
+    #[error(
+        "the certificate is no RSA certificate in PEM form: give the one that was uploaded to Apple"
+    )]
     BadCertificate,
     /// The key and the certificate are no pair.
-    #[error("the private key does not belong to the certificate: give the pair whose certificate was uploaded to Apple")]
+    #[error(
+        "the private key does not belong to the certificate: give the pair whose certificate was uploaded to Apple"
+    )]
     NotAPair,
     /// The file is for somebody else.
-    #[error("the token file was made for another certificate: give the pair that was uploaded to Apple for this MDM server")]
+    #[error(
+        "the token file was made for another certificate: give the pair that was uploaded to Apple for this MDM server"
+    )]
     AnotherRecipient,
     /// The right key, and still nothing readable.
-    #[error("the token file could not be decrypted with this key: it is damaged, or the certificate was made anew with another key")]
+    #[error(
+        "the token file could not be decrypted with this key: it is damaged, or the certificate was made anew with another key"
+    )]
     NotDecrypted,
     /// An algorithm that Apple does not use.
-    #[error("the token file is encrypted in a way that this build does not know ({0}): decrypt it with `openssl smime -decrypt` and import the JSON")]
+    #[error(
+        "the token file is encrypted in a way that this build does not know ({0}): decrypt it with `openssl smime -decrypt` and import the JSON"
+    )]
     Algorithm(String),
     /// What was inside is no token.
     #[error("{0}")]
@@ -125,29 +142,51 @@ pub fn import(import: &Import, now: Timestamp) -> Result<Imported, ImportFault> 
     if token.expired(now) {
         return Err(ImportFault::Expired(token.access_token_expiry));
     }
-    write_private(&import.out, &token.to_json()).map_err(|error| ImportFault::Unwritable { path: import.out.clone(), error })?;
-    Ok(Imported { out: import.out.clone(), expires: token.access_token_expiry, days_left: token.days_left(now) })
+    write_private(&import.out, &token.to_json()).map_err(|error| ImportFault::Unwritable {
+        path: import.out.clone(),
+        error,
+    })?;
+    Ok(Imported {
+        out: import.out.clone(),
+        expires: token.access_token_expiry,
+        days_left: token.days_left(now),
+    })
 }
 
 /// Opens a token file, or a JSON that was decrypted elsewhere.
 ///
 /// # Errors
 /// [`ImportFault`] with what is wrong.
-pub fn open(file: &[u8], key: Option<&[u8]>, cert: Option<&[u8]>) -> Result<ServerToken, ImportFault> {
-    let start = file.iter().position(|byte| !byte.is_ascii_whitespace()).and_then(|start| file.get(start..)).unwrap_or_default();
+pub fn open(
+    file: &[u8],
+    key: Option<&[u8]>,
+    cert: Option<&[u8]>,
+) -> Result<ServerToken, ImportFault> {
+    let start = file
+        .iter()
+        .position(|byte| !byte.is_ascii_whitespace())
+        .and_then(|start| file.get(start..))
+        .unwrap_or_default();
     // Decrypted elsewhere: the JSON, or openssl's output with the header and the markers around it.
-    if start.starts_with(b"{") || contains(start, b"-----BEGIN MESSAGE-----") || contains(start, b"\"consumer_key\"") {
+    if start.starts_with(b"{")
+        || contains(start, b"-----BEGIN MESSAGE-----")
+        || contains(start, b"\"consumer_key\"")
+    {
         return inner(file);
     }
     let cms = enveloped(start)?;
-    let (Some(key), Some(cert)) = (key, cert) else { return Err(ImportFault::NeedsKey) };
+    let (Some(key), Some(cert)) = (key, cert) else {
+        return Err(ImportFault::NeedsKey);
+    };
     inner(&decrypted(&cms, &private_key(key)?, cert)?)
 }
 
 /// The CMS structure in a token file: behind a MIME header and base64, or bare.
 fn enveloped(file: &[u8]) -> Result<EnvelopedData, ImportFault> {
     let unarmoured;
-    let ber = if file.first() == Some(&0x30) && file.get(1).is_some_and(|length| !length.is_ascii_graphic()) {
+    let ber = if file.first() == Some(&0x30)
+        && file.get(1).is_some_and(|length| !length.is_ascii_graphic())
+    {
         file
     } else {
         unarmoured = unarmour(std::str::from_utf8(file).map_err(|_| ImportFault::NotAToken)?)?;
@@ -170,7 +209,10 @@ fn unarmour(text: &str) -> Result<Vec<u8>, ImportFault> {
             }
         }
     }
-    let body: String = lines.filter(|line| !line.starts_with("-----")).flat_map(|line| line.chars().filter(|char| !char.is_whitespace())).collect();
+    let body: String = lines
+        .filter(|line| !line.starts_with("-----"))
+        .flat_map(|line| line.chars().filter(|char| !char.is_whitespace()))
+        .collect();
     // Every CMS structure begins with a SEQUENCE, and so its base64 with M.
     if !body.starts_with('M') || body.len() < 64 {
         return Err(ImportFault::NotAToken);
@@ -195,13 +237,22 @@ fn private_key(pem: &[u8]) -> Result<PrivateKey, ImportFault> {
 fn certificate(pem: &[u8]) -> Result<Certificate, ImportFault> {
     <(SectionKind, Vec<u8>)>::pem_slice_iter(pem)
         .flatten()
-        .find_map(|(kind, der)| if matches!(kind, SectionKind::Certificate) { rasn::der::decode(&der).ok() } else { None })
+        .find_map(|(kind, der)| {
+            if matches!(kind, SectionKind::Certificate) {
+                rasn::der::decode(&der).ok()
+            } else {
+                None
+            }
+        })
         .ok_or(ImportFault::BadCertificate)
 }
 
 fn decrypted(cms: &EnvelopedData, key: &PrivateKey, cert: &[u8]) -> Result<Vec<u8>, ImportFault> {
     let certificate = certificate(cert)?;
-    let public = key.to_public_key().to_pkcs1_der().map_err(|_| ImportFault::BadKey)?;
+    let public = key
+        .to_public_key()
+        .to_pkcs1_der()
+        .map_err(|_| ImportFault::BadKey)?;
     let subject = &certificate.tbs_certificate.subject_public_key_info;
     if *subject.algorithm.algorithm != *RSA_PKCS1 {
         return Err(ImportFault::BadCertificate);
@@ -214,7 +265,9 @@ fn decrypted(cms: &EnvelopedData, key: &PrivateKey, cert: &[u8]) -> Result<Vec<u
         return Err(unknown(&recipient.key_encryption_algorithm.algorithm));
     }
     // A wrong padding yields a random key, not an error (the library gives no padding oracle): the content's padding tells.
-    let content_key = key.pkcs1v15_decrypt(&recipient.encrypted_key).map_err(|_| ImportFault::NotDecrypted)?;
+    let content_key = key
+        .pkcs1v15_decrypt(&recipient.encrypted_key)
+        .map_err(|_| ImportFault::NotDecrypted)?;
     let info = &cms.encrypted_content_info;
     let algorithm = &info.content_encryption_algorithm;
     let iv: OctetString = algorithm
@@ -227,9 +280,13 @@ fn decrypted(cms: &EnvelopedData, key: &PrivateKey, cert: &[u8]) -> Result<Vec<u
         return Err(ImportFault::Cut);
     }
     let plain = if *algorithm.algorithm == *AES_128_CBC {
-        cbc::Decryptor::<aes::Aes128>::new_from_slices(&content_key, &iv).ok().and_then(|cipher| cipher.decrypt_padded_vec::<Pkcs7>(content).ok())
+        cbc::Decryptor::<aes::Aes128>::new_from_slices(&content_key, &iv)
+            .ok()
+            .and_then(|cipher| cipher.decrypt_padded_vec::<Pkcs7>(content).ok())
     } else if *algorithm.algorithm == *AES_256_CBC {
-        cbc::Decryptor::<aes::Aes256>::new_from_slices(&content_key, &iv).ok().and_then(|cipher| cipher.decrypt_padded_vec::<Pkcs7>(content).ok())
+        cbc::Decryptor::<aes::Aes256>::new_from_slices(&content_key, &iv)
+            .ok()
+            .and_then(|cipher| cipher.decrypt_padded_vec::<Pkcs7>(content).ok())
     } else {
         return Err(unknown(&algorithm.algorithm));
     };
@@ -237,16 +294,24 @@ fn decrypted(cms: &EnvelopedData, key: &PrivateKey, cert: &[u8]) -> Result<Vec<u
 }
 
 /// The recipient that is the holder of the certificate.
-fn recipient<'a>(cms: &'a EnvelopedData, certificate: &Certificate) -> Option<&'a KeyTransRecipientInfo> {
+fn recipient<'a>(
+    cms: &'a EnvelopedData,
+    certificate: &Certificate,
+) -> Option<&'a KeyTransRecipientInfo> {
     let tbs = &certificate.tbs_certificate;
-    cms.recipient_infos.to_vec().into_iter().find_map(|recipient| match recipient {
-        RecipientInfo::KeyTransRecipientInfo(info) => match &info.rid {
-            RecipientIdentifier::IssuerAndSerialNumber(rid) => (rid.issuer == tbs.issuer && rid.serial_number == tbs.serial_number).then_some(info),
-            // A key identifier is an extension of the certificate; the decryption itself tells.
-            RecipientIdentifier::SubjectKeyIdentifier(_) => Some(info),
-        },
-        _ => None,
-    })
+    cms.recipient_infos
+        .to_vec()
+        .into_iter()
+        .find_map(|recipient| match recipient {
+            RecipientInfo::KeyTransRecipientInfo(info) => match &info.rid {
+                RecipientIdentifier::IssuerAndSerialNumber(rid) => (rid.issuer == tbs.issuer
+                    && rid.serial_number == tbs.serial_number)
+                    .then_some(info),
+                // A key identifier is an extension of the certificate; the decryption itself tells.
+                RecipientIdentifier::SubjectKeyIdentifier(_) => Some(info),
+            },
+            _ => None,
+        })
 }
 
 fn unknown(algorithm: &ObjectIdentifier) -> ImportFault {
@@ -257,9 +322,18 @@ fn unknown(algorithm: &ObjectIdentifier) -> ImportFault {
 fn inner(text: &[u8]) -> Result<ServerToken, ImportFault> {
     let text = std::str::from_utf8(text).map_err(|_| ImportFault::NotDecrypted)?;
     let (Some(start), Some(end)) = (text.find('{'), text.rfind('}')) else {
-        return Err(if text.contains("consumer_key") { ImportFault::Cut } else { ImportFault::NotAToken });
+        return Err(if text.contains("consumer_key") {
+            ImportFault::Cut
+        } else {
+            ImportFault::NotAToken
+        });
     };
-    let json: String = text.get(start..=end).unwrap_or_default().chars().filter(|char| !matches!(char, '\r' | '\n')).collect();
+    let json: String = text
+        .get(start..=end)
+        .unwrap_or_default()
+        .chars()
+        .filter(|char| !matches!(char, '\r' | '\n'))
+        .collect();
     Ok(ServerToken::parse(&json)?)
 }
 
@@ -268,7 +342,10 @@ fn contains(text: &[u8], wanted: &[u8]) -> bool {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ImportFault> {
-    let unreadable = |error| ImportFault::Unreadable { path: path.to_owned(), error };
+    let unreadable = |error| ImportFault::Unreadable {
+        path: path.to_owned(),
+        error,
+    };
     let size = fs::metadata(path).map_err(unreadable)?.len();
     if size > LARGEST {
         return Err(ImportFault::NotAToken);
@@ -283,17 +360,25 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "give the name of a file"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "give the name of a file"))?;
     let mut beside = OsString::from(".");
     beside.push(name);
     beside.push(format!(".{}", std::process::id()));
     let beside = folder.join(beside);
     let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)?;
         let owner = fs::metadata(path).or_else(|_| fs::metadata(folder))?;
         let ours = file.metadata()?;
         // Run by an administrator for the service's user: the agent must be able to read it.
-        if (owner.uid(), owner.gid()) != (ours.uid(), ours.gid()) && rustix::process::geteuid().is_root() {
+        if (owner.uid(), owner.gid()) != (ours.uid(), ours.gid())
+            && rustix::process::geteuid().is_root()
+        {
             std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
         }
         file.write_all(text.as_bytes())?;

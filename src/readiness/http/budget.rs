@@ -55,7 +55,12 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(reads_per_minute: u32) -> Self {
-        Self { reads_per_minute: usize::try_from(reads_per_minute).unwrap_or(usize::MAX), sent: VecDeque::new(), held_until: None, quota: None }
+        Self {
+            reads_per_minute: usize::try_from(reads_per_minute).unwrap_or(usize::MAX),
+            sent: VecDeque::new(),
+            held_until: None,
+            quota: None,
+        }
     }
 
     /// Takes one request from the budget, or says why not.
@@ -71,7 +76,11 @@ impl Budget {
             return Err(Refusal::KeptForScans(until.since(now)));
         }
         if self.reads_per_minute > 0 {
-            while self.sent.front().is_some_and(|sent| now.since(*sent) >= MINUTE) {
+            while self
+                .sent
+                .front()
+                .is_some_and(|sent| now.since(*sent) >= MINUTE)
+            {
                 self.sent.pop_front();
             }
             let allowed = match purpose {
@@ -79,8 +88,15 @@ impl Budget {
                 Purpose::Recheck => self.reads_per_minute - self.reads_per_minute.div_ceil(5),
             };
             if self.sent.len() >= allowed {
-                let wait = self.sent.front().map_or(MINUTE, |sent| MINUTE.saturating_sub(now.since(*sent)));
-                return Err(if purpose == Purpose::Scan { Refusal::OwnLimit(wait) } else { Refusal::KeptForScans(wait) });
+                let wait = self
+                    .sent
+                    .front()
+                    .map_or(MINUTE, |sent| MINUTE.saturating_sub(now.since(*sent)));
+                return Err(if purpose == Purpose::Scan {
+                    Refusal::OwnLimit(wait)
+                } else {
+                    Refusal::KeptForScans(wait)
+                });
             }
             self.sent.push_back(now);
         }
@@ -95,7 +111,9 @@ impl Budget {
 
     /// How long no request may leave; `None`: one may.
     pub(super) fn held_for(&self, now: Boot) -> Option<Duration> {
-        self.held_until.map(|until| until.since(now)).filter(|wait| !wait.is_zero())
+        self.held_until
+            .map(|until| until.since(now))
+            .filter(|wait| !wait.is_zero())
     }
 
     /// The service told its quota.
@@ -105,18 +123,30 @@ impl Budget {
 
     /// The quota as last told.
     pub(super) fn quota(&self, now: Boot) -> Option<Quota> {
-        self.quota.filter(|(_, until)| now < *until).map(|(quota, _)| quota)
+        self.quota
+            .filter(|(_, until)| now < *until)
+            .map(|(quota, _)| quota)
     }
 }
 
 /// Reads a `Retry-After`: seconds, or a date that is counted from the reply's own `Date` (else from our clock).
-pub(super) fn retry_after(text: &str, replied_at: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+pub(super) fn retry_after(
+    text: &str,
+    replied_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(clock::lasting(text.parse().unwrap_or(f64::INFINITY), LONGEST_HOLD));
+        return Some(clock::lasting(
+            text.parse().unwrap_or(f64::INFINITY),
+            LONGEST_HOLD,
+        ));
     }
     let until = super::http_date(text)?;
-    Some(Duration::try_from(until.duration_since(replied_at.unwrap_or(now))).unwrap_or(Duration::ZERO))
+    Some(
+        Duration::try_from(until.duration_since(replied_at.unwrap_or(now)))
+            .unwrap_or(Duration::ZERO),
+    )
 }
 
 #[cfg(test)]
@@ -136,7 +166,10 @@ mod tests {
         let mut budget = Budget::new(0);
         budget.hold(Duration::from_secs(30), at(0));
         budget.hold(Duration::from_secs(5), at(1));
-        assert_eq!(budget.take(Purpose::Scan, at(29)), Err(Refusal::Held(Duration::from_secs(1))));
+        assert_eq!(
+            budget.take(Purpose::Scan, at(29)),
+            Err(Refusal::Held(Duration::from_secs(1)))
+        );
         assert_eq!(budget.take(Purpose::Scan, at(30)), Ok(()));
         assert_eq!(budget.held_for(at(30)), None);
     }
@@ -151,13 +184,41 @@ mod tests {
     #[test]
     fn rechecks_leave_the_last_fifth_and_scans_use_it() {
         let mut budget = Budget::new(0);
-        budget.note_quota(Quota { left: 201, limit: 1000 }, at(0));
+        budget.note_quota(
+            Quota {
+                left: 201,
+                limit: 1000,
+            },
+            at(0),
+        );
         assert_eq!(budget.take(Purpose::Recheck, at(1)), Ok(()));
-        budget.note_quota(Quota { left: 200, limit: 1000 }, at(2));
-        assert!(matches!(budget.take(Purpose::Recheck, at(3)), Err(Refusal::KeptForScans(_))));
+        budget.note_quota(
+            Quota {
+                left: 200,
+                limit: 1000,
+            },
+            at(2),
+        );
+        assert!(matches!(
+            budget.take(Purpose::Recheck, at(3)),
+            Err(Refusal::KeptForScans(_))
+        ));
         assert_eq!(budget.take(Purpose::Scan, at(3)), Ok(()));
-        assert_eq!(budget.quota(at(4)), Some(Quota { left: 200, limit: 1000 }));
-        assert_eq!((budget.take(Purpose::Recheck, at(3700)), budget.quota(at(3700))), (Ok(()), None), "what was told an hour ago is over");
+        assert_eq!(
+            budget.quota(at(4)),
+            Some(Quota {
+                left: 200,
+                limit: 1000
+            })
+        );
+        assert_eq!(
+            (
+                budget.take(Purpose::Recheck, at(3700)),
+                budget.quota(at(3700))
+            ),
+            (Ok(()), None),
+            "what was told an hour ago is over"
+        );
     }
 
     #[test]
@@ -166,9 +227,21 @@ mod tests {
         for second in 0..8 {
             assert_eq!(budget.take(Purpose::Recheck, at(second)), Ok(()));
         }
-        assert!(matches!(budget.take(Purpose::Recheck, at(8)), Err(Refusal::KeptForScans(_))));
-        assert_eq!((budget.take(Purpose::Scan, at(8)), budget.take(Purpose::Scan, at(9))), (Ok(()), Ok(())));
-        assert_eq!(budget.take(Purpose::Scan, at(10)), Err(Refusal::OwnLimit(Duration::from_secs(50))));
+        assert!(matches!(
+            budget.take(Purpose::Recheck, at(8)),
+            Err(Refusal::KeptForScans(_))
+        ));
+        assert_eq!(
+            (
+                budget.take(Purpose::Scan, at(8)),
+                budget.take(Purpose::Scan, at(9))
+            ),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!(
+            budget.take(Purpose::Scan, at(10)),
+            Err(Refusal::OwnLimit(Duration::from_secs(50)))
+        );
         assert_eq!(budget.take(Purpose::Scan, at(60)), Ok(()));
         assert!(budget.take(Purpose::Scan, at(60)).is_err());
     }
@@ -176,12 +249,32 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
-        let read = |text: &str, replied_at: Option<&str>| retry_after(text, replied_at.map(|text| text.parse().unwrap()), now);
+        let read = |text: &str, replied_at: Option<&str>| {
+            retry_after(text, replied_at.map(|text| text.parse().unwrap()), now)
+        };
         assert_eq!(read(" 120 ", None), Some(Duration::from_secs(120)));
-        assert_eq!(read("Mon, 23 Nov 2026 12:01:00 GMT", None), Some(Duration::from_mins(1)));
-        assert_eq!(read("Mon, 23 Nov 2026 12:01:00 GMT", Some("2026-11-23T12:00:30Z")), Some(Duration::from_secs(30)), "by the service's clock");
-        assert_eq!(read("Mon, 23 Nov 2026 11:00:00 GMT", None), Some(Duration::ZERO));
-        for text in ["86401", "18446744073709551616", &"9".repeat(500), "Thu, 30 Dec 9999 00:00:00 GMT"] {
+        assert_eq!(
+            read("Mon, 23 Nov 2026 12:01:00 GMT", None),
+            Some(Duration::from_mins(1))
+        );
+        assert_eq!(
+            read(
+                "Mon, 23 Nov 2026 12:01:00 GMT",
+                Some("2026-11-23T12:00:30Z")
+            ),
+            Some(Duration::from_secs(30)),
+            "by the service's clock"
+        );
+        assert_eq!(
+            read("Mon, 23 Nov 2026 11:00:00 GMT", None),
+            Some(Duration::ZERO)
+        );
+        for text in [
+            "86401",
+            "18446744073709551616",
+            &"9".repeat(500),
+            "Thu, 30 Dec 9999 00:00:00 GMT",
+        ] {
             assert!(read(text, None).unwrap() >= LONGEST_HOLD, "{text}");
         }
         for text in ["", "soon", "-1", "1.5"] {

@@ -39,10 +39,19 @@ pub(super) struct Kept {
 }
 
 impl Connections {
-    pub(super) fn new(ca_file: Option<&Path>, user_agent: &str, connect: Duration) -> Result<Self, ClientFault> {
+    pub(super) fn new(
+        ca_file: Option<&Path>,
+        user_agent: &str,
+        connect: Duration,
+    ) -> Result<Self, ClientFault> {
         let tls = tls(ca_file)?;
         let http = made(&tls, user_agent, connect).map_err(ClientFault::Build)?;
-        Ok(Self { tls, user_agent: user_agent.to_owned(), connect, kept: Mutex::new(Kept { http, number: 0 }) })
+        Ok(Self {
+            tls,
+            user_agent: user_agent.to_owned(),
+            connect,
+            kept: Mutex::new(Kept { http, number: 0 }),
+        })
     }
 
     /// The connections that are kept now.
@@ -56,8 +65,16 @@ impl Connections {
     }
 
     /// Asks on `kept`. Should no head come for [`SILENT`], or the caller give up, others use new connections from then on.
-    pub(super) async fn ask(&self, kept: &Kept, request: reqwest::Request) -> reqwest::Result<reqwest::Response> {
-        let mut watch = Watch { connections: self, kept, is_heard: false };
+    pub(super) async fn ask(
+        &self,
+        kept: &Kept,
+        request: reqwest::Request,
+    ) -> reqwest::Result<reqwest::Response> {
+        let mut watch = Watch {
+            connections: self,
+            kept,
+            is_heard: false,
+        };
         let mut asked = pin!(kept.http.execute(request));
         let result = match tokio::time::timeout(SILENT, &mut asked).await {
             Ok(result) => result,
@@ -72,10 +89,15 @@ impl Connections {
 
     /// Keeps other connections than `kept`: those of `http`, else new ones.
     pub(super) fn give_up(&self, kept: &Kept, http: Option<reqwest::Client>) {
-        let Some(http) = http.or_else(|| self.fresh().ok()) else { return };
+        let Some(http) = http.or_else(|| self.fresh().ok()) else {
+            return;
+        };
         let mut now = self.locked();
         if now.number == kept.number {
-            *now = Kept { http, number: now.number.wrapping_add(1) };
+            *now = Kept {
+                http,
+                number: now.number.wrapping_add(1),
+            };
         }
     }
 
@@ -99,7 +121,11 @@ impl Drop for Watch<'_> {
     }
 }
 
-fn made(tls: &rustls::ClientConfig, user_agent: &str, connect: Duration) -> reqwest::Result<reqwest::Client> {
+fn made(
+    tls: &rustls::ClientConfig,
+    user_agent: &str,
+    connect: Duration,
+) -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
         // The environment of a service manager or a shell must not send a credential another way.
@@ -119,7 +145,11 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientFault> {
     let mut roots = SYSTEM
         .get_or_init(|| {
             let mut roots = rustls::RootCertStore::empty();
-            if roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs).0 == 0 {
+            if roots
+                .add_parsable_certificates(rustls_native_certs::load_native_certs().certs)
+                .0
+                == 0
+            {
                 tracing::warn!("the system has no trusted certificates: install ca-certificates");
             }
             roots
@@ -128,8 +158,10 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientFault> {
     if let Some(path) = ca_file {
         certificate::trust(path, &mut roots).map_err(ClientFault::CaFile)?;
     }
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(ClientFault::Tls)?;
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .map_err(ClientFault::Tls)?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

@@ -98,20 +98,31 @@ impl Refused {
     /// The beginning of its text, in which a service's own code may stand. Never to be shown. Empty for a web page: whatever words
     /// stand there are not the service's.
     pub fn text(&self) -> String {
-        if self.is_page { String::new() } else { String::from_utf8_lossy(&self.text).into_owned() }
+        if self.is_page {
+            String::new()
+        } else {
+            String::from_utf8_lossy(&self.text).into_owned()
+        }
     }
 
     /// The fault that it stands for, under the rule of the clock. A web page is told of instead of `detail`: it is no word of the service's.
     pub fn fault(&self, reason: Reason, detail: &str) -> Fault {
         let likelier = match reason {
-            Reason::CredentialsRefused => "a web filter or a proxy in between is likelier than a refused credential",
-            Reason::GarbledAnswer => "look for a web filter or a proxy in between, and at the address in the config",
+            Reason::CredentialsRefused => {
+                "a web filter or a proxy in between is likelier than a refused credential"
+            }
+            Reason::GarbledAnswer => {
+                "look for a web filter or a proxy in between, and at the address in the config"
+            }
             _ => return fault(reason, detail, self.clock, self.date),
         };
         if !self.is_page {
             return fault(reason, detail, self.clock, self.date);
         }
-        let page = format!("A web page came in the place of {}'s answer ({}): {likelier}.", self.host, self.status);
+        let page = format!(
+            "A web page came in the place of {}'s answer ({}): {likelier}.",
+            self.host, self.status
+        );
         fault(reason, &page, self.clock, self.date)
     }
 }
@@ -159,8 +170,15 @@ impl From<NoReply> for Fault {
 
 fn fault(reason: Reason, detail: &str, clock: ClockWatch, replied_at: Option<Timestamp>) -> Fault {
     let judged = under_clock(reason, clock, replied_at);
-    let detail = if judged == reason { detail } else { "This station's clock is not synchronised." };
-    Fault { replied_at, ..Fault::with(judged, detail) }
+    let detail = if judged == reason {
+        detail
+    } else {
+        "This station's clock is not synchronised."
+    };
+    Fault {
+        replied_at,
+        ..Fault::with(judged, detail)
+    }
 }
 
 /// A reply as it came from `url`, with the boot-time clock at its request and at its head.
@@ -179,11 +197,18 @@ impl Came<'_> {
 
     /// Whose time it is.
     pub(super) fn clock_of(&self) -> String {
-        format!("{}:{}", self.host(), self.url.port_or_known_default().unwrap_or_default())
+        format!(
+            "{}:{}",
+            self.host(),
+            self.url.port_or_known_default().unwrap_or_default()
+        )
     }
 
     fn no(&self, reason: Reason, detail: String) -> Fault {
-        Fault { replied_at: self.date().ok().flatten(), ..Fault::with(reason, detail) }
+        Fault {
+            replied_at: self.date().ok().flatten(),
+            ..Fault::with(reason, detail)
+        }
     }
 
     /// Its `Date`; `None`: there is none that can be read. `Err`: there are two.
@@ -194,19 +219,40 @@ impl Came<'_> {
     /// It is a refusal, whatever it says.
     pub(super) fn refused(self, text: Vec<u8>, clock: ClockWatch) -> Refused {
         let is_page = is_page(&self.headers, &text);
-        Refused { status: self.status, is_page, host: self.host().to_owned(), date: self.date().ok().flatten(), headers: self.headers, text, clock }
+        Refused {
+            status: self.status,
+            is_page,
+            host: self.host().to_owned(),
+            date: self.date().ok().flatten(),
+            headers: self.headers,
+            text,
+            clock,
+        }
     }
 
     /// It has a status that the request named, and this body, which came whole: is it an answer?
     pub(super) fn answer(self, body: &[u8], clocks: &Clocks) -> Result<Reply, Fault> {
         let date = self.dated()?;
         self.plain(body)?;
-        let value = json::whole(body).map_err(|fault| self.no(Reason::GarbledAnswer, self.no_json(fault, body)))?;
+        let value = json::whole(body)
+            .map_err(|fault| self.no(Reason::GarbledAnswer, self.no_json(fault, body)))?;
         self.says_no_error(&value)?;
         // Last, so that only what is an answer tells the host's time.
-        let dated = Dated { date, sent: self.sent, came: self.came };
-        clocks.judge(&self.clock_of(), dated).map_err(|not| self.no(Reason::Stale, self.not_of_now(not)))?;
-        Ok(Reply { status: self.status, date, body: value, headers: self.headers, clock: clocks.own })
+        let dated = Dated {
+            date,
+            sent: self.sent,
+            came: self.came,
+        };
+        clocks
+            .judge(&self.clock_of(), dated)
+            .map_err(|not| self.no(Reason::Stale, self.not_of_now(not)))?;
+        Ok(Reply {
+            status: self.status,
+            date,
+            body: value,
+            headers: self.headers,
+            clock: clocks.own,
+        })
     }
 
     /// Its one `Date`, if no cache has kept it for long.
@@ -220,13 +266,25 @@ impl Came<'_> {
         if let Some(age) = age {
             let digits = !age.is_empty() && age.bytes().all(|byte| byte.is_ascii_digit());
             if !digits {
-                return Err(self.no(Reason::Stale, format!("A proxy or cache in front of {host} answered, and its Age cannot be read.")));
+                return Err(self.no(
+                    Reason::Stale,
+                    format!(
+                        "A proxy or cache in front of {host} answered, and its Age cannot be read."
+                    ),
+                ));
             }
             // A number beyond all bounds is an old one.
             let seconds = age.parse().unwrap_or(u64::MAX);
             if seconds > OLDEST {
-                let old = lenient::lasting(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)));
-                return Err(self.no(Reason::Stale, format!("A proxy or cache in front of {host} answered: this reply is {old} old.")));
+                let old = lenient::lasting(SignedDuration::from_secs(
+                    i64::try_from(seconds).unwrap_or(i64::MAX),
+                ));
+                return Err(self.no(
+                    Reason::Stale,
+                    format!(
+                        "A proxy or cache in front of {host} answered: this reply is {old} old."
+                    ),
+                ));
             }
         }
         date.ok_or_else(|| {
@@ -240,15 +298,28 @@ impl Came<'_> {
         // One word that takes nothing from the body: hyper has put the chunks together.
         let harmless = |name: &str, word: &[u8]| {
             let mut values = self.headers.get_all(name).iter();
-            values.next().is_none_or(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(word)) && values.next().is_none()
+            values
+                .next()
+                .is_none_or(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(word))
+                && values.next().is_none()
         };
-        let (content, transfer) = (harmless("content-encoding", b"identity"), harmless("transfer-encoding", b"chunked"));
+        let (content, transfer) = (
+            harmless("content-encoding", b"identity"),
+            harmless("transfer-encoding", b"chunked"),
+        );
         let coding = match (content && transfer, body.starts_with(GZIP)) {
             (true, false) => return Ok(()),
             (true, true) => "gzip".to_owned(),
             (false, _) => {
-                let values = self.headers.get_all(if content { "transfer-encoding" } else { "content-encoding" });
-                let stated: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+                let values = self.headers.get_all(if content {
+                    "transfer-encoding"
+                } else {
+                    "content-encoding"
+                });
+                let stated: Vec<_> = values
+                    .iter()
+                    .map(|value| String::from_utf8_lossy(value.as_bytes()))
+                    .collect();
                 lenient::shown(&stated.join(", "))
             }
         };
@@ -261,8 +332,18 @@ impl Came<'_> {
     /// No service documents an error beside an answer: one of the two is not true.
     fn says_no_error(&self, value: &Value) -> Result<(), Fault> {
         let is_error = |name: &&str| value.get(name).is_some_and(|error| !error.is_null());
-        match ["error", "errors", "detail", "message"].into_iter().find(is_error).filter(|_| matches!(self.status, 200..=299)) {
-            Some(name) => Err(self.no(Reason::GarbledAnswer, format!("{}'s answer names an error ({name:?}) beside what it says.", self.host()))),
+        match ["error", "errors", "detail", "message"]
+            .into_iter()
+            .find(is_error)
+            .filter(|_| matches!(self.status, 200..=299))
+        {
+            Some(name) => Err(self.no(
+                Reason::GarbledAnswer,
+                format!(
+                    "{}'s answer names an error ({name:?}) beside what it says.",
+                    self.host()
+                ),
+            )),
             None => Ok(()),
         }
     }
@@ -271,9 +352,13 @@ impl Came<'_> {
         let host = self.host();
         match fault {
             _ if is_page(&self.headers, body) => {
-                format!("A web page came in the place of {host}'s answer: look for a web filter, a proxy or a network that wants a sign-in.")
+                format!(
+                    "A web page came in the place of {host}'s answer: look for a web filter, a proxy or a network that wants a sign-in."
+                )
             }
-            JsonFault::NameTwice => format!("{host}'s answer gives one name twice, so it can be taken in two ways."),
+            JsonFault::NameTwice => {
+                format!("{host}'s answer gives one name twice, so it can be taken in two ways.")
+            }
             JsonFault::TooMuch => format!("{host}'s answer holds more than any list does."),
             _ => format!("{host}'s answer is not JSON, or not whole."),
         }
@@ -288,10 +373,16 @@ impl Came<'_> {
                     "A proxy or cache in front of {host} answered: this reply is {long} old by this station's clock. Else one of the two clocks is wrong."
                 )
             }
-            (true, Measure::Host | Measure::Disk) => format!("A proxy or cache in front of {host} answered: this reply is {long} old."),
-            (false, Measure::OwnClock) => format!("{host}'s reply is dated {long} ahead of this station's clock: one of the two clocks is wrong."),
+            (true, Measure::Host | Measure::Disk) => {
+                format!("A proxy or cache in front of {host} answered: this reply is {long} old.")
+            }
+            (false, Measure::OwnClock) => format!(
+                "{host}'s reply is dated {long} ahead of this station's clock: one of the two clocks is wrong."
+            ),
             (false, Measure::Host | Measure::Disk) => {
-                format!("{host}'s reply is dated {long} ahead of what it said before: its clock was set, or a proxy or cache answered before.")
+                format!(
+                    "{host}'s reply is dated {long} ahead of what it said before: its clock was set, or a proxy or cache answered before."
+                )
             }
         }
     }
@@ -300,13 +391,29 @@ impl Came<'_> {
 /// The value of a header that may be there once; `Err`: it is there twice. What is no text reads as "".
 fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
     let mut values = headers.get_all(name).iter();
-    let first = values.next().map(|value| value.to_str().unwrap_or_default().trim());
-    if values.next().is_some() { Err(()) } else { Ok(first) }
+    let first = values
+        .next()
+        .map(|value| value.to_str().unwrap_or_default().trim());
+    if values.next().is_some() {
+        Err(())
+    } else {
+        Ok(first)
+    }
 }
 
 /// A page for people, not a program's answer.
 fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
-    let kind = headers.get("content-type").map_or(&b""[..], |value| value.as_bytes()).trim_ascii_start().to_ascii_lowercase();
-    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
-    [&b"text/html"[..], b"application/xhtml"].iter().any(|page| kind.starts_with(page)) || text.starts_with(b"<")
+    let kind = headers
+        .get("content-type")
+        .map_or(&b""[..], |value| value.as_bytes())
+        .trim_ascii_start()
+        .to_ascii_lowercase();
+    let text = body
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(body)
+        .trim_ascii_start();
+    [&b"text/html"[..], b"application/xhtml"]
+        .iter()
+        .any(|page| kind.starts_with(page))
+        || text.starts_with(b"<")
 }

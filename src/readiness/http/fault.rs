@@ -27,12 +27,20 @@ pub struct Fault {
 impl Fault {
     /// A fault with its reason and nothing to add.
     pub const fn bare(reason: Reason) -> Self {
-        Self { reason, detail: None, retry_at: None, replied_at: None }
+        Self {
+            reason,
+            detail: None,
+            retry_at: None,
+            replied_at: None,
+        }
     }
 
     /// A fault with a sentence for a person.
     pub fn with(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { detail: Some(detail.into()), ..Self::bare(reason) }
+        Self {
+            detail: Some(detail.into()),
+            ..Self::bare(reason)
+        }
     }
 }
 
@@ -61,20 +69,32 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 /// The rule of the clock: a refused or expired credential is put down to the clock when nobody keeps ours right
 /// and the reply's `Date` is absent or far from it. Any other reason stays.
 pub fn under_clock(reason: Reason, clock: ClockWatch, replied_at: Option<Timestamp>) -> Reason {
-    let spoiled_by_clocks = matches!(reason, Reason::CredentialsRefused | Reason::CredentialsExpired);
-    if spoiled_by_clocks && clock_doubtful(clock, replied_at, Timestamp::now()) { Reason::ClockUnsynced } else { reason }
+    let spoiled_by_clocks = matches!(
+        reason,
+        Reason::CredentialsRefused | Reason::CredentialsExpired
+    );
+    if spoiled_by_clocks && clock_doubtful(clock, replied_at, Timestamp::now()) {
+        Reason::ClockUnsynced
+    } else {
+        reason
+    }
 }
 
 /// May our clock be the cause? Both must hold: the kernel says that nobody keeps it, and the service's clock does not vouch for it.
 fn clock_doubtful(clock: ClockWatch, replied_at: Option<Timestamp>, now: Timestamp) -> bool {
-    let vouched = replied_at.is_some_and(|date| date.duration_since(now).unsigned_abs() <= CLOCK_TOLERANCE);
+    let vouched =
+        replied_at.is_some_and(|date| date.duration_since(now).unsigned_abs() <= CLOCK_TOLERANCE);
     !vouched && !clock.synced()
 }
 
 /// The fault that a failed exchange stands for, before a complete head was there.
 pub(super) fn of_exchange(error: &reqwest::Error, clock: ClockWatch) -> Fault {
     if let Some(tls) = find::<rustls::Error>(error) {
-        return of_tls(tls, error.url().and_then(Url::host_str).unwrap_or_default(), clock);
+        return of_tls(
+            tls,
+            error.url().and_then(Url::host_str).unwrap_or_default(),
+            clock,
+        );
     }
     if error.is_timeout() {
         return Fault::bare(Reason::Timeout);
@@ -88,8 +108,16 @@ pub(super) fn of_exchange(error: &reqwest::Error, clock: ClockWatch) -> Fault {
     if error.is_dns() {
         return Fault::with(Reason::Offline, "Its name could not be resolved.");
     }
-    let refused = find::<io::Error>(error).is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    Fault::with(Reason::Offline, if refused { "The connection was refused." } else { "The connection failed before a reply was there." })
+    let refused = find::<io::Error>(error)
+        .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    Fault::with(
+        Reason::Offline,
+        if refused {
+            "The connection was refused."
+        } else {
+            "The connection failed before a reply was there."
+        },
+    )
 }
 
 fn of_tls(error: &rustls::Error, host: &str, clock: ClockWatch) -> Fault {
@@ -97,13 +125,20 @@ fn of_tls(error: &rustls::Error, host: &str, clock: ClockWatch) -> Fault {
 
     let detail = match error {
         // No reply, so no `Date` that could vouch for our clock.
-        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
-            if clock_doubtful(clock, None, Timestamp::now()) =>
-        {
-            return Fault::with(Reason::ClockUnsynced, "The certificate is out of date by this station's clock.");
+        rustls::Error::InvalidCertificate(
+            Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
+        ) if clock_doubtful(clock, None, Timestamp::now()) => {
+            return Fault::with(
+                Reason::ClockUnsynced,
+                "The certificate is out of date by this station's clock.",
+            );
         }
-        rustls::Error::InvalidCertificate(fault) => format!("Its certificate {}.", certificate::refused(fault, host)),
-        rustls::Error::AlertReceived(alert) => format!("The service ended the TLS handshake ({alert:?})."),
+        rustls::Error::InvalidCertificate(fault) => {
+            format!("Its certificate {}.", certificate::refused(fault, host))
+        }
+        rustls::Error::AlertReceived(alert) => {
+            format!("The service ended the TLS handshake ({alert:?}).")
+        }
         _ => "The TLS handshake failed.".to_owned(),
     };
     Fault::with(Reason::TlsUntrusted, detail)
@@ -116,7 +151,10 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
         if let Some(found) = error.downcast_ref::<E>() {
             return Some(found);
         }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        next = match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
             Some(wrapped) => Some(wrapped),
             None => error.source(),
         };
@@ -147,7 +185,12 @@ mod tests {
             }
             assert_eq!(under_clock(reason, UNSYNCED, near), reason);
         }
-        for reason in Reason::ALL.iter().filter(|reason| !matches!(reason, Reason::CredentialsRefused | Reason::CredentialsExpired)) {
+        for reason in Reason::ALL.iter().filter(|reason| {
+            !matches!(
+                reason,
+                Reason::CredentialsRefused | Reason::CredentialsExpired
+            )
+        }) {
             assert_eq!(under_clock(*reason, UNSYNCED, None), *reason);
         }
     }
@@ -157,24 +200,48 @@ mod tests {
         for reason in Reason::ALL.iter().filter(|reason| is_of_the_way(**reason)) {
             assert_eq!(reason.verdict(), Verdict::Unknown, "{}", reason.code());
         }
-        for reason in [Reason::GarbledAnswer, Reason::Stale, Reason::MdmLinkBroken, Reason::Contradiction, Reason::JournalFault] {
+        for reason in [
+            Reason::GarbledAnswer,
+            Reason::Stale,
+            Reason::MdmLinkBroken,
+            Reason::Contradiction,
+            Reason::JournalFault,
+        ] {
             assert!(!is_of_the_way(reason), "{}", reason.code());
         }
     }
 
     #[test]
     fn what_an_io_error_wraps_is_found() {
-        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError));
-        assert_eq!(find::<rustls::Error>(&wrapped), Some(&rustls::Error::DecryptError));
+        let wrapped = io::Error::other(io::Error::new(
+            io::ErrorKind::InvalidData,
+            rustls::Error::DecryptError,
+        ));
+        assert_eq!(
+            find::<rustls::Error>(&wrapped),
+            Some(&rustls::Error::DecryptError)
+        );
     }
 
     #[test]
     fn only_dates_of_a_certificate_are_put_down_to_the_clock() {
         let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
-        assert_eq!(of_tls(&expired, "acme.api.kandji.io", UNSYNCED).reason, Reason::ClockUnsynced);
-        assert_eq!(of_tls(&expired, "acme.api.kandji.io", SYNCED).reason, Reason::TlsUntrusted);
-        for error in [rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer), rustls::Error::DecryptError] {
-            assert_eq!(of_tls(&error, "acme.api.kandji.io", UNSYNCED).reason, Reason::TlsUntrusted);
+        assert_eq!(
+            of_tls(&expired, "acme.api.kandji.io", UNSYNCED).reason,
+            Reason::ClockUnsynced
+        );
+        assert_eq!(
+            of_tls(&expired, "acme.api.kandji.io", SYNCED).reason,
+            Reason::TlsUntrusted
+        );
+        for error in [
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer),
+            rustls::Error::DecryptError,
+        ] {
+            assert_eq!(
+                of_tls(&error, "acme.api.kandji.io", UNSYNCED).reason,
+                Reason::TlsUntrusted
+            );
         }
     }
 }

@@ -44,7 +44,10 @@ impl Dated {
     }
 
     fn agrees(self, earlier: Self) -> bool {
-        self.date.duration_since(earlier.carried(self.came)).unsigned_abs() <= AGREE_WITHIN
+        self.date
+            .duration_since(earlier.carried(self.came))
+            .unsigned_abs()
+            <= AGREE_WITHIN
     }
 }
 
@@ -78,16 +81,26 @@ pub(super) struct HostTime {
 
 impl HostTime {
     pub(super) const fn from_disk(newest: Timestamp) -> Self {
-        Self { heard: None, floor: Some(newest), doubted: Vec::new() }
+        Self {
+            heard: None,
+            floor: Some(newest),
+            doubted: Vec::new(),
+        }
     }
 
     /// Believes a reply's `Date`, or says why not. `own`: our clock, if somebody keeps it.
     pub(super) fn judge(&mut self, reply: Dated, own: Option<Timestamp>) -> Result<(), NotOfNow> {
         let (ahead, by) = match (self.heard, own, self.floor) {
-            (Some(heard), ..) => (reply.date.duration_since(heard.carried(reply.came)), Measure::Host),
+            (Some(heard), ..) => (
+                reply.date.duration_since(heard.carried(reply.came)),
+                Measure::Host,
+            ),
             (None, Some(own), _) => (reply.date.duration_since(own), Measure::OwnClock),
             // Later than that it may be by any time: the station may have been off.
-            (None, None, Some(floor)) => (reply.date.duration_since(floor).min(SignedDuration::ZERO), Measure::Disk),
+            (None, None, Some(floor)) => (
+                reply.date.duration_since(floor).min(SignedDuration::ZERO),
+                Measure::Disk,
+            ),
             (None, None, None) => (SignedDuration::ZERO, Measure::Disk),
         };
         if ahead.unsigned_abs() <= CLOCK_TOLERANCE {
@@ -110,7 +123,11 @@ impl HostTime {
         if !self.doubted.iter().all(|earlier| reply.agrees(*earlier)) {
             self.doubted.clear();
         }
-        if self.doubted.last().is_none_or(|last| reply.sent.since(last.sent) >= APART) {
+        if self
+            .doubted
+            .last()
+            .is_none_or(|last| reply.sent.since(last.sent) >= APART)
+        {
             self.doubted.push(reply);
         }
     }
@@ -144,15 +161,24 @@ struct KeptFile {
 
 impl From<ClockWatch> for Clocks {
     fn from(own: ClockWatch) -> Self {
-        Self { own, ..Self::default() }
+        Self {
+            own,
+            ..Self::default()
+        }
     }
 }
 
 impl Clocks {
     /// With what the agent has written to `state_dir`. A file that is not there, or damaged, is no fault: it knows less then.
     pub fn reading(own: ClockWatch, state_dir: &Path) -> Self {
-        let times = read(&path(state_dir)).into_iter().map(|(host, newest)| (host, HostTime::from_disk(newest))).collect();
-        Self { own, hosts: Arc::new(Mutex::new(Hosts { times, file: None })) }
+        let times = read(&path(state_dir))
+            .into_iter()
+            .map(|(host, newest)| (host, HostTime::from_disk(newest)))
+            .collect();
+        Self {
+            own,
+            hosts: Arc::new(Mutex::new(Hosts { times, file: None })),
+        }
     }
 
     /// As [`Clocks::reading`], and what is heard is written there: for the one agent of that `state_dir`.
@@ -161,7 +187,11 @@ impl Clocks {
         keep_private(&path);
         let clocks = Self::reading(own, state_dir);
         let holds = read(&path);
-        clocks.locked().file = Some(KeptFile { path, holds, written: None });
+        clocks.locked().file = Some(KeptFile {
+            path,
+            holds,
+            written: None,
+        });
         clocks
     }
 
@@ -169,7 +199,11 @@ impl Clocks {
     pub(super) fn judge(&self, host: &str, reply: Dated) -> Result<(), NotOfNow> {
         let own = self.own.synced().then(Timestamp::now);
         let mut hosts = self.locked();
-        let result = hosts.times.entry(host.to_owned()).or_default().judge(reply, own);
+        let result = hosts
+            .times
+            .entry(host.to_owned())
+            .or_default()
+            .judge(reply, own);
         if let Some((path, text)) = hosts.due(reply.came) {
             // A disk that hangs must not keep an answer back, nor the end of the process.
             let written = std::thread::Builder::new().name("host times".to_owned()).spawn(move || {
@@ -191,18 +225,30 @@ impl Hosts {
     /// What to write now, if anything.
     fn due(&mut self, now: Boot) -> Option<(PathBuf, String)> {
         let file = self.file.as_mut()?;
-        if file.written.is_some_and(|written| now.since(written) < WRITTEN_AT_MOST_EVERY) {
+        if file
+            .written
+            .is_some_and(|written| now.since(written) < WRITTEN_AT_MOST_EVERY)
+        {
             return None;
         }
-        let newest: BTreeMap<String, Timestamp> = self.times.iter().filter_map(|(host, time)| Some((host.clone(), time.newest()?))).collect();
+        let newest: BTreeMap<String, Timestamp> = self
+            .times
+            .iter()
+            .filter_map(|(host, time)| Some((host.clone(), time.newest()?)))
+            .collect();
         // Less than what stands there, too: then the host's time was set anew.
         let moved = |host: &String, now: &Timestamp| {
-            file.holds.get(host).is_none_or(|held| now < held || now.duration_since(*held).unsigned_abs() >= WRITTEN_EVERY)
+            file.holds.get(host).is_none_or(|held| {
+                now < held || now.duration_since(*held).unsigned_abs() >= WRITTEN_EVERY
+            })
         };
         if !newest.iter().any(|(host, now)| moved(host, now)) {
             return None;
         }
-        let spelled: BTreeMap<&String, String> = newest.iter().map(|(host, newest)| (host, newest.to_string())).collect();
+        let spelled: BTreeMap<&String, String> = newest
+            .iter()
+            .map(|(host, newest)| (host, newest.to_string()))
+            .collect();
         let text = serde_json::to_string(&spelled).ok()?;
         file.holds = newest;
         file.written = Some(now);
@@ -224,8 +270,14 @@ fn keep_private(path: &Path) {
 }
 
 fn read(path: &Path) -> BTreeMap<String, Timestamp> {
-    let spelled: Option<BTreeMap<String, String>> = file::read(path, LARGEST_FILE).ok().and_then(|(text, _)| serde_json::from_slice(&text).ok());
-    spelled.into_iter().flatten().filter_map(|(host, newest)| Some((host, newest.parse().ok()?))).collect()
+    let spelled: Option<BTreeMap<String, String>> = file::read(path, LARGEST_FILE)
+        .ok()
+        .and_then(|(text, _)| serde_json::from_slice(&text).ok());
+    spelled
+        .into_iter()
+        .flatten()
+        .filter_map(|(host, newest)| Some((host, newest.parse().ok()?)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -34,14 +34,20 @@ pub(super) enum JsonFault {
 pub(super) fn whole(text: &[u8]) -> Result<Value, JsonFault> {
     let (left, fault) = (Cell::new(MOST_VALUES), Cell::new(JsonFault::NotJson));
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Strict { left: &left, fault: &fault }.deserialize(&mut reader).map_err(|_| fault.get())?;
+    let value = Strict {
+        left: &left,
+        fault: &fault,
+    }
+    .deserialize(&mut reader)
+    .map_err(|_| fault.get())?;
     reader.end().map_err(|_| JsonFault::NotJson)?;
     Ok(value)
 }
 
 /// A value as one type. Where serde's derive would take an array for a struct, this does not.
 pub(super) fn shaped<T: DeserializeOwned>(value: &Value) -> Result<T, JsonFault> {
-    T::deserialize(Shaped(value)).map_err(|Misfit(lacks)| lacks.map_or(JsonFault::OtherShape, JsonFault::Lacks))
+    T::deserialize(Shaped(value))
+        .map_err(|Misfit(lacks)| lacks.map_or(JsonFault::OtherShape, JsonFault::Lacks))
 }
 
 #[derive(Clone, Copy)]
@@ -61,7 +67,9 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        let Some(left) = self.left.get().checked_sub(1) else { return Err(self.refuse(JsonFault::TooMuch)) };
+        let Some(left) = self.left.get().checked_sub(1) else {
+            return Err(self.refuse(JsonFault::TooMuch));
+        };
         self.left.set(left);
         deserializer.deserialize_any(self)
     }
@@ -171,7 +179,11 @@ impl<'de> Deserializer<'de> for Shaped<'de> {
                 Ok(value)
             }
             Value::Object(fields) => {
-                let mut fields = MapDeserializer::new(fields.iter().map(|(name, value)| (name.as_str(), Shaped(value))));
+                let mut fields = MapDeserializer::new(
+                    fields
+                        .iter()
+                        .map(|(name, value)| (name.as_str(), Shaped(value))),
+                );
                 let value = visitor.visit_map(&mut fields)?;
                 fields.end()?;
                 Ok(value)
@@ -180,18 +192,40 @@ impl<'de> Deserializer<'de> for Shaped<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.0.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Misfit> {
-        if self.0.is_object() { self.deserialize_any(visitor) } else { Err(Misfit(None)) }
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Misfit> {
+        if self.0.is_object() {
+            self.deserialize_any(visitor)
+        } else {
+            Err(Misfit(None))
+        }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Misfit> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Misfit> {
         // A word of a closed list.
         visitor.visit_enum(self.0.as_str().ok_or(Misfit(None))?.into_deserializer())
     }
@@ -238,17 +272,39 @@ mod tests {
         ] {
             assert_eq!(whole(text.as_bytes()), Err(JsonFault::NameTwice), "{text}");
         }
-        assert_eq!(whole(br#"{"a":{"a":{"a":[{"a":1},{"a":1}]}},"A":1}"#), Ok(json!({"a": {"a": {"a": [{"a": 1}, {"a": 1}]}}, "A": 1})));
+        assert_eq!(
+            whole(br#"{"a":{"a":{"a":[{"a":1},{"a":1}]}},"A":1}"#),
+            Ok(json!({"a": {"a": {"a": [{"a": 1}, {"a": 1}]}}, "A": 1}))
+        );
     }
 
     #[test]
     fn what_is_not_one_whole_json_text_is_refused() {
         let deep = "[".repeat(100_000);
         let closed = format!("{}{}", "[".repeat(200), "]".repeat(200));
-        for text in
-            ["", " ", "{", "{}{}", "{} x", "nul", "NaN", "1e400", "{'a':1}", "{\"a\":1,}", "\u{feff}{}", "{}\u{0}", "\"\\ud800\"", &deep, &closed]
-        {
-            assert_eq!(whole(text.as_bytes()), Err(JsonFault::NotJson), "{}", text.get(..20).unwrap_or(text));
+        for text in [
+            "",
+            " ",
+            "{",
+            "{}{}",
+            "{} x",
+            "nul",
+            "NaN",
+            "1e400",
+            "{'a':1}",
+            "{\"a\":1,}",
+            "\u{feff}{}",
+            "{}\u{0}",
+            "\"\\ud800\"",
+            &deep,
+            &closed,
+        ] {
+            assert_eq!(
+                whole(text.as_bytes()),
+                Err(JsonFault::NotJson),
+                "{}",
+                text.get(..20).unwrap_or(text)
+            );
         }
         assert_eq!(whole(b"{\"a\":\"\xff\"}"), Err(JsonFault::NotJson));
         assert_eq!(whole(b" { } \r\n\t"), Ok(json!({})));
@@ -264,7 +320,12 @@ mod tests {
     #[test]
     fn an_array_never_passes_for_an_object() {
         let read = |value: Value| shaped::<Row>(&value);
-        assert_eq!(read(json!({"name": "x", "part": {"id": 1}, "parts": [{}], "more": [1]})).unwrap().parts, [Part::default()]);
+        assert_eq!(
+            read(json!({"name": "x", "part": {"id": 1}, "parts": [{}], "more": [1]}))
+                .unwrap()
+                .parts,
+            [Part::default()]
+        );
         assert_eq!(read(json!({"part": null})), Err(JsonFault::Lacks("name")));
         for value in [
             json!(["x"]),
@@ -283,7 +344,10 @@ mod tests {
         ] {
             assert_eq!(read(value.clone()), Err(JsonFault::OtherShape), "{value}");
         }
-        assert_eq!(shaped::<Vec<Part>>(&json!([[1]])), Err(JsonFault::OtherShape));
+        assert_eq!(
+            shaped::<Vec<Part>>(&json!([[1]])),
+            Err(JsonFault::OtherShape)
+        );
     }
 
     proptest! {

@@ -55,7 +55,11 @@ pub(super) fn has_row(serial: &Serial, rows: &[Row]) -> bool {
 pub(super) fn judge(mut evidence: Evidence, records: &Records<'_>, policy: &Policy) -> Evidence {
     evidence.replied_at = records.now;
     let serial = evidence.serial.clone();
-    let mut exact: Vec<&Row> = records.rows.iter().filter(|row| serial.is(&row.serial_number)).collect();
+    let mut exact: Vec<&Row> = records
+        .rows
+        .iter()
+        .filter(|row| serial.is(&row.serial_number))
+        .collect();
     // By the date, then by the rest, so that the list's order never matters. A row without a date counts as oldest.
     exact.sort_unstable();
     let Some((newest, others)) = exact.split_last() else {
@@ -64,11 +68,21 @@ pub(super) fn judge(mut evidence: Evidence, records: &Records<'_>, policy: &Poli
     let judged = of_row(evidence.clone(), newest, records, policy);
     let differs = |row: &&&Row| {
         let other = of_row(evidence.clone(), row, records, policy);
-        [true, false].into_iter().any(|allow_returned| verdict(judged.judged(allow_returned)) != verdict(other.judged(allow_returned)))
+        [true, false].into_iter().any(|allow_returned| {
+            verdict(judged.judged(allow_returned)) != verdict(other.judged(allow_returned))
+        })
     };
     if others.iter().any(|row| differs(&row)) {
-        let detail = format!("Kandji lists it {} times, and the rows disagree.", exact.len());
-        return Evidence { returned: false, detail: Some(detail), finding: Finding::Unknown(Reason::Contradiction), ..judged };
+        let detail = format!(
+            "Kandji lists it {} times, and the rows disagree.",
+            exact.len()
+        );
+        return Evidence {
+            returned: false,
+            detail: Some(detail),
+            finding: Finding::Unknown(Reason::Contradiction),
+            ..judged
+        };
     }
     judged
 }
@@ -78,8 +92,13 @@ fn verdict(finding: Finding) -> Option<Verdict> {
 }
 
 fn of_row(evidence: Evidence, row: &Row, records: &Records<'_>, policy: &Policy) -> Evidence {
-    let listed = records.tokens.as_ref().map_or(&[][..], |tokens| tokens.list);
-    let tokens = row.dep_account.as_ref().map_or_else(Vec::new, |(id, _)| linked(listed, |token| same_id(&token.id, id)));
+    let listed = records
+        .tokens
+        .as_ref()
+        .map_or(&[][..], |tokens| tokens.list);
+    let tokens = row.dep_account.as_ref().map_or_else(Vec::new, |(id, _)| {
+        linked(listed, |token| same_id(&token.id, id))
+    });
     let linked = link(row, &tokens, records, policy);
     // What is only known through a bad link is not known; and a device that is enrolled is that first.
     let returned = linked.is_none() && was_activated(row);
@@ -89,7 +108,11 @@ fn of_row(evidence: Evidence, row: &Row, records: &Records<'_>, policy: &Policy)
         detail,
         returned,
         known: true,
-        status: row.profile_status.as_deref().map(lenient::shown).filter(|word| !word.is_empty()),
+        status: row
+            .profile_status
+            .as_deref()
+            .map(lenient::shown)
+            .filter(|word| !word.is_empty()),
         assigned_at: row.profile_assign_time,
         device_assigned_at: row.device_assigned_date,
         as_of: last_fetch(&tokens),
@@ -102,16 +125,29 @@ fn of_row(evidence: Evidence, row: &Row, records: &Records<'_>, policy: &Policy)
 
 /// The tokens that `wanted` names, and those that are for the same servers: of a token that is listed twice the worse one counts.
 fn linked(list: &[Token], wanted: impl Fn(&Token) -> bool) -> Vec<&Token> {
-    let servers: Vec<&str> = list.iter().filter(|token| wanted(token)).filter_map(|token| token.server_uuid.as_deref()).collect();
-    let twin = |token: &Token| token.server_uuid.as_deref().is_some_and(|server| servers.iter().any(|one| lenient::same_uuid(one, server)));
-    list.iter().filter(|token| wanted(token) || twin(token)).collect()
+    let servers: Vec<&str> = list
+        .iter()
+        .filter(|token| wanted(token))
+        .filter_map(|token| token.server_uuid.as_deref())
+        .collect();
+    let twin = |token: &Token| {
+        token
+            .server_uuid
+            .as_deref()
+            .is_some_and(|server| servers.iter().any(|one| lenient::same_uuid(one, server)))
+    };
+    list.iter()
+        .filter(|token| wanted(token) || twin(token))
+        .collect()
 }
 
 /// The server at Apple that all these tokens are for; `None` when they name none, or several.
 fn one_server(tokens: &[&Token]) -> Option<String> {
     let mut servers = tokens.iter().map(|token| token.server_uuid.as_deref());
     let first = servers.next().flatten()?;
-    servers.all(|server| server.is_some_and(|server| lenient::same_uuid(server, first))).then(|| first.to_owned())
+    servers
+        .all(|server| server.is_some_and(|server| lenient::same_uuid(server, first)))
+        .then(|| first.to_owned())
 }
 
 /// Handed out once, or assigned again after the device was removed from the MDM: not new stock.
@@ -144,7 +180,10 @@ fn link(row: &Row, tokens: &[&Token], records: &Records<'_>, policy: &Policy) ->
         Err(fault) => return Some(of_fault(fault)),
     };
     let Some((token_id, server_name)) = &row.dep_account else {
-        return Some(unknown(Reason::GarbledAnswer, "Its row names no ADE token."));
+        return Some(unknown(
+            Reason::GarbledAnswer,
+            "Its row names no ADE token.",
+        ));
     };
     if !policy.counts(token_id) {
         let there = tokens
@@ -153,11 +192,17 @@ fn link(row: &Row, tokens: &[&Token], records: &Records<'_>, policy: &Policy) ->
             .filter_map(|token| token.server_name.as_deref())
             .min()
             .or(server_name.as_deref());
-        return Some((Finding::No(Reason::WrongServer), Some(wrong_server(there.unwrap_or(token_id), listed.list, policy))));
+        return Some((
+            Finding::No(Reason::WrongServer),
+            Some(wrong_server(there.unwrap_or(token_id), listed.list, policy)),
+        ));
     }
     if tokens.is_empty() {
         let name = named(server_name.as_deref(), token_id);
-        return Some(unknown(Reason::MdmLinkBroken, format!("Its ADE token {name} is not in Kandji's list.")));
+        return Some(unknown(
+            Reason::MdmLinkBroken,
+            format!("Its ADE token {name} is not in Kandji's list."),
+        ));
     }
     worst(tokens, [records.now, listed.now], policy)
 }
@@ -168,50 +213,102 @@ fn of_status(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement {
     let failed = last.is_some_and(|word| word != "SUCCESS");
     match row.profile_status.as_deref().unwrap_or_default() {
         "removed" => (Finding::No(Reason::ProfileRemoved), None),
-        "empty" | "" if last == Some("THROTTLED") => (Finding::Wait(Reason::AssignmentThrottled), None),
-        "empty" | "" if failed || row.failed_assignment_attempts > 0 => (Finding::No(Reason::AssignmentFailed), None),
-        "empty" | "" => (Finding::Wait(Reason::AssignmentPending), None),
-        "assigned" | "pushed" if last == Some("THROTTLED") => {
-            (Finding::Wait(Reason::AssignmentThrottled), Some("An older profile is in place.".to_owned()))
+        "empty" | "" if last == Some("THROTTLED") => {
+            (Finding::Wait(Reason::AssignmentThrottled), None)
         }
-        "assigned" | "pushed" if failed => (Finding::No(Reason::AssignmentFailed), Some("An older profile is in place.".to_owned())),
+        "empty" | "" if failed || row.failed_assignment_attempts > 0 => {
+            (Finding::No(Reason::AssignmentFailed), None)
+        }
+        "empty" | "" => (Finding::Wait(Reason::AssignmentPending), None),
+        "assigned" | "pushed" if last == Some("THROTTLED") => (
+            Finding::Wait(Reason::AssignmentThrottled),
+            Some("An older profile is in place.".to_owned()),
+        ),
+        "assigned" | "pushed" if failed => (
+            Finding::No(Reason::AssignmentFailed),
+            Some("An older profile is in place.".to_owned()),
+        ),
         "assigned" | "pushed" => of_assigned(row, now, policy),
-        other => unknown(Reason::GarbledAnswer, format!("Kandji says {:?}, which this station does not know.", lenient::shown(other))),
+        other => unknown(
+            Reason::GarbledAnswer,
+            format!(
+                "Kandji says {:?}, which this station does not know.",
+                lenient::shown(other)
+            ),
+        ),
     }
 }
 
 fn of_assigned(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement {
     if !policy.expected_blueprints.is_empty() {
         let blueprint = match (row.blueprint_id.as_deref(), row.blueprint.as_deref()) {
-            (Some(one), Some(other)) if !same_id(one, other) => return unknown(Reason::GarbledAnswer, "Its row names two blueprints."),
+            (Some(one), Some(other)) if !same_id(one, other) => {
+                return unknown(Reason::GarbledAnswer, "Its row names two blueprints.");
+            }
             (one, other) => one.or(other),
         };
         let expected = match blueprint {
-            Some(id) => policy.expected_blueprints.iter().any(|expected| same_id(expected, id)),
+            Some(id) => policy
+                .expected_blueprints
+                .iter()
+                .any(|expected| same_id(expected, id)),
             // Routing chooses the blueprint when the device enrolls; null is normal then.
             None => row.use_blueprint_routing,
         };
         if !expected {
-            let there = blueprint.map_or("It has none.".to_owned(), |id| format!("It has {}.", lenient::shown(id)));
+            let there = blueprint.map_or("It has none.".to_owned(), |id| {
+                format!("It has {}.", lenient::shown(id))
+            });
             return (Finding::No(Reason::WrongBlueprint), Some(there));
         }
     }
-    for (what, moment) in [("assignment", row.profile_assign_time), ("device's assignment to its MDM server", row.device_assigned_date)] {
-        if let Some(moment) = moment.filter(|moment| now.is_none_or(|now| lenient::in_future(*moment, now))) {
-            return unknown(Reason::GarbledAnswer, format!("The {what} is dated {}, in the future.", lenient::spoken(moment)));
+    for (what, moment) in [
+        ("assignment", row.profile_assign_time),
+        (
+            "device's assignment to its MDM server",
+            row.device_assigned_date,
+        ),
+    ] {
+        if let Some(moment) =
+            moment.filter(|moment| now.is_none_or(|now| lenient::in_future(*moment, now)))
+        {
+            return unknown(
+                Reason::GarbledAnswer,
+                format!(
+                    "The {what} is dated {}, in the future.",
+                    lenient::spoken(moment)
+                ),
+            );
         }
     }
     (Finding::Ready(Grade::Relayed), None)
 }
 
 fn without_row(evidence: Evidence, records: &Records<'_>, policy: &Policy) -> Evidence {
-    let exact =
-        || records.devices.as_ref().ok().into_iter().flat_map(|devices| devices.iter()).filter(|device| evidence.serial.is(&device.serial_number));
+    let exact = || {
+        records
+            .devices
+            .as_ref()
+            .ok()
+            .into_iter()
+            .flat_map(|devices| devices.iter())
+            .filter(|device| evidence.serial.is(&device.serial_number))
+    };
     let known = exact().next().is_some();
     let enrolled = exact().any(|device| !device.is_removed);
-    let counted = records.tokens.as_ref().map_or_else(|_| Vec::new(), |tokens| policy.counted(tokens.list));
+    let counted = records
+        .tokens
+        .as_ref()
+        .map_or_else(|_| Vec::new(), |tokens| policy.counted(tokens.list));
     let (finding, detail) = absent(records, policy, &counted, enrolled);
-    Evidence { finding, detail, known, as_of: last_fetch(&counted), server_uuid: one_server(&counted), ..evidence }
+    Evidence {
+        finding,
+        detail,
+        known,
+        as_of: last_fetch(&counted),
+        server_uuid: one_server(&counted),
+        ..evidence
+    }
 }
 
 /// The table's rows for a serial number without a row, in its order.
@@ -223,34 +320,69 @@ fn absent(records: &Records<'_>, policy: &Policy, counted: &[&Token], enrolled: 
     if enrolled {
         return (Finding::No(Reason::AlreadyEnrolled), None);
     }
-    let missing = policy.tokens.iter().find(|id| !counted.iter().any(|token| same_id(&token.id, id)));
+    let missing = policy
+        .tokens
+        .iter()
+        .find(|id| !counted.iter().any(|token| same_id(&token.id, id)));
     match missing {
-        Some(id) => return unknown(Reason::MdmLinkBroken, format!("The ADE token {} is not in Kandji's list.", lenient::shown(id))),
-        None if counted.is_empty() => return unknown(Reason::MdmLinkBroken, "Kandji has no ADE token."),
+        Some(id) => {
+            return unknown(
+                Reason::MdmLinkBroken,
+                format!(
+                    "The ADE token {} is not in Kandji's list.",
+                    lenient::shown(id)
+                ),
+            );
+        }
+        None if counted.is_empty() => {
+            return unknown(Reason::MdmLinkBroken, "Kandji has no ADE token.");
+        }
         None => {}
     }
     if let Some(judgement) = worst(counted, [records.now, tokens.now], policy) {
         return judgement;
     }
-    (Finding::No(Reason::NotFound), last_fetch(counted).map(|moment| format!("Last fetch {}.", lenient::spoken(moment))))
+    (
+        Finding::No(Reason::NotFound),
+        last_fetch(counted).map(|moment| format!("Last fetch {}.", lenient::spoken(moment))),
+    )
 }
 
 /// What is worst about these tokens; `None`: all are good. Their order never matters.
 fn worst(tokens: &[&Token], dates: [Option<Timestamp>; 2], policy: &Policy) -> Option<Judgement> {
     let rank = |(finding, detail): &Judgement| {
-        let place = [Finding::Unknown(Reason::MdmLinkBroken), Finding::Unknown(Reason::GarbledAnswer)].iter().position(|one| one == finding);
+        let place = [
+            Finding::Unknown(Reason::MdmLinkBroken),
+            Finding::Unknown(Reason::GarbledAnswer),
+        ]
+        .iter()
+        .position(|one| one == finding);
         (place.unwrap_or(usize::MAX), detail.clone())
     };
-    tokens.iter().filter_map(|token| trouble(token, dates, policy)).min_by_key(rank)
+    tokens
+        .iter()
+        .filter_map(|token| trouble(token, dates, policy))
+        .min_by_key(rank)
 }
 
 /// Why a token cannot be trusted, by the dates of the reply that rests on it and of the token list.
-pub(super) fn trouble(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Option<Judgement> {
-    broken(token, dates.into_iter().max().flatten()).or_else(|| stale(token, dates, policy)).or_else(|| {
-        let says = || unknown(Reason::GarbledAnswer, format!("Kandji gives no status of the ADE token {}.", token.named()));
-        // Before the first sync there is none, which the last fetch shows.
-        token.status.is_none().then(says)
-    })
+pub(super) fn trouble(
+    token: &Token,
+    dates: [Option<Timestamp>; 2],
+    policy: &Policy,
+) -> Option<Judgement> {
+    broken(token, dates.into_iter().max().flatten())
+        .or_else(|| stale(token, dates, policy))
+        .or_else(|| {
+            let says = || {
+                unknown(
+                    Reason::GarbledAnswer,
+                    format!("Kandji gives no status of the ADE token {}.", token.named()),
+                )
+            };
+            // Before the first sync there is none, which the last fetch shows.
+            token.status.is_none().then(says)
+        })
 }
 
 fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
@@ -264,14 +396,28 @@ fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
         });
     }
     match (token.access_token_expiry, now) {
-        (Moment::At(expiry), Some(now)) if expiry <= now => return says(format!("The ADE token {name} expired on {}.", lenient::spoken(expiry))),
-        _ if token.days_left.is_some_and(|days| days < 0) => return says(format!("The ADE token {name} has expired.")),
-        (Moment::Garbled, _) => return garbled(format!("The date on which the ADE token {name} expires cannot be read.")),
+        (Moment::At(expiry), Some(now)) if expiry <= now => {
+            return says(format!(
+                "The ADE token {name} expired on {}.",
+                lenient::spoken(expiry)
+            ));
+        }
+        _ if token.days_left.is_some_and(|days| days < 0) => {
+            return says(format!("The ADE token {name} has expired."));
+        }
+        (Moment::Garbled, _) => {
+            return garbled(format!(
+                "The date on which the ADE token {name} expires cannot be read."
+            ));
+        }
         _ => {}
     }
     match token.status.as_deref() {
         Some("SUCCESS") | None => None,
-        Some(other) => garbled(format!("Kandji says {:?} of the ADE token {name}, which this station does not know.", lenient::shown(other))),
+        Some(other) => garbled(format!(
+            "Kandji says {:?} of the ADE token {name}, which this station does not know.",
+            lenient::shown(other)
+        )),
     }
 }
 
@@ -289,10 +435,17 @@ fn stale(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Optio
         let age = date.duration_since(fetched);
         let limit = SignedDuration::try_from(policy.max_fetch_age).unwrap_or(SignedDuration::MAX);
         if age > limit {
-            return says(format!("Last fetch {} by {name}, {} ago.", lenient::spoken(fetched), long(age)));
+            return says(format!(
+                "Last fetch {} by {name}, {} ago.",
+                lenient::spoken(fetched),
+                long(age)
+            ));
         }
         if lenient::in_future(fetched, date) {
-            return says(format!("Last fetch {} by {name} lies in the future.", lenient::spoken(fetched)));
+            return says(format!(
+                "Last fetch {} by {name} lies in the future.",
+                lenient::spoken(fetched)
+            ));
         }
     }
     None
@@ -312,7 +465,11 @@ impl Policy {
 
 /// The oldest last fetch of the tokens that count; `None` when one of them has none.
 pub(super) fn last_fetch(counted: &[&Token]) -> Option<Timestamp> {
-    counted.iter().map(|token| token.last_device_sync.known()).min().flatten()
+    counted
+        .iter()
+        .map(|token| token.last_device_sync.known())
+        .min()
+        .flatten()
 }
 
 /// Days until the first of the tokens that count expires.
@@ -320,7 +477,9 @@ pub(super) fn days_left(counted: &[&Token], now: Option<Timestamp>) -> Option<i6
     counted
         .iter()
         .filter_map(|token| match (token.access_token_expiry, now) {
-            (Moment::At(expiry), Some(now)) => Some(expiry.duration_since(now).as_secs().div_euclid(86_400)),
+            (Moment::At(expiry), Some(now)) => {
+                Some(expiry.duration_since(now).as_secs().div_euclid(86_400))
+            }
             _ => token.days_left,
         })
         .min()
@@ -341,11 +500,22 @@ impl Token {
 }
 
 fn wrong_server(there: &str, list: &[Token], policy: &Policy) -> String {
-    let mut ours: Vec<String> = list.iter().filter(|token| policy.counts(&token.id)).map(|token| token.named()).collect();
+    let mut ours: Vec<String> = list
+        .iter()
+        .filter(|token| policy.counts(&token.id))
+        .map(|token| token.named())
+        .collect();
     ours.sort_unstable();
     ours.dedup();
-    let ours = if ours.is_empty() { policy.tokens.join(", ") } else { ours.join(", ") };
-    format!("It is on \"{}\", this station expects {ours}.", lenient::shown(there))
+    let ours = if ours.is_empty() {
+        policy.tokens.join(", ")
+    } else {
+        ours.join(", ")
+    };
+    format!(
+        "It is on \"{}\", this station expects {ours}.",
+        lenient::shown(there)
+    )
 }
 
 fn long(age: SignedDuration) -> String {

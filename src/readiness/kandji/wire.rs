@@ -23,7 +23,9 @@ impl List {
     /// Takes the page that was asked for next; is there one more?
     pub(super) fn take(&mut self, page: &Value) -> Result<bool, Misshaped> {
         let page = Object::read("Kandji's list", page)?;
-        let count = page.number("count", 0..=i64::MAX)?.ok_or_else(|| page.lacks("count"))?;
+        let count = page
+            .number("count", 0..=i64::MAX)?
+            .ok_or_else(|| page.lacks("count"))?;
         // Of the links only counts whether they are there: they name another host.
         let link = |name| match page.text(name)? {
             Some(_) => Ok(true),
@@ -32,10 +34,15 @@ impl List {
         };
         let (next, previous) = (link("next")?, link("previous")?);
         if previous != (self.pages > 0) {
-            return Err(Misshaped("Kandji gave another page of its list than the one asked for.".to_owned()));
+            return Err(Misshaped(
+                "Kandji gave another page of its list than the one asked for.".to_owned(),
+            ));
         }
         if self.pages > 0 && count != self.count {
-            return Err(Misshaped(format!("The count of Kandji's list changed from {} to {count} between two pages.", self.count)));
+            return Err(Misshaped(format!(
+                "The count of Kandji's list changed from {} to {count} between two pages.",
+                self.count
+            )));
         }
         self.rows.extend_from_slice(page.list("results")?);
         self.pages += 1;
@@ -44,8 +51,14 @@ impl List {
         if (next && held < count) || (!next && held == count) {
             return Ok(next);
         }
-        let further = if next { "a further page" } else { "no further page" };
-        Err(Misshaped(format!("Kandji's list does not add up: its count is {count}, it holds {held} rows and names {further}.")))
+        let further = if next {
+            "a further page"
+        } else {
+            "no further page"
+        };
+        Err(Misshaped(format!(
+            "Kandji's list does not add up: its count is {count}, it holds {held} rows and names {further}."
+        )))
     }
 
     /// The rows of all pages, in answer to a filter.
@@ -61,7 +74,12 @@ impl List {
 fn none_twice(records: &[Value], id: &str) -> Result<(), Misshaped> {
     let mut seen = HashSet::new();
     // What has no id is told from others by the whole of it.
-    let key = |record: &Value| record.get(id).and_then(Value::as_str).map_or_else(|| record.to_string(), str::to_ascii_lowercase);
+    let key = |record: &Value| {
+        record
+            .get(id)
+            .and_then(Value::as_str)
+            .map_or_else(|| record.to_string(), str::to_ascii_lowercase)
+    };
     if records.iter().all(|record| seen.insert(key(record))) {
         return Ok(());
     }
@@ -93,13 +111,18 @@ impl Row {
         let row = Object::read("Kandji's row", value)?;
         let owned = |field| Ok(row.text(field)?.map(str::to_owned));
         let blueprint = match row.value("blueprint") {
-            Some(blueprint @ Value::Object(_)) => Object::read("Its blueprint", blueprint)?.text("id")?,
+            Some(blueprint @ Value::Object(_)) => {
+                Object::read("Its blueprint", blueprint)?.text("id")?
+            }
             _ => row.text("blueprint")?,
         };
         let dep_account = match row.value("dep_account") {
             Some(account) => {
                 let account = Object::read("Its dep_account", account)?;
-                Some((account.needed_text("id")?.to_owned(), account.shown("server_name")?))
+                Some((
+                    account.needed_text("id")?.to_owned(),
+                    account.shown("server_name")?,
+                ))
             }
             None => None,
         };
@@ -110,7 +133,9 @@ impl Row {
             profile_status: owned("profile_status")?,
             profile_assign_time: row.moment("profile_assign_time")?,
             last_assignment_status: owned("last_assignment_status")?,
-            failed_assignment_attempts: row.number("failed_assignment_attempts", 0..=i64::MAX)?.unwrap_or(0),
+            failed_assignment_attempts: row
+                .number("failed_assignment_attempts", 0..=i64::MAX)?
+                .unwrap_or(0),
             mdm_device: Enrolled::read(row.value("mdm_device"))?,
             blueprint_id: owned("blueprint_id")?,
             blueprint: blueprint.map(str::to_owned),
@@ -134,9 +159,15 @@ pub(super) enum Enrolled {
 
 impl Enrolled {
     fn read(device: Option<&Value>) -> Result<Self, Misshaped> {
-        let Some(device) = device else { return Ok(Self::No) };
+        let Some(device) = device else {
+            return Ok(Self::No);
+        };
         let removed = Object::read("Its mdm_device", device)?.flag("is_removed")?;
-        Ok(if removed == Some(true) { Self::Removed } else { Self::Yes })
+        Ok(if removed == Some(true) {
+            Self::Removed
+        } else {
+            Self::Yes
+        })
     }
 }
 
@@ -206,7 +237,9 @@ pub(super) fn tokens(reply: &Value) -> Result<Vec<Token>, Misshaped> {
     }
     let mut list = List::default();
     if list.take(reply)? {
-        return Err(Misshaped("Kandji lists more ADE tokens than fit a page.".to_owned()));
+        return Err(Misshaped(
+            "Kandji lists more ADE tokens than fit a page.".to_owned(),
+        ));
     }
     list.rows.iter().map(Token::read).collect()
 }
@@ -221,7 +254,10 @@ pub(super) struct Device {
 impl Device {
     fn read(value: &Value) -> Result<Self, Misshaped> {
         let device = Object::read("Kandji's device", value)?;
-        Ok(Self { serial_number: device.needed_text("serial_number")?.to_owned(), is_removed: device.flag("is_removed")?.unwrap_or(false) })
+        Ok(Self {
+            serial_number: device.needed_text("serial_number")?.to_owned(),
+            is_removed: device.flag("is_removed")?.unwrap_or(false),
+        })
     }
 }
 
@@ -241,7 +277,10 @@ pub(super) fn devices(reply: &Value, filter: &str) -> Result<Vec<Device>, Missha
 /// and says nothing about the serial number that was asked for.
 fn answers<'a>(filter: &str, serials: impl IntoIterator<Item = &'a str>) -> Result<(), Misshaped> {
     let filter = filter.to_ascii_uppercase();
-    if serials.into_iter().all(|serial| serial.to_ascii_uppercase().contains(&filter)) {
+    if serials
+        .into_iter()
+        .all(|serial| serial.to_ascii_uppercase().contains(&filter))
+    {
         return Ok(());
     }
     Err(Misshaped("The list does not answer the question: it holds a serial number that does not contain the one asked for.".to_owned()))

@@ -1,5 +1,11 @@
 //! Which device file a setting means.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::sync::{
     Arc,
@@ -23,7 +29,12 @@ fn folder(names: &[&str]) -> tempfile::TempDir {
 }
 
 fn finder(folder: &Path, device: Device) -> Finder {
-    Finder { folder: folder.to_owned(), ending: "-event-kbd", device, elsewhere: (folder.join("serial"), "USB serial") }
+    Finder {
+        folder: folder.to_owned(),
+        ending: "-event-kbd",
+        device,
+        elsewhere: (folder.join("serial"), "USB serial"),
+    }
 }
 
 fn absent(seen: &str) -> State {
@@ -31,51 +42,110 @@ fn absent(seen: &str) -> State {
 }
 
 fn find(folder: &Path, device: Device) -> Result<String, State> {
-    finder(folder, device).find().map(|path| path.strip_prefix(folder).unwrap_or(&path).display().to_string())
+    finder(folder, device).find().map(|path| {
+        path.strip_prefix(folder)
+            .unwrap_or(&path)
+            .display()
+            .to_string()
+    })
 }
 
 #[test]
 fn auto_takes_exactly_one_device_and_otherwise_lists_what_it_saw() {
-    let one = folder(&["usb-Zebra_DS2208-event-kbd", "usb-Zebra_DS2208-event-if01", "usb-Mouse-event-mouse"]);
-    assert_eq!(find(one.path(), Device::Auto), Ok("usb-Zebra_DS2208-event-kbd".to_owned()));
+    let one = folder(&[
+        "usb-Zebra_DS2208-event-kbd",
+        "usb-Zebra_DS2208-event-if01",
+        "usb-Mouse-event-mouse",
+    ]);
+    assert_eq!(
+        find(one.path(), Device::Auto),
+        Ok("usb-Zebra_DS2208-event-kbd".to_owned())
+    );
     assert_eq!(
         find(folder(&["usb-Mouse-event-mouse"]).path(), Device::Auto),
-        Err(absent("seen, but no scanner of this kind: usb-Mouse-event-mouse"))
+        Err(absent(
+            "seen, but no scanner of this kind: usb-Mouse-event-mouse"
+        ))
     );
     let two = folder(&["usb-B-event-kbd", "usb-A-event-kbd", "usb-C-event-mouse"]);
-    let Err(State::Fault(words)) = find(two.path(), Device::Auto) else { panic!("two fit") };
-    assert!(words.contains("usb-A-event-kbd, usb-B-event-kbd)") && !words.contains("mouse") && words.contains("`device`"), "{words}");
+    let Err(State::Fault(words)) = find(two.path(), Device::Auto) else {
+        panic!("two fit")
+    };
+    assert!(
+        words.contains("usb-A-event-kbd, usb-B-event-kbd)")
+            && !words.contains("mouse")
+            && words.contains("`device`"),
+        "{words}"
+    );
     let none = find(&one.path().join("no/such/folder"), Device::Auto);
-    assert_eq!(none, Err(absent("no device with a stable name is plugged in")), "udev makes the folder with the first device");
+    assert_eq!(
+        none,
+        Err(absent("no device with a stable name is plugged in")),
+        "udev makes the folder with the first device"
+    );
 }
 
 #[test]
 fn a_scanner_in_another_mode_is_seen_and_long_lists_are_cut() {
     let (here, there) = (folder(&[]), folder(&["usb-Zebra-if00"]));
-    let finder = Finder { elsewhere: (there.path().to_owned(), "USB serial"), ..finder(here.path(), Device::Auto) };
-    assert_eq!(finder.find(), Err(absent("seen in USB serial mode: usb-Zebra-if00")));
+    let finder = Finder {
+        elsewhere: (there.path().to_owned(), "USB serial"),
+        ..finder(here.path(), Device::Auto)
+    };
+    assert_eq!(
+        finder.find(),
+        Err(absent("seen in USB serial mode: usb-Zebra-if00"))
+    );
     let names: Vec<String> = (0..20).map(|number| format!("usb-{number:02}")).collect();
     let many = folder(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let listed = "seen: usb-00, usb-01, usb-02, usb-03, usb-04, usb-05, usb-06, usb-07, ..";
-    assert_eq!(find(many.path(), Device::Path("*Zebra*".into())), Err(absent(listed)));
+    assert_eq!(
+        find(many.path(), Device::Path("*Zebra*".into())),
+        Err(absent(listed))
+    );
 }
 
 #[test]
 fn a_setting_may_be_a_path_a_name_or_a_glob() {
-    let folder = folder(&["usb-Zebra_1-event-kbd", "usb-Zebra_2-event-kbd", "usb-Honeywell-event-kbd"]);
+    let folder = folder(&[
+        "usb-Zebra_1-event-kbd",
+        "usb-Zebra_2-event-kbd",
+        "usb-Honeywell-event-kbd",
+    ]);
     let found = |text: &str| find(folder.path(), Device::Path(text.into()));
-    assert_eq!(found("usb-Zebra_1-event-kbd"), Ok("usb-Zebra_1-event-kbd".to_owned()));
-    assert_eq!(found("/dev/input/event7"), Ok("/dev/input/event7".to_owned()));
-    assert_eq!(found("*Honeywell*"), Ok("usb-Honeywell-event-kbd".to_owned()));
-    assert_eq!(found(&format!("{}/usb-Zebra_?-*", folder.path().display())), found("usb-Zebra_?-*"));
-    assert!(matches!(found("usb-Zebra_?-*"), Err(State::Fault(words)) if words.contains("usb-Zebra_1-event-kbd, usb-Zebra_2-event-kbd")));
-    assert_eq!(found("*Datalogic*"), Err(absent("seen: usb-Honeywell-event-kbd, usb-Zebra_1-event-kbd, usb-Zebra_2-event-kbd")));
+    assert_eq!(
+        found("usb-Zebra_1-event-kbd"),
+        Ok("usb-Zebra_1-event-kbd".to_owned())
+    );
+    assert_eq!(
+        found("/dev/input/event7"),
+        Ok("/dev/input/event7".to_owned())
+    );
+    assert_eq!(
+        found("*Honeywell*"),
+        Ok("usb-Honeywell-event-kbd".to_owned())
+    );
+    assert_eq!(
+        found(&format!("{}/usb-Zebra_?-*", folder.path().display())),
+        found("usb-Zebra_?-*")
+    );
+    assert!(
+        matches!(found("usb-Zebra_?-*"), Err(State::Fault(words)) if words.contains("usb-Zebra_1-event-kbd, usb-Zebra_2-event-kbd"))
+    );
+    assert_eq!(
+        found("*Datalogic*"),
+        Err(absent(
+            "seen: usb-Honeywell-event-kbd, usb-Zebra_1-event-kbd, usb-Zebra_2-event-kbd"
+        ))
+    );
 }
 
 #[test]
 fn what_the_system_refuses_is_told_apart() {
     let folder = folder(&["usb-Mouse-event-mouse"]);
-    let state = |errno: Errno| finder(folder.path(), Device::Auto).state_of(Path::new("/dev/x"), &errno.into());
+    let state = |errno: Errno| {
+        finder(folder.path(), Device::Auto).state_of(Path::new("/dev/x"), &errno.into())
+    };
     let seen = absent("seen, but no scanner of this kind: usb-Mouse-event-mouse");
     assert_eq!(state(Errno::NODEV), seen);
     assert_eq!(state(Errno::NOENT), seen);
@@ -133,10 +203,20 @@ async fn a_right_that_comes_late_is_taken_up() {
             return Err(Errno::ACCESS.into());
         }
         let (near, far) = UnixStream::pair()?;
-        Ok(Double { _far: far, near, hangs: false })
+        Ok(Double {
+            _far: far,
+            near,
+            hangs: false,
+        })
     };
-    let (finder, outlet, teller) = (finder(folder.path(), Device::Auto), bench.outlet.clone(), bench.teller.clone());
-    let _task = tokio::spawn(async move { run(finder, open, Duration::from_millis(80), &outlet, &teller).await });
+    let (finder, outlet, teller) = (
+        finder(folder.path(), Device::Auto),
+        bench.outlet.clone(),
+        bench.teller.clone(),
+    );
+    let _task = tokio::spawn(async move {
+        run(finder, open, Duration::from_millis(80), &outlet, &teller).await
+    });
     bench.until(|state| *state == State::NoRight).await;
     right.store(true, Ordering::SeqCst);
     bench.until(|state| *state == State::Ok).await;
@@ -155,10 +235,16 @@ async fn silent(hangs: bool) -> Vec<String> {
             // Something to read: the thread goes where it hangs.
             io::Write::write_all(&mut &far, b"x")?;
         }
-        Ok(Double { _far: far, near, hangs })
+        Ok(Double {
+            _far: far,
+            near,
+            hangs,
+        })
     };
     let (outlet, teller) = (bench.outlet.clone(), bench.teller.clone());
-    let task = tokio::spawn(async move { run(finder, open, Duration::from_millis(80), &outlet, &teller).await });
+    let task = tokio::spawn(async move {
+        run(finder, open, Duration::from_millis(80), &outlet, &teller).await
+    });
     if !hangs {
         bench.until(|state| *state == State::Ok).await;
     }
@@ -194,7 +280,11 @@ fn globs() {
         ("", "", true),
         ("", "a", false),
     ] {
-        assert_eq!(fits(glob.as_bytes(), name.as_bytes()), expected, "{glob} {name}");
+        assert_eq!(
+            fits(glob.as_bytes(), name.as_bytes()),
+            expected,
+            "{glob} {name}"
+        );
     }
 }
 

@@ -39,7 +39,14 @@ pub(super) struct Decoder {
 
 impl Decoder {
     pub(super) fn new(layout: Layout) -> Self {
-        Self { layout, framer: Framer::default(), down: BTreeSet::new(), accent: None, alt_number: None, lost: false }
+        Self {
+            layout,
+            framer: Framer::default(),
+            down: BTreeSet::new(),
+            accent: None,
+            alt_number: None,
+            lost: false,
+        }
     }
 
     /// Takes one event; returns the scan that it ends.
@@ -75,7 +82,8 @@ impl Decoder {
                 }
                 Stroke::AltDigit(digit) => {
                     let number = self.alt_number.unwrap_or(0);
-                    self.alt_number = Some(number.saturating_mul(10).saturating_add(u32::from(digit)));
+                    self.alt_number =
+                        Some(number.saturating_mul(10).saturating_add(u32::from(digit)));
                     None
                 }
             },
@@ -153,7 +161,8 @@ impl Decoder {
     }
 
     fn add(&mut self, character: char) {
-        self.framer.add(character.encode_utf8(&mut [0; 4]).as_bytes());
+        self.framer
+            .add(character.encode_utf8(&mut [0; 4]).as_bytes());
     }
 }
 

@@ -1,6 +1,12 @@
 //! The event device itself, by keyboards made with uinput; without `/dev/uinput` these tests say that they are skipped. And what it gave once,
 //! recorded in `tests/data`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{fs::OpenOptions, io::Write, os::unix::fs::symlink, path::PathBuf, time::Instant};
 
@@ -26,15 +32,29 @@ impl Wedge {
     fn plugged(folder: &Path, name: &str) -> Option<Self> {
         if OpenOptions::new().write(true).open("/dev/uinput").is_err() {
             // Not by a macro: the test runner keeps back what a test that passes prints.
-            writeln!(io::stderr(), "SKIPPED: /dev/uinput is not there or may not be opened").unwrap();
+            writeln!(
+                io::stderr(),
+                "SKIPPED: /dev/uinput is not there or may not be opened"
+            )
+            .unwrap();
             return None;
         }
         let mut keys = AttributeSet::<KeyCode>::new();
         (1..=120).for_each(|key| keys.insert(KeyCode(key)));
-        let mut keyboard = VirtualDevice::builder().unwrap().name(name).with_keys(&keys).unwrap().build().unwrap();
+        let mut keyboard = VirtualDevice::builder()
+            .unwrap()
+            .name(name)
+            .with_keys(&keys)
+            .unwrap()
+            .build()
+            .unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         let node = loop {
-            if let Some(node) = keyboard.enumerate_dev_nodes_blocking().unwrap().find_map(|node| node.ok().filter(|node| node.exists())) {
+            if let Some(node) = keyboard
+                .enumerate_dev_nodes_blocking()
+                .unwrap()
+                .find_map(|node| node.ok().filter(|node| node.exists()))
+            {
                 break node;
             }
             assert!(Instant::now() < deadline, "the kernel made no event device");
@@ -48,7 +68,9 @@ impl Wedge {
 
     fn press(&mut self, key: u16) {
         for value in [1, 0] {
-            self.keyboard.emit(&[InputEvent::new(EventType::KEY.0, key, value)]).unwrap();
+            self.keyboard
+                .emit(&[InputEvent::new(EventType::KEY.0, key, value)])
+                .unwrap();
         }
     }
 
@@ -67,23 +89,44 @@ impl Wedge {
 }
 
 fn start(folder: &Path) -> (Bench, JoinHandle<()>) {
-    let bench = Bench::new(Kind::Hid { device: Device::Auto, layout: Layout::Us, pause: PAUSE });
-    let (finder, outlet, teller) = (finder(folder, &Device::Auto), bench.outlet.clone(), bench.teller.clone());
-    let task = tokio::spawn(async move { device::run(finder, |path| Keyboard::open(path, Layout::Us), PAUSE, &outlet, &teller).await });
+    let bench = Bench::new(Kind::Hid {
+        device: Device::Auto,
+        layout: Layout::Us,
+        pause: PAUSE,
+    });
+    let (finder, outlet, teller) = (
+        finder(folder, &Device::Auto),
+        bench.outlet.clone(),
+        bench.teller.clone(),
+    );
+    let task = tokio::spawn(async move {
+        device::run(
+            finder,
+            |path| Keyboard::open(path, Layout::Us),
+            PAUSE,
+            &outlet,
+            &teller,
+        )
+        .await
+    });
     (bench, task)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wedge_is_grabbed_read_unplugged_and_found_again() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(mut wedge) = Wedge::plugged(folder.path(), "one") else { return };
+    let Some(mut wedge) = Wedge::plugged(folder.path(), "one") else {
+        return;
+    };
     let (mut bench, _task) = start(folder.path());
     bench.until(|state| *state == State::Ok).await;
     wedge.types("0123456789\n");
     assert_eq!(bench.next().await, code("0123456789"));
     wedge.types("42");
     assert_eq!(bench.next().await, code("42"), "a pause ends a code, too");
-    let second = device::probe(&finder(folder.path(), &Device::Auto), |path| Keyboard::open(path, Layout::Us));
+    let second = device::probe(&finder(folder.path(), &Device::Auto), |path| {
+        Keyboard::open(path, Layout::Us)
+    });
     assert_eq!(second, State::Busy, "it is grabbed");
     wedge.types("11");
     std::fs::remove_file(&wedge.device).unwrap();
@@ -101,7 +144,9 @@ async fn a_wedge_is_grabbed_read_unplugged_and_found_again() {
 #[test]
 fn an_overrun_of_the_kernels_queue_breaks_the_code_and_not_the_next() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(mut wedge) = Wedge::plugged(folder.path(), "two") else { return };
+    let Some(mut wedge) = Wedge::plugged(folder.path(), "two") else {
+        return;
+    };
     let mut keyboard = Keyboard::open(&wedge.device, Layout::Us).unwrap();
     // Nobody reads while far more than the queue's size is typed.
     (0..500).for_each(|_| wedge.press(3));
@@ -111,7 +156,9 @@ fn an_overrun_of_the_kernels_queue_breaks_the_code_and_not_the_next() {
     }
     scans.extend(keyboard.read().unwrap());
     assert_eq!(scans, []);
-    assert!(matches!(keyboard.pause(), Some(Content::Broken { why, .. }) if why.contains("ran over")));
+    assert!(
+        matches!(keyboard.pause(), Some(Content::Broken { why, .. }) if why.contains("ran over"))
+    );
     wedge.types("12\n");
     while scans.is_empty() {
         scans.extend(keyboard.read().unwrap());
@@ -122,10 +169,20 @@ fn an_overrun_of_the_kernels_queue_breaks_the_code_and_not_the_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_wedges_are_listed_and_none_is_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let (Some(_one), Some(_two)) = (Wedge::plugged(folder.path(), "three"), Wedge::plugged(folder.path(), "four")) else { return };
+    let (Some(_one), Some(_two)) = (
+        Wedge::plugged(folder.path(), "three"),
+        Wedge::plugged(folder.path(), "four"),
+    ) else {
+        return;
+    };
     let (mut bench, _task) = start(folder.path());
-    let State::Fault(words) = bench.until(|state| matches!(state, State::Fault(_))).await else { panic!("not a fault") };
-    assert!(words.contains("usb-four-event-kbd, usb-three-event-kbd"), "{words}");
+    let State::Fault(words) = bench.until(|state| matches!(state, State::Fault(_))).await else {
+        panic!("not a fault")
+    };
+    assert!(
+        words.contains("usb-four-event-kbd, usb-three-event-kbd"),
+        "{words}"
+    );
 }
 
 /// The reads of a stream in evemu's format: each ends with its SYN_REPORT, and a pause follows where nothing comes for so long.
@@ -134,7 +191,9 @@ fn reads(stream: &str) -> Vec<Read> {
     let mut reads: Vec<Read> = Vec::new();
     let (mut ended, mut is_over) = (0.0, true);
     for line in stream.lines().filter_map(|line| line.strip_prefix("E: ")) {
-        let [at, kind, code, value] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let [at, kind, code, value] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
         let at: f64 = at.parse().unwrap();
         if is_over {
             if let Some(read) = reads.last_mut() {
@@ -142,7 +201,11 @@ fn reads(stream: &str) -> Vec<Read> {
             }
             reads.push(Read::default());
         }
-        reads.last_mut().unwrap().events.push((hex(kind), hex(code), value.parse().unwrap()));
+        reads
+            .last_mut()
+            .unwrap()
+            .events
+            .push((hex(kind), hex(code), value.parse().unwrap()));
         (ended, is_over) = (at, (kind, code) == ("0000", "0000"));
     }
     reads.last_mut().unwrap().pause = true;
@@ -150,7 +213,10 @@ fn reads(stream: &str) -> Vec<Read> {
 }
 
 fn codes(layout: Layout, reads: &[Read]) -> Vec<Content> {
-    typed(layout, reads).into_iter().map(|(_, content)| content).collect()
+    typed(layout, reads)
+        .into_iter()
+        .map(|(_, content)| content)
+        .collect()
 }
 
 const US: &str = include_str!("../../../tests/data/wedge-us.evemu");
@@ -160,33 +226,62 @@ const GERMAN: &str = include_str!("../../../tests/data/wedge-de.evemu");
 #[test]
 fn only_keys_that_change_make_a_code() {
     let reads = reads(US);
-    for (what, event) in [("the scan code of C", (4, 4, 458_758)), ("X repeated by the kernel", (1, 45, 2)), ("its SYN_REPORT", (0, 0, 1))] {
-        assert!(reads.iter().any(|read| read.events.contains(&event)), "the stream has no {what}");
+    for (what, event) in [
+        ("the scan code of C", (4, 4, 458_758)),
+        ("X repeated by the kernel", (1, 45, 2)),
+        ("its SYN_REPORT", (0, 0, 1)),
+    ] {
+        assert!(
+            reads.iter().any(|read| read.events.contains(&event)),
+            "the stream has no {what}"
+        );
     }
-    assert_eq!(codes(Layout::Us, &reads), [code("C02XK0AAJG5H"), code("FVFXY1CDQ6L4")]);
+    assert_eq!(
+        codes(Layout::Us, &reads),
+        [code("C02XK0AAJG5H"), code("FVFXY1CDQ6L4")]
+    );
 }
 
 #[test]
 fn a_code_that_the_kernel_dropped_events_of_is_a_rescan_and_the_next_is_whole() {
     let reads = reads(DROPPED);
     let scans = codes(Layout::Us, &reads);
-    let [Content::Broken { bytes, why }, next] = scans.as_slice() else { panic!("{scans:?}") };
-    assert_eq!((bytes.as_slice(), *why), (&b"C025H"[..], "the scanner's key queue ran over"));
+    let [Content::Broken { bytes, why }, next] = scans.as_slice() else {
+        panic!("{scans:?}")
+    };
+    assert_eq!(
+        (bytes.as_slice(), *why),
+        (&b"C025H"[..], "the scanner's key queue ran over")
+    );
     assert_eq!(*next, code("C02XK0AAJG6J"));
 }
 
 #[test]
 fn a_german_scanner_is_read_by_its_layout_and_by_no_other() {
     let reads = reads(GERMAN);
-    assert_eq!(codes(Layout::De, &reads), [code("SC02YZ0AAJG5H"), code("MHZY3DN/A")]);
-    assert_eq!(codes(Layout::Us, &reads), [code("SC02ZY0AAJG5H"), code("MHYZ3DN&A")]);
+    assert_eq!(
+        codes(Layout::De, &reads),
+        [code("SC02YZ0AAJG5H"), code("MHZY3DN/A")]
+    );
+    assert_eq!(
+        codes(Layout::Us, &reads),
+        [code("SC02ZY0AAJG5H"), code("MHYZ3DN&A")]
+    );
 }
 
 #[test]
 fn a_file_that_is_no_input_device_is_a_fault_and_a_missing_one_is_absent() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("usb-file-event-kbd"), "").unwrap();
-    let found = device::probe(&finder(folder.path(), &Device::Auto), |path| Keyboard::open(path, Layout::Us));
+    let found = device::probe(&finder(folder.path(), &Device::Auto), |path| {
+        Keyboard::open(path, Layout::Us)
+    });
     assert!(matches!(found, State::Fault(words) if words.contains("usb-file-event-kbd")));
-    assert!(matches!(probe(&Device::Path("/dev/input/by-id/no-such-scanner".into()), Layout::Us), State::Absent(_)));
+    assert!(matches!(
+        probe(
+            &Device::Path("/dev/input/by-id/no-such-scanner".into()),
+            Layout::Us
+        ),
+        State::Absent(_)
+    ));
 }

@@ -1,5 +1,11 @@
 //! A pseudo-terminal stands in for the scanner: codes, pauses, unplugging, a second reader.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{fs::File, io::Write, os::unix::fs::symlink, path::PathBuf};
 
@@ -25,14 +31,21 @@ struct Cable {
 impl Cable {
     /// Plugs a scanner in, as `name` in udev's folder.
     fn plugged(folder: &Path, name: &str) -> Self {
-        let scanner = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let scanner =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&scanner).unwrap();
         unlockpt(&scanner).unwrap();
-        let target = ptsname(&scanner, Vec::new()).unwrap().into_string().unwrap();
+        let target = ptsname(&scanner, Vec::new())
+            .unwrap()
+            .into_string()
+            .unwrap();
         let device = folder.join(name);
         let _ = std::fs::remove_file(&device);
         symlink(target, &device).unwrap();
-        Self { scanner: scanner.into(), device }
+        Self {
+            scanner: scanner.into(),
+            device,
+        }
     }
 
     fn types(&mut self, text: &str) {
@@ -50,9 +63,19 @@ impl Cable {
 }
 
 fn start(folder: &Path, pause: Duration) -> (Bench, JoinHandle<()>) {
-    let bench = Bench::new(Kind::Serial { device: Device::Auto, baud: 9_600, pause });
-    let (folder, outlet, teller) = (folder.to_owned(), bench.outlet.clone(), bench.teller.clone());
-    let task = tokio::spawn(async move { run_in(&folder, &Device::Auto, 9_600, pause, &outlet, &teller).await });
+    let bench = Bench::new(Kind::Serial {
+        device: Device::Auto,
+        baud: 9_600,
+        pause,
+    });
+    let (folder, outlet, teller) = (
+        folder.to_owned(),
+        bench.outlet.clone(),
+        bench.teller.clone(),
+    );
+    let task = tokio::spawn(async move {
+        run_in(&folder, &Device::Auto, 9_600, pause, &outlet, &teller).await
+    });
     (bench, task)
 }
 
@@ -66,12 +89,21 @@ async fn codes_end_by_cr_lf_or_both() {
     let (mut bench, _task) = start(folder.path(), LONG);
     bench.until(|state| *state == State::Ok).await;
     cable.types("C02XK0AAJG5H\rC02XK0AAJG5J\nC02XK0AAJG5K\r\n\r\n[)>\x1e06\x1dS1\x1e\x04\r");
-    for text in ["C02XK0AAJG5H", "C02XK0AAJG5J", "C02XK0AAJG5K", "[)>\x1e06\x1dS1\x1e\x04"] {
+    for text in [
+        "C02XK0AAJG5H",
+        "C02XK0AAJG5J",
+        "C02XK0AAJG5K",
+        "[)>\x1e06\x1dS1\x1e\x04",
+    ] {
         assert_eq!(bench.next().await, code(text));
     }
     cable.types("C02XK0");
     cable.types("AAJG5H\r");
-    assert_eq!(bench.next().await, code("C02XK0AAJG5H"), "a code may come in pieces");
+    assert_eq!(
+        bench.next().await,
+        code("C02XK0AAJG5H"),
+        "a code may come in pieces"
+    );
 }
 
 #[tokio::test]
@@ -81,8 +113,16 @@ async fn the_frame_around_a_code_is_dropped_and_noise_between_codes_is_no_scan()
     let (mut bench, _task) = start(folder.path(), SHORT);
     bench.until(|state| *state == State::Ok).await;
     for framed in FRAMED {
-        cable.scanner.write_all(&[framed, b"\r\0\x11"].concat()).unwrap();
-        assert_eq!(bench.next().await, code("HLDRND0002"), "{:?}", framed.escape_ascii().to_string());
+        cable
+            .scanner
+            .write_all(&[framed, b"\r\0\x11"].concat())
+            .unwrap();
+        assert_eq!(
+            bench.next().await,
+            code("HLDRND0002"),
+            "{:?}",
+            framed.escape_ascii().to_string()
+        );
     }
     // A pause after noise ends no code: the next scan is the next code.
     tokio::time::sleep(2 * SHORT).await;
@@ -97,10 +137,22 @@ async fn a_port_does_not_heed_the_carrier() {
     let mut settings = cable.settings();
     settings.control_modes -= ControlModes::CLOCAL | ControlModes::CREAD;
     tcsetattr(&cable.scanner, OptionalActions::Now, &settings).unwrap();
-    assert!(!cable.settings().control_modes.contains(ControlModes::CLOCAL));
+    assert!(
+        !cable
+            .settings()
+            .control_modes
+            .contains(ControlModes::CLOCAL)
+    );
     let (mut bench, _task) = start(folder.path(), LONG);
     bench.until(|state| *state == State::Ok).await;
-    assert!(cable.settings().control_modes.contains(ControlModes::CLOCAL | ControlModes::CREAD), "{:?}", cable.settings().control_modes);
+    assert!(
+        cable
+            .settings()
+            .control_modes
+            .contains(ControlModes::CLOCAL | ControlModes::CREAD),
+        "{:?}",
+        cable.settings().control_modes
+    );
 }
 
 #[tokio::test]
@@ -112,7 +164,10 @@ async fn a_pause_ends_a_code_and_the_moment_of_its_last_character_counts() {
     cable.types("C02XK0AAJG5H");
     let scan = bench.scans.recv().await.unwrap();
     assert_eq!(scan.content, code("C02XK0AAJG5H"));
-    assert!(crate::runtime::clock::Boot::now().since(scan.at.boot) >= SHORT, "the pause is no part of the scan's time");
+    assert!(
+        crate::runtime::clock::Boot::now().since(scan.at.boot) >= SHORT,
+        "the pause is no part of the scan's time"
+    );
     cable.types("C02XK0AAJG5J");
     assert_eq!(bench.next().await, code("C02XK0AAJG5J"));
 }
@@ -126,12 +181,19 @@ async fn codes_without_an_end_key_are_said_until_one_has_it() {
     for text in ["C02XK0AAJG5H", "C02XK0AAJG5J"] {
         cable.types(text);
         assert_eq!(bench.next().await, code(text));
-        assert_eq!(*bench.state.borrow(), State::Ok, "once or twice may be chance");
+        assert_eq!(
+            *bench.state.borrow(),
+            State::Ok,
+            "once or twice may be chance"
+        );
     }
     cable.types("C02XK0AAJG5K");
     assert_eq!(bench.next().await, code("C02XK0AAJG5K"));
     bench.until(|state| *state == State::Unended).await;
-    assert!(bench.state.borrow().is_there() && bench.state.borrow().code() == "ok", "it works all the same");
+    assert!(
+        bench.state.borrow().is_there() && bench.state.borrow().code() == "ok",
+        "it works all the same"
+    );
     cable.types("C02XK0AAJG5H\r");
     assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
     bench.until(|state| *state == State::Ok).await;
@@ -151,7 +213,11 @@ async fn an_unplugged_scanner_is_said_and_found_again_and_half_a_code_is_gone() 
     let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
     bench.until(|state| *state == State::Ok).await;
     cable.types("AAJG5J1\n");
-    assert_eq!(bench.next().await, code("AAJG5J1"), "the first half does not join");
+    assert_eq!(
+        bench.next().await,
+        code("AAJG5J1"),
+        "the first half does not join"
+    );
     assert!(!task.is_finished());
 }
 
@@ -166,9 +232,18 @@ async fn what_is_typed_while_the_port_is_being_opened_is_broken_and_the_next_cod
         (&scanner).write_all(b"AAJG5H\rC02XK0AAJG5J\r")?;
         Ok(port)
     };
-    let mut bench = Bench::new(Kind::Serial { device: Device::Auto, baud: 9_600, pause: SHORT });
-    let (finder, outlet, teller) = (finder(folder.path(), &Device::Auto), bench.outlet.clone(), bench.teller.clone());
-    let _task = tokio::spawn(async move { device::run(finder, open, SHORT, &outlet, &teller).await });
+    let mut bench = Bench::new(Kind::Serial {
+        device: Device::Auto,
+        baud: 9_600,
+        pause: SHORT,
+    });
+    let (finder, outlet, teller) = (
+        finder(folder.path(), &Device::Auto),
+        bench.outlet.clone(),
+        bench.teller.clone(),
+    );
+    let _task =
+        tokio::spawn(async move { device::run(finder, open, SHORT, &outlet, &teller).await });
     assert!(matches!(bench.next().await, Content::Broken { bytes, .. } if bytes == b"AAJG5H"));
     assert_eq!(bench.next().await, code("C02XK0AAJG5J"));
     bench.until(|state| *state == State::Ok).await;
@@ -182,14 +257,21 @@ async fn a_port_that_another_holds_is_busy_and_free_when_the_scanner_stops() {
     let cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
     let (mut bench, task) = start(folder.path(), LONG);
     bench.until(|state| *state == State::Ok).await;
-    let found = || device::probe(&finder(folder.path(), &Device::Auto), |path| Serial::open(path, 9_600));
+    let found = || {
+        device::probe(&finder(folder.path(), &Device::Auto), |path| {
+            Serial::open(path, 9_600)
+        })
+    };
     assert_eq!(found(), State::Busy);
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
     // The thread lets the port go as soon as it is woken.
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while found() != State::Ok {
-        assert!(std::time::Instant::now() < deadline, "the port was never let go");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the port was never let go"
+        );
         tokio::task::yield_now().await;
     }
     assert!(cable.device.exists());
@@ -203,7 +285,10 @@ async fn the_thread_ends_when_the_station_takes_no_more() {
     bench.until(|state| *state == State::Ok).await;
     drop(bench.scans);
     cable.types("C02XK0AAJG5H\n");
-    tokio::time::timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), task)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(matches!(&*bench.state.borrow(), State::Fault(_)));
 }
 
@@ -227,7 +312,15 @@ async fn codes_beyond_the_places_of_the_station_are_said_so_and_none_is_lost() {
 fn a_file_that_is_no_serial_port_is_a_fault() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "C02XK0AAJG5H\n").unwrap();
-    let found = device::probe(&finder(folder.path(), &Device::Auto), |path| Serial::open(path, 9_600));
+    let found = device::probe(&finder(folder.path(), &Device::Auto), |path| {
+        Serial::open(path, 9_600)
+    });
     assert!(matches!(found, State::Fault(words) if words.contains("file")));
-    assert!(matches!(probe(&Device::Path("/dev/serial/by-id/no-such-scanner".into()), 9_600), State::Absent(_)));
+    assert!(matches!(
+        probe(
+            &Device::Path("/dev/serial/by-id/no-such-scanner".into()),
+            9_600
+        ),
+        State::Absent(_)
+    ));
 }

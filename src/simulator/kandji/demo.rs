@@ -52,8 +52,16 @@ pub fn demo_stock() -> Demo {
     candidates(&mut boxes);
     let common = DEMO.iter().filter_map(Device::of_demo);
     let mut stock = Stock::of(boxes.devices.into_iter().chain(common).collect());
-    stock.tokens.push(Token::healthy(OTHER, OTHER_SERVER_NAME, OTHER_SERVER_UUID));
-    Demo { stock, switches: boxes.switches, samples: boxes.samples, tokens: vec![HQ.to_owned()], expected_blueprints: vec![BLUEPRINT.to_owned()] }
+    stock
+        .tokens
+        .push(Token::healthy(OTHER, OTHER_SERVER_NAME, OTHER_SERVER_UUID));
+    Demo {
+        stock,
+        switches: boxes.switches,
+        samples: boxes.samples,
+        tokens: vec![HQ.to_owned()],
+        expected_blueprints: vec![BLUEPRINT.to_owned()],
+    }
 }
 
 #[derive(Default)]
@@ -65,19 +73,39 @@ struct Boxes {
 
 impl Boxes {
     fn tell(&mut self, serial: &'static str, reason: &'static str, words: &'static str) {
-        self.samples.push(Sample { serial, reason, words });
+        self.samples.push(Sample {
+            serial,
+            reason,
+            words,
+        });
     }
 
-    fn add(&mut self, serial: &'static str, reason: &'static str, words: &'static str, change: impl FnOnce(&mut Device)) {
+    fn add(
+        &mut self,
+        serial: &'static str,
+        reason: &'static str,
+        words: &'static str,
+        change: impl FnOnce(&mut Device),
+    ) {
         let mut device = Device::ready(serial);
         change(&mut device);
         self.devices.push(device);
         self.tell(serial, reason, words);
     }
 
-    fn fails(&mut self, serial: &'static str, reason: &'static str, words: &'static str, effect: Effect) {
+    fn fails(
+        &mut self,
+        serial: &'static str,
+        reason: &'static str,
+        words: &'static str,
+        effect: Effect,
+    ) {
         self.add(serial, reason, words, |_| {});
-        self.switches.push(Switch { scope: Scope::Serial(serial.to_owned()), effect, times: None });
+        self.switches.push(Switch {
+            scope: Scope::Serial(serial.to_owned()),
+            effect,
+            times: None,
+        });
     }
 }
 
@@ -90,68 +118,196 @@ fn status(word: &'static str) -> impl FnOnce(&mut Device) {
 }
 
 fn healthy(boxes: &mut Boxes) {
-    boxes.add("DEMOREADY001", "assigned", "new, its profile is assigned", |_| {});
-    boxes.add("DEMOIPAD0002", "assigned", "an iPad, its profile is assigned", |device| {
-        "iPad (A16)".clone_into(&mut device.model);
-        "iPad".clone_into(&mut device.family);
-    });
-    boxes.add("DEMOSOON0003", "assignment_pending", "Pending, and assigned 20 seconds after the first scan", |device| {
-        pending(device);
-        device.ready_after = Some(Duration::from_secs(20));
-    });
-    boxes.add("DEMOWAIT0004", "assignment_pending", "Pending for good", pending);
-    boxes.add("DEMOSLOW0005", "assignment_throttled", "Apple slows the assignment down", |device| {
-        pending(device);
-        device.last_assignment = Some("THROTTLED".to_owned());
-    });
-    boxes.add("DEMOFRESH006", "settling", "assigned a second before the first scan", |device| device.assigned_at = AssignedAt::JustNow);
+    boxes.add(
+        "DEMOREADY001",
+        "assigned",
+        "new, its profile is assigned",
+        |_| {},
+    );
+    boxes.add(
+        "DEMOIPAD0002",
+        "assigned",
+        "an iPad, its profile is assigned",
+        |device| {
+            "iPad (A16)".clone_into(&mut device.model);
+            "iPad".clone_into(&mut device.family);
+        },
+    );
+    boxes.add(
+        "DEMOSOON0003",
+        "assignment_pending",
+        "Pending, and assigned 20 seconds after the first scan",
+        |device| {
+            pending(device);
+            device.ready_after = Some(Duration::from_secs(20));
+        },
+    );
+    boxes.add(
+        "DEMOWAIT0004",
+        "assignment_pending",
+        "Pending for good",
+        pending,
+    );
+    boxes.add(
+        "DEMOSLOW0005",
+        "assignment_throttled",
+        "Apple slows the assignment down",
+        |device| {
+            pending(device);
+            device.last_assignment = Some("THROTTLED".to_owned());
+        },
+    );
+    boxes.add(
+        "DEMOFRESH006",
+        "settling",
+        "assigned a second before the first scan",
+        |device| device.assigned_at = AssignedAt::JustNow,
+    );
 }
 
 fn somebody_must_act(boxes: &mut Boxes) {
     boxes.tell("DEMOABSENT07", "not_found", "not in Kandji at all");
-    boxes.add("DEMOOTHER008", "wrong_server", "on the MDM server \"Old MDM\"", |device| OTHER.clone_into(&mut device.token));
-    boxes.add("DEMOGONE0009", "profile_removed", "its profile was removed", status("removed"));
-    boxes.add("DEMOFAIL0010", "assignment_failed", "its assignment Failed", |device| {
-        pending(device);
-        device.last_assignment = Some("FAILED".to_owned());
-        device.failed_attempts = 3;
-    });
-    boxes.add("DEMOBLUE0011", "wrong_blueprint", "on another blueprint", |device| {
-        device.blueprint = Some("7a0cb2c4-52d1-4f0b-8a55-00000000b099".to_owned())
-    });
-    boxes.add("DEMOINUSE012", "already_enrolled", "Enrolled already", |device| {
-        device.profile_status = Some("pushed".to_owned());
-        device.enrollment = Enrollment::Enrolled;
-    });
-    boxes.add("DEMOHAND0013", "already_enrolled", "Enrolled by hand, not in the ADE list", |device| {
-        device.in_ade = false;
-        device.enrollment = Enrollment::Enrolled;
-    });
-    boxes.add("DEMOUSED0014", "previously_activated", "Pushed once: activated before, not new stock", status("pushed"));
-    boxes.add("DEMOBACK0015", "previously_activated", "came back: removed from Kandji, its profile is assigned again", |device| {
-        device.enrollment = Enrollment::Removed
-    });
+    boxes.add(
+        "DEMOOTHER008",
+        "wrong_server",
+        "on the MDM server \"Old MDM\"",
+        |device| OTHER.clone_into(&mut device.token),
+    );
+    boxes.add(
+        "DEMOGONE0009",
+        "profile_removed",
+        "its profile was removed",
+        status("removed"),
+    );
+    boxes.add(
+        "DEMOFAIL0010",
+        "assignment_failed",
+        "its assignment Failed",
+        |device| {
+            pending(device);
+            device.last_assignment = Some("FAILED".to_owned());
+            device.failed_attempts = 3;
+        },
+    );
+    boxes.add(
+        "DEMOBLUE0011",
+        "wrong_blueprint",
+        "on another blueprint",
+        |device| device.blueprint = Some("7a0cb2c4-52d1-4f0b-8a55-00000000b099".to_owned()),
+    );
+    boxes.add(
+        "DEMOINUSE012",
+        "already_enrolled",
+        "Enrolled already",
+        |device| {
+            device.profile_status = Some("pushed".to_owned());
+            device.enrollment = Enrollment::Enrolled;
+        },
+    );
+    boxes.add(
+        "DEMOHAND0013",
+        "already_enrolled",
+        "Enrolled by hand, not in the ADE list",
+        |device| {
+            device.in_ade = false;
+            device.enrollment = Enrollment::Enrolled;
+        },
+    );
+    boxes.add(
+        "DEMOUSED0014",
+        "previously_activated",
+        "Pushed once: activated before, not new stock",
+        status("pushed"),
+    );
+    boxes.add(
+        "DEMOBACK0015",
+        "previously_activated",
+        "came back: removed from Kandji, its profile is assigned again",
+        |device| device.enrollment = Enrollment::Removed,
+    );
 }
 
 fn nobody_can_say(boxes: &mut Boxes) {
     let now = Timestamp::now();
     let then = now.checked_sub(Duration::from_hours(72)).unwrap_or(now);
     let kept = Effect::Date(then.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
-    boxes.fails("DEMOSTALE016", "stale", "a cache answers in Kandji's place, three days old", kept);
-    boxes.add("DEMOODD00018", "garbled_answer", "Kandji says a word that nobody knows", status("queued"));
-    boxes.add("DEMOTWICE019", "contradiction", "listed twice, and the rows disagree", |_| {});
-    boxes.devices.push(Device { profile_status: Some("removed".to_owned()), ..Device::ready("DEMOTWICE019") });
-    boxes.fails("DEMOERROR020", "source_error", "Kandji fails with 500", Effect::Status(500));
-    boxes.fails("DEMOQUIET021", "timeout", "Kandji is silent for eight seconds", Effect::Silence(Duration::from_secs(8)));
-    boxes.fails("DEMORESET022", "offline", "the connection breaks", Effect::Reset);
-    boxes.fails("DEMOLIMIT023", "rate_limited", "Kandji's request limit is used up", Effect::TooMany { retry_after: None });
-    boxes.fails("DEMODENY0024", "credentials_refused", "Kandji refuses the API token", Effect::Status(403));
-    boxes.fails("DEMOGUEST025", "garbled_answer", "a guest network answers in Kandji's place", Effect::Html);
+    boxes.fails(
+        "DEMOSTALE016",
+        "stale",
+        "a cache answers in Kandji's place, three days old",
+        kept,
+    );
+    boxes.add(
+        "DEMOODD00018",
+        "garbled_answer",
+        "Kandji says a word that nobody knows",
+        status("queued"),
+    );
+    boxes.add(
+        "DEMOTWICE019",
+        "contradiction",
+        "listed twice, and the rows disagree",
+        |_| {},
+    );
+    boxes.devices.push(Device {
+        profile_status: Some("removed".to_owned()),
+        ..Device::ready("DEMOTWICE019")
+    });
+    boxes.fails(
+        "DEMOERROR020",
+        "source_error",
+        "Kandji fails with 500",
+        Effect::Status(500),
+    );
+    boxes.fails(
+        "DEMOQUIET021",
+        "timeout",
+        "Kandji is silent for eight seconds",
+        Effect::Silence(Duration::from_secs(8)),
+    );
+    boxes.fails(
+        "DEMORESET022",
+        "offline",
+        "the connection breaks",
+        Effect::Reset,
+    );
+    boxes.fails(
+        "DEMOLIMIT023",
+        "rate_limited",
+        "Kandji's request limit is used up",
+        Effect::TooMany { retry_after: None },
+    );
+    boxes.fails(
+        "DEMODENY0024",
+        "credentials_refused",
+        "Kandji refuses the API token",
+        Effect::Status(403),
+    );
+    boxes.fails(
+        "DEMOGUEST025",
+        "garbled_answer",
+        "a guest network answers in Kandji's place",
+        Effect::Html,
+    );
 }
 
 fn candidates(boxes: &mut Boxes) {
-    boxes.add("SDEMOBOX0026", "assigned", "its own serial number begins with S", |_| {});
-    boxes.tell("SDEMOREADY001", "assigned", "a label with the S of \"(S) Serial No.\" in front");
-    boxes.add("SDEMOTWIN027", "ambiguous", "two devices, with and without the S", |_| {});
+    boxes.add(
+        "SDEMOBOX0026",
+        "assigned",
+        "its own serial number begins with S",
+        |_| {},
+    );
+    boxes.tell(
+        "SDEMOREADY001",
+        "assigned",
+        "a label with the S of \"(S) Serial No.\" in front",
+    );
+    boxes.add(
+        "SDEMOTWIN027",
+        "ambiguous",
+        "two devices, with and without the S",
+        |_| {},
+    );
     boxes.devices.push(Device::ready("DEMOTWIN027"));
 }

@@ -74,7 +74,10 @@ impl Device {
     /// A new device whose profile was assigned two days ago.
     pub fn ready(serial: &str) -> Self {
         let now = Timestamp::now();
-        let days = |days: u64| now.checked_sub(Duration::from_hours(24 * days)).unwrap_or(now);
+        let days = |days: u64| {
+            now.checked_sub(Duration::from_hours(24 * days))
+                .unwrap_or(now)
+        };
         Self {
             serial: serial.to_owned(),
             profile_status: Some("assigned".to_owned()),
@@ -96,41 +99,72 @@ impl Device {
 
     /// A device that still waits for its assignment.
     pub fn pending(serial: &str) -> Self {
-        Self { profile_status: Some("empty".to_owned()), assigned_at: AssignedAt::Never, last_assignment: None, ..Self::ready(serial) }
+        Self {
+            profile_status: Some("empty".to_owned()),
+            assigned_at: AssignedAt::Never,
+            last_assignment: None,
+            ..Self::ready(serial)
+        }
     }
 
     /// What Kandji lists of a box of the demo's common table; `None`: nothing, or what the demo itself says.
     pub fn of_demo(demo: &DemoBox) -> Option<Self> {
-        let ready = Self { model: demo.model.to_owned(), family: demo.family.to_owned(), ..Self::ready(demo.serial) };
+        let ready = Self {
+            model: demo.model.to_owned(),
+            family: demo.family.to_owned(),
+            ..Self::ready(demo.serial)
+        };
         let pending = |last: Option<&str>, failed_attempts| {
             let last_assignment = last.map(str::to_owned);
-            Self { profile_status: Some("empty".to_owned()), assigned_at: AssignedAt::Never, last_assignment, failed_attempts, ..ready.clone() }
+            Self {
+                profile_status: Some("empty".to_owned()),
+                assigned_at: AssignedAt::Never,
+                last_assignment,
+                failed_attempts,
+                ..ready.clone()
+            }
         };
-        let status = |word: &str| Self { profile_status: Some(word.to_owned()), ..ready.clone() };
+        let status = |word: &str| Self {
+            profile_status: Some(word.to_owned()),
+            ..ready.clone()
+        };
         let assigned_at = match demo.dep {
             // Kandji relays Apple's word, so both name the same moment.
-            Dep::Assigned(ago) => AssignedAt::At(Timestamp::now().checked_sub(ago).unwrap_or_default()),
+            Dep::Assigned(ago) => {
+                AssignedAt::At(Timestamp::now().checked_sub(ago).unwrap_or_default())
+            }
             _ => ready.assigned_at,
         };
         Some(match demo.mdm {
             Mdm::Own | Mdm::None | Mdm::NotFetchedYet => return None,
-            Mdm::Assigned => Self { assigned_at, ..ready },
+            Mdm::Assigned => Self {
+                assigned_at,
+                ..ready
+            },
             Mdm::Pending => pending(None, 0),
             Mdm::Failed => pending(Some("FAILED"), 3),
             Mdm::Throttled => pending(Some("THROTTLED"), 0),
             Mdm::Removed => status("removed"),
             Mdm::Pushed => status("pushed"),
-            Mdm::Enrolled => Self { enrollment: Enrollment::Enrolled, ..status("pushed") },
+            Mdm::Enrolled => Self {
+                enrollment: Enrollment::Enrolled,
+                ..status("pushed")
+            },
         })
     }
 
     /// Moves on with the time: notes the first question, and assigns what was to become ready.
     fn asked(&mut self) {
-        let (since, at) = *self.first_asked.get_or_insert_with(|| (Instant::now(), Timestamp::now()));
+        let (since, at) = *self
+            .first_asked
+            .get_or_insert_with(|| (Instant::now(), Timestamp::now()));
         if self.assigned_at == AssignedAt::JustNow {
             self.assigned_at = AssignedAt::At(at.checked_sub(Duration::from_secs(1)).unwrap_or(at));
         }
-        if self.ready_after.is_some_and(|after| since.elapsed() >= after) {
+        if self
+            .ready_after
+            .is_some_and(|after| since.elapsed() >= after)
+        {
             self.ready_after = None;
             self.profile_status = Some("assigned".to_owned());
             self.last_assignment = Some("SUCCESS".to_owned());
@@ -215,7 +249,9 @@ impl Token {
             status: "SUCCESS".to_owned(),
             status_reason: None,
             fetched_ago: Some(Duration::from_mins(5)),
-            expires_at: now.checked_add(Duration::from_hours(24 * 200)).unwrap_or(now),
+            expires_at: now
+                .checked_add(Duration::from_hours(24 * 200))
+                .unwrap_or(now),
         }
     }
 
@@ -244,7 +280,10 @@ pub struct Stock {
 impl Stock {
     /// These devices behind one healthy token.
     pub fn of(devices: Vec<Device>) -> Self {
-        Self { devices, tokens: vec![Token::healthy(HQ, SERVER_NAME, SERVER_UUID)] }
+        Self {
+            devices,
+            tokens: vec![Token::healthy(HQ, SERVER_NAME, SERVER_UUID)],
+        }
     }
 
     /// Puts a device in, in the place of one of the same serial number.
@@ -277,7 +316,9 @@ impl Stock {
         self.devices
             .iter()
             .enumerate()
-            .filter(|(_, device)| device.enrollment != Enrollment::Awaiting && contains(&device.serial, filter))
+            .filter(|(_, device)| {
+                device.enrollment != Enrollment::Awaiting && contains(&device.serial, filter)
+            })
             .map(|(place, device)| device.device_row(place))
             .collect()
     }
@@ -288,7 +329,9 @@ impl Stock {
 }
 
 fn contains(serial: &str, filter: &str) -> bool {
-    serial.to_ascii_uppercase().contains(&filter.to_ascii_uppercase())
+    serial
+        .to_ascii_uppercase()
+        .contains(&filter.to_ascii_uppercase())
 }
 
 fn written(moment: Timestamp) -> String {
@@ -297,6 +340,11 @@ fn written(moment: Timestamp) -> String {
 
 /// The id of the record at that place of the list, shaped like the service's. Two records of one serial number have two.
 fn id_of(serial: &str, place: usize) -> String {
-    let number = serial.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(u64::from(byte)));
-    format!("{place:08x}-0000-4000-8000-{:012x}", number & 0xffff_ffff_ffff)
+    let number = serial.bytes().fold(0_u64, |sum, byte| {
+        sum.wrapping_mul(131).wrapping_add(u64::from(byte))
+    });
+    format!(
+        "{place:08x}-0000-4000-8000-{:012x}",
+        number & 0xffff_ffff_ffff
+    )
 }

@@ -45,39 +45,70 @@ impl Core {
     pub fn restore(&mut self, newest_records: Vec<(Record, Duration)>, now: Boot) {
         for (record, age) in newest_records {
             if let Some(policy) = self.policy(&record.lane) {
-                let rhythm = Rhythm { recheck: policy.recheck, recheck_for: policy.recheck_for };
-                self.waiting.settle(record, rhythm, now, age.max(Duration::from_secs(1)));
+                let rhythm = Rhythm {
+                    recheck: policy.recheck,
+                    recheck_for: policy.recheck_for,
+                };
+                self.waiting
+                    .settle(record, rhythm, now, age.max(Duration::from_secs(1)));
             }
         }
     }
 
     /// Weighs what sources outside `require` said after the verdict: it can only make it worse.
     pub(super) fn weigh_late_answers(&mut self, id: Uuid, now: Now, actions: &mut Vec<Action>) {
-        let Some(scan) = self.scans.get(&id) else { return };
-        let Some(lane) = self.lanes.get(&scan.lane) else { return };
+        let Some(scan) = self.scans.get(&id) else {
+            return;
+        };
+        let Some(lane) = self.lanes.get(&scan.lane) else {
+            return;
+        };
         if scan.stage != Stage::Late {
             return;
         }
         let mut changes = Vec::new();
         for (nth, member) in scan.members.iter().enumerate() {
-            let (Some(candidates), Some(before)) = (&member.candidates, &member.record) else { continue };
+            let (Some(candidates), Some(before)) = (&member.candidates, &member.record) else {
+                continue;
+            };
             if member.question.is_none() {
                 continue;
             }
             let decision = verdict::decide(candidates, &member.answers, &lane.policy);
             if verdict::worse(decision.reason, before.reason) {
                 let record = scan.make_record(member, &decision, lane, now);
-                changes.push((nth, change_of(record, before, Cause::LateAnswer, (self.draw_id)(), now)));
+                changes.push((
+                    nth,
+                    change_of(record, before, Cause::LateAnswer, (self.draw_id)(), now),
+                ));
             }
         }
-        let exhausted = scan.members.iter().all(|member| member.question.is_none() || lane.policy.exhausted(&member.answers));
+        let exhausted = scan
+            .members
+            .iter()
+            .all(|member| member.question.is_none() || lane.policy.exhausted(&member.answers));
         for (nth, mut record) in changes {
-            let alarm = record.change.as_ref().is_some_and(|change| change.previous_reason.verdict() == Verdict::Ready);
+            let alarm = record
+                .change
+                .as_ref()
+                .is_some_and(|change| change.previous_reason.verdict() == Verdict::Ready);
             record.lamp = if alarm { Signal::Alarm } else { Signal::None };
-            if let Some(member) = self.scans.get_mut(&id).and_then(|scan| scan.members.get_mut(nth)) {
+            if let Some(member) = self
+                .scans
+                .get_mut(&id)
+                .and_then(|scan| scan.members.get_mut(nth))
+            {
                 member.record = Some(record.clone());
             }
-            self.send_change(PendingChange { record, rechecked: None, alarm, retry_at: None }, actions);
+            self.send_change(
+                PendingChange {
+                    record,
+                    rechecked: None,
+                    alarm,
+                    retry_at: None,
+                },
+                actions,
+            );
         }
         if exhausted {
             self.forget(id);
@@ -86,7 +117,10 @@ impl Core {
 
     fn send_change(&mut self, change: PendingChange, actions: &mut Vec<Action>) {
         let batch = change.record.id;
-        actions.push(Action::Record { batch, records: vec![change.record.clone()] });
+        actions.push(Action::Record {
+            batch,
+            records: vec![change.record.clone()],
+        });
         self.changes.insert(batch, change);
     }
 
@@ -114,19 +148,32 @@ impl Core {
         };
         for Recorded { record, .. } in recorded {
             actions.push(Action::Tell(record.clone()));
-            let Some(policy) = self.policy(&record.lane) else { continue };
-            let rhythm = Rhythm { recheck: policy.recheck, recheck_for: policy.recheck_for };
+            let Some(policy) = self.policy(&record.lane) else {
+                continue;
+            };
+            let rhythm = Rhythm {
+                recheck: policy.recheck,
+                recheck_for: policy.recheck_for,
+            };
             match &change.rechecked {
-                Some(serial) => self.waiting.changed(serial, record, rhythm, now.moment.boot),
-                None => self.waiting.settle(record, rhythm, now.moment.boot, Duration::ZERO),
+                Some(serial) => self
+                    .waiting
+                    .changed(serial, record, rhythm, now.moment.boot),
+                None => self
+                    .waiting
+                    .settle(record, rhythm, now.moment.boot, Duration::ZERO),
             }
         }
     }
 
     /// News of an earlier box: the lane's alarm. If the lamp is still that box's, its green is gone for good.
     fn raise_alarm(&mut self, record: &Record, actions: &mut Vec<Action>) {
-        let Some(lane) = self.lanes.get_mut(&record.lane) else { return };
-        let scan = record.group.or_else(|| record.change.as_ref().map(|change| change.scan));
+        let Some(lane) = self.lanes.get_mut(&record.lane) else {
+            return;
+        };
+        let scan = record
+            .group
+            .or_else(|| record.change.as_ref().map(|change| change.scan));
         if let Some(scan) = scan {
             lane.answer(scan, record.reason.verdict().signal());
         }
@@ -134,41 +181,83 @@ impl Core {
         actions.push(Action::Show(record.lane.clone(), lane.status));
     }
 
-    pub(super) fn recheck_answered(&mut self, question: Uuid, answer: Answer, now: Now, actions: &mut Vec<Action>) {
-        let Some(recheck) = self.rechecks.get_mut(&question) else { return };
+    pub(super) fn recheck_answered(
+        &mut self,
+        question: Uuid,
+        answer: Answer,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(recheck) = self.rechecks.get_mut(&question) else {
+            return;
+        };
         recheck.answers.push(answer);
-        let Some(recheck) = self.rechecks.get(&question) else { return };
-        if self.policy(&recheck.one.record.lane).is_some_and(|policy| policy.exhausted(&recheck.answers)) {
+        let Some(recheck) = self.rechecks.get(&question) else {
+            return;
+        };
+        if self
+            .policy(&recheck.one.record.lane)
+            .is_some_and(|policy| policy.exhausted(&recheck.answers))
+        {
             self.finish_recheck(question, now, actions);
         }
     }
 
     /// A changed verdict or reason is recorded and published; one that ends `unknown` is an attempt and changes nothing.
     fn finish_recheck(&mut self, question: Uuid, now: Now, actions: &mut Vec<Action>) {
-        let Some(Recheck { one, answers, .. }) = self.rechecks.remove(&question) else { return };
-        let Some(policy) = self.policy(&one.record.lane) else { return };
+        let Some(Recheck { one, answers, .. }) = self.rechecks.remove(&question) else {
+            return;
+        };
+        let Some(policy) = self.policy(&one.record.lane) else {
+            return;
+        };
         if !self.waiting.holds(one.record.id) {
             return;
         }
         let decision = verdict::decide(&one.candidates, &answers, policy);
-        let tells_nothing = matches!(decision.reason.verdict(), Verdict::Unknown | Verdict::Rescan) || decision.reason == one.record.reason;
+        let tells_nothing = matches!(
+            decision.reason.verdict(),
+            Verdict::Unknown | Verdict::Rescan
+        ) || decision.reason == one.record.reason;
         if tells_nothing {
             self.waiting.attempted(&one.serial, now.moment.boot);
             return;
         }
         let renewed = renew(&one.record, &decision, &policy.hash);
         let record = change_of(renewed, &one.record, Cause::Recheck, (self.draw_id)(), now);
-        self.send_change(PendingChange { record, rechecked: Some(one.serial), alarm: false, retry_at: None }, actions);
+        self.send_change(
+            PendingChange {
+                record,
+                rechecked: Some(one.serial),
+                alarm: false,
+                retry_at: None,
+            },
+            actions,
+        );
     }
 
     pub(super) fn timer_after(&mut self, now: Now, actions: &mut Vec<Action>) {
         let boot = now.moment.boot;
-        let over: Vec<Uuid> = self.rechecks.iter().filter(|(_, recheck)| recheck.give_up <= boot).map(|(id, _)| *id).collect();
+        let over: Vec<Uuid> = self
+            .rechecks
+            .iter()
+            .filter(|(_, recheck)| recheck.give_up <= boot)
+            .map(|(id, _)| *id)
+            .collect();
         for question in over {
             self.finish_recheck(question, now, actions);
         }
-        let again: Vec<Uuid> = self.changes.iter().filter(|(_, change)| change.retry_at.is_some_and(|at| at <= boot)).map(|(id, _)| *id).collect();
-        for mut change in again.into_iter().filter_map(|id| self.changes.remove(&id)).collect::<Vec<_>>() {
+        let again: Vec<Uuid> = self
+            .changes
+            .iter()
+            .filter(|(_, change)| change.retry_at.is_some_and(|at| at <= boot))
+            .map(|(id, _)| *id)
+            .collect();
+        for mut change in again
+            .into_iter()
+            .filter_map(|id| self.changes.remove(&id))
+            .collect::<Vec<_>>()
+        {
             // A new id: the first try may have reached the disk after all, too late to be believed.
             change.record.id = (self.draw_id)();
             change.retry_at = None;
@@ -176,8 +265,19 @@ impl Core {
         }
         if let Some(one) = self.waiting.due(boot) {
             let question = (self.draw_id)();
-            actions.push(Action::Ask { question, candidates: one.candidates.clone(), purpose: Purpose::Recheck });
-            self.rechecks.insert(question, Recheck { one, answers: Vec::new(), give_up: boot.plus(RECHECK_PATIENCE) });
+            actions.push(Action::Ask {
+                question,
+                candidates: one.candidates.clone(),
+                purpose: Purpose::Recheck,
+            });
+            self.rechecks.insert(
+                question,
+                Recheck {
+                    one,
+                    answers: Vec::new(),
+                    give_up: boot.plus(RECHECK_PATIENCE),
+                },
+            );
         }
     }
 }
@@ -193,7 +293,12 @@ fn renew(before: &Record, decision: &Decision, policy: &str) -> Record {
         model: decision.model.clone().or_else(|| before.model.clone()),
         family: decision.family.clone().or_else(|| before.family.clone()),
         assigned_at: decision.assigned_at,
-        took_ms: decision.evidence.iter().map(|one| u64::try_from(one.took.as_millis()).unwrap_or(u64::MAX)).max().unwrap_or(0),
+        took_ms: decision
+            .evidence
+            .iter()
+            .map(|one| u64::try_from(one.took.as_millis()).unwrap_or(u64::MAX))
+            .max()
+            .unwrap_or(0),
         policy: policy.to_owned(),
         evidence: decision.evidence.clone(),
         ..before.clone()
@@ -202,11 +307,18 @@ fn renew(before: &Record, decision: &Decision, policy: &str) -> Record {
 
 /// `record` as a change of `before`.
 fn change_of(record: Record, before: &Record, cause: Cause, id: Uuid, now: Now) -> Record {
-    let scan = before.change.as_ref().map_or(before.id, |change| change.scan);
+    let scan = before
+        .change
+        .as_ref()
+        .map_or(before.id, |change| change.scan);
     Record {
         id,
         raw_scan: None,
-        change: Some(Change { scan, cause, previous_reason: before.reason }),
+        change: Some(Change {
+            scan,
+            cause,
+            previous_reason: before.reason,
+        }),
         at: now.moment.wall,
         clock_synced: now.clock_synced,
         lamp: Signal::None,

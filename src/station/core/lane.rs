@@ -36,21 +36,34 @@ struct Newest {
 
 impl Lane {
     pub(super) const fn new(policy: Policy, now: Boot) -> Self {
-        Self { policy, status: LaneStatus::at_start(now), newest: None }
+        Self {
+            policy,
+            status: LaneStatus::at_start(now),
+            newest: None,
+        }
     }
 
     pub(super) const fn rhythm(&self) -> Rhythm {
-        Rhythm { recheck: self.policy.recheck, recheck_for: self.policy.recheck_for }
+        Rhythm {
+            recheck: self.policy.recheck,
+            recheck_for: self.policy.recheck_for,
+        }
     }
 
     pub(super) fn belongs_to(&self, scan: Uuid) -> bool {
-        self.newest.as_ref().is_some_and(|newest| newest.scan == scan)
+        self.newest
+            .as_ref()
+            .is_some_and(|newest| newest.scan == scan)
     }
 
     /// Does this text repeat the newest scan? Then it joins it.
     pub(super) fn repeats_newest(&mut self, text: &str, at: Boot) -> bool {
-        let Some(newest) = &mut self.newest else { return false };
-        let repeats = newest.text == text && at.since(newest.last) <= REPEAT && at.since(newest.first) <= REPEAT_AT_MOST;
+        let Some(newest) = &mut self.newest else {
+            return false;
+        };
+        let repeats = newest.text == text
+            && at.since(newest.last) <= REPEAT
+            && at.since(newest.first) <= REPEAT_AT_MOST;
         if repeats {
             newest.last = at;
         }
@@ -68,16 +81,33 @@ impl Lane {
 
     /// Is a wrong barcode at `at` one of several codes read in the trigger pull of a serial number?
     pub(super) fn is_same_pull(&self, at: Boot) -> bool {
-        self.newest.as_ref().is_some_and(|newest| newest.is_serial && at.since(newest.last) <= SAME_PULL)
+        self.newest
+            .as_ref()
+            .is_some_and(|newest| newest.is_serial && at.since(newest.last) <= SAME_PULL)
     }
 
     /// A new scan owns the lane: dark at once. Returns the wrong barcode of the same trigger pull that it replaces, if it does.
-    pub(super) fn take_over(&mut self, scan: Uuid, text: String, at: Boot, is_serial: bool) -> Option<Uuid> {
-        let before = self.newest.replace(Newest { scan, text, first: at, last: at, is_serial, signal: None });
+    pub(super) fn take_over(
+        &mut self,
+        scan: Uuid,
+        text: String,
+        at: Boot,
+        is_serial: bool,
+    ) -> Option<Uuid> {
+        let before = self.newest.replace(Newest {
+            scan,
+            text,
+            first: at,
+            last: at,
+            is_serial,
+            signal: None,
+        });
         self.status.scan += 1;
         self.status.scanned_at = at;
         self.status.answer = None;
-        before.filter(|before| !before.is_serial && at.since(before.last) <= SAME_PULL).map(|before| before.scan)
+        before
+            .filter(|before| !before.is_serial && at.since(before.last) <= SAME_PULL)
+            .map(|before| before.scan)
     }
 
     /// Answers the newest scan; `false` when the lane belongs to another by now.

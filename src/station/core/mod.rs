@@ -1,8 +1,8 @@
 //! The pure heart of the station: events and the time in, actions out. No clock, no I/O, no task.
 
+mod after;
 mod lane;
 mod scan;
-mod after;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -155,10 +155,21 @@ pub struct Core {
 
 impl Core {
     /// A station at its start: all lanes dark. `lane_of` says which lane each scanner's scans count for.
-    pub fn new(lanes: Vec<LaneSettings>, lane_of: BTreeMap<Name, Name>, now: Boot, draw_id: fn() -> Uuid) -> Self {
+    pub fn new(
+        lanes: Vec<LaneSettings>,
+        lane_of: BTreeMap<Name, Name>,
+        now: Boot,
+        draw_id: fn() -> Uuid,
+    ) -> Self {
         Self {
-            lanes: lanes.into_iter().map(|one| (one.name, Lane::new(one.policy, now))).collect(),
-            scanners: lane_of.keys().map(|scanner| (scanner.clone(), ScannerRecord::default())).collect(),
+            lanes: lanes
+                .into_iter()
+                .map(|one| (one.name, Lane::new(one.policy, now)))
+                .collect(),
+            scanners: lane_of
+                .keys()
+                .map(|scanner| (scanner.clone(), ScannerRecord::default()))
+                .collect(),
             lane_of,
             scans: HashMap::new(),
             questions: HashMap::new(),
@@ -206,7 +217,11 @@ impl Core {
         });
         let rechecks = self.rechecks.values().map(|recheck| recheck.give_up);
         let retries = self.changes.values().filter_map(|change| change.retry_at);
-        scans.chain(rechecks).chain(retries).chain(self.waiting.next()).min()
+        scans
+            .chain(rechecks)
+            .chain(retries)
+            .chain(self.waiting.next())
+            .min()
     }
 
     /// Handles one event, and whatever is due by now.
@@ -219,7 +234,9 @@ impl Core {
                 self.timer(now, &mut actions);
                 self.answered(question, answer, now, &mut actions);
             }
-            Event::Recorded { batch, recorded } => self.recorded(batch, recorded, now, &mut actions),
+            Event::Recorded { batch, recorded } => {
+                self.recorded(batch, recorded, now, &mut actions)
+            }
             Event::Unable(unable) => self.show_unable(unable, &mut actions),
             Event::Timer => {}
         }
@@ -229,7 +246,10 @@ impl Core {
 
     /// The lane's policy. A box of a lane that is no longer configured is judged by another lane's.
     fn policy(&self, lane: &Name) -> Option<&Policy> {
-        self.lanes.get(lane).or_else(|| self.lanes.values().next()).map(|lane| &lane.policy)
+        self.lanes
+            .get(lane)
+            .or_else(|| self.lanes.values().next())
+            .map(|lane| &lane.policy)
     }
 
     fn show_unable(&mut self, unable: bool, actions: &mut Vec<Action>) {
@@ -240,8 +260,12 @@ impl Core {
     }
 
     fn scanned(&mut self, new: NewScan, now: Now, actions: &mut Vec<Action>) {
-        let Some(lane_name) = self.lane_of.get(&new.scanner).cloned() else { return };
-        let Some(lane) = self.lanes.get_mut(&lane_name) else { return };
+        let Some(lane_name) = self.lane_of.get(&new.scanner).cloned() else {
+            return;
+        };
+        let Some(lane) = self.lanes.get_mut(&lane_name) else {
+            return;
+        };
         let (bytes, why_broken) = match new.content {
             Content::Code(bytes) => (bytes, None),
             Content::Broken { bytes, why } => (bytes, Some(why)),
@@ -249,34 +273,67 @@ impl Core {
         let text = label::normalised(&bytes);
         if why_broken.is_none() && lane.repeats_newest(&text, new.at.boot) {
             self.repeats += 1;
-            actions.extend(lane.show_again(new.at.boot).map(|status| Action::Show(lane_name, status)));
+            actions.extend(
+                lane.show_again(new.at.boot)
+                    .map(|status| Action::Show(lane_name, status)),
+            );
             actions.push(Action::Finished(new.id));
             return;
         }
-        let reading = if why_broken.is_some() { Reading::Wrong(Reason::Unreadable) } else { label::read(&bytes) };
+        let reading = if why_broken.is_some() {
+            Reading::Wrong(Reason::Unreadable)
+        } else {
+            label::read(&bytes)
+        };
         let is_serial = matches!(reading, Reading::Serials(_));
         let took_lane = is_serial || !lane.is_same_pull(new.at.boot);
         if took_lane {
             let overtaken = lane.take_over(new.id, text, new.at.boot, is_serial);
-            if let Some(excused) = overtaken.filter(|_| is_serial).and_then(|scan| self.scans.get_mut(&scan)) {
+            if let Some(excused) = overtaken
+                .filter(|_| is_serial)
+                .and_then(|scan| self.scans.get_mut(&scan))
+            {
                 excused.excused = true;
             }
             actions.push(Action::Show(lane_name.clone(), lane.status));
         }
-        let raw = RawScan { id: new.id, at: new.at.wall, scanner: new.scanner, lane: lane_name.clone(), bytes };
+        let raw = RawScan {
+            id: new.id,
+            at: new.at.wall,
+            scanner: new.scanner,
+            lane: lane_name.clone(),
+            bytes,
+        };
         actions.push(Action::Journal(raw.clone()));
         let members: Vec<Member> = match reading {
             Reading::Wrong(reason) => vec![Member::wrong(reason, why_broken)],
-            Reading::Serials(codes) if new.overloaded => codes.into_iter().map(Member::overloaded).collect(),
-            Reading::Serials(codes) => codes.into_iter().map(|candidates| Member::open((self.draw_id)(), candidates)).collect(),
+            Reading::Serials(codes) if new.overloaded => {
+                codes.into_iter().map(Member::overloaded).collect()
+            }
+            Reading::Serials(codes) => codes
+                .into_iter()
+                .map(|candidates| Member::open((self.draw_id)(), candidates))
+                .collect(),
         };
         for (nth, member) in members.iter().enumerate() {
             if let (Some(question), Some(candidates)) = (member.question, &member.candidates) {
                 self.questions.insert(question, (new.id, nth));
-                actions.push(Action::Ask { question, candidates: candidates.clone(), purpose: Purpose::Scan });
+                actions.push(Action::Ask {
+                    question,
+                    candidates: candidates.clone(),
+                    purpose: Purpose::Scan,
+                });
             }
         }
-        let scan = ScanInProgress { raw, at: new.at, lane: lane_name, took_lane, excused: false, members, stage: Stage::Asking };
+        let scan = ScanInProgress {
+            raw,
+            at: new.at,
+            lane: lane_name,
+            took_lane,
+            excused: false,
+            members,
+            stage: Stage::Asking,
+        };
         self.scans.insert(new.id, scan);
         self.conclude(new.id, now, actions);
     }
@@ -286,10 +343,18 @@ impl Core {
             self.recheck_answered(question, answer, now, actions);
             return;
         }
-        let Some((id, nth)) = self.questions.get(&question).copied() else { return };
-        let Some(scan) = self.scans.get_mut(&id) else { return };
-        let Some(lane) = self.lanes.get(&scan.lane) else { return };
-        let Some(member) = scan.members.get_mut(nth) else { return };
+        let Some((id, nth)) = self.questions.get(&question).copied() else {
+            return;
+        };
+        let Some(scan) = self.scans.get_mut(&id) else {
+            return;
+        };
+        let Some(lane) = self.lanes.get(&scan.lane) else {
+            return;
+        };
+        let Some(member) = scan.members.get_mut(nth) else {
+            return;
+        };
         let late = member.decision.is_some();
         if late && lane.policy.requires(&answer.source) {
             // Too late for this verdict; the re-check of the box will ask again.
@@ -306,8 +371,12 @@ impl Core {
 
     /// Decides every member that can be decided; when all are, asks the journal to record them.
     fn conclude(&mut self, id: Uuid, now: Now, actions: &mut Vec<Action>) {
-        let Some(scan) = self.scans.get_mut(&id) else { return };
-        let Some(lane) = self.lanes.get(&scan.lane) else { return };
+        let Some(scan) = self.scans.get_mut(&id) else {
+            return;
+        };
+        let Some(lane) = self.lanes.get(&scan.lane) else {
+            return;
+        };
         if scan.stage != Stage::Asking {
             return;
         }
@@ -326,19 +395,30 @@ impl Core {
         }
     }
 
-    fn recorded(&mut self, batch: Uuid, recorded: Option<Vec<Recorded>>, now: Now, actions: &mut Vec<Action>) {
+    fn recorded(
+        &mut self,
+        batch: Uuid,
+        recorded: Option<Vec<Recorded>>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
         if let Some(change) = self.changes.remove(&batch) {
             self.change_recorded(batch, change, recorded, now, actions);
             return;
         }
-        let Some(scan) = self.scans.get_mut(&batch) else { return };
-        let Some(lane) = self.lanes.get_mut(&scan.lane) else { return };
+        let Some(scan) = self.scans.get_mut(&batch) else {
+            return;
+        };
+        let Some(lane) = self.lanes.get_mut(&scan.lane) else {
+            return;
+        };
         let safe = recorded.is_some();
         let records: Vec<Record> = match recorded {
             Some(recorded) => recorded.into_iter().map(|one| one.record).collect(),
             None => scan.faulted_records(self.draw_id),
         };
-        let worst = verdict::worst(records.iter().map(|record| record.reason)).unwrap_or(Reason::StationFault);
+        let worst = verdict::worst(records.iter().map(|record| record.reason))
+            .unwrap_or(Reason::StationFault);
         if scan.took_lane && lane.answer(batch, worst.verdict().signal()) {
             actions.push(Action::Show(scan.lane.clone(), lane.status));
         } else if scan.took_lane && !scan.excused && worst.verdict() != Verdict::Ready {
@@ -358,7 +438,8 @@ impl Core {
         for record in records {
             actions.push(Action::Tell(record.clone()));
             if safe {
-                self.waiting.settle(record, rhythm, now.moment.boot, Duration::ZERO);
+                self.waiting
+                    .settle(record, rhythm, now.moment.boot, Duration::ZERO);
             } else {
                 actions.push(Action::Faulted(record));
             }
@@ -382,11 +463,18 @@ impl Core {
     fn timer(&mut self, now: Now, actions: &mut Vec<Action>) {
         let boot = now.moment.boot;
         let due = |scan: &ScanInProgress| match scan.stage {
-            Stage::Asking => self.policy(&scan.lane).is_some_and(|policy| boot.since(scan.at.boot) >= policy.deadline),
+            Stage::Asking => self
+                .policy(&scan.lane)
+                .is_some_and(|policy| boot.since(scan.at.boot) >= policy.deadline),
             Stage::Recording => false,
             Stage::Late => boot.since(scan.at.boot) >= LATE,
         };
-        let due: Vec<(Uuid, Stage)> = self.scans.iter().filter(|(_, scan)| due(scan)).map(|(id, scan)| (*id, scan.stage)).collect();
+        let due: Vec<(Uuid, Stage)> = self
+            .scans
+            .iter()
+            .filter(|(_, scan)| due(scan))
+            .map(|(id, scan)| (*id, scan.stage))
+            .collect();
         for (id, stage) in due {
             match stage {
                 Stage::Asking => self.conclude(id, now, actions),
@@ -401,7 +489,10 @@ impl Core {
 impl ScannerRecord {
     fn note(&mut self, known: bool, reason: Reason) {
         if known {
-            *self = Self { proven: true, not_found_in_a_row: 0 };
+            *self = Self {
+                proven: true,
+                not_found_in_a_row: 0,
+            };
         } else if matches!(reason, Reason::NotFound | Reason::NotInOrg) {
             self.not_found_in_a_row = self.not_found_in_a_row.saturating_add(1);
         }

@@ -45,31 +45,65 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) const fn open(question: Uuid, candidates: Candidates) -> Self {
-        Self { question: Some(question), candidates: Some(candidates), answers: Vec::new(), decision: None, record: None }
+        Self {
+            question: Some(question),
+            candidates: Some(candidates),
+            answers: Vec::new(),
+            decision: None,
+            record: None,
+        }
     }
 
     pub(super) fn wrong(reason: Reason, why: Option<&str>) -> Self {
         let detail = why.map(|why| format!("({why})"));
-        Self { question: None, candidates: None, answers: Vec::new(), decision: Some(Decision::unasked(reason, None, detail)), record: None }
+        Self {
+            question: None,
+            candidates: None,
+            answers: Vec::new(),
+            decision: Some(Decision::unasked(reason, None, detail)),
+            record: None,
+        }
     }
 
     pub(super) fn overloaded(candidates: Candidates) -> Self {
         let detail = Some("Too many scans at once.".to_owned());
-        let decision = Decision::unasked(Reason::StationFault, Some(candidates.scanned.clone()), detail);
-        Self { question: None, candidates: Some(candidates), answers: Vec::new(), decision: Some(decision), record: None }
+        let decision = Decision::unasked(
+            Reason::StationFault,
+            Some(candidates.scanned.clone()),
+            detail,
+        );
+        Self {
+            question: None,
+            candidates: Some(candidates),
+            answers: Vec::new(),
+            decision: Some(decision),
+            record: None,
+        }
     }
 
     /// What it says about its scanner: was a source's own serial number read, and how did it end?
     pub(super) fn seen(&self) -> Option<(bool, Reason)> {
-        self.decision.as_ref().map(|decision| (decision.known, decision.reason))
+        self.decision
+            .as_ref()
+            .map(|decision| (decision.known, decision.reason))
     }
 }
 
 impl ScanInProgress {
     /// The records of all members, decided by now. The first has the scan's own id.
-    pub(super) fn make_records(&mut self, lane: &Lane, draw_id: fn() -> Uuid, now: Now) -> Vec<Record> {
-        let decisions = || self.members.iter().filter_map(|member| member.decision.as_ref());
-        let worst = verdict::worst(decisions().map(|decision| decision.reason)).unwrap_or(Reason::StationFault);
+    pub(super) fn make_records(
+        &mut self,
+        lane: &Lane,
+        draw_id: fn() -> Uuid,
+        now: Now,
+    ) -> Vec<Record> {
+        let decisions = || {
+            self.members
+                .iter()
+                .filter_map(|member| member.decision.as_ref())
+        };
+        let worst = verdict::worst(decisions().map(|decision| decision.reason))
+            .unwrap_or(Reason::StationFault);
         let lamp = self.lamp(lane, worst.verdict());
         let group = (self.members.len() > 1).then_some(self.raw.id);
         let records: Vec<Record> = self
@@ -78,7 +112,13 @@ impl ScanInProgress {
             .enumerate()
             .filter_map(|(nth, member)| {
                 let id = if nth == 0 { self.raw.id } else { draw_id() };
-                Some(Record { id, lamp, group, raw_scan: Some(self.raw.id), ..self.make_record(member, member.decision.as_ref()?, lane, now) })
+                Some(Record {
+                    id,
+                    lamp,
+                    group,
+                    raw_scan: Some(self.raw.id),
+                    ..self.make_record(member, member.decision.as_ref()?, lane, now)
+                })
             })
             .collect();
         for (member, record) in self.members.iter_mut().zip(&records) {
@@ -88,19 +128,31 @@ impl ScanInProgress {
     }
 
     /// A record of one member's decision. Its id, its lamp and what it closes are the caller's.
-    pub(super) fn make_record(&self, member: &Member, decision: &Decision, lane: &Lane, now: Now) -> Record {
+    pub(super) fn make_record(
+        &self,
+        member: &Member,
+        decision: &Decision,
+        lane: &Lane,
+        now: Now,
+    ) -> Record {
         Record {
             clock_synced: now.clock_synced,
             scanner: self.raw.scanner.clone(),
             serial: decision.serial.clone(),
-            asked: member.candidates.iter().flat_map(|candidates| candidates.iter().cloned()).collect(),
-            raw: (decision.reason.verdict() == Verdict::Rescan).then(|| label::visible(&self.raw.bytes)),
+            asked: member
+                .candidates
+                .iter()
+                .flat_map(|candidates| candidates.iter().cloned())
+                .collect(),
+            raw: (decision.reason.verdict() == Verdict::Rescan)
+                .then(|| label::visible(&self.raw.bytes)),
             message: message(decision),
             grade: decision.grade,
             model: decision.model.clone(),
             family: decision.family.clone(),
             assigned_at: decision.assigned_at,
-            took_ms: u64::try_from(now.moment.boot.since(self.at.boot).as_millis()).unwrap_or(u64::MAX),
+            took_ms: u64::try_from(now.moment.boot.since(self.at.boot).as_millis())
+                .unwrap_or(u64::MAX),
             policy: lane.policy.hash.clone(),
             evidence: decision.evidence.clone(),
             ..Record::bare(self.raw.id, self.raw.at, self.lane.clone(), decision.reason)
@@ -135,15 +187,25 @@ impl ScanInProgress {
             group: None,
             ..record.clone()
         };
-        self.members.iter().filter_map(|member| member.record.as_ref()).map(faulted).collect()
+        self.members
+            .iter()
+            .filter_map(|member| member.record.as_ref())
+            .map(faulted)
+            .collect()
     }
 }
 
 /// The decision's sentence. A serial number that nobody knows may be misread: then the letters that none has are named.
 pub(super) fn message(decision: &Decision) -> String {
-    let doubtful = decision.serial.as_ref().is_some_and(Serial::has_doubtful_letter);
+    let doubtful = decision
+        .serial
+        .as_ref()
+        .is_some_and(Serial::has_doubtful_letter);
     if doubtful && matches!(decision.reason, Reason::NotFound | Reason::NotInOrg) {
-        return format!("{} It holds the letter I or O, which Apple's serial numbers do not: it may be misread.", decision.message());
+        return format!(
+            "{} It holds the letter I or O, which Apple's serial numbers do not: it may be misread.",
+            decision.message()
+        );
     }
     decision.message()
 }

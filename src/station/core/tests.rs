@@ -1,4 +1,10 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 //! The ten points of "order of things in one scan", each by name, without clock and without network.
 
 use jiff::Timestamp;
@@ -46,7 +52,14 @@ impl Bench {
 
     fn with(sources: &[(&str, SourceKind, bool)]) -> Self {
         let policy = Policy {
-            sources: sources.iter().map(|(text, kind, required)| PolicySource { name: name(text), kind: *kind, required: *required }).collect(),
+            sources: sources
+                .iter()
+                .map(|(text, kind, required)| PolicySource {
+                    name: name(text),
+                    kind: *kind,
+                    required: *required,
+                })
+                .collect(),
             min_grade: Grade::Relayed,
             deadline: Duration::from_secs(2),
             allow_returned: false,
@@ -55,9 +68,18 @@ impl Bench {
             recheck_for: Duration::from_secs(86_400),
             hash: "9f2c41d0".to_owned(),
         };
-        let lanes = ["left", "right"].map(|lane| LaneSettings { name: name(lane), policy: policy.clone() });
-        let lane_of = BTreeMap::from([(name("left"), name("left")), (name("right"), name("right"))]);
-        let core = Core::new(lanes.to_vec(), lane_of, Boot::from_duration(Duration::from_secs(1000)), Uuid::now_v7);
+        let lanes = ["left", "right"].map(|lane| LaneSettings {
+            name: name(lane),
+            policy: policy.clone(),
+        });
+        let lane_of =
+            BTreeMap::from([(name("left"), name("left")), (name("right"), name("right"))]);
+        let core = Core::new(
+            lanes.to_vec(),
+            lane_of,
+            Boot::from_duration(Duration::from_secs(1000)),
+            Uuid::now_v7,
+        );
         Self {
             core,
             at: Duration::from_secs(1000),
@@ -76,11 +98,17 @@ impl Bench {
 
     fn moment(&self) -> Moment {
         let wall: Timestamp = "2026-11-23T09:00:00Z".parse().unwrap();
-        Moment { boot: Boot::from_duration(self.at), wall: wall + (self.at - Duration::from_secs(1000)) }
+        Moment {
+            boot: Boot::from_duration(self.at),
+            wall: wall + (self.at - Duration::from_secs(1000)),
+        }
     }
 
     fn handle(&mut self, event: Event) {
-        let now = Now { moment: self.moment(), clock_synced: self.clock_synced };
+        let now = Now {
+            moment: self.moment(),
+            clock_synced: self.clock_synced,
+        };
         self.last_kinds.clear();
         for action in self.core.handle(event, now) {
             self.last_kinds.push(match action {
@@ -92,7 +120,11 @@ impl Bench {
                     self.journalled.push(raw);
                     "journal"
                 }
-                Action::Ask { question, candidates, purpose } => {
+                Action::Ask {
+                    question,
+                    candidates,
+                    purpose,
+                } => {
                     self.asked.push((question, candidates, purpose));
                     "ask"
                 }
@@ -123,7 +155,13 @@ impl Bench {
     fn scan_on(&mut self, scanner: &str, text: &str) -> Uuid {
         let id = Uuid::now_v7();
         let content = Content::Code(text.as_bytes().to_vec());
-        self.handle(Event::Scanned(NewScan { id, scanner: name(scanner), at: self.moment(), content, overloaded: false }));
+        self.handle(Event::Scanned(NewScan {
+            id,
+            scanner: name(scanner),
+            at: self.moment(),
+            content,
+            overloaded: false,
+        }));
         id
     }
 
@@ -138,14 +176,23 @@ impl Bench {
 
     /// Answers the oldest open question about `serial` for one source.
     fn answer_from(&mut self, source: &str, kind: SourceKind, serial: &str, finding: Finding) {
-        let (question, candidates, _) =
-            self.asked.iter().rev().find(|(_, candidates, _)| candidates.scanned.as_str() == serial).cloned().expect("it was asked");
+        let (question, candidates, _) = self
+            .asked
+            .iter()
+            .rev()
+            .find(|(_, candidates, _)| candidates.scanned.as_str() == serial)
+            .cloned()
+            .expect("it was asked");
         let evidence = candidates.iter().map(|one| {
             let mut evidence = Evidence::bare(name(source), kind, one.clone(), finding);
-            evidence.known = !matches!(finding, Finding::Unknown(_) | Finding::No(Reason::NotFound));
+            evidence.known =
+                !matches!(finding, Finding::Unknown(_) | Finding::No(Reason::NotFound));
             evidence
         });
-        let answer = Answer { source: name(source), evidence: evidence.collect() };
+        let answer = Answer {
+            source: name(source),
+            evidence: evidence.collect(),
+        };
         self.handle(Event::Answered { question, answer });
     }
 
@@ -157,7 +204,11 @@ impl Bench {
         let (batch, records) = self.recording.remove(0);
         let recorded = records.into_iter().map(|record| {
             self.seq += 1;
-            Recorded { epoch: Uuid::nil(), seq: self.seq, record }
+            Recorded {
+                epoch: Uuid::nil(),
+                seq: self.seq,
+                record,
+            }
         });
         let recorded = Some(recorded.collect());
         self.handle(Event::Recorded { batch, recorded });
@@ -165,7 +216,10 @@ impl Bench {
 
     fn fail_commit(&mut self) {
         let (batch, _) = self.recording.remove(0);
-        self.handle(Event::Recorded { batch, recorded: None });
+        self.handle(Event::Recorded {
+            batch,
+            recorded: None,
+        });
     }
 
     fn lamp(&self) -> Option<Signal> {
@@ -201,7 +255,10 @@ fn point_1_the_lane_goes_dark_first_then_the_bytes_are_queued_then_sources_are_a
 fn point_2_the_deadline_counts_from_the_scan() {
     let mut bench = Bench::new();
     bench.scan(READY);
-    assert_eq!(bench.core.wake_at(), Some(Boot::from_duration(Duration::from_secs(1002))));
+    assert_eq!(
+        bench.core.wake_at(),
+        Some(Boot::from_duration(Duration::from_secs(1002)))
+    );
     bench.pass_ms(1999);
     assert!(bench.recording.is_empty());
     bench.pass_ms(1);
@@ -209,7 +266,10 @@ fn point_2_the_deadline_counts_from_the_scan() {
     bench.commit();
     assert_eq!(bench.lamp(), Some(Signal::Hold));
     bench.answer(READY, ready());
-    assert!(bench.recording.is_empty(), "a late answer of a required source changes nothing");
+    assert!(
+        bench.recording.is_empty(),
+        "a late answer of a required source changes nothing"
+    );
 }
 
 #[test]
@@ -221,7 +281,10 @@ fn point_2_an_answer_that_waited_in_a_stopped_process_did_not_come_in_time() {
     bench.answer(READY, ready());
     assert_eq!(bench.recording[0].1[0].reason, Reason::Timeout);
     bench.commit();
-    assert_eq!((bench.lamp(), bench.recording.len()), (Some(Signal::Hold), 0));
+    assert_eq!(
+        (bench.lamp(), bench.recording.len()),
+        (Some(Signal::Hold), 0)
+    );
 }
 
 #[test]
@@ -230,10 +293,19 @@ fn point_3_the_lamp_answers_only_after_the_record_is_committed() {
     let id = bench.scan(READY);
     bench.answer(READY, ready());
     assert_eq!(bench.lamp(), None);
-    assert_eq!((bench.recording[0].1[0].id, bench.recording[0].1[0].lamp), (id, Signal::Ready));
+    assert_eq!(
+        (bench.recording[0].1[0].id, bench.recording[0].1[0].lamp),
+        (id, Signal::Ready)
+    );
     bench.commit();
     assert_eq!(bench.lamp(), Some(Signal::Ready));
-    assert_eq!((bench.last().reason, bench.last().serial.as_ref().unwrap().as_str()), (Reason::Assigned, READY));
+    assert_eq!(
+        (
+            bench.last().reason,
+            bench.last().serial.as_ref().unwrap().as_str()
+        ),
+        (Reason::Assigned, READY)
+    );
     assert_eq!(bench.finished, [id]);
 }
 
@@ -244,7 +316,10 @@ fn point_3_a_commit_that_is_not_confirmed_shows_journal_fault_under_an_id_of_its
     bench.answer(READY, ready());
     bench.fail_commit();
     assert_eq!(bench.lamp(), Some(Signal::Hold));
-    assert_eq!((bench.faulted[0].reason, bench.faulted[0].lamp), (Reason::JournalFault, Signal::Hold));
+    assert_eq!(
+        (bench.faulted[0].reason, bench.faulted[0].lamp),
+        (Reason::JournalFault, Signal::Hold)
+    );
     assert_ne!(bench.faulted[0].id, id);
     assert_eq!(bench.finished, [id]);
 }
@@ -258,7 +333,11 @@ fn point_5_a_newer_scan_takes_the_lane_over_and_a_bad_end_of_the_older_one_is_an
     bench.answer(READY, no(Reason::ProfileRemoved));
     assert_eq!(bench.recording[0].1[0].lamp, Signal::Alarm);
     bench.commit();
-    assert_eq!((bench.lamp(), bench.alarms()), (None, 1), "news of the earlier box is never the newest one's answer");
+    assert_eq!(
+        (bench.lamp(), bench.alarms()),
+        (None, 1),
+        "news of the earlier box is never the newest one's answer"
+    );
     bench.answer(OTHER, ready());
     bench.commit();
     assert_eq!((bench.lamp(), bench.alarms()), (Some(Signal::Ready), 1));
@@ -272,7 +351,10 @@ fn point_5_an_overtaken_scan_that_ends_ready_is_recorded_without_any_lamp() {
     bench.answer(READY, ready());
     assert_eq!(bench.recording[0].1[0].lamp, Signal::None);
     bench.commit();
-    assert_eq!((bench.lamp(), bench.alarms(), bench.last().reason), (None, 0, Reason::Assigned));
+    assert_eq!(
+        (bench.lamp(), bench.alarms(), bench.last().reason),
+        (None, 0, Reason::Assigned)
+    );
 }
 
 #[test]
@@ -291,7 +373,10 @@ fn point_5_a_wrong_barcode_of_the_same_trigger_pull_does_not_take_the_lane_over(
     bench.scan(READY);
     bench.pass_ms(500);
     bench.scan(IMEI);
-    assert_eq!((bench.recording[0].1[0].reason, bench.recording[0].1[0].lamp), (Reason::Imei, Signal::None));
+    assert_eq!(
+        (bench.recording[0].1[0].reason, bench.recording[0].1[0].lamp),
+        (Reason::Imei, Signal::None)
+    );
     bench.commit();
     assert_eq!((bench.lamp(), bench.alarms()), (None, 0));
     bench.answer(READY, ready());
@@ -328,13 +413,25 @@ fn point_7_a_repeat_joins_the_scan_it_repeats() {
     bench.scan(READY);
     bench.pass_ms(1000);
     let repeat = bench.scan(&READY.to_lowercase());
-    assert_eq!((bench.finished.as_slice(), bench.asked.len(), bench.journalled.len()), (&[repeat][..], 1, 1), "no row, no question");
+    assert_eq!(
+        (
+            bench.finished.as_slice(),
+            bench.asked.len(),
+            bench.journalled.len()
+        ),
+        (&[repeat][..], 1, 1),
+        "no row, no question"
+    );
     bench.answer(READY, ready());
     bench.commit();
     let shown = bench.lamps[&name("left")].scan;
     bench.pass_ms(400);
     bench.scan(READY);
-    assert_eq!((bench.lamp(), bench.lamps[&name("left")].scan), (Some(Signal::Ready), shown + 1), "the same lamp again");
+    assert_eq!(
+        (bench.lamp(), bench.lamps[&name("left")].scan),
+        (Some(Signal::Ready), shown + 1),
+        "the same lamp again"
+    );
     assert_eq!((bench.told.len(), bench.core.repeats()), (1, 2));
     // Sliding, but at most 5 s after the first.
     for _ in 0..3 {
@@ -344,7 +441,11 @@ fn point_7_a_repeat_joins_the_scan_it_repeats() {
     assert_eq!(bench.asked.len(), 1);
     bench.pass_ms(1200);
     bench.scan(READY);
-    assert_eq!(bench.asked.len(), 2, "6.2 s after the first it is a scan of its own");
+    assert_eq!(
+        bench.asked.len(),
+        2,
+        "6.2 s after the first it is a scan of its own"
+    );
 }
 
 #[test]
@@ -370,7 +471,11 @@ fn point_8_several_serials_in_one_code_are_a_group_with_the_worst_ones_lamp() {
     let records = &bench.recording[0].1;
     assert_eq!(records.len(), 2);
     assert_eq!(records[0].id, id);
-    assert!(records.iter().all(|record| record.group == Some(id) && record.lamp == Signal::Stop));
+    assert!(
+        records
+            .iter()
+            .all(|record| record.group == Some(id) && record.lamp == Signal::Stop)
+    );
     bench.commit();
     assert_eq!(bench.lamp(), Some(Signal::Stop));
     assert_eq!(bench.told.len(), 2);
@@ -389,17 +494,30 @@ fn point_9_a_waiting_box_is_asked_again_and_its_change_is_told_without_a_lamp() 
     bench.pass_ms(1);
     assert_eq!(bench.asked[1].2, Purpose::Recheck);
     bench.answer(READY, Finding::Unknown(Reason::Offline));
-    assert!(bench.recording.is_empty(), "an attempt that ends unknown changes nothing");
+    assert!(
+        bench.recording.is_empty(),
+        "an attempt that ends unknown changes nothing"
+    );
     bench.pass_ms(19_999);
     assert_eq!(bench.asked.len(), 2, "the time doubles");
     bench.pass_ms(1);
     bench.answer(READY, ready());
     let change = bench.recording[0].1[0].clone();
     let what = change.change.as_ref().unwrap();
-    assert_eq!((what.scan, what.cause, what.previous_reason, change.lamp), (id, Cause::Recheck, Reason::AssignmentPending, Signal::None));
+    assert_eq!(
+        (what.scan, what.cause, what.previous_reason, change.lamp),
+        (id, Cause::Recheck, Reason::AssignmentPending, Signal::None)
+    );
     bench.commit();
-    assert_eq!(bench.lamps[&name("left")], lamp, "never green for a re-check");
-    assert_eq!((bench.core.waiting(), bench.last().reason), (0, Reason::Assigned));
+    assert_eq!(
+        bench.lamps[&name("left")],
+        lamp,
+        "never green for a re-check"
+    );
+    assert_eq!(
+        (bench.core.waiting(), bench.last().reason),
+        (0, Reason::Assigned)
+    );
 }
 
 #[test]
@@ -414,8 +532,19 @@ fn point_9_a_box_scanned_again_leaves_its_older_entry_and_a_late_re_check_of_it_
     bench.answer(READY, ready());
     bench.commit();
     assert_eq!(bench.core.waiting(), 0);
-    let evidence = vec![Evidence::bare(name("kandji"), SourceKind::Kandji, label::Serial::new(READY).unwrap(), no(Reason::NotFound))];
-    bench.handle(Event::Answered { question: recheck, answer: Answer { source: name("kandji"), evidence } });
+    let evidence = vec![Evidence::bare(
+        name("kandji"),
+        SourceKind::Kandji,
+        label::Serial::new(READY).unwrap(),
+        no(Reason::NotFound),
+    )];
+    bench.handle(Event::Answered {
+        question: recheck,
+        answer: Answer {
+            source: name("kandji"),
+            evidence,
+        },
+    });
     assert!(bench.recording.is_empty());
 }
 
@@ -438,11 +567,15 @@ fn point_9_at_most_one_box_a_second_and_failed_assignments_hourly() {
         assert_eq!(bench.asked.len(), asked + second + 1);
     }
     bench.pass(Duration::from_secs(3600));
-    let hourly = bench.asked.iter().any(|(_, candidates, purpose)| candidates.scanned.as_str() == OTHER && *purpose == Purpose::Recheck);
+    let hourly = bench.asked.iter().any(|(_, candidates, purpose)| {
+        candidates.scanned.as_str() == OTHER && *purpose == Purpose::Recheck
+    });
     for _ in 0..10 {
         bench.pass_ms(1_000);
     }
-    let later = bench.asked.iter().any(|(_, candidates, purpose)| candidates.scanned.as_str() == OTHER && *purpose == Purpose::Recheck);
+    let later = bench.asked.iter().any(|(_, candidates, purpose)| {
+        candidates.scanned.as_str() == OTHER && *purpose == Purpose::Recheck
+    });
     assert!(hourly || later);
 }
 
@@ -455,28 +588,49 @@ fn point_9_the_list_survives_a_restart() {
     let record = bench.last().clone();
     let mut restarted = Bench::new();
     let now = restarted.moment().boot;
-    restarted.core.restore(vec![(record, Duration::from_secs(60))], now);
+    restarted
+        .core
+        .restore(vec![(record, Duration::from_secs(60))], now);
     assert_eq!(restarted.core.waiting(), 1);
     restarted.pass(Duration::from_secs(60));
-    assert_eq!(restarted.asked.len(), 1, "the interval it had reached is about its age");
+    assert_eq!(
+        restarted.asked.len(),
+        1,
+        "the interval it had reached is about its age"
+    );
 }
 
 #[test]
 fn point_10_a_late_answer_only_makes_it_worse_and_takes_the_green_away() {
-    let sources = [("kandji", SourceKind::Kandji, true), ("apple", SourceKind::AppleDep, false)];
+    let sources = [
+        ("kandji", SourceKind::Kandji, true),
+        ("apple", SourceKind::AppleDep, false),
+    ];
     let mut bench = Bench::with(&sources);
     let id = bench.scan(READY);
     bench.answer(READY, ready());
     bench.commit();
     assert_eq!(bench.lamp(), Some(Signal::Ready));
     bench.pass_ms(3_000);
-    bench.answer_from("apple", SourceKind::AppleDep, READY, no(Reason::ProfileRemoved));
+    bench.answer_from(
+        "apple",
+        SourceKind::AppleDep,
+        READY,
+        no(Reason::ProfileRemoved),
+    );
     let change = bench.recording[0].1[0].clone();
     let what = change.change.as_ref().unwrap();
-    assert_eq!((what.scan, what.cause, change.lamp), (id, Cause::LateAnswer, Signal::Alarm));
+    assert_eq!(
+        (what.scan, what.cause, change.lamp),
+        (id, Cause::LateAnswer, Signal::Alarm)
+    );
     bench.commit();
     assert_eq!(bench.alarms(), 1);
-    assert_ne!(bench.lamp(), Some(Signal::Ready), "its green does not come back");
+    assert_ne!(
+        bench.lamp(),
+        Some(Signal::Ready),
+        "its green does not come back"
+    );
     // A repeat of the same scan shows what is true now.
     bench.scan(READY);
     assert_ne!(bench.lamp(), Some(Signal::Ready));
@@ -484,7 +638,10 @@ fn point_10_a_late_answer_only_makes_it_worse_and_takes_the_green_away() {
 
 #[test]
 fn point_10_an_answer_between_the_verdict_and_its_record_counts_as_late() {
-    let sources = [("kandji", SourceKind::Kandji, true), ("apple", SourceKind::AppleDep, false)];
+    let sources = [
+        ("kandji", SourceKind::Kandji, true),
+        ("apple", SourceKind::AppleDep, false),
+    ];
     let mut bench = Bench::with(&sources);
     bench.scan(READY);
     bench.answer(READY, ready());
@@ -497,51 +654,95 @@ fn point_10_an_answer_between_the_verdict_and_its_record_counts_as_late() {
 
 #[test]
 fn point_10_an_answer_after_ten_seconds_is_not_heard() {
-    let sources = [("kandji", SourceKind::Kandji, true), ("apple", SourceKind::AppleDep, false)];
+    let sources = [
+        ("kandji", SourceKind::Kandji, true),
+        ("apple", SourceKind::AppleDep, false),
+    ];
     let mut bench = Bench::with(&sources);
     bench.scan(READY);
     bench.answer(READY, ready());
     bench.commit();
     bench.pass_ms(10_000);
-    bench.answer_from("apple", SourceKind::AppleDep, READY, no(Reason::ProfileRemoved));
+    bench.answer_from(
+        "apple",
+        SourceKind::AppleDep,
+        READY,
+        no(Reason::ProfileRemoved),
+    );
     assert!(bench.recording.is_empty());
 }
 
 #[test]
 fn a_recall_that_cannot_be_recorded_still_alarms_and_is_offered_again() {
-    let sources = [("kandji", SourceKind::Kandji, true), ("apple", SourceKind::AppleDep, false)];
+    let sources = [
+        ("kandji", SourceKind::Kandji, true),
+        ("apple", SourceKind::AppleDep, false),
+    ];
     let mut bench = Bench::with(&sources);
     bench.scan(READY);
     bench.answer(READY, ready());
     bench.commit();
-    bench.answer_from("apple", SourceKind::AppleDep, READY, no(Reason::ProfileRemoved));
+    bench.answer_from(
+        "apple",
+        SourceKind::AppleDep,
+        READY,
+        no(Reason::ProfileRemoved),
+    );
     bench.fail_commit();
     assert_eq!(bench.alarms(), 1);
     bench.pass(Duration::from_secs(10));
     assert_eq!(bench.recording.len(), 1);
     bench.commit();
-    assert_eq!((bench.alarms(), bench.last().reason), (1, Reason::ProfileRemoved));
+    assert_eq!(
+        (bench.alarms(), bench.last().reason),
+        (1, Reason::ProfileRemoved)
+    );
 }
 
 #[test]
 fn too_many_scans_at_once_are_the_stations_fault_and_not_the_boxs() {
     let mut bench = Bench::new();
     let content = Content::Code(READY.as_bytes().to_vec());
-    let scan = NewScan { id: Uuid::now_v7(), scanner: name("left"), at: bench.moment(), content, overloaded: true };
+    let scan = NewScan {
+        id: Uuid::now_v7(),
+        scanner: name("left"),
+        at: bench.moment(),
+        content,
+        overloaded: true,
+    };
     bench.handle(Event::Scanned(scan));
     bench.commit();
-    assert_eq!((bench.last().reason, bench.lamp()), (Reason::StationFault, Some(Signal::Hold)));
+    assert_eq!(
+        (bench.last().reason, bench.lamp()),
+        (Reason::StationFault, Some(Signal::Hold))
+    );
     assert_eq!(bench.last().serial.as_ref().unwrap().as_str(), READY);
 }
 
 #[test]
 fn a_broken_scan_asks_for_a_rescan_and_says_why() {
     let mut bench = Bench::new();
-    let content = Content::Broken { bytes: b"C02".to_vec(), why: "the scanner's key queue ran over" };
-    bench.handle(Event::Scanned(NewScan { id: Uuid::now_v7(), scanner: name("left"), at: bench.moment(), content, overloaded: false }));
+    let content = Content::Broken {
+        bytes: b"C02".to_vec(),
+        why: "the scanner's key queue ran over",
+    };
+    bench.handle(Event::Scanned(NewScan {
+        id: Uuid::now_v7(),
+        scanner: name("left"),
+        at: bench.moment(),
+        content,
+        overloaded: false,
+    }));
     bench.commit();
-    assert_eq!((bench.last().reason, bench.last().serial.clone()), (Reason::Unreadable, None));
-    assert!(bench.last().message.contains("key queue"), "{}", bench.last().message);
+    assert_eq!(
+        (bench.last().reason, bench.last().serial.clone()),
+        (Reason::Unreadable, None)
+    );
+    assert!(
+        bench.last().message.contains("key queue"),
+        "{}",
+        bench.last().message
+    );
 }
 
 #[test]
@@ -565,8 +766,15 @@ fn five_not_found_in_a_row_from_one_scanner_make_it_suspect_until_a_known_one() 
 #[test]
 fn a_scanner_that_was_proven_before_the_start_still_is() {
     let mut bench = Bench::new();
-    bench.core.restore_proven(&BTreeSet::from([name("left"), name("gone")]));
-    let proven: Vec<_> = bench.core.scanners().iter().map(|(name, scanner)| (name.as_str(), scanner.proven)).collect();
+    bench
+        .core
+        .restore_proven(&BTreeSet::from([name("left"), name("gone")]));
+    let proven: Vec<_> = bench
+        .core
+        .scanners()
+        .iter()
+        .map(|(name, scanner)| (name.as_str(), scanner.proven))
+        .collect();
     assert_eq!(proven, [("left", true), ("right", false)]);
     bench.scan(OTHER);
     bench.answer(OTHER, no(Reason::NotFound));
@@ -591,6 +799,11 @@ fn a_serial_number_that_nobody_knows_with_a_letter_that_none_has_is_said_to_be_d
         bench.scan(serial);
         bench.answer(serial, no(Reason::NotFound));
         bench.commit();
-        assert_eq!(bench.last().message.contains("misread"), doubtful, "{}", bench.last().message);
+        assert_eq!(
+            bench.last().message.contains("misread"),
+            doubtful,
+            "{}",
+            bench.last().message
+        );
     }
 }

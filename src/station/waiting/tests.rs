@@ -11,7 +11,10 @@ use crate::{
 
 const FIRST: &str = "C02XK0AAJG5H";
 const SECOND: &str = "C02XK0AAJG6J";
-const RHYTHM: Rhythm = Rhythm { recheck: secs(10), recheck_for: secs(86_400) };
+const RHYTHM: Rhythm = Rhythm {
+    recheck: secs(10),
+    recheck_for: secs(86_400),
+};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -31,7 +34,12 @@ fn record(text: &str, reason: Reason) -> Record {
     Record {
         asked: vec![serial.clone()],
         serial: Some(serial),
-        ..Record::bare(Uuid::now_v7(), Timestamp::UNIX_EPOCH, Name::new("left").unwrap(), reason)
+        ..Record::bare(
+            Uuid::now_v7(),
+            Timestamp::UNIX_EPOCH,
+            Name::new("left").unwrap(),
+            reason,
+        )
     }
 }
 
@@ -62,25 +70,43 @@ fn exactly_the_boxes_that_may_become_ready_by_themselves_or_by_somebodys_hand_ar
     for reason in Reason::ALL.iter().copied() {
         let expected = match reason.verdict() {
             Verdict::Wait | Verdict::Unknown => true,
-            Verdict::NotReady => [NotFound, NotInOrg, Unassigned, NoProfile, AssignmentFailed].contains(&reason),
+            Verdict::NotReady => {
+                [NotFound, NotInOrg, Unassigned, NoProfile, AssignmentFailed].contains(&reason)
+            }
             Verdict::Ready | Verdict::Rescan => false,
         };
         assert_eq!(is_asked_again(reason), expected, "{}", reason.code());
-        assert_eq!(waiting(&[(FIRST, reason)]).count(), usize::from(expected), "{}", reason.code());
+        assert_eq!(
+            waiting(&[(FIRST, reason)]).count(),
+            usize::from(expected),
+            "{}",
+            reason.code()
+        );
     }
 }
 
 #[test]
 fn what_is_no_serial_number_never_waits() {
     let mut list = WaitingList::default();
-    list.settle(Record { serial: None, ..record(FIRST, Reason::Offline) }, RHYTHM, at(0), Duration::ZERO);
+    list.settle(
+        Record {
+            serial: None,
+            ..record(FIRST, Reason::Offline)
+        },
+        RHYTHM,
+        at(0),
+        Duration::ZERO,
+    );
     assert_eq!((list.count(), list.next()), (0, None));
 }
 
 #[test]
 fn the_time_doubles_up_to_a_quarter_of_an_hour_and_ends_with_recheck_for() {
     let mut list = waiting(&[(FIRST, Reason::NotFound)]);
-    assert_eq!(asked_at(&mut list, 3_000), [10, 30, 70, 150, 310, 630, 1_270, 2_170]);
+    assert_eq!(
+        asked_at(&mut list, 3_000),
+        [10, 30, 70, 150, 310, 630, 1_270, 2_170]
+    );
     assert!(list.due(at(86_399)).is_some());
     let mut list = waiting(&[(FIRST, Reason::NotFound)]);
     assert!(list.due(at(86_400)).is_none(), "recheck_for is over");
@@ -90,7 +116,15 @@ fn the_time_doubles_up_to_a_quarter_of_an_hour_and_ends_with_recheck_for() {
 #[test]
 fn a_first_re_check_that_is_slower_than_a_quarter_of_an_hour_stays_as_slow() {
     let mut list = WaitingList::default();
-    list.settle(record(FIRST, Reason::NotFound), Rhythm { recheck: secs(1_800), ..RHYTHM }, at(0), Duration::ZERO);
+    list.settle(
+        record(FIRST, Reason::NotFound),
+        Rhythm {
+            recheck: secs(1_800),
+            ..RHYTHM
+        },
+        at(0),
+        Duration::ZERO,
+    );
     assert_eq!(asked_at(&mut list, 6_000), [1_800, 3_600, 5_400]);
 }
 
@@ -99,12 +133,19 @@ fn failed_and_throttled_assignments_are_asked_for_hourly_for_three_days_at_least
     for reason in [Reason::AssignmentFailed, Reason::AssignmentThrottled] {
         let mut list = waiting(&[(FIRST, reason)]);
         assert_eq!(asked_at(&mut list, 11_000), [3_600, 7_200, 10_800]);
-        assert!(list.due(at(72 * 3_600 - 1)).is_some(), "longer than recheck_for says");
+        assert!(
+            list.due(at(72 * 3_600 - 1)).is_some(),
+            "longer than recheck_for says"
+        );
         let mut list = waiting(&[(FIRST, reason)]);
         assert!(list.due(at(72 * 3_600)).is_none());
     }
     assert_eq!(followed_for(secs(1)), secs(72 * 3_600));
-    assert_eq!(followed_for(secs(100 * 3_600)), secs(100 * 3_600), "or as long as recheck_for says, if that is longer");
+    assert_eq!(
+        followed_for(secs(100 * 3_600)),
+        secs(100 * 3_600),
+        "or as long as recheck_for says, if that is longer"
+    );
 }
 
 #[test]
@@ -115,8 +156,16 @@ fn a_restart_goes_on_with_the_time_that_a_box_had_left_and_about_its_interval() 
         list
     };
     assert_eq!(restored(secs(60)).next(), Some(at(60)));
-    assert_eq!(restored(secs(1)).next(), Some(at(10)), "never sooner than a new one");
-    assert_eq!(restored(secs(80_000)).next(), Some(at(900)), "never slower than the slowest");
+    assert_eq!(
+        restored(secs(1)).next(),
+        Some(at(10)),
+        "never sooner than a new one"
+    );
+    assert_eq!(
+        restored(secs(80_000)).next(),
+        Some(at(900)),
+        "never slower than the slowest"
+    );
     let mut list = restored(secs(86_400 - 1_000));
     assert!(list.due(at(999)).is_some());
     let mut list = restored(secs(86_400 - 1_000));
@@ -128,11 +177,23 @@ fn a_restart_goes_on_with_the_time_that_a_box_had_left_and_about_its_interval() 
 #[test]
 fn boxes_are_asked_for_the_longest_due_first_and_one_a_second_at_most() {
     let mut list = waiting(&[(FIRST, Reason::NotFound)]);
-    list.settle(record(SECOND, Reason::NotFound), Rhythm { recheck: secs(5), ..RHYTHM }, at(0), Duration::ZERO);
+    list.settle(
+        record(SECOND, Reason::NotFound),
+        Rhythm {
+            recheck: secs(5),
+            ..RHYTHM
+        },
+        at(0),
+        Duration::ZERO,
+    );
     assert_eq!(list.next(), Some(at(5)));
     assert!(list.due(at(4)).is_none());
     assert_eq!(list.due(at(20)).map(|one| one.serial), Some(serial(SECOND)));
-    assert_eq!(list.next(), Some(at(21)), "the other is due by now, and must wait its second");
+    assert_eq!(
+        list.next(),
+        Some(at(21)),
+        "the other is due by now, and must wait its second"
+    );
     let early = Boot::from_duration(secs(1_021).saturating_sub(Duration::from_millis(1)));
     assert!(list.due(early).is_none());
     assert_eq!(list.due(at(21)).map(|one| one.serial), Some(serial(FIRST)));
@@ -166,13 +227,26 @@ fn an_attempt_for_one_box_leaves_the_others_as_they_are() {
 fn both_candidates_of_a_code_are_asked_for_again() {
     let (scanned, stripped) = (serial("SC02XK0AAJG5H"), serial(FIRST));
     let mut list = WaitingList::default();
-    let both = Record { asked: vec![scanned.clone(), stripped.clone()], ..record(FIRST, Reason::Offline) };
+    let both = Record {
+        asked: vec![scanned.clone(), stripped.clone()],
+        ..record(FIRST, Reason::Offline)
+    };
     list.settle(both, RHYTHM, at(0), Duration::ZERO);
     let due = list.due(at(10)).unwrap();
-    assert_eq!(due.candidates, Candidates { scanned, stripped: Some(stripped.clone()), unless_known: None });
+    assert_eq!(
+        due.candidates,
+        Candidates {
+            scanned,
+            stripped: Some(stripped.clone()),
+            unless_known: None
+        }
+    );
     assert_eq!(due.serial, stripped);
     let mut list = waiting(&[(FIRST, Reason::Offline)]);
-    assert_eq!(list.due(at(10)).unwrap().candidates, Candidates::one(serial(FIRST)));
+    assert_eq!(
+        list.due(at(10)).unwrap().candidates,
+        Candidates::one(serial(FIRST))
+    );
 }
 
 #[test]
@@ -183,17 +257,32 @@ fn a_box_scanned_again_has_its_newest_record_only() {
     let newer = record(FIRST, Reason::Offline);
     list.settle(newer.clone(), RHYTHM, at(11), Duration::ZERO);
     assert_eq!(list.count(), 2);
-    assert!(!list.holds(older.record.id), "an answer that is still on its way is about a record of the past");
+    assert!(
+        !list.holds(older.record.id),
+        "an answer that is still on its way is about a record of the past"
+    );
     assert!(list.holds(newer.id));
-    list.settle(record(FIRST, Reason::Assigned), RHYTHM, at(12), Duration::ZERO);
+    list.settle(
+        record(FIRST, Reason::Assigned),
+        RHYTHM,
+        at(12),
+        Duration::ZERO,
+    );
     assert_eq!(list.count(), 1, "a box that is ready waits no longer");
     assert!(!list.holds(newer.id));
 }
 
 /// A change of `before` to `reason`.
 fn change(before: &Record, reason: Reason) -> Record {
-    let change = Change { scan: before.id, cause: Cause::Recheck, previous_reason: before.reason };
-    Record { change: Some(change), ..record(FIRST, reason) }
+    let change = Change {
+        scan: before.id,
+        cause: Cause::Recheck,
+        previous_reason: before.reason,
+    };
+    Record {
+        change: Some(change),
+        ..record(FIRST, reason)
+    }
 }
 
 #[test]
@@ -201,11 +290,27 @@ fn a_changed_box_begins_anew_within_the_time_that_it_had_left() {
     let mut list = waiting(&[(FIRST, Reason::NotFound)]);
     asked_at(&mut list, 1_000);
     let one = list.due(at(1_270)).unwrap();
-    list.changed(&serial(FIRST), change(&one.record, Reason::AssignmentPending), RHYTHM, at(1_271));
-    assert_eq!(list.next(), Some(at(1_281)), "something moves: the first interval again");
-    assert_eq!(list.due(at(1_281)).map(|after| after.scan), Some(one.scan), "it is still the box of that scan");
+    list.changed(
+        &serial(FIRST),
+        change(&one.record, Reason::AssignmentPending),
+        RHYTHM,
+        at(1_271),
+    );
+    assert_eq!(
+        list.next(),
+        Some(at(1_281)),
+        "something moves: the first interval again"
+    );
+    assert_eq!(
+        list.due(at(1_281)).map(|after| after.scan),
+        Some(one.scan),
+        "it is still the box of that scan"
+    );
     list.attempted(&serial(FIRST), at(86_390));
-    assert!(list.due(at(86_400)).is_none(), "and no longer than a day after its scan");
+    assert!(
+        list.due(at(86_400)).is_none(),
+        "and no longer than a day after its scan"
+    );
     assert_eq!(list.count(), 0);
 }
 
@@ -213,19 +318,44 @@ fn a_changed_box_begins_anew_within_the_time_that_it_had_left() {
 fn a_box_whose_assignment_failed_at_a_re_check_is_followed_for_three_days_from_then() {
     let mut list = waiting(&[(FIRST, Reason::NotFound)]);
     let one = list.due(at(1_000)).unwrap();
-    list.changed(&serial(FIRST), change(&one.record, Reason::AssignmentFailed), RHYTHM, at(1_000));
+    list.changed(
+        &serial(FIRST),
+        change(&one.record, Reason::AssignmentFailed),
+        RHYTHM,
+        at(1_000),
+    );
     assert!(list.due(at(1_000 + 72 * 3_600 - 1)).is_some());
 }
 
 #[test]
 fn a_change_that_ends_the_waiting_leaves_the_time_of_the_other_boxes_alone() {
-    let mut list = waiting(&[(FIRST, Reason::NotFound), (SECOND, Reason::AssignmentFailed)]);
+    let mut list = waiting(&[
+        (FIRST, Reason::NotFound),
+        (SECOND, Reason::AssignmentFailed),
+    ]);
     let one = list.due(at(10)).unwrap();
-    list.changed(&serial(FIRST), change(&one.record, Reason::Assigned), RHYTHM, at(11));
+    list.changed(
+        &serial(FIRST),
+        change(&one.record, Reason::Assigned),
+        RHYTHM,
+        at(11),
+    );
     assert_eq!(list.count(), 1);
-    assert!(list.due(at(72 * 3_600 - 1)).is_some(), "the other is followed for three days");
-    list.changed(&serial(FIRST), change(&one.record, Reason::NotFound), RHYTHM, at(12));
-    assert_eq!(list.count(), 1, "a box that is not on the list is not put there by a change");
+    assert!(
+        list.due(at(72 * 3_600 - 1)).is_some(),
+        "the other is followed for three days"
+    );
+    list.changed(
+        &serial(FIRST),
+        change(&one.record, Reason::NotFound),
+        RHYTHM,
+        at(12),
+    );
+    assert_eq!(
+        list.count(),
+        1,
+        "a box that is not on the list is not put there by a change"
+    );
 }
 
 #[test]
@@ -233,10 +363,26 @@ fn the_list_has_an_end_and_the_oldest_leave_first() {
     let mut list = waiting(&[(FIRST, Reason::NotFound), (SECOND, Reason::NotFound)]);
     let another = list.boxes.last().cloned().unwrap();
     list.boxes.resize(MOST - 1, another);
-    list.settle(record("C02XK0AAJG7K", Reason::NotFound), RHYTHM, at(1), Duration::ZERO);
+    list.settle(
+        record("C02XK0AAJG7K", Reason::NotFound),
+        RHYTHM,
+        at(1),
+        Duration::ZERO,
+    );
     assert_eq!(list.count(), MOST);
-    assert_eq!(list.boxes.first().map(|one| one.serial.clone()), Some(serial(FIRST)));
-    list.settle(record("C02XK0AAJG8L", Reason::NotFound), RHYTHM, at(2), Duration::ZERO);
+    assert_eq!(
+        list.boxes.first().map(|one| one.serial.clone()),
+        Some(serial(FIRST))
+    );
+    list.settle(
+        record("C02XK0AAJG8L", Reason::NotFound),
+        RHYTHM,
+        at(2),
+        Duration::ZERO,
+    );
     assert_eq!(list.count(), MOST);
-    assert_eq!(list.boxes.first().map(|one| one.serial.clone()), Some(serial(SECOND)));
+    assert_eq!(
+        list.boxes.first().map(|one| one.serial.clone()),
+        Some(serial(SECOND))
+    );
 }

@@ -64,7 +64,13 @@ impl Bench {
         install_crypto();
         let home = world.home(false, "");
         // The demo's boxes are not needed: a token of its own that a day may spoil.
-        world.kandji.stock(|stock| stock.tokens = vec![Token::healthy(HQ, "Acme MDM", "0123456789abcdef0123456789abcdef")]);
+        world.kandji.stock(|stock| {
+            stock.tokens = vec![Token::healthy(
+                HQ,
+                "Acme MDM",
+                "0123456789abcdef0123456789abcdef",
+            )]
+        });
         let dashboard = Dashboard::connect(world.mosquitto.plain, DASHBOARD, "benchlight/#").await;
         let bench = Self {
             row,
@@ -80,7 +86,9 @@ impl Bench {
             broken: Instant::now(),
             newest: RefCell::default(),
         };
-        bench.configure("keep_alive", |text| text.replace("[mqtt]\n", "[mqtt]\nkeep_alive = \"2s\"\n"));
+        bench.configure("keep_alive", |text| {
+            text.replace("[mqtt]\n", "[mqtt]\nkeep_alive = \"2s\"\n")
+        });
         bench
     }
 
@@ -88,7 +96,10 @@ impl Bench {
     pub fn configure(&self, what: &str, change: impl FnOnce(String) -> String) {
         let before = fs::read_to_string(self.home.config()).unwrap();
         let after = change(before.clone());
-        assert!(after != before, "the config has nothing to change for {what}");
+        assert!(
+            after != before,
+            "the config has nothing to change for {what}"
+        );
         fs::write(self.home.config(), after).unwrap();
     }
 
@@ -96,8 +107,15 @@ impl Bench {
     pub async fn start(&self) -> Running {
         let known = self.dashboard.count("health");
         let running = self.start_in_trouble();
-        self.dashboard.wait("health of the new process", PATIENCE, |all| all.iter().filter(|one| one.channel() == "health").count() > known).await;
-        self.health("able at the start", |health| health["able"] == true && health["broker"]["state"] == "connected").await;
+        self.dashboard
+            .wait("health of the new process", PATIENCE, |all| {
+                all.iter().filter(|one| one.channel() == "health").count() > known
+            })
+            .await;
+        self.health("able at the start", |health| {
+            health["able"] == true && health["broker"]["state"] == "connected"
+        })
+        .await;
         running
     }
 
@@ -113,15 +131,24 @@ impl Bench {
         }
         let (lamps, terminal) = Lamps::open();
         self.newest.replace(lamps.clone());
-        command.env("TERM", "xterm").env("NO_COLOR", "1").env("RUST_LOG", "info,benchlight=debug").stderr(terminal);
-        Running { station: Station::of(command), lamps }
+        command
+            .env("TERM", "xterm")
+            .env("NO_COLOR", "1")
+            .env("RUST_LOG", "info,benchlight=debug")
+            .stderr(terminal);
+        Running {
+            station: Station::of(command),
+            lamps,
+        }
     }
 
     /// A box that is ready in every service.
     pub fn ready_box(&mut self) -> String {
         self.serials += 1;
         let serial = format!("KXBAD{:05}", self.serials);
-        self.world.kandji.stock(|stock| stock.put(Device::ready(&serial)));
+        self.world
+            .kandji
+            .stock(|stock| stock.put(Device::ready(&serial)));
         if let Some(apple) = &self.apple {
             apple.put(&serial, Some(Dep::Assigned(Duration::from_hours(48))));
         }
@@ -141,7 +168,10 @@ impl Bench {
     /// The next answer that is no change.
     pub fn answer(&mut self, running: &Running) -> Answer {
         loop {
-            let answer = running.station.answer_within(PATIENCE).unwrap_or_else(|| panic!("an answer; the log:\n{}", tail(&running.lamps)));
+            let answer = running
+                .station
+                .answer_within(PATIENCE)
+                .unwrap_or_else(|| panic!("an answer; the log:\n{}", tail(&running.lamps)));
             if !answer.change {
                 self.answers.push(answer.clone());
                 return answer;
@@ -153,8 +183,14 @@ impl Bench {
     pub async fn scan_is_green(&mut self, running: &mut Running) {
         let greens = running.lamps.greens();
         let answer = self.scan(running);
-        assert_eq!((answer.verdict.as_str(), answer.reason.as_str()), ("ready", "assigned"), "{answer:?}\n{}", tail(&running.lamps));
-        self.lamps(running, "green", |lamps| lamps.greens() == greens + 1).await;
+        assert_eq!(
+            (answer.verdict.as_str(), answer.reason.as_str()),
+            ("ready", "assigned"),
+            "{answer:?}\n{}",
+            tail(&running.lamps)
+        );
+        self.lamps(running, "green", |lamps| lamps.greens() == greens + 1)
+            .await;
     }
 
     /// A scan as the row tells, with what the lamps show.
@@ -164,8 +200,16 @@ impl Bench {
             Answers::Unknown(reason) => {
                 let greens = running.lamps.greens();
                 let answer = self.scan(running);
-                assert_eq!((answer.verdict.as_str(), answer.reason.as_str()), ("unknown", reason), "{answer:?}\n{}", tail(&running.lamps));
-                self.lamps(running, "amber for hold", |lamps| lamps.now().0 == Lit::AMBER).await;
+                assert_eq!(
+                    (answer.verdict.as_str(), answer.reason.as_str()),
+                    ("unknown", reason),
+                    "{answer:?}\n{}",
+                    tail(&running.lamps)
+                );
+                self.lamps(running, "amber for hold", |lamps| {
+                    lamps.now().0 == Lit::AMBER
+                })
+                .await;
                 assert_eq!(running.lamps.greens(), greens, "never green");
             }
             Answers::Rescan(_) | Answers::Nothing => {}
@@ -184,7 +228,8 @@ impl Bench {
         self.health("what the row tells of health", is_told).await;
         self.seen.told = Some(self.broken.elapsed());
         let late = Dashboard::connect(self.world.mosquitto.plain, TELEGRAF, HEALTH).await;
-        late.wait("retained health", PATIENCE, |all| !all.is_empty()).await;
+        late.wait("retained health", PATIENCE, |all| !all.is_empty())
+            .await;
         let first = &late.all()[0];
         assert!(first.retained && is_told(&first.json()), "{}", first.text());
     }
@@ -200,9 +245,16 @@ impl Bench {
 
     /// The lamps of a station that shows no answer. A hold before it ends by itself, after 30 s.
     pub async fn idle_lamps(&self, running: &Running) {
-        let wanted = if matches!(self.row.able, Able::No(_)) { Lit::RED } else { Lit::DARK };
+        let wanted = if matches!(self.row.able, Able::No(_)) {
+            Lit::RED
+        } else {
+            Lit::DARK
+        };
         // Longer than any dark or lit part of a rhythm.
-        self.lamps(running, "the idle lamps", |lamps| lamps.now().0 == wanted && lamps.now().1 > Duration::from_millis(1_100)).await;
+        self.lamps(running, "the idle lamps", |lamps| {
+            lamps.now().0 == wanted && lamps.now().1 > Duration::from_millis(1_100)
+        })
+        .await;
         self.seen.lamps.set(true);
     }
 
@@ -218,7 +270,8 @@ impl Bench {
 
     /// Health says that all is well, by itself, and the next box is green.
     pub async fn well_by_itself(&mut self, running: &mut Running) {
-        self.health("able again", |health| health["able"] == true).await;
+        self.health("able again", |health| health["able"] == true)
+            .await;
         self.seen.mended = Some(self.broken.elapsed());
         self.scan_is_green(running).await;
     }
@@ -227,19 +280,25 @@ impl Bench {
     pub async fn well_by_a_scan(&mut self, running: &mut Running) {
         self.scan_is_green(running).await;
         self.seen.mended = Some(self.broken.elapsed());
-        self.health("able again", |health| health["able"] == true).await;
+        self.health("able again", |health| health["able"] == true)
+            .await;
     }
 
     /// Every answer so far has arrived, with what the terminal said, and `seq` has no gap in any epoch.
     pub async fn nothing_is_lost(&self) {
         self.arrived(&self.answers).await;
-        let mut places: std::collections::BTreeMap<String, Vec<u64>> = std::collections::BTreeMap::new();
+        let mut places: std::collections::BTreeMap<String, Vec<u64>> =
+            std::collections::BTreeMap::new();
         for (epoch, seq) in self.dashboard.places().into_keys() {
             places.entry(epoch).or_default().push(seq);
         }
         for (epoch, mut seqs) in places {
             seqs.sort_unstable();
-            assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "seq has no gap in {epoch}");
+            assert_eq!(
+                seqs,
+                (1..=seqs.len() as u64).collect::<Vec<_>>(),
+                "seq has no gap in {epoch}"
+            );
         }
     }
 
@@ -250,21 +309,41 @@ impl Bench {
         let deadline = Instant::now() + PATIENCE;
         loop {
             for _ in 0..150 {
-                let scans: Vec<Value> = self.dashboard.on("scan").iter().map(Received::json).collect();
-                if answers.iter().all(|answer| scans.iter().any(|event| event["id"] == answer.id.as_str())) {
+                let scans: Vec<Value> = self
+                    .dashboard
+                    .on("scan")
+                    .iter()
+                    .map(Received::json)
+                    .collect();
+                if answers
+                    .iter()
+                    .all(|answer| scans.iter().any(|event| event["id"] == answer.id.as_str()))
+                {
                     return self.arrived(&answers).await;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            assert!(Instant::now() < deadline, "{}: every answer arrives; the log:\n{}", self.row.name, tail(&running.lamps));
+            assert!(
+                Instant::now() < deadline,
+                "{}: every answer arrives; the log:\n{}",
+                self.row.name,
+                tail(&running.lamps)
+            );
             self.scan_is_green(running).await;
         }
     }
 
     /// These answers have arrived, each with its lamp signal.
     pub async fn arrived(&self, answers: &[Answer]) {
-        let is_there = |all: &[Received], answer: &Answer| all.iter().any(|one| one.channel() == "scan" && one.json()["id"] == answer.id.as_str());
-        self.dashboard.wait("every answered scan", PATIENCE, |all| answers.iter().all(|answer| is_there(all, answer))).await;
+        let is_there = |all: &[Received], answer: &Answer| {
+            all.iter()
+                .any(|one| one.channel() == "scan" && one.json()["id"] == answer.id.as_str())
+        };
+        self.dashboard
+            .wait("every answered scan", PATIENCE, |all| {
+                answers.iter().all(|answer| is_there(all, answer))
+            })
+            .await;
         for answer in answers {
             let event = self.event(&answer.id);
             let lamp = match answer.verdict.as_str() {
@@ -275,27 +354,50 @@ impl Bench {
             };
             let data = &event["data"];
             assert_eq!(
-                (data["verdict"].as_str(), data["reason"].as_str(), data["lamp"].as_str()),
-                (Some(answer.verdict.as_str()), Some(answer.reason.as_str()), Some(lamp))
+                (
+                    data["verdict"].as_str(),
+                    data["reason"].as_str(),
+                    data["lamp"].as_str()
+                ),
+                (
+                    Some(answer.verdict.as_str()),
+                    Some(answer.reason.as_str()),
+                    Some(lamp)
+                )
             );
         }
     }
 
     /// The scan of that id as it arrived.
     pub fn event(&self, id: &str) -> Value {
-        self.dashboard.on("scan").iter().map(Received::json).find(|event| event["id"] == id).expect("it arrived")
+        self.dashboard
+            .on("scan")
+            .iter()
+            .map(Received::json)
+            .find(|event| event["id"] == id)
+            .expect("it arrived")
     }
 
     /// Waits until the newest health is so.
     pub async fn health(&self, what: &str, condition: impl Fn(&Value) -> bool) {
-        let newest = |all: &[Received]| all.iter().rev().find(|one| one.channel() == "health").map(Received::json);
+        let newest = |all: &[Received]| {
+            all.iter()
+                .rev()
+                .find(|one| one.channel() == "health")
+                .map(Received::json)
+        };
         let deadline = Instant::now() + PATIENCE;
         loop {
             let health = newest(&self.dashboard.all());
             if health.as_ref().is_some_and(&condition) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{}: {what}: health is {health:#?}; the log:\n{}", self.row.name, tail(&self.newest.borrow()));
+            assert!(
+                Instant::now() < deadline,
+                "{}: {what}: health is {health:#?}; the log:\n{}",
+                self.row.name,
+                tail(&self.newest.borrow())
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -304,7 +406,13 @@ impl Bench {
     pub async fn lamps(&self, running: &Running, what: &str, condition: impl Fn(&Lamps) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition(&running.lamps) {
-            assert!(Instant::now() < deadline, "{}: {what}: lamps show {:?}\n{}", self.row.name, running.lamps.now(), tail(&running.lamps));
+            assert!(
+                Instant::now() < deadline,
+                "{}: {what}: lamps show {:?}\n{}",
+                self.row.name,
+                running.lamps.now(),
+                tail(&running.lamps)
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -320,7 +428,12 @@ impl Bench {
 pub fn is_told(able: Able, health: &Value) -> bool {
     match able {
         Able::Yes => health["able"] == true && health["reason"].is_null(),
-        Able::Alarm(alarm) => health["able"] == true && health["alarms"].as_array().is_some_and(|alarms| alarms.iter().any(|one| one == alarm)),
+        Able::Alarm(alarm) => {
+            health["able"] == true
+                && health["alarms"]
+                    .as_array()
+                    .is_some_and(|alarms| alarms.iter().any(|one| one == alarm))
+        }
         Able::Lamps(state) => health["able"] == true && health["lamps"]["main"] == state,
         Able::No(reason) => health["able"] == false && health["reason"] == reason,
         Able::Offline => true,
@@ -331,7 +444,10 @@ pub fn is_told(able: Able, health: &Value) -> bool {
 pub fn tail(lamps: &Lamps) -> String {
     let text = lamps.text();
     // A drawing stands between \x1b7 and \x1b8.
-    let log: String = text.split("\x1b7").map(|part| part.split_once("\x1b8").map_or(part, |(_, after)| after)).collect();
+    let log: String = text
+        .split("\x1b7")
+        .map(|part| part.split_once("\x1b8").map_or(part, |(_, after)| after))
+        .collect();
     let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
@@ -343,8 +459,18 @@ impl SmallDisk {
     pub fn mount(place: &Path, size: &str) -> Result<Self, String> {
         fs::create_dir_all(place).unwrap();
         let place = place.to_str().unwrap().to_owned();
-        system("mount", &["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "tmpfs", &place])
-            .map_err(|why| format!("needs the right to mount: {why}"))?;
+        system(
+            "mount",
+            &[
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={size},mode=700"),
+                "tmpfs",
+                &place,
+            ],
+        )
+        .map_err(|why| format!("needs the right to mount: {why}"))?;
         Ok(Self(place))
     }
 

@@ -17,7 +17,15 @@ use crate::{
 };
 
 pub static ROWS: &[Row] = &[
-    row!(away, "a broker that is away", "broker away", Answers::AsAlways, Able::Yes, "nothing; a backlog", "reconnect"),
+    row!(
+        away,
+        "a broker that is away",
+        "broker away",
+        Answers::AsAlways,
+        Able::Yes,
+        "nothing; a backlog",
+        "reconnect"
+    ),
     row!(
         refusing,
         "a broker that refuses the station",
@@ -27,8 +35,24 @@ pub static ROWS: &[Row] = &[
         "nothing; a backlog",
         "reconnect, new credential file"
     ),
-    row!(frozen, "a broker that is frozen", "broker frozen", Answers::AsAlways, Able::Yes, "nothing; a backlog", "reconnect"),
-    row!(half_open, "a link that is half-open", "link half-open (a pulled cable)", Answers::AsAlways, Able::Yes, "nothing; a backlog", "reconnect"),
+    row!(
+        frozen,
+        "a broker that is frozen",
+        "broker frozen",
+        Answers::AsAlways,
+        Able::Yes,
+        "nothing; a backlog",
+        "reconnect"
+    ),
+    row!(
+        half_open,
+        "a link that is half-open",
+        "link half-open (a pulled cable)",
+        Answers::AsAlways,
+        Able::Yes,
+        "nothing; a backlog",
+        "reconnect"
+    ),
     row!(
         one_message,
         "one message that the broker refuses",
@@ -51,7 +75,12 @@ pub static ROWS: &[Row] = &[
 
 /// A day on which the broker cannot be reached for three scans. What a frozen broker got before it froze may come from its own buffers,
 /// so not everything is `replayed`.
-async fn day(mut bench: Bench, replayed: bool, spoil: impl AsyncFnOnce(&mut Bench), mend: impl AsyncFnOnce(&mut Bench)) -> Seen {
+async fn day(
+    mut bench: Bench,
+    replayed: bool,
+    spoil: impl AsyncFnOnce(&mut Bench),
+    mend: impl AsyncFnOnce(&mut Bench),
+) -> Seen {
     let mut running = bench.start().await;
     bench.scan_is_green(&mut running).await;
     bench.nothing_is_lost().await;
@@ -62,7 +91,11 @@ async fn day(mut bench: Bench, replayed: bool, spoil: impl AsyncFnOnce(&mut Benc
     }
     bench.idle_lamps(&running).await;
     // The log says so, and health cannot.
-    bench.lamps(&running, "that the link is given up", |lamps| tail(lamps).contains("the broker is away; records wait in the journal")).await;
+    bench
+        .lamps(&running, "that the link is given up", |lamps| {
+            tail(lamps).contains("the broker is away; records wait in the journal")
+        })
+        .await;
     bench.seen.told = Some(bench.since());
     let before = bench.answers.len();
     mend(&mut bench).await;
@@ -71,18 +104,32 @@ async fn day(mut bench: Bench, replayed: bool, spoil: impl AsyncFnOnce(&mut Benc
     bench.seen.mended = Some(bench.since());
     if replayed {
         let late = &bench.answers[before - 3..before];
-        assert!(late.iter().all(|answer| bench.event(&answer.id)["data"]["replay"] == true), "a backlog");
+        assert!(
+            late.iter()
+                .all(|answer| bench.event(&answer.id)["data"]["replay"] == true),
+            "a backlog"
+        );
     }
     bench.scan_is_green(&mut running).await;
     let told = bench.seen.told;
     bench.health_is_as_told().await;
     bench.seen.told = told;
-    bench.health("a link", |health| health["broker"]["state"] == "connected" && health["journal"]["unsent"] == 0).await;
+    bench
+        .health("a link", |health| {
+            health["broker"]["state"] == "connected" && health["journal"]["unsent"] == 0
+        })
+        .await;
     bench.end().await
 }
 
 async fn away(row: &'static Row) -> Seen {
-    day(Bench::new(row).await, true, async |bench| bench.world.mosquitto.kill(), async |bench| bench.world.mosquitto.run()).await
+    day(
+        Bench::new(row).await,
+        true,
+        async |bench| bench.world.mosquitto.kill(),
+        async |bench| bench.world.mosquitto.run(),
+    )
+    .await
 }
 
 async fn refusing(row: &'static Row) -> Seen {
@@ -92,25 +139,47 @@ async fn refusing(row: &'static Row) -> Seen {
         bench.world.mosquitto.stop();
         bench.world.mosquitto.run();
     };
-    day(Bench::new(row).await, true, spoil, async |bench| bench.home.credential("mqtt-password", STATION.1)).await
+    day(Bench::new(row).await, true, spoil, async |bench| {
+        bench.home.credential("mqtt-password", STATION.1)
+    })
+    .await
 }
 
 async fn frozen(row: &'static Row) -> Seen {
-    day(Bench::new(row).await, false, async |bench| bench.world.mosquitto.freeze(), async |bench| bench.world.mosquitto.thaw()).await
+    day(
+        Bench::new(row).await,
+        false,
+        async |bench| bench.world.mosquitto.freeze(),
+        async |bench| bench.world.mosquitto.thaw(),
+    )
+    .await
 }
 
 async fn half_open(row: &'static Row) -> Seen {
     let bench = Bench::new(row).await;
-    let (proxy, direct) = (Proxy::start(bench.world.mosquitto.plain).await, bench.world.mosquitto.plain);
-    bench.configure("the proxy", |text| text.replace(&format!("mqtt://127.0.0.1:{direct}"), &format!("mqtt://127.0.0.1:{}", proxy.port)));
+    let (proxy, direct) = (
+        Proxy::start(bench.world.mosquitto.plain).await,
+        bench.world.mosquitto.plain,
+    );
+    bench.configure("the proxy", |text| {
+        text.replace(
+            &format!("mqtt://127.0.0.1:{direct}"),
+            &format!("mqtt://127.0.0.1:{}", proxy.port),
+        )
+    });
     day(bench, true, async |_| proxy.stall(), async |_| {}).await
 }
 
 async fn one_message(row: &'static Row) -> Seen {
     let mut world = World::new().await;
-    world.mosquitto = Mosquitto::start_with(Differences { max_packet_size: Some(3_000), ..Differences::default() });
+    world.mosquitto = Mosquitto::start_with(Differences {
+        max_packet_size: Some(3_000),
+        ..Differences::default()
+    });
     let mut bench = Bench::in_world(row, world).await;
-    bench.configure("raw texts", |text| text.replace("[mqtt]\n", "[mqtt]\npublish_raw = true\n"));
+    bench.configure("raw texts", |text| {
+        text.replace("[mqtt]\n", "[mqtt]\npublish_raw = true\n")
+    });
     let mut running = bench.start().await;
     bench.scan_is_as_told(&mut running).await;
     bench.break_it();
@@ -122,7 +191,12 @@ async fn one_message(row: &'static Row) -> Seen {
     assert_eq!(large.verdict, "rescan");
     bench.answers.pop();
     bench.scan_is_as_told(&mut running).await;
-    bench.health("the one set aside", |health| health["journal"]["set_aside"][0] == serde_json::json!({"seq": 2, "why": "packet_too_large"})).await;
+    bench
+        .health("the one set aside", |health| {
+            health["journal"]["set_aside"][0]
+                == serde_json::json!({"seq": 2, "why": "packet_too_large"})
+        })
+        .await;
     bench.health_is_as_told().await;
     bench.idle_lamps(&running).await;
     bench.arrived(&bench.answers).await;
@@ -137,28 +211,46 @@ async fn one_message(row: &'static Row) -> Seen {
     bench.arrived_with_the_next_boxes(&mut running).await;
     bench.seen.mended = Some(bench.since());
     bench.scan_is_green(&mut running).await;
-    bench.health("nothing set aside", |health| health["journal"]["set_aside"] == serde_json::json!([])).await;
+    bench
+        .health("nothing set aside", |health| {
+            health["journal"]["set_aside"] == serde_json::json!([])
+        })
+        .await;
     bench.end().await
 }
 
 async fn nobody_listens(row: &'static Row) -> Seen {
     let mut bench = Bench::new(row).await;
     // Somebody watches health, and nobody takes the scans.
-    bench.dashboard = Dashboard::connect(bench.world.mosquitto.plain, TELEGRAF, "benchlight/v1/+/+/health").await;
+    bench.dashboard = Dashboard::connect(
+        bench.world.mosquitto.plain,
+        TELEGRAF,
+        "benchlight/v1/+/+/health",
+    )
+    .await;
     let mut running = bench.start().await;
     bench.break_it();
     for _ in 0..3 {
         bench.scan_is_as_told(&mut running).await;
     }
-    bench.health("that nobody listens", |health| health["broker"]["nobody_listens"] == true && health["journal"]["unsent"] == 3).await;
+    bench
+        .health("that nobody listens", |health| {
+            health["broker"]["nobody_listens"] == true && health["journal"]["unsent"] == 3
+        })
+        .await;
     bench.health_is_as_told().await;
     bench.idle_lamps(&running).await;
-    bench.dashboard = Dashboard::connect(bench.world.mosquitto.plain, DASHBOARD, "benchlight/#").await;
+    bench.dashboard =
+        Dashboard::connect(bench.world.mosquitto.plain, DASHBOARD, "benchlight/#").await;
     bench.mend();
     bench.scan_is_green(&mut running).await;
     bench.arrived(&bench.answers).await;
     bench.seen.mended = Some(bench.since());
-    bench.health("listeners", |health| health["broker"]["nobody_listens"] == false && health["journal"]["unsent"] == 0).await;
+    bench
+        .health("listeners", |health| {
+            health["broker"]["nobody_listens"] == false && health["journal"]["unsent"] == 0
+        })
+        .await;
     bench.end().await
 }
 
@@ -166,12 +258,32 @@ async fn nobody_listens(row: &'static Row) -> Seen {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: more than a minute"]
 async fn what_nobody_heard_is_offered_every_minute_without_a_scan() {
-    let row = ROWS.iter().find(|row| row.name == "a broker where nobody listens").unwrap();
+    let row = ROWS
+        .iter()
+        .find(|row| row.name == "a broker where nobody listens")
+        .unwrap();
     let mut bench = Bench::new(row).await;
-    bench.dashboard = Dashboard::connect(bench.world.mosquitto.plain, TELEGRAF, "benchlight/v1/+/+/health").await;
+    bench.dashboard = Dashboard::connect(
+        bench.world.mosquitto.plain,
+        TELEGRAF,
+        "benchlight/v1/+/+/health",
+    )
+    .await;
     let mut running = bench.start().await;
     bench.scan_is_as_told(&mut running).await;
-    bench.health("that nobody listens", |health| health["broker"]["nobody_listens"] == true).await;
-    bench.dashboard = Dashboard::connect(bench.world.mosquitto.plain, DASHBOARD, "benchlight/#").await;
-    bench.dashboard.wait("the scan", Duration::from_secs(70), |all| all.iter().map(Received::channel).any(|channel| channel == "scan")).await;
+    bench
+        .health("that nobody listens", |health| {
+            health["broker"]["nobody_listens"] == true
+        })
+        .await;
+    bench.dashboard =
+        Dashboard::connect(bench.world.mosquitto.plain, DASHBOARD, "benchlight/#").await;
+    bench
+        .dashboard
+        .wait("the scan", Duration::from_secs(70), |all| {
+            all.iter()
+                .map(Received::channel)
+                .any(|channel| channel == "scan")
+        })
+        .await;
 }

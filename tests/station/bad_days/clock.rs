@@ -34,7 +34,15 @@ pub static ROWS: &[Row] = &[
         "nothing",
         "time sync"
     ),
-    row!(jumps, "a clock that jumps while scans run", "clock jumps while scans run", Answers::AsAlways, Able::Yes, "nothing", "-"),
+    row!(
+        jumps,
+        "a clock that jumps while scans run",
+        "clock jumps while scans run",
+        Answers::AsAlways,
+        Able::Yes,
+        "nothing",
+        "-"
+    ),
     row!(
         tls_fails,
         "a clock so far off that TLS fails",
@@ -110,36 +118,73 @@ async fn off(row: &'static Row, seconds: i64) -> Seen {
     bench.break_it();
     bench.scan_is_as_told(&mut running).await;
     bench.scan_is_as_told(&mut running).await;
-    bench.health("that nobody keeps the clock", |health| health["clock"] == "unsynced").await;
+    bench
+        .health("that nobody keeps the clock", |health| {
+            health["clock"] == "unsynced"
+        })
+        .await;
     bench.health_is_as_told().await;
     bench.idle_lamps(&running).await;
     bench.nothing_is_lost().await;
     let event = bench.event(&bench.answers[0].id);
     assert_eq!(event["data"]["clock"], "unsynced", "the record says so");
     let year = |event: &Value| event["time"].as_str().unwrap()[..4].parse::<i64>().unwrap();
-    let off_by = year(&event) - jiff::Timestamp::now().strftime("%Y").to_string().parse::<i64>().unwrap();
-    assert!((off_by - seconds / YEAR).abs() <= 1, "the test's clock is read: {event}");
+    let off_by = year(&event)
+        - jiff::Timestamp::now()
+            .strftime("%Y")
+            .to_string()
+            .parse::<i64>()
+            .unwrap();
+    assert!(
+        (off_by - seconds / YEAR).abs() <= 1,
+        "the test's clock is read: {event}"
+    );
     // What is no verdict of its own: stale stays stale by the service's clock.
-    bench.world.kandji.faults().all(Effect::Date("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()));
+    bench
+        .world
+        .kandji
+        .faults()
+        .all(Effect::Date("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()));
     let answer = bench.scan(&mut running);
-    assert_eq!((answer.verdict.as_str(), answer.reason.as_str()), ("unknown", "stale"), "a fetch in the service's own future");
+    assert_eq!(
+        (answer.verdict.as_str(), answer.reason.as_str()),
+        ("unknown", "stale"),
+        "a fetch in the service's own future"
+    );
     bench.world.kandji.faults().clear();
     // Time sync steps the clock under the running station.
     set(&bench, 0, true);
     bench.mend();
     bench.scan_is_green(&mut running).await;
-    bench.health("that somebody keeps the clock", |health| health["clock"] == "synced").await;
+    bench
+        .health("that somebody keeps the clock", |health| {
+            health["clock"] == "synced"
+        })
+        .await;
     bench.seen.mended = Some(bench.since());
     bench.nothing_is_lost().await;
-    assert_eq!(bench.event(&bench.answers.last().unwrap().id)["data"]["clock"], "synced");
+    assert_eq!(
+        bench.event(&bench.answers.last().unwrap().id)["data"]["clock"],
+        "synced"
+    );
     // A restart after the step finds its journal well, in the same epoch.
     running.station.signal("TERM");
     assert!(running.station.ended_within(PATIENCE).unwrap().success());
     let mut running = bench.start().await;
     bench.scan_is_green(&mut running).await;
     bench.nothing_is_lost().await;
-    let epochs: std::collections::BTreeSet<String> = bench.dashboard.places().into_keys().map(|(epoch, _)| epoch).collect();
-    assert_eq!(epochs.len(), 1, "one epoch over the step\n{}", tail(&running.lamps));
+    let epochs: std::collections::BTreeSet<String> = bench
+        .dashboard
+        .places()
+        .into_keys()
+        .map(|(epoch, _)| epoch)
+        .collect();
+    assert_eq!(
+        epochs.len(),
+        1,
+        "one epoch over the step\n{}",
+        tail(&running.lamps)
+    );
     bench.seen
 }
 
@@ -159,7 +204,11 @@ async fn jumps(row: &'static Row) -> Seen {
     let mut running = bench.start().await;
     bench.break_it();
     // Each answer takes a while, and the clock jumps in between: years ahead, years behind, an hour, and back.
-    bench.world.kandji.faults().all(Effect::Delay(Duration::from_millis(400)));
+    bench
+        .world
+        .kandji
+        .faults()
+        .all(Effect::Delay(Duration::from_millis(400)));
     for seconds in [3 * YEAR, -20 * YEAR, 3_600, 0, -7_200, 0] {
         let greens = running.lamps.greens();
         let serial = bench.ready_box();
@@ -167,8 +216,14 @@ async fn jumps(row: &'static Row) -> Seen {
         tokio::time::sleep(Duration::from_millis(150)).await;
         set(&bench, seconds, true);
         let answer = bench.answer(&running);
-        assert_eq!((answer.verdict.as_str(), answer.reason.as_str()), ("ready", "assigned"), "{answer:?}");
-        bench.lamps(&running, "green", |lamps| lamps.greens() == greens + 1).await;
+        assert_eq!(
+            (answer.verdict.as_str(), answer.reason.as_str()),
+            ("ready", "assigned"),
+            "{answer:?}"
+        );
+        bench
+            .lamps(&running, "green", |lamps| lamps.greens() == greens + 1)
+            .await;
     }
     // A scan that is repeated is known by the boot-time clock.
     let last = bench.ready_box();
@@ -177,7 +232,10 @@ async fn jumps(row: &'static Row) -> Seen {
     set(&bench, 5 * YEAR, true);
     running.station.scan(last.as_bytes());
     assert!(
-        running.station.answer_within(Duration::from_millis(900)).is_none_or(|answer| answer.serial != last),
+        running
+            .station
+            .answer_within(Duration::from_millis(900))
+            .is_none_or(|answer| answer.serial != last),
         "a repeat within 1.5 s is no new scan"
     );
     bench.world.kandji.faults().clear();
@@ -205,7 +263,11 @@ async fn over_a_short_certificate(row: &'static Row, synced: bool) -> Seen {
         Ok(bench) => bench,
         Err(why) => return Seen::skipped(why),
     };
-    let certificate = bench.world.mosquitto.authority.server("localhost", Validity::Briefly);
+    let certificate = bench
+        .world
+        .mosquitto
+        .authority
+        .server("localhost", Validity::Briefly);
     let door = TlsDoor::start(bench.world.kandji.address(), &certificate).await;
     over_tls(&bench, door.port);
     set(&bench, -20 * YEAR, synced);
@@ -231,7 +293,10 @@ async fn broker_fails(row: &'static Row) -> Seen {
     bench.world.mosquitto.stop();
     bench.world.mosquitto.run();
     bench.configure("TLS to the broker", |text| {
-        text.replace(&format!("url = \"mqtt://127.0.0.1:{plain}\""), &format!("url = \"mqtts://localhost:{tls}\"\nca_file = {ca:?}"))
+        text.replace(
+            &format!("url = \"mqtt://127.0.0.1:{plain}\""),
+            &format!("url = \"mqtts://localhost:{tls}\"\nca_file = {ca:?}"),
+        )
     });
     set(&bench, -20 * YEAR, false);
     bench.break_it();
@@ -247,7 +312,10 @@ async fn broker_fails(row: &'static Row) -> Seen {
     bench.scan_is_green(&mut running).await;
     let mended = bench.seen.mended;
     bench.health_is_as_told().await;
-    bench.seen = Seen { mended, ..Seen::default() };
+    bench.seen = Seen {
+        mended,
+        ..Seen::default()
+    };
     bench.end().await
 }
 

@@ -68,7 +68,15 @@ pub static ROWS: &[Row] = &[
         "nothing whose own page can be read; `lost: null`, nobody can count it",
         "new epoch by itself"
     ),
-    row!(cut, "a journal that was cut", "journal cut", Answers::AsAlways, SALVAGED, "what could not be read, counted", "new epoch by itself"),
+    row!(
+        cut,
+        "a journal that was cut",
+        "journal cut",
+        Answers::AsAlways,
+        SALVAGED,
+        "what could not be read, counted",
+        "new epoch by itself"
+    ),
     row!(
         nul,
         "a journal that is all NUL",
@@ -87,19 +95,38 @@ pub static ROWS: &[Row] = &[
         "nothing that could be read",
         "new epoch by itself"
     ),
-    row!(moved, "a journal of another machine", "journal of another machine", Answers::AsAlways, SALVAGED, "nothing", "new epoch by itself"),
+    row!(
+        moved,
+        "a journal of another machine",
+        "journal of another machine",
+        Answers::AsAlways,
+        SALVAGED,
+        "nothing",
+        "new epoch by itself"
+    ),
 ];
 
 /// Records that could not be written went out once, without a place.
 async fn went_out_without_a_place(bench: &Bench, from: usize) {
-    let faulted: Vec<_> = bench.answers[from..].iter().filter(|answer| answer.reason == "journal_fault").cloned().collect();
+    let faulted: Vec<_> = bench.answers[from..]
+        .iter()
+        .filter(|answer| answer.reason == "journal_fault")
+        .cloned()
+        .collect();
     bench.arrived(&faulted).await;
     for answer in &faulted {
         let event = bench.event(&answer.id);
-        assert!(event["data"]["epoch"].is_null() && event["data"]["seq"].is_null(), "{event}");
+        assert!(
+            event["data"]["epoch"].is_null() && event["data"]["seq"].is_null(),
+            "{event}"
+        );
     }
     let many = faulted.len() as u64;
-    bench.health("the number of faulted scans", |health| health["journal"]["faulted"].as_u64() >= Some(many)).await;
+    bench
+        .health("the number of faulted scans", |health| {
+            health["journal"]["faulted"].as_u64() >= Some(many)
+        })
+        .await;
 }
 
 async fn full(row: &'static Row) -> Seen {
@@ -122,7 +149,11 @@ async fn full(row: &'static Row) -> Seen {
     }
     bench.break_it();
     bench.health_is_as_told().await;
-    bench.health("what is wrong with the disk", |health| health["journal"]["state"] == "full").await;
+    bench
+        .health("what is wrong with the disk", |health| {
+            health["journal"]["state"] == "full"
+        })
+        .await;
     bench.scan_is_as_told(&mut running).await;
     went_out_without_a_place(&bench, before).await;
     bench.idle_lamps(&running).await;
@@ -143,7 +174,11 @@ async fn read_only(row: &'static Row) -> Seen {
     bench.break_it();
     let mut running = bench.start_in_trouble();
     bench.health_is_as_told().await;
-    bench.health("what is wrong with the disk", |health| health["journal"]["state"] == "read_only").await;
+    bench
+        .health("what is wrong with the disk", |health| {
+            health["journal"]["state"] == "read_only"
+        })
+        .await;
     bench.idle_lamps(&running).await;
     bench.scan_is_as_told(&mut running).await;
     bench.scan_is_as_told(&mut running).await;
@@ -173,7 +208,11 @@ async fn turned_read_only(row: &'static Row) -> Seen {
     let before = bench.answers.len();
     bench.scan_is_as_told(&mut running).await;
     bench.health_is_as_told().await;
-    bench.health("what is wrong with the disk", |health| health["journal"]["state"] == "read_only").await;
+    bench
+        .health("what is wrong with the disk", |health| {
+            health["journal"]["state"] == "read_only"
+        })
+        .await;
     bench.scan_is_as_told(&mut running).await;
     went_out_without_a_place(&bench, before).await;
     bench.idle_lamps(&running).await;
@@ -192,14 +231,21 @@ impl Card {
         fs::create_dir_all(place).unwrap();
         let (image, place) = (image.to_str().unwrap(), place.to_str().unwrap());
         system("mkfs.ext4", &["-q", "-F", image])?;
-        system("mount", &["-o", "loop,errors=remount-ro", image, place]).map_err(|why| format!("needs the right to mount: {why}"))?;
+        system("mount", &["-o", "loop,errors=remount-ro", image, place])
+            .map_err(|why| format!("needs the right to mount: {why}"))?;
         Ok(Self(place.to_owned()))
     }
 
     fn fail(&self) -> Result<(), String> {
-        let device = Command::new("findmnt").args(["-n", "-o", "SOURCE", &self.0]).output().map_err(|error| format!("findmnt: {error}"))?;
+        let device = Command::new("findmnt")
+            .args(["-n", "-o", "SOURCE", &self.0])
+            .output()
+            .map_err(|error| format!("findmnt: {error}"))?;
         let device = String::from_utf8(device.stdout).unwrap();
-        let lever = format!("/sys/fs/ext4/{}/trigger_fs_error", device.trim().trim_start_matches("/dev/"));
+        let lever = format!(
+            "/sys/fs/ext4/{}/trigger_fs_error",
+            device.trim().trim_start_matches("/dev/")
+        );
         fs::write(&lever, "a test").map_err(|error| format!("{lever}: {error}"))
     }
 }
@@ -219,15 +265,32 @@ impl SlowSync {
         let pid = running.station.pid().to_string();
         let inject = format!("inject=fdatasync,fsync:delay_enter={}", time.as_micros());
         let child = Command::new("strace")
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", &inject, "-p", &pid])
+            .args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=fdatasync,fsync",
+                "-e",
+                &inject,
+                "-p",
+                &pid,
+            ])
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| error.to_string())?;
         let threads = || fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-        let is_traced = |status: String| status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"));
+        let is_traced = |status: String| {
+            status
+                .lines()
+                .any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+        };
         let deadline = Instant::now() + PATIENCE;
-        while !threads().all(|thread| fs::read_to_string(thread.path().join("status")).is_ok_and(is_traced)) {
+        while !threads()
+            .all(|thread| fs::read_to_string(thread.path().join("status")).is_ok_and(is_traced))
+        {
             assert!(Instant::now() < deadline, "the tracer attaches");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -255,7 +318,11 @@ async fn slow(row: &'static Row) -> Seen {
     bench.scan_is_as_told(&mut running).await;
     let late = bench.answers.last().unwrap().clone();
     bench.health_is_as_told().await;
-    bench.health("what is wrong with the disk", |health| health["journal"]["state"] == "slow").await;
+    bench
+        .health("what is wrong with the disk", |health| {
+            health["journal"]["state"] == "slow"
+        })
+        .await;
     bench.idle_lamps(&running).await;
     drop(slow);
     bench.mend();
@@ -263,22 +330,53 @@ async fn slow(row: &'static Row) -> Seen {
     // The commit returned after all: the record stands under an id of its own, and a change takes it back.
     let is_recorded = |one: &Received| {
         let event = one.json();
-        one.channel() == "scan" && event["subject"] == late.serial.as_str() && event["data"]["seq"].is_u64()
+        one.channel() == "scan"
+            && event["subject"] == late.serial.as_str()
+            && event["data"]["seq"].is_u64()
     };
-    bench.dashboard.wait("the late record", PATIENCE, |all| all.iter().any(is_recorded)).await;
-    let record = bench.dashboard.on("scan").into_iter().find(is_recorded).unwrap().json();
+    bench
+        .dashboard
+        .wait("the late record", PATIENCE, |all| {
+            all.iter().any(is_recorded)
+        })
+        .await;
+    let record = bench
+        .dashboard
+        .on("scan")
+        .into_iter()
+        .find(is_recorded)
+        .unwrap()
+        .json();
     let takes_it_back = |one: &Received| {
         let event = one.json();
         let data = &event["data"];
-        one.channel() == "change" && data["scan"] == record["id"] && data["cause"] == "late_commit" && data["reason"] == "journal_fault"
+        one.channel() == "change"
+            && data["scan"] == record["id"]
+            && data["cause"] == "late_commit"
+            && data["reason"] == "journal_fault"
     };
-    bench.dashboard.wait("the change", PATIENCE, |all| all.iter().any(takes_it_back)).await;
-    assert_eq!(running.lamps.greens(), bench.answers.iter().filter(|answer| answer.verdict == "ready").count(), "never green late");
+    bench
+        .dashboard
+        .wait("the change", PATIENCE, |all| all.iter().any(takes_it_back))
+        .await;
+    assert_eq!(
+        running.lamps.greens(),
+        bench
+            .answers
+            .iter()
+            .filter(|answer| answer.verdict == "ready")
+            .count(),
+        "never green late"
+    );
     bench.end().await
 }
 
 /// A journal that is spoiled while the station is down; `told`: what health must say of the records saved, and of those lost.
-async fn day(row: &'static Row, spoil: impl FnOnce(&fs::File), told: fn(u64, Option<u64>) -> bool) -> Seen {
+async fn day(
+    row: &'static Row,
+    spoil: impl FnOnce(&fs::File),
+    told: fn(u64, Option<u64>) -> bool,
+) -> Seen {
     let mut bench = Bench::new(row).await;
     let mut running = bench.start().await;
     for _ in 0..PAST {
@@ -290,7 +388,13 @@ async fn day(row: &'static Row, spoil: impl FnOnce(&fs::File), told: fn(u64, Opt
     running.station.signal("TERM");
     assert!(running.station.ended_within(PATIENCE).unwrap().success());
     let journal: PathBuf = bench.home.path("state/journal.sqlite");
-    spoil(&fs::File::options().read(true).write(true).open(&journal).unwrap());
+    spoil(
+        &fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&journal)
+            .unwrap(),
+    );
     bench.break_it();
     let mut running = bench.start_in_trouble();
     bench.scan_is_as_told(&mut running).await;
@@ -301,27 +405,55 @@ async fn day(row: &'static Row, spoil: impl FnOnce(&fs::File), told: fn(u64, Opt
     let event = bench.event(&bench.answers.last().unwrap().id);
     assert!(event["data"]["epoch"] != epoch, "a new epoch");
     let copies = fs::read_dir(bench.home.path("state")).unwrap().flatten();
-    assert!(copies.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("journal.corrupt-")), "{}", tail(&running.lamps));
+    assert!(
+        copies
+            .map(|entry| entry.file_name())
+            .any(|name| name.to_string_lossy().starts_with("journal.corrupt-")),
+        "{}",
+        tail(&running.lamps)
+    );
     // While it is still read nobody can say how much is lost: the first word of the next process is the last one.
-    bench.lamps(&running, "the end of the salvage", |lamps| lamps.text().contains("salvaged what could be read")).await;
+    bench
+        .lamps(&running, "the end of the salvage", |lamps| {
+            lamps.text().contains("salvaged what could be read")
+        })
+        .await;
     running.station.signal("TERM");
     assert!(running.station.ended_within(PATIENCE).unwrap().success());
     let _running = bench.start().await;
-    let is_told = |health: &Value| match (health["journal"]["salvaged"].as_u64(), health["journal"].get("lost")) {
-        (Some(saved), Some(lost)) => (lost.is_null() || lost.is_u64()) && told(saved, lost.as_u64()),
+    let is_told = |health: &Value| match (
+        health["journal"]["salvaged"].as_u64(),
+        health["journal"].get("lost"),
+    ) {
+        (Some(saved), Some(lost)) => {
+            (lost.is_null() || lost.is_u64()) && told(saved, lost.as_u64())
+        }
         _ => false,
     };
-    bench.health("what was saved, and what was lost", is_told).await;
+    bench
+        .health("what was saved, and what was lost", is_told)
+        .await;
     bench.seen
 }
 
 async fn corrupt(row: &'static Row) -> Seen {
-    day(row, |file| file.write_all_at(&[0x5a; 4_000], 100).unwrap(), |saved, lost| saved == PAST && lost.is_none()).await
+    day(
+        row,
+        |file| file.write_all_at(&[0x5a; 4_000], 100).unwrap(),
+        |saved, lost| saved == PAST && lost.is_none(),
+    )
+    .await
 }
 
 async fn cut(row: &'static Row) -> Seen {
-    let halve = |file: &fs::File| file.set_len(file.metadata().unwrap().len() / 2 + 100).unwrap();
-    day(row, halve, |saved, lost| saved < PAST && lost == Some(PAST - saved)).await
+    let halve = |file: &fs::File| {
+        file.set_len(file.metadata().unwrap().len() / 2 + 100)
+            .unwrap()
+    };
+    day(row, halve, |saved, lost| {
+        saved < PAST && lost == Some(PAST - saved)
+    })
+    .await
 }
 
 async fn nul(row: &'static Row) -> Seen {
@@ -334,14 +466,21 @@ async fn nul(row: &'static Row) -> Seen {
 
 async fn newer(row: &'static Row) -> Seen {
     // `user_version` of an SQLite file.
-    day(row, |file| file.write_all_at(&9_999_u32.to_be_bytes(), 60).unwrap(), |saved, lost| saved == PAST && lost == Some(0)).await
+    day(
+        row,
+        |file| file.write_all_at(&9_999_u32.to_be_bytes(), 60).unwrap(),
+        |saved, lost| saved == PAST && lost == Some(0),
+    )
+    .await
 }
 
 async fn moved(row: &'static Row) -> Seen {
     if let Err(why) = system("unshare", &["-m", "true"]) {
         return Seen::skipped(format!("needs a mount namespace: {why}"));
     }
-    if fs::metadata("/proc/device-tree/serial-number").is_ok() || fs::metadata("/etc/machine-id").is_err() {
+    if fs::metadata("/proc/device-tree/serial-number").is_ok()
+        || fs::metadata("/etc/machine-id").is_err()
+    {
         return Seen::skipped("this machine is not known by /etc/machine-id");
     }
     let mut bench = Bench::new(row).await;
@@ -355,7 +494,16 @@ async fn moved(row: &'static Row) -> Seen {
     fs::write(&other, "0123456789abcdef0123456789abcdef\n").unwrap();
     let inner = bench.home.command(&["run"]);
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", &format!("mount --bind {} /etc/machine-id && exec \"$@\"", other.display()), "sh"]);
+    command.args([
+        "-m",
+        "sh",
+        "-c",
+        &format!(
+            "mount --bind {} /etc/machine-id && exec \"$@\"",
+            other.display()
+        ),
+        "sh",
+    ]);
     command.arg(inner.get_program()).args(inner.get_args());
     bench.break_it();
     let mut running = bench.start_as(command);
@@ -364,7 +512,14 @@ async fn moved(row: &'static Row) -> Seen {
     bench.health_is_as_told().await;
     bench.idle_lamps(&running).await;
     let event = bench.event(&bench.answers.last().unwrap().id);
-    assert!(event["data"]["epoch"] != epoch && event["data"]["seq"] == 1, "a new epoch: {event}");
-    bench.health("that nothing is lost", |health| health["journal"]["lost"] == 0).await;
+    assert!(
+        event["data"]["epoch"] != epoch && event["data"]["seq"] == 1,
+        "a new epoch: {event}"
+    );
+    bench
+        .health("that nothing is lost", |health| {
+            health["journal"]["lost"] == 0
+        })
+        .await;
     bench.end().await
 }

@@ -94,33 +94,63 @@ pub struct Seen {
 impl Seen {
     /// A row that a test of one part holds, because its fault is not to be had from outside; the test must be there.
     pub fn held_by(file: &str, test: &str) -> Self {
-        assert!(source(file).contains(&format!("fn {test}(")), "{file} has no test {test}");
-        Self { elsewhere: Some(format!("{file}: {test}")), ..Self::default() }
+        assert!(
+            source(file).contains(&format!("fn {test}(")),
+            "{file} has no test {test}"
+        );
+        Self {
+            elsewhere: Some(format!("{file}: {test}")),
+            ..Self::default()
+        }
     }
 
     /// A row that a step of the virtual bench holds, because its fault needs a kernel with such hardware; the step must be run, with
     /// these checks.
     pub fn held_by_bench(file: &str, step: &str, checks: &[&str]) -> Self {
         let text = source(file);
-        let steps = text.lines().find(|line| line.trim_start().starts_with("run(")).unwrap_or_default();
-        assert!(steps.split(|char: char| !char.is_alphanumeric()).any(|word| word == step), "{file} does not run {step}: {steps}");
-        let (_, rest) = text.split_once(&format!("\ndef {step}(")).unwrap_or_else(|| panic!("{file} has no step {step}"));
+        let steps = text
+            .lines()
+            .find(|line| line.trim_start().starts_with("run("))
+            .unwrap_or_default();
+        assert!(
+            steps
+                .split(|char: char| !char.is_alphanumeric())
+                .any(|word| word == step),
+            "{file} does not run {step}: {steps}"
+        );
+        let (_, rest) = text
+            .split_once(&format!("\ndef {step}("))
+            .unwrap_or_else(|| panic!("{file} has no step {step}"));
         let body = rest.split("\ndef ").next().unwrap();
         for check in checks {
-            let is_there = body.lines().any(|line| line.trim_start().starts_with("check(") && line.contains(check));
+            let is_there = body
+                .lines()
+                .any(|line| line.trim_start().starts_with("check(") && line.contains(check));
             assert!(is_there, "{file}: {step} does not check \"{check}\"");
         }
-        Self { elsewhere: Some(format!("{file}: {step}")), ..Self::default() }
+        Self {
+            elsewhere: Some(format!("{file}: {step}")),
+            ..Self::default()
+        }
     }
 
     /// The same row, held by more than one.
     pub fn and(self, other: Self) -> Self {
-        let both: Vec<String> = [self.elsewhere, other.elsewhere].into_iter().flatten().collect();
-        Self { elsewhere: Some(both.join("; ")), ..self }
+        let both: Vec<String> = [self.elsewhere, other.elsewhere]
+            .into_iter()
+            .flatten()
+            .collect();
+        Self {
+            elsewhere: Some(both.join("; ")),
+            ..self
+        }
     }
 
     pub fn skipped(why: impl Into<String>) -> Self {
-        Self { skipped: Some(why.into()), ..Self::default() }
+        Self {
+            skipped: Some(why.into()),
+            ..Self::default()
+        }
     }
 }
 
@@ -145,7 +175,17 @@ macro_rules! row {
 use row;
 
 fn all() -> Vec<&'static Row> {
-    [services::ROWS, broker::ROWS, disk::ROWS, clock::ROWS, hardware::ROWS, process::ROWS].into_iter().flatten().collect()
+    [
+        services::ROWS,
+        broker::ROWS,
+        disk::ROWS,
+        clock::ROWS,
+        hardware::ROWS,
+        process::ROWS,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 impl Row {
@@ -164,7 +204,10 @@ impl Row {
             Able::No(reason) => format!("false, `{reason}`; lamps unable"),
             Able::Offline => "offline by will; lamps dark".to_owned(),
         };
-        format!("| {} | {answers} | {able} | {} | {}", self.fault, self.lost, self.mends)
+        format!(
+            "| {} | {answers} | {able} | {} | {}",
+            self.fault, self.lost, self.mends
+        )
     }
 }
 
@@ -177,7 +220,9 @@ fn hold(rows: &'static [Row]) {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 loop {
-                    let Some(row) = waiting.lock().unwrap().next() else { return };
+                    let Some(row) = waiting.lock().unwrap().next() else {
+                        return;
+                    };
                     let came = catch_unwind(AssertUnwindSafe(|| live_through(row)));
                     over.lock().unwrap().push((row, came.ok()));
                 }
@@ -185,16 +230,38 @@ fn hold(rows: &'static [Row]) {
         }
     });
     let over = over.into_inner().unwrap();
-    let mut table = String::from("| fault | scans answer | able | lost | mends by | told within, well again within |\n|---|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| fault | scans answer | able | lost | mends by | told within, well again within |\n|---|---|---|---|---|---|\n",
+    );
     let mut failed = Vec::new();
     for row in rows {
-        let seconds = |time: Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f32()));
+        let seconds = |time: Option<Duration>| {
+            time.map_or("-".to_owned(), |time| {
+                format!("{:.1} s", time.as_secs_f32())
+            })
+        };
         let came = match over.iter().find(|(of, _)| of.name == row.name) {
             None => continue,
-            Some((_, Some(Seen { skipped: Some(why), .. }))) => format!("SKIPPED: {why}"),
-            Some((_, Some(Seen { elsewhere: Some(test), told: None, .. }))) => format!("held by {test}"),
+            Some((
+                _,
+                Some(Seen {
+                    skipped: Some(why), ..
+                }),
+            )) => format!("SKIPPED: {why}"),
+            Some((
+                _,
+                Some(Seen {
+                    elsewhere: Some(test),
+                    told: None,
+                    ..
+                }),
+            )) => format!("held by {test}"),
             Some((_, Some(seen))) => {
-                let further = seen.elsewhere.as_ref().map(|test| format!("; and {test}")).unwrap_or_default();
+                let further = seen
+                    .elsewhere
+                    .as_ref()
+                    .map(|test| format!("; and {test}"))
+                    .unwrap_or_default();
                 format!("{}, {}{further}", seconds(seen.told), seconds(seen.mended))
             }
             Some((_, None)) => {
@@ -205,16 +272,31 @@ fn hold(rows: &'static [Row]) {
         writeln!(table, "{} | {came} |", row.cells()).unwrap();
     }
     println!("{table}");
-    assert!(failed.is_empty(), "these promises did not hold: {failed:#?}");
+    assert!(
+        failed.is_empty(),
+        "these promises did not hold: {failed:#?}"
+    );
 }
 
 /// One day, on a runtime of its own.
 fn live_through(row: &'static Row) -> Seen {
     // Enough threads for those that wait for a terminal line.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
-    let seen = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(150), (row.run)(row)).await.expect("a day ends within 150 s") });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(3)
+        .enable_all()
+        .build()
+        .unwrap();
+    let seen = runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(150), (row.run)(row))
+            .await
+            .expect("a day ends within 150 s")
+    });
     let is_held_here = seen.skipped.is_none() && seen.elsewhere.is_none();
-    assert!(!matches!(row.able, Able::No(_)) || !is_held_here || seen.lamps.get(), "{}: nobody looked at the lamps", row.name);
+    assert!(
+        !matches!(row.able, Able::No(_)) || !is_held_here || seen.lamps.get(),
+        "{}: nobody looked at the lamps",
+        row.name
+    );
     seen
 }
 
@@ -255,10 +337,19 @@ const END: &str = "<!-- bad days: end -->";
 fn the_document_s_table_of_bad_days_is_the_tested_one() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md");
     let text = std::fs::read_to_string(&path).unwrap();
-    let mut table = String::from("| fault | scans answer | able, lamp when idle | lost | mends by |\n|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| fault | scans answer | able, lamp when idle | lost | mends by |\n|---|---|---|---|---|\n",
+    );
     for row in all() {
         writeln!(table, "{} |", row.cells()).unwrap();
     }
-    let stands = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(table, _)| table).unwrap_or_default();
-    assert!(stands == table, "docs/operating.md must hold between its markers:\n{BEGIN}{table}{END}");
+    let stands = text
+        .split_once(BEGIN)
+        .and_then(|(_, rest)| rest.split_once(END))
+        .map(|(table, _)| table)
+        .unwrap_or_default();
+    assert!(
+        stands == table,
+        "docs/operating.md must hold between its markers:\n{BEGIN}{table}{END}"
+    );
 }

@@ -20,7 +20,15 @@ use crate::support::{
 };
 
 pub static ROWS: &[Row] = &[
-    row!(killed, "a station that is killed", "killed, panicked, power cut", Answers::Nothing, Able::Offline, "a scan not answered yet", "systemd"),
+    row!(
+        killed,
+        "a station that is killed",
+        "killed, panicked, power cut",
+        Answers::Nothing,
+        Able::Offline,
+        "a scan not answered yet",
+        "systemd"
+    ),
     row!(
         hung,
         "a station that hangs",
@@ -42,8 +50,18 @@ pub static ROWS: &[Row] = &[
 ];
 
 async fn availability(bench: &Bench, wanted: &str) {
-    let newest = |all: &[Received]| all.iter().rev().find(|one| one.channel() == "availability").map(Received::text);
-    bench.dashboard.wait(wanted, PATIENCE, |all| newest(all).as_deref() == Some(wanted)).await;
+    let newest = |all: &[Received]| {
+        all.iter()
+            .rev()
+            .find(|one| one.channel() == "availability")
+            .map(Received::text)
+    };
+    bench
+        .dashboard
+        .wait(wanted, PATIENCE, |all| {
+            newest(all).as_deref() == Some(wanted)
+        })
+        .await;
 }
 
 async fn killed(row: &'static Row) -> Seen {
@@ -52,7 +70,11 @@ async fn killed(row: &'static Row) -> Seen {
     bench.scan_is_green(&mut running).await;
     availability(&bench, "online").await;
     // A scan is under way.
-    bench.world.kandji.faults().all(Effect::Delay(Duration::from_secs(1)));
+    bench
+        .world
+        .kandji
+        .faults()
+        .all(Effect::Delay(Duration::from_secs(1)));
     let under_way = bench.ready_box();
     running.station.scan(under_way.as_bytes());
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -65,11 +87,26 @@ async fn killed(row: &'static Row) -> Seen {
     let mut running = bench.start().await;
     availability(&bench, "online").await;
     bench.seen.mended = Some(bench.since());
-    bench.health("the interrupted scan is counted", |health| health["journal"]["interrupted"] == 1).await;
-    assert_eq!(running.lamps.greens(), 0, "nothing of the process before is shown");
+    bench
+        .health("the interrupted scan is counted", |health| {
+            health["journal"]["interrupted"] == 1
+        })
+        .await;
+    assert_eq!(
+        running.lamps.greens(),
+        0,
+        "nothing of the process before is shown"
+    );
     bench.scan_is_green(&mut running).await;
     bench.nothing_is_lost().await;
-    assert!(bench.dashboard.on("scan").iter().all(|one| one.json()["subject"] != under_way.as_str()), "no message of the interrupted scan");
+    assert!(
+        bench
+            .dashboard
+            .on("scan")
+            .iter()
+            .all(|one| one.json()["subject"] != under_way.as_str()),
+        "no message of the interrupted scan"
+    );
     bench.seen
 }
 
@@ -77,9 +114,17 @@ async fn hung(row: &'static Row) -> Seen {
     let mut bench = Bench::new(row).await;
     let mut running = bench.start().await;
     bench.scan_is_green(&mut running).await;
-    bench.lamps(&running, "dark after green", |lamps| lamps.now().0 == Lit::DARK).await;
+    bench
+        .lamps(&running, "dark after green", |lamps| {
+            lamps.now().0 == Lit::DARK
+        })
+        .await;
     let greens = running.lamps.greens();
-    bench.world.kandji.faults().all(Effect::Delay(Duration::from_millis(700)));
+    bench
+        .world
+        .kandji
+        .faults()
+        .all(Effect::Delay(Duration::from_millis(700)));
     let under_way = bench.ready_box();
     running.station.scan(under_way.as_bytes());
     tokio::time::sleep(Duration::from_millis(250)).await;
@@ -92,7 +137,12 @@ async fn hung(row: &'static Row) -> Seen {
     running.station.signal("CONT");
     bench.mend();
     let answer = bench.answer(&running);
-    assert_eq!((answer.serial.as_str(), answer.verdict.as_str()), (under_way.as_str(), "unknown"), "{answer:?}\n{}", tail(&running.lamps));
+    assert_eq!(
+        (answer.serial.as_str(), answer.verdict.as_str()),
+        (under_way.as_str(), "unknown"),
+        "{answer:?}\n{}",
+        tail(&running.lamps)
+    );
     availability(&bench, "online").await;
     bench.seen.mended = Some(bench.since());
     assert_eq!(running.lamps.greens(), greens, "never green so late");
@@ -105,7 +155,9 @@ async fn hung(row: &'static Row) -> Seen {
 fn namesake(bench: &Bench) -> Home {
     let other = bench.world.home(false, "");
     let (own, others) = (bench.home.path("state"), other.path("state"));
-    let config = fs::read_to_string(bench.home.config()).unwrap().replace(own.to_str().unwrap(), others.to_str().unwrap());
+    let config = fs::read_to_string(bench.home.config())
+        .unwrap()
+        .replace(own.to_str().unwrap(), others.to_str().unwrap());
     fs::write(other.config(), config).unwrap();
     other
 }
@@ -117,13 +169,24 @@ async fn both(bench: &mut Bench, other: &Home) -> (Running, Running, Command) {
     bench.nothing_is_lost().await;
     bench.break_it();
     let second = bench.start_as(other.command(&["run"]));
-    let alarmed = |lamps: &Lamps| tail(lamps).contains("session_taken_over") || lamps.text().contains("session_taken_over");
+    let alarmed = |lamps: &Lamps| {
+        tail(lamps).contains("session_taken_over") || lamps.text().contains("session_taken_over")
+    };
     let deadline = Instant::now() + PATIENCE;
     while !alarmed(&first.lamps) && !alarmed(&second.lamps) {
-        assert!(Instant::now() < deadline, "one of them raises the alarm:\n{}\n---\n{}", tail(&first.lamps), tail(&second.lamps));
+        assert!(
+            Instant::now() < deadline,
+            "one of them raises the alarm:\n{}\n---\n{}",
+            tail(&first.lamps),
+            tail(&second.lamps)
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    if alarmed(&first.lamps) { (first, second, bench.home.command(&["run"])) } else { (second, first, other.command(&["run"])) }
+    if alarmed(&first.lamps) {
+        (first, second, bench.home.command(&["run"]))
+    } else {
+        (second, first, other.command(&["run"]))
+    }
 }
 
 async fn namesakes(row: &'static Row) -> Seen {
@@ -148,21 +211,36 @@ async fn namesakes(row: &'static Row) -> Seen {
     let _gone = bench.start_as(again);
     bench.answers.push(kept_back);
     let alarm = "the_alarm_of_two_stations_with_one_name_is_in_health_once_its_station_is_back";
-    bench.end().await.and(Seen::held_by("tests/station/bad_days/process.rs", alarm))
+    bench
+        .end()
+        .await
+        .and(Seen::held_by("tests/station/bad_days/process.rs", alarm))
 }
 
 /// Whoever raised the alarm stays away from the broker for two and a half minutes at least.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: up to five minutes"]
 async fn the_alarm_of_two_stations_with_one_name_is_in_health_once_its_station_is_back() {
-    let row = ROWS.iter().find(|row| row.name == "two stations with one name").unwrap();
+    let row = ROWS
+        .iter()
+        .find(|row| row.name == "two stations with one name")
+        .unwrap();
     let mut bench = Bench::new(row).await;
     let other = namesake(&bench);
     let (mut alarmed, mut calm, _) = both(&mut bench, &other).await;
     bench.scan_is_as_told(&mut calm).await;
     bench.scan_is_as_told(&mut alarmed).await;
-    let told = |all: &[Received]| all.iter().any(|one| one.channel() == "health" && is_told(row.able, &one.json()));
-    bench.dashboard.wait("the alarm in health", Duration::from_secs(310), told).await;
-    println!("the alarm stood in health after {:.0} s", bench.since().as_secs_f32());
+    let told = |all: &[Received]| {
+        all.iter()
+            .any(|one| one.channel() == "health" && is_told(row.able, &one.json()))
+    };
+    bench
+        .dashboard
+        .wait("the alarm in health", Duration::from_secs(310), told)
+        .await;
+    println!(
+        "the alarm stood in health after {:.0} s",
+        bench.since().as_secs_f32()
+    );
     bench.nothing_is_lost().await;
 }

@@ -23,7 +23,15 @@ use crate::support::{
 };
 
 pub static ROWS: &[Row] = &[
-    row!(away, "a service that is away", "service away", Answers::Unknown("offline"), Able::No("offline"), "nothing", "next good probe"),
+    row!(
+        away,
+        "a service that is away",
+        "service away",
+        Answers::Unknown("offline"),
+        Able::No("offline"),
+        "nothing",
+        "next good probe"
+    ),
     row!(
         slow,
         "a service that is too slow",
@@ -87,7 +95,15 @@ pub static ROWS: &[Row] = &[
         "nothing",
         "signing them at Apple"
     ),
-    row!(stale, "an MDM whose own fetch is stale", "MDM's own fetch from Apple is stale", Answers::Unknown("stale"), Able::Yes, "nothing", "the MDM"),
+    row!(
+        stale,
+        "an MDM whose own fetch is stale",
+        "MDM's own fetch from Apple is stale",
+        Answers::Unknown("stale"),
+        Able::Yes,
+        "nothing",
+        "the MDM"
+    ),
     row!(
         kept,
         "a cache in front of the service",
@@ -109,7 +125,11 @@ pub static ROWS: &[Row] = &[
 ];
 
 /// A day on which a service is spoiled and mended while the station runs.
-async fn day(mut bench: Bench, spoil: impl AsyncFnOnce(&mut Bench), mend: impl AsyncFnOnce(&mut Bench)) -> Seen {
+async fn day(
+    mut bench: Bench,
+    spoil: impl AsyncFnOnce(&mut Bench),
+    mend: impl AsyncFnOnce(&mut Bench),
+) -> Seen {
     let mut running = bench.start().await;
     bench.scan_is_green(&mut running).await;
     spoil(&mut bench).await;
@@ -131,14 +151,20 @@ async fn day(mut bench: Bench, spoil: impl AsyncFnOnce(&mut Bench), mend: impl A
 
 async fn with_effect(row: &'static Row, effect: Effect) -> Seen {
     let spoil = async |bench: &mut Bench| bench.world.kandji.faults().all(effect);
-    day(Bench::new(row).await, spoil, async |bench| bench.world.kandji.faults().clear()).await
+    day(Bench::new(row).await, spoil, async |bench| {
+        bench.world.kandji.faults().clear()
+    })
+    .await
 }
 
 async fn away(row: &'static Row) -> Seen {
     let restart = async |bench: &mut Bench| {
         let listen = bench.world.kandji.address();
         let stock: Stock = bench.world.kandji.stock(|stock| stock.clone());
-        let options = kandji::Options { listen, ..kandji::Options::new("kandji-secret-token", stock) };
+        let options = kandji::Options {
+            listen,
+            ..kandji::Options::new("kandji-secret-token", stock)
+        };
         bench.world.kandji = kandji::serve(options).await.unwrap();
     };
     let stop = async |bench: &mut Bench| {
@@ -160,14 +186,25 @@ async fn failing(row: &'static Row) -> Seen {
 }
 
 async fn limited(row: &'static Row) -> Seen {
-    let spoil = async |bench: &mut Bench| bench.world.kandji.faults().all(Effect::TooMany { retry_after: Some("4".to_owned()) });
+    let spoil = async |bench: &mut Bench| {
+        bench.world.kandji.faults().all(Effect::TooMany {
+            retry_after: Some("4".to_owned()),
+        })
+    };
     // Within `Retry-After` nothing leaves, so the service counts few requests however much is scanned.
-    day(Bench::new(row).await, spoil, async |bench| bench.world.kandji.faults().clear()).await
+    day(Bench::new(row).await, spoil, async |bench| {
+        bench.world.kandji.faults().clear()
+    })
+    .await
 }
 
 async fn untrusted(row: &'static Row) -> Seen {
     let bench = Bench::new(row).await;
-    let good = bench.world.mosquitto.authority.server("localhost", Validity::Now);
+    let good = bench
+        .world
+        .mosquitto
+        .authority
+        .server("localhost", Validity::Now);
     let strange = Authority::new("somebody").server("localhost", Validity::Now);
     let door = TlsDoor::start(bench.world.kandji.address(), &good).await;
     over_tls(&bench, door.port);
@@ -183,28 +220,44 @@ async fn untrusted(row: &'static Row) -> Seen {
 pub fn over_tls(bench: &Bench, port: u16) {
     let plain = bench.world.kandji.base();
     let ca = bench.world.mosquitto.path("ca.pem");
-    bench.configure("TLS", |text| text.replace(&format!("url = \"{plain}\""), &format!("url = \"https://localhost:{port}\"\nca_file = {ca:?}")));
+    bench.configure("TLS", |text| {
+        text.replace(
+            &format!("url = \"{plain}\""),
+            &format!("url = \"https://localhost:{port}\"\nca_file = {ca:?}"),
+        )
+    });
 }
 
 async fn refused(row: &'static Row) -> Seen {
     let spoil = async |bench: &mut Bench| bench.world.kandji.accept("another-token");
-    day(Bench::new(row).await, spoil, async |bench| bench.home.credential("kandji-token", "another-token")).await
+    day(Bench::new(row).await, spoil, async |bench| {
+        bench.home.credential("kandji-token", "another-token")
+    })
+    .await
 }
 
 /// A station that asks Apple alone.
 pub async fn with_apple(row: &'static Row) -> Bench {
     let mut bench = Bench::new(row).await;
     let apple = apple_dep::serve(apple_dep::Options::demo()).await.unwrap();
-    let source = format!("[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\nurl = \"{}\"\ntoken_credential = \"apple-dep-token\"\n", apple.base());
+    let source = format!(
+        "[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\nurl = \"{}\"\ntoken_credential = \"apple-dep-token\"\n",
+        apple.base()
+    );
     bench.configure("Apple", |text| {
         let (before, rest) = text.split_once("[[source]]").unwrap();
         let (_, after) = rest.split_once("[mqtt]").unwrap();
         format!(
             "{before}{source}\n[mqtt]{}",
-            after.split_once("expected_blueprints").map_or(after.to_owned(), |(head, tail)| format!("{head}{}", tail.split_once('\n').unwrap().1))
+            after.split_once("expected_blueprints").map_or(
+                after.to_owned(),
+                |(head, tail)| format!("{head}{}", tail.split_once('\n').unwrap().1)
+            )
         )
     });
-    bench.home.credential("apple-dep-token", &apple.credential());
+    bench
+        .home
+        .credential("apple-dep-token", &apple.credential());
     bench.apple = Some(apple);
     bench
 }
@@ -212,7 +265,9 @@ pub async fn with_apple(row: &'static Row) -> Bench {
 /// A station that asks Apple Business, too.
 pub async fn with_business(row: &'static Row) -> Bench {
     let mut bench = Bench::new(row).await;
-    let business = apple_business::serve(apple_business::Options::demo()).await.unwrap();
+    let business = apple_business::serve(apple_business::Options::demo())
+        .await
+        .unwrap();
     let source = format!(
         "[[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{}\"\nkey_id = \"{}\"\n\
          key_credential = \"apple-business-key\"\nexpected_servers = [\"{}\"]\n\n[mqtt]\n",
@@ -223,7 +278,9 @@ pub async fn with_business(row: &'static Row) -> Bench {
         stock::SERVER_UUID,
     );
     bench.configure("Apple Business", |text| text.replace("[mqtt]\n", &source));
-    bench.home.credential("apple-business-key", &business.credential());
+    bench
+        .home
+        .credential("apple-business-key", &business.credential());
     bench.business = Some(business);
     bench
 }
@@ -235,7 +292,10 @@ async fn expired(row: &'static Row) -> Seen {
     let yesterday = Timestamp::now() - SignedDuration::from_hours(24);
     old["access_token_expiry"] = yesterday.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
     // Apple refuses it, too.
-    bench.apple.as_ref().unwrap().faults().all(Effect::Say { status: 403, text: "token_expired".to_owned() });
+    bench.apple.as_ref().unwrap().faults().all(Effect::Say {
+        status: 403,
+        text: "token_expired".to_owned(),
+    });
     bench.home.credential("apple-dep-token", &old.to_string());
     let mut running = bench.start_in_trouble();
     bench.break_it();
@@ -250,20 +310,38 @@ async fn expired(row: &'static Row) -> Seen {
 }
 
 async fn terms(row: &'static Row) -> Seen {
-    let spoil = async |bench: &mut Bench| bench.apple.as_ref().unwrap().faults().all(Effect::Say { status: 403, text: "T_C_NOT_SIGNED".to_owned() });
-    day(with_apple(row).await, spoil, async |bench| bench.apple.as_ref().unwrap().faults().clear()).await
+    let spoil = async |bench: &mut Bench| {
+        bench.apple.as_ref().unwrap().faults().all(Effect::Say {
+            status: 403,
+            text: "T_C_NOT_SIGNED".to_owned(),
+        })
+    };
+    day(with_apple(row).await, spoil, async |bench| {
+        bench.apple.as_ref().unwrap().faults().clear()
+    })
+    .await
 }
 
 /// What the MDM says of its own link is read every ten minutes; a scan must not wait so long here, so the station starts on such a day.
-async fn on_a_day(row: &'static Row, spoil: impl Fn(&mut kandji::stock::Token), mend: impl Fn(&mut kandji::stock::Token)) -> Seen {
+async fn on_a_day(
+    row: &'static Row,
+    spoil: impl Fn(&mut kandji::stock::Token),
+    mend: impl Fn(&mut kandji::stock::Token),
+) -> Seen {
     let mut bench = Bench::new(row).await;
-    bench.world.kandji.stock(|stock| stock.tokens.iter_mut().for_each(&spoil));
+    bench
+        .world
+        .kandji
+        .stock(|stock| stock.tokens.iter_mut().for_each(&spoil));
     let mut running = bench.start_in_trouble();
     bench.break_it();
     bench.scan_is_as_told(&mut running).await;
     bench.health_is_as_told().await;
     bench.idle_lamps_are_as_told(&mut running).await;
-    bench.world.kandji.stock(|stock| stock.tokens.iter_mut().for_each(&mend));
+    bench
+        .world
+        .kandji
+        .stock(|stock| stock.tokens.iter_mut().for_each(&mend));
     // A station that starts reads it at once; one that runs within ten minutes.
     drop(running);
     let mut running = bench.start().await;
@@ -272,29 +350,45 @@ async fn on_a_day(row: &'static Row, spoil: impl Fn(&mut kandji::stock::Token), 
 }
 
 async fn stale(row: &'static Row) -> Seen {
-    let fetched = |ago: Duration| move |token: &mut kandji::stock::Token| token.fetched_ago = Some(ago);
-    on_a_day(row, fetched(Duration::from_hours(72)), fetched(Duration::from_mins(3))).await
+    let fetched =
+        |ago: Duration| move |token: &mut kandji::stock::Token| token.fetched_ago = Some(ago);
+    on_a_day(
+        row,
+        fetched(Duration::from_hours(72)),
+        fetched(Duration::from_mins(3)),
+    )
+    .await
 }
 
 async fn kept(row: &'static Row) -> Seen {
     // A stored reply's date stands still.
     let yesterday = Timestamp::now() - SignedDuration::from_hours(20);
-    with_effect(row, Effect::Date(yesterday.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())).await
+    with_effect(
+        row,
+        Effect::Date(yesterday.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()),
+    )
+    .await
 }
 
 async fn link_broken(row: &'static Row) -> Seen {
-    let status = |word: &'static str| move |token: &mut kandji::stock::Token| token.status = word.to_owned();
+    let status =
+        |word: &'static str| move |token: &mut kandji::stock::Token| token.status = word.to_owned();
     on_a_day(row, status("BROKEN"), status("SUCCESS")).await
 }
 
 /// Every connection that the station has kept is dead, and nobody says so; new ones work. So it is after a change of the network.
 #[tokio::test(flavor = "multi_thread")]
 async fn kept_connections_that_are_dead_cost_one_scan_and_no_restart() {
-    let row = ROWS.iter().find(|row| row.name == "a service that is too slow").unwrap();
+    let row = ROWS
+        .iter()
+        .find(|row| row.name == "a service that is too slow")
+        .unwrap();
     let mut bench = Bench::new(row).await;
     let proxy = Proxy::start(bench.world.kandji.address().port()).await;
     let plain = bench.world.kandji.base();
-    bench.configure("the proxy", |text| text.replace(&plain, &format!("http://127.0.0.1:{}", proxy.port)));
+    bench.configure("the proxy", |text| {
+        text.replace(&plain, &format!("http://127.0.0.1:{}", proxy.port))
+    });
     let mut running = bench.start().await;
     for _ in 0..3 {
         bench.scan_is_green(&mut running).await;
@@ -307,9 +401,17 @@ async fn kept_connections_that_are_dead_cost_one_scan_and_no_restart() {
         assert!(timeouts <= 1, "the next scan uses a new connection");
     }
     assert!(timeouts > 0, "the kept connections were dead");
-    bench.lamps(&running, "green", |lamps| lamps.greens() == greens + 1).await;
+    bench
+        .lamps(&running, "green", |lamps| lamps.greens() == greens + 1)
+        .await;
     // The boxes of that time are asked again by themselves.
-    let is_mended = |one: &Received| one.channel() == "change" && one.json()["data"]["reason"] == "assigned";
-    bench.dashboard.wait("the changes", PATIENCE, |all| all.iter().filter(|one| is_mended(one)).count() == timeouts).await;
+    let is_mended =
+        |one: &Received| one.channel() == "change" && one.json()["data"]["reason"] == "assigned";
+    bench
+        .dashboard
+        .wait("the changes", PATIENCE, |all| {
+            all.iter().filter(|one| is_mended(one)).count() == timeouts
+        })
+        .await;
     bench.nothing_is_lost().await;
 }

@@ -1,5 +1,11 @@
 //! Every row of the table from the organisation's record to a finding.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -32,54 +38,210 @@ fn error(status: &Value) -> Value {
 }
 
 fn judged(said: Said, linked: Option<Linked>) -> Evidence {
-    let mut evidence = Evidence::bare(Name::new("business").unwrap(), SourceKind::AppleBusiness, serial(), Finding::Unknown(Reason::StationFault));
+    let mut evidence = Evidence::bare(
+        Name::new("business").unwrap(),
+        SourceKind::AppleBusiness,
+        serial(),
+        Finding::Unknown(Reason::StationFault),
+    );
     judge(&mut evidence, said, linked, &[OURS.to_lowercase()], None);
     evidence
 }
 
 fn ours() -> Option<Linked> {
-    Some(Linked::read(200, &json!({"data": {"type": "mdmServers", "id": OURS}}), &serial()))
+    Some(Linked::read(
+        200,
+        &json!({"data": {"type": "mdmServers", "id": OURS}}),
+        &serial(),
+    ))
 }
 
 #[test]
 fn every_row_of_the_table() {
     let other = Some(Linked::To(OTHER.to_owned()));
     let table = [
-        (404, error(&json!("404")), None, Finding::No(Reason::NotInOrg), false),
-        (200, reply(&json!({"releasedFromOrgDateTime": "2026-01-01T00:00:00Z"})), ours(), Finding::No(Reason::Released), true),
-        (200, reply(&json!({"releasedFromOrgDateTime": "2026-01-01T00:00:00Z", "status": "UNASSIGNED"})), None, Finding::No(Reason::Released), true),
-        (200, reply(&json!({"mdmMigrationStatus": "REQUESTED"})), ours(), Finding::No(Reason::MigrationPending), true),
-        (200, reply(&json!({"mdmMigrationStatus": "STARTED"})), ours(), Finding::No(Reason::MigrationPending), true),
-        (200, reply(&json!({"mdmMigrationStatus": "COMPLETED"})), ours(), Finding::Unknown(Reason::GarbledAnswer), true),
-        (200, reply(&json!({"mdmMigrationStatus": "COMPLETED", "status": "UNASSIGNED"})), None, Finding::Unknown(Reason::GarbledAnswer), true),
-        (200, reply(&json!({"mdmMigrationStatus": "COMPLETED", "releasedFromOrgDateTime": "x"})), None, Finding::No(Reason::Released), true),
-        (200, reply(&json!({"mdmMigrationStatus": "STARTED", "status": "UNASSIGNED"})), None, Finding::No(Reason::MigrationPending), true),
-        (200, reply(&json!({"mdmMigrationStatus": "FAILED", "status": "UNASSIGNED"})), None, Finding::No(Reason::Unassigned), true),
-        (200, reply(&json!({"mdmMigrationStatus": "SUCCESS"})), ours(), Finding::NoObjection, true),
-        (200, reply(&json!({"mdmMigrationStatus": "FAILED"})), ours(), Finding::NoObjection, true),
-        (200, reply(&json!({"mdmMigrationStatus": null})), ours(), Finding::NoObjection, true),
-        (200, reply(&json!({"status": "UNASSIGNED"})), None, Finding::No(Reason::Unassigned), true),
-        (200, reply(&json!({})), other, Finding::No(Reason::WrongServer), true),
-        (200, reply(&json!({})), Some(Linked::NotYet), Finding::Wait(Reason::SyncPending), true),
-        (200, reply(&json!({})), Some(Linked::Unread(Reason::Timeout, None)), Finding::Unknown(Reason::Timeout), true),
-        (200, reply(&json!({})), None, Finding::Unknown(Reason::StationFault), true),
+        (
+            404,
+            error(&json!("404")),
+            None,
+            Finding::No(Reason::NotInOrg),
+            false,
+        ),
+        (
+            200,
+            reply(&json!({"releasedFromOrgDateTime": "2026-01-01T00:00:00Z"})),
+            ours(),
+            Finding::No(Reason::Released),
+            true,
+        ),
+        (
+            200,
+            reply(
+                &json!({"releasedFromOrgDateTime": "2026-01-01T00:00:00Z", "status": "UNASSIGNED"}),
+            ),
+            None,
+            Finding::No(Reason::Released),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"mdmMigrationStatus": "REQUESTED"})),
+            ours(),
+            Finding::No(Reason::MigrationPending),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"mdmMigrationStatus": "STARTED"})),
+            ours(),
+            Finding::No(Reason::MigrationPending),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"mdmMigrationStatus": "COMPLETED"})),
+            ours(),
+            Finding::Unknown(Reason::GarbledAnswer),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"mdmMigrationStatus": "COMPLETED", "status": "UNASSIGNED"})),
+            None,
+            Finding::Unknown(Reason::GarbledAnswer),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"mdmMigrationStatus": "COMPLETED", "releasedFromOrgDateTime": "x"})),
+            None,
+            Finding::No(Reason::Released),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"mdmMigrationStatus": "STARTED", "status": "UNASSIGNED"})),
+            None,
+            Finding::No(Reason::MigrationPending),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"mdmMigrationStatus": "FAILED", "status": "UNASSIGNED"})),
+            None,
+            Finding::No(Reason::Unassigned),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"mdmMigrationStatus": "SUCCESS"})),
+            ours(),
+            Finding::NoObjection,
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"mdmMigrationStatus": "FAILED"})),
+            ours(),
+            Finding::NoObjection,
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"mdmMigrationStatus": null})),
+            ours(),
+            Finding::NoObjection,
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"status": "UNASSIGNED"})),
+            None,
+            Finding::No(Reason::Unassigned),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({})),
+            other,
+            Finding::No(Reason::WrongServer),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({})),
+            Some(Linked::NotYet),
+            Finding::Wait(Reason::SyncPending),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({})),
+            Some(Linked::Unread(Reason::Timeout, None)),
+            Finding::Unknown(Reason::Timeout),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({})),
+            None,
+            Finding::Unknown(Reason::StationFault),
+            true,
+        ),
         (200, reply(&json!({})), ours(), Finding::NoObjection, true),
-        (200, reply(&json!({"serialNumber": null})), ours(), Finding::NoObjection, true),
-        (200, reply(&json!({"releasedFromOrgDateTime": null})), ours(), Finding::NoObjection, true),
-        (200, reply(&json!({"serialNumber": "C02XK0AAJG5J"})), ours(), Finding::Unknown(Reason::GarbledAnswer), false),
-        (200, reply(&json!({"status": "PENDING"})), ours(), Finding::Unknown(Reason::GarbledAnswer), true),
-        (200, reply(&json!({"status": null})), ours(), Finding::Unknown(Reason::GarbledAnswer), true),
+        (
+            200,
+            reply(&json!({"serialNumber": null})),
+            ours(),
+            Finding::NoObjection,
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"releasedFromOrgDateTime": null})),
+            ours(),
+            Finding::NoObjection,
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"serialNumber": "C02XK0AAJG5J"})),
+            ours(),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            200,
+            reply(&json!({"status": "PENDING"})),
+            ours(),
+            Finding::Unknown(Reason::GarbledAnswer),
+            true,
+        ),
+        (
+            200,
+            reply(&json!({"status": null})),
+            ours(),
+            Finding::Unknown(Reason::GarbledAnswer),
+            true,
+        ),
     ];
     for (status, body, linked, finding, known) in table {
         let evidence = judged(Said::read(status, &body, &serial()), linked);
-        assert_eq!((evidence.finding, evidence.known), (finding, known), "{status} {body}");
+        assert_eq!(
+            (evidence.finding, evidence.known),
+            (finding, known),
+            "{status} {body}"
+        );
     }
 }
 
 #[test]
 fn nothing_here_ever_proves_a_profile() {
     for status in ["ASSIGNED", "UNASSIGNED", "assigned", ""] {
-        let evidence = judged(Said::read(200, &reply(&json!({"status": status})), &serial()), ours());
+        let evidence = judged(
+            Said::read(200, &reply(&json!({"status": status})), &serial()),
+            ours(),
+        );
         assert!(!matches!(evidence.finding, Finding::Ready(_)));
     }
 }
@@ -100,7 +262,11 @@ fn only_apples_own_404_says_not_in_the_organisation() {
         error(&json!(404)),
     ] {
         let evidence = judged(Said::read(404, &body, &serial()), None);
-        assert_eq!((evidence.finding, evidence.known), (Finding::Unknown(Reason::GarbledAnswer), false), "{body}");
+        assert_eq!(
+            (evidence.finding, evidence.known),
+            (Finding::Unknown(Reason::GarbledAnswer), false),
+            "{body}"
+        );
     }
 }
 
@@ -109,19 +275,42 @@ fn another_devices_record_is_never_taken() {
     let other = json!({"data": {"type": "orgDevices", "id": "C02XK0AAJG5J", "attributes": {"status": "ASSIGNED"}}});
     let none = json!({"data": {"type": "orgDevices", "attributes": {"status": "ASSIGNED"}}});
     let list = json!({"data": [{"type": "orgDevices", "id": SERIAL, "attributes": {"status": "ASSIGNED"}}]});
-    for body in [other, none, list, json!({"data": null}), json!({}), json!([])] {
+    for body in [
+        other,
+        none,
+        list,
+        json!({"data": null}),
+        json!({}),
+        json!([]),
+    ] {
         let evidence = judged(Said::read(200, &body, &serial()), ours());
-        assert_eq!((evidence.finding, evidence.known), (Finding::Unknown(Reason::GarbledAnswer), false), "{body}");
+        assert_eq!(
+            (evidence.finding, evidence.known),
+            (Finding::Unknown(Reason::GarbledAnswer), false),
+            "{body}"
+        );
     }
 }
 
 #[test]
 fn a_linkage_that_lags_is_waited_for_and_a_strange_one_is_not_guessed_at() {
-    let not_yet = [json!({"data": null}), json!({"data": {}}), json!({"data": {"type": "mdmServers", "id": ""}}), json!({"data": {"id": null}})];
+    let not_yet = [
+        json!({"data": null}),
+        json!({"data": {}}),
+        json!({"data": {"type": "mdmServers", "id": ""}}),
+        json!({"data": {"id": null}}),
+    ];
     for body in not_yet {
-        assert_eq!(Linked::read(200, &body, &serial()), Linked::NotYet, "{body}");
+        assert_eq!(
+            Linked::read(200, &body, &serial()),
+            Linked::NotYet,
+            "{body}"
+        );
     }
-    assert_eq!(Linked::read(404, &error(&json!("404")), &serial()), Linked::NotYet);
+    assert_eq!(
+        Linked::read(404, &error(&json!("404")), &serial()),
+        Linked::NotYet
+    );
     let link = |serial: &str| json!({"self": format!("https://api-business.apple.com/v1/orgDevices/{serial}/relationships/assignedServer")});
     let linked = |links: Value| json!({"data": {"type": "mdmServers", "id": OURS}, "links": links});
     for (status, body) in [
@@ -136,10 +325,25 @@ fn a_linkage_that_lags_is_waited_for_and_a_strange_one_is_not_guessed_at() {
         (200, linked(link("C02XK0AAJG5J"))),
         (200, linked(json!([]))),
     ] {
-        assert!(matches!(Linked::read(status, &body, &serial()), Linked::Unread(Reason::GarbledAnswer, _)), "{status} {body}");
+        assert!(
+            matches!(
+                Linked::read(status, &body, &serial()),
+                Linked::Unread(Reason::GarbledAnswer, _)
+            ),
+            "{status} {body}"
+        );
     }
-    for links in [link(SERIAL), json!({"self": "https://api-business.apple.com/v1"}), json!({}), json!(null)] {
-        assert_eq!(Linked::read(200, &linked(links.clone()), &serial()), Linked::To(OURS.to_owned()), "{links}");
+    for links in [
+        link(SERIAL),
+        json!({"self": "https://api-business.apple.com/v1"}),
+        json!({}),
+        json!(null),
+    ] {
+        assert_eq!(
+            Linked::read(200, &linked(links.clone()), &serial()),
+            Linked::To(OURS.to_owned()),
+            "{links}"
+        );
     }
 }
 
@@ -148,7 +352,9 @@ fn the_server_is_asked_for_only_where_it_matters() {
     let wants = |attributes| Said::read(200, &reply(&attributes), &serial()).wants_server();
     assert!(wants(json!({})));
     assert!(!wants(json!({"status": "UNASSIGNED"})));
-    assert!(!wants(json!({"releasedFromOrgDateTime": "2026-01-01T00:00:00Z"})));
+    assert!(!wants(
+        json!({"releasedFromOrgDateTime": "2026-01-01T00:00:00Z"})
+    ));
     assert!(!wants(json!({"mdmMigrationStatus": "STARTED"})));
     assert!(!wants(json!({"mdmMigrationStatus": "PAUSED"})));
     assert!(wants(json!({"mdmMigrationStatus": "FAILED"})));
@@ -158,19 +364,32 @@ fn the_server_is_asked_for_only_where_it_matters() {
 #[test]
 fn what_is_judged_beside_the_finding_is_there() {
     let evidence = judged(Said::read(200, &reply(&json!({})), &serial()), ours());
-    assert_eq!(evidence.updated_at, Some("2026-05-01T15:33:54.164Z".parse().unwrap()));
+    assert_eq!(
+        evidence.updated_at,
+        Some("2026-05-01T15:33:54.164Z".parse().unwrap())
+    );
     assert_eq!(evidence.status.as_deref(), Some("ASSIGNED"));
     assert_eq!(evidence.family.as_deref(), Some("Mac"));
-    assert_eq!(evidence.assigned_at, None, "assigned to a server is no assigned profile");
+    assert_eq!(
+        evidence.assigned_at, None,
+        "assigned to a server is no assigned profile"
+    );
 }
 
 #[test]
 fn a_failed_migration_is_said_whatever_else_there_is_to_say() {
-    let detail = |attributes: Value, linked| judged(Said::read(200, &reply(&attributes), &serial()), linked).detail.unwrap_or_default();
+    let detail = |attributes: Value, linked| {
+        judged(Said::read(200, &reply(&attributes), &serial()), linked)
+            .detail
+            .unwrap_or_default()
+    };
     let failed = json!({"mdmMigrationStatus": "FAILED"});
     let sentence = "Apple says that its last migration to another MDM server FAILED.";
     assert_eq!(detail(failed.clone(), ours()), sentence);
-    assert_eq!(detail(failed, Some(Linked::To(OTHER.to_owned()))), format!("It is assigned to server {OTHER}. {sentence}"));
+    assert_eq!(
+        detail(failed, Some(Linked::To(OTHER.to_owned()))),
+        format!("It is assigned to server {OTHER}. {sentence}")
+    );
     assert_eq!(detail(json!({}), ours()), "");
 }
 
@@ -185,7 +404,12 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 16, 4, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(|list| json!(list)),
-            proptest::collection::btree_map("data|errors|id|type|attributes|status|links|self", inner, 0..4).prop_map(|object| json!(object)),
+            proptest::collection::btree_map(
+                "data|errors|id|type|attributes|status|links|self",
+                inner,
+                0..4
+            )
+            .prop_map(|object| json!(object)),
         ]
     })
 }

@@ -1,5 +1,11 @@
 //! Every row of the table from Apple's reply to a finding.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -28,7 +34,12 @@ fn device(fields: &Value) -> Value {
 
 fn judged(body: &Value, profile: &Profile, expected: &Expected) -> Evidence {
     let serial = Serial::new(SERIAL).unwrap();
-    let mut evidence = Evidence::bare(Name::new("apple").unwrap(), SourceKind::AppleDep, serial.clone(), Finding::Unknown(Reason::StationFault));
+    let mut evidence = Evidence::bare(
+        Name::new("apple").unwrap(),
+        SourceKind::AppleDep,
+        serial.clone(),
+        Finding::Unknown(Reason::StationFault),
+    );
     evidence.replied_at = Some(now());
     match Reply::read(body, std::slice::from_ref(&serial)) {
         Ok(reply) => judge(&mut evidence, reply.device(&serial), profile, expected),
@@ -38,7 +49,11 @@ fn judged(body: &Value, profile: &Profile, expected: &Expected) -> Evidence {
 }
 
 fn with(fields: &Value) -> Evidence {
-    judged(&json!({ "devices": { SERIAL: device(fields) } }), &Profile::NotAsked, &Expected::default())
+    judged(
+        &json!({ "devices": { SERIAL: device(fields) } }),
+        &Profile::NotAsked,
+        &Expected::default(),
+    )
 }
 
 #[test]
@@ -47,46 +62,170 @@ fn every_row_of_the_table() {
     let table = [
         (json!({}), ready, true),
         (json!({"profile_assign_time": ""}), ready, true),
-        (json!({"profile_assign_time": null, "device_assigned_date": null}), ready, true),
+        (
+            json!({"profile_assign_time": null, "device_assigned_date": null}),
+            ready,
+            true,
+        ),
         (json!({"mdm_migration_deadline": ""}), ready, true),
-        (json!({"mdm_migration_deadline": "2026-12-24T00:00:00Z"}), Finding::No(Reason::MigrationPending), true),
-        (json!({"profile_status": "removed"}), Finding::No(Reason::ProfileRemoved), true),
-        (json!({"profile_status": "empty"}), Finding::No(Reason::NoProfile), true),
-        (json!({"profile_status": ""}), Finding::No(Reason::NoProfile), true),
-        (json!({"profile_status": null}), Finding::No(Reason::NoProfile), true),
-        (json!({"profile_status": "ASSIGNED"}), Finding::Unknown(Reason::GarbledAnswer), true),
-        (json!({"profile_status": "reassigned"}), Finding::Unknown(Reason::GarbledAnswer), true),
-        (json!({"profile_status": "assigned\u{7}"}), Finding::Unknown(Reason::GarbledAnswer), true),
-        (json!({"profile_status": 1}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"profile_assign_time": "2026-01-09 22:01:10"}), ready, true),
-        (json!({"profile_assign_time": 7}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"profile_assign_time": "yesterday"}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"device_assigned_date": "2026-11-23T09:46:07Z"}), ready, true),
-        (json!({"device_assigned_date": "2026-11-23T09:46:08Z"}), Finding::Unknown(Reason::GarbledAnswer), true),
-        (json!({"device_assigned_date": "yesterday"}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"mdm_migration_deadline": "soon"}), Finding::No(Reason::MigrationPending), true),
-        (json!({"mdm_migration_deadline": false}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"profile_uuid": 7}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"profile_status": "removed", "mdm_migration_deadline": "2026-12-24T00:00:00Z"}), Finding::No(Reason::ProfileRemoved), true),
-        (json!({"profile_assign_time": "2026-11-23T09:46:07Z"}), ready, true),
-        (json!({"profile_assign_time": "2026-11-23T09:46:08Z"}), Finding::Unknown(Reason::GarbledAnswer), true),
-        (json!({"serial_number": "C02XK0AAJG5J"}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"serial_number": "c02xk0aajg5h"}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"serial_number": null}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"response_status": "NOT_ACCESSIBLE"}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"response_status": "NOT_ACCESSIBLE", "profile_status": ""}), Finding::No(Reason::NotFound), false),
-        (json!({"response_status": "NOT_FOUND", "profile_status": null}), Finding::No(Reason::NotFound), false),
+        (
+            json!({"mdm_migration_deadline": "2026-12-24T00:00:00Z"}),
+            Finding::No(Reason::MigrationPending),
+            true,
+        ),
+        (
+            json!({"profile_status": "removed"}),
+            Finding::No(Reason::ProfileRemoved),
+            true,
+        ),
+        (
+            json!({"profile_status": "empty"}),
+            Finding::No(Reason::NoProfile),
+            true,
+        ),
+        (
+            json!({"profile_status": ""}),
+            Finding::No(Reason::NoProfile),
+            true,
+        ),
+        (
+            json!({"profile_status": null}),
+            Finding::No(Reason::NoProfile),
+            true,
+        ),
+        (
+            json!({"profile_status": "ASSIGNED"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            true,
+        ),
+        (
+            json!({"profile_status": "reassigned"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            true,
+        ),
+        (
+            json!({"profile_status": "assigned\u{7}"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            true,
+        ),
+        (
+            json!({"profile_status": 1}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"profile_assign_time": "2026-01-09 22:01:10"}),
+            ready,
+            true,
+        ),
+        (
+            json!({"profile_assign_time": 7}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"profile_assign_time": "yesterday"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"device_assigned_date": "2026-11-23T09:46:07Z"}),
+            ready,
+            true,
+        ),
+        (
+            json!({"device_assigned_date": "2026-11-23T09:46:08Z"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            true,
+        ),
+        (
+            json!({"device_assigned_date": "yesterday"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"mdm_migration_deadline": "soon"}),
+            Finding::No(Reason::MigrationPending),
+            true,
+        ),
+        (
+            json!({"mdm_migration_deadline": false}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"profile_uuid": 7}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"profile_status": "removed", "mdm_migration_deadline": "2026-12-24T00:00:00Z"}),
+            Finding::No(Reason::ProfileRemoved),
+            true,
+        ),
+        (
+            json!({"profile_assign_time": "2026-11-23T09:46:07Z"}),
+            ready,
+            true,
+        ),
+        (
+            json!({"profile_assign_time": "2026-11-23T09:46:08Z"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            true,
+        ),
+        (
+            json!({"serial_number": "C02XK0AAJG5J"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"serial_number": "c02xk0aajg5h"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"serial_number": null}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"response_status": "NOT_ACCESSIBLE"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"response_status": "NOT_ACCESSIBLE", "profile_status": ""}),
+            Finding::No(Reason::NotFound),
+            false,
+        ),
+        (
+            json!({"response_status": "NOT_FOUND", "profile_status": null}),
+            Finding::No(Reason::NotFound),
+            false,
+        ),
         (
             json!({"response_status": "NOT_FOUND", "profile_status": null, "serial_number": "C02XK0AAJG5J"}),
             Finding::Unknown(Reason::GarbledAnswer),
             false,
         ),
-        (json!({"response_status": "FAILED"}), Finding::Unknown(Reason::GarbledAnswer), false),
-        (json!({"response_status": null}), Finding::Unknown(Reason::GarbledAnswer), false),
+        (
+            json!({"response_status": "FAILED"}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
+        (
+            json!({"response_status": null}),
+            Finding::Unknown(Reason::GarbledAnswer),
+            false,
+        ),
     ];
     for (fields, finding, known) in table {
         let evidence = with(&fields);
-        assert_eq!((evidence.judged(false), evidence.known), (finding, known), "{fields}");
+        assert_eq!(
+            (evidence.judged(false), evidence.known),
+            (finding, known),
+            "{fields}"
+        );
         assert_eq!(evidence.judged(true), finding, "{fields}");
     }
 }
@@ -94,12 +233,23 @@ fn every_row_of_the_table() {
 #[test]
 fn a_pushed_profile_is_ready_only_where_returned_devices_are_allowed() {
     let evidence = with(&json!({"profile_status": "pushed"}));
-    assert_eq!(evidence.judged(false), Finding::No(Reason::PreviouslyActivated));
+    assert_eq!(
+        evidence.judged(false),
+        Finding::No(Reason::PreviouslyActivated)
+    );
     assert_eq!(evidence.judged(true), Finding::Ready(Grade::Apple));
 
-    let migrating = with(&json!({"profile_status": "pushed", "mdm_migration_deadline": "2026-12-24T00:00:00Z"}));
-    assert_eq!(migrating.judged(false), Finding::No(Reason::PreviouslyActivated));
-    assert_eq!(migrating.judged(true), Finding::No(Reason::MigrationPending));
+    let migrating = with(
+        &json!({"profile_status": "pushed", "mdm_migration_deadline": "2026-12-24T00:00:00Z"}),
+    );
+    assert_eq!(
+        migrating.judged(false),
+        Finding::No(Reason::PreviouslyActivated)
+    );
+    assert_eq!(
+        migrating.judged(true),
+        Finding::No(Reason::MigrationPending)
+    );
 }
 
 #[test]
@@ -112,67 +262,138 @@ fn a_removed_profile_proves_nothing_by_its_uuid() {
 #[test]
 fn a_device_that_the_reply_does_not_hold_is_not_found() {
     for body in [json!({"devices": {}}), json!({"devices": {SERIAL: null}})] {
-        assert_eq!(judged(&body, &Profile::NotAsked, &Expected::default()).finding, Finding::No(Reason::NotFound), "{body}");
+        assert_eq!(
+            judged(&body, &Profile::NotAsked, &Expected::default()).finding,
+            Finding::No(Reason::NotFound),
+            "{body}"
+        );
     }
 }
 
 #[test]
 fn a_reply_about_another_device_is_never_taken_for_not_found() {
-    let other = json!({"devices": {"C02XK0AAJG5J": device(&json!({"serial_number": "C02XK0AAJG5J"}))}});
+    let other =
+        json!({"devices": {"C02XK0AAJG5J": device(&json!({"serial_number": "C02XK0AAJG5J"}))}});
     let lower = json!({"devices": {"c02xk0aajg5h": device(&json!({}))}});
     let number = json!({"devices": {SERIAL: 7}});
     let beside = json!({"devices": {SERIAL: device(&json!({})), "C02XK0AAJG5J": {"response_status": "NOT_ACCESSIBLE"}}});
-    let twice = json!({"devices": {SERIAL: device(&json!({})), SERIAL.to_lowercase(): device(&json!({}))}});
+    let twice =
+        json!({"devices": {SERIAL: device(&json!({})), SERIAL.to_lowercase(): device(&json!({}))}});
     for body in [other, lower, number, beside, twice] {
         let evidence = judged(&body, &Profile::NotAsked, &Expected::default());
-        assert_eq!((evidence.finding, evidence.known), (Finding::Unknown(Reason::GarbledAnswer), false), "{body}");
+        assert_eq!(
+            (evidence.finding, evidence.known),
+            (Finding::Unknown(Reason::GarbledAnswer), false),
+            "{body}"
+        );
     }
 }
 
 #[test]
 fn a_body_that_is_no_reply_is_refused() {
     let serial = Serial::new(SERIAL).unwrap();
-    for body in [json!(null), json!([]), json!({}), json!({"devices": []}), json!({"devices": null}), json!([{}])] {
-        assert!(Reply::read(&body, std::slice::from_ref(&serial)).is_err(), "{body}");
+    for body in [
+        json!(null),
+        json!([]),
+        json!({}),
+        json!({"devices": []}),
+        json!({"devices": null}),
+        json!([{}]),
+    ] {
+        assert!(
+            Reply::read(&body, std::slice::from_ref(&serial)).is_err(),
+            "{body}"
+        );
     }
 }
 
 #[test]
 fn only_an_expected_profile_is_ready() {
-    let expected = |profiles: &[&str]| Expected { profiles: profiles.iter().map(|&uuid| uuid.to_owned()).collect(), hosts: vec![] };
+    let expected = |profiles: &[&str]| Expected {
+        profiles: profiles.iter().map(|&uuid| uuid.to_owned()).collect(),
+        hosts: vec![],
+    };
     let body = |uuid: Value| json!({"devices": {SERIAL: device(&json!({"profile_uuid": uuid}))}});
-    let judge = |uuid: Value, profiles: &[&str]| judged(&body(uuid), &Profile::NotAsked, &expected(profiles)).finding;
-    assert_eq!(judge(json!(UUID), &["0000", &UUID.to_lowercase()]), Finding::Ready(Grade::Apple));
-    assert_eq!(judge(json!(UUID), &["0000"]), Finding::No(Reason::WrongProfile));
-    assert_eq!(judge(json!(format!("{UUID}\u{7}")), &[UUID]), Finding::No(Reason::WrongProfile), "nothing is taken away before it is compared");
+    let judge = |uuid: Value, profiles: &[&str]| {
+        judged(&body(uuid), &Profile::NotAsked, &expected(profiles)).finding
+    };
+    assert_eq!(
+        judge(json!(UUID), &["0000", &UUID.to_lowercase()]),
+        Finding::Ready(Grade::Apple)
+    );
+    assert_eq!(
+        judge(json!(UUID), &["0000"]),
+        Finding::No(Reason::WrongProfile)
+    );
+    assert_eq!(
+        judge(json!(format!("{UUID}\u{7}")), &[UUID]),
+        Finding::No(Reason::WrongProfile),
+        "nothing is taken away before it is compared"
+    );
     assert_eq!(judge(json!(""), &[UUID]), Finding::No(Reason::WrongProfile));
-    assert_eq!(judge(json!(null), &[UUID]), Finding::No(Reason::WrongProfile));
+    assert_eq!(
+        judge(json!(null), &[UUID]),
+        Finding::No(Reason::WrongProfile)
+    );
 }
 
 #[test]
 fn the_profile_is_asked_for_only_where_it_is_in_place() {
-    let asked = |status: &str| Device::read(&Object::read("It", &json!({ "profile_status": status })).unwrap()).unwrap().has_profile();
+    let asked = |status: &str| {
+        Device::read(&Object::read("It", &json!({ "profile_status": status })).unwrap())
+            .unwrap()
+            .has_profile()
+    };
     assert!(asked("assigned") && asked("pushed"));
     assert!(!asked("removed") && !asked("empty") && !asked(""));
 }
 
 #[test]
 fn only_an_expected_host_is_ready() {
-    let expected = Expected { profiles: vec![], hosts: vec!["mdm.example.com".to_owned()] };
+    let expected = Expected {
+        profiles: vec![],
+        hosts: vec!["mdm.example.com".to_owned()],
+    };
     let body = json!({"devices": {SERIAL: device(&json!({}))}});
     let judge = |profile: &Profile| judged(&body, profile, &expected).finding;
-    assert_eq!(judge(&Profile::Host("MDM.example.com".to_owned())), Finding::Ready(Grade::Apple));
-    assert_eq!(judge(&Profile::Host("mdm.example.org".to_owned())), Finding::No(Reason::WrongProfile));
-    assert_eq!(judge(&Profile::Unread(Reason::Timeout, None)), Finding::Unknown(Reason::Timeout));
-    assert_eq!(judge(&Profile::NotAsked), Finding::Unknown(Reason::StationFault));
+    assert_eq!(
+        judge(&Profile::Host("MDM.example.com".to_owned())),
+        Finding::Ready(Grade::Apple)
+    );
+    assert_eq!(
+        judge(&Profile::Host("mdm.example.org".to_owned())),
+        Finding::No(Reason::WrongProfile)
+    );
+    assert_eq!(
+        judge(&Profile::Unread(Reason::Timeout, None)),
+        Finding::Unknown(Reason::Timeout)
+    );
+    assert_eq!(
+        judge(&Profile::NotAsked),
+        Finding::Unknown(Reason::StationFault)
+    );
 }
 
 #[test]
 fn an_answer_without_a_date_is_never_ready() {
     let serial = Serial::new(SERIAL).unwrap();
-    let mut evidence = Evidence::bare(Name::new("apple").unwrap(), SourceKind::AppleDep, serial.clone(), Finding::Unknown(Reason::StationFault));
-    let reply = Reply::read(&json!({ "devices": { SERIAL: device(&json!({})) } }), std::slice::from_ref(&serial)).unwrap();
-    judge(&mut evidence, reply.device(&serial), &Profile::NotAsked, &Expected::default());
+    let mut evidence = Evidence::bare(
+        Name::new("apple").unwrap(),
+        SourceKind::AppleDep,
+        serial.clone(),
+        Finding::Unknown(Reason::StationFault),
+    );
+    let reply = Reply::read(
+        &json!({ "devices": { SERIAL: device(&json!({})) } }),
+        std::slice::from_ref(&serial),
+    )
+    .unwrap();
+    judge(
+        &mut evidence,
+        reply.device(&serial),
+        &Profile::NotAsked,
+        &Expected::default(),
+    );
     assert_eq!(evidence.finding, Finding::Unknown(Reason::Stale));
 }
 
@@ -182,7 +403,10 @@ fn a_profile_is_believed_for_an_hour_at_most() {
     let mut hosts = Hosts::default();
     hosts.keep(UUID, "mdm.example.com", at(10));
     assert_eq!(hosts.of(UUID, at(69)).as_deref(), Some("mdm.example.com"));
-    assert_eq!((hosts.of(UUID, at(70)), hosts.of("other", at(10))), (None, None));
+    assert_eq!(
+        (hosts.of(UUID, at(70)), hosts.of("other", at(10))),
+        (None, None)
+    );
     hosts.keep("other", "mdm.example.org", at(70));
     assert_eq!(hosts.0.len(), 1, "what is old is dropped");
 }
@@ -190,8 +414,14 @@ fn a_profile_is_believed_for_an_hour_at_most() {
 #[test]
 fn what_is_shown_and_judged_beside_the_finding_is_there_and_nothing_personal() {
     let evidence = with(&json!({}));
-    assert_eq!(evidence.assigned_at, Some("2026-01-09T22:01:10Z".parse().unwrap()));
-    assert_eq!(evidence.device_assigned_at, Some("2026-01-09T21:00:00Z".parse().unwrap()));
+    assert_eq!(
+        evidence.assigned_at,
+        Some("2026-01-09T22:01:10Z".parse().unwrap())
+    );
+    assert_eq!(
+        evidence.device_assigned_at,
+        Some("2026-01-09T21:00:00Z".parse().unwrap())
+    );
     assert_eq!(evidence.model.as_deref(), Some("MacBook Air 13 inch, 2024"));
     assert_eq!(evidence.family.as_deref(), Some("Mac"));
     assert_eq!(evidence.status.as_deref(), Some("assigned"));

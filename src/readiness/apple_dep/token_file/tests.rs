@@ -1,5 +1,11 @@
 //! Token files as Apple makes them, made here with openssl, with keys that live as long as the test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{os::unix::fs::PermissionsExt as _, process::Command};
 
@@ -8,16 +14,42 @@ use proptest::prelude::*;
 use super::*;
 
 const JSON: &str = r#"{"consumer_key":"CK_00fadb3d36c6094cf479838455321b7c","consumer_secret":"CS_9f1d","access_token":"AT_O2109279022Oe03b641fd6f07d7face7894211d521fd8bef09c3O1373925195","access_secret":"AS_77e1","access_token_expiry":"2099-01-09T22:01:10Z"}"#;
-const HEADER: &str = "Content-Type: text/plain;charset=UTF-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n";
+const HEADER: &str =
+    "Content-Type: text/plain;charset=UTF-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n";
 
 fn openssl(folder: &Path, arguments: &[&str]) {
-    let output = Command::new("openssl").current_dir(folder).args(arguments).output().expect("openssl is installed (tests/run does it)");
-    assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("openssl")
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .expect("openssl is installed (tests/run does it)");
+    assert!(
+        output.status.success(),
+        "openssl {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn pair(folder: &Path, name: &str) {
     let (key, cert) = (format!("{name}.key"), format!("{name}.crt"));
-    openssl(folder, &["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &cert, "-days", "365", "-subj", "/CN=depserver"]);
+    openssl(
+        folder,
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            &key,
+            "-out",
+            &cert,
+            "-days",
+            "365",
+            "-subj",
+            "/CN=depserver",
+        ],
+    );
 }
 
 fn marked() -> String {
@@ -26,13 +58,25 @@ fn marked() -> String {
 
 /// Bare JSON, folded at a width that cuts through its values.
 fn folded() -> String {
-    let lines: Vec<&str> = JSON.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let lines: Vec<&str> = JSON
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
     format!("{HEADER}{}\r\n", lines.join("\r\n"))
 }
 
 fn encrypt(folder: &Path, inner: &str, form: &[&str]) -> Vec<u8> {
     fs::write(folder.join("inner.txt"), inner).unwrap();
-    let mut arguments = vec!["smime", "-encrypt", "-binary", "-in", "inner.txt", "-out", "own.p7m"];
+    let mut arguments = vec![
+        "smime",
+        "-encrypt",
+        "-binary",
+        "-in",
+        "inner.txt",
+        "-out",
+        "own.p7m",
+    ];
     arguments.extend(form);
     arguments.push("own.crt");
     openssl(folder, &arguments);
@@ -52,7 +96,11 @@ impl Desk {
         let folder = tempfile::tempdir().unwrap();
         pair(folder.path(), "own");
         let read = |name| fs::read(folder.path().join(name)).unwrap();
-        Self { key: read("own.key"), cert: read("own.crt"), folder }
+        Self {
+            key: read("own.key"),
+            cert: read("own.crt"),
+            folder,
+        }
     }
 
     fn path(&self) -> &Path {
@@ -71,9 +119,17 @@ fn a_file_like_apples_is_opened_in_both_inner_forms() {
     for inner in [marked(), folded()] {
         let file = encrypt(desk.path(), &inner, LIKE_APPLE);
         assert!(file.starts_with(b"MIME-Version: 1.0"), "S/MIME");
-        let body = String::from_utf8(file.clone()).unwrap().replace("\r\n", "\n");
-        let ber = STANDARD.decode(body.split_once("\n\n").unwrap().1.replace('\n', "")).unwrap();
-        assert_eq!(&ber[..2], &[0x30, 0x80], "indefinite lengths, like the real ones");
+        let body = String::from_utf8(file.clone())
+            .unwrap()
+            .replace("\r\n", "\n");
+        let ber = STANDARD
+            .decode(body.split_once("\n\n").unwrap().1.replace('\n', ""))
+            .unwrap();
+        assert_eq!(
+            &ber[..2],
+            &[0x30, 0x80],
+            "indefinite lengths, like the real ones"
+        );
         assert_eq!(desk.open(&file).unwrap(), wanted);
     }
 }
@@ -89,29 +145,72 @@ fn other_wrappings_of_the_same_are_opened_too() {
         &["-aes128", "-outform", "PEM"],
         &["-aes256", "-stream", "-outform", "SMIME"],
     ] {
-        assert_eq!(desk.open(&encrypt(desk.path(), &marked(), form)).unwrap(), wanted, "{form:?}");
+        assert_eq!(
+            desk.open(&encrypt(desk.path(), &marked(), form)).unwrap(),
+            wanted,
+            "{form:?}"
+        );
     }
     // A key of the older form.
-    openssl(desk.path(), &["rsa", "-in", "own.key", "-traditional", "-out", "old.key"]);
+    openssl(
+        desk.path(),
+        &["rsa", "-in", "own.key", "-traditional", "-out", "old.key"],
+    );
     let old = fs::read(desk.path().join("old.key")).unwrap();
     assert!(old.starts_with(b"-----BEGIN RSA PRIVATE KEY"));
-    assert_eq!(open(&encrypt(desk.path(), &marked(), LIKE_APPLE), Some(&old), Some(&desk.cert)).unwrap(), wanted);
+    assert_eq!(
+        open(
+            &encrypt(desk.path(), &marked(), LIKE_APPLE),
+            Some(&old),
+            Some(&desk.cert)
+        )
+        .unwrap(),
+        wanted
+    );
 }
 
 #[test]
 fn a_large_file_comes_in_segments_and_is_opened() {
     let desk = Desk::new();
-    let long = format!("{HEADER}-----BEGIN MESSAGE-----\r\n{}{JSON}\r\n-----END MESSAGE-----\r\n", " ".repeat(20_000));
-    assert_eq!(desk.open(&encrypt(desk.path(), &long, LIKE_APPLE)).unwrap(), ServerToken::parse(JSON).unwrap());
+    let long = format!(
+        "{HEADER}-----BEGIN MESSAGE-----\r\n{}{JSON}\r\n-----END MESSAGE-----\r\n",
+        " ".repeat(20_000)
+    );
+    assert_eq!(
+        desk.open(&encrypt(desk.path(), &long, LIKE_APPLE)).unwrap(),
+        ServerToken::parse(JSON).unwrap()
+    );
 }
 
 #[test]
 fn what_openssl_decrypted_is_taken_without_a_key() {
     let desk = Desk::new();
     encrypt(desk.path(), &marked(), LIKE_APPLE);
-    openssl(desk.path(), &["smime", "-decrypt", "-in", "own.p7m", "-inkey", "own.key", "-recip", "own.crt", "-out", "plain.txt"]);
+    openssl(
+        desk.path(),
+        &[
+            "smime",
+            "-decrypt",
+            "-in",
+            "own.p7m",
+            "-inkey",
+            "own.key",
+            "-recip",
+            "own.crt",
+            "-out",
+            "plain.txt",
+        ],
+    );
     let wanted = ServerToken::parse(JSON).unwrap();
-    assert_eq!(open(&fs::read(desk.path().join("plain.txt")).unwrap(), None, None).unwrap(), wanted);
+    assert_eq!(
+        open(
+            &fs::read(desk.path().join("plain.txt")).unwrap(),
+            None,
+            None
+        )
+        .unwrap(),
+        wanted
+    );
     assert_eq!(open(JSON.as_bytes(), None, None).unwrap(), wanted);
     assert_eq!(open(folded().as_bytes(), None, None).unwrap(), wanted);
 }
@@ -122,28 +221,85 @@ fn each_mistake_is_called_by_its_name() {
     pair(desk.path(), "other");
     let read = |name: &str| fs::read(desk.path().join(name)).unwrap();
     let file = encrypt(desk.path(), &marked(), LIKE_APPLE);
-    let (key, cert, other_key, other_cert) = (&desk.key[..], &desk.cert[..], &read("other.key")[..], &read("other.crt")[..]);
+    let (key, cert, other_key, other_cert) = (
+        &desk.key[..],
+        &desk.cert[..],
+        &read("other.key")[..],
+        &read("other.crt")[..],
+    );
 
-    assert!(matches!(open(&file, None, Some(cert)), Err(ImportFault::NeedsKey)));
-    assert!(matches!(open(&file, Some(key), None), Err(ImportFault::NeedsKey)));
-    assert!(matches!(open(&file, Some(other_key), Some(cert)), Err(ImportFault::NotAPair)));
-    assert!(matches!(open(&file, Some(other_key), Some(other_cert)), Err(ImportFault::AnotherRecipient)));
-    assert!(matches!(open(&file, Some(cert), Some(cert)), Err(ImportFault::BadKey)));
-    assert!(matches!(open(&file, Some(key), Some(key)), Err(ImportFault::BadCertificate)));
-    openssl(desk.path(), &["rsa", "-in", "own.key", "-aes128", "-passout", "pass:x", "-out", "locked.key"]);
-    assert!(matches!(open(&file, Some(&read("locked.key")), Some(cert)), Err(ImportFault::BadKey)));
+    assert!(matches!(
+        open(&file, None, Some(cert)),
+        Err(ImportFault::NeedsKey)
+    ));
+    assert!(matches!(
+        open(&file, Some(key), None),
+        Err(ImportFault::NeedsKey)
+    ));
+    assert!(matches!(
+        open(&file, Some(other_key), Some(cert)),
+        Err(ImportFault::NotAPair)
+    ));
+    assert!(matches!(
+        open(&file, Some(other_key), Some(other_cert)),
+        Err(ImportFault::AnotherRecipient)
+    ));
+    assert!(matches!(
+        open(&file, Some(cert), Some(cert)),
+        Err(ImportFault::BadKey)
+    ));
+    assert!(matches!(
+        open(&file, Some(key), Some(key)),
+        Err(ImportFault::BadCertificate)
+    ));
+    openssl(
+        desk.path(),
+        &[
+            "rsa",
+            "-in",
+            "own.key",
+            "-aes128",
+            "-passout",
+            "pass:x",
+            "-out",
+            "locked.key",
+        ],
+    );
+    assert!(matches!(
+        open(&file, Some(&read("locked.key")), Some(cert)),
+        Err(ImportFault::BadKey)
+    ));
 
-    for (cut, what) in [(file.len() / 2, "half"), (file.len() - 40, "the end missing"), (400, "the beginning only")] {
+    for (cut, what) in [
+        (file.len() / 2, "half"),
+        (file.len() - 40, "the end missing"),
+        (400, "the beginning only"),
+    ] {
         let fault = desk.open(&file[..cut]).unwrap_err();
         assert!(matches!(fault, ImportFault::Cut), "{what}: {fault}");
     }
-    for nonsense in [&b""[..], b"hello", b"<html></html>", b"MIME-Version: 1.0\r\n\r\nhello", &[0xff, 0xfe, 0x00]] {
-        assert!(matches!(desk.open(nonsense), Err(ImportFault::NotAToken)), "{nonsense:?}");
+    for nonsense in [
+        &b""[..],
+        b"hello",
+        b"<html></html>",
+        b"MIME-Version: 1.0\r\n\r\nhello",
+        &[0xff, 0xfe, 0x00],
+    ] {
+        assert!(
+            matches!(desk.open(nonsense), Err(ImportFault::NotAToken)),
+            "{nonsense:?}"
+        );
     }
     let other_way = encrypt(desk.path(), &marked(), &["-des3", "-outform", "SMIME"]);
-    assert!(matches!(desk.open(&other_way), Err(ImportFault::Algorithm(_))));
+    assert!(matches!(
+        desk.open(&other_way),
+        Err(ImportFault::Algorithm(_))
+    ));
     let no_token = encrypt(desk.path(), &format!("{HEADER}{{\"hello\":1}}"), LIKE_APPLE);
-    assert!(matches!(desk.open(&no_token), Err(ImportFault::Token(TokenFault::Missing("consumer_key")))));
+    assert!(matches!(
+        desk.open(&no_token),
+        Err(ImportFault::Token(TokenFault::Missing("consumer_key")))
+    ));
 }
 
 #[test]
@@ -155,7 +311,13 @@ fn a_damaged_content_is_never_taken_for_a_token() {
         let mut damaged = der.clone();
         damaged[place] ^= 0x40;
         let fault = desk.open(&damaged).unwrap_err();
-        assert!(matches!(fault, ImportFault::NotDecrypted | ImportFault::Token(_) | ImportFault::NotAToken), "{fault}");
+        assert!(
+            matches!(
+                fault,
+                ImportFault::NotDecrypted | ImportFault::Token(_) | ImportFault::NotAToken
+            ),
+            "{fault}"
+        );
     }
 }
 
@@ -177,26 +339,64 @@ fn the_credential_is_written_for_its_owner_alone_and_replaces_the_older_whole() 
     fs::set_permissions(&out, fs::Permissions::from_mode(0o644)).unwrap();
     let before = fs::metadata(&out).unwrap();
 
-    let imported = import(&import_of(&desk, &out), "2098-12-30T22:01:10Z".parse().unwrap()).unwrap();
+    let imported = import(
+        &import_of(&desk, &out),
+        "2098-12-30T22:01:10Z".parse().unwrap(),
+    )
+    .unwrap();
     assert_eq!(imported.days_left, 10);
     let after = fs::metadata(&out).unwrap();
     assert_eq!(after.permissions().mode() & 0o777, 0o600);
     assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
-    assert_eq!(ServerToken::parse(&fs::read_to_string(&out).unwrap()).unwrap(), ServerToken::parse(JSON).unwrap());
-    let left = fs::read_dir(desk.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count();
+    assert_eq!(
+        ServerToken::parse(&fs::read_to_string(&out).unwrap()).unwrap(),
+        ServerToken::parse(JSON).unwrap()
+    );
+    let left = fs::read_dir(desk.path())
+        .unwrap()
+        .filter(|entry| {
+            entry
+                .as_ref()
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .starts_with('.')
+        })
+        .count();
     assert_eq!(left, 0, "nothing half-written is left");
 }
 
 #[test]
 fn a_json_that_windows_saved_is_read_or_named() {
     let desk = Desk::new();
-    let (file, out) = (desk.path().join("token.json"), desk.path().join("apple-dep-token"));
-    let order = || Import { token: file.clone(), key: None, cert: None, out: out.clone() };
+    let (file, out) = (
+        desk.path().join("token.json"),
+        desk.path().join("apple-dep-token"),
+    );
+    let order = || Import {
+        token: file.clone(),
+        key: None,
+        cert: None,
+        out: out.clone(),
+    };
     fs::write(&file, format!("\u{feff}{JSON}\r\n")).unwrap();
     import(&order(), Timestamp::UNIX_EPOCH).unwrap();
-    assert_eq!(ServerToken::parse(&fs::read_to_string(&out).unwrap()).unwrap(), ServerToken::parse(JSON).unwrap());
-    fs::write(&file, [b"\xff\xfe".to_vec(), JSON.encode_utf16().flat_map(u16::to_le_bytes).collect()].concat()).unwrap();
-    let fault = import(&order(), Timestamp::UNIX_EPOCH).unwrap_err().to_string();
+    assert_eq!(
+        ServerToken::parse(&fs::read_to_string(&out).unwrap()).unwrap(),
+        ServerToken::parse(JSON).unwrap()
+    );
+    fs::write(
+        &file,
+        [
+            b"\xff\xfe".to_vec(),
+            JSON.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        ]
+        .concat(),
+    )
+    .unwrap();
+    let fault = import(&order(), Timestamp::UNIX_EPOCH)
+        .unwrap_err()
+        .to_string();
     assert!(fault.contains("UTF-16"), "{fault}");
 }
 
@@ -211,7 +411,10 @@ fn an_administrator_gives_the_credential_to_the_folders_owner() {
     let out = folder.join("apple-dep-token");
     if given || fs::metadata(&folder).unwrap().uid() == rustix::process::geteuid().as_raw() {
         import(&import_of(&desk, &out), Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!(fs::metadata(&out).unwrap().uid(), fs::metadata(&folder).unwrap().uid());
+        assert_eq!(
+            fs::metadata(&out).unwrap().uid(),
+            fs::metadata(&folder).unwrap().uid()
+        );
     }
 }
 
@@ -221,7 +424,11 @@ fn an_expired_token_is_refused_and_the_older_credential_stays() {
     encrypt(desk.path(), &marked(), LIKE_APPLE);
     let out = desk.path().join("apple-dep-token");
     fs::write(&out, "an older one").unwrap();
-    let fault = import(&import_of(&desk, &out), "2099-01-09T22:01:10Z".parse().unwrap()).unwrap_err();
+    let fault = import(
+        &import_of(&desk, &out),
+        "2099-01-09T22:01:10Z".parse().unwrap(),
+    )
+    .unwrap_err();
     assert!(matches!(fault, ImportFault::Expired(_)), "{fault}");
     assert_eq!(fs::read_to_string(&out).unwrap(), "an older one");
 }
@@ -230,13 +437,19 @@ fn an_expired_token_is_refused_and_the_older_credential_stays() {
 fn no_error_repeats_what_is_in_the_file() {
     let broken = JSON.replace("\"AS_77e1\"", "7");
     let fault = open(broken.as_bytes(), None, None).unwrap_err().to_string();
-    assert!(!fault.contains("CS_9f1d") && !fault.contains("AS_77e1"), "{fault}");
+    assert!(
+        !fault.contains("CS_9f1d") && !fault.contains("AS_77e1"),
+        "{fault}"
+    );
 }
 
 #[test]
 fn no_damage_and_no_cut_makes_the_reader_panic() {
     let desk = Desk::new();
-    for form in [&["-aes128", "-stream", "-outform", "DER"][..], &["-aes128", "-outform", "DER"]] {
+    for form in [
+        &["-aes128", "-stream", "-outform", "DER"][..],
+        &["-aes128", "-outform", "DER"],
+    ] {
         let whole = encrypt(desk.path(), &marked(), form);
         for place in 0..whole.len() {
             let _ = enveloped(&whole[..place]);

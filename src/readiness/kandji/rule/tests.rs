@@ -1,5 +1,11 @@
 //! The table, row by row, in the order in which its rows apply.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use serde_json::{Value, json};
 
@@ -43,20 +49,29 @@ fn token(changes: Value) -> Token {
 }
 
 fn device(serial: &str, is_removed: bool) -> Device {
-    Device { serial_number: serial.to_owned(), is_removed }
+    Device {
+        serial_number: serial.to_owned(),
+        is_removed,
+    }
 }
 
 fn merge(value: &mut Value, changes: Value) {
     for (key, change) in changes.as_object().unwrap() {
         match change {
-            Value::String(word) if word == "ABSENT" => drop(value.as_object_mut().unwrap().remove(key)),
+            Value::String(word) if word == "ABSENT" => {
+                drop(value.as_object_mut().unwrap().remove(key))
+            }
             change => value[key] = change.clone(),
         }
     }
 }
 
 fn any_policy() -> Policy {
-    Policy { tokens: Vec::new(), max_fetch_age: Duration::from_hours(24), expected_blueprints: Vec::new() }
+    Policy {
+        tokens: Vec::new(),
+        max_fetch_age: Duration::from_hours(24),
+        expected_blueprints: Vec::new(),
+    }
 }
 
 /// What was read, with everything well.
@@ -72,7 +87,14 @@ struct Given {
 
 impl Given {
     fn rows(rows: Vec<Row>) -> Self {
-        Self { rows, tokens: Ok(vec![token(json!({}))]), devices: Ok(Vec::new()), now: Some(now()), tokens_now: Some(now()), policy: any_policy() }
+        Self {
+            rows,
+            tokens: Ok(vec![token(json!({}))]),
+            devices: Ok(Vec::new()),
+            now: Some(now()),
+            tokens_now: Some(now()),
+            policy: any_policy(),
+        }
     }
 
     fn row(changes: Value) -> Self {
@@ -80,16 +102,26 @@ impl Given {
     }
 
     fn token(self, changes: Value) -> Self {
-        Self { tokens: Ok(vec![token(changes)]), ..self }
+        Self {
+            tokens: Ok(vec![token(changes)]),
+            ..self
+        }
     }
 
     fn judged(&self) -> Evidence {
-        let bare =
-            Evidence::bare(Name::new("kandji").unwrap(), SourceKind::Kandji, Serial::new(SERIAL).unwrap(), Finding::Unknown(Reason::StationFault));
+        let bare = Evidence::bare(
+            Name::new("kandji").unwrap(),
+            SourceKind::Kandji,
+            Serial::new(SERIAL).unwrap(),
+            Finding::Unknown(Reason::StationFault),
+        );
         let records = Records {
             rows: &self.rows,
             now: self.now,
-            tokens: self.tokens.as_ref().map(|list| Tokens { list, now: self.tokens_now }),
+            tokens: self.tokens.as_ref().map(|list| Tokens {
+                list,
+                now: self.tokens_now,
+            }),
             devices: self.devices.as_deref(),
         };
         judge(bare, &records, &self.policy)
@@ -443,17 +475,33 @@ fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
 fn every_row_of_the_table_gives_its_finding() {
     for (name, given, strict, allowed) in table() {
         let evidence = given.judged();
-        assert_eq!(evidence.judged(false), strict, "{name}, returned devices not allowed: {evidence:?}");
-        assert_eq!(evidence.judged(true), allowed, "{name}, returned devices allowed: {evidence:?}");
+        assert_eq!(
+            evidence.judged(false),
+            strict,
+            "{name}, returned devices not allowed: {evidence:?}"
+        );
+        assert_eq!(
+            evidence.judged(true),
+            allowed,
+            "{name}, returned devices allowed: {evidence:?}"
+        );
     }
 }
 
 #[test]
 fn a_row_that_only_contains_the_serial_number_is_no_row_of_it() {
     let serial = Serial::new(SERIAL).unwrap();
-    let rows = |texts: &[&str]| -> Vec<Row> { texts.iter().map(|text| row(json!({ "serial_number": text }))).collect() };
+    let rows = |texts: &[&str]| -> Vec<Row> {
+        texts
+            .iter()
+            .map(|text| row(json!({ "serial_number": text })))
+            .collect()
+    };
     assert!(has_row(&serial, &rows(&["STESTKANDJ001", "testkandj001"])));
-    assert!(!has_row(&serial, &rows(&["STESTKANDJ001", "TESTKANDJ0012"])));
+    assert!(!has_row(
+        &serial,
+        &rows(&["STESTKANDJ001", "TESTKANDJ0012"])
+    ));
     assert!(!has_row(&serial, &[]));
 }
 
@@ -462,7 +510,10 @@ fn a_serial_number_is_known_where_any_record_names_it() {
     for (name, given, ..) in table() {
         let exact = |serial: &String| serial.eq_ignore_ascii_case(SERIAL);
         let expected = given.rows.iter().any(|row| exact(&row.serial_number))
-            || given.devices.as_ref().is_ok_and(|all| all.iter().any(|device| exact(&device.serial_number)));
+            || given
+                .devices
+                .as_ref()
+                .is_ok_and(|all| all.iter().any(|device| exact(&device.serial_number)));
         assert_eq!(given.judged().known, expected, "{name}");
     }
 }
@@ -475,41 +526,93 @@ fn nothing_personal_is_kept_and_the_rest_is() {
     assert_eq!(evidence.model.as_deref(), Some("MacBook Air"));
     assert_eq!(evidence.family.as_deref(), Some("Mac"));
     assert_eq!(evidence.assigned_at, "2026-11-20T08:00:00Z".parse().ok());
-    assert_eq!(evidence.device_assigned_at, "2026-11-19T08:00:00Z".parse().ok());
+    assert_eq!(
+        evidence.device_assigned_at,
+        "2026-11-19T08:00:00Z".parse().ok()
+    );
     assert_eq!(evidence.as_of, "2026-11-23T11:30:00.000001Z".parse().ok());
-    assert_eq!(evidence.server_uuid.as_deref(), Some("A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0"));
+    assert_eq!(
+        evidence.server_uuid.as_deref(),
+        Some("A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0")
+    );
     assert_eq!(evidence.replied_at, Some(now()));
     assert_eq!(evidence.detail, None);
 }
 
 #[test]
 fn the_words_name_what_the_person_must_look_at() {
-    let two = || vec![token(json!({})), token(json!({"id": "t2", "server_name": "Old", "last_device_sync": "2026-11-23T06:00:00Z"}))];
+    let two = || {
+        vec![
+            token(json!({})),
+            token(
+                json!({"id": "t2", "server_name": "Old", "last_device_sync": "2026-11-23T06:00:00Z"}),
+            ),
+        ]
+    };
     let cases = [
-        (Given { tokens: Ok(two()), ..Given::rows(vec![]) }, "Last fetch 2026-11-23 06:00 UTC."),
         (
             Given {
                 tokens: Ok(two()),
-                policy: Policy { tokens: vec!["t1".into()], ..any_policy() },
+                ..Given::rows(vec![])
+            },
+            "Last fetch 2026-11-23 06:00 UTC.",
+        ),
+        (
+            Given {
+                tokens: Ok(two()),
+                policy: Policy {
+                    tokens: vec!["t1".into()],
+                    ..any_policy()
+                },
                 ..Given::row(json!({"dep_account": {"id": "t2"}}))
             },
             "It is on \"Old\", this station expects \"HQ\".",
         ),
-        (Given::row(json!({})).token(json!({"status": "BROKEN", "status_reason": "FORBIDDEN"})), "The ADE token \"HQ\" is BROKEN (FORBIDDEN)."),
+        (
+            Given::row(json!({})).token(json!({"status": "BROKEN", "status_reason": "FORBIDDEN"})),
+            "The ADE token \"HQ\" is BROKEN (FORBIDDEN).",
+        ),
         (
             Given::row(json!({})).token(json!({"access_token_expiry": "2026-11-01T00:00:00Z"})),
             "The ADE token \"HQ\" expired on 2026-11-01 00:00 UTC.",
         ),
-        (Given::row(json!({})).token(json!({"last_device_sync": "2026-11-22T06:00:00Z"})), "Last fetch 2026-11-22 06:00 UTC by \"HQ\", 30 h ago."),
-        (Given::row(json!({})).token(json!({"last_device_sync": "2026-11-20T06:00:00Z"})), "Last fetch 2026-11-20 06:00 UTC by \"HQ\", 3 days ago."),
         (
-            Given { policy: Policy { max_fetch_age: Duration::from_mins(20), ..any_policy() }, ..Given::row(json!({})) },
+            Given::row(json!({})).token(json!({"last_device_sync": "2026-11-22T06:00:00Z"})),
+            "Last fetch 2026-11-22 06:00 UTC by \"HQ\", 30 h ago.",
+        ),
+        (
+            Given::row(json!({})).token(json!({"last_device_sync": "2026-11-20T06:00:00Z"})),
+            "Last fetch 2026-11-20 06:00 UTC by \"HQ\", 3 days ago.",
+        ),
+        (
+            Given {
+                policy: Policy {
+                    max_fetch_age: Duration::from_mins(20),
+                    ..any_policy()
+                },
+                ..Given::row(json!({}))
+            },
             "Last fetch 2026-11-23 11:30 UTC by \"HQ\", 29 min ago.",
         ),
-        (Given::rows(vec![row(json!({})), row(json!({"profile_status": "removed"}))]), "Kandji lists it 2 times, and the rows disagree."),
-        (Given::row(json!({"last_assignment_status": "FAILED"})), "An older profile is in place."),
         (
-            Given { tokens: Err(Fault::with(Reason::RateLimited, "Try again at 12:00:30 UTC.")), ..Given::row(json!({})) },
+            Given::rows(vec![
+                row(json!({})),
+                row(json!({"profile_status": "removed"})),
+            ]),
+            "Kandji lists it 2 times, and the rows disagree.",
+        ),
+        (
+            Given::row(json!({"last_assignment_status": "FAILED"})),
+            "An older profile is in place.",
+        ),
+        (
+            Given {
+                tokens: Err(Fault::with(
+                    Reason::RateLimited,
+                    "Try again at 12:00:30 UTC.",
+                )),
+                ..Given::row(json!({}))
+            },
             "Try again at 12:00:30 UTC.",
         ),
     ];
@@ -520,20 +623,50 @@ fn the_words_name_what_the_person_must_look_at() {
 
 #[test]
 fn the_as_of_without_a_row_is_the_oldest_fetch_that_counts() {
-    let two = vec![token(json!({})), token(json!({"id": "t2", "last_device_sync": "2026-11-23T06:00:00Z"}))];
-    let all = Given { tokens: Ok(two.clone()), ..Given::rows(vec![]) }.judged();
-    assert_eq!((all.as_of, all.server_uuid), ("2026-11-23T06:00:00Z".parse().ok(), None), "two servers: none of them is the box's");
-    let one = Given { tokens: Ok(two), policy: Policy { tokens: vec!["t1".into()], ..any_policy() }, ..Given::rows(vec![]) }.judged();
+    let two = vec![
+        token(json!({})),
+        token(json!({"id": "t2", "last_device_sync": "2026-11-23T06:00:00Z"})),
+    ];
+    let all = Given {
+        tokens: Ok(two.clone()),
+        ..Given::rows(vec![])
+    }
+    .judged();
+    assert_eq!(
+        (all.as_of, all.server_uuid),
+        ("2026-11-23T06:00:00Z".parse().ok(), None),
+        "two servers: none of them is the box's"
+    );
+    let one = Given {
+        tokens: Ok(two),
+        policy: Policy {
+            tokens: vec!["t1".into()],
+            ..any_policy()
+        },
+        ..Given::rows(vec![])
+    }
+    .judged();
     assert_eq!(one.as_of, "2026-11-23T11:30:00.000001Z".parse().ok());
     assert!(one.server_uuid.is_some());
 }
 
 #[test]
 fn days_left_are_those_of_the_first_token_to_expire() {
-    let (soon, later) = (token(json!({"access_token_expiry": "2026-11-30T11:00:00Z", "days_left": 7})), token(json!({})));
+    let (soon, later) = (
+        token(json!({"access_token_expiry": "2026-11-30T11:00:00Z", "days_left": 7})),
+        token(json!({})),
+    );
     assert_eq!(days_left(&[&soon, &later], Some(now())), Some(6));
     assert_eq!(days_left(&[&later], None), Some(39));
-    assert_eq!(days_left(&[&token(json!({"access_token_expiry": "2026-11-23T11:00:00Z"}))], Some(now())), Some(-1));
+    assert_eq!(
+        days_left(
+            &[&token(
+                json!({"access_token_expiry": "2026-11-23T11:00:00Z"})
+            )],
+            Some(now())
+        ),
+        Some(-1)
+    );
     assert_eq!(days_left(&[], Some(now())), None);
 }
 
@@ -620,24 +753,52 @@ mod properties {
 
     /// Everything that green rests on, said a second time in other words.
     fn proven(row: &Row, given: &Given, allow_returned: bool) -> bool {
-        let Some((id, _)) = &row.dep_account else { return false };
-        let new = row.profile_status.as_deref() == Some("assigned") && row.mdm_device == Enrolled::No;
-        let returned = matches!(row.profile_status.as_deref(), Some("assigned" | "pushed")) && row.mdm_device != Enrolled::Yes;
-        let (Ok(all), Some(now), Some(_)) = (&given.tokens, given.now, given.tokens_now) else { return false };
-        let named = |token: &Token| token.id.eq_ignore_ascii_case(id);
-        let ours = |token: &Token| named(token) || all.iter().any(|one| named(one) && one.server_uuid == token.server_uuid);
-        let good = |token: &Token| {
-            let fetched = token.last_device_sync.known().is_some_and(|at| (-300..=86_400).contains(&now.duration_since(at).as_secs()));
-            // A token whose two words on its end disagree is not in force.
-            let in_force = token.access_token_expiry.known().is_none_or(|at| at > now) && token.days_left.is_none_or(|days| days >= 0);
-            fetched && in_force && token.access_token_expiry != Moment::Garbled && token.status.as_deref() == Some("SUCCESS")
+        let Some((id, _)) = &row.dep_account else {
+            return false;
         };
-        let past = |moment: Option<Timestamp>| moment.is_none_or(|at| at.duration_since(now).as_secs() <= 300);
+        let new =
+            row.profile_status.as_deref() == Some("assigned") && row.mdm_device == Enrolled::No;
+        let returned = matches!(row.profile_status.as_deref(), Some("assigned" | "pushed"))
+            && row.mdm_device != Enrolled::Yes;
+        let (Ok(all), Some(now), Some(_)) = (&given.tokens, given.now, given.tokens_now) else {
+            return false;
+        };
+        let named = |token: &Token| token.id.eq_ignore_ascii_case(id);
+        let ours = |token: &Token| {
+            named(token)
+                || all
+                    .iter()
+                    .any(|one| named(one) && one.server_uuid == token.server_uuid)
+        };
+        let good = |token: &Token| {
+            let fetched = token
+                .last_device_sync
+                .known()
+                .is_some_and(|at| (-300..=86_400).contains(&now.duration_since(at).as_secs()));
+            // A token whose two words on its end disagree is not in force.
+            let in_force = token.access_token_expiry.known().is_none_or(|at| at > now)
+                && token.days_left.is_none_or(|days| days >= 0);
+            fetched
+                && in_force
+                && token.access_token_expiry != Moment::Garbled
+                && token.status.as_deref() == Some("SUCCESS")
+        };
+        let past = |moment: Option<Timestamp>| {
+            moment.is_none_or(|at| at.duration_since(now).as_secs() <= 300)
+        };
         (new || (allow_returned && returned))
-            && (given.policy.tokens.is_empty() || given.policy.tokens.iter().any(|counted| counted.eq_ignore_ascii_case(id)))
+            && (given.policy.tokens.is_empty()
+                || given
+                    .policy
+                    .tokens
+                    .iter()
+                    .any(|counted| counted.eq_ignore_ascii_case(id)))
             && all.iter().any(named)
             && all.iter().filter(|token| ours(token)).all(good)
-            && matches!(row.last_assignment_status.as_deref(), None | Some("SUCCESS"))
+            && matches!(
+                row.last_assignment_status.as_deref(),
+                None | Some("SUCCESS")
+            )
             && past(row.profile_assign_time)
             && past(row.device_assigned_date)
             && (given.policy.expected_blueprints.is_empty()

@@ -12,7 +12,12 @@ fn told(serial: &str, finding: Finding) -> Evidence {
         assigned_at: "2026-01-09T22:01:10Z".parse().ok(),
         replied_at: "2026-11-23T09:00:00Z".parse().ok(),
         took: Duration::from_millis(300),
-        ..Evidence::bare(name("kandji"), SourceKind::Kandji, label::Serial::new(serial).unwrap(), finding)
+        ..Evidence::bare(
+            name("kandji"),
+            SourceKind::Kandji,
+            label::Serial::new(serial).unwrap(),
+            finding,
+        )
     }
 }
 
@@ -21,7 +26,10 @@ impl Bench {
     fn tell(&mut self, evidence: &Evidence) {
         self.at += Duration::from_millis(340);
         let (question, ..) = self.asked.last().cloned().unwrap();
-        let answer = Answer { source: evidence.source.clone(), evidence: vec![evidence.clone()] };
+        let answer = Answer {
+            source: evidence.source.clone(),
+            evidence: vec![evidence.clone()],
+        };
         self.handle(Event::Answered { question, answer });
     }
 
@@ -32,8 +40,14 @@ impl Bench {
     /// Commits, and the journal fills in the earlier record of the same serial number, as it does.
     fn commit_after(&mut self, previous: Uuid) {
         let (batch, records) = self.recording.remove(0);
-        let recorded =
-            records.into_iter().map(|record| Recorded { epoch: Uuid::nil(), seq: 1, record: Record { previous: Some(previous), ..record } });
+        let recorded = records.into_iter().map(|record| Recorded {
+            epoch: Uuid::nil(),
+            seq: 1,
+            record: Record {
+                previous: Some(previous),
+                ..record
+            },
+        });
         let recorded = Some(recorded.collect());
         self.handle(Event::Recorded { batch, recorded });
     }
@@ -82,7 +96,13 @@ fn the_scanner_of_a_record_is_not_always_its_lane() {
     bench.core.lane_of.insert(name("hand"), name("right"));
     bench.scan_on("hand", READY);
     bench.tell(&told(READY, ready()));
-    assert_eq!((bench.recording().scanner.as_str(), bench.recording().lane.as_str()), ("hand", "right"));
+    assert_eq!(
+        (
+            bench.recording().scanner.as_str(),
+            bench.recording().lane.as_str()
+        ),
+        ("hand", "right")
+    );
 }
 
 #[test]
@@ -101,14 +121,23 @@ fn a_wrong_barcodes_record_shows_what_was_read_and_no_serial_number() {
 #[test]
 fn each_member_of_a_group_has_a_record_of_its_own() {
     let mut bench = Bench::new();
-    let id = bench.scan(&format!("[)>\u{1e}06\u{1d}S{READY}\u{1d}S{OTHER}\u{1e}\u{4}"));
+    let id = bench.scan(&format!(
+        "[)>\u{1e}06\u{1d}S{READY}\u{1d}S{OTHER}\u{1e}\u{4}"
+    ));
     bench.answer(READY, ready());
     bench.answer(OTHER, no(Reason::NotFound));
     let records = bench.recording[0].1.clone();
     assert_eq!(records[0].id, id);
     assert_ne!(records[1].id, id);
-    assert!(records.iter().all(|record| record.raw_scan == Some(id)), "{records:?}");
-    let serials: Vec<_> = records.iter().filter_map(|record| record.serial.as_ref()).map(label::Serial::as_str).collect();
+    assert!(
+        records.iter().all(|record| record.raw_scan == Some(id)),
+        "{records:?}"
+    );
+    let serials: Vec<_> = records
+        .iter()
+        .filter_map(|record| record.serial.as_ref())
+        .map(label::Serial::as_str)
+        .collect();
     assert_eq!(serials, [READY, OTHER]);
     // None of them reached the disk: each is a message by itself.
     bench.fail_commit();
@@ -118,7 +147,10 @@ fn each_member_of_a_group_has_a_record_of_its_own() {
 
 #[test]
 fn a_record_that_did_not_reach_the_disk_says_so_and_promises_nothing() {
-    for (finding, signal) in [(ready(), Signal::Hold), (no(Reason::ProfileRemoved), Signal::Hold)] {
+    for (finding, signal) in [
+        (ready(), Signal::Hold),
+        (no(Reason::ProfileRemoved), Signal::Hold),
+    ] {
         let mut bench = Bench::new();
         bench.scan(READY);
         bench.tell(&told(READY, finding));
@@ -174,7 +206,11 @@ fn the_change_of_a_box_that_was_asked_again_holds_what_is_true_now() {
     let expected = Record {
         id: change.id,
         raw_scan: None,
-        change: Some(Change { scan: id, cause: Cause::Recheck, previous_reason: Reason::AssignmentPending }),
+        change: Some(Change {
+            scan: id,
+            cause: Cause::Recheck,
+            previous_reason: Reason::AssignmentPending,
+        }),
         at: bench.moment().wall,
         clock_synced: false,
         reason: Reason::Assigned,
@@ -199,15 +235,26 @@ fn a_box_that_was_asked_again_is_judged_by_the_policy_of_now_and_keeps_its_name(
     before.scan(READY);
     before.tell(&told(READY, Finding::Wait(Reason::AssignmentPending)));
     before.commit();
-    let record = Record { policy: "older".to_owned(), ..before.last().clone() };
+    let record = Record {
+        policy: "older".to_owned(),
+        ..before.last().clone()
+    };
     let mut bench = Bench::new();
     let now = bench.moment().boot;
     bench.core.restore(vec![(record, Duration::ZERO)], now);
     bench.pass_ms(10_000);
-    bench.tell(&Evidence { model: None, family: None, ..told(READY, no(Reason::NoProfile)) });
+    bench.tell(&Evidence {
+        model: None,
+        family: None,
+        ..told(READY, no(Reason::NoProfile))
+    });
     let change = bench.recording();
     assert_eq!(change.policy, "9f2c41d0");
-    assert_eq!((change.model.as_deref(), change.family.as_deref()), (Some("MacBook Air"), Some("Mac")), "a source that does not say leaves them");
+    assert_eq!(
+        (change.model.as_deref(), change.family.as_deref()),
+        (Some("MacBook Air"), Some("Mac")),
+        "a source that does not say leaves them"
+    );
 }
 
 #[test]
@@ -216,34 +263,76 @@ fn both_names_of_a_box_give_way_to_the_one_that_a_source_knows_by_now() {
     bench.scan("SC02XK0AAJG");
     let (question, candidates, _) = bench.asked[0].clone();
     let say = |findings: [Finding; 2]| {
-        let evidence = candidates.iter().zip(findings).map(|(serial, finding)| Evidence {
-            known: matches!(finding, Finding::Ready(_)),
-            ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), finding)
-        });
-        Answer { source: name("kandji"), evidence: evidence.collect() }
+        let evidence = candidates
+            .iter()
+            .zip(findings)
+            .map(|(serial, finding)| Evidence {
+                known: matches!(finding, Finding::Ready(_)),
+                ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), finding)
+            });
+        Answer {
+            source: name("kandji"),
+            evidence: evidence.collect(),
+        }
     };
-    bench.handle(Event::Answered { question, answer: say([no(Reason::NotFound), no(Reason::NotFound)]) });
-    assert_eq!(bench.recording().serial.as_ref().unwrap().as_str(), "C02XK0AAJG", "by its length");
+    bench.handle(Event::Answered {
+        question,
+        answer: say([no(Reason::NotFound), no(Reason::NotFound)]),
+    });
+    assert_eq!(
+        bench.recording().serial.as_ref().unwrap().as_str(),
+        "C02XK0AAJG",
+        "by its length"
+    );
     bench.commit();
     bench.pass_ms(10_000);
     let (question, ..) = bench.asked[1].clone();
-    bench.handle(Event::Answered { question, answer: say([ready(), no(Reason::NotFound)]) });
-    assert_eq!((bench.recording().serial.as_ref().unwrap().as_str(), bench.recording().reason), ("SC02XK0AAJG", Reason::Assigned));
+    bench.handle(Event::Answered {
+        question,
+        answer: say([ready(), no(Reason::NotFound)]),
+    });
+    assert_eq!(
+        (
+            bench.recording().serial.as_ref().unwrap().as_str(),
+            bench.recording().reason
+        ),
+        ("SC02XK0AAJG", Reason::Assigned)
+    );
 }
 
 #[test]
 fn a_change_of_a_groups_member_stays_in_the_group() {
-    let mut bench = Bench::with(&[("kandji", SourceKind::Kandji, true), ("apple", SourceKind::AppleDep, false)]);
-    let id = bench.scan(&format!("[)>\u{1e}06\u{1d}S{READY}\u{1d}S{OTHER}\u{1e}\u{4}"));
+    let mut bench = Bench::with(&[
+        ("kandji", SourceKind::Kandji, true),
+        ("apple", SourceKind::AppleDep, false),
+    ]);
+    let id = bench.scan(&format!(
+        "[)>\u{1e}06\u{1d}S{READY}\u{1d}S{OTHER}\u{1e}\u{4}"
+    ));
     bench.answer(READY, ready());
     bench.answer(OTHER, ready());
     let member = bench.recording[0].1[1].id;
     bench.commit();
     bench.clock_synced = false;
     bench.pass_ms(700);
-    bench.answer_from("apple", SourceKind::AppleDep, OTHER, no(Reason::ProfileRemoved));
+    bench.answer_from(
+        "apple",
+        SourceKind::AppleDep,
+        OTHER,
+        no(Reason::ProfileRemoved),
+    );
     let change = bench.recording();
-    let of = Change { scan: member, cause: Cause::LateAnswer, previous_reason: Reason::Assigned };
-    assert_eq!((change.group, change.change.clone(), change.raw_scan), (Some(id), Some(of), None));
-    assert_eq!((change.at, change.clock_synced, change.lamp), (bench.moment().wall, false, Signal::Alarm));
+    let of = Change {
+        scan: member,
+        cause: Cause::LateAnswer,
+        previous_reason: Reason::Assigned,
+    };
+    assert_eq!(
+        (change.group, change.change.clone(), change.raw_scan),
+        (Some(id), Some(of), None)
+    );
+    assert_eq!(
+        (change.at, change.clock_synced, change.lamp),
+        (bench.moment().wall, false, Signal::Alarm)
+    );
 }

@@ -2,7 +2,10 @@
 
 use super::*;
 
-const WITH_APPLE: [(&str, SourceKind, bool); 2] = [("kandji", SourceKind::Kandji, true), ("apple", SourceKind::AppleDep, false)];
+const WITH_APPLE: [(&str, SourceKind, bool); 2] = [
+    ("kandji", SourceKind::Kandji, true),
+    ("apple", SourceKind::AppleDep, false),
+];
 
 #[test]
 fn the_station_is_idle_once_everything_is_answered_and_recorded() {
@@ -14,8 +17,16 @@ fn the_station_is_idle_once_everything_is_answered_and_recorded() {
     assert!(!bench.core.is_idle(), "recording");
     bench.commit();
     assert!(bench.core.is_idle(), "a late answer is not waited for");
-    bench.answer_from("apple", SourceKind::AppleDep, READY, no(Reason::ProfileRemoved));
-    assert!(!bench.core.is_idle(), "a change is on its way to the journal");
+    bench.answer_from(
+        "apple",
+        SourceKind::AppleDep,
+        READY,
+        no(Reason::ProfileRemoved),
+    );
+    assert!(
+        !bench.core.is_idle(),
+        "a change is on its way to the journal"
+    );
     bench.commit();
     assert!(bench.core.is_idle());
 }
@@ -24,14 +35,31 @@ fn the_station_is_idle_once_everything_is_answered_and_recorded() {
 fn a_scan_that_nothing_can_be_added_to_is_forgotten() {
     // A source outside `require` may still speak: the scan is kept for it, ten seconds at most.
     let mut bench = Bench::with(&WITH_APPLE);
-    let at = |ms| Some(Boot::from_duration(Duration::from_secs(1000) + Duration::from_millis(ms)));
+    let at = |ms| {
+        Some(Boot::from_duration(
+            Duration::from_secs(1000) + Duration::from_millis(ms),
+        ))
+    };
     bench.scan(READY);
     bench.answer(READY, ready());
-    assert_eq!(bench.core.wake_at(), None, "the journal is not waited for by the clock");
+    assert_eq!(
+        bench.core.wake_at(),
+        None,
+        "the journal is not waited for by the clock"
+    );
     bench.commit();
     assert_eq!(bench.core.wake_at(), at(10_000));
-    bench.answer_from("apple", SourceKind::AppleDep, READY, Finding::Ready(Grade::Apple));
-    assert_eq!((bench.core.wake_at(), bench.recording.len()), (None, 0), "a late answer that agrees changes nothing");
+    bench.answer_from(
+        "apple",
+        SourceKind::AppleDep,
+        READY,
+        Finding::Ready(Grade::Apple),
+    );
+    assert_eq!(
+        (bench.core.wake_at(), bench.recording.len()),
+        (None, 0),
+        "a late answer that agrees changes nothing"
+    );
     // A wrong barcode has nobody to wait for.
     bench.scan(IMEI);
     bench.commit();
@@ -44,10 +72,18 @@ fn a_late_answer_to_a_box_that_was_not_green_is_told_without_alarm() {
     bench.scan(READY);
     bench.answer(READY, Finding::Wait(Reason::AssignmentPending));
     bench.commit();
-    bench.answer_from("apple", SourceKind::AppleDep, READY, no(Reason::ProfileRemoved));
+    bench.answer_from(
+        "apple",
+        SourceKind::AppleDep,
+        READY,
+        no(Reason::ProfileRemoved),
+    );
     assert_eq!(bench.recording[0].1[0].lamp, Signal::None);
     bench.commit();
-    assert_eq!((bench.alarms(), bench.last().reason), (0, Reason::ProfileRemoved));
+    assert_eq!(
+        (bench.alarms(), bench.last().reason),
+        (0, Reason::ProfileRemoved)
+    );
 }
 
 #[test]
@@ -56,13 +92,21 @@ fn a_recall_that_cannot_be_recorded_is_offered_again_after_ten_seconds_under_a_n
     bench.scan(READY);
     bench.answer(READY, ready());
     bench.commit();
-    bench.answer_from("apple", SourceKind::AppleDep, READY, no(Reason::ProfileRemoved));
+    bench.answer_from(
+        "apple",
+        SourceKind::AppleDep,
+        READY,
+        no(Reason::ProfileRemoved),
+    );
     let first = bench.recording[0].1[0].id;
     bench.fail_commit();
     bench.pass_ms(9_999);
     assert!(bench.recording.is_empty());
     bench.pass_ms(1);
-    assert_ne!(bench.recording[0].1[0].id, first, "the first may have reached the disk after all");
+    assert_ne!(
+        bench.recording[0].1[0].id, first,
+        "the first may have reached the disk after all"
+    );
 }
 
 #[test]
@@ -118,18 +162,34 @@ fn the_same_text_after_a_second_and_a_half_is_a_scan_of_its_own() {
 
 #[test]
 fn a_code_that_only_looks_like_a_serial_number_is_asked_for_and_named_when_nobody_knows_it() {
-    for (code, reason) in [("F0D1A9BC23E4", Reason::Unreadable), ("A000000F1234AB", Reason::Unreadable), ("RR473124829GB", Reason::Tracking)] {
+    for (code, reason) in [
+        ("F0D1A9BC23E4", Reason::Unreadable),
+        ("A000000F1234AB", Reason::Unreadable),
+        ("RR473124829GB", Reason::Tracking),
+    ] {
         let mut bench = Bench::new();
         bench.scan(code);
         bench.answer(code, no(Reason::NotFound));
         bench.commit();
-        assert_eq!((bench.last().reason, bench.lamp(), bench.last().serial.clone()), (reason, Some(Signal::Rescan), None), "{code}");
+        assert_eq!(
+            (
+                bench.last().reason,
+                bench.lamp(),
+                bench.last().serial.clone()
+            ),
+            (reason, Some(Signal::Rescan), None),
+            "{code}"
+        );
         // A device's after all.
         bench.pass_ms(10_000);
         bench.scan(code);
         bench.answer(code, ready());
         bench.commit();
-        assert_eq!((bench.last().reason, bench.lamp()), (Reason::Assigned, Some(Signal::Ready)), "{code}");
+        assert_eq!(
+            (bench.last().reason, bench.lamp()),
+            (Reason::Assigned, Some(Signal::Ready)),
+            "{code}"
+        );
     }
 }
 
@@ -139,7 +199,10 @@ fn such_a_code_that_nobody_could_speak_of_never_turns_into_a_box_that_is_not_fou
     bench.scan("F0D1A9BC23E4");
     bench.answer("F0D1A9BC23E4", Finding::Unknown(Reason::Offline));
     bench.commit();
-    assert_eq!((bench.last().reason, bench.core.waiting()), (Reason::Offline, 1));
+    assert_eq!(
+        (bench.last().reason, bench.core.waiting()),
+        (Reason::Offline, 1)
+    );
     bench.pass_ms(10_000);
     bench.answer("F0D1A9BC23E4", no(Reason::NotFound));
     assert!(bench.recording.is_empty(), "{:?}", bench.recording);
@@ -153,18 +216,40 @@ fn a_green_ends_when_a_late_answer_leaves_open_which_box_it_is() {
     let answer = |source, kind, known: [bool; 2]| {
         let evidence = candidates.iter().zip(known).map(|(serial, known)| {
             let finding = if known { ready() } else { no(Reason::NotFound) };
-            Evidence { known, ..Evidence::bare(name(source), kind, serial.clone(), finding) }
+            Evidence {
+                known,
+                ..Evidence::bare(name(source), kind, serial.clone(), finding)
+            }
         });
-        Event::Answered { question, answer: Answer { source: name(source), evidence: evidence.collect() } }
+        Event::Answered {
+            question,
+            answer: Answer {
+                source: name(source),
+                evidence: evidence.collect(),
+            },
+        }
     };
     bench.handle(answer("kandji", SourceKind::Kandji, [false, true]));
     bench.commit();
-    assert_eq!((bench.lamp(), bench.last().reason), (Some(Signal::Ready), Reason::Assigned));
+    assert_eq!(
+        (bench.lamp(), bench.last().reason),
+        (Some(Signal::Ready), Reason::Assigned)
+    );
     bench.handle(answer("apple", SourceKind::AppleDep, [true, true]));
     let change = bench.recording[0].1[0].clone();
-    assert_eq!((change.reason, change.lamp), (Reason::Ambiguous, Signal::Alarm));
-    assert_eq!(change.serial.as_ref().map(label::Serial::as_str), Some("C02XK0AAJG"), "the box that lost its green is named");
-    assert_eq!((change.change.map(|change| change.scan), change.raw), (Some(id), None));
+    assert_eq!(
+        (change.reason, change.lamp),
+        (Reason::Ambiguous, Signal::Alarm)
+    );
+    assert_eq!(
+        change.serial.as_ref().map(label::Serial::as_str),
+        Some("C02XK0AAJG"),
+        "the box that lost its green is named"
+    );
+    assert_eq!(
+        (change.change.map(|change| change.scan), change.raw),
+        (Some(id), None)
+    );
     bench.commit();
     assert_eq!((bench.lamp(), bench.alarms()), (Some(Signal::Rescan), 1));
 }

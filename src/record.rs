@@ -147,7 +147,7 @@ impl Record {
     }
 }
 
-/// A record that is safe on disk, with its place in the journal.
+/// A record that is safe on disk, with its place in the journal. Only the journal makes one, after its commit is synced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
     /// The journal on this machine.
@@ -156,6 +156,20 @@ pub struct Recorded {
     pub seq: u64,
     /// The record, with `previous` filled in.
     pub record: Record,
+    /// Keeps everybody else from writing one down.
+    _on_disk: (),
+}
+
+impl Recorded {
+    /// For the journal alone (and for tests): `record` is committed and synced.
+    pub const fn committed(epoch: Uuid, seq: u64, record: Record) -> Self {
+        Self {
+            epoch,
+            seq,
+            record,
+            _on_disk: (),
+        }
+    }
 }
 
 #[cfg(test)]

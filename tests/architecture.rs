@@ -469,6 +469,14 @@ fn violations(sources: &[Source], crates: &[String]) -> Vec<String> {
                 }
             }
         }
+        // A green light rests on a record that was committed and synced.
+        if !source.is_in(&["journal/", "record.rs", "publisher/samples.rs"])
+            && tokens
+                .windows(4)
+                .any(|window| matches!(window, [first, _, _, last] if first == "Recorded" && last == "committed"))
+        {
+            found.push(format!("{} says that a record is on disk: only the journal knows", source.path));
+        }
         // Serialising.
         if source.is_in(&DOMAIN) && (has("serde") || has("Serialize") || has("Deserialize")) {
             found.push(format!("{} serialises the domain", source.path));
@@ -732,6 +740,11 @@ fn each_rule_can_be_broken() {
             "simulator/mod.rs",
             "use crate::station;",
             "simulator/mod.rs imports `station`: a simulator knows [\"runtime\", \"label\"] only",
+        ),
+        (
+            "station/mod.rs",
+            "fn f() { Recorded::committed(epoch, 1, record) }",
+            "station/mod.rs says that a record is on disk: only the journal knows",
         ),
         ("attic.rs", "", "`attic` is not on the map in lib.rs"),
         (

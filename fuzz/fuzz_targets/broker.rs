@@ -33,11 +33,8 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
 
 // Not all from 1 on: rows of older epochs come first, and rows that were delivered leave gaps.
 static ROWS: LazyLock<Vec<(u64, Recorded)>> = LazyLock::new(|| {
-    let recorded = |seq: u64| Recorded {
-        epoch: Uuid::from_u128(1),
-        seq,
-        record: sample::record(seq.into()),
-    };
+    let recorded =
+        |seq: u64| Recorded::committed(Uuid::from_u128(1), seq, sample::record(seq.into()));
     (3..40)
         .filter(|seq| seq % 5 > 0)
         .map(|seq| (seq, recorded(seq)))

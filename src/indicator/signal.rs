@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{reason::Signal, runtime::clock::Boot, station::status::LaneStatus};
+use crate::{
+    reason::Signal,
+    runtime::clock::Boot,
+    station::status::{LampAnswer, LaneStatus},
+};
 
 /// Darkness between two answers, so that two equal ones are seen as two.
 const GAP: Duration = Duration::from_millis(80);
@@ -187,9 +191,10 @@ impl Player {
             self.alarm = false;
             self.playing = None;
         }
-        if status.answer != self.answer {
+        let answer = status.answer.map(LampAnswer::signal);
+        if answer != self.answer {
             self.second_thought |= self.answer.is_some();
-            self.answer = status.answer;
+            self.answer = answer;
             self.spent = false;
             self.first_shown = None;
             if self
@@ -213,7 +218,7 @@ impl Player {
     }
 
     fn end_what_is_over(&mut self, status: LaneStatus, now: Boot) {
-        if status.answer == Some(Signal::Ready)
+        if self.answer == Some(Signal::Ready)
             && (self.second_thought || now >= self.green_limit(status))
         {
             self.spent = true;
@@ -240,7 +245,7 @@ impl Player {
             return Some(Show::Alarm);
         }
         if status.scan != 0 {
-            match status.answer {
+            match self.answer {
                 Some(signal) if signal != Signal::None && !self.spent => {
                     return Some(Show::Answer(signal));
                 }

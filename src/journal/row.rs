@@ -164,11 +164,11 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, Unreadable> {
     };
     Ok(Stored {
         row: key.cast_unsigned(),
-        recorded: Recorded {
-            epoch: uuid(row, 1)?.ok_or(unknown("epoch"))?,
-            seq: schema::seq_of(key),
+        recorded: Recorded::committed(
+            uuid(row, 1)?.ok_or(unknown("epoch"))?,
+            schema::seq_of(key),
             record,
-        },
+        ),
         delivered_at: row.get::<_, Option<i64>>(27)?.map(time),
         set_aside: row.get(28)?,
     })

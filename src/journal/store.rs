@@ -414,7 +414,7 @@ impl Store {
             }
             let row = Stored {
                 row: schema::row_of(number, seq).cast_unsigned(),
-                recorded: Recorded { epoch, seq, record },
+                recorded: Recorded::committed(epoch, seq, record),
                 delivered_at: None,
                 set_aside: None,
             };

@@ -81,14 +81,11 @@ pub(super) fn scan() -> Record {
 
 /// A scan with that `seq`.
 pub(super) fn recorded(seq: u64) -> Recorded {
-    Recorded {
-        epoch: id(1),
-        seq,
-        record: Record {
-            id: Uuid::from_u128(u128::from(seq) + 1),
-            ..scan()
-        },
-    }
+    let record = Record {
+        id: Uuid::from_u128(u128::from(seq) + 1),
+        ..scan()
+    };
+    Recorded::committed(id(1), seq, record)
 }
 
 /// A change with that `seq`.

@@ -205,11 +205,7 @@ mod tests {
         };
         Stored {
             row: 1,
-            recorded: Recorded {
-                epoch: Uuid::nil(),
-                seq: 1,
-                record,
-            },
+            recorded: Recorded::committed(Uuid::nil(), 1, record),
             delivered_at: None,
             set_aside: None,
         }

@@ -27,6 +27,7 @@ use crate::{
         recording::{Recording, Tape},
     },
     reason::Signal,
+    station::status::LampAnswer,
 };
 
 const GREEN: Levels = Levels {
@@ -100,7 +101,7 @@ impl Bench {
 
     fn answer(&self, signal: Signal) {
         self.status
-            .send_modify(|status| status.answer = Some(signal));
+            .send_modify(|status| status.answer = Some(LampAnswer::in_a_test(signal)));
     }
 
     async fn state(&mut self, wanted: &State) {

@@ -56,11 +56,8 @@ fn change() -> Record {
 }
 
 fn recorded(record: Record) -> Recorded {
-    Recorded {
-        epoch: Uuid::from_u128(0x019a_9f00_0000_7000_8000_0000_0000_0001),
-        seq: 1234,
-        record,
-    }
+    let epoch = Uuid::from_u128(0x019a_9f00_0000_7000_8000_0000_0000_0001);
+    Recorded::committed(epoch, 1234, record)
 }
 
 fn parsed(bytes: &[u8]) -> Value {

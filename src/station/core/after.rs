@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{
-    Action, Core, Now,
-    scan::{Stage, message},
-};
+use super::{Action, Core, Now, records, scan::Stage};
 use crate::{
     label::Serial,
     readiness::{Purpose, evidence::Answer},
     reason::{Signal, Verdict},
-    record::{Cause, Change, Record, Recorded},
+    record::{Cause, Record, Recorded},
     runtime::clock::Boot,
-    station::waiting::{Rhythm, WaitingBox},
-    verdict::{self, Decision},
+    station::{
+        status::{LampAnswer, Warning},
+        waiting::{Rhythm, WaitingBox},
+    },
+    verdict,
 };
 
 /// How long a re-check waits for its sources.
@@ -79,7 +79,7 @@ impl Core {
                 let record = scan.make_record(member, &decision, lane, now);
                 changes.push((
                     nth,
-                    change_of(record, before, Cause::LateAnswer, (self.draw_id)(), now),
+                    records::change(record, before, Cause::LateAnswer, (self.draw_id)(), now),
                 ));
             }
         }
@@ -87,12 +87,8 @@ impl Core {
             .members
             .iter()
             .all(|member| member.question.is_none() || lane.policy.exhausted(&member.answers));
-        for (nth, mut record) in changes {
-            let alarm = record
-                .change
-                .as_ref()
-                .is_some_and(|change| change.previous_reason.verdict() == Verdict::Ready);
-            record.lamp = if alarm { Signal::Alarm } else { Signal::None };
+        for (nth, record) in changes {
+            let alarm = record.lamp == Signal::Alarm;
             if let Some(member) = self
                 .scans
                 .get_mut(&id)
@@ -175,7 +171,7 @@ impl Core {
             .group
             .or_else(|| record.change.as_ref().map(|change| change.scan));
         if let Some(scan) = scan {
-            lane.answer(scan, record.reason.verdict().signal());
+            lane.answer(scan, LampAnswer::Warning(Warning::of(record.reason)));
         }
         lane.status.alarms += 1;
         actions.push(Action::Show(record.lane.clone(), lane.status));
@@ -223,8 +219,8 @@ impl Core {
             self.waiting.attempted(&one.serial, now.moment.boot);
             return;
         }
-        let renewed = renew(&one.record, &decision, &policy.hash);
-        let record = change_of(renewed, &one.record, Cause::Recheck, (self.draw_id)(), now);
+        let renewed = records::renewed(&one.record, &decision, &policy.hash);
+        let record = records::change(renewed, &one.record, Cause::Recheck, (self.draw_id)(), now);
         self.send_change(
             PendingChange {
                 record,
@@ -279,54 +275,5 @@ impl Core {
                 },
             );
         }
-    }
-}
-
-/// The box's record with a new decision.
-fn renew(before: &Record, decision: &Decision, policy: &str) -> Record {
-    Record {
-        serial: decision.serial.clone(),
-        reason: decision.reason,
-        message: message(decision),
-        action: decision.reason.action().to_owned(),
-        grade: decision.grade,
-        model: decision.model.clone().or_else(|| before.model.clone()),
-        family: decision.family.clone().or_else(|| before.family.clone()),
-        assigned_at: decision.assigned_at,
-        took_ms: decision
-            .evidence
-            .iter()
-            .map(|one| u64::try_from(one.took.as_millis()).unwrap_or(u64::MAX))
-            .max()
-            .unwrap_or(0),
-        policy: policy.to_owned(),
-        evidence: decision.evidence.clone(),
-        ..before.clone()
-    }
-}
-
-/// `record` as a change of `before`.
-fn change_of(record: Record, before: &Record, cause: Cause, id: Uuid, now: Now) -> Record {
-    let scan = before
-        .change
-        .as_ref()
-        .map_or(before.id, |change| change.scan);
-    Record {
-        id,
-        raw_scan: None,
-        change: Some(Change {
-            scan,
-            cause,
-            previous_reason: before.reason,
-        }),
-        at: now.moment.wall,
-        clock_synced: now.clock_synced,
-        lamp: Signal::None,
-        previous: None,
-        group: before.group,
-        // Whatever it is now, it is said of the box that it was.
-        serial: record.serial.or_else(|| before.serial.clone()),
-        raw: None,
-        ..record
     }
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::{
-    reason::Signal,
     runtime::clock::Boot,
-    station::{status::LaneStatus, waiting::Rhythm},
+    station::{
+        status::{LampAnswer, LaneStatus},
+        waiting::Rhythm,
+    },
     verdict::Policy,
 };
 
@@ -31,7 +33,7 @@ struct Newest {
     first: Boot,
     last: Boot,
     is_serial: bool,
-    signal: Option<Signal>,
+    answer: Option<LampAnswer>,
 }
 
 impl Lane {
@@ -72,10 +74,10 @@ impl Lane {
 
     /// A repeated scan: the same lamp again, if there is an answer.
     pub(super) fn show_again(&mut self, at: Boot) -> Option<LaneStatus> {
-        let signal = self.newest.as_ref()?.signal?;
+        let answer = self.newest.as_ref()?.answer?;
         self.status.scan += 1;
         self.status.scanned_at = at;
-        self.status.answer = Some(signal);
+        self.status.answer = Some(answer);
         Some(self.status)
     }
 
@@ -100,7 +102,7 @@ impl Lane {
             first: at,
             last: at,
             is_serial,
-            signal: None,
+            answer: None,
         });
         self.status.scan += 1;
         self.status.scanned_at = at;
@@ -111,11 +113,11 @@ impl Lane {
     }
 
     /// Answers the newest scan; `false` when the lane belongs to another by now.
-    pub(super) fn answer(&mut self, scan: Uuid, signal: Signal) -> bool {
+    pub(super) fn answer(&mut self, scan: Uuid, answer: LampAnswer) -> bool {
         match &mut self.newest {
             Some(newest) if newest.scan == scan => {
-                newest.signal = Some(signal);
-                self.status.answer = Some(signal);
+                newest.answer = Some(answer);
+                self.status.answer = Some(answer);
                 true
             }
             _ => false,

@@ -2,6 +2,7 @@
 
 mod after;
 mod lane;
+mod records;
 mod scan;
 
 use std::{
@@ -11,11 +12,14 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{status::LaneStatus, waiting::WaitingList};
+use super::{
+    status::{LampAnswer, LaneStatus},
+    waiting::WaitingList,
+};
 use crate::{
     label::{self, Candidates, Reading},
     readiness::{Purpose, evidence::Answer},
-    reason::{Reason, Verdict},
+    reason::{Reason, Signal},
     record::{RawScan, Record, Recorded},
     runtime::{
         clock::{Boot, Moment},
@@ -413,15 +417,16 @@ impl Core {
             return;
         };
         let safe = recorded.is_some();
-        let records: Vec<Record> = match recorded {
-            Some(recorded) => recorded.into_iter().map(|one| one.record).collect(),
-            None => scan.faulted_records(self.draw_id),
+        let (answer, records): (_, Vec<Record>) = match recorded {
+            Some(recorded) => (
+                LampAnswer::recorded(&recorded),
+                recorded.into_iter().map(|one| one.record).collect(),
+            ),
+            None => (LampAnswer::NOT_RECORDED, scan.faulted_records(self.draw_id)),
         };
-        let worst = verdict::worst(records.iter().map(|record| record.reason))
-            .unwrap_or(Reason::StationFault);
-        if scan.took_lane && lane.answer(batch, worst.verdict().signal()) {
+        if scan.took_lane && lane.answer(batch, answer) {
             actions.push(Action::Show(scan.lane.clone(), lane.status));
-        } else if scan.took_lane && !scan.excused && worst.verdict() != Verdict::Ready {
+        } else if scan.took_lane && !scan.excused && answer.signal() != Signal::Ready {
             lane.status.alarms += 1;
             actions.push(Action::Show(scan.lane.clone(), lane.status));
         }

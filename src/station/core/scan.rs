@@ -2,9 +2,13 @@
 
 use uuid::Uuid;
 
-use super::{Now, lane::Lane};
+use super::{
+    Now,
+    lane::Lane,
+    records::{self, message},
+};
 use crate::{
-    label::{self, Candidates, Serial},
+    label::{self, Candidates},
     readiness::evidence::Answer,
     reason::{Reason, Signal, Verdict},
     record::{RawScan, Record},
@@ -172,40 +176,12 @@ impl ScanInProgress {
         }
     }
 
-    /// The records of a scan that could not be recorded: what the lamp says instead, each under an id of its own.
+    /// The records of a scan that could not be recorded, each under an id of its own.
     pub(super) fn faulted_records(&self, draw_id: fn() -> Uuid) -> Vec<Record> {
-        let faulted = |record: &Record| Record {
-            id: draw_id(),
-            reason: Reason::JournalFault,
-            message: Reason::JournalFault.message(None),
-            action: Reason::JournalFault.action().to_owned(),
-            lamp: match record.lamp {
-                Signal::None | Signal::Alarm => record.lamp,
-                Signal::Ready | Signal::Stop | Signal::Hold | Signal::Rescan => Signal::Hold,
-            },
-            grade: None,
-            group: None,
-            ..record.clone()
-        };
         self.members
             .iter()
             .filter_map(|member| member.record.as_ref())
-            .map(faulted)
+            .map(|record| records::not_recorded(record, draw_id()))
             .collect()
     }
-}
-
-/// The decision's sentence. A serial number that nobody knows may be misread: then the letters that none has are named.
-pub(super) fn message(decision: &Decision) -> String {
-    let doubtful = decision
-        .serial
-        .as_ref()
-        .is_some_and(Serial::has_doubtful_letter);
-    if doubtful && matches!(decision.reason, Reason::NotFound | Reason::NotInOrg) {
-        return format!(
-            "{} It holds the letter I or O, which Apple's serial numbers do not: it may be misread.",
-            decision.message()
-        );
-    }
-    decision.message()
 }

@@ -204,11 +204,7 @@ impl Bench {
         let (batch, records) = self.recording.remove(0);
         let recorded = records.into_iter().map(|record| {
             self.seq += 1;
-            Recorded {
-                epoch: Uuid::nil(),
-                seq: self.seq,
-                record,
-            }
+            Recorded::committed(Uuid::nil(), self.seq, record)
         });
         let recorded = Some(recorded.collect());
         self.handle(Event::Recorded { batch, recorded });
@@ -223,7 +219,7 @@ impl Bench {
     }
 
     fn lamp(&self) -> Option<Signal> {
-        self.lamps[&name("left")].answer
+        self.lamps[&name("left")].answer.map(LampAnswer::signal)
     }
 
     fn alarms(&self) -> u64 {

@@ -40,13 +40,9 @@ impl Bench {
     /// Commits, and the journal fills in the earlier record of the same serial number, as it does.
     fn commit_after(&mut self, previous: Uuid) {
         let (batch, records) = self.recording.remove(0);
-        let recorded = records.into_iter().map(|record| Recorded {
-            epoch: Uuid::nil(),
-            seq: 1,
-            record: Record {
-                previous: Some(previous),
-                ..record
-            },
+        let recorded = records.into_iter().map(|record| {
+            let previous = Some(previous);
+            Recorded::committed(Uuid::nil(), 1, Record { previous, ..record })
         });
         let recorded = Some(recorded.collect());
         self.handle(Event::Recorded { batch, recorded });

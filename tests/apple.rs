@@ -19,10 +19,15 @@ use std::{
 use benchlight::{
     label::{self, Candidates, Reading, Serial},
     readiness::{
-        Purpose, Service, Settings, Source,
-        apple_dep::token_file::{Import, import},
+        Purpose, Service, Settings, Source, apple_business as business_source,
+        apple_dep::{
+            self as dep_source,
+            token_file::{Import, import},
+        },
         evidence::{Evidence, Finding, Grade},
+        examination::{MdmServer, Outcome},
         http::Limits,
+        kandji as kandji_source,
     },
     reason::Reason,
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name},
@@ -107,12 +112,14 @@ impl DepBench {
             url: apple.base().parse().unwrap(),
             ca_file: None,
             reads_per_minute: policy.reads_per_minute,
-            service: Service::AppleDep {
+            service: Service::AppleDep(dep_source::Settings {
                 token: CredentialStore::new(folder.path()).credential("apple-dep-token"),
                 user_agent: "benchlight/test".to_owned(),
-                expected_profiles: policy.profiles,
-                expected_hosts: policy.hosts,
-            },
+                expected: dep_source::Expected {
+                    profiles: policy.profiles,
+                    hosts: policy.hosts,
+                },
+            }),
         };
         Self {
             apple,
@@ -755,8 +762,8 @@ async fn only_a_profile_of_an_expected_host_is_green_and_each_profile_is_read_on
 #[tokio::test]
 async fn a_user_agent_that_apple_has_blocked_is_the_stations_fault() {
     let mut bench = DepBench::new(apple_dep::Options::demo()).await;
-    if let Service::AppleDep { user_agent, .. } = &mut bench.settings.service {
-        "invalid".clone_into(user_agent);
+    if let Service::AppleDep(settings) = &mut bench.settings.service {
+        "invalid".clone_into(&mut settings.user_agent);
     }
     let evidence = ask(&bench.source(SYNCED), HEALTHY).await;
     assert_eq!(evidence.finding, Finding::Unknown(Reason::StationFault));
@@ -789,12 +796,20 @@ async fn an_account_that_cannot_be_read_spoils_no_answer() {
 async fn the_account_names_the_server_that_the_token_is_for() {
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let source = bench.source(SYNCED);
-    let account = source.apple_account().await.unwrap().unwrap();
-    assert_eq!(
-        (account.server_name.as_str(), account.server_uuid.as_deref()),
-        (stock::SERVER_NAME, Some(stock::SERVER_UUID))
+    let examination = source.examine().await;
+    let server = MdmServer {
+        name: stock::SERVER_NAME.to_owned(),
+        uuid: Some(stock::SERVER_UUID.to_owned()),
+    };
+    assert_eq!(examination.servers, [server]);
+    let [remark] = examination.remarks.as_slice() else {
+        panic!("one remark: {examination:?}")
+    };
+    let named = format!("{:?} ({})", stock::SERVER_NAME, stock::SERVER_UUID);
+    assert!(
+        remark.outcome == Outcome::Ok && remark.finding.contains(&named),
+        "{remark:?}"
     );
-    assert!(source.apple_servers().await.is_none());
 }
 
 #[tokio::test]
@@ -889,14 +904,16 @@ impl BusinessBench {
             url: apple.api().parse().unwrap(),
             ca_file: None,
             reads_per_minute: 0,
-            service: Service::AppleBusiness {
-                token_url: apple.token_url().parse().unwrap(),
-                scope,
-                client_id: apple_business::CLIENT_ID.to_owned(),
-                key_id: apple_business::KEY_ID.to_owned(),
-                key: CredentialStore::new(folder.path()).credential("apple-business-key"),
+            service: Service::AppleBusiness(business_source::Settings {
+                identity: business_source::Identity {
+                    token_url: apple.token_url().parse().unwrap(),
+                    scope,
+                    client_id: apple_business::CLIENT_ID.to_owned(),
+                    key_id: apple_business::KEY_ID.to_owned(),
+                    key: CredentialStore::new(folder.path()).credential("apple-business-key"),
+                },
                 expected_servers: vec![stock::SERVER_UUID.to_lowercase()],
-            },
+            }),
         };
         Self {
             apple,
@@ -1199,8 +1216,8 @@ async fn the_scope_is_the_services_own() {
         Finding::NoObjection
     );
     let mut settings = bench.settings.clone();
-    if let Service::AppleBusiness { scope, .. } = &mut settings.service {
-        "business.api".clone_into(scope);
+    if let Service::AppleBusiness(settings) = &mut settings.service {
+        "business.api".clone_into(&mut settings.identity.scope);
     }
     let evidence = ask(&Source::new(settings, SYNCED).unwrap(), HEALTHY).await;
     assert_eq!(
@@ -1253,30 +1270,27 @@ async fn both_candidates_are_asked_and_a_limit_is_told() {
 async fn the_organisations_servers_are_listed_for_the_technician() {
     let bench = BusinessBench::new(apple_business::Options::demo()).await;
     let source = bench.source(SYNCED);
-    let servers = source.apple_servers().await.unwrap().unwrap();
-    let shown: Vec<_> = servers
-        .iter()
-        .map(|server| {
-            (
-                server.id.as_str(),
-                server.name.as_str(),
-                server.kind.as_str(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        shown,
-        [
-            (stock::SERVER_UUID, stock::SERVER_NAME, "MDM"),
-            (stock::OTHER_SERVER_UUID, stock::OTHER_SERVER_NAME, "MDM"),
-            (
-                stock::CONFIGURATOR_UUID,
-                stock::CONFIGURATOR_NAME,
-                "APPLE_CONFIGURATOR"
-            ),
-        ]
+    let examination = source.examine().await;
+    let [remark] = examination.remarks.as_slice() else {
+        panic!("one remark: {examination:?}")
+    };
+    let servers = [
+        (stock::SERVER_NAME, stock::SERVER_UUID, "MDM"),
+        (stock::OTHER_SERVER_NAME, stock::OTHER_SERVER_UUID, "MDM"),
+        (
+            stock::CONFIGURATOR_NAME,
+            stock::CONFIGURATOR_UUID,
+            "APPLE_CONFIGURATOR",
+        ),
+    ]
+    .map(|(name, id, kind)| format!("{name:?} = {id} ({kind})"));
+    assert!(
+        remark.outcome == Outcome::Ok
+            && remark
+                .finding
+                .ends_with(&format!(": {}", servers.join(", "))),
+        "{remark:?}"
     );
-    assert!(source.apple_account().await.is_none());
 }
 
 #[tokio::test]
@@ -1453,7 +1467,7 @@ async fn nothing_but_reads_ever_leaves() {
         for demo in stock::DEMO {
             ask(&source, demo.serial).await;
         }
-        let _ = (source.apple_account().await, source.apple_servers().await);
+        source.examine().await;
     }
     for request in dep.apple.requests() {
         let fits = ["GET /session", "GET /account", "POST /devices"].contains(&request.as_str())
@@ -1492,12 +1506,14 @@ async fn every_box_on_the_bench_gets_the_answer_that_its_story_tells() {
         url: tenant.base().parse().unwrap(),
         ca_file: None,
         reads_per_minute: 0,
-        service: Service::Kandji {
+        service: Service::Kandji(kandji_source::Settings {
             token: CredentialStore::new(dep.folder.path()).credential("kandji-token"),
-            tokens: demo.tokens,
-            max_fetch_age: Duration::from_hours(24),
-            expected_blueprints: demo.expected_blueprints,
-        },
+            policy: kandji_source::Policy {
+                tokens: demo.tokens,
+                max_fetch_age: Duration::from_hours(24),
+                expected_blueprints: demo.expected_blueprints,
+            },
+        }),
     };
     let limits = Limits {
         total: Duration::from_secs(2),

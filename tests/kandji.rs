@@ -19,6 +19,7 @@ use benchlight::{
         Purpose, Service, Settings, Source,
         evidence::{Evidence, Finding, Grade},
         http::{ClientFault, Limits},
+        kandji as kandji_source,
     },
     reason::Reason,
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name, pulse::Pulse},
@@ -96,12 +97,14 @@ impl Setting {
             url: self.url.unwrap_or_else(|| tenant.base()).parse().unwrap(),
             ca_file: self.ca_file,
             reads_per_minute: self.reads_per_minute,
-            service: Service::Kandji {
+            service: Service::Kandji(kandji_source::Settings {
                 token: CredentialStore::new(folder.path()).credential("kandji-token"),
-                tokens: self.tokens,
-                max_fetch_age: Duration::from_hours(24),
-                expected_blueprints: self.expected_blueprints,
-            },
+                policy: kandji_source::Policy {
+                    tokens: self.tokens,
+                    max_fetch_age: Duration::from_hours(24),
+                    expected_blueprints: self.expected_blueprints,
+                },
+            }),
         };
         let limits = Limits {
             connect: self.total,
@@ -1184,12 +1187,14 @@ async fn plain_http_leaves_this_machine_never() {
             url: url.parse().unwrap(),
             ca_file: None,
             reads_per_minute: 0,
-            service: Service::Kandji {
+            service: Service::Kandji(kandji_source::Settings {
                 token: CredentialStore::new(&PathBuf::from("/nowhere")).credential("kandji-token"),
-                tokens: Vec::new(),
-                max_fetch_age: Duration::from_hours(24),
-                expected_blueprints: Vec::new(),
-            },
+                policy: kandji_source::Policy {
+                    tokens: Vec::new(),
+                    max_fetch_age: Duration::from_hours(24),
+                    expected_blueprints: Vec::new(),
+                },
+            }),
         };
         let fault = Source::new(settings, SYNCED).unwrap_err();
         assert!(
@@ -1536,12 +1541,14 @@ mod tls {
                 url: "https://kandji.example".parse().unwrap(),
                 ca_file: Some(path.clone()),
                 reads_per_minute: 0,
-                service: Service::Kandji {
+                service: Service::Kandji(kandji_source::Settings {
                     token: CredentialStore::new(folder.path()).credential("kandji-token"),
-                    tokens: Vec::new(),
-                    max_fetch_age: Duration::from_hours(24),
-                    expected_blueprints: Vec::new(),
-                },
+                    policy: kandji_source::Policy {
+                        tokens: Vec::new(),
+                        max_fetch_age: Duration::from_hours(24),
+                        expected_blueprints: Vec::new(),
+                    },
+                }),
             };
             assert!(
                 Source::new(settings, SYNCED)

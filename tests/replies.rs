@@ -28,9 +28,11 @@ use std::{
 use benchlight::{
     label::{Candidates, Serial},
     readiness::{
-        Purpose, Service, Settings, Source,
+        Purpose, Service, Settings, Source, apple_business as business_source,
+        apple_dep as dep_source,
         evidence::{Evidence, Finding, Grade},
         http::{Clocks, Limits},
+        kandji as kandji_source,
     },
     reason::{Reason, Verdict},
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name},
@@ -147,23 +149,27 @@ impl Bench {
                 (
                     Behind::Kandji(tenant),
                     gateway,
-                    Service::Kandji {
+                    Service::Kandji(kandji_source::Settings {
                         token,
-                        tokens: vec![],
-                        max_fetch_age,
-                        expected_blueprints: vec![],
-                    },
+                        policy: kandji_source::Policy {
+                            tokens: vec![],
+                            max_fetch_age,
+                            expected_blueprints: vec![],
+                        },
+                    }),
                 )
             }
             Kind::Dep => {
                 let apple = apple_dep::serve(apple_dep::Options::demo()).await.unwrap();
                 let gateway = Gateway::before(apple.address()).await;
-                let service = Service::AppleDep {
+                let service = Service::AppleDep(dep_source::Settings {
                     token: credential("apple-dep-token", &apple.credential()),
                     user_agent: "benchlight/test".to_owned(),
-                    expected_profiles: vec![],
-                    expected_hosts: vec!["acme.web-api.kandji.io".to_owned()],
-                };
+                    expected: dep_source::Expected {
+                        profiles: vec![],
+                        hosts: vec!["acme.web-api.kandji.io".to_owned()],
+                    },
+                });
                 (Behind::Dep(apple), gateway, service)
             }
             Kind::Business => {
@@ -171,16 +177,18 @@ impl Bench {
                     .await
                     .unwrap();
                 let gateway = Gateway::before(apple.address()).await;
-                let service = Service::AppleBusiness {
-                    token_url: format!("http://{}/auth/oauth2/token", gateway.address)
-                        .parse()
-                        .unwrap(),
-                    scope: "business.api".to_owned(),
-                    client_id: apple_business::CLIENT_ID.to_owned(),
-                    key_id: apple_business::KEY_ID.to_owned(),
-                    key: credential("apple-business-key", &apple.credential()),
+                let service = Service::AppleBusiness(business_source::Settings {
+                    identity: business_source::Identity {
+                        token_url: format!("http://{}/auth/oauth2/token", gateway.address)
+                            .parse()
+                            .unwrap(),
+                        scope: "business.api".to_owned(),
+                        client_id: apple_business::CLIENT_ID.to_owned(),
+                        key_id: apple_business::KEY_ID.to_owned(),
+                        key: credential("apple-business-key", &apple.credential()),
+                    },
                     expected_servers: vec![stock::SERVER_UUID.to_owned()],
-                };
+                });
                 (Behind::Business(apple), gateway, service)
             }
         };
@@ -298,7 +306,7 @@ async fn a_reply_with_an_age_over_a_minute_is_stale() {
 async fn a_reply_of_yesterday_is_stale_and_says_so() {
     spoilt(
         Reason::Stale,
-        &["cache", "127.0.0.1", "20 hours old"],
+        &["cache", "127.0.0.1", "20 h old"],
         |reply| reply.set("date", &date(OLD)),
     )
     .await;

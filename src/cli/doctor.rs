@@ -20,7 +20,7 @@ use super::{CONFIG, FAILED, OK, arguments::Doctor};
 use crate::{
     config::{self, Problems, Readable},
     journal::survey,
-    readiness::{Service, http::Clocks},
+    readiness::http::Clocks,
     runtime::{clock::ClockWatch, visible},
 };
 
@@ -293,10 +293,8 @@ async fn examine(config: Readable) -> Vec<Line> {
     let mdms: Vec<_> = config
         .sources
         .iter()
-        .filter_map(|source| match &source.service {
-            Service::Kandji { max_fetch_age, .. } => Some((source.name.clone(), *max_fetch_age)),
-            _ => None,
-        })
+        .filter(|source| source.kind().is_mdm())
+        .map(|source| source.name.clone())
         .collect();
     let clocks = config.state_dir.as_deref().map_or_else(
         || ClockWatch::Kernel.into(),
@@ -349,14 +347,14 @@ async fn examine(config: Readable) -> Vec<Line> {
         match source.end().await {
             Ok(seen) => {
                 lines.extend(seen.lines);
-                facts.push((name.clone(), seen.facts));
+                facts.extend(seen.facts.map(|facts| (name.clone(), facts)));
             }
             Err(line) => lines.push(line),
         }
-        if let (Some((_, max_fetch_age)), Some(records)) =
-            (mdms.iter().find(|(mdm, _)| *mdm == name), &records)
+        if let (true, Some(records), Some(max_fetch_age)) =
+            (mdms.contains(&name), &records, config.max_fetch_age)
         {
-            lines.push(rhythm::line(&name, records, *max_fetch_age));
+            lines.push(rhythm::line(&name, records, max_fetch_age));
         }
     }
     lines.extend(sources::across(&facts));

@@ -8,14 +8,10 @@ use super::{FAILED, OK};
 use crate::{
     config::Config,
     publisher::message::Speaker,
-    readiness::{
-        Source,
-        evidence::{Evidence, SourceKind},
-        http::Clocks,
-    },
+    readiness::{Source, evidence::Evidence, http::Clocks},
     reason::Verdict,
     record::Record,
-    runtime::{clock::ClockWatch, name::Name, visible},
+    runtime::{clock::ClockWatch, name::Name, times, visible},
     station::{core::LaneSettings, look_up::look_up},
 };
 
@@ -138,24 +134,10 @@ fn show(out: &mut impl Write, code: &str, record: &Record) -> io::Result<()> {
     writeln!(out)
 }
 
-/// What each kind of source bears witness of: the MDM's status, and Apple's assignment to the MDM server.
-const fn question(kind: SourceKind) -> &'static str {
-    match kind {
-        SourceKind::Kandji => "Status in the MDM",
-        SourceKind::AppleDep => "Profile at Apple",
-        SourceKind::AppleBusiness => "MDM server at Apple",
-    }
-}
-
 fn row(evidence: &Evidence) -> [String; 8] {
-    let time = |at: Option<Timestamp>| {
-        at.map_or_else(
-            || "-".to_owned(),
-            |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
-        )
-    };
+    let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), times::moment);
     [
-        question(evidence.kind).to_owned(),
+        evidence.kind.question().to_owned(),
         evidence.source.to_string(),
         evidence.finding.says().to_owned(),
         evidence
@@ -178,7 +160,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::{label::Serial, readiness::evidence::Finding, reason::Reason};
+    use crate::{
+        label::Serial,
+        readiness::evidence::{Finding, SourceKind},
+        reason::Reason,
+    };
 
     #[test]
     fn what_a_service_said_is_shown_and_not_obeyed() {

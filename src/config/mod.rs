@@ -22,6 +22,7 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use toml::de::DeTable;
@@ -96,6 +97,8 @@ pub struct Readable {
     pub lamps: Vec<(Option<Name>, lamps::Settings)>,
     /// The good sources, in config order.
     pub sources: Vec<readiness::Settings>,
+    /// `[verdict] max_fetch_age`, if it is good.
+    pub max_fetch_age: Option<Duration>,
     /// `[mqtt]`, if it is good.
     pub mqtt: Option<publisher::Settings>,
     /// `[journal]`, if it is good.
@@ -183,6 +186,7 @@ pub fn load_readable(path: &Path, check_files: bool) -> Result<Readable, Problem
             .into_iter()
             .filter_map(|source| source.settings)
             .collect(),
+        max_fetch_age: parts.max_fetch_age,
         mqtt: parts.mqtt,
         journal: parts.journal,
         warnings: of_text.map(|config| config.warnings).unwrap_or_default(),
@@ -202,6 +206,7 @@ pub fn parse(text: &str, file: &str, options: &Options) -> Result<Config, Proble
 struct Parts {
     station: Station,
     sources: Vec<Source>,
+    max_fetch_age: Option<Duration>,
     policy: Option<Policy>,
     lanes: Vec<LaneEntry>,
     scanners: Option<Vec<scanners::Settings>>,
@@ -245,6 +250,7 @@ fn read(document: Section<'_, '_>, options: &Options) -> Parts {
     };
     let verdict = verdict::read(document.section("verdict"));
     let sources = source::read(&document, &verdict, &files);
+    let max_fetch_age = verdict.max_fetch_age;
     let policy = verdict::policy(verdict, &sources, document.report());
     let lanes = lane::read(&document, policy.as_ref());
     let scanners = scanner::read(&document, &lanes);
@@ -254,6 +260,7 @@ fn read(document: Section<'_, '_>, options: &Options) -> Parts {
     Parts {
         station,
         sources,
+        max_fetch_age,
         policy,
         lanes,
         scanners,

@@ -1,4 +1,6 @@
-//! `[[source]]`: the services that are asked.
+//! `[[source]]`: the services that are asked. Each service reads its own keys, see `readiness/service.rs`.
+
+use std::{cell::RefCell, time::Duration};
 
 use url::Url;
 
@@ -9,17 +11,17 @@ use super::{
     verdict::Verdict,
 };
 use crate::{
-    readiness::{self, Service, Settings, evidence::SourceKind},
+    readiness::{
+        Service, Settings,
+        evidence::SourceKind,
+        service::{CheckText, CheckUrl, Keys, Wrong},
+    },
     runtime::{
+        credential::{Credential, CredentialFault},
         loopback::{self, is_loopback},
         name::Name,
     },
 };
-
-const DEP_URL: &str = "https://mdmenrollment.apple.com";
-const BUSINESS_URL: &str = "https://api-business.apple.com/v1";
-const BUSINESS_TOKEN_URL: &str = "https://account.apple.com/auth/oauth2/token";
-const BUSINESS_SCOPE: &str = "business.api";
 
 /// One section; what is wrong is `None`.
 pub(super) struct Source {
@@ -83,12 +85,10 @@ pub(super) fn read(
 }
 
 fn one(section: Section<'_, '_>, verdict: &Verdict<'_>, files: &Files) -> Source {
-    let choices = [
-        SourceKind::Kandji,
-        SourceKind::AppleDep,
-        SourceKind::AppleBusiness,
-    ]
-    .map(|kind| (kind.code(), kind));
+    let choices: Vec<_> = SourceKind::ALL
+        .iter()
+        .map(|kind| (kind.code(), *kind))
+        .collect();
     let name = section.required("name", section.name("name", "kandji"), "\"kandji\"");
     let kind = section.required("kind", section.choice("kind", &choices, None), "\"kandji\"");
     let ca_file = files.trust_anchors(&section, "ca_file");
@@ -96,13 +96,18 @@ fn one(section: Section<'_, '_>, verdict: &Verdict<'_>, files: &Files) -> Source
         "reads_per_minute",
         section.number("reads_per_minute", 0..=1_000_000, 0),
     );
-    let parts = kind.as_ref().and_then(|kind| match kind.value {
-        SourceKind::Kandji => kandji(&section, verdict, files),
-        SourceKind::AppleDep => apple_dep(&section, files),
-        SourceKind::AppleBusiness => apple_business(&section, files),
+    let service = kind.as_ref().and_then(|kind| {
+        let keys = SourceKeys {
+            section: &section,
+            verdict,
+            files,
+        };
+        let read = Service::read(kind.value, &keys);
+        section.not_for(kind.value.code(), &keys_of_others(kind.value));
+        read
     });
     if section.has("ca_file")
-        && parts
+        && service
             .as_ref()
             .is_some_and(|(url, _)| url.scheme() == "http")
     {
@@ -117,7 +122,7 @@ fn one(section: Section<'_, '_>, verdict: &Verdict<'_>, files: &Files) -> Source
         section.finish();
     }
     let settings = (|| {
-        let (url, service) = parts?;
+        let (url, service) = service?;
         let reads_per_minute = reads_per_minute?.map_or(0, |found| found.value);
         Some(Settings {
             name: name.as_ref()?.value.clone(),
@@ -135,311 +140,234 @@ fn one(section: Section<'_, '_>, verdict: &Verdict<'_>, files: &Files) -> Source
     }
 }
 
-fn kandji(
-    section: &Section<'_, '_>,
-    verdict: &Verdict<'_>,
-    files: &Files,
-) -> Option<(Url, Service)> {
-    const EXAMPLE: &str = "https://acme.api.kandji.io";
-    let url = section.required(
-        "url",
-        service_url(section, "url", EXAMPLE),
-        &format!("\"{EXAMPLE}\""),
-    );
-    let url = unmistaken(section, "url", url, not_kandjis_api);
-    let token = files.credential(section, "token_credential", "kandji-token", true, |token| {
-        readiness::check_credential(SourceKind::Kandji, token)
-    });
-    let tokens = section.texts("tokens").map(owned);
-    section.not_for(
-        SourceKind::Kandji.code(),
-        &["user_agent", "expected_profiles", "expected_hosts"],
-    );
-    section.not_for(SourceKind::Kandji.code(), &BUSINESS_KEYS);
-    let service = Service::Kandji {
-        token: token?,
-        tokens: tokens?,
-        max_fetch_age: verdict.max_fetch_age?,
-        expected_blueprints: verdict.expected_blueprints.clone()?,
+/// The keys that other services ask for and this one does not.
+fn keys_of_others(kind: SourceKind) -> Vec<&'static str> {
+    let asked = |kind| {
+        let names = KeyNames::default();
+        let _ = Service::read(kind, &names);
+        names.0.into_inner()
     };
-    Some((url?, service))
-}
-
-fn apple_dep(section: &Section<'_, '_>, files: &Files) -> Option<(Url, Service)> {
-    let url = unmistaken(
-        section,
-        "url",
-        url_or(section, "url", DEP_URL),
-        not_apple_deps_api,
-    );
-    let token = files.credential(
-        section,
-        "token_credential",
-        "apple-dep-token",
-        true,
-        |token| readiness::check_credential(SourceKind::AppleDep, token),
-    );
-    let user_agent = header_text(
-        section,
-        "user_agent",
-        concat!("benchlight/", env!("CARGO_PKG_VERSION")),
-    );
-    let expected_profiles = section.texts("expected_profiles").map(owned);
-    let expected_hosts = hosts(section, "expected_hosts");
-    section.not_for(SourceKind::AppleDep.code(), &["tokens"]);
-    section.not_for(SourceKind::AppleDep.code(), &BUSINESS_KEYS);
-    let service = Service::AppleDep {
-        token: token?,
-        user_agent: user_agent?,
-        expected_profiles: expected_profiles?,
-        expected_hosts: expected_hosts?,
-    };
-    Some((url?, service))
-}
-
-const BUSINESS_KEYS: [&str; 6] = [
-    "token_url",
-    "scope",
-    "client_id",
-    "key_id",
-    "key_credential",
-    "expected_servers",
-];
-
-fn apple_business(section: &Section<'_, '_>, files: &Files) -> Option<(Url, Service)> {
-    let url = unmistaken(
-        section,
-        "url",
-        url_or(section, "url", BUSINESS_URL),
-        not_apple_businesss_api,
-    );
-    let token_url = unmistaken(
-        section,
-        "token_url",
-        url_or(section, "token_url", BUSINESS_TOKEN_URL),
-        not_apples_token_url,
-    );
-    let scope = match section.has("scope") {
-        true => section
-            .text("scope", "\"business.api\"")
-            .map(|found| found.value.to_owned()),
-        false => Some(BUSINESS_SCOPE.to_owned()),
-    };
-    let client_id = "\"BUSINESSAPI.9703f56c-10ce-4876-8f59-e78e5e23a152\"";
-    let client_id = section.required("client_id", section.text("client_id", client_id), client_id);
-    let key_id = "\"d136aa66-0c3b-4bd4-9892-c20e8db024ab\"";
-    let key_id = section.required("key_id", section.text("key_id", key_id), key_id);
-    let key = files.credential(
-        section,
-        "key_credential",
-        "apple-business-key",
-        true,
-        |key| readiness::check_credential(SourceKind::AppleBusiness, key),
-    );
-    let expected_servers = servers(section);
-    section.not_for(
-        SourceKind::AppleBusiness.code(),
-        &[
-            "token_credential",
-            "tokens",
-            "user_agent",
-            "expected_profiles",
-            "expected_hosts",
-        ],
-    );
-    let service = Service::AppleBusiness {
-        token_url: token_url?,
-        scope: scope?,
-        client_id: client_id?.value.to_owned(),
-        key_id: key_id?.value.to_owned(),
-        key: key?,
-        expected_servers: expected_servers?,
-    };
-    Some((url?, service))
-}
-
-fn servers(section: &Section<'_, '_>) -> Option<Vec<String>> {
-    const KEY: &str = "expected_servers";
-    const EXAMPLE: &str = "[\"1F97349736CF4614A94F624E705841AD\"]";
-    let servers = section.required(KEY, section.texts(KEY), EXAMPLE)?;
-    if section.has(KEY) && servers.is_empty() {
-        section.wrong::<()>(
-            KEY,
-            "`expected_servers` is empty: any server would do",
-            format!("name your MDM servers' ids: {KEY} = {EXAMPLE}"),
-        );
-    }
-    for server in &servers {
-        if server.value.len() != 32 || !server.value.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            let message = format!("{:?} is not the id of an MDM server", server.value);
-            section.report().problem(
-                &server.at,
-                message,
-                "use its 32 hex digits; `benchlight doctor` lists the servers of the account",
-            );
+    let own = asked(kind);
+    let mut others = Vec::new();
+    for key in SourceKind::ALL.iter().flat_map(|other| asked(*other)) {
+        if !own.contains(&key) && !others.contains(&key) {
+            others.push(key);
         }
     }
-    // What is reported keeps the config from passing. The doctor needs the rest of the source to list the account's servers.
-    Some(owned(servers))
+    others
 }
 
-fn hosts(section: &Section<'_, '_>, key: &'static str) -> Option<Vec<String>> {
-    let hosts = section.texts(key)?;
-    let mut good = true;
-    for host in &hosts {
-        let is_host = host
-            .value
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-        if !is_host {
-            section.report().problem(
-                &host.at,
-                format!("{:?} is not a host name", host.value),
-                "write it without https://, port or path: \"mdm.example\"",
+/// The section as a service reads it.
+struct SourceKeys<'s, 'r, 't> {
+    section: &'s Section<'r, 't>,
+    verdict: &'s Verdict<'t>,
+    files: &'s Files,
+}
+
+impl SourceKeys<'_, '_, '_> {
+    /// `https://`, or `http://` to this machine, and not the address of something else.
+    fn service_url(&self, key: &'static str, example: &str, check: CheckUrl) -> Option<Url> {
+        let section = self.section;
+        let url = section.url(key, &["https", "http"], example)?.value;
+        if url.scheme() == "http" && !is_loopback(&url) {
+            let remedy = format!("use https://{}", loopback::hint(&url));
+            return section.wrong(
+                key,
+                "http:// is not encrypted, and the service is not on this machine",
+                remedy,
             );
-            good = false;
+        }
+        match check(&url) {
+            Some((what, right)) => section.wrong(
+                key,
+                format!("`{key}` is {what}"),
+                format!("write the API's: {key} = \"{right}\""),
+            ),
+            None => Some(url),
         }
     }
-    good.then(|| owned(hosts))
-}
 
-fn owned(texts: Vec<Found<&str>>) -> Vec<String> {
-    texts
-        .into_iter()
-        .map(|text| text.value.to_owned())
-        .collect()
-}
-
-fn header_text(section: &Section<'_, '_>, key: &'static str, default: &str) -> Option<String> {
-    if !section.has(key) {
-        return Some(default.to_owned());
+    fn report_each(&self, texts: Vec<Found<&str>>, check: CheckText) -> Vec<String> {
+        texts
+            .into_iter()
+            .map(|text| {
+                if let Some(Wrong { message, remedy }) = check(text.value) {
+                    self.section.report().problem(&text.at, message, remedy);
+                }
+                text.value.to_owned()
+            })
+            .collect()
     }
-    let text = section.text(key, &format!("\"{default}\""))?;
-    if !text.value.is_ascii() {
-        return section.wrong(
-            key,
-            format!("`{key}` goes into an HTTP header, which is ASCII"),
-            format!("write for example: {key} = \"{default}\""),
+}
+
+impl Keys for SourceKeys<'_, '_, '_> {
+    fn url(&self, key: &'static str, default: &str, check: CheckUrl) -> Option<Url> {
+        if self.section.has(key) {
+            self.service_url(key, default, check)
+        } else {
+            Url::parse(default).ok()
+        }
+    }
+
+    fn required_url(&self, key: &'static str, example: &str, check: CheckUrl) -> Option<Url> {
+        let url = self.service_url(key, example, check);
+        self.section.required(key, url, &format!("\"{example}\""))
+    }
+
+    fn text(&self, key: &'static str, default: &str, check: CheckText) -> Option<String> {
+        if !self.section.has(key) {
+            return Some(default.to_owned());
+        }
+        let text = self.section.text(key, &format!("\"{default}\""))?.value;
+        match check(text) {
+            Some(Wrong { message, remedy }) => self.section.wrong(key, message, remedy),
+            None => Some(text.to_owned()),
+        }
+    }
+
+    fn required_text(&self, key: &'static str, example: &str) -> Option<String> {
+        let example = format!("\"{example}\"");
+        let text = self.section.text(key, &example);
+        let text = self.section.required(key, text, &example)?;
+        Some(text.value.to_owned())
+    }
+
+    fn texts(&self, key: &'static str, check: CheckText) -> Option<Vec<String>> {
+        let texts = self.section.texts(key)?;
+        Some(self.report_each(texts, check))
+    }
+
+    fn required_texts(
+        &self,
+        key: &'static str,
+        example: &str,
+        empty: Wrong,
+        check: CheckText,
+    ) -> Option<Vec<String>> {
+        let texts = self
+            .section
+            .required(key, self.section.texts(key), example)?;
+        if self.section.has(key) && texts.is_empty() {
+            self.section.wrong::<()>(key, empty.message, empty.remedy);
+        }
+        Some(self.report_each(texts, check))
+    }
+
+    fn credential(
+        &self,
+        key: &'static str,
+        usual: &'static str,
+        check: fn(&Credential) -> Result<(), CredentialFault>,
+    ) -> Option<Credential> {
+        self.files.credential(self.section, key, usual, true, check)
+    }
+
+    fn max_fetch_age(&self) -> Option<Duration> {
+        self.verdict.max_fetch_age
+    }
+
+    fn expected_blueprints(&self) -> Option<Vec<String>> {
+        self.verdict.expected_blueprints.clone()
+    }
+}
+
+/// Notes the keys that a service asks for, and has none.
+#[derive(Default)]
+struct KeyNames(RefCell<Vec<&'static str>>);
+
+impl KeyNames {
+    fn none<T>(&self, key: &'static str) -> Option<T> {
+        self.0.borrow_mut().push(key);
+        None
+    }
+}
+
+impl Keys for KeyNames {
+    fn url(&self, key: &'static str, _: &str, _: CheckUrl) -> Option<Url> {
+        self.none(key)
+    }
+
+    fn required_url(&self, key: &'static str, _: &str, _: CheckUrl) -> Option<Url> {
+        self.none(key)
+    }
+
+    fn text(&self, key: &'static str, _: &str, _: CheckText) -> Option<String> {
+        self.none(key)
+    }
+
+    fn required_text(&self, key: &'static str, _: &str) -> Option<String> {
+        self.none(key)
+    }
+
+    fn texts(&self, key: &'static str, _: CheckText) -> Option<Vec<String>> {
+        self.none(key)
+    }
+
+    fn required_texts(
+        &self,
+        key: &'static str,
+        _: &str,
+        _: Wrong,
+        _: CheckText,
+    ) -> Option<Vec<String>> {
+        self.none(key)
+    }
+
+    fn credential(
+        &self,
+        key: &'static str,
+        _: &'static str,
+        _: fn(&Credential) -> Result<(), CredentialFault>,
+    ) -> Option<Credential> {
+        self.none(key)
+    }
+
+    fn max_fetch_age(&self) -> Option<Duration> {
+        None
+    }
+
+    fn expected_blueprints(&self) -> Option<Vec<String>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service that gave up on the first missing key would have fewer.
+    #[test]
+    fn each_service_asks_for_all_of_its_keys_even_when_none_is_there() {
+        let asked = |kind| {
+            let names = KeyNames::default();
+            assert!(Service::read(kind, &names).is_none());
+            names.0.into_inner()
+        };
+        assert_eq!(
+            asked(SourceKind::Kandji),
+            ["url", "token_credential", "tokens"]
+        );
+        assert_eq!(
+            asked(SourceKind::AppleDep),
+            [
+                "url",
+                "token_credential",
+                "user_agent",
+                "expected_profiles",
+                "expected_hosts"
+            ]
+        );
+        assert_eq!(
+            asked(SourceKind::AppleBusiness),
+            [
+                "url",
+                "token_url",
+                "scope",
+                "client_id",
+                "key_id",
+                "key_credential",
+                "expected_servers"
+            ]
         );
     }
-    Some(text.value.to_owned())
-}
-
-fn url_or(section: &Section<'_, '_>, key: &'static str, default: &str) -> Option<Url> {
-    if section.has(key) {
-        service_url(section, key, default)
-    } else {
-        Url::parse(default).ok()
-    }
-}
-
-/// `https://`, or `http://` to this machine.
-fn service_url(section: &Section<'_, '_>, key: &'static str, example: &str) -> Option<Url> {
-    let url = section.url(key, &["https", "http"], example)?.value;
-    if url.scheme() == "http" && !is_loopback(&url) {
-        let remedy = format!("use https://{}", loopback::hint(&url));
-        return section.wrong(
-            key,
-            "http:// is not encrypted, and the service is not on this machine",
-            remedy,
-        );
-    }
-    Some(url)
-}
-
-/// A URL of the service that people mistake for its API's: what it is, and what to write.
-type Mistake = fn(&Url) -> Option<(&'static str, String)>;
-
-/// `url`, unless it is the address of something else.
-fn unmistaken(
-    section: &Section<'_, '_>,
-    key: &'static str,
-    url: Option<Url>,
-    mistake: Mistake,
-) -> Option<Url> {
-    let url = url?;
-    match mistake(&url) {
-        Some((what, right)) if section.has(key) => section.wrong(
-            key,
-            format!("`{key}` is {what}"),
-            format!("write the API's: {key} = \"{right}\""),
-        ),
-        _ => Some(url),
-    }
-}
-
-const CONSOLE: &str = "the address of a web page for people, not of the API";
-
-/// Kandji: people copy what stands in their browser, or in the documentation of one call.
-fn not_kandjis_api(url: &Url) -> Option<(&'static str, String)> {
-    let host = url.host_str()?.trim_end_matches('.');
-    let domain = ["kandji.io", "iru.com"]
-        .into_iter()
-        .find(|domain| host == *domain || host.ends_with(&format!(".{domain}")))?;
-    let labels: Vec<&str> = host
-        .strip_suffix(domain)?
-        .split('.')
-        .filter(|label| !label.is_empty())
-        .collect();
-    let tenant = match labels.as_slice() {
-        [] | ["www" | "app" | "support" | "api" | "api-docs", ..] => "your-tenant",
-        [tenant, ..] => tenant,
-    };
-    let region = if labels.contains(&"eu") { ".eu" } else { "" };
-    let right = format!("https://{tenant}.api{region}.{domain}");
-    if labels.get(1) != Some(&"api") {
-        return Some((CONSOLE, right));
-    }
-    (!matches!(url.path(), "" | "/")).then_some(("not the API's base: it has a path", right))
-}
-
-/// What stands in the browser of who manages Apple devices.
-fn is_apples_console(host: &str) -> bool {
-    [
-        "business.apple.com",
-        "school.apple.com",
-        "deploy.apple.com",
-        "ws.business.apple.com",
-        "appleid.apple.com",
-    ]
-    .contains(&host)
-}
-
-fn not_apple_deps_api(url: &Url) -> Option<(&'static str, String)> {
-    let host = url.host_str()?.trim_end_matches('.');
-    let other = "the API of Apple Business or School Manager, which is another source (kind = \"apple-business\")";
-    let what = if is_apples_console(host) {
-        CONSOLE
-    } else if host.starts_with("api-") && host.ends_with(".apple.com") {
-        other
-    } else {
-        return None;
-    };
-    Some((what, DEP_URL.to_owned()))
-}
-
-fn not_apple_businesss_api(url: &Url) -> Option<(&'static str, String)> {
-    let host = url.host_str()?.trim_end_matches('.');
-    let right = if host.contains("school") {
-        BUSINESS_URL.replace("business", "school")
-    } else {
-        BUSINESS_URL.to_owned()
-    };
-    let what = if is_apples_console(host) {
-        CONSOLE
-    } else if DEP_URL.ends_with(host) {
-        "the API of the Device Assignment Services, which is another source (kind = \"apple-dep\")"
-    } else if matches!(host, "api-business.apple.com" | "api-school.apple.com")
-        && url.path().trim_end_matches('/') != "/v1"
-    {
-        "not the API's base: that ends in /v1"
-    } else {
-        return None;
-    };
-    Some((what, right))
-}
-
-fn not_apples_token_url(url: &Url) -> Option<(&'static str, String)> {
-    is_apples_console(url.host_str()?.trim_end_matches('.'))
-        .then(|| (CONSOLE, BUSINESS_TOKEN_URL.to_owned()))
 }

@@ -198,7 +198,7 @@ fn required(
         list.iter()
             .any(|source| source.required && wanted(source.kind))
     };
-    if !any_required(|kind| kind != SourceKind::AppleBusiness) {
+    if !any_required(|kind| kind.proves().is_some()) {
         let place = if require.is_some() {
             &verdict.require_at
         } else {
@@ -214,7 +214,8 @@ fn required(
         return None;
     }
     let min_grade = verdict.min_grade.as_ref()?;
-    if min_grade.value == Grade::Apple && !any_required(|kind| kind == SourceKind::AppleDep) {
+    if min_grade.value == Grade::Apple && !any_required(|kind| kind.proves() == Some(Grade::Apple))
+    {
         let message = "min_grade = \"apple\" needs Apple's own word, and no required source has it: no lamp would ever be green";
         report.problem(
             &min_grade.at,

@@ -4,72 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use super::kind::{Grade, SourceKind};
 use crate::{label::Serial, reason::Reason, runtime::name::Name};
-
-/// Which kind of service a source asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SourceKind {
-    /// Kandji, being renamed Iru: an MDM that relays Apple's word.
-    Kandji,
-    /// Apple's Device Assignment Services ("DEP").
-    AppleDep,
-    /// Apple Business or School Manager's API.
-    AppleBusiness,
-}
-
-impl SourceKind {
-    /// The stable word in the config and in messages.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Kandji => "kandji",
-            Self::AppleDep => "apple-dep",
-            Self::AppleBusiness => "apple-business",
-        }
-    }
-
-    /// Reads the stable word back.
-    pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Kandji, Self::AppleDep, Self::AppleBusiness]
-            .into_iter()
-            .find(|kind| kind.code() == code)
-    }
-
-    /// Does it answer from a copy of Apple's word, so that Apple itself may know better?
-    pub const fn keeps_copy(self) -> bool {
-        matches!(self, Self::Kandji)
-    }
-
-    /// Is it an MDM, which relays what Apple told it some time ago?
-    pub const fn is_mdm(self) -> bool {
-        matches!(self, Self::Kandji)
-    }
-}
-
-/// How good a proof of an assigned profile is, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Grade {
-    /// An MDM's stored copy of Apple's word.
-    Relayed,
-    /// Apple's own word just now.
-    Apple,
-}
-
-impl Grade {
-    /// The stable word in the config and in messages.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Relayed => "relayed",
-            Self::Apple => "apple",
-        }
-    }
-
-    /// Reads the stable word back.
-    pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Relayed, Self::Apple]
-            .into_iter()
-            .find(|grade| grade.code() == code)
-    }
-}
 
 /// What one source says about one serial number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -194,29 +130,6 @@ pub struct Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Journals, messages and configs hold these words.
-    #[test]
-    fn the_stable_words_stay_and_are_read_back() {
-        for (kind, word) in [
-            (SourceKind::Kandji, "kandji"),
-            (SourceKind::AppleDep, "apple-dep"),
-            (SourceKind::AppleBusiness, "apple-business"),
-        ] {
-            assert_eq!(
-                (kind.code(), SourceKind::from_code(word)),
-                (word, Some(kind))
-            );
-            assert_eq!(kind.is_mdm(), word == "kandji", "{word}");
-        }
-        for (grade, word) in [(Grade::Relayed, "relayed"), (Grade::Apple, "apple")] {
-            assert_eq!((grade.code(), Grade::from_code(word)), (word, Some(grade)));
-        }
-        assert_eq!(
-            (SourceKind::from_code("apple"), Grade::from_code("kandji")),
-            (None, None)
-        );
-    }
 
     #[test]
     fn each_finding_has_its_word_and_its_reason() {

@@ -1,16 +1,23 @@
-//! What other systems know about one serial number: one file per service, the evidence it yields, one HTTP client.
+//! What other systems know about one serial number: a folder for each service, the evidence it yields, one HTTP client.
+//!
+//! A new service is a folder, its `mod` line below and one line in the list in [`kind`]. The folder provides what
+//! [`service`] asks for; the compiler names whatever is missing.
 
 pub mod apple_business;
 pub mod apple_dep;
+mod apple_hosts;
 pub mod evidence;
+pub mod examination;
 pub mod http;
 pub mod kandji;
 pub mod keeper;
-pub mod lenient;
+pub mod kind;
+pub mod service;
 pub mod shape;
+pub mod spelling;
 mod turn;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use jiff::SignedDuration;
 use tokio::{sync::watch, time::Instant};
@@ -26,92 +33,89 @@ use crate::{
         pulse::Pulse,
     },
 };
-use apple_business::AppleBusiness;
-use apple_dep::AppleDep;
 use evidence::{Answer, Evidence, Finding, SourceKind};
-use http::{Client, ClientFault, Clocks, Fault, Limits};
-use kandji::Kandji;
+use examination::Examination;
+use http::{ClientFault, Clocks, Fault, Limits};
 use keeper::{Keeper, Vitals};
+use kind::services;
+use service::{Adapter, Endpoint, Keys, ServiceSettings};
 
 /// One `[[source]]` of the config.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its name.
     pub name: Name,
     /// Base URL.
     pub url: Url,
-    /// An additional trust anchor; `None`: the system's only.
+    /// An additional trust anchor; `None`: only the system's.
     pub ca_file: Option<PathBuf>,
-    /// Own limit of reads a minute; 0: none.
+    /// The station's own limit; 0: none.
     pub reads_per_minute: u32,
-    /// What it is.
     pub service: Service,
 }
 
-/// What a source is, with what only that kind needs.
-#[derive(Clone, Debug)]
-pub enum Service {
-    /// Kandji / Iru.
-    Kandji {
-        /// Bearer token.
-        token: Credential,
-        /// ADE token ids that count; empty: all.
-        tokens: Vec<String>,
-        /// How old the MDM's last fetch from Apple may be.
-        max_fetch_age: Duration,
-        /// Blueprint ids that count; empty: any.
-        expected_blueprints: Vec<String>,
-    },
-    /// Apple's Device Assignment Services.
-    AppleDep {
-        /// JSON with Apple's five token fields.
-        token: Credential,
-        /// `User-Agent` header.
-        user_agent: String,
-        /// Profile uuids that count; empty: any.
-        expected_profiles: Vec<String>,
-        /// Hosts that a profile's url may name; empty: not asked.
-        expected_hosts: Vec<String>,
-    },
-    /// Apple Business or School Manager's API.
-    AppleBusiness {
-        /// Token endpoint.
-        token_url: Url,
-        /// OAuth scope.
-        scope: String,
-        /// Client id.
-        client_id: String,
-        /// Key id.
-        key_id: String,
-        /// The downloaded PEM.
-        key: Credential,
-        /// Ids of the organisation's MDM servers that count.
-        expected_servers: Vec<String>,
-    },
-}
-
 impl Settings {
-    /// The source's kind.
     pub const fn kind(&self) -> SourceKind {
-        match self.service {
-            Service::Kandji { .. } => SourceKind::Kandji,
-            Service::AppleDep { .. } => SourceKind::AppleDep,
-            Service::AppleBusiness { .. } => SourceKind::AppleBusiness,
-        }
+        self.service.kind()
     }
 }
 
-/// Is the credential of a source of that kind there, and of the form that its service wants? Whether the service takes it, only the service knows.
-///
-/// # Errors
-/// [`CredentialFault`] with what is wrong and what to do.
-pub fn check_credential(kind: SourceKind, credential: &Credential) -> Result<(), CredentialFault> {
-    match kind {
-        SourceKind::Kandji => credential.read_token().map(drop),
-        SourceKind::AppleDep => apple_dep::check_token(credential),
-        SourceKind::AppleBusiness => apple_business::check_key(credential),
-    }
+macro_rules! service_enum {
+    ($($kind:ident $code:literal $folder:ident $facts:tt,)*) => {
+        /// What a source asks, with the settings of that service alone.
+        #[derive(Clone, Debug)]
+        pub enum Service {
+            $($kind($folder::Settings),)*
+        }
+
+        impl Service {
+            pub const fn kind(&self) -> SourceKind {
+                match self {
+                    $(Self::$kind(_) => SourceKind::$kind,)*
+                }
+            }
+
+            /// The base URL and the service's own settings; `None`: a problem was reported.
+            pub fn read(kind: SourceKind, keys: &dyn Keys) -> Option<(Url, Self)> {
+                match kind {
+                    $(SourceKind::$kind => {
+                        let (url, settings) = $folder::Settings::read(keys)?;
+                        Some((url, Self::$kind(settings)))
+                    })*
+                }
+            }
+
+            pub fn credential(&self) -> &Credential {
+                match self {
+                    $(Self::$kind(settings) => settings.credential(),)*
+                }
+            }
+
+            /// Whether the credential is there and of the form that the service wants. Only the service knows whether it accepts it.
+            ///
+            /// # Errors
+            /// [`CredentialFault`] with what is wrong and what to do.
+            pub fn check_credential(&self) -> Result<(), CredentialFault> {
+                match self {
+                    $(Self::$kind(settings) => $folder::Settings::check(settings.credential()),)*
+                }
+            }
+
+            /// The URL in the shipped config, which has to be replaced.
+            pub const fn example_url(&self) -> Option<&'static str> {
+                match self {
+                    $(Self::$kind(_) => $folder::Settings::EXAMPLE_URL,)*
+                }
+            }
+
+            fn connect(self, to: Endpoint<'_>) -> Result<Box<dyn Adapter>, ClientFault> {
+                match self {
+                    $(Self::$kind(settings) => settings.connect(to),)*
+                }
+            }
+        }
+    };
 }
+services!(service_enum);
 
 /// For what a source is asked: scans go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,15 +136,8 @@ struct Shared {
     name: Name,
     kind: SourceKind,
     limits: Limits,
-    adapter: Adapter,
+    adapter: Box<dyn Adapter>,
     keeper: Keeper,
-}
-
-/// One file per service. To add one: a variant here, an arm in each function of [`Adapter`], a variant of [`Service`] and of [`SourceKind`].
-enum Adapter {
-    Kandji(Box<Kandji>),
-    AppleDep(AppleDep),
-    AppleBusiness(Box<AppleBusiness>),
 }
 
 impl Source {
@@ -163,7 +160,15 @@ impl Source {
     ) -> Result<Self, ClientFault> {
         let name = settings.name.clone();
         let kind = settings.kind();
-        let adapter = Adapter::new(settings, clocks.into(), limits)?;
+        let endpoint = Endpoint {
+            name: settings.name,
+            url: settings.url,
+            ca_file: settings.ca_file.as_deref(),
+            reads_per_minute: settings.reads_per_minute,
+            clocks: clocks.into(),
+            limits,
+        };
+        let adapter = settings.service.connect(endpoint)?;
         let keeper = Keeper::new(name.clone(), keeper::Rhythm::default());
         Ok(Self {
             shared: Arc::new(Shared {
@@ -213,46 +218,9 @@ impl Source {
         result
     }
 
-    /// The MDM server at Apple that this source's server token is for; `None` for other kinds of source.
-    ///
-    /// # Errors
-    /// [`Fault`] when Apple does not say.
-    pub async fn apple_account(&self) -> Option<Result<apple_dep::Account, Fault>> {
-        match &self.shared.adapter {
-            Adapter::AppleDep(apple) => Some(apple.account().await),
-            _ => None,
-        }
-    }
-
-    /// The MDM servers of the organisation at Apple that this source can see; `None` for other kinds of source.
-    ///
-    /// # Errors
-    /// [`Fault`] when Apple does not say.
-    pub async fn apple_servers(&self) -> Option<Result<Vec<apple_business::Server>, Fault>> {
-        match &self.shared.adapter {
-            Adapter::AppleBusiness(apple) => Some(apple.servers().await),
-            _ => None,
-        }
-    }
-
-    /// The MDM's links to Apple, read anew; `None` for other kinds of source.
-    ///
-    /// # Errors
-    /// [`Fault`] when the MDM does not say.
-    pub async fn ade_tokens(&self) -> Option<Result<Vec<kandji::AdeToken>, Fault>> {
-        match &self.shared.adapter {
-            Adapter::Kandji(kandji) => Some(kandji.ade_tokens().await),
-            _ => None,
-        }
-    }
-
-    /// What an MDM's credential has to be allowed to read, each tried; empty for other kinds of source, whose one right
-    /// [`Source::probe`] tries.
-    pub async fn permissions(&self) -> Vec<(&'static str, Result<(), Fault>)> {
-        match &self.shared.adapter {
-            Adapter::Kandji(kandji) => kandji.permissions().await,
-            _ => Vec::new(),
-        }
+    /// What the service says of itself and of the credential's rights, for the technician.
+    pub async fn examine(&self) -> Examination {
+        self.shared.adapter.examine().await
     }
 
     /// Days until the credential, or the MDM's own, expires, and what is left of the service's quota, as the last replies told.
@@ -344,128 +312,6 @@ impl Shared {
         Vitals {
             quota: self.adapter.client().quota(),
             ..self.adapter.vitals()
-        }
-    }
-}
-
-impl Adapter {
-    fn new(settings: Settings, clocks: Clocks, limits: Limits) -> Result<Self, ClientFault> {
-        let Settings {
-            name,
-            url,
-            ca_file,
-            reads_per_minute,
-            service,
-        } = settings;
-        let ca_file = ca_file.as_deref();
-        match service {
-            Service::Kandji {
-                token,
-                tokens,
-                max_fetch_age,
-                expected_blueprints,
-            } => {
-                let policy = kandji::Policy {
-                    tokens,
-                    max_fetch_age,
-                    expected_blueprints,
-                };
-                let settings = kandji::Settings {
-                    name,
-                    url,
-                    token,
-                    policy,
-                    ca_file,
-                    reads_per_minute,
-                };
-                Kandji::new(settings, clocks, limits).map(|kandji| Self::Kandji(Box::new(kandji)))
-            }
-            Service::AppleDep {
-                token,
-                user_agent,
-                expected_profiles,
-                expected_hosts,
-            } => {
-                let settings = apple_dep::Settings {
-                    name,
-                    url,
-                    token,
-                    user_agent,
-                    expected_profiles,
-                    expected_hosts,
-                    ca_file,
-                    reads_per_minute,
-                };
-                AppleDep::new(settings, clocks, limits).map(Self::AppleDep)
-            }
-            Service::AppleBusiness {
-                token_url,
-                scope,
-                client_id,
-                key_id,
-                key,
-                expected_servers,
-            } => {
-                let settings = apple_business::Settings {
-                    name,
-                    url,
-                    token_url,
-                    scope,
-                    client_id,
-                    key_id,
-                    key,
-                    expected_servers,
-                    ca_file,
-                    reads_per_minute,
-                };
-                AppleBusiness::new(settings, clocks, limits)
-                    .map(|apple| Self::AppleBusiness(Box::new(apple)))
-            }
-        }
-    }
-
-    /// Evidence for each candidate, in their order; `took` is filled in by the caller.
-    async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
-        match self {
-            Self::Kandji(kandji) => kandji.look_up(candidates, purpose).await,
-            Self::AppleDep(apple) => apple.look_up(candidates, purpose).await,
-            Self::AppleBusiness(apple) => apple.look_up(candidates, purpose).await,
-        }
-    }
-
-    /// The cheapest reads that show whether a scan can be answered.
-    async fn probe(&self) -> Result<(), Fault> {
-        match self {
-            Self::Kandji(kandji) => kandji.probe().await,
-            Self::AppleDep(apple) => apple.probe().await,
-            Self::AppleBusiness(apple) => apple.probe().await,
-        }
-    }
-
-    /// The way to the service.
-    fn client(&self) -> &Client {
-        match self {
-            Self::Kandji(kandji) => kandji.client(),
-            Self::AppleDep(apple) => apple.client(),
-            Self::AppleBusiness(apple) => apple.client(),
-        }
-    }
-
-    /// What is known beside the findings; the quota is filled in by the caller.
-    fn vitals(&self) -> Vitals {
-        match self {
-            Self::Kandji(kandji) => kandji.vitals(),
-            Self::AppleDep(apple) => apple.vitals(),
-            Self::AppleBusiness(apple) => apple.vitals(),
-        }
-    }
-
-    /// In how much time its background knowledge must be read anew; `None`: it keeps none.
-    fn refresh_in(&self) -> Option<Duration> {
-        match self {
-            Self::Kandji(kandji) => kandji.refresh_in(),
-            Self::AppleDep(_) => None,
-            Self::AppleBusiness(apple) => apple.refresh_in(),
         }
     }
 }

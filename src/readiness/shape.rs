@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::lenient;
+use super::spelling;
 
 /// A reply is not of the shape that its service documents. A whole sentence for a person, without a word of the reply's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +72,7 @@ impl<'a> Object<'a> {
     pub fn shown(&self, field: &str) -> Result<Option<String>, Misshaped> {
         Ok(self
             .text(field)?
-            .map(lenient::shown)
+            .map(spelling::shown)
             .filter(|text| !text.is_empty()))
     }
 
@@ -106,7 +106,7 @@ impl<'a> Object<'a> {
     pub fn moment(&self, field: &str) -> Result<Option<Timestamp>, Misshaped> {
         match self.text(field)?.filter(|text| !text.trim().is_empty()) {
             None => Ok(None),
-            Some(text) => lenient::timestamp(text)
+            Some(text) => spelling::timestamp(text)
                 .map(Some)
                 .ok_or_else(|| self.says(field, "a text that is no date and time")),
         }

@@ -10,5 +10,6 @@ pub mod name;
 pub mod pulse;
 pub mod stream;
 pub mod systemd;
+pub mod times;
 pub mod unit;
 pub mod visible;

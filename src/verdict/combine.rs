@@ -6,9 +6,10 @@ use super::{Policy, Testimony};
 use crate::{
     readiness::{
         evidence::{Finding, Grade, SourceKind},
-        lenient,
+        spelling,
     },
     reason::Reason,
+    runtime::times,
 };
 
 /// The order among several `no`, the most telling first. `already_enrolled` stands before them all (rule 1).
@@ -143,7 +144,7 @@ fn rule_2_apple_token_for_another_server(heard: &Heard) -> Option<Result> {
             dep.evidence.server_uuid.as_deref(),
         );
         one.evidence.kind.is_mdm()
-            && matches!(servers, (Some(theirs), Some(ours)) if !lenient::same_uuid(theirs, ours))
+            && matches!(servers, (Some(theirs), Some(ours)) if !spelling::same_uuid(theirs, ours))
     });
     if let Some(mdm) = relayed_for_another_server {
         let text = format!(
@@ -221,13 +222,9 @@ fn fetch_sentence(mdm: &Testimony) -> Option<String> {
         format!(
             "{} last fetched from Apple at {}.",
             mdm.evidence.source,
-            minute(as_of)
+            times::moment(as_of)
         )
     })
-}
-
-fn minute(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 fn rule_4_agree_to_wait(heard: &Heard) -> Option<Result> {
@@ -319,7 +316,7 @@ fn rule_10_settling(heard: &Heard, policy: &Policy) -> Option<Result> {
     (!settled).then(|| {
         (
             Reason::Settling,
-            Some(format!("Assigned at {}.", minute(assigned_at))),
+            Some(format!("Assigned at {}.", times::moment(assigned_at))),
         )
     })
 }

@@ -6,13 +6,15 @@
 pub mod runtime {
     pub mod clock;
     pub mod name;
+    pub mod times;
     pub mod visible;
 }
 pub mod reason;
 pub mod label;
 pub mod readiness {
     pub mod evidence;
-    pub mod lenient;
+    pub mod kind;
+    pub mod spelling;
     pub mod shape;
     pub mod http {
         use std::time::Duration;
@@ -28,7 +30,7 @@ pub mod readiness {
     }
     #[cfg(feature = "readiness")]
     pub mod kandji {
-        mod rule;
+        mod finding;
         mod wire;
     }
     #[cfg(feature = "readiness")]

@@ -9,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Line, State,
-    rhythm::spoken,
     sources::{unreadable, with_copies},
 };
 use crate::{
@@ -20,8 +19,8 @@ use crate::{
         survey,
     },
     publisher,
-    readiness::{http::CLOCK_TOLERANCE, lenient},
-    runtime::{certificate, credential::Credential, machine::pi_model, name::Name},
+    readiness::http::CLOCK_TOLERANCE,
+    runtime::{certificate, credential::Credential, machine::pi_model, name::Name, times},
     scanner::{self, Kind, UNENDED_REMEDY},
 };
 
@@ -97,7 +96,7 @@ pub(super) fn with_proof(mut line: Line, scanner: &Name, proofs: Option<&Proofs>
     match proofs.get(scanner) {
         Some(Some(known)) => line.finding.push_str(&format!(
             "; read a known serial number {}",
-            lenient::spoken(*known)
+            times::moment(*known)
         )),
         Some(None) => {
             line.finding
@@ -290,7 +289,7 @@ pub(super) fn with_delivery(mut line: Line, waits: Option<SignedDuration>) -> Li
     {
         line.finding.push_str(&format!(
             "; records have been waiting for it for {}",
-            spoken(time)
+            times::length(time)
         ));
         line.remedy = format!("look at the agent's log (journalctl -u benchlight); {RIGHTS}");
         line.state = State::Warn;
@@ -502,7 +501,7 @@ fn read(reader: &mut Reader, agent: bool, lines: &mut Vec<Line>) -> Line {
         (many, Some(since)) => format!(
             "{} waiting for the broker, the oldest since {}",
             records(many),
-            lenient::spoken(since)
+            times::moment(since)
         ),
         (many, None) => format!("{} waiting for the broker", records(many)),
     };
@@ -589,7 +588,7 @@ pub(super) fn clock(synced: bool, ahead: &[(Name, SignedDuration)]) -> Line {
         Some((name, ahead)) if off > OFF => {
             format!(
                 "{kept}; {} {} what {name}'s service says",
-                spoken(off),
+                times::length(off),
                 if ahead.is_positive() {
                     "behind"
                 } else {

@@ -8,7 +8,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Line, State};
-use crate::{journal::Stored, readiness::lenient, runtime::name::Name};
+use crate::{
+    journal::Stored,
+    runtime::{name::Name, times},
+};
 
 /// Fewer fetches tell no rhythm.
 const FETCHES: usize = 6;
@@ -117,9 +120,9 @@ pub(super) fn line(source: &Name, records: &[Stored], max_fetch_age: Duration) -
     let finding = format!(
         "{} fetches from Apple seen since {}, mostly {} apart; the oldest an answer rested on was {} old",
         seen.fetches,
-        lenient::spoken(since),
-        spoken(gap),
-        spoken(*oldest)
+        times::moment(since),
+        times::length(gap),
+        times::length(*oldest)
     );
     let limit = SignedDuration::try_from(max_fetch_age).unwrap_or(SignedDuration::MAX);
     let advised = STEPS.iter().find(|(_, minutes)| {
@@ -143,16 +146,6 @@ pub(super) fn line(source: &Name, records: &[Stored], max_fetch_age: Duration) -
             Line::new(part, State::Warn, finding, remedy)
         }
         _ => Line::ok(part, finding),
-    }
-}
-
-/// A length of time for a person.
-pub(super) fn spoken(length: SignedDuration) -> String {
-    match length.as_secs().unsigned_abs() {
-        seconds @ 0..=119 => format!("{seconds} s"),
-        seconds @ 120..=7_199 => format!("{} min", seconds / 60),
-        seconds @ 7_200..=172_799 => format!("{} h", seconds / 3_600),
-        seconds => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -236,7 +229,7 @@ mod tests {
         assert_eq!(line.state, State::Ok);
         assert!(
             line.finding
-                .contains("10 fetches from Apple seen since 2023-11-14 22:13 UTC, mostly 50 min apart; the oldest an answer rested on was 25 h old"),
+                .contains("10 fetches from Apple seen since 2023-11-14 22:13 UTC, mostly 50 min apart; the oldest an answer rested on was 26 h old"),
             "{}",
             line.finding
         );

@@ -83,9 +83,7 @@ fn certificate(name: &str) -> (String, String) {
 fn a_good_credential_is_found_and_read_when_needed() {
     let bench = Bench::new();
     let config = bench.check("").unwrap();
-    let readiness::Service::Kandji { token, .. } = &config.sources[0].service else {
-        panic!("not Kandji")
-    };
+    let token = config.sources[0].service.credential();
     assert_eq!(token.read().unwrap().reveal(), "hunter2");
 }
 
@@ -298,7 +296,7 @@ fn the_demo_is_an_ordinary_config() {
         ("mqtt://127.0.0.1:4712", "http://127.0.0.1:4711/")
     );
     assert!(config.exit_at_eof);
-    assert_eq!(config.policy.settle, std::time::Duration::from_secs(2));
+    assert_eq!(config.policy.settle, Duration::from_secs(2));
     assert_eq!(config.scanners[0].kind, scanners::Kind::Stdin);
     assert!(matches!(
         config.lanes[0].indicator,

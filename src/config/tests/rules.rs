@@ -672,16 +672,14 @@ fn the_verdict_section_reaches_every_part() {
             Duration::from_hours(48)
         )
     );
-    let readiness::Service::Kandji {
-        max_fetch_age,
-        expected_blueprints,
-        ..
-    } = &config.sources[0].service
-    else {
+    let readiness::Service::Kandji(settings) = &config.sources[0].service else {
         panic!("not Kandji")
     };
     assert_eq!(
-        (*max_fetch_age, expected_blueprints.as_slice()),
+        (
+            settings.policy.max_fetch_age,
+            settings.policy.expected_blueprints.as_slice()
+        ),
         (Duration::from_hours(6), &["b1".to_owned()][..])
     );
 }

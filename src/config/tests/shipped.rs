@@ -361,11 +361,11 @@ fn each_key_counts_and_a_value_of_another_type_is_refused() {
 #[test]
 fn the_user_agent_names_the_version() {
     let text = format!("{SMALLEST}[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\n");
-    let readiness::Service::AppleDep { user_agent, .. } = &good(&text).sources[1].service else {
+    let readiness::Service::AppleDep(settings) = &good(&text).sources[1].service else {
         panic!("not apple-dep")
     };
     assert_eq!(
-        *user_agent,
+        settings.user_agent,
         format!("benchlight/{}", env!("CARGO_PKG_VERSION"))
     );
 }

@@ -8,10 +8,12 @@ use std::{
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
-use url::Url;
 use uuid::Uuid;
 
-use super::assertion::{self, ApiKey};
+use super::{
+    assertion::{self, ApiKey},
+    settings::Identity,
+};
 use crate::{
     readiness::{
         Purpose,
@@ -19,10 +21,7 @@ use crate::{
         turn::Turn,
     },
     reason::Reason,
-    runtime::{
-        clock,
-        credential::{Credential, Secret},
-    },
+    runtime::{clock, credential::Secret},
 };
 
 /// So long before its end a token is renewed.
@@ -31,15 +30,6 @@ const EARLY: Duration = Duration::from_mins(5);
 const PAUSE: Duration = Duration::from_secs(5);
 /// A token is not believed to be good for longer; Apple's is for an hour.
 const LONGEST_LIFE: Duration = Duration::from_hours(24);
-
-/// What a token is asked with.
-pub(super) struct Identity {
-    pub(super) token_url: Url,
-    pub(super) scope: String,
-    pub(super) client_id: String,
-    pub(super) key_id: String,
-    pub(super) key: Credential,
-}
 
 /// The keeper of the one token.
 pub(super) struct Bearer {

@@ -7,8 +7,8 @@ use crate::{
     label::Serial,
     readiness::{
         evidence::{Evidence, Finding},
-        lenient,
         shape::{Misshaped, Object},
+        spelling,
     },
     reason::Reason,
 };
@@ -162,7 +162,7 @@ pub(super) fn judge(
         (Some(detail), Some(failed)) => Some(format!("{detail} {failed}")),
         (detail, failed) => detail.or(failed),
     };
-    evidence.status = device.status.as_deref().map(lenient::shown);
+    evidence.status = device.status.as_deref().map(spelling::shown);
     evidence.model = device.model;
     evidence.family = device.family;
 }
@@ -192,8 +192,12 @@ fn conclude(
         }
         (Some("ASSIGNED"), Some(Linked::To(id))) => (
             Finding::No(Reason::WrongServer),
-            both_named
-                .or_else(|| Some(format!("It is assigned to server {}.", lenient::shown(&id)))),
+            both_named.or_else(|| {
+                Some(format!(
+                    "It is assigned to server {}.",
+                    spelling::shown(&id)
+                ))
+            }),
         ),
         (Some("ASSIGNED"), Some(Linked::NotYet)) => (
             Finding::Wait(Reason::SyncPending),

@@ -5,40 +5,36 @@
 
 mod assertion;
 mod bearer;
+mod examine;
 mod finding;
+mod settings;
+mod wire;
 
 use std::{
-    path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
 use super::{
     Purpose,
     evidence::{Evidence, Finding, SourceKind},
-    http::{
-        self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, NoReply, Reply,
-        Request,
-    },
-    keeper::Vitals,
-    lenient,
-    shape::{Misshaped, Object},
+    examination::Examination,
+    http::{self, Allowed, Client, ClientFault, Fault, NoReply, Reply, Request},
+    service::{Adapter, Endpoint, Pending},
+    spelling,
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
-    runtime::{
-        credential::{Credential, CredentialFault, Secret},
-        name::Name,
-    },
+    runtime::{credential::Secret, name::Name},
 };
-use assertion::ApiKey;
-use bearer::{Bearer, Identity};
+use bearer::Bearer;
 use finding::{Linked, Said};
+pub use settings::{Identity, Settings};
+use wire::Server;
 
 const USER_AGENT: &str = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
 /// Servers in one page; an organisation has a handful.
@@ -50,108 +46,8 @@ const NAMES_KEPT: Duration = Duration::from_hours(1);
 /// How long a finding waits for names: they are a courtesy.
 const NAMES_WAIT: Duration = Duration::from_millis(500);
 
-/// Is the API key there, and one that can sign?
-pub(super) fn check_key(credential: &Credential) -> Result<(), CredentialFault> {
-    ApiKey::read(credential.read()?.reveal())
-        .map(drop)
-        .map_err(|fault| fault.of(credential))
-}
-
-/// One MDM server of the organisation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// 32 hex digits.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// `MDM`, `APPLE_CONFIGURATOR` or `APPLE_MDM`.
-    pub kind: String,
-}
-
-impl Server {
-    fn read(value: &Value) -> Result<Self, Misshaped> {
-        let server = Object::read("Apple's MDM server", value)?;
-        finding::of_type(&server, "mdmServers")?;
-        let id = server.needed_text("id")?.to_owned();
-        let (name, kind) = match server.value("attributes") {
-            Some(attributes) => {
-                let attributes = Object::read("Apple's MDM server", attributes)?;
-                (
-                    attributes.shown("serverName")?,
-                    attributes.shown("serverType")?,
-                )
-            }
-            None => (None, None),
-        };
-        Ok(Self {
-            name: name.unwrap_or_else(|| id.clone()),
-            id,
-            kind: kind.unwrap_or_default(),
-        })
-    }
-
-    /// Adds a page's servers to those of the pages before; gives the cursor of the next one. No server may come twice, and with the last
-    /// page there must be as many as the pages say.
-    fn read_page(page: &Value, servers: &mut Vec<Self>) -> Result<Option<String>, Misshaped> {
-        let page = finding::answer(page)?;
-        for server in page.list("data")? {
-            let server = Self::read(server)?;
-            if servers
-                .iter()
-                .any(|one| one.id.eq_ignore_ascii_case(&server.id))
-            {
-                return Err(Misshaped(
-                    "Apple's list of MDM servers holds one twice.".to_owned(),
-                ));
-            }
-            servers.push(server);
-        }
-        let Some(meta) = page.value("meta") else {
-            return Ok(None);
-        };
-        let Some(paging) = Object::read("Apple's list of MDM servers", meta)?.value("paging")
-        else {
-            return Ok(None);
-        };
-        let paging = Object::read("Apple's list of MDM servers", paging)?;
-        let (next, total) = (
-            paging.text("nextCursor")?,
-            paging.number("total", 0..=i64::MAX)?,
-        );
-        let held = i64::try_from(servers.len()).unwrap_or(i64::MAX);
-        match total {
-            Some(total) if next.is_none() && total != held => Err(Misshaped(format!(
-                "Apple's list of MDM servers does not add up: its total is {total}, it holds {held}."
-            ))),
-            _ => Ok(next.map(str::to_owned)),
-        }
-    }
-
-    /// The server as a sentence names it.
-    fn shown(&self) -> String {
-        match self.kind.as_str() {
-            "APPLE_CONFIGURATOR" => format!("{:?} (Apple Configurator)", self.name),
-            _ => format!("{:?}", self.name),
-        }
-    }
-}
-
-/// The settings of this source alone.
-pub(super) struct Settings<'a> {
-    pub(super) name: Name,
-    pub(super) url: Url,
-    pub(super) token_url: Url,
-    pub(super) scope: String,
-    pub(super) client_id: String,
-    pub(super) key_id: String,
-    pub(super) key: Credential,
-    pub(super) expected_servers: Vec<String>,
-    pub(super) ca_file: Option<&'a Path>,
-    pub(super) reads_per_minute: u32,
-}
-
 /// One organisation's view.
-pub(super) struct AppleBusiness {
+struct AppleBusiness {
     name: Name,
     base: Url,
     client: Client,
@@ -160,39 +56,48 @@ pub(super) struct AppleBusiness {
     servers: Mutex<Option<(Instant, Vec<Server>)>>,
 }
 
+impl Adapter for AppleBusiness {
+    fn look_up<'a>(
+        &'a self,
+        candidates: &'a Candidates,
+        purpose: Purpose,
+    ) -> Pending<'a, Vec<Evidence>> {
+        Box::pin(self.ask(candidates, purpose))
+    }
+
+    /// The list of servers, which also gives their names.
+    fn probe(&self) -> Pending<'_, Result<(), Fault>> {
+        Box::pin(async { self.servers().await.map(drop) })
+    }
+
+    fn examine(&self) -> Pending<'_, Examination> {
+        Box::pin(examine::examine(self))
+    }
+
+    fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn refresh_in(&self) -> Option<Duration> {
+        self.bearer.renew_in()
+    }
+}
+
 impl AppleBusiness {
-    pub(super) fn new(
-        settings: Settings<'_>,
-        clocks: Clocks,
-        limits: Limits,
-    ) -> Result<Self, ClientFault> {
-        let client = Client::new(ClientSettings {
-            allow: allowed(&settings.url, &settings.token_url),
-            user_agent: USER_AGENT,
-            ca_file: settings.ca_file,
-            reads_per_minute: settings.reads_per_minute,
-            quota: None,
-            clocks,
-            limits,
-        })?;
-        let identity = Identity {
-            token_url: settings.token_url,
-            scope: settings.scope,
-            client_id: settings.client_id,
-            key_id: settings.key_id,
-            key: settings.key,
-        };
+    fn new(settings: Settings, to: Endpoint<'_>) -> Result<Self, ClientFault> {
+        let allow = allowed(&to.url, &settings.identity.token_url);
+        let client = to.client(allow, USER_AGENT, None)?;
         Ok(Self {
-            name: settings.name,
-            base: settings.url,
-            bearer: Bearer::new(client.clone(), identity),
+            name: to.name,
+            base: to.url,
+            bearer: Bearer::new(client.clone(), settings.identity),
             client,
             expected: settings.expected_servers,
             servers: Mutex::default(),
         })
     }
 
-    pub(super) async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+    async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
         let stripped = async {
             match &candidates.stripped {
                 Some(serial) => Some(self.one(serial, purpose).await),
@@ -203,13 +108,8 @@ impl AppleBusiness {
         std::iter::once(scanned).chain(stripped).collect()
     }
 
-    /// The list of servers, which also gives their names.
-    pub(super) async fn probe(&self) -> Result<(), Fault> {
-        self.servers().await.map(drop)
-    }
-
-    /// The organisation's MDM servers, read anew.
-    pub(super) async fn servers(&self) -> Result<Vec<Server>, Fault> {
+    /// The organisation's MDM servers, read from Apple.
+    async fn servers(&self) -> Result<Vec<Server>, Fault> {
         let mut servers: Vec<Server> = Vec::new();
         let mut cursor: Option<String> = None;
         for _ in 0..MOST_PAGES {
@@ -231,18 +131,6 @@ impl AppleBusiness {
             Reason::GarbledAnswer,
             "Apple's list of MDM servers does not end.",
         ))
-    }
-
-    pub(super) const fn client(&self) -> &Client {
-        &self.client
-    }
-
-    pub(super) fn vitals(&self) -> Vitals {
-        Vitals::default()
-    }
-
-    pub(super) fn refresh_in(&self) -> Option<Duration> {
-        self.bearer.renew_in()
     }
 
     async fn one(&self, serial: &Serial, purpose: Purpose) -> Evidence {
@@ -304,7 +192,7 @@ impl AppleBusiness {
             named
                 .iter()
                 .find(|server| server.id.eq_ignore_ascii_case(id))
-                .map_or_else(|| lenient::shown(id), Server::shown)
+                .map_or_else(|| spelling::shown(id), Server::shown)
         };
         let expected: Vec<String> = self.expected.iter().map(|id| show(id)).collect();
         format!(
@@ -417,7 +305,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::runtime::clock::ClockWatch;
+    use crate::{
+        readiness::http::{ClientSettings, Limits},
+        runtime::clock::ClockWatch,
+    };
 
     /// Nothing listens there: a request that leaves is told from one that may not by its reason.
     const BASE: &str = "http://127.0.0.1:9/v1";

@@ -13,20 +13,20 @@ use crate::{
     label::Serial,
     readiness::{
         evidence::{Evidence, Finding, Grade},
-        lenient,
         shape::{Misshaped, Object},
+        spelling,
     },
     reason::Reason,
-    runtime::clock::Boot,
+    runtime::{clock::Boot, times},
 };
 
 /// Which profiles make a device ready.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Expected {
+pub struct Expected {
     /// Profile uuids that count; empty: any.
-    pub(super) profiles: Vec<String>,
+    pub profiles: Vec<String>,
     /// Hosts that a profile's url may name; empty: not asked.
-    pub(super) hosts: Vec<String>,
+    pub hosts: Vec<String>,
 }
 
 const ANOTHER: &str = "Apple answered about another device than the one asked for.";
@@ -206,7 +206,7 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, profile: &Profile, expe
     evidence.returned = device.status.as_deref() == Some("pushed");
     evidence.finding = finding;
     evidence.detail = detail;
-    evidence.status = device.status.as_deref().map(lenient::shown);
+    evidence.status = device.status.as_deref().map(spelling::shown);
     evidence.model = device.model;
     evidence.family = device.family;
 }
@@ -245,7 +245,7 @@ fn conclude(
                     if uuid.is_empty() {
                         "not named".to_owned()
                     } else {
-                        lenient::shown(uuid)
+                        spelling::shown(uuid)
                     }
                 )),
             );
@@ -281,10 +281,10 @@ fn conclude(
             device.device_assigned_at,
         ),
     ] {
-        if let Some(moment) = moment.filter(|moment| lenient::in_future(*moment, replied_at)) {
+        if let Some(moment) = moment.filter(|moment| spelling::in_future(*moment, replied_at)) {
             let detail = format!(
                 "Apple dates the {what} {}, in the future.",
-                lenient::spoken(moment)
+                times::moment(moment)
             );
             return (Finding::Unknown(Reason::GarbledAnswer), Some(detail));
         }

@@ -4,15 +4,16 @@
 //! also assign profiles and disown devices: the list of what may be asked holds reads alone.
 
 mod batch;
+mod examine;
 mod finding;
 mod oauth;
 mod refusal;
 pub mod server_token;
 mod session;
+mod settings;
 pub mod token_file;
 
 use std::{
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,30 +26,22 @@ use url::Url;
 use super::{
     Purpose,
     evidence::{Evidence, Finding, SourceKind},
-    http::{self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, Request},
+    examination::Examination,
+    http::{self, Allowed, Client, ClientFault, Fault, Request},
     keeper::Vitals,
+    service::{Adapter, Endpoint, Pending},
     shape::{Misshaped, Object},
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
-    runtime::{
-        clock::Boot,
-        credential::{Credential, CredentialFault, Secret},
-        name::Name,
-    },
+    runtime::{clock::Boot, credential::Secret, name::Name},
 };
 use batch::{Asked, Batches, Outcome};
-use finding::{Expected, Hosts, Profile, Reply, Said};
-use server_token::ServerToken;
+pub use finding::Expected;
+use finding::{Hosts, Profile, Reply, Said};
 use session::{JSON, Session};
-
-/// Is the server token there, whole, and with its expiry?
-pub(super) fn check_token(credential: &Credential) -> Result<(), CredentialFault> {
-    ServerToken::parse(credential.read()?.reveal())
-        .map(drop)
-        .map_err(|fault| fault.of(credential))
-}
+pub use settings::Settings;
 
 /// How long a look-up waits beside its answer for the name of the server that the token is for.
 const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
@@ -57,14 +50,13 @@ const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
 const ACCOUNT_PAUSE: Duration = Duration::from_mins(1);
 
 /// The MDM server at Apple that the server token is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// Its name in Apple Business or School Manager.
-    pub server_name: String,
+#[derive(Clone)]
+struct Account {
+    /// As Apple Business or School Manager shows it.
+    server_name: String,
     /// 32 hex digits.
-    pub server_uuid: Option<String>,
-    /// The organisation.
-    pub org_name: Option<String>,
+    server_uuid: Option<String>,
+    org_name: Option<String>,
 }
 
 impl Account {
@@ -79,20 +71,8 @@ impl Account {
     }
 }
 
-/// The settings of this source alone.
-pub(super) struct Settings<'a> {
-    pub(super) name: Name,
-    pub(super) url: Url,
-    pub(super) token: Credential,
-    pub(super) user_agent: String,
-    pub(super) expected_profiles: Vec<String>,
-    pub(super) expected_hosts: Vec<String>,
-    pub(super) ca_file: Option<&'a Path>,
-    pub(super) reads_per_minute: u32,
-}
-
 /// One server token's view.
-pub(super) struct AppleDep {
+struct AppleDep {
     shared: Arc<Shared>,
 }
 
@@ -114,29 +94,49 @@ struct Known {
     hosts: Hosts,
 }
 
+impl Adapter for AppleDep {
+    fn look_up<'a>(
+        &'a self,
+        candidates: &'a Candidates,
+        purpose: Purpose,
+    ) -> Pending<'a, Vec<Evidence>> {
+        Box::pin(self.ask(candidates, purpose))
+    }
+
+    /// The account is the cheapest read, and the only one that a fresh server without devices answers.
+    fn probe(&self) -> Pending<'_, Result<(), Fault>> {
+        Box::pin(async { self.account().await.map(drop) })
+    }
+
+    fn examine(&self) -> Pending<'_, Examination> {
+        Box::pin(examine::examine(self))
+    }
+
+    fn client(&self) -> &Client {
+        self.shared.session.client()
+    }
+
+    fn vitals(&self) -> Vitals {
+        let credential_days = self
+            .shared
+            .session
+            .token()
+            .ok()
+            .map(|token| token.days_left(Timestamp::now()));
+        Vitals {
+            credential_days,
+            ..Vitals::default()
+        }
+    }
+}
+
 impl AppleDep {
-    pub(super) fn new(
-        settings: Settings<'_>,
-        clocks: Clocks,
-        limits: Limits,
-    ) -> Result<Self, ClientFault> {
-        let clock = clocks.own;
-        let client = Client::new(ClientSettings {
-            allow: allowed(&settings.url),
-            user_agent: &settings.user_agent,
-            ca_file: settings.ca_file,
-            reads_per_minute: settings.reads_per_minute,
-            quota: None,
-            clocks,
-            limits,
-        })?;
+    fn new(settings: Settings, to: Endpoint<'_>) -> Result<Self, ClientFault> {
+        let client = to.client(allowed(&to.url), &settings.user_agent, None)?;
         let shared = Shared {
-            name: settings.name,
-            session: Session::new(client, settings.url, settings.token, clock),
-            expected: Expected {
-                profiles: settings.expected_profiles,
-                hosts: settings.expected_hosts,
-            },
+            name: to.name,
+            session: Session::new(client, to.url, settings.token, to.clocks.own),
+            expected: settings.expected,
             batches: Batches::default(),
             known: Mutex::default(),
         };
@@ -145,7 +145,7 @@ impl AppleDep {
         })
     }
 
-    pub(super) async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+    async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
         let serials: Vec<Serial> = candidates.iter().cloned().collect();
         let shared = self.shared.clone();
         let asked = self
@@ -196,31 +196,9 @@ impl AppleDep {
         all
     }
 
-    /// The account is the cheapest read, and the only one that a fresh server without devices answers.
-    pub(super) async fn probe(&self) -> Result<(), Fault> {
-        self.account().await.map(drop)
-    }
-
-    /// The MDM server that the token is for, read anew.
-    pub(super) async fn account(&self) -> Result<Account, Fault> {
+    /// The MDM server that the token is for, read from Apple.
+    async fn account(&self) -> Result<Account, Fault> {
         self.shared.account(Purpose::Scan).await
-    }
-
-    pub(super) fn client(&self) -> &Client {
-        self.shared.session.client()
-    }
-
-    pub(super) fn vitals(&self) -> Vitals {
-        let credential_days = self
-            .shared
-            .session
-            .token()
-            .ok()
-            .map(|token| token.days_left(Timestamp::now()));
-        Vitals {
-            credential_days,
-            ..Vitals::default()
-        }
     }
 }
 
@@ -355,7 +333,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::{readiness::http::below, runtime::clock::ClockWatch};
+    use crate::{
+        readiness::http::{ClientSettings, Limits, below},
+        runtime::clock::ClockWatch,
+    };
 
     /// Nothing listens there: a request that leaves is told from one that may not by its reason.
     const BASE: &str = "http://127.0.0.1:9";

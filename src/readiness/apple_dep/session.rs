@@ -86,6 +86,10 @@ impl Session {
         &self.client
     }
 
+    pub(super) fn host(&self) -> &str {
+        self.base.host_str().unwrap_or_default()
+    }
+
     pub(super) fn url(&self, path: &str) -> Url {
         http::below(&self.base, path)
     }

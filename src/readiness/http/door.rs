@@ -17,9 +17,12 @@ use super::{
     json::{self, JsonFault},
 };
 use crate::{
-    readiness::lenient,
+    readiness::spelling,
     reason::Reason,
-    runtime::clock::{Boot, ClockWatch},
+    runtime::{
+        clock::{Boot, ClockWatch},
+        times,
+    },
 };
 
 /// The most seconds that an answer may have spent in a cache.
@@ -276,7 +279,7 @@ impl Came<'_> {
             // A number beyond all bounds is an old one.
             let seconds = age.parse().unwrap_or(u64::MAX);
             if seconds > OLDEST {
-                let old = lenient::lasting(SignedDuration::from_secs(
+                let old = times::length(SignedDuration::from_secs(
                     i64::try_from(seconds).unwrap_or(i64::MAX),
                 ));
                 return Err(self.no(
@@ -320,7 +323,7 @@ impl Came<'_> {
                     .iter()
                     .map(|value| String::from_utf8_lossy(value.as_bytes()))
                     .collect();
-                lenient::shown(&stated.join(", "))
+                spelling::shown(&stated.join(", "))
             }
         };
         Err(self.no(
@@ -366,7 +369,7 @@ impl Came<'_> {
 
     fn not_of_now(&self, NotOfNow { ahead, by }: NotOfNow) -> String {
         let host = self.host();
-        let long = lenient::lasting(ahead.abs());
+        let long = times::length(ahead.abs());
         match (ahead.is_negative(), by) {
             (true, Measure::OwnClock) => {
                 format!(

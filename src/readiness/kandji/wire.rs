@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::readiness::{
-    lenient,
     shape::{Misshaped, Object},
+    spelling,
 };
 
 /// The rows of a list that comes in pages, held to what the list says of itself.
@@ -186,7 +186,7 @@ impl Moment {
     fn read(text: Option<&str>) -> Self {
         match text.filter(|text| !text.trim().is_empty()) {
             None => Self::Absent,
-            Some(text) => lenient::timestamp(text).map_or(Self::Garbled, Self::At),
+            Some(text) => spelling::timestamp(text).map_or(Self::Garbled, Self::At),
         }
     }
 

@@ -10,20 +10,21 @@ use crate::{
     readiness::{
         evidence::{Evidence, Finding, Grade},
         http::Fault,
-        lenient,
+        spelling,
     },
     reason::{Reason, Verdict},
+    runtime::times,
 };
 
 /// What the config says of a Kandji source.
 #[derive(Clone, Debug)]
-pub(in crate::readiness) struct Policy {
+pub struct Policy {
     /// ADE token ids that count; empty: all.
-    pub(in crate::readiness) tokens: Vec<String>,
-    /// How old the last fetch may be.
-    pub(in crate::readiness) max_fetch_age: Duration,
+    pub tokens: Vec<String>,
+    /// How old the MDM's last fetch from Apple may be.
+    pub max_fetch_age: Duration,
     /// Blueprint ids that count; empty: any.
-    pub(in crate::readiness) expected_blueprints: Vec<String>,
+    pub expected_blueprints: Vec<String>,
 }
 
 /// The service's ADE tokens, with the reply's `Date` carried on to the present.
@@ -111,7 +112,7 @@ fn of_row(evidence: Evidence, row: &Row, records: &Records<'_>, policy: &Policy)
         status: row
             .profile_status
             .as_deref()
-            .map(lenient::shown)
+            .map(spelling::shown)
             .filter(|word| !word.is_empty()),
         assigned_at: row.profile_assign_time,
         device_assigned_at: row.device_assigned_date,
@@ -134,7 +135,7 @@ fn linked(list: &[Token], wanted: impl Fn(&Token) -> bool) -> Vec<&Token> {
         token
             .server_uuid
             .as_deref()
-            .is_some_and(|server| servers.iter().any(|one| lenient::same_uuid(one, server)))
+            .is_some_and(|server| servers.iter().any(|one| spelling::same_uuid(one, server)))
     };
     list.iter()
         .filter(|token| wanted(token) || twin(token))
@@ -146,7 +147,7 @@ fn one_server(tokens: &[&Token]) -> Option<String> {
     let mut servers = tokens.iter().map(|token| token.server_uuid.as_deref());
     let first = servers.next().flatten()?;
     servers
-        .all(|server| server.is_some_and(|server| lenient::same_uuid(server, first)))
+        .all(|server| server.is_some_and(|server| spelling::same_uuid(server, first)))
         .then(|| first.to_owned())
 }
 
@@ -233,7 +234,7 @@ fn of_status(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement {
             Reason::GarbledAnswer,
             format!(
                 "Kandji says {:?}, which this station does not know.",
-                lenient::shown(other)
+                spelling::shown(other)
             ),
         ),
     }
@@ -257,7 +258,7 @@ fn of_assigned(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement 
         };
         if !expected {
             let there = blueprint.map_or("It has none.".to_owned(), |id| {
-                format!("It has {}.", lenient::shown(id))
+                format!("It has {}.", spelling::shown(id))
             });
             return (Finding::No(Reason::WrongBlueprint), Some(there));
         }
@@ -270,13 +271,13 @@ fn of_assigned(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement 
         ),
     ] {
         if let Some(moment) =
-            moment.filter(|moment| now.is_none_or(|now| lenient::in_future(*moment, now)))
+            moment.filter(|moment| now.is_none_or(|now| spelling::in_future(*moment, now)))
         {
             return unknown(
                 Reason::GarbledAnswer,
                 format!(
                     "The {what} is dated {}, in the future.",
-                    lenient::spoken(moment)
+                    times::moment(moment)
                 ),
             );
         }
@@ -330,7 +331,7 @@ fn absent(records: &Records<'_>, policy: &Policy, counted: &[&Token], enrolled: 
                 Reason::MdmLinkBroken,
                 format!(
                     "The ADE token {} is not in Kandji's list.",
-                    lenient::shown(id)
+                    spelling::shown(id)
                 ),
             );
         }
@@ -344,7 +345,7 @@ fn absent(records: &Records<'_>, policy: &Policy, counted: &[&Token], enrolled: 
     }
     (
         Finding::No(Reason::NotFound),
-        last_fetch(counted).map(|moment| format!("Last fetch {}.", lenient::spoken(moment))),
+        last_fetch(counted).map(|moment| format!("Last fetch {}.", times::moment(moment))),
     )
 }
 
@@ -399,7 +400,7 @@ fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
         (Moment::At(expiry), Some(now)) if expiry <= now => {
             return says(format!(
                 "The ADE token {name} expired on {}.",
-                lenient::spoken(expiry)
+                times::moment(expiry)
             ));
         }
         _ if token.days_left.is_some_and(|days| days < 0) => {
@@ -416,7 +417,7 @@ fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
         Some("SUCCESS") | None => None,
         Some(other) => garbled(format!(
             "Kandji says {:?} of the ADE token {name}, which this station does not know.",
-            lenient::shown(other)
+            spelling::shown(other)
         )),
     }
 }
@@ -437,14 +438,14 @@ fn stale(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Optio
         if age > limit {
             return says(format!(
                 "Last fetch {} by {name}, {} ago.",
-                lenient::spoken(fetched),
-                long(age)
+                times::moment(fetched),
+                times::length(age)
             ));
         }
-        if lenient::in_future(fetched, date) {
+        if spelling::in_future(fetched, date) {
             return says(format!(
                 "Last fetch {} by {name} lies in the future.",
-                lenient::spoken(fetched)
+                times::moment(fetched)
             ));
         }
     }
@@ -490,7 +491,7 @@ fn same_id(one: &str, other: &str) -> bool {
 }
 
 fn named(name: Option<&str>, id: &str) -> String {
-    format!("\"{}\"", lenient::shown(name.unwrap_or(id)))
+    format!("\"{}\"", spelling::shown(name.unwrap_or(id)))
 }
 
 impl Token {
@@ -514,16 +515,8 @@ fn wrong_server(there: &str, list: &[Token], policy: &Policy) -> String {
     };
     format!(
         "It is on \"{}\", this station expects {ours}.",
-        lenient::shown(there)
+        spelling::shown(there)
     )
-}
-
-fn long(age: SignedDuration) -> String {
-    match age.as_hours() {
-        0 => format!("{} min", age.as_mins()),
-        hours @ 1..=48 => format!("{hours} h"),
-        hours => format!("{} days", hours / 24),
-    }
 }
 
 #[cfg(test)]

@@ -592,7 +592,7 @@ fn the_words_name_what_the_person_must_look_at() {
                 },
                 ..Given::row(json!({}))
             },
-            "Last fetch 2026-11-23 11:30 UTC by \"HQ\", 29 min ago.",
+            "Last fetch 2026-11-23 11:30 UTC by \"HQ\", 30 min ago.",
         ),
         (
             Given::rows(vec![

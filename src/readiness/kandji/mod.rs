@@ -3,28 +3,29 @@
 //! Reads the ADE device list by serial number, the ADE tokens, and the device list where the first has no row:
 //! <https://api-docs.kandji.io/>. A fetch from Apple cannot be ordered, only awaited.
 
-mod rule;
+mod examine;
+mod finding;
+mod settings;
 mod wire;
 
 use std::{
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 use url::Url;
 
 use super::{
     Purpose,
     evidence::{Evidence, Finding, SourceKind},
+    examination::Examination,
     http::{
-        self, Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, NoReply,
-        QuotaHeaders, Reply, Request, below,
+        self, Allowed, Client, ClientFault, Fault, NoReply, QuotaHeaders, Reply, Request, below,
     },
     keeper::Vitals,
-    lenient,
+    service::{Adapter, Endpoint, Pending},
     shape::Misshaped,
 };
 use crate::{
@@ -36,8 +37,9 @@ use crate::{
         name::Name,
     },
 };
-pub(super) use rule::Policy;
-use rule::{Records, Tokens};
+pub use finding::Policy;
+use finding::{Records, Tokens};
+pub use settings::Settings;
 use wire::{Device, List, Row, Token};
 
 const ADE_DEVICES: &str = "api/v1/integrations/apple/ade/devices";
@@ -64,45 +66,61 @@ const QUOTA: QuotaHeaders = QuotaHeaders {
 const REFUSED: &str = "Kandji refused the API token, or the token lacks the permission for the ADE device list, the ADE integration list or the device list. \
     A token also disappears with the administrator who made it.";
 
-/// The MDM's link to one MDM server at Apple, as the doctor shows it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AdeToken {
-    /// Its id, as `tokens` in the config names it.
-    pub id: String,
-    /// The server's name.
-    pub name: String,
-    /// The server at Apple, 32 hex digits.
-    pub server_uuid: Option<String>,
-    /// Does it count for this station?
-    pub counts: bool,
-    /// Days until it expires.
-    pub days_left: Option<i64>,
-    /// The MDM's last fetch from Apple with it.
-    pub last_fetch: Option<Timestamp>,
-    /// How old that was by the service's own clock.
-    pub age: Option<SignedDuration>,
-    /// Why a scan would not trust it: the reason and a sentence.
-    pub trouble: Option<(Reason, String)>,
-}
-
-/// What a Kandji source is made from.
-pub(super) struct Settings<'a> {
-    pub(super) name: Name,
-    pub(super) url: Url,
-    pub(super) token: Credential,
-    pub(super) policy: Policy,
-    pub(super) ca_file: Option<&'a Path>,
-    pub(super) reads_per_minute: u32,
-}
-
 /// One Kandji tenant.
-pub(super) struct Kandji {
+struct Kandji {
     name: Name,
     base: Url,
     client: Client,
     credential: Credential,
     policy: Policy,
     tokens: Mutex<Option<Arc<TokenList>>>,
+}
+
+impl Adapter for Kandji {
+    fn look_up<'a>(
+        &'a self,
+        candidates: &'a Candidates,
+        purpose: Purpose,
+    ) -> Pending<'a, Vec<Evidence>> {
+        Box::pin(self.ask(candidates, purpose))
+    }
+
+    /// The token list and an empty look-up: both permissions that a scan needs, and the token list is fresh again.
+    fn probe(&self) -> Pending<'_, Result<(), Fault>> {
+        Box::pin(async {
+            let (tokens, rows) = tokio::join!(
+                self.fetch_tokens(Purpose::Scan),
+                self.rows(NO_SERIAL, Purpose::Scan)
+            );
+            tokens.map(drop).and(rows.map(drop))
+        })
+    }
+
+    fn examine(&self) -> Pending<'_, Examination> {
+        Box::pin(examine::examine(self))
+    }
+
+    fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn vitals(&self) -> Vitals {
+        let Some(tokens) = self.kept_tokens() else {
+            return Vitals::default();
+        };
+        let counted = self.policy.counted(&tokens.list);
+        Vitals {
+            as_of: finding::last_fetch(&counted),
+            credential_days: finding::days_left(&counted, tokens.now()),
+            quota: None,
+        }
+    }
+
+    fn refresh_in(&self) -> Option<Duration> {
+        Some(self.kept_tokens().map_or(Duration::ZERO, |tokens| {
+            TOKENS_REFRESHED.saturating_sub(tokens.age())
+        }))
+    }
 }
 
 /// The ADE tokens as last read.
@@ -124,36 +142,24 @@ impl TokenList {
 }
 
 impl Kandji {
-    pub(super) fn new(
-        settings: Settings<'_>,
-        clocks: Clocks,
-        limits: Limits,
-    ) -> Result<Self, ClientFault> {
-        let base = settings.url;
-        let client = Client::new(ClientSettings {
-            allow: vec![
-                Allowed::get(&base, ADE_DEVICES, &["serial_number", "page"]),
-                Allowed::get(&base, ADE_TOKENS, &[]),
-                Allowed::get(&base, DEVICES, &["serial_number", "limit"]),
-            ],
-            user_agent: concat!("benchlight/", env!("CARGO_PKG_VERSION")),
-            ca_file: settings.ca_file,
-            reads_per_minute: settings.reads_per_minute,
-            quota: Some(QUOTA),
-            clocks,
-            limits,
-        })?;
+    fn new(settings: Settings, to: Endpoint<'_>) -> Result<Self, ClientFault> {
+        let allow = vec![
+            Allowed::get(&to.url, ADE_DEVICES, &["serial_number", "page"]),
+            Allowed::get(&to.url, ADE_TOKENS, &[]),
+            Allowed::get(&to.url, DEVICES, &["serial_number", "limit"]),
+        ];
+        let user_agent = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
         Ok(Self {
-            name: settings.name,
-            base,
-            client,
+            client: to.client(allow, user_agent, Some(QUOTA))?,
+            name: to.name,
+            base: to.url,
             credential: settings.token,
             policy: settings.policy,
             tokens: Mutex::default(),
         })
     }
 
-    pub(super) async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+    async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
         // The filter is a *contains*: the shorter candidate finds the rows of both.
         let shorter = candidates.stripped.as_ref().unwrap_or(&candidates.scanned);
         let (rows, tokens) =
@@ -184,84 +190,13 @@ impl Kandji {
         candidates
             .iter()
             .map(|serial| {
-                rule::judge(
+                finding::judge(
                     self.bare(serial, Reason::GarbledAnswer),
                     &records,
                     &self.policy,
                 )
             })
             .collect()
-    }
-
-    /// The token list and an empty look-up: both permissions that a scan needs, and the token list is fresh again.
-    pub(super) async fn probe(&self) -> Result<(), Fault> {
-        let (tokens, rows) = tokio::join!(
-            self.fetch_tokens(Purpose::Scan),
-            self.rows(NO_SERIAL, Purpose::Scan)
-        );
-        tokens.map(drop).and(rows.map(drop))
-    }
-
-    /// The ADE tokens, read anew.
-    pub(super) async fn ade_tokens(&self) -> Result<Vec<AdeToken>, Fault> {
-        let tokens = self.fetch_tokens(Purpose::Scan).await?;
-        let now = tokens.now();
-        let shown = |token: &Token| {
-            let counts = self.policy.counts(&token.id);
-            let trouble = rule::trouble(token, [now, now], &self.policy);
-            let last_fetch = token.last_device_sync.known();
-            AdeToken {
-                id: token.id.clone(),
-                name: lenient::shown(token.server_name.as_deref().unwrap_or(&token.id)),
-                server_uuid: token.server_uuid.clone(),
-                counts,
-                days_left: rule::days_left(&[token], now),
-                last_fetch,
-                age: now
-                    .zip(last_fetch)
-                    .map(|(now, fetched)| now.duration_since(fetched)),
-                trouble: trouble.and_then(|(finding, detail)| {
-                    finding
-                        .reason()
-                        .map(|reason| (reason, detail.unwrap_or_default()))
-                }),
-            }
-        };
-        Ok(tokens.list.iter().map(shown).collect())
-    }
-
-    /// Reads each list that a scan may need, without a device in it.
-    pub(super) async fn permissions(&self) -> Vec<(&'static str, Result<(), Fault>)> {
-        let (rows, devices) = tokio::join!(
-            self.rows(NO_SERIAL, Purpose::Scan),
-            self.devices(NO_SERIAL, Purpose::Scan)
-        );
-        vec![
-            ("the ADE device list", rows.map(drop)),
-            ("the device list", devices.map(drop)),
-        ]
-    }
-
-    pub(super) const fn client(&self) -> &Client {
-        &self.client
-    }
-
-    pub(super) fn vitals(&self) -> Vitals {
-        let Some(tokens) = self.kept_tokens() else {
-            return Vitals::default();
-        };
-        let counted = self.policy.counted(&tokens.list);
-        Vitals {
-            as_of: rule::last_fetch(&counted),
-            credential_days: rule::days_left(&counted, tokens.now()),
-            quota: None,
-        }
-    }
-
-    pub(super) fn refresh_in(&self) -> Option<Duration> {
-        Some(self.kept_tokens().map_or(Duration::ZERO, |tokens| {
-            TOKENS_REFRESHED.saturating_sub(tokens.age())
-        }))
     }
 
     /// All rows that the filter gives, and the last page's `Date`. The pages are counted here: the `next` of a reply names another host.
@@ -429,7 +364,7 @@ pub fn judged(
         max_fetch_age: Duration::from_hours(24),
         expected_blueprints: Vec::new(),
     };
-    rule::judge(evidence, &records, &policy)
+    finding::judge(evidence, &records, &policy)
 }
 
 /// Is there a candidate without a row that may still be an enrolled device?
@@ -438,11 +373,11 @@ pub fn judged(
 /// candidates takes the known one then, whatever is said of this one. So a label with its data identifier costs one request.
 fn needs_devices(candidates: &Candidates, rows: &[Row]) -> bool {
     match &candidates.stripped {
-        None => !rule::has_row(&candidates.scanned, rows),
+        None => !finding::has_row(&candidates.scanned, rows),
         Some(stripped) => {
             let (scanned_known, stripped_known) = (
-                rule::has_row(&candidates.scanned, rows),
-                rule::has_row(stripped, rows),
+                finding::has_row(&candidates.scanned, rows),
+                finding::has_row(stripped, rows),
             );
             let settled = matches!(stripped.as_str().len(), 10 | 12)
                 && candidates.scanned.as_str().strip_prefix('S') == Some(stripped.as_str());

@@ -1,6 +1,6 @@
 //! Reads what services write loosely: timestamps in their several spellings, and texts that a person will see.
 
-use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
+use jiff::{Timestamp, civil, tz::TimeZone};
 
 use super::http::CLOCK_TOLERANCE;
 
@@ -26,27 +26,10 @@ pub fn in_future(moment: Timestamp, date: Timestamp) -> bool {
         .is_ok_and(|latest| moment > latest)
 }
 
-/// A moment for a person: "2026-01-09 22:01 UTC".
-pub fn spoken(moment: Timestamp) -> String {
-    moment.strftime("%Y-%m-%d %H:%M UTC").to_string()
-}
-
 /// Do these two write the same id? Services write a uuid with dashes or without, in either case.
 pub fn same_uuid(one: &str, other: &str) -> bool {
     let bare = |text: &str| text.trim().replace('-', "").to_ascii_lowercase();
     bare(one) == bare(other)
-}
-
-/// A time for a person: "20 hours".
-pub fn lasting(time: SignedDuration) -> String {
-    let (number, unit) = match time.as_secs() {
-        seconds @ ..120 => (seconds, "second"),
-        // To the nearest one.
-        seconds @ ..7_200 => ((seconds + 30) / 60, "minute"),
-        seconds @ ..172_800 => ((seconds + 1_800) / 3_600, "hour"),
-        seconds => (seconds / 86_400, "day"),
-    };
-    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -119,20 +102,5 @@ mod tests {
             " 1f97349736cf4614a94f624e705841ad"
         ));
         assert!(!same_uuid("1F973497", "1F973498") && !same_uuid("HQ", ""));
-    }
-
-    #[test]
-    fn a_time_is_told_in_the_unit_that_fits() {
-        for (seconds, told) in [
-            (1, "1 second"),
-            (61, "61 seconds"),
-            (301, "5 minutes"),
-            (71_999, "20 hours"),
-            (172_800, "2 days"),
-            (-5, "-5 seconds"),
-        ] {
-            assert_eq!(lasting(SignedDuration::from_secs(seconds)), told);
-        }
-        assert!(lasting(SignedDuration::MAX).ends_with(" days"));
     }
 }

@@ -1,0 +1,138 @@
+//! The one list of services that a source can be, and what the rest of the station knows about each.
+
+/// How good a proof of an assigned profile is, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grade {
+    /// An MDM's stored copy of Apple's word.
+    Relayed,
+    /// Apple's own word just now.
+    Apple,
+}
+
+impl Grade {
+    /// The stable word in the config and in messages.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Relayed => "relayed",
+            Self::Apple => "apple",
+        }
+    }
+
+    /// Reads the stable word back.
+    pub fn from_code(code: &str) -> Option<Self> {
+        [Self::Relayed, Self::Apple]
+            .into_iter()
+            .find(|grade| grade.code() == code)
+    }
+}
+
+/// One entry for each service: its kind, the word for it in config and messages, its folder, and its [`Facts`].
+///
+/// Whatever needs an arm for each service passes the name of a macro, which is given the whole list.
+macro_rules! services {
+    ($expand:ident) => {
+        $expand! {
+            Kandji "kandji" kandji { is_mdm: true, keeps_copy: true, proves: Some(Grade::Relayed), question: "Status in the MDM" },
+            AppleDep "apple-dep" apple_dep { is_mdm: false, keeps_copy: false, proves: Some(Grade::Apple), question: "Profile at Apple" },
+            AppleBusiness "apple-business" apple_business { is_mdm: false, keeps_copy: false, proves: None, question: "MDM server at Apple" },
+        }
+    };
+}
+pub(crate) use services;
+
+/// What the verdict, the config and `lookup` need to know about a kind of service.
+struct Facts {
+    is_mdm: bool,
+    keeps_copy: bool,
+    proves: Option<Grade>,
+    question: &'static str,
+}
+
+macro_rules! kinds {
+    ($($kind:ident $code:literal $folder:ident $facts:tt,)*) => {
+        /// The service that a source asks.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum SourceKind {
+            $($kind,)*
+        }
+
+        impl SourceKind {
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// The stable word in the config and in messages.
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $code,)*
+                }
+            }
+
+            const fn facts(self) -> Facts {
+                match self {
+                    $(Self::$kind => Facts $facts,)*
+                }
+            }
+        }
+    };
+}
+services!(kinds);
+
+impl SourceKind {
+    /// Reads the stable word back.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.code() == code)
+    }
+
+    /// An MDM relays what Apple told it.
+    pub const fn is_mdm(self) -> bool {
+        self.facts().is_mdm
+    }
+
+    /// Whether it answers from a copy, so that Apple itself may know better.
+    pub const fn keeps_copy(self) -> bool {
+        self.facts().keeps_copy
+    }
+
+    /// The best proof of an assigned profile that it can give; `None`: it knows nothing of profiles.
+    pub const fn proves(self) -> Option<Grade> {
+        self.facts().proves
+    }
+
+    /// What it is asked, as the head of a column.
+    pub const fn question(self) -> &'static str {
+        self.facts().question
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Journals, messages and configs hold these words.
+    #[test]
+    fn the_stable_words_stay_and_are_read_back() {
+        for (kind, word) in [
+            (SourceKind::Kandji, "kandji"),
+            (SourceKind::AppleDep, "apple-dep"),
+            (SourceKind::AppleBusiness, "apple-business"),
+        ] {
+            assert_eq!(
+                (kind.code(), SourceKind::from_code(word)),
+                (word, Some(kind))
+            );
+            assert_eq!(kind.is_mdm(), word == "kandji", "{word}");
+        }
+        for (grade, word) in [(Grade::Relayed, "relayed"), (Grade::Apple, "apple")] {
+            assert_eq!((grade.code(), Grade::from_code(word)), (word, Some(grade)));
+        }
+        assert_eq!(
+            (SourceKind::from_code("apple"), Grade::from_code("kandji")),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn only_a_service_that_knows_of_profiles_can_prove_one() {
+        let proofs: Vec<_> = SourceKind::ALL.iter().map(|kind| kind.proves()).collect();
+        assert_eq!(proofs, [Some(Grade::Relayed), Some(Grade::Apple), None]);
+    }
+}

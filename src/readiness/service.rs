@@ -1,0 +1,152 @@
+//! What the folder of one service provides: its settings, read from the config's keys, and its client.
+
+use std::{path::Path, pin::Pin, time::Duration};
+
+use url::Url;
+
+use super::{
+    Purpose,
+    evidence::Evidence,
+    examination::Examination,
+    http::{Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, QuotaHeaders},
+    keeper::Vitals,
+};
+use crate::{
+    label::Candidates,
+    runtime::{
+        credential::{Credential, CredentialFault},
+        name::Name,
+    },
+};
+
+/// Why a value cannot be used, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    pub message: String,
+    pub remedy: String,
+}
+
+/// What is wrong with a text of a service's own form.
+pub type CheckText = fn(&str) -> Option<Wrong>;
+
+/// For a URL that people mistake for the API's: what it is, and the right one.
+pub type CheckUrl = fn(&Url) -> Option<(&'static str, String)>;
+
+/// What people copy from their browser.
+pub(super) const WEB_PAGE: &str = "the address of a web page for people, not of the API";
+
+/// For a text of any form.
+pub(super) fn any_text(_: &str) -> Option<Wrong> {
+    None
+}
+
+/// The keys of one `[[source]]`. Whoever implements it reports what is wrong, with its place, and returns `None`.
+///
+/// A service asks for all of its keys before it gives up on any, so that all problems are reported at once and no key
+/// of its own is taken for another service's.
+pub trait Keys {
+    /// A URL with https, or with http to this machine.
+    fn url(&self, key: &'static str, default: &str, check: CheckUrl) -> Option<Url>;
+    fn required_url(&self, key: &'static str, example: &str, check: CheckUrl) -> Option<Url>;
+    fn text(&self, key: &'static str, default: &str, check: CheckText) -> Option<String>;
+    fn required_text(&self, key: &'static str, example: &str) -> Option<String>;
+    /// A list of texts; an absent key is an empty list. Texts that `check` refuses are reported and kept, so that the
+    /// doctor can examine the rest of the source.
+    fn texts(&self, key: &'static str, check: CheckText) -> Option<Vec<String>>;
+    /// The same for a key that must be there and not empty.
+    fn required_texts(
+        &self,
+        key: &'static str,
+        example: &str,
+        empty: Wrong,
+        check: CheckText,
+    ) -> Option<Vec<String>>;
+    /// The file of a secret, called `usual` where the config names none.
+    fn credential(
+        &self,
+        key: &'static str,
+        usual: &'static str,
+        check: fn(&Credential) -> Result<(), CredentialFault>,
+    ) -> Option<Credential>;
+    /// `[verdict] max_fetch_age`.
+    fn max_fetch_age(&self) -> Option<Duration>;
+    /// `[verdict] expected_blueprints`.
+    fn expected_blueprints(&self) -> Option<Vec<String>>;
+}
+
+/// The settings of one service.
+pub(super) trait ServiceSettings: Sized {
+    /// The URL in the shipped config, which answers nobody.
+    const EXAMPLE_URL: Option<&'static str>;
+
+    /// The API's base URL and the rest.
+    fn read(keys: &dyn Keys) -> Option<(Url, Self)>;
+
+    fn credential(&self) -> &Credential;
+
+    /// Whether the credential is there and of the form that the service wants. Only the service knows whether it accepts it.
+    fn check(credential: &Credential) -> Result<(), CredentialFault>;
+
+    fn connect(self, to: Endpoint<'_>) -> Result<Box<dyn Adapter>, ClientFault>;
+}
+
+/// Where a service is, and what any client needs besides.
+pub(super) struct Endpoint<'a> {
+    pub(super) name: Name,
+    pub(super) url: Url,
+    pub(super) ca_file: Option<&'a Path>,
+    pub(super) reads_per_minute: u32,
+    pub(super) clocks: Clocks,
+    pub(super) limits: Limits,
+}
+
+impl Endpoint<'_> {
+    /// A client that may send the requests in `allow` and no others.
+    pub(super) fn client(
+        &self,
+        allow: Vec<Allowed>,
+        user_agent: &str,
+        quota: Option<QuotaHeaders>,
+    ) -> Result<Client, ClientFault> {
+        Client::new(ClientSettings {
+            allow,
+            user_agent,
+            ca_file: self.ca_file,
+            reads_per_minute: self.reads_per_minute,
+            quota,
+            clocks: self.clocks.clone(),
+            limits: self.limits,
+        })
+    }
+}
+
+/// What is under way at a service.
+pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The client of one service.
+pub(super) trait Adapter: Send + Sync {
+    /// Evidence for each candidate, in their order; the caller fills in `took`.
+    fn look_up<'a>(
+        &'a self,
+        candidates: &'a Candidates,
+        purpose: Purpose,
+    ) -> Pending<'a, Vec<Evidence>>;
+
+    /// The cheapest reads that show whether a scan can be answered.
+    fn probe(&self) -> Pending<'_, Result<(), Fault>>;
+
+    /// What the service says of itself and of the credential's rights, without a device.
+    fn examine(&self) -> Pending<'_, Examination>;
+
+    fn client(&self) -> &Client;
+
+    /// What is known besides the findings; the caller fills in the quota.
+    fn vitals(&self) -> Vitals {
+        Vitals::default()
+    }
+
+    /// How soon its background knowledge must be read again; `None`: it keeps none.
+    fn refresh_in(&self) -> Option<Duration> {
+        None
+    }
+}

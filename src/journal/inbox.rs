@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::{Fault, Settings, mark::Place, store::Fate};
+use super::{Fault, Settings, mark::Place, settled::SettledRows, store::Fate};
 use crate::{
     health::JournalHealth,
     record::{RawScan, Record, Recorded},
@@ -27,10 +27,6 @@ pub(super) const SCANS_WAITING: usize = 1024;
 
 /// Requests that may wait before those that were given up are cleared away.
 const REQUESTS_WAITING: usize = 256;
-
-/// Marks are written in batches: this many, or after this long.
-const MARKS: usize = 256;
-const MARKS_WAIT: Duration = Duration::from_millis(100);
 
 /// The agreement between one caller and the writer: exactly one of "given up" and "done" happens.
 #[derive(Debug)]
@@ -81,7 +77,7 @@ impl Ticket {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) records: Vec<Record>,
-    pub(super) ticket: Option<std::sync::Arc<Ticket>>,
+    pub(super) ticket: Option<Arc<Ticket>>,
     pub(super) answer: Option<oneshot::Sender<Result<Vec<Recorded>, Fault>>>,
 }
 
@@ -89,6 +85,13 @@ impl Request {
     /// Has the caller's time passed?
     pub(super) fn expired(&self) -> bool {
         self.ticket.as_ref().is_some_and(|ticket| ticket.expired())
+    }
+
+    /// The commit has returned, and is `sure` to be on the disk. `false`: nobody waits for it any more, or it may not be relied on.
+    pub(super) fn is_done(&self, sure: bool) -> bool {
+        self.ticket
+            .as_ref()
+            .is_none_or(|ticket| sure && ticket.done())
     }
 
     /// Answers the caller, if it still listens.
@@ -121,8 +124,6 @@ pub(super) struct Inbox {
     pub(super) requests: VecDeque<Request>,
     pub(super) scans: VecDeque<RawScan>,
     pub(super) fates: Vec<(Uuid, Fate)>,
-    pub(super) sent: Vec<u64>,
-    pub(super) aside: Vec<(u64, String)>,
     /// Facts for the doctor, by their counter's name: on or off.
     pub(super) notes: BTreeMap<String, bool>,
     pub(super) release: Vec<oneshot::Sender<u64>>,
@@ -138,9 +139,7 @@ pub(super) struct Inbox {
     pub(super) overflowed: u64,
     /// Something changed that the writer must look at.
     nudged: bool,
-    /// When the oldest mark came.
-    marks_since: Option<Instant>,
-    /// The writer holds marks or scans back that it could not write.
+    /// Scans that the writer holds back because it could not write them.
     held_back: usize,
 }
 
@@ -156,7 +155,7 @@ impl Inbox {
             || self.suspected
             || self.nudged
             || self.closing
-            || self.sent.len() + self.aside.len() >= MARKS
+            || !self.notes.is_empty()
     }
 }
 
@@ -177,20 +176,24 @@ pub(super) struct Shared {
     /// Held for writing while the file is replaced. A connection opens database and log by name, one after the other: in
     /// between they must not become another file's.
     pub(super) replacing: RwLock<()>,
+    /// Rows that the broker has settled.
+    pub(super) settled: Arc<SettledRows>,
     inbox: Mutex<Inbox>,
     woken: Condvar,
     #[cfg(test)]
     pub(super) seam: Mutex<Seam>,
 }
 
-/// Bad days that a test cannot make from outside.
+/// For bad days that a test cannot make from outside: what is done, once, to the writing connection before anything else.
 #[cfg(test)]
-#[derive(Debug, Default)]
-pub(super) struct Seam {
-    /// The next COMMIT takes this long.
-    pub(super) commit_takes: Option<Duration>,
-    /// Statements for the writing connection, once.
-    pub(super) run: Option<String>,
+#[derive(Default)]
+pub(super) struct Seam(pub(super) Option<Box<dyn FnOnce(&mut rusqlite::Connection) + Send>>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Seam {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Seam")
+    }
 }
 
 impl Shared {
@@ -205,6 +208,7 @@ impl Shared {
             generation: AtomicU64::new(0),
             unconfirmed: AtomicBool::new(false),
             replacing: RwLock::default(),
+            settled: Arc::default(),
             inbox: Mutex::default(),
             woken: Condvar::new(),
             #[cfg(test)]
@@ -217,12 +221,10 @@ impl Shared {
         self.settings.state_dir.join("journal.sqlite")
     }
 
-    /// Waits until there is something to do, `due` has come or marks have waited long enough, and takes everything.
+    /// Waits until there is something to do or `due` has come, and takes everything.
     pub(super) fn wait(&self, due: Option<Instant>) -> Inbox {
         let mut inbox = self.lock();
         loop {
-            let marks_due = inbox.marks_since.map(|since| since + MARKS_WAIT);
-            let due = [due, marks_due].into_iter().flatten().min();
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
             if inbox.urgent() || left == Some(Duration::ZERO) {
                 let held_back = inbox.held_back + inbox.scans.len();
@@ -291,24 +293,30 @@ impl Shared {
     }
 
     pub(super) fn sent(&self, rows: Vec<u64>) {
-        if !rows.is_empty() {
-            self.tell(|inbox| {
-                inbox.marks_since.get_or_insert_with(Instant::now);
-                inbox.sent.extend(rows);
-            });
+        let many = self.settled.sent(rows, Instant::now());
+        self.tell_unsent();
+        // Else the writer finds them when it next looks up, twice a second.
+        if many {
+            self.nudge();
         }
     }
 
     pub(super) fn set_aside(&self, row: u64, why: &str) {
-        self.tell(|inbox| {
-            inbox.marks_since.get_or_insert_with(Instant::now);
-            inbox.aside.push((row, why.to_owned()));
+        self.settled.set_aside(row, why.to_owned(), Instant::now());
+        self.tell_unsent();
+        self.nudge();
+    }
+
+    /// Takes the number of rows that wait for the broker into health.
+    pub(super) fn tell_unsent(&self) {
+        self.health.send_if_modified(|health| {
+            let unsent = self.settled.unsent();
+            std::mem::replace(&mut health.unsent, unsent) != unsent
         });
     }
 
     pub(super) fn note(&self, name: String, on: bool) {
         self.tell(|inbox| {
-            inbox.marks_since.get_or_insert_with(Instant::now);
             inbox.notes.insert(name, on);
         });
     }
@@ -370,7 +378,7 @@ impl Shared {
             }
             well
         });
-        self.tell(|inbox| inbox.nudged = true);
+        self.nudge();
     }
 
     pub(super) fn faulted(&self, records: u64) {
@@ -382,6 +390,25 @@ impl Shared {
     /// The file now open, for readers.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Lets the writer look up.
+    fn nudge(&self) {
+        self.tell(|inbox| inbox.nudged = true);
+    }
+
+    #[cfg(test)]
+    pub(super) fn seam(&self, store: Option<&mut super::store::Store>) {
+        if let Some(store) = store
+            && let Some(seam) = self
+                .seam
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+                .take()
+        {
+            seam(&mut store.conn);
+        }
     }
 
     fn tell(&self, say: impl FnOnce(&mut Inbox)) {

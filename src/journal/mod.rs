@@ -15,6 +15,7 @@ mod retention;
 mod row;
 mod salvage;
 mod schema;
+mod settled;
 mod store;
 pub mod story;
 pub mod survey;
@@ -24,6 +25,7 @@ mod writer;
 
 pub use machine::machine_id;
 pub use row::Stored;
+pub use settled::Unsent;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -173,7 +175,8 @@ impl Journal {
         result
     }
 
-    /// Marks rows (see [`Stored::row`]) as acknowledged by the broker. Written in batches, behind the scans.
+    /// Rows (see [`Stored::row`]) that the broker has acknowledged. They wait for nobody from now on. The file says so with the next
+    /// record, or half a minute later: a kill in between repeats them and loses none.
     pub fn sent(&self, rows: Vec<u64>) {
         self.shared.sent(rows);
     }

@@ -17,6 +17,7 @@ use super::{
     inbox::Shared,
     row::{self, Stored, Unreadable, nanos},
     schema::{self, Found},
+    settled::Unsent,
     store::Trouble,
 };
 use crate::{label::Serial, reason::Reason, record::Record, runtime::name::Name};
@@ -128,9 +129,24 @@ impl Reader {
     /// The first `limit` rows of the outbox behind `after` (0: from the start), in order of epoch and seq.
     /// Rows set aside are not among them.
     pub fn unsent(&mut self, after: u64, limit: usize) -> Result<Vec<Stored>, ReadFault> {
+        self.unsent_until_taken(after, limit).map(Unsent::rows)
+    }
+
+    /// As [`Reader::unsent`], for rows that are handed on first: what is settled meanwhile is left out when they are taken.
+    pub fn unsent_until_taken(&mut self, after: u64, limit: usize) -> Result<Unsent, ReadFault> {
+        let reading = match &self.source {
+            Source::Own(shared) => Some(shared.settled.reading()),
+            Source::File(_) => None,
+        };
         let sql =
             select("delivered_at IS NULL AND aside IS NULL AND row > ?1 ORDER BY row LIMIT ?2");
-        self.rows(&sql, params![after.cast_signed(), limited(limit)])
+        let (rows, keys) = self.keyed_rows(&sql, params![after.cast_signed(), limited(limit)])?;
+        Ok(Unsent {
+            after: keys.last().copied().unwrap_or(after),
+            more: keys.len() >= limit,
+            rows,
+            reading,
+        })
     }
 
     /// The records of one epoch from one seq to another, both included, at most `limit`.
@@ -370,12 +386,22 @@ impl Reader {
     /// Reads records. One that this build cannot understand is left out, and set aside if it waits in the outbox:
     /// a single bad row must not hold the others up.
     fn rows(&mut self, sql: &str, params: impl Params) -> Result<Vec<Stored>, ReadFault> {
-        let mut unreadable = Vec::new();
+        self.keyed_rows(sql, params).map(|(found, _)| found)
+    }
+
+    /// The records, and the keys of all rows that were looked at.
+    fn keyed_rows(
+        &mut self,
+        sql: &str,
+        params: impl Params,
+    ) -> Result<(Vec<Stored>, Vec<u64>), ReadFault> {
+        let (mut unreadable, mut keys) = (Vec::new(), Vec::new());
         let found = self.read(|conn| {
             let mut found = Vec::new();
             let mut statement = conn.prepare_cached(sql)?;
             let mut rows = statement.query(params)?;
             while let Some(row) = rows.next()? {
+                keys.push(row.get::<_, i64>(0)?.cast_unsigned());
                 match row::stored(row) {
                     Ok(stored) => found.push(stored),
                     Err(Unreadable::Sqlite(error)) if error.sqlite_error().is_some() => {
@@ -396,7 +422,7 @@ impl Reader {
                 shared.set_aside(row.cast_unsigned(), "unreadable");
             }
         }
-        Ok(found)
+        Ok((found, keys))
     }
 
     fn read<T>(

@@ -34,14 +34,17 @@ pub(super) enum Step {
     Vacuumed,
     /// Rows that had not been delivered were dropped for lack of space.
     Dropped,
+    /// Rows must be dropped for lack of space, and the file does not say yet which of them are delivered.
+    Unsettled,
 }
 
 /// Does the next small thing. Rows are removed by age only while the clock is synchronised: a clock that is years ahead
-/// would remove everything.
+/// would remove everything. `settled`: the file says of every row whether it is delivered.
 pub(super) fn step(
     store: &mut Store,
     settings: &Settings,
     clock_synced: bool,
+    settled: bool,
 ) -> Result<Step, Trouble> {
     let now = Timestamp::now();
     let raw_before = row::nanos(before(now, settings.keep_raw));
@@ -63,6 +66,9 @@ pub(super) fn step(
     if space.used > space.limit(settings.max_bytes) {
         if remove_oldest_delivered(store)? {
             return Ok(Step::More);
+        }
+        if !settled {
+            return Ok(Step::Unsettled);
         }
         if drop_oldest(store)? {
             return Ok(Step::Dropped);

@@ -21,6 +21,7 @@ use super::{
     mark::Mark,
     row::{self, Stored},
     schema::{self, Found},
+    settled::Settled,
 };
 use crate::{
     health::JournalHealth,
@@ -149,12 +150,17 @@ pub(super) struct Batch<'a> {
     pub(super) groups: Vec<&'a [Record]>,
     /// Counters and what to add to them.
     pub(super) counts: &'a [(&'static str, u64)],
+    /// What the broker has said of earlier rows.
+    pub(super) settled: &'a [(u64, Settled)],
 }
 
 /// How one transaction ended.
 pub(super) enum Written {
-    /// On disk: for each group its records, or why it could not be written.
-    Committed(Vec<Result<Vec<Stored>, String>>),
+    /// On disk: for each group its records, or why it could not be written; and how many rows fewer wait for the broker.
+    Committed {
+        groups: Vec<Result<Vec<Stored>, String>>,
+        fewer: u64,
+    },
     /// Somebody gave up before the commit: nothing was written.
     GivenUp,
 }
@@ -383,11 +389,15 @@ impl Store {
             }
             transaction.execute_batch("RELEASE one_group")?;
         }
+        let fewer = settle(&transaction, batch.settled)?;
         if !wanted() {
             return Ok(Written::GivenUp);
         }
         transaction.commit()?;
-        Ok(Written::Committed(written))
+        Ok(Written::Committed {
+            groups: written,
+            fewer,
+        })
     }
 
     fn insert_group(&self, group: &[Record]) -> rusqlite::Result<Vec<Stored>> {
@@ -424,31 +434,9 @@ impl Store {
         Ok(stored)
     }
 
-    /// Marks rows as delivered; returns how many of them had been waiting.
-    pub(super) fn mark_sent(&mut self, rows: &[u64], at: Timestamp) -> Result<u64, Trouble> {
-        self.unsynced(|transaction| {
-            let mut marked = 0;
-            for row in rows {
-                marked += transaction
-                    .prepare_cached("UPDATE record SET delivered_at = ?2, aside = NULL WHERE row = ?1 AND delivered_at IS NULL")?
-                    .execute(params![row.cast_signed(), row::nanos(at)])?;
-            }
-            Ok(marked as u64)
-        })
-    }
-
-    /// Sets rows aside, each with its reason.
-    pub(super) fn set_aside(&mut self, rows: &[(u64, String)]) -> Result<(), Trouble> {
-        self.unsynced(|transaction| {
-            for (row, why) in rows {
-                transaction
-                    .prepare_cached(
-                        "UPDATE record SET aside = ?2 WHERE row = ?1 AND delivered_at IS NULL",
-                    )?
-                    .execute(params![row.cast_signed(), why])?;
-            }
-            Ok(())
-        })
+    /// Writes what the broker has said of rows; returns how many rows fewer wait for it.
+    pub(super) fn settle(&mut self, rows: &[(u64, Settled)]) -> Result<u64, Trouble> {
+        self.unsynced(|transaction| settle(transaction, rows))
     }
 
     /// Writes facts for the doctor: counters that are 1 or 0.
@@ -620,6 +608,22 @@ impl Store {
             Some(tampered) => Err(Trouble::Corrupt(tampered.why().to_owned())),
         }
     }
+}
+
+fn settle(conn: &Connection, rows: &[(u64, Settled)]) -> rusqlite::Result<u64> {
+    let mut fewer = 0;
+    for (row, settled) in rows {
+        let row = row.cast_signed();
+        fewer += match settled {
+            Settled::Sent(at) => conn
+                .prepare_cached("UPDATE record SET delivered_at = ?2, aside = NULL WHERE row = ?1 AND delivered_at IS NULL")?
+                .execute(params![row, row::nanos(*at)])?,
+            Settled::Aside(why) => conn
+                .prepare_cached("UPDATE record SET aside = ?2 WHERE row = ?1 AND delivered_at IS NULL")?
+                .execute(params![row, why])?,
+        };
+    }
+    Ok(fewer as u64)
 }
 
 /// Adds to a counter that survives restarts.

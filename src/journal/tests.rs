@@ -104,6 +104,38 @@ fn scan_of(record: &Record) -> RawScan {
     }
 }
 
+/// Does this to the writing connection before it writes anything more.
+fn on_connection(journal: &Journal, what: impl FnOnce(&mut rusqlite::Connection) + Send + 'static) {
+    journal.shared.seam.lock().unwrap().0 = Some(Box::new(what));
+}
+
+/// The next commit of a record takes this long. Resolves when it begins.
+fn slow_commit(journal: &Journal, takes: Duration) -> oneshot::Receiver<()> {
+    let (begins, begun) = oneshot::channel();
+    on_connection(journal, move |conn| {
+        let inserted = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let mut begins = Some(begins);
+        let seen = Arc::clone(&inserted);
+        conn.update_hook(Some(move |_, _: &str, table: &str, _| {
+            if table == "record" {
+                seen.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }))
+        .unwrap();
+        conn.commit_hook(Some(move || {
+            if inserted.load(std::sync::atomic::Ordering::Relaxed)
+                && let Some(begins) = begins.take()
+            {
+                let _ = begins.send(());
+                std::thread::sleep(takes);
+            }
+            false
+        }))
+        .unwrap();
+    });
+    begun
+}
+
 async fn record_some(journal: &Journal, serials: std::ops::Range<usize>) -> Vec<Recorded> {
     let mut recorded = Vec::new();
     for number in serials {

@@ -386,7 +386,9 @@ async fn a_full_disk_answers_so_and_mends_itself() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     record_some(&journal, 0..1).await;
-    journal.shared.seam.lock().unwrap().run = Some("PRAGMA max_page_count = 1".to_owned());
+    on_connection(&journal, |conn| {
+        conn.execute_batch("PRAGMA max_page_count = 1").unwrap()
+    });
     let mut stored = 1;
     let lost = loop {
         let lost = record(&serial(stored));
@@ -406,7 +408,10 @@ async fn a_full_disk_answers_so_and_mends_itself() {
         Err(Fault::Full)
     );
 
-    journal.shared.seam.lock().unwrap().run = Some("PRAGMA max_page_count = 1000000".to_owned());
+    on_connection(&journal, |conn| {
+        conn.execute_batch("PRAGMA max_page_count = 1000000")
+            .unwrap()
+    });
     let recorded = journal.record(vec![record(&serial(902))]).await.unwrap();
     assert_eq!(
         recorded[0].seq,
@@ -438,13 +443,17 @@ async fn a_read_only_disk_answers_so_and_mends_itself_without_a_scan() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     record_some(&journal, 0..1).await;
-    journal.shared.seam.lock().unwrap().run = Some("PRAGMA query_only = 1".to_owned());
+    on_connection(&journal, |conn| {
+        conn.execute_batch("PRAGMA query_only = 1").unwrap()
+    });
     assert_eq!(
         journal.record(vec![record(&serial(1))]).await,
         Err(Fault::ReadOnly)
     );
     assert_eq!(journal.health().borrow().state, "read_only");
-    journal.shared.seam.lock().unwrap().run = Some("PRAGMA query_only = 0".to_owned());
+    on_connection(&journal, |conn| {
+        conn.execute_batch("PRAGMA query_only = 0").unwrap()
+    });
     journal.scanned(scan_of(&record(&serial(2))));
     health_is(&journal, |health| health.state == "ok").await;
     assert_eq!(record_some(&journal, 3..4).await[0].seq, 2);

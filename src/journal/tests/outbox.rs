@@ -47,6 +47,78 @@ async fn marks_are_written_by_themselves_within_a_moment() {
     assert!(stored.is_empty());
 }
 
+/// The rows that a file names as unsent.
+fn in_file(dir: &TempDir) -> Vec<u64> {
+    let rows = Reader::open(dir.path()).unwrap().unsent(0, 1000).unwrap();
+    rows.iter().map(|stored| stored.row).collect()
+}
+
+#[tokio::test]
+async fn what_is_delivered_is_told_at_once_and_goes_to_the_disk_with_the_next_record() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    record_some(&journal, 0..3).await;
+    let waiting = rows(&journal);
+    journal.sent(vec![waiting[0], waiting[2]]);
+    assert_eq!(rows(&journal), [waiting[1]]);
+    assert_eq!(journal.health().borrow().unsent, 1);
+    // It lies there for some looks of the thread at its files.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(in_file(&dir), waiting, "no transaction of its own");
+    let next = record_some(&journal, 3..4).await;
+    assert_eq!(in_file(&dir), [waiting[1], waiting[2] + 1]);
+    assert_eq!((next[0].seq, journal.health().borrow().unsent), (4, 2));
+}
+
+#[tokio::test]
+async fn a_kill_before_the_disk_knows_what_is_delivered_repeats_it_and_loses_none() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    record_some(&journal, 0..3).await;
+    let waiting = rows(&journal);
+    journal.sent(waiting[..2].to_vec());
+    let killed = copy(&dir);
+    assert_eq!(rows(&open(&killed)), waiting);
+    journal.close().await;
+    assert_eq!(rows(&open(&dir)), waiting[2..], "a clean stop repeats none");
+}
+
+#[tokio::test]
+async fn a_row_that_is_delivered_while_the_journal_is_read_is_not_handed_out_again() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    record_some(&journal, 0..4).await;
+    let waiting = rows(&journal);
+    let mut reader = journal.reader();
+    let read = reader.unsent_until_taken(0, 10).unwrap();
+    // One of them is even written before the rows are taken, and the other waits.
+    journal.sent(vec![waiting[0]]);
+    journal.flush().await;
+    journal.set_aside(waiting[3], "packet_too_large");
+    journal.flush().await;
+    journal.sent(vec![waiting[1]]);
+    let taken: Vec<u64> = read.rows().iter().map(|stored| stored.row).collect();
+    assert_eq!(taken, [waiting[2]]);
+    journal.release_set_aside().await;
+    assert_eq!(rows(&journal), [waiting[2], waiting[3]]);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_does_not_end_the_reading_of_those_behind_it() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    record_some(&journal, 0..4).await;
+    let waiting = rows(&journal);
+    let conn = rusqlite::Connection::open(file(&dir)).unwrap();
+    conn.execute(
+        "UPDATE record SET reason = 'no such' WHERE row = ?1",
+        [waiting[1].cast_signed()],
+    )
+    .unwrap();
+    let read = journal.reader().unsent_until_taken(0, 2).unwrap();
+    assert_eq!((read.after, read.more), (waiting[1], true));
+}
+
 #[tokio::test]
 async fn a_row_set_aside_is_listed_and_offered_again_when_released() {
     let dir = TempDir::new().unwrap();
@@ -254,16 +326,16 @@ async fn delivered_rows_go_when_their_time_is_over_and_undelivered_ones_stay() {
         ..settings(dir.path())
     };
     assert_eq!(
-        retention::step(&mut store, &settings, false).unwrap(),
+        retention::step(&mut store, &settings, false, true).unwrap(),
         retention::Step::Done,
         "never by a clock that may be wrong"
     );
     assert_eq!(
-        retention::step(&mut store, &settings, true).unwrap(),
+        retention::step(&mut store, &settings, true, true).unwrap(),
         retention::Step::More
     );
     assert_eq!(
-        retention::step(&mut store, &settings, true).unwrap(),
+        retention::step(&mut store, &settings, true, true).unwrap(),
         retention::Step::Done
     );
     let removed: i64 = conn

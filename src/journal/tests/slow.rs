@@ -70,7 +70,7 @@ async fn a_commit_that_comes_too_late_is_taken_back_by_a_change() {
     let boxed = record(&serial(1));
     journal.scanned(scan_of(&boxed));
     journal.flush().await;
-    journal.shared.seam.lock().unwrap().commit_takes = Some(Duration::from_millis(1300));
+    let _begins = slow_commit(&journal, Duration::from_millis(1300));
 
     let began = Instant::now();
     assert_eq!(journal.record(vec![boxed.clone()]).await, Err(Fault::Slow));
@@ -114,15 +114,13 @@ async fn a_commit_that_comes_too_late_is_taken_back_by_a_change() {
 async fn a_record_whose_caller_went_away_does_not_stand_as_shown() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
-    journal.shared.seam.lock().unwrap().commit_takes = Some(Duration::from_millis(600));
+    let begins = slow_commit(&journal, Duration::from_millis(600));
     let caller = tokio::spawn({
         let journal = journal.clone();
         async move { journal.record(vec![record(&serial(1))]).await }
     });
     // It goes while the commit is under way.
-    while journal.shared.seam.lock().unwrap().commit_takes.is_some() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    begins.await.unwrap();
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
     health_is(&journal, |health| health.unsent == 2).await;

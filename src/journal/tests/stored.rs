@@ -122,7 +122,7 @@ async fn records_that_queue_up_behind_a_slow_commit_share_the_next_one() {
     record_some(&journal, 0..1).await;
     let log = files::wal_of(&file(&dir));
     let before = commits_in(&fs::read(&log).unwrap());
-    journal.shared.seam.lock().unwrap().commit_takes = Some(Duration::from_millis(300));
+    let _begins = slow_commit(&journal, Duration::from_millis(300));
     let tasks: Vec<_> = (1..41)
         .map(|number| {
             let journal = journal.clone();

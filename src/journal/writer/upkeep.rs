@@ -1,11 +1,12 @@
-//! What is done while nobody waits: watching the files, writing the mark, and salvage, retention and checkpoints in small steps.
+//! What is done while nobody waits: watching the files, writing the place, and salvage, retention and checkpoints in small steps.
 
 use std::{
-    thread,
+    io,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use super::{CHECKPOINT_IDLE, CHECKPOINT_NOW, IDLE, Trouble, Writer, keep::Blocked};
+use super::{Trouble, Writer, file::Blocked};
 use crate::{
     journal::{
         files::{Tampered, is_same},
@@ -22,25 +23,105 @@ const UPKEEP: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
 /// When a mark that could not be written is tried again.
 const MARK_AGAIN: Duration = Duration::from_secs(10);
+/// Rows changed before the log is written back while nobody waits, and after which it is done all the same. A scan that comes
+/// just then waits for it: much more at once took a busy disk over a second.
+const CHECKPOINT_IDLE: u64 = 500;
+pub(super) const CHECKPOINT_NOW: u64 = 2_000;
+/// How long nobody must have come before the log is written back.
+const IDLE: Duration = Duration::from_millis(300);
+
+/// When what can wait is done.
+pub(super) struct Schedule {
+    /// When ages and sizes are looked at again.
+    upkeep_at: Instant,
+    /// When a caller last came.
+    busy_at: Instant,
+    /// When the files are looked at again.
+    look_at: Instant,
+    /// Rows changed by the connection at the last checkpoint.
+    checkpointed: u64,
+    /// What else is in the log, in changes: pages that retention moved, and what the process before left behind.
+    unwritten_before: u64,
+}
+
+impl Schedule {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            upkeep_at: now,
+            busy_at: now,
+            look_at: now,
+            checkpointed: 0,
+            unwritten_before: 0,
+        }
+    }
+
+    /// A caller has come.
+    pub(super) fn busy(&mut self, now: Instant) {
+        self.busy_at = now;
+    }
+
+    /// Another file is open, whose connection has made so many changes and whose log holds so many others.
+    pub(super) fn opened(&mut self, changes: u64, unwritten_before: u64) {
+        self.upkeep_at = Instant::now();
+        self.checkpointed = changes;
+        self.unwritten_before = unwritten_before;
+    }
+
+    /// When there is something to do. `changes`: rows changed by the connection.
+    pub(super) fn due(&self, changes: u64) -> Instant {
+        let due = self.upkeep_at.min(self.look_at);
+        if self.unwritten(changes) >= CHECKPOINT_IDLE {
+            due.min(self.busy_at + IDLE)
+        } else {
+            due
+        }
+    }
+
+    /// Rows changed since the log was written back.
+    fn unwritten(&self, changes: u64) -> u64 {
+        changes.saturating_sub(self.checkpointed) + self.unwritten_before
+    }
+
+    fn is_checkpoint_due(&self, changes: u64, now: Instant) -> bool {
+        let unwritten = self.unwritten(changes);
+        let idle = now.saturating_duration_since(self.busy_at) >= IDLE;
+        unwritten >= CHECKPOINT_NOW || (unwritten >= CHECKPOINT_IDLE && idle)
+    }
+}
+
+/// The place that the mark beside the journal says, one on its way to the disk, and when one is tried again that could not be written.
+#[derive(Default)]
+pub(super) struct PlaceMark {
+    written: Option<Place>,
+    writing: Option<(Place, JoinHandle<io::Result<()>>)>,
+    again: Option<Instant>,
+}
+
+impl PlaceMark {
+    /// Another file is open: nothing keeps its place from being written at once.
+    pub(super) fn opened(&mut self) {
+        self.again = None;
+    }
+}
 
 impl Writer {
     /// Notices, without a scan, what became of the files.
     pub(super) fn look(&mut self) {
         let now = Instant::now();
-        if now < self.look_at || self.closing {
+        if now < self.schedule.look_at || self.closing {
             return;
         }
-        self.look_at = now + LOOK;
+        self.schedule.look_at = now + LOOK;
         if self
-            .lock
+            .folder
             .as_ref()
-            .is_some_and(|lock| !is_same(lock, &self.shared.settings.state_dir))
+            .is_some_and(|folder| !is_same(folder, &self.shared.settings.state_dir))
             && let Err(Blocked::InUse) = self.take_directory()
         {
             // The folder was replaced, and another agent was quicker.
-            self.store = None;
+            self.state.close();
         }
-        let Some(store) = self.store.as_mut() else {
+        let Some(store) = self.state.store_mut() else {
             return;
         };
         let done = match store.files.look() {
@@ -63,7 +144,7 @@ impl Writer {
     /// Holds what the broker has heard against the journal, once in the life of a process. An older copy goes on in a new epoch.
     pub(super) fn confirm(&mut self) {
         let Some(seen) = &self.seen else { return };
-        let Some(store) = self.store.as_mut() else {
+        let Some(store) = self.state.store_mut() else {
             return;
         };
         let heard = seen.heard.filter(|place| place.epoch == store.epoch.1);
@@ -91,7 +172,7 @@ impl Writer {
             }
             self.tell();
             self.shared.backlog.send_modify(|count| *count += 1);
-            self.mark();
+            self.mark_place();
         }
         // A number that was given out twice must not leave. Else the rows may, and only the note is written later.
         if (missing == 0 || trouble.is_none())
@@ -110,23 +191,23 @@ impl Writer {
     }
 
     /// Writes the mark when it is time, on a thread of its own: no scan waits for its sync.
-    pub(super) fn mark(&mut self) {
-        if let Some((place, marking)) = self.marking.take() {
+    pub(super) fn mark_place(&mut self) {
+        if let Some((place, marking)) = self.place.writing.take() {
             if !marking.is_finished() {
-                self.marking = Some((place, marking));
+                self.place.writing = Some((place, marking));
                 return;
             }
-            self.marked_at(place, marking.join().is_ok_and(|written| written.is_ok()));
+            self.place_written(place, marking.join().is_ok_and(|written| written.is_ok()));
         }
         let now = Instant::now();
-        let place = self.place();
-        let due = match self.marked {
+        let place = self.here();
+        let due = match self.place.written {
             Some(marked) => {
                 place.epoch != marked.epoch || place.seq >= marked.seq.saturating_add(mark::EVERY)
             }
             None => true,
         };
-        if self.store.is_none() || !due || self.mark_again.is_some_and(|at| now < at) {
+        if !self.state.is_open() || !due || self.place.again.is_some_and(|at| now < at) {
             return;
         }
         let state_dir = self.shared.settings.state_dir.clone();
@@ -134,27 +215,28 @@ impl Writer {
             .name("journal-mark".to_owned())
             .spawn(move || mark::write(&state_dir, place));
         match written {
-            Ok(marking) => self.marking = Some((place, marking)),
-            Err(_) => self.mark_again = Some(now + MARK_AGAIN),
+            Ok(marking) => self.place.writing = Some((place, marking)),
+            Err(_) => self.place.again = Some(now + MARK_AGAIN),
         }
     }
 
     /// The mark of a clean stop.
-    pub(super) fn last_mark(&mut self) {
-        if let Some((place, marking)) = self.marking.take() {
-            self.marked_at(place, marking.join().is_ok_and(|written| written.is_ok()));
+    pub(super) fn last_place(&mut self) {
+        if let Some((place, marking)) = self.place.writing.take() {
+            self.place_written(place, marking.join().is_ok_and(|written| written.is_ok()));
         }
-        let place = self.place();
-        if self.store.is_some() && self.marked != Some(place) {
+        let place = self.here();
+        if self.state.is_open() && self.place.written != Some(place) {
             let written = mark::write(&self.shared.settings.state_dir, place);
-            self.marked_at(place, written.is_ok());
+            self.place_written(place, written.is_ok());
         }
     }
 
-    fn marked_at(&mut self, place: Place, written: bool) {
+    fn place_written(&mut self, place: Place, written: bool) {
         if !written {
             if self
-                .mark_again
+                .place
+                .again
                 .replace(Instant::now() + MARK_AGAIN)
                 .is_none()
             {
@@ -166,11 +248,11 @@ impl Writer {
             }
             return;
         }
-        (self.marked, self.mark_again) = (Some(place), None);
+        (self.place.written, self.place.again) = (Some(place), None);
         // Only now: a journal that says it has a mark is not believed without one.
         if let Some(store) = self
-            .store
-            .as_mut()
+            .state
+            .store_mut()
             .filter(|store| store.epoch.1 == place.epoch)
             && store.fact(HAS_MARK).is_ok_and(|known| known.is_none())
             && let Err(trouble) = store.remember(HAS_MARK, 1)
@@ -181,7 +263,7 @@ impl Writer {
     }
 
     /// Where the journal is.
-    fn place(&self) -> Place {
+    fn here(&self) -> Place {
         let health = self.shared.health.borrow();
         Place {
             epoch: health.epoch,
@@ -191,82 +273,70 @@ impl Writer {
 
     /// Salvage, retention and checkpoints, one small step at a time.
     pub(super) fn upkeep(&mut self) {
-        if self.retry_at.is_some() || self.closing || self.shared.hurried() {
+        if !self.state.is_writable() || self.closing || self.shared.hurried() {
             return;
         }
         let now = Instant::now();
-        if self.salvage_due.is_some_and(|due| now >= due) {
+        if self.replaced.due().is_some_and(|due| now >= due) {
             self.next_salvage();
         }
-        if self.check_due.is_some_and(|due| now >= due) {
+        if self.check.due().is_some_and(|due| now >= due) {
             self.check();
         }
-        let Some(store) = self.store.as_mut() else {
-            return;
-        };
-        let done = if let Some(salvage) = self.salvage.as_mut() {
-            salvage.step(store).map(|finished| {
-                if finished {
-                    self.salvage_finished();
-                }
-            })
-        } else if now >= self.upkeep_at {
-            retention::step(store, &self.shared.settings, ClockWatch::default().synced()).and_then(
-                |step| {
-                    match step {
-                        Step::Done => {
-                            self.upkeep_at = now + UPKEEP;
-                            if let Some(store) = &self.store {
-                                retention::remove_copies(store, &self.shared.settings, false)?;
-                            }
-                        }
-                        Step::More => {}
-                        Step::Vacuumed => {
-                            self.unwritten_before += u64::from(retention::VACUUM_STEP)
-                        }
-                        Step::Dropped => self.tell(),
-                    }
-                    Ok(())
-                },
-            )
+        let done = if self.replaced.is_salvaging() {
+            self.salvage()
+        } else if now >= self.schedule.upkeep_at {
+            self.retain(now)
         } else {
             Ok(())
         };
-        let done = done.and_then(|()| self.checkpoint(now));
-        match done {
+        match done.and_then(|()| self.checkpoint(now)) {
             Ok(()) | Err(Trouble::Busy) => {}
-            Err(Trouble::Corrupt(why)) => {
-                if let Err(trouble) = self.replace(&why) {
-                    self.unwell(&trouble);
-                }
-            }
+            Err(Trouble::Corrupt(why)) => self.replace_or_unwell(&why),
             Err(trouble) => self.unwell(&trouble),
         }
     }
 
-    fn salvage_finished(&mut self) {
-        self.salvage = None;
-        self.tell();
-        self.shared.backlog.send_modify(|count| *count += 1);
-        self.next_salvage();
+    fn salvage(&mut self) -> Result<(), Trouble> {
+        let Some(store) = self.state.store_mut() else {
+            return Ok(());
+        };
+        if self.replaced.step(store)? {
+            self.tell();
+            self.shared.backlog.send_modify(|count| *count += 1);
+            self.next_salvage();
+        }
+        Ok(())
     }
 
-    /// Rows changed since the log was written back.
-    pub(super) fn unwritten(&self) -> u64 {
-        self.store.as_ref().map_or(0, |store| {
-            store.conn.total_changes().saturating_sub(self.checkpointed) + self.unwritten_before
-        })
+    fn retain(&mut self, now: Instant) -> Result<(), Trouble> {
+        let settled = self.shared.settled.is_empty();
+        let Some(store) = self.state.store_mut() else {
+            return Ok(());
+        };
+        let synced = ClockWatch::default().synced();
+        match retention::step(store, &self.shared.settings, synced, settled)? {
+            Step::Done => {
+                self.schedule.upkeep_at = now + UPKEEP;
+                retention::remove_copies(store, &self.shared.settings, false)?;
+            }
+            Step::More => {}
+            Step::Vacuumed => {
+                self.schedule.unwritten_before += u64::from(retention::VACUUM_STEP);
+            }
+            Step::Dropped => self.tell(),
+            Step::Unsettled => self.all_settled(),
+        }
+        Ok(())
     }
 
     fn checkpoint(&mut self, now: Instant) -> Result<(), Trouble> {
-        let unwritten = self.unwritten();
-        let idle = now.saturating_duration_since(self.busy_at) >= IDLE;
-        if (unwritten >= CHECKPOINT_NOW || (unwritten >= CHECKPOINT_IDLE && idle))
-            && let Some(store) = &mut self.store
+        if self.schedule.is_checkpoint_due(self.state.changes(), now)
+            && let Some(store) = self.state.store_mut()
         {
             store.checkpoint(false)?;
-            self.checkpointed = store.conn.total_changes();
-            self.unwritten_before = 0;
+            self.schedule.checkpointed = store.conn.total_changes();
+            self.schedule.unwritten_before = 0;
         }
         Ok(())
     }

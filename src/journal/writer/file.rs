@@ -13,7 +13,7 @@ use std::{
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{CHECKPOINT_NOW, RETRY, Writer, alarm_since};
+use super::{RETRY, Writer, state::alarm_since, upkeep::CHECKPOINT_NOW};
 use crate::journal::{
     files::{Tampered, is_emptied, is_same, wal_of},
     inbox::{Checked, Shared},
@@ -55,6 +55,85 @@ impl From<Trouble> for Blocked {
     }
 }
 
+/// Files that were replaced while this process runs, and the rescue of their records.
+#[derive(Default)]
+pub(super) struct Replaced {
+    /// Connections whose files have lost their names: what they hold goes over, and ends with this process.
+    taken_away: Vec<TakenAway>,
+    salvage: Option<Salvage>,
+    /// A file set aside could not be opened for a passing reason: when to try again.
+    salvage_due: Option<Instant>,
+    /// When a damaged file was last replaced.
+    at: Option<Instant>,
+}
+
+impl Replaced {
+    pub(super) fn is_salvaging(&self) -> bool {
+        self.salvage.is_some()
+    }
+
+    /// When the next salvage is to begin.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.salvage_due
+    }
+
+    /// One small step; `true`: that file is done with.
+    pub(super) fn step(&mut self, store: &mut Store) -> Result<bool, Trouble> {
+        let Some(salvage) = &mut self.salvage else {
+            return Ok(false);
+        };
+        let finished = salvage.step(store)?;
+        if finished {
+            self.salvage = None;
+        }
+        Ok(finished)
+    }
+}
+
+/// The check of every page.
+#[derive(Clone, Copy)]
+pub(super) enum PageCheck {
+    Idle,
+    Due(Instant),
+    Running,
+    /// One runs, and the file it looks at has been replaced: the next one begins then.
+    RunningThenDue(Instant),
+}
+
+impl PageCheck {
+    /// When one must begin.
+    pub(super) fn due(self) -> Option<Instant> {
+        match self {
+            Self::Due(at) => Some(at),
+            Self::Idle | Self::Running | Self::RunningThenDue(_) => None,
+        }
+    }
+
+    /// Another file is open and must be checked then.
+    fn opened(&mut self, at: Instant) {
+        *self = match self {
+            Self::Idle | Self::Due(_) => Self::Due(at),
+            Self::Running | Self::RunningThenDue(_) => Self::RunningThenDue(at),
+        };
+    }
+
+    /// `false`: one runs already.
+    fn begin(&mut self) -> bool {
+        let idle = matches!(self, Self::Idle | Self::Due(_));
+        if idle {
+            *self = Self::Running;
+        }
+        idle
+    }
+
+    fn ended(&mut self) {
+        *self = match self {
+            Self::RunningThenDue(at) => Self::Due(*at),
+            _ => Self::Idle,
+        };
+    }
+}
+
 impl Writer {
     /// Makes sure that the file is open.
     pub(super) fn opened(&mut self) -> Result<(), Trouble> {
@@ -62,7 +141,7 @@ impl Writer {
     }
 
     pub(super) fn open(&mut self) -> Result<(), Blocked> {
-        if self.store.is_some() {
+        if self.state.is_open() {
             return Ok(());
         }
         self.take_directory()?;
@@ -77,7 +156,7 @@ impl Writer {
             None => salvage::UNKNOWN_FLOOR,
         };
         let opened = Store::open(&path, &self.shared.machine, floor, mark)
-            .and_then(|store| self.settle(store, "it was found set aside"));
+            .and_then(|store| self.take_into_use(store, "it was found set aside"));
         match opened {
             Err(Trouble::Corrupt(why)) => Ok(self.replace(&why)?),
             opened => Ok(opened?),
@@ -89,23 +168,23 @@ impl Writer {
         let state_dir = &self.shared.settings.state_dir;
         make_directory(state_dir)?;
         if !self
-            .lock
+            .folder
             .as_ref()
-            .is_some_and(|lock| is_same(lock, state_dir))
+            .is_some_and(|folder| is_same(folder, state_dir))
         {
-            self.lock = Some(lock(state_dir)?);
+            self.folder = Some(lock(state_dir)?);
         }
         Ok(())
     }
 
     /// Takes a file into use.
-    fn settle(&mut self, mut store: Store, cause: &str) -> Result<(), Trouble> {
+    fn take_into_use(&mut self, mut store: Store, cause: &str) -> Result<(), Trouble> {
         if let Some(why) = store.renewed {
             tracing::error!(
                 "the journal must not go on counting ({why}); it goes on in a new epoch"
             );
         }
-        if store.forgotten && self.salvaged_at.is_none() {
+        if store.forgotten && self.replaced.at.is_none() {
             tracing::error!(
                 "there is no journal, though its mark says that there was one; beginning a new one"
             );
@@ -131,9 +210,11 @@ impl Writer {
         }
         let newest = store.newest()?;
         let unclean = store.unclean;
-        self.checkpointed = store.conn.total_changes();
         // A log that an ended process left behind is written back first of all. Else it would grow from one power cut to the next.
-        self.unwritten_before = if unclean { CHECKPOINT_NOW } else { 0 };
+        self.schedule.opened(
+            store.conn.total_changes(),
+            if unclean { CHECKPOINT_NOW } else { 0 },
+        );
         // What cannot be counted is damaged where a scan would meet it.
         let mut health = self.shared.health.borrow().clone();
         store.tell(&mut health, alarm_since())?;
@@ -142,7 +223,7 @@ impl Writer {
         } else if !self.interrupted_closed {
             self.shared.unconfirmed();
         }
-        self.store = Some(store);
+        self.state.opened(store);
         self.told(health);
         self.shared.generation.fetch_add(1, Ordering::AcqRel);
         self.shared
@@ -150,11 +231,11 @@ impl Writer {
             .send_if_modified(|known| std::mem::replace(known, newest) != newest);
         self.next_salvage();
         self.interrupted_closed = true;
-        self.upkeep_at = Instant::now();
-        self.mark_again = None;
-        self.mark();
+        self.place.opened();
+        self.mark_place();
         // A check of a big journal keeps a card busy for many seconds: only after an unclean end it is worth that at the start.
-        self.check_due = Some(Instant::now() + if unclean { Duration::ZERO } else { CHECK });
+        let wait = if unclean { Duration::ZERO } else { CHECK };
+        self.check.opened(Instant::now() + wait);
         Ok(())
     }
 
@@ -162,8 +243,8 @@ impl Writer {
     pub(super) fn replace(&mut self, why: &str) -> Result<(), Trouble> {
         self.take_directory().map_err(Blocked::trouble)?;
         let tampered = self
-            .store
-            .as_mut()
+            .state
+            .store_mut()
             .and_then(|store| store.files.look().ok().flatten());
         if let Some(Tampered::LogGone(why)) = tampered
             && self.mended(why)?
@@ -178,20 +259,24 @@ impl Writer {
             .replacing
             .write()
             .unwrap_or_else(PoisonError::into_inner);
+        let floor = self.put_aside(&path, why, taken_away)?;
+        let store = Store::open(&path, &self.shared.machine, floor, Mark::Absent)?;
+        self.take_into_use(store, why)
+    }
+
+    /// Closes what is open and renames what lies there. The least number for the next epoch.
+    fn put_aside(&mut self, path: &Path, why: &str, taken_away: bool) -> Result<i64, Trouble> {
         let mut floor = 1;
         let (mut files, mut own_log) = (None, false);
         // SQLite looks for a log beside the file that a link leads to.
         let mut with_log = !path.is_symlink();
-        if let Some(old) = self.store.take() {
-            // Closing it must neither write into the damaged file nor delete a log by a name that is another file's by then.
-            let _ = old
-                .conn
-                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        if let Some(old) = self.state.close() {
+            keep_log(&old.conn);
             floor = old.epoch.0.saturating_add(1);
             own_log = taken_away && old.files.log_is_there();
             with_log &= !own_log;
             if taken_away {
-                self.taken_away.push(TakenAway {
+                self.replaced.taken_away.push(TakenAway {
                     conn: old.conn,
                     log: None,
                     why: why.to_owned(),
@@ -199,9 +284,9 @@ impl Writer {
             }
             files = Some(old.files);
         }
-        let aside = salvage::put_aside(&path, with_log, Timestamp::now())
+        let aside = salvage::put_aside(path, with_log, Timestamp::now())
             .map_err(|error| Trouble::of_io(&error, "the journal cannot be renamed"))?;
-        if let Some(taken) = self.taken_away.last_mut().filter(|_| own_log) {
+        if let Some(taken) = self.replaced.taken_away.last_mut().filter(|_| own_log) {
             taken.log = aside.log;
         }
         let copy = aside.copy;
@@ -214,13 +299,10 @@ impl Writer {
                 copy.display()
             );
         }
-        drop(files);
-        let floor = floor.max(
+        Ok(floor.max(
             copy.as_deref()
                 .map_or(salvage::UNKNOWN_FLOOR, salvage::floor_above),
-        );
-        let store = Store::open(&path, &self.shared.machine, floor, Mark::Absent)?;
-        self.settle(store, why)
+        ))
     }
 
     /// Moves what the open log holds into the file, which is whole, and goes on with a new log. `false`: that cannot be done now.
@@ -230,7 +312,7 @@ impl Writer {
             .replacing
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let Some(store) = self.store.as_mut() else {
+        let Some(store) = self.state.store_mut() else {
             return Ok(false);
         };
         if !store.write_back() {
@@ -248,10 +330,8 @@ impl Writer {
         tracing::error!(
             "{why} while the agent runs; what it held is safe, and the journal goes on with a new one"
         );
-        if let Some(old) = self.store.take() {
-            let _ = old
-                .conn
-                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        if let Some(old) = self.state.close() {
+            keep_log(&old.conn);
         }
         let mut store = Store::open(
             &path,
@@ -260,20 +340,21 @@ impl Writer {
             mark::read(&self.shared.settings.state_dir),
         )?;
         store.unsynced(|transaction| salvage::note(transaction, why, Some(0)))?;
-        self.settle(store, why).map(|()| true)
+        self.take_into_use(store, why).map(|()| true)
     }
 
     fn may_replace(&mut self, why: &str, taken_away: bool) -> Result<(), Trouble> {
         if !taken_away
             && self
-                .salvaged_at
+                .replaced
+                .at
                 .is_some_and(|at| at.elapsed() < SALVAGE_PAUSE)
         {
             return Err(Trouble::Other(format!(
                 "damaged again right after it was made anew, check the disk: {why}"
             )));
         }
-        if taken_away && self.taken_away.len() >= LEFT_OPEN {
+        if taken_away && self.replaced.taken_away.len() >= LEFT_OPEN {
             return Err(Trouble::Other(format!(
                 "taken away again and again, end whatever does that: {why}"
             )));
@@ -282,21 +363,25 @@ impl Writer {
             "the journal cannot be used ({why}); setting it aside as journal.corrupt-<time> and going on in a new epoch"
         );
         if !taken_away {
-            self.salvaged_at = Some(Instant::now());
+            self.replaced.at = Some(Instant::now());
         }
         Ok(())
     }
 
     /// Begins with what was taken away, if there is something, then with the next file that was set aside.
     pub(super) fn next_salvage(&mut self) {
-        self.taken_away
-            .extend(self.salvage.take().and_then(Salvage::into_taken_away));
-        let Some(store) = &mut self.store else { return };
-        self.salvage_due = None;
+        let replaced = &mut self.replaced;
+        replaced
+            .taken_away
+            .extend(replaced.salvage.take().and_then(Salvage::into_taken_away));
+        let Some(store) = self.state.store_mut() else {
+            return;
+        };
+        replaced.salvage_due = None;
         let ended = (!self.interrupted_closed).then_some(Fate::Interrupted);
-        let next = match self.taken_away.last() {
+        let next = match replaced.taken_away.last() {
             Some(taken) => salvage::note_taken_away(store, &taken.why).map(|number| {
-                let taken = self.taken_away.pop();
+                let taken = replaced.taken_away.pop();
                 taken.map(|taken| Salvage::of_open(number, taken))
             }),
             None => Salvage::next(store, &self.shared.settings.state_dir, ended),
@@ -304,19 +389,18 @@ impl Writer {
         match next {
             Ok(next) => {
                 let only_noted_now = next.as_ref().is_some_and(Salvage::is_of_open);
-                self.salvage = next;
+                replaced.salvage = next;
                 if only_noted_now {
                     self.tell();
                 }
             }
-            Err(_) => self.salvage_due = Some(Instant::now() + RETRY),
+            Err(_) => replaced.salvage_due = Some(Instant::now() + RETRY),
         }
     }
 
     /// Reads every page of the file on a thread and a connection of its own: that takes seconds for a big journal.
     pub(super) fn check(&mut self) {
-        self.check_due = None;
-        if std::mem::replace(&mut self.checking, true) {
+        if !self.check.begin() {
             return;
         }
         let shared = Arc::clone(&self.shared);
@@ -327,18 +411,24 @@ impl Writer {
                 let damage = damage_in(&shared);
                 shared.checked(Checked { generation, damage });
             });
-        self.checking = spawned.is_ok();
+        if spawned.is_err() {
+            self.check.ended();
+        }
     }
 
     pub(super) fn checked(&mut self, checked: Checked) {
-        self.checking = false;
+        self.check.ended();
         if let Some(damage) = checked.damage
             && checked.generation == self.shared.generation()
-            && let Err(trouble) = self.replace(&damage)
         {
-            self.unwell(&trouble);
+            self.replace_or_unwell(&damage);
         }
     }
+}
+
+/// Closing it must neither write into a damaged file nor delete a log by a name that is another file's by then.
+fn keep_log(conn: &Connection) {
+    let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
 }
 
 fn make_directory(state_dir: &Path) -> Result<(), Trouble> {

@@ -1,0 +1,217 @@
+//! Rows that the broker has settled, taken or refused for good, where the file does not say so yet.
+//!
+//! This is the only place, beside the file, that knows which rows are delivered or set aside: [`Reading`] applies it to what is read
+//! from the file. It is memory only. A kill loses it, and those rows are sent once more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::row::Stored;
+
+/// So many are written in one transaction of their own.
+pub(super) const BATCH: usize = 256;
+/// So many go with a record's commit. A scan waits for that commit, so not all of a backlog.
+pub(super) const RIDING: usize = 32;
+/// They wait for the next record, which rewrites most of their pages anyway, and at most this long.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// What became of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It has acknowledged the row, then.
+    Sent(Timestamp),
+    /// It will not take the row, and why.
+    Aside(String),
+}
+
+/// The rows that the file still names as unsent, and how many wait for the broker.
+#[derive(Debug, Default)]
+pub(super) struct SettledRows(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    waiting: BTreeMap<u64, Settled>,
+    /// When they are to be written at the latest.
+    due: Option<Instant>,
+    /// Rows settled in the file while somebody reads it, perhaps as it was before.
+    written: BTreeSet<u64>,
+    readings: usize,
+    /// Rows that wait for the broker, as the file says.
+    in_file: u64,
+}
+
+impl SettledRows {
+    /// Takes note of acknowledged rows. `true`: it is time to write them.
+    pub(super) fn sent(&self, rows: Vec<u64>, now: Instant) -> bool {
+        let (mut known, at) = (self.lock(), Timestamp::now());
+        known
+            .waiting
+            .extend(rows.into_iter().map(|row| (row, Settled::Sent(at))));
+        known.due.get_or_insert(now + IDLE);
+        known.waiting.len() >= BATCH
+    }
+
+    /// Takes note of a row that the broker will not take. An acknowledgement counts more.
+    pub(super) fn set_aside(&self, row: u64, why: String, now: Instant) {
+        let mut known = self.lock();
+        known.waiting.entry(row).or_insert(Settled::Aside(why));
+        known.due = Some(known.due.map_or(now, |due| due.min(now)));
+    }
+
+    /// When they must be written; `None`: there are none.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.lock().due
+    }
+
+    /// Is it time to write them?
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let known = self.lock();
+        known.waiting.len() >= BATCH || known.due.is_some_and(|due| due <= now)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
+    /// The first `limit` of them. They stay until [`SettledRows::written`].
+    pub(super) fn first(&self, limit: usize) -> Vec<(u64, Settled)> {
+        let known = self.lock();
+        let first = known.waiting.iter().take(limit);
+        first
+            .map(|(row, settled)| (*row, settled.clone()))
+            .collect()
+    }
+
+    /// The file holds these now; with them `fewer` rows wait for the broker.
+    pub(super) fn written(&self, rows: &[(u64, Settled)], fewer: u64) {
+        let mut known = self.lock();
+        for (row, settled) in rows {
+            if known.waiting.get(row) == Some(settled) {
+                known.waiting.remove(row);
+            }
+            if known.readings > 0 {
+                known.written.insert(*row);
+            }
+        }
+        known.in_file = known.in_file.saturating_sub(fewer);
+        if known.waiting.is_empty() {
+            known.due = None;
+        }
+    }
+
+    /// So many more rows in the file wait for the broker.
+    pub(super) fn recorded(&self, rows: u64) {
+        self.lock().in_file += rows;
+    }
+
+    /// The file was counted.
+    pub(super) fn counted(&self, unsent: u64) {
+        self.lock().in_file = unsent;
+    }
+
+    /// Rows that wait for the broker.
+    pub(super) fn unsent(&self) -> u64 {
+        let known = self.lock();
+        known.in_file.saturating_sub(known.waiting.len() as u64)
+    }
+
+    /// Begins to read rows from the file. To be called before the first look into it.
+    pub(super) fn reading(self: &Arc<Self>) -> Reading {
+        self.lock().readings += 1;
+        Reading(Arc::clone(self))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody reads rows from the file.
+#[derive(Debug)]
+pub(super) struct Reading(Arc<SettledRows>);
+
+impl Reading {
+    /// Leaves out what has been settled until now, whether or not the file said so when it was read.
+    pub(super) fn apply(self, rows: &mut Vec<Stored>) {
+        let known = self.0.lock();
+        rows.retain(|stored| {
+            !known.waiting.contains_key(&stored.row) && !known.written.contains(&stored.row)
+        });
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut known = self.0.lock();
+        known.readings = known.readings.saturating_sub(1);
+        if known.readings == 0 {
+            known.written.clear();
+        }
+    }
+}
+
+/// Rows of the outbox as they were read from the file.
+#[derive(Debug)]
+pub struct Unsent {
+    pub(super) rows: Vec<Stored>,
+    /// The last row that was looked at.
+    pub after: u64,
+    /// There may be more behind it.
+    pub more: bool,
+    /// `None`: another process reads the file.
+    pub(super) reading: Option<Reading>,
+}
+
+impl Unsent {
+    /// The rows. What has been settled until this moment is not among them.
+    pub fn rows(mut self) -> Vec<Stored> {
+        if let Some(reading) = self.reading {
+            reading.apply(&mut self.rows);
+        }
+        self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_wait_for_the_next_record_for_half_a_minute_at_most() {
+        let (rows, now) = (SettledRows::default(), Instant::now());
+        assert!(!rows.is_due(now + IDLE) && rows.due().is_none());
+        assert!(!rows.sent(vec![1, 2], now));
+        assert!(!rows.sent(vec![3], now + IDLE / 2));
+        assert!(!rows.is_due(now + IDLE - Duration::from_millis(1)));
+        assert!(rows.is_due(now + IDLE), "counted from the first");
+        rows.written(&rows.first(RIDING), 3);
+        assert!(rows.is_empty() && rows.due().is_none());
+    }
+
+    #[test]
+    fn a_full_batch_and_a_row_set_aside_are_written_at_once() {
+        let (rows, now) = (SettledRows::default(), Instant::now());
+        let last = BATCH as u64 - 1;
+        assert!(!rows.sent((0..last).collect(), now) && !rows.is_due(now));
+        assert!(rows.sent(vec![last], now) && rows.is_due(now));
+        rows.written(&rows.first(BATCH), 0);
+        rows.set_aside(7, "unreadable".to_owned(), now);
+        assert!(rows.is_due(now));
+    }
+
+    #[test]
+    fn a_row_that_is_acknowledged_while_it_is_set_aside_stays_acknowledged() {
+        let (rows, now) = (SettledRows::default(), Instant::now());
+        rows.set_aside(1, "busy".to_owned(), now);
+        let batch = rows.first(BATCH);
+        rows.sent(vec![1], now);
+        rows.set_aside(1, "busy".to_owned(), now);
+        rows.written(&batch, 1);
+        assert!(matches!(rows.first(BATCH)[..], [(1, Settled::Sent(_))]));
+    }
+}

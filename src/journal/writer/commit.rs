@@ -1,0 +1,215 @@
+//! What callers and lamps wait for: committed together, and each answered as its time allows.
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Trouble, Writer, fault_of};
+use crate::{
+    journal::{
+        Fault, Stored,
+        inbox::Request,
+        schema,
+        settled::RIDING,
+        store::{Batch, Written},
+    },
+    reason::{Reason, Signal},
+    record::{Cause, Change, Record},
+};
+
+/// What became of one group of records in a commit.
+type Group = Result<Vec<Stored>, String>;
+
+/// Requests that could not be written, and why.
+type Unwritten = (VecDeque<Request>, Trouble);
+
+impl Writer {
+    /// Writes everything that callers and lamps wait for. Every request is answered, except those that gave up.
+    pub(super) fn outcomes(&mut self, requests: VecDeque<Request>) {
+        let Err((requests, mut trouble)) = self.commit(requests, true) else {
+            return;
+        };
+        // Each alone, with nothing beside it: what one cannot write must not spoil the others.
+        let mut failed = Vec::new();
+        for request in requests {
+            if let Err((requests, its)) = self.commit(VecDeque::from([request]), false) {
+                failed.extend(requests);
+                trouble = its;
+            }
+        }
+        self.unwell(&trouble);
+        for request in failed {
+            request.answer(Err(fault_of(&trouble)));
+        }
+    }
+
+    /// Commits `requests` together, with all that waits (`rest`) or without. Gives back what could not be written.
+    fn commit(&mut self, mut requests: VecDeque<Request>, rest: bool) -> Result<(), Unwritten> {
+        loop {
+            requests = self.answer_expired(requests);
+            let waits = rest && (!self.late.is_empty() || self.queued.has_news());
+            if requests.is_empty() && !waits {
+                return Ok(());
+            }
+            if let Err(trouble) = self.opened() {
+                return Err((requests, trouble));
+            }
+            match self.write(&requests, rest) {
+                Ok(Some(groups)) => {
+                    self.committed(requests, groups, rest);
+                    // A commit that came too late left changes to write, at once.
+                    requests = VecDeque::new();
+                    if self.late.is_empty() || !rest {
+                        return Ok(());
+                    }
+                }
+                // Somebody's time passed on the way.
+                Ok(None) => {}
+                Err(Trouble::Busy) if !requests.is_empty() => {}
+                Err(Trouble::Corrupt(why)) => {
+                    if let Err(trouble) = self.replace(&why) {
+                        return Err((requests, trouble));
+                    }
+                }
+                Err(trouble) => return Err((requests, trouble)),
+            }
+        }
+    }
+
+    /// One transaction: the late changes (if `rest`), then the requests. `None`: a caller gave up before the commit.
+    fn write(
+        &mut self,
+        requests: &VecDeque<Request>,
+        rest: bool,
+    ) -> Result<Option<Vec<Group>>, Trouble> {
+        let Some(store) = self.state.store_mut() else {
+            return Err(Trouble::Other("it is not open".to_owned()));
+        };
+        let late = self.late.iter().filter(|_| rest).map(Vec::as_slice);
+        let groups: Vec<&[Record]> = late
+            .chain(requests.iter().map(|request| request.records.as_slice()))
+            .collect();
+        let mut batch = Batch {
+            groups,
+            ..Batch::default()
+        };
+        let (settled, counts);
+        if rest {
+            batch.scans = Some(&self.queued.scans);
+            batch.fates = &self.queued.fates;
+            counts = [
+                ("faulted", self.queued.faulted),
+                ("scans_overflowed", self.queued.overflowed),
+            ];
+            batch.counts = &counts;
+            if !batch.groups.is_empty() {
+                settled = self.shared.settled.first(RIDING);
+                batch.settled = &settled;
+            }
+        }
+        let written = store.write(&batch, || !requests.iter().any(Request::expired))?;
+        let settled = batch.settled.to_vec();
+        Ok(match written {
+            Written::Committed { groups, fewer } => {
+                self.settled(&settled, fewer);
+                Some(groups)
+            }
+            Written::GivenUp => None,
+        })
+    }
+
+    /// Answers the callers of a commit, and takes back what nobody waits for any more.
+    fn committed(&mut self, requests: VecDeque<Request>, mut groups: Vec<Group>, rest: bool) {
+        self.count(&groups);
+        if rest {
+            self.queued.committed();
+            self.shared.hold_back(0);
+            let late = std::mem::take(&mut self.late);
+            for error in groups
+                .drain(..late.len().min(groups.len()))
+                .filter_map(Result::err)
+            {
+                tracing::error!("a change to journal_fault could not be recorded: {error}");
+            }
+        }
+        // A successful sync means nothing if the filesystem has since turned read-only.
+        let unsure = self.state.store().and_then(|store| store.writable().err());
+        let mut answers = Vec::with_capacity(requests.len());
+        for (request, group) in requests.into_iter().zip(groups) {
+            let answer = match group {
+                Ok(stored) if request.is_done(unsure.is_none()) => {
+                    Ok(stored.into_iter().map(|stored| stored.recorded).collect())
+                }
+                Ok(stored) => {
+                    let records = stored.into_iter().map(|stored| stored.recorded.record);
+                    self.late.push_back(records.map(taken_back).collect());
+                    Err(unsure.as_ref().map_or(Fault::Slow, fault_of))
+                }
+                Err(error) => Err(Fault::Broken(error)),
+            };
+            answers.push((request, answer));
+        }
+        if !self.late.is_empty() {
+            self.shared.gave_up();
+        } else if answers.iter().any(|(_, answer)| answer.is_ok()) {
+            self.well();
+        }
+        for (request, answer) in answers {
+            request.answer(answer);
+        }
+    }
+
+    /// Tells health and the publisher of new rows.
+    fn count(&self, groups: &[Group]) {
+        let rows = || groups.iter().flatten().flatten().map(|stored| stored.row);
+        let Some(newest) = rows().max() else { return };
+        self.shared.settled.recorded(rows().count() as u64);
+        self.shared.health.send_modify(|health| {
+            health.unsent = self.shared.settled.unsent();
+            health.seq = schema::seq_of(newest.cast_signed());
+        });
+        self.shared
+            .newest
+            .send_if_modified(|known| std::mem::replace(known, newest.max(*known)) < newest);
+    }
+
+    fn answer_expired(&self, requests: VecDeque<Request>) -> VecDeque<Request> {
+        let (expired, waiting): (VecDeque<_>, VecDeque<_>) =
+            requests.into_iter().partition(Request::expired);
+        if !expired.is_empty() {
+            self.shared.gave_up();
+        }
+        for request in expired {
+            request.answer(Err(Fault::Slow));
+        }
+        waiting
+    }
+}
+
+/// The change that follows a record whose commit came too late: the lamp had said `journal_fault` by then.
+///
+/// A kill between the two leaves the record as judged: see "Known limits" in docs/ARCHITECTURE.md for why.
+fn taken_back(record: Record) -> Record {
+    let scan = record
+        .change
+        .as_ref()
+        .map_or(record.id, |change| change.scan);
+    Record {
+        id: Uuid::now_v7(),
+        raw_scan: None,
+        change: Some(Change {
+            scan,
+            cause: Cause::LateCommit,
+            previous_reason: record.reason,
+        }),
+        at: Timestamp::now(),
+        reason: Reason::JournalFault,
+        message: Reason::JournalFault.sentence().to_owned(),
+        action: Reason::JournalFault.action().to_owned(),
+        grade: None,
+        lamp: Signal::None,
+        previous: None,
+        ..record
+    }
+}

@@ -1,7 +1,9 @@
 //! The wiring: every channel and every task of the station on one page. Code order is dependency order.
 
-mod gather;
+mod health;
+mod scan_thread;
 mod tasks;
+mod watchdog;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,8 +21,8 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
-    config::Config,
-    health::JournalHealth,
+    config::{Config, Lane},
+    health::{Health, JournalHealth},
     indicator::{self, lines::Line},
     journal::{self, Journal},
     publisher::{self, message::Meta},
@@ -34,16 +36,16 @@ use crate::{
         stream::RESULTS,
         systemd::Systemd,
     },
-    scanner::{self, Outlet, SCANS_IN_PROGRESS},
+    scanner::{self, Outlet, SCANS_IN_PROGRESS, Scan},
     station::{
         core::{Core, LaneSettings},
         driver::{self, Report},
+        lamp_feed::LampFeed,
         ring::Ring,
-        status::LaneStatus,
         waiting,
     },
 };
-use gather::Parts;
+use scan_thread::ScanThread;
 use tasks::Tasks;
 
 /// A green is never lit later than this after the sources' deadline.
@@ -75,232 +77,44 @@ pub enum Ended {
 /// # Errors
 /// A part that the station cannot do without could not start, or ended by itself; the text names it.
 pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> anyhow::Result<Ended> {
-    let clock = ClockWatch::Kernel;
-    let (stop_scanners, scanners_stop) = watch::channel(false);
-    let (stop, stopped) = watch::channel(false);
-    let mut tasks = Tasks::default();
-    let pulses = Pulses::default();
-
-    // What remembers. It is first to start and last to end.
-    let journal = Journal::open(&config.journal, &journal::machine_id())?;
-    let scanners = config
-        .scanners
-        .iter()
-        .map(|scanner| scanner.name.clone())
-        .collect();
-    let (waited, proven) = remembered(
-        &journal,
-        clock,
-        waiting::followed_for(config.policy.recheck_for),
-        scanners,
-    )
-    .await;
-
-    let thread = journal.clone();
-    tasks.start("journal".to_owned(), async move { thread.ended().await });
-
-    // Who is asked.
-    let clocks = Clocks::keeping(clock, &config.journal.state_dir);
-    let sources = config.sources.iter().map(|source| {
-        Source::new(source.clone(), clocks.clone())
-            .map_err(anyhow::Error::from)
-            .with_context(|| format!("source {}", source.name))
-    });
-    let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
-    for source in &sources {
-        tasks.start(
-            format!("source {}", source.name()),
-            source
-                .clone()
-                .run(pulses.pulse(format!("source {}", source.name()))),
-        );
-    }
-
-    // Lamps: one state for each lane, newest wins.
-    let mut lanes = BTreeMap::new();
-    let mut lamps = BTreeMap::new();
-    let mut printing = BTreeMap::new();
-    for lane in &config.lanes {
-        let (status, shown) = watch::channel(LaneStatus::at_start(Boot::now()));
-        let (state, state_seen) = watch::channel(indicator::State::None);
-        lanes.insert(lane.name.clone(), status);
-        lamps.insert(lane.name.clone(), state_seen);
-        printing.insert(
-            lane.name.clone(),
-            matches!(lane.indicator, indicator::Settings::Terminal { .. }),
-        );
-        let limit = lane.policy.deadline + READY_LIMIT;
-        let run = indicator::run(
-            lane.indicator.clone(),
-            lane.name.clone(),
-            limit,
-            shown,
-            state,
-            stopped.clone(),
-            pulses.pulse(format!("lamps {}", lane.name)),
-        );
-        tasks.start(format!("lamps {}", lane.name), run);
-    }
-    let results = result_lines(printing).context("cannot start the thread for result lines")?;
-
-    // The station itself.
-    let (scans, scans_in) = mpsc::channel(SCANS_IN_PROGRESS * 8);
-    let faulted = Ring::new(FAULTED);
-    let (unable, unable_seen) = watch::channel(false);
-    let lane_settings = config
-        .lanes
-        .iter()
-        .map(|lane| LaneSettings {
-            name: lane.name.clone(),
-            policy: lane.policy.clone(),
-        })
-        .collect();
-    let lane_of = config
-        .scanners
-        .iter()
-        .map(|scanner| (scanner.name.clone(), scanner.lane.clone()))
-        .collect();
-    let mut core = Core::new(lane_settings, lane_of, Boot::now(), Uuid::now_v7);
-    core.restore(waited, Boot::now());
-    core.restore_proven(&proven);
-    let (report, reported) = watch::channel(Report::of(&core));
-    let ends = driver::Ends {
-        scans: scans_in,
-        sources: sources.clone(),
-        journal: journal.clone(),
-        lanes,
-        results,
-        faulted: faulted.clone(),
-        unable: unable_seen,
-        report,
-        clock,
-        stop: scanners_stop.clone(),
-        pulse: pulses.pulse("station"),
-    };
-    tasks.start("station".to_owned(), driver::run(core, ends));
-
-    // Health, gathered from all parts; the broker's state is a part of it.
+    let mut parts = Wiring::new(config)?;
+    let journal = parts.journal()?;
+    let sources = parts.sources()?;
+    let lamps = parts.lamps()?;
+    let station = parts.station(&journal, &sources, &lamps).await;
+    let (states, scanners) = parts.scanner_states();
     let (link, link_seen) = watch::channel(publisher::State::starting());
-    let mut scanner_states = BTreeMap::new();
-    let mut scanner_ends = Vec::new();
-    for settings in &config.scanners {
-        let (state, seen) = watch::channel(scanner::State::Starting);
-        scanner_states.insert(settings.name.clone(), seen);
-        scanner_ends.push((settings.clone(), state));
-    }
-    let parts = Parts {
-        scanners: scanner_states.clone(),
+    let health = parts.health(Gathered {
+        journal: &journal,
+        sources: &sources,
         lamps,
-        sources: sources
-            .iter()
-            .map(|source| (source.name().clone(), source.health()))
-            .collect(),
-        required: config
-            .policy
-            .sources
-            .iter()
-            .filter(|source| source.required)
-            .map(|source| source.name.clone())
-            .collect(),
-        broker: link_seen.clone(),
-        journal: journal.health(),
-        station: reported.clone(),
-        clock,
-        faulted: faulted.clone(),
-        shared_lanes: config.lanes.iter().any(|lane| {
-            config
-                .scanners
-                .iter()
-                .filter(|scanner| scanner.lane == lane.name)
-                .count()
-                > 1
-        }),
-    };
-    let (health, health_seen) = watch::channel(parts.gather());
-    let systemd = Systemd::from_environment();
-    tasks.start(
-        "health".to_owned(),
-        gather::run(
-            parts,
-            journal.clone(),
-            health,
-            unable,
-            pulses.pulse("health"),
-        ),
-    );
-    tasks.start(
-        "watchdog".to_owned(),
-        gather::watchdog(systemd.clone(), pulses.clone(), health_seen.clone()),
-    );
-
-    // The fleet.
-    let inputs = publisher::Inputs {
-        journal: journal.clone(),
-        health: health_seen,
-        meta: meta(&config, &journal),
-        faulted,
-        stop: stopped,
-        pulse: pulses.pulse("publisher"),
-    };
-    tasks.start(
-        "publisher".to_owned(),
-        publisher::run(config.mqtt.clone(), inputs, link),
-    );
-
+        station: &station,
+        scanners: &scanners,
+        link: link_seen.clone(),
+    });
+    parts.publisher(&journal, health, station.faulted, link);
     // Scanners last: from here on people are answered.
-    let mut answered = Vec::new();
-    for (settings, state) in scanner_ends {
-        let outlet = Outlet::new(settings.name.clone(), scans.clone());
-        answered.push(outlet.all_answered());
-        let name = format!("scanner {}", settings.name);
-        let run = scanner::run(
-            settings,
-            outlet,
-            state,
-            scanners_stop.clone(),
-            pulses.pulse(&name),
-        );
-        tasks.start_ending(name, run);
-    }
-    drop(scans);
-    systemd.ready();
-    info!(site = %config.site, station = %config.station, version = crate::VERSION, "benchlight is ready");
+    let answered = parts.scanners(states, station.scans);
+    parts.systemd.ready();
+    info!(site = %parts.config.site, station = %parts.config.station, version = crate::VERSION, "benchlight is ready");
 
     let end_of_input = end_of_input(
-        config.exit_at_eof,
-        scanner_states,
+        parts.config.exit_at_eof,
+        scanners,
         answered,
-        reported,
+        station.report,
         journal.health(),
     );
     let ended = tokio::select! {
         () = asked_to_stop => Ok(Ended::Asked),
         () = end_of_input => Ok(Ended::EndOfInput),
-        name = tasks.one_ended() => Err(anyhow::anyhow!("{name} ended by itself; this is a fault of benchlight")),
+        name = parts.tasks.one_ended() => Err(anyhow::anyhow!("{name} ended by itself; this is a fault of benchlight")),
     };
-    systemd.stopping();
-    let stopping = async {
-        // Downstream: no more scans, the last answers, the last messages, dark lamps, then the journal.
-        let _ = stop_scanners.send(true);
-        tasks.end("station", ANSWER_AT_STOP).await;
-        if link_seen.borrow().link == publisher::Link::Connected {
-            let _ = timeout(
-                SEND_AT_STOP,
-                journal.health().wait_for(|journal| journal.unsent == 0),
-            )
-            .await;
-        }
-        let _ = stop.send(true);
-        let printed = tokio::task::spawn_blocking(|| RESULTS.finish(PARTS_AT_STOP));
-        tasks.end_all(&["lamps", "publisher"], PARTS_AT_STOP).await;
-        if !printed.await.unwrap_or_default() {
-            warn!(
-                "standard output is not read: the last result lines are lost (records and messages are not)"
-            );
-        }
-        journal.close().await;
-    };
-    if timeout(STOP, stopping).await.is_err() {
+    parts.systemd.stopping();
+    if timeout(STOP, parts.stop(&journal, link_seen))
+        .await
+        .is_err()
+    {
         warn!(
             "the station did not end in good order in time; what is not sent yet follows at the next start"
         );
@@ -309,14 +123,300 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     ended
 }
 
+/// What every part is made of and runs on.
+struct Wiring {
+    config: Config,
+    clock: ClockWatch,
+    tasks: Tasks,
+    pulses: Pulses,
+    scan_thread: ScanThread,
+    systemd: Systemd,
+    /// Ends the scanners, and with them the station.
+    stop_scanners: watch::Sender<bool>,
+    /// Ends everything downstream of the station.
+    stop: watch::Sender<bool>,
+}
+
+/// One lane's lamps.
+struct Lamps {
+    lane: Name,
+    feed: LampFeed,
+    state: watch::Receiver<indicator::LampState>,
+}
+
+/// The station's other ends.
+struct Station {
+    scans: mpsc::Sender<Scan>,
+    report: watch::Receiver<Report>,
+    faulted: Ring,
+}
+
+type ScannerStates = BTreeMap<Name, watch::Receiver<scanner::State>>;
+
+/// Whom health asks.
+struct Gathered<'a> {
+    journal: &'a Journal,
+    sources: &'a [Source],
+    lamps: Vec<Lamps>,
+    station: &'a Station,
+    scanners: &'a ScannerStates,
+    link: watch::Receiver<publisher::State>,
+}
+
+impl Wiring {
+    fn new(config: Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            config,
+            clock: ClockWatch::Kernel,
+            tasks: Tasks::default(),
+            pulses: Pulses::default(),
+            scan_thread: ScanThread::start().context("cannot start the thread for scans")?,
+            systemd: Systemd::from_environment(),
+            stop_scanners: watch::Sender::new(false),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    /// What remembers: first to start and last to end.
+    fn journal(&mut self) -> anyhow::Result<Journal> {
+        let journal = Journal::open(&self.config.journal, &journal::machine_id())?;
+        let thread = journal.clone();
+        self.tasks
+            .start("journal".to_owned(), async move { thread.ended().await });
+        Ok(journal)
+    }
+
+    /// Who is asked.
+    fn sources(&mut self) -> anyhow::Result<Vec<Source>> {
+        let clocks = Clocks::keeping(self.clock, &self.config.journal.state_dir);
+        let mut sources = Vec::new();
+        for settings in &self.config.sources {
+            let source = Source::new(settings.clone(), clocks.clone())
+                .with_context(|| format!("source {}", settings.name))?;
+            let name = format!("source {}", source.name());
+            let run = source.clone().run(self.pulses.pulse(&name));
+            self.tasks.start_on(&self.scan_thread, name, run);
+            sources.push(source);
+        }
+        Ok(sources)
+    }
+
+    /// What shows: lamps, and result lines for the lanes that have a terminal.
+    fn lamps(&mut self) -> anyhow::Result<Vec<Lamps>> {
+        let mut all = Vec::new();
+        for lane in &self.config.lanes {
+            let feed = LampFeed::dark(Boot::now());
+            let (state, state_seen) = watch::channel(indicator::LampState::None);
+            let name = format!("lamps {}", lane.name);
+            let run = indicator::run(
+                lane.indicator.clone(),
+                lane.name.clone(),
+                lane.policy.deadline + READY_LIMIT,
+                feed.clone(),
+                state,
+                self.stop.subscribe(),
+                self.pulses.pulse(&name),
+            );
+            self.tasks.start(name, run);
+            all.push(Lamps {
+                lane: lane.name.clone(),
+                feed,
+                state: state_seen,
+            });
+        }
+        if self.config.lanes.iter().any(prints) {
+            RESULTS
+                .start(io::stdout())
+                .context("cannot start the thread for result lines")?;
+        }
+        Ok(all)
+    }
+
+    /// The station itself.
+    async fn station(&mut self, journal: &Journal, sources: &[Source], lamps: &[Lamps]) -> Station {
+        let config = &self.config;
+        let (scans, scans_in) = mpsc::channel(SCANS_IN_PROGRESS * 8);
+        let lanes = config.lanes.iter().map(|lane| LaneSettings {
+            name: lane.name.clone(),
+            policy: lane.policy.clone(),
+        });
+        let lane_of = config
+            .scanners
+            .iter()
+            .map(|scanner| (scanner.name.clone(), scanner.lane.clone()));
+        let mut core = Core::new(
+            lanes.collect(),
+            lane_of.collect(),
+            Boot::now(),
+            Uuid::now_v7,
+        );
+        let (waited, proven) = remembered(config, journal, self.clock).await;
+        core.restore(waited, Boot::now());
+        core.restore_proven(&proven);
+        let (report, reported) = watch::channel(Report::of(&core));
+        let faulted = Ring::new(FAULTED);
+        let ends = driver::Ends {
+            scans: scans_in,
+            sources: sources.to_vec(),
+            journal: journal.clone(),
+            lanes: lamps
+                .iter()
+                .map(|lamps| (lamps.lane.clone(), lamps.feed.clone()))
+                .collect(),
+            results: result_lines(config),
+            faulted: faulted.clone(),
+            report,
+            clock: self.clock,
+            stop: self.stop_scanners.subscribe(),
+            pulse: self.pulses.pulse("station"),
+        };
+        let run = driver::run(core, ends);
+        self.tasks
+            .start_on(&self.scan_thread, "station".to_owned(), run);
+        Station {
+            scans,
+            report: reported,
+            faulted,
+        }
+    }
+
+    /// Each scanner's state: where it says it, and where it is seen.
+    fn scanner_states(&self) -> (Vec<watch::Sender<scanner::State>>, ScannerStates) {
+        let states = self.config.scanners.iter().map(|settings| {
+            let (state, seen) = watch::channel(scanner::State::Starting);
+            (state, (settings.name.clone(), seen))
+        });
+        states.unzip()
+    }
+
+    /// Health, gathered from all parts, and the watchdog that is fed while they all give signs of life.
+    fn health(&mut self, from: Gathered<'_>) -> watch::Receiver<Health> {
+        let config = &self.config;
+        let feeds = from.lamps.iter().map(|lamps| lamps.feed.clone()).collect();
+        let parts = health::Parts {
+            scanners: from.scanners.clone(),
+            lamps: from
+                .lamps
+                .into_iter()
+                .map(|lamps| (lamps.lane, lamps.state))
+                .collect(),
+            sources: from
+                .sources
+                .iter()
+                .map(|source| (source.name().clone(), source.health()))
+                .collect(),
+            required: config
+                .policy
+                .sources
+                .iter()
+                .filter(|source| source.required)
+                .map(|source| source.name.clone())
+                .collect(),
+            broker: from.link,
+            journal: from.journal.health(),
+            station: from.station.report.clone(),
+            clock: self.clock,
+            faulted: from.station.faulted.clone(),
+            shared_lanes: config.lanes.iter().any(|lane| {
+                let scanners = config.scanners.iter();
+                scanners.filter(|one| one.lane == lane.name).count() > 1
+            }),
+        };
+        let (health, health_seen) = watch::channel(parts.gather());
+        let journal = from.journal.clone();
+        let unended = move |scanner: &Name, unended| journal.unended(scanner, unended);
+        let run = health::run(parts, unended, health, feeds, self.pulses.pulse("health"));
+        self.tasks.start("health".to_owned(), run);
+        let watching = watchdog::run(
+            self.systemd.clone(),
+            self.pulses.clone(),
+            health_seen.clone(),
+        );
+        self.tasks.start("watchdog".to_owned(), watching);
+        health_seen
+    }
+
+    /// What tells the fleet.
+    fn publisher(
+        &mut self,
+        journal: &Journal,
+        health: watch::Receiver<Health>,
+        faulted: Ring,
+        link: watch::Sender<publisher::State>,
+    ) {
+        let inputs = publisher::Inputs {
+            journal: journal.clone(),
+            health,
+            meta: meta(&self.config, journal),
+            faulted,
+            stop: self.stop.subscribe(),
+            pulse: self.pulses.pulse("publisher"),
+        };
+        let run = publisher::run(self.config.mqtt.clone(), inputs, link);
+        self.tasks.start("publisher".to_owned(), run);
+    }
+
+    /// Starts the scanners. Each future that is returned resolves when all scans of one of them are answered.
+    fn scanners(
+        &mut self,
+        states: Vec<watch::Sender<scanner::State>>,
+        scans: mpsc::Sender<Scan>,
+    ) -> Vec<impl Future<Output = ()> + use<>> {
+        let mut answered = Vec::new();
+        for (settings, state) in self.config.scanners.iter().zip(states) {
+            let outlet = Outlet::new(settings.name.clone(), scans.clone());
+            answered.push(outlet.all_answered());
+            let name = format!("scanner {}", settings.name);
+            let run = scanner::run(
+                settings.clone(),
+                outlet,
+                state,
+                self.stop_scanners.subscribe(),
+                self.pulses.pulse(&name),
+            );
+            self.tasks.start_ending(name, run);
+        }
+        answered
+    }
+
+    /// Ends the parts downstream: no more scans, the last answers, the last messages, dark lamps, then the journal.
+    async fn stop(&mut self, journal: &Journal, link: watch::Receiver<publisher::State>) {
+        self.stop_scanners.send_replace(true);
+        self.tasks.end("station", ANSWER_AT_STOP).await;
+        if link.borrow().link == publisher::Link::Connected {
+            let _ = timeout(
+                SEND_AT_STOP,
+                journal.health().wait_for(|journal| journal.unsent == 0),
+            )
+            .await;
+        }
+        self.stop.send_replace(true);
+        let printed = tokio::task::spawn_blocking(|| RESULTS.finish(PARTS_AT_STOP));
+        self.tasks
+            .end_all(&["lamps", "publisher"], PARTS_AT_STOP)
+            .await;
+        if !printed.await.unwrap_or_default() {
+            warn!(
+                "standard output is not read: the last result lines are lost (records and messages are not)"
+            );
+        }
+        journal.close().await;
+    }
+}
+
 /// What an earlier run left: the newest record of each serial number that may still be asked again, with its age, and the scanners
 /// that had yielded a known serial number.
 async fn remembered(
+    config: &Config,
     journal: &Journal,
     clock: ClockWatch,
-    followed_for: Duration,
-    scanners: BTreeSet<Name>,
 ) -> (Vec<(Record, Duration)>, BTreeSet<Name>) {
+    let followed_for = waiting::followed_for(config.policy.recheck_for);
+    let scanners: BTreeSet<Name> = config
+        .scanners
+        .iter()
+        .map(|scanner| scanner.name.clone())
+        .collect();
     let mut reader = journal.reader();
     let (now, synced) = (Timestamp::now(), clock.synced());
     let reasons: Vec<Reason> = Reason::ALL
@@ -371,22 +471,30 @@ fn meta(config: &Config, journal: &Journal) -> Meta {
     }
 }
 
+/// Are this lane's results printed?
+const fn prints(lane: &Lane) -> bool {
+    matches!(lane.indicator, indicator::Settings::Terminal { .. })
+}
+
 /// Prints the results of the lanes that have a terminal.
-fn result_lines(printing: BTreeMap<Name, bool>) -> io::Result<driver::Print> {
-    if printing.values().any(|prints| *prints) {
-        RESULTS.start(io::stdout())?;
-    }
-    Ok(Box::new(move |record| {
-        if printing.get(&record.lane).copied().unwrap_or_default() {
+fn result_lines(config: &Config) -> driver::Print {
+    let printing: BTreeSet<Name> = config
+        .lanes
+        .iter()
+        .filter(|lane| prints(lane))
+        .map(|lane| lane.name.clone())
+        .collect();
+    Box::new(move |record| {
+        if printing.contains(&record.lane) {
             RESULTS.push(format!("{}\n", Line::of(record)).as_bytes());
         }
-    }))
+    })
 }
 
 /// Resolves when every scanner is a stream that ended, every scan is answered, and every row sent or given its time.
 async fn end_of_input(
     exit_at_eof: bool,
-    scanners: BTreeMap<Name, watch::Receiver<scanner::State>>,
+    scanners: ScannerStates,
     answered: Vec<impl Future<Output = ()>>,
     mut report: watch::Receiver<Report>,
     mut journal: watch::Receiver<JournalHealth>,

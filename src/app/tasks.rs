@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::scan_thread::ScanThread;
+
 /// The station's tasks. Dropped, they are cut off.
 pub(super) struct Tasks {
     running: BTreeMap<String, JoinHandle<()>>,
@@ -26,12 +28,31 @@ impl Default for Tasks {
 impl Tasks {
     /// Starts a task that must not end before it is asked to.
     pub(super) fn start(&mut self, name: String, task: impl Future<Output = ()> + Send + 'static) {
-        let report = OnEnd(name.clone(), self.ended.clone());
-        let run = async move {
+        let run = self.reported(&name, task);
+        self.running.insert(name, tokio::spawn(run));
+    }
+
+    /// The same on the thread of a scan.
+    pub(super) fn start_on(
+        &mut self,
+        thread: &ScanThread,
+        name: String,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let run = self.reported(&name, task);
+        self.running.insert(name, thread.spawn(run));
+    }
+
+    fn reported<T: Future<Output = ()>>(
+        &self,
+        name: &str,
+        task: T,
+    ) -> impl Future<Output = ()> + use<T> {
+        let report = OnEnd(name.to_owned(), self.ended.clone());
+        async move {
             let _report = report;
             task.await;
-        };
-        self.running.insert(name, tokio::spawn(run));
+        }
     }
 
     /// Starts a task that may end: a scanner whose stream has ended.

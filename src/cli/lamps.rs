@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::{CONFIG, FAILED, OK, arguments::Lamps, runtime, signals::asked_to_end};
 use crate::{
     config::{self, Readable},
-    indicator::{self, Settings, State},
+    indicator::{self, LampState, Settings},
     journal::survey,
 };
 
@@ -100,7 +100,7 @@ fn test(config: &Readable) -> anyhow::Result<u8> {
     })
 }
 
-fn complain(state: &State) -> io::Result<()> {
+fn complain(state: &LampState) -> io::Result<()> {
     writeln!(
         io::stderr().lock(),
         "benchlight: lamps: {}",

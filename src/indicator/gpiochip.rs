@@ -15,7 +15,7 @@ use gpiocdev::{
     line::{Offset, Value, Values},
 };
 
-use super::{Chip, Gpio, State, signal::Levels};
+use super::{Chip, Gpio, LampState, signal::Levels};
 
 /// The chips behind the header: Pi 5 and Compute Module 5; Pi 4, 400 and Compute Module 4; all earlier ones and Zero 2.
 const HEADERS: [&str; 3] = ["pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835"];
@@ -33,7 +33,7 @@ pub(super) struct Lines {
 }
 
 /// Takes the lines and drives them to their off level.
-pub(super) fn open(gpio: &Gpio) -> Result<Lines, State> {
+pub(super) fn open(gpio: &Gpio) -> Result<Lines, LampState> {
     let (path, [green, red, amber, buzzer]) = find(gpio)?;
     let offsets: Vec<Offset> = [green, red, amber, buzzer].into_iter().flatten().collect();
     let mut builder = Request::builder();
@@ -48,14 +48,14 @@ pub(super) fn open(gpio: &Gpio) -> Result<Lines, State> {
     let request = builder
         .request()
         .map_err(|error| match holder(&path, &offsets, |_| true) {
-            Some(holder) => State::Busy(holder),
-            None => State::Fault(format!(
+            Some(holder) => LampState::Busy(holder),
+            None => LampState::Fault(format!(
                 "{} does not give lines {offsets:?}: {error}",
                 path.display()
             )),
         })?;
     let (Some(green), Some(red)) = (green, red) else {
-        return Err(State::Fault("green and red are required".to_owned()));
+        return Err(LampState::Fault("green and red are required".to_owned()));
     };
     Ok(Lines {
         request,
@@ -80,16 +80,16 @@ pub(super) fn holder_on_header(pins: &[u8]) -> Option<String> {
 
 /// What an agent on these lines must find, told without touching them: nothing, unless the chip is missing or refused, or somebody
 /// other than an agent holds a line.
-pub(super) fn look(gpio: &Gpio) -> Result<(), State> {
+pub(super) fn look(gpio: &Gpio) -> Result<(), LampState> {
     let (path, offsets) = find(gpio)?;
     let offsets: Vec<Offset> = offsets.into_iter().flatten().collect();
     holder(&path, &offsets, |consumer| consumer != CONSUMER)
-        .map_or(Ok(()), |holder| Err(State::Busy(holder)))
+        .map_or(Ok(()), |holder| Err(LampState::Busy(holder)))
 }
 
 impl Lines {
     /// Drives all lines at once.
-    pub(super) fn set(&self, levels: Levels) -> Result<(), State> {
+    pub(super) fn set(&self, levels: Levels) -> Result<(), LampState> {
         let mut values = Values::default();
         for (offset, lit) in self.outputs(levels) {
             values.set(offset, if lit { Value::Active } else { Value::Inactive });
@@ -98,7 +98,7 @@ impl Lines {
     }
 
     /// What the lines carry.
-    pub(super) fn read_back(&self) -> Result<Levels, State> {
+    pub(super) fn read_back(&self) -> Result<Levels, LampState> {
         let read = |offset: Option<Offset>| {
             offset.map_or(Ok(false), |offset| {
                 Ok(self.request.value(offset).map_err(lost)? == Value::Active)
@@ -124,8 +124,8 @@ impl Lines {
     }
 }
 
-fn lost(error: gpiocdev::Error) -> State {
-    State::Fault(format!("the lamps' lines are lost: {error}"))
+fn lost(error: gpiocdev::Error) -> LampState {
+    LampState::Fault(format!("the lamps' lines are lost: {error}"))
 }
 
 /// One chip of this machine.
@@ -138,7 +138,7 @@ struct Known {
 /// The pins' numbers or names in the order green, red, amber, buzzer.
 type Pins<T> = [Option<T>; 4];
 
-fn find(gpio: &Gpio) -> Result<(PathBuf, Pins<Offset>), State> {
+fn find(gpio: &Gpio) -> Result<(PathBuf, Pins<Offset>), LampState> {
     let pins: Pins<u8> = [Some(gpio.green), Some(gpio.red), gpio.amber, gpio.buzzer];
     let known = match &gpio.chip {
         Chip::Path(path) => known_chip(path)?,
@@ -168,7 +168,7 @@ fn find(gpio: &Gpio) -> Result<(PathBuf, Pins<Offset>), State> {
         .flatten()
         .find(|offset| *offset >= known.lines)
     {
-        Some(beyond) => Err(State::Missing(format!(
+        Some(beyond) => Err(LampState::Missing(format!(
             "{} ({}) has no line {beyond}",
             known.path.display(),
             known.label
@@ -178,7 +178,7 @@ fn find(gpio: &Gpio) -> Result<(PathBuf, Pins<Offset>), State> {
 }
 
 /// An unknown chip whose lines carry the names of the Pi's header ("GPIO17") is one, too.
-fn find_by_names(chips: Vec<Known>, pins: &Pins<u8>) -> Result<(PathBuf, Pins<Offset>), State> {
+fn find_by_names(chips: Vec<Known>, pins: &Pins<u8>) -> Result<(PathBuf, Pins<Offset>), LampState> {
     let names = pins.map(|pin| pin.map(|pin| format!("GPIO{pin}")));
     let found = |known: &Known| -> Option<Pins<Offset>> {
         let device = Device::from_path(&known.path).ok()?;
@@ -202,12 +202,16 @@ fn find_by_names(chips: Vec<Known>, pins: &Pins<u8>) -> Result<(PathBuf, Pins<Of
         &format!("of a Raspberry Pi's header, nor one with lines named {wanted},"),
     )?;
     let offsets = found(&known)
-        .ok_or_else(|| State::Missing(format!("{} went away", known.path.display())))?;
+        .ok_or_else(|| LampState::Missing(format!("{} went away", known.path.display())))?;
     Ok((known.path, offsets))
 }
 
 /// The only chip that fits; none and several are said with what is there.
-fn one_of(chips: Vec<Known>, fits: impl Fn(&Known) -> bool, what: &str) -> Result<Known, State> {
+fn one_of(
+    chips: Vec<Known>,
+    fits: impl Fn(&Known) -> bool,
+    what: &str,
+) -> Result<Known, LampState> {
     let list = |chips: &[Known]| {
         chips
             .iter()
@@ -220,29 +224,30 @@ fn one_of(chips: Vec<Known>, fits: impl Fn(&Known) -> bool, what: &str) -> Resul
         (Some(only), true) => Ok(only),
         (Some(last), false) => {
             fitting.push(last);
-            Err(State::Missing(format!(
+            Err(LampState::Missing(format!(
                 "more than one GPIO chip {what} is here: {}; give a path in `chip`",
                 list(&fitting)
             )))
         }
-        (None, _) if others.is_empty() => Err(State::Missing(format!(
+        (None, _) if others.is_empty() => Err(LampState::Missing(format!(
             "no GPIO chip {what} is here: this machine has none"
         ))),
-        (None, _) => Err(State::Missing(format!(
+        (None, _) => Err(LampState::Missing(format!(
             "no GPIO chip {what} is here; there are {}",
             list(&others)
         ))),
     }
 }
 
-fn known_chips() -> Result<Vec<Known>, State> {
-    let paths = chips().map_err(|error| State::Fault(format!("/dev cannot be read: {error}")))?;
+fn known_chips() -> Result<Vec<Known>, LampState> {
+    let paths =
+        chips().map_err(|error| LampState::Fault(format!("/dev cannot be read: {error}")))?;
     let mut refused = None;
     let mut known = Vec::new();
     for path in paths {
         match known_chip(&path) {
             Ok(chip) => known.push(chip),
-            Err(state @ State::NoRight(_)) => refused = Some(state),
+            Err(state @ LampState::NoRight(_)) => refused = Some(state),
             Err(_) => {} // it went away between listing and opening
         }
     }
@@ -252,26 +257,27 @@ fn known_chips() -> Result<Vec<Known>, State> {
     }
 }
 
-fn known_chip(path: &Path) -> Result<Known, State> {
+fn known_chip(path: &Path) -> Result<Known, LampState> {
     // A pipe would hold the lamps' thread up until somebody writes into it.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.file_type().is_char_device()) {
-        return Err(State::Missing(format!(
+        return Err(LampState::Missing(format!(
             "{} is no GPIO chip: it is no device",
             path.display()
         )));
     }
     // Opened by hand first, because the system's own word (no right, no such file) decides what is advised.
     File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => State::NoRight(format!(
+        io::ErrorKind::PermissionDenied => LampState::NoRight(format!(
             "no right to open {}: add the station's user to the group gpio",
             path.display()
         )),
         io::ErrorKind::NotFound => {
-            State::Missing(format!("there is no GPIO chip at {}", path.display()))
+            LampState::Missing(format!("there is no GPIO chip at {}", path.display()))
         }
-        _ => State::Fault(format!("{} cannot be opened: {error}", path.display())),
+        _ => LampState::Fault(format!("{} cannot be opened: {error}", path.display())),
     })?;
-    let not_a_chip = |error| State::Missing(format!("{} is no GPIO chip: {error}", path.display()));
+    let not_a_chip =
+        |error| LampState::Missing(format!("{} is no GPIO chip: {error}", path.display()));
     let device = Device::from_path(path).map_err(not_a_chip)?;
     let info = device.info().map_err(not_a_chip)?;
     Ok(Known {

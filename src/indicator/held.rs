@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{State, output::Output, signal::Levels};
+use super::{LampState, output::Output, signal::Levels};
 
 /// The outputs of this process.
 pub(super) static PROCESS: Registry = Registry::new();
@@ -106,7 +106,7 @@ impl Held {
     }
 
     /// Drives the levels; dark, whatever is asked, once the process is ending. `false`: not taken now, try again soon.
-    pub(super) fn set(&self, levels: Levels) -> Result<bool, State> {
+    pub(super) fn set(&self, levels: Levels) -> Result<bool, LampState> {
         let Some(mut output) = try_for(&self.slot, PATIENCE) else {
             return Ok(false);
         };
@@ -122,7 +122,7 @@ impl Held {
     }
 
     /// Drives the same levels once more: an error says that the outputs are gone.
-    pub(super) fn again(&self, levels: Levels) -> Result<(), State> {
+    pub(super) fn again(&self, levels: Levels) -> Result<(), LampState> {
         match try_for(&self.slot, PATIENCE).as_deref_mut() {
             Some(Some(output)) if !self.registry.over.load(Ordering::SeqCst) => {
                 output.again(levels)
@@ -132,7 +132,7 @@ impl Held {
     }
 
     /// The levels as the outputs carry them.
-    pub(super) fn read_back(&self) -> Result<Levels, State> {
+    pub(super) fn read_back(&self) -> Result<Levels, LampState> {
         match try_for(&self.slot, PATIENCE).as_deref() {
             Some(Some(output)) => output.read_back(),
             _ => Ok(Levels::DARK),

@@ -11,12 +11,12 @@ use self::{
 };
 use crate::{
     runtime::{name::Name, pulse::Pulse},
-    station::status::LaneStatus,
+    station::lamp_feed::LampFeed,
 };
 
 mod gpiochip;
 pub mod held;
-mod lane;
+mod lamp_thread;
 pub mod lines;
 mod output;
 #[cfg(test)]
@@ -84,7 +84,7 @@ pub enum Chip {
 
 /// The state of one lane's lamps, for health and doctor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum LampState {
     /// Lamps are held and driven.
     Ok,
     /// Not fitted (`kind = "none"`).
@@ -99,7 +99,7 @@ pub enum State {
     Fault(String),
 }
 
-impl State {
+impl LampState {
     /// What is wrong, in words; `None` when nothing is.
     pub fn problem(&self) -> Option<&str> {
         match self {
@@ -124,7 +124,7 @@ impl State {
     }
 }
 
-/// Shows one lane's status on its lamps until `stop`. Lamps that cannot be opened are a state, not an end: the station goes on, and
+/// Shows on the lamps what `feed` says, until `stop`. Lamps that cannot be opened are a state, not an end: the station goes on, and
 /// they are tried again every few seconds. `ready_limit` is how long after its scan a box may be green: `deadline` + 2 s.
 ///
 /// It returns early only when its thread hangs or has ended, so that the process can end, too.
@@ -132,13 +132,13 @@ pub async fn run(
     settings: Settings,
     lane: Name,
     ready_limit: Duration,
-    status: watch::Receiver<LaneStatus>,
-    state: watch::Sender<State>,
+    feed: LampFeed,
+    state: watch::Sender<LampState>,
     mut stop: watch::Receiver<bool>,
     pulse: Pulse,
 ) {
     if settings == Settings::None {
-        state.send_replace(State::None);
+        state.send_replace(LampState::None);
         let _ = pulse.through(stop.wait_for(|stop| *stop)).await;
         return;
     }
@@ -147,29 +147,24 @@ pub async fn run(
     let open = move || {
         Output::open(&opening, &name)?
             .map(|output| PROCESS.hold(output))
-            .ok_or(State::None)
+            .ok_or(LampState::None)
     };
-    lane::run(
-        lane::Lane {
-            name: lane,
-            settings,
-            ready_limit,
-            retry: lane::RETRY,
-            status,
-            state,
-            stop,
-            pulse,
-        },
-        open,
-    )
-    .await;
+    let lamps = lamp_thread::Lamps {
+        name: lane,
+        settings,
+        ready_limit,
+        retry: lamp_thread::RETRY,
+        feed,
+        state,
+    };
+    lamp_thread::run(lamps, stop, pulse, open).await;
 }
 
 /// Drives the lamps dark, for `lamps off` and for the end of a process. Lamps that this process holds stay dark until it has ended.
 ///
 /// # Errors
 /// The state that keeps the lamps from being driven: another program holds a line, the chip is missing, there is no right to it.
-pub fn darken(settings: &Settings) -> Result<(), State> {
+pub fn darken(settings: &Settings) -> Result<(), LampState> {
     if PROCESS.extinguish() && PROCESS.holds_some() {
         return Ok(());
     }
@@ -187,14 +182,14 @@ pub fn darken(settings: &Settings) -> Result<(), State> {
 ///
 /// # Errors
 /// The state that keeps the lamps from being driven.
-pub async fn test(settings: &Settings, duration: Duration) -> Result<(), State> {
+pub async fn test(settings: &Settings, duration: Duration) -> Result<(), LampState> {
     match Output::open(settings, "test")? {
         Some(output) => light_all(&PROCESS.hold(output), duration).await,
-        None => Err(State::None),
+        None => Err(LampState::None),
     }
 }
 
-async fn light_all(held: &Held, duration: Duration) -> Result<(), State> {
+async fn light_all(held: &Held, duration: Duration) -> Result<(), LampState> {
     const TONE: Duration = Duration::from_millis(200);
     let all = Levels {
         green: true,
@@ -218,7 +213,7 @@ async fn light_all(held: &Held, duration: Duration) -> Result<(), State> {
 ///
 /// # Errors
 /// What keeps the lamps from being driven, or which of them cannot be darkened.
-pub fn probe(settings: &Settings) -> Result<Option<&'static str>, State> {
+pub fn probe(settings: &Settings) -> Result<Option<&'static str>, LampState> {
     let Some(output) = Output::open(settings, "probe")? else {
         return Ok(None);
     };
@@ -230,14 +225,14 @@ pub fn probe(settings: &Settings) -> Result<Option<&'static str>, State> {
 ///
 /// # Errors
 /// What keeps the agent from holding them, as far as that shows: another program's hold, a missing chip, no right to it.
-pub fn look(settings: &Settings) -> Result<(), State> {
+pub fn look(settings: &Settings) -> Result<(), LampState> {
     match settings {
         Settings::Gpio(gpio) => output::look(gpio),
         Settings::Terminal { .. } | Settings::None => Ok(()),
     }
 }
 
-fn probe_held(held: &Held) -> Result<(), State> {
+fn probe_held(held: &Held) -> Result<(), LampState> {
     match held.set(Levels::DARK).and_then(|_| held.read_back())? {
         Levels::DARK => Ok(()),
         lit => {
@@ -251,7 +246,7 @@ fn probe_held(held: &Held) -> Result<(), State> {
                 .into_iter()
                 .filter_map(|(name, lit)| lit.then_some(name))
                 .collect();
-            Err(State::Fault(format!(
+            Err(LampState::Fault(format!(
                 "{} is driven dark and reads lit: check the wiring for a short",
                 stuck.join(", ")
             )))

@@ -1,7 +1,8 @@
 //! What shows the levels: pins by one of two drivers, or the terminal.
 
 use super::{
-    Chip, Driver, Gpio, Settings, State, gpiochip, rppal, signal::Fitted, signal::Levels, terminal,
+    Chip, Driver, Gpio, LampState, Settings, gpiochip, rppal, signal::Fitted, signal::Levels,
+    terminal,
 };
 
 /// Outputs that are held and driven.
@@ -19,7 +20,7 @@ pub(super) enum Output {
 
 impl Output {
     /// Takes the outputs, driven to their off level. `None`: no lamps are configured.
-    pub(super) fn open(settings: &Settings, lane: &str) -> Result<Option<Self>, State> {
+    pub(super) fn open(settings: &Settings, lane: &str) -> Result<Option<Self>, LampState> {
         Ok(match settings {
             Settings::Gpio(gpio) => Some(open_gpio(gpio)?),
             Settings::Terminal { .. } => Some(Self::Terminal(terminal::Bar::new(lane))),
@@ -39,7 +40,7 @@ impl Output {
     }
 
     /// Drives the levels. `false`: the output did not take them now, try again soon. An error: it is lost and must be opened again.
-    pub(super) fn set(&mut self, levels: Levels) -> Result<bool, State> {
+    pub(super) fn set(&mut self, levels: Levels) -> Result<bool, LampState> {
         match self {
             Self::Rppal(pins) => pins.set(levels),
             Self::Gpiochip(lines) => lines.set(levels)?,
@@ -51,7 +52,7 @@ impl Output {
     }
 
     /// Drives levels once more that are driven already; the terminal is not drawn anew for that.
-    pub(super) fn again(&mut self, levels: Levels) -> Result<(), State> {
+    pub(super) fn again(&mut self, levels: Levels) -> Result<(), LampState> {
         match self {
             Self::Rppal(pins) => pins.set(levels),
             Self::Gpiochip(lines) => lines.set(levels)?,
@@ -72,7 +73,7 @@ impl Output {
     }
 
     /// The levels as the outputs carry them; the terminal carries what it was told.
-    pub(super) fn read_back(&self) -> Result<Levels, State> {
+    pub(super) fn read_back(&self) -> Result<Levels, LampState> {
         match self {
             Self::Rppal(pins) => Ok(pins.read_back()),
             Self::Gpiochip(lines) => lines.read_back(),
@@ -84,7 +85,7 @@ impl Output {
 }
 
 /// What keeps an agent from these pins, as far as that shows without touching them.
-pub(super) fn look(gpio: &Gpio) -> Result<(), State> {
+pub(super) fn look(gpio: &Gpio) -> Result<(), LampState> {
     let by_registers = match gpio.driver {
         Driver::Rppal => true,
         Driver::Gpiochip => false,
@@ -92,7 +93,11 @@ pub(super) fn look(gpio: &Gpio) -> Result<(), State> {
     };
     match gpiochip::look(gpio) {
         // By the registers no chip is needed. Who holds a line is asked there, too.
-        Err(State::Missing(_) | State::NoRight(_) | State::Fault(_)) if by_registers => Ok(()),
+        Err(LampState::Missing(_) | LampState::NoRight(_) | LampState::Fault(_))
+            if by_registers =>
+        {
+            Ok(())
+        }
         seen => seen,
     }
 }
@@ -115,7 +120,7 @@ pub(super) const fn fitted(settings: &Settings) -> Fitted {
     }
 }
 
-fn open_gpio(gpio: &Gpio) -> Result<Output, State> {
+fn open_gpio(gpio: &Gpio) -> Result<Output, LampState> {
     let by_rppal = || Ok(Output::Rppal(rppal::open(gpio)?));
     let by_gpiochip = || Ok(Output::Gpiochip(gpiochip::open(gpio)?));
     match gpio.driver {
@@ -125,7 +130,9 @@ fn open_gpio(gpio: &Gpio) -> Result<Output, State> {
         Driver::Auto if gpio.chip != Chip::Auto || !rppal::knows_this_pi() => by_gpiochip(),
         // rppal also fails on Pis it knows: it stops searching at the first missing /dev/gpiochip number, and needs /dev/gpiomem.
         Driver::Auto => match by_rppal() {
-            Err(State::Missing(_) | State::NoRight(_) | State::Fault(_)) => by_gpiochip(),
+            Err(LampState::Missing(_) | LampState::NoRight(_) | LampState::Fault(_)) => {
+                by_gpiochip()
+            }
             taken => taken,
         },
     }

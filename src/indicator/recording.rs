@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use super::{State, signal::Levels};
+use super::{LampState, signal::Levels};
 
 /// What was driven, shared with the test.
 #[derive(Clone, Default)]
@@ -45,10 +45,10 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn set(&mut self, levels: Levels) -> Result<(), State> {
+    pub(super) fn set(&mut self, levels: Levels) -> Result<(), LampState> {
         assert_ne!(self.panics_on, Some(levels), "the driver breaks");
         if self.fails_on == Some(levels) || self.is_unplugged() {
-            return Err(State::Fault("unplugged".to_owned()));
+            return Err(LampState::Fault("unplugged".to_owned()));
         }
         self.tape
             .0
@@ -68,9 +68,9 @@ impl Recording {
         Ok(())
     }
 
-    pub(super) fn again(&self) -> Result<(), State> {
+    pub(super) fn again(&self) -> Result<(), LampState> {
         if self.is_unplugged() {
-            Err(State::Fault("unplugged".to_owned()))
+            Err(LampState::Fault("unplugged".to_owned()))
         } else {
             Ok(())
         }

@@ -10,7 +10,7 @@ use ::rppal::{
     system::DeviceInfo,
 };
 
-use super::{Gpio, State, gpiochip, signal::Levels};
+use super::{Gpio, LampState, gpiochip, signal::Levels};
 
 /// The pins of one lane.
 pub(super) struct Pins {
@@ -27,21 +27,21 @@ pub(super) fn knows_this_pi() -> bool {
 }
 
 /// Takes the pins and drives them to their off level.
-pub(super) fn open(gpio: &Gpio) -> Result<Pins, State> {
+pub(super) fn open(gpio: &Gpio) -> Result<Pins, LampState> {
     let header = Header::new().map_err(state)?;
     let pins: Vec<u8> = [Some(gpio.green), Some(gpio.red), gpio.amber, gpio.buzzer]
         .into_iter()
         .flatten()
         .collect();
     if let Some(holder) = gpiochip::holder_on_header(&pins) {
-        return Err(State::Busy(holder));
+        return Err(LampState::Busy(holder));
     }
     let off = if gpio.active_low {
         Level::High
     } else {
         Level::Low
     };
-    let take = |pin: u8| -> Result<OutputPin, State> {
+    let take = |pin: u8| -> Result<OutputPin, LampState> {
         let pin = header.get(pin).map_err(state)?;
         // The level is set before the pin becomes an output, so nothing flashes.
         let mut pin = if gpio.active_low {
@@ -93,18 +93,18 @@ impl Pins {
     }
 }
 
-fn state(error: Error) -> State {
+fn state(error: Error) -> LampState {
     match error {
-        Error::UnknownModel => State::Missing("this is no Raspberry Pi that rppal knows: set driver = \"gpiochip\"".to_owned()),
-        Error::PinUsed(pin) => State::Busy(format!("GPIO{pin} is held by another lane of this process")),
-        Error::PinNotAvailable(pin) => State::Missing(format!("this Raspberry Pi has no GPIO{pin}")),
-        Error::PermissionDenied(path) => State::NoRight(format!("no right to open {path}: add the station's user to the group gpio")),
+        Error::UnknownModel => LampState::Missing("this is no Raspberry Pi that rppal knows: set driver = \"gpiochip\"".to_owned()),
+        Error::PinUsed(pin) => LampState::Busy(format!("GPIO{pin} is held by another lane of this process")),
+        Error::PinNotAvailable(pin) => LampState::Missing(format!("this Raspberry Pi has no GPIO{pin}")),
+        Error::PermissionDenied(path) => LampState::NoRight(format!("no right to open {path}: add the station's user to the group gpio")),
         Error::Io(error) if error.kind() == io::ErrorKind::NotFound => {
-            State::Missing("rppal found no GPIO memory or chip device of this Raspberry Pi: set driver = \"gpiochip\"".to_owned())
+            LampState::Missing("rppal found no GPIO memory or chip device of this Raspberry Pi: set driver = \"gpiochip\"".to_owned())
         }
         Error::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            State::NoRight(format!("no right to the GPIO memory: {error}; add the station's user to the group gpio"))
+            LampState::NoRight(format!("no right to the GPIO memory: {error}; add the station's user to the group gpio"))
         }
-        other => State::Fault(format!("the pins cannot be opened by rppal: {other}")),
+        other => LampState::Fault(format!("the pins cannot be opened by rppal: {other}")),
     }
 }

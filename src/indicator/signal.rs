@@ -131,11 +131,11 @@ impl Player {
         }
     }
 
-    /// The lamps as they must be now.
-    pub fn look(&mut self, status: LaneStatus, now: Boot) -> Look {
+    /// The lamps as they must be now. `unable`: the station can answer no scan now.
+    pub fn look(&mut self, status: LaneStatus, unable: bool, now: Boot) -> Look {
         self.take_note(status);
         self.end_what_is_over(status, now);
-        let wanted = self.wanted(status, now);
+        let wanted = self.wanted(status, unable, now);
         if self.playing.map(|playing| playing.show) != wanted {
             // A green that something else interrupts does not come back.
             if self
@@ -240,7 +240,7 @@ impl Player {
         }
     }
 
-    fn wanted(&self, status: LaneStatus, now: Boot) -> Option<Show> {
+    fn wanted(&self, status: LaneStatus, unable: bool, now: Boot) -> Option<Show> {
         if self.alarm {
             return Some(Show::Alarm);
         }
@@ -257,7 +257,7 @@ impl Player {
                 Some(_) | None => {}
             }
         }
-        status.unable.then_some(Show::Unable)
+        unable.then_some(Show::Unable)
     }
 
     fn green_limit(&self, status: LaneStatus) -> Boot {
@@ -293,7 +293,7 @@ impl Player {
             return Levels::DARK;
         };
         let elapsed = now.since(playing.since);
-        let lamp = lamp_rhythm(playing.show, self.fitted.amber).at(elapsed).0;
+        let lamp = blinking(playing.show, self.fitted.amber).at(elapsed).0;
         let buzzer = self.fitted.buzzer && buzzer_pattern(playing.show).at(elapsed).0;
         Levels {
             green: lamp == Lamp::Green,
@@ -316,7 +316,7 @@ impl Player {
                 let elapsed = now.since(playing.since);
                 times.extend(self.end_of(playing, status));
                 times.extend(
-                    lamp_rhythm(playing.show, self.fitted.amber)
+                    blinking(playing.show, self.fitted.amber)
                         .at(elapsed)
                         .1
                         .map(|edge| playing.since.plus(edge)),
@@ -354,9 +354,9 @@ enum Lamp {
 }
 
 /// Lamps and their times in milliseconds, again and again; a single step is steady.
-struct Rhythm(&'static [(Lamp, u64)]);
+struct Blinking(&'static [(Lamp, u64)]);
 
-impl Rhythm {
+impl Blinking {
     /// The lamp after `elapsed`, and when it changes next, both counted from the beginning.
     fn at(&self, elapsed: Duration) -> (Lamp, Option<Duration>) {
         let total: Duration = self
@@ -380,8 +380,8 @@ impl Rhythm {
 }
 
 /// The rhythms differ, so that nobody needs colours to tell them apart, and none flashes faster than three times a second.
-const fn lamp_rhythm(show: Show, amber: bool) -> Rhythm {
-    Rhythm(match show {
+const fn blinking(show: Show, amber: bool) -> Blinking {
+    Blinking(match show {
         Show::Answer(Signal::Ready) => &[(Lamp::Green, 1000)],
         Show::Answer(Signal::Stop) => &[(Lamp::Red, 500), (Lamp::Off, 500)],
         Show::Answer(Signal::Hold) if amber => &[(Lamp::Amber, 1000)],

@@ -97,7 +97,7 @@ fn the_probe_finds_a_lamp_that_stays_lit() {
         }),
         ..Recording::default()
     };
-    let Err(State::Fault(words)) = probe_held(&held(shorted)) else {
+    let Err(LampState::Fault(words)) = probe_held(&held(shorted)) else {
         panic!("a green lamp that cannot be darkened is a fault")
     };
     assert!(words.contains("green"), "{words}");
@@ -160,15 +160,14 @@ fn a_machine_without_lamps_runs_its_lane_and_tells_the_state() {
         .build()
         .unwrap()
         .block_on(async {
-            let (_status, status) =
-                watch::channel(LaneStatus::at_start(crate::runtime::clock::Boot::now()));
-            let (told, mut state) = watch::channel(State::Ok);
+            let feed = LampFeed::dark(crate::runtime::clock::Boot::now());
+            let (told, mut state) = watch::channel(LampState::Ok);
             let (stop, stopped) = watch::channel(false);
             let lane = tokio::spawn(run(
                 settings,
                 Name::new("left").unwrap(),
                 Duration::from_secs(4),
-                status,
+                feed,
                 told,
                 stopped,
                 Pulse::default(),
@@ -270,7 +269,7 @@ fn pins_on_a_simulated_chip_carry_the_levels() {
                 ..Levels::DARK
             })
         );
-        let Err(State::Busy(words)) = probe(&settings) else {
+        let Err(LampState::Busy(words)) = probe(&settings) else {
             panic!("the line is held")
         };
         assert!(
@@ -340,7 +339,7 @@ fn pins_on_a_simulated_chip_carry_the_levels() {
     );
     drop(by_names);
     let twin = Simulated::new("benchlight-twin", "some-other-label").unwrap();
-    let Err(State::Missing(words)) = probe(&Settings::Gpio(gpio())) else {
+    let Err(LampState::Missing(words)) = probe(&Settings::Gpio(gpio())) else {
         panic!("two chips fit")
     };
     assert!(words.contains("more than one"), "{words}");

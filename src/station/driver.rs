@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{
     core::{Action, Core, Event, NewScan, Now, ScannerRecord},
+    lamp_feed::LampFeed,
     ring::Ring,
-    status::LaneStatus,
 };
 use crate::{
     journal::Journal,
@@ -36,13 +36,11 @@ pub struct Ends {
     /// What remembers.
     pub journal: Journal,
     /// What each lane shows.
-    pub lanes: BTreeMap<Name, watch::Sender<LaneStatus>>,
+    pub lanes: BTreeMap<Name, LampFeed>,
     /// Results for the terminal.
     pub results: Print,
     /// Scans that could not be recorded, on their way to the publisher.
     pub faulted: Ring,
-    /// Is the station unable to answer?
-    pub unable: watch::Receiver<bool>,
     /// What the station knows of itself.
     pub report: watch::Sender<Report>,
     /// Who says whether the clock is synchronised.
@@ -51,6 +49,15 @@ pub struct Ends {
     pub stop: watch::Receiver<bool>,
     /// The driver's loop turns.
     pub pulse: Pulse,
+}
+
+impl Drop for Ends {
+    /// A station that is gone leaves dark lamps.
+    fn drop(&mut self) {
+        for lane in self.lanes.values() {
+            lane.end();
+        }
+    }
 }
 
 /// What the station knows of itself, for health.
@@ -73,6 +80,17 @@ impl Report {
             idle: core.is_idle(),
         }
     }
+
+    /// Takes over what `core` knows now; `false`: nothing is new.
+    fn update(&mut self, core: &Core) -> bool {
+        let same = self.waiting == core.waiting()
+            && self.idle == core.is_idle()
+            && self.scanners == *core.scanners();
+        if !same {
+            *self = Self::of(core);
+        }
+        !same
+    }
 }
 
 /// Runs the station until it is stopped, the scanners' channel has closed and every scan is answered.
@@ -82,12 +100,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
     let mut scans_open = true;
     loop {
         ends.pulse.beat();
-        ends.report.send_if_modified(|report| {
-            let now = Report::of(&core);
-            let changed = *report != now;
-            *report = now;
-            changed
-        });
+        ends.report.send_if_modified(|report| report.update(&core));
         if !scans_open && core.is_idle() && *ends.stop.borrow() {
             return;
         }
@@ -107,7 +120,6 @@ pub async fn run(mut core: Core, mut ends: Ends) {
                 None => { scans_open = false; continue }
             },
             Some(event) = happened.recv() => event,
-            Ok(()) = ends.unable.changed() => Event::Unable(*ends.unable.borrow_and_update()),
             Ok(()) = ends.stop.changed() => continue,
             () = tokio::time::sleep(wake_in) => Event::Timer,
         };
@@ -128,7 +140,7 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
     match action {
         Action::Show(lane, status) => {
             if let Some(lane) = ends.lanes.get(&lane) {
-                lane.send_replace(status);
+                lane.show(status);
             }
         }
         Action::Journal(raw) => ends.journal.scanned(raw),

@@ -2,6 +2,7 @@
 
 pub mod core;
 pub mod driver;
+pub mod lamp_feed;
 pub mod look_up;
 pub mod ring;
 pub mod status;

@@ -17,8 +17,6 @@ pub struct LaneStatus {
     pub answer: Option<LampAnswer>,
     /// Counts the alarms: news of an earlier box.
     pub alarms: u64,
-    /// The station can answer no scan now.
-    pub unable: bool,
 }
 
 impl LaneStatus {
@@ -28,7 +26,6 @@ impl LaneStatus {
             scanned_at: now,
             answer: None,
             alarms: 0,
-            unable: false,
         }
     }
 }

@@ -179,14 +179,16 @@ pub(super) fn lamps(lane: &Name, settings: &indicator::Settings, agent: Option<b
         Err(state) => state,
     };
     let remedy = match &state {
-        indicator::State::Busy(_) => "end the program that holds the pin, or choose another pin",
-        indicator::State::Missing(_) => {
+        indicator::LampState::Busy(_) => {
+            "end the program that holds the pin, or choose another pin"
+        }
+        indicator::LampState::Missing(_) => {
             "check `driver`, `chip` and the pins in [indicator]; on a machine without pins use kind = \"terminal\" or \"none\""
         }
-        indicator::State::NoRight(_) => {
+        indicator::LampState::NoRight(_) => {
             "add the agent's user to the group gpio; run this as root or as the agent's user"
         }
-        indicator::State::Ok | indicator::State::None | indicator::State::Fault(_) => {
+        indicator::LampState::Ok | indicator::LampState::None | indicator::LampState::Fault(_) => {
             "check the wiring and the pins in [indicator]; see docs/hardware.md"
         }
     };

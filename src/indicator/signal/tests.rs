@@ -31,8 +31,18 @@ fn ms(time: Boot) -> u64 {
     u64::try_from(time.since(at(0)).as_millis()).unwrap()
 }
 
-fn dark_lane() -> LaneStatus {
-    LaneStatus::at_start(at(0))
+/// What the lamps are to show.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    lane: LaneStatus,
+    unable: bool,
+}
+
+fn dark_lane() -> Shown {
+    Shown {
+        lane: LaneStatus::at_start(at(0)),
+        unable: false,
+    }
 }
 
 /// What happens to a lane.
@@ -45,18 +55,18 @@ enum Event {
 }
 use Event::{Alarm, Answer, Scan, Unable};
 
-fn happen(status: &mut LaneStatus, event: Event, now: Boot) {
+fn happen(status: &mut Shown, event: Event, now: Boot) {
     match event {
         Scan => {
-            *status = LaneStatus {
-                scan: status.scan + 1,
+            status.lane = LaneStatus {
+                scan: status.lane.scan + 1,
                 scanned_at: now,
                 answer: None,
-                ..*status
+                ..status.lane
             }
         }
-        Answer(signal) => status.answer = Some(LampAnswer::in_a_test(signal)),
-        Alarm => status.alarms += 1,
+        Answer(signal) => status.lane.answer = Some(LampAnswer::in_a_test(signal)),
+        Alarm => status.lane.alarms += 1,
         Unable(unable) => status.unable = unable,
     }
 }
@@ -68,7 +78,7 @@ struct Stretch {
     to: u64,
     levels: Levels,
     playing: Option<Playing>,
-    status: LaneStatus,
+    status: Shown,
 }
 
 /// Plays a script of (milliseconds, event), looking when something happens and when the player asks for it.
@@ -82,7 +92,7 @@ fn play(fitted: Fitted, script: &[(u64, Event)], until: u64) -> Vec<Stretch> {
         while let Some((_, event)) = script.next_if(|(time, _)| *time <= now) {
             happen(&mut status, event, at(now));
         }
-        let look = player.look(status, at(now));
+        let look = player.look(status.lane, status.unable, at(now));
         let next = [
             look.again.map(ms),
             script.peek().map(|(time, _)| *time),
@@ -257,7 +267,7 @@ fn a_lane_is_dark_at_start() {
     assert_eq!(lamps(&play(FULL, &[], 1000)), ".".repeat(20));
     let mut player = Player::new(FULL, HOLD, LIMIT, at(0));
     assert_eq!(
-        player.look(dark_lane(), at(0)),
+        player.look(dark_lane().lane, false, at(0)),
         Look {
             levels: Levels::DARK,
             again: None
@@ -281,29 +291,43 @@ fn a_dark_lane_answers_at_once_and_a_lit_one_80_ms_after_the_scan_that_darkened_
     happen(&mut status, Scan, at(1000));
     happen(&mut status, Answer(Signal::Ready), at(1000));
     assert!(
-        player.look(status, at(1000)).levels.green,
+        player
+            .look(status.lane, status.unable, at(1000))
+            .levels
+            .green,
         "dark for a second: at once"
     );
     happen(&mut status, Scan, at(1500));
     assert_eq!(
-        player.look(status, at(1500)).levels,
+        player.look(status.lane, status.unable, at(1500)).levels,
         Levels::DARK,
         "a new scan darkens at once"
     );
     happen(&mut status, Answer(Signal::Ready), at(1510));
     assert_eq!(
-        player.look(status, at(1510)),
+        player.look(status.lane, status.unable, at(1510)),
         Look {
             levels: Levels::DARK,
             again: Some(at(1580))
         }
     );
-    assert!(player.look(status, at(1580)).levels.green);
+    assert!(
+        player
+            .look(status.lane, status.unable, at(1580))
+            .levels
+            .green
+    );
     happen(&mut status, Scan, at(2000));
-    assert_eq!(player.look(status, at(2000)).levels, Levels::DARK);
+    assert_eq!(
+        player.look(status.lane, status.unable, at(2000)).levels,
+        Levels::DARK
+    );
     happen(&mut status, Answer(Signal::Ready), at(2080));
     assert!(
-        player.look(status, at(2080)).levels.green,
+        player
+            .look(status.lane, status.unable, at(2080))
+            .levels
+            .green,
         "dark for long enough: at once"
     );
 }
@@ -383,7 +407,7 @@ fn every_ready_box_is_green_as_soon_as_it_is_answered_and_as_long_as_there_is_ti
         for nth in 0..BOXES {
             let green: Vec<&Stretch> = stretches
                 .iter()
-                .filter(|stretch| stretch.levels.green && stretch.status.scan == nth + 1)
+                .filter(|stretch| stretch.levels.green && stretch.status.lane.scan == nth + 1)
                 .collect();
             let scanned = 1000 + nth * pace;
             let last = nth + 1 == BOXES;
@@ -437,7 +461,7 @@ fn a_machine_that_slept_wakes_without_green() {
     let mut status = dark_lane();
     happen(&mut status, Scan, at(1000));
     happen(&mut status, Answer(Signal::Ready), at(1000));
-    let look = player.look(status, at(1000));
+    let look = player.look(status.lane, status.unable, at(1000));
     assert!(look.levels.green);
     assert_eq!(
         look.again,
@@ -445,7 +469,7 @@ fn a_machine_that_slept_wakes_without_green() {
         "green looks at the clock often, since a timer may sleep with the machine"
     );
     assert_eq!(
-        player.look(status, at(3_600_000)),
+        player.look(status.lane, status.unable, at(3_600_000)),
         Look {
             levels: Levels::DARK,
             again: None
@@ -614,9 +638,9 @@ fn a_lamp_that_does_not_change_asks_for_no_look() {
         let mut status = dark_lane();
         for (time, event) in script {
             happen(&mut status, *event, at(*time));
-            player.look(status, at(*time));
+            player.look(status.lane, status.unable, at(*time));
         }
-        player.look(status, at(now)).again
+        player.look(status.lane, status.unable, at(now)).again
     };
     assert_eq!(look(BARE, &[], 10), None, "nothing has happened");
     assert_eq!(
@@ -646,13 +670,21 @@ fn lamps_that_could_not_be_driven_in_time_stay_without_green() {
     let mut status = dark_lane();
     happen(&mut status, Scan, at(1000));
     happen(&mut status, Answer(Signal::Ready), at(1000));
-    assert!(player.look(status, at(1000)).levels.green);
+    assert!(
+        player
+            .look(status.lane, status.unable, at(1000))
+            .levels
+            .green
+    );
     player.forget_green();
-    assert_eq!(player.look(status, at(1100)).levels, Levels::DARK);
+    assert_eq!(
+        player.look(status.lane, status.unable, at(1100)).levels,
+        Levels::DARK
+    );
     happen(&mut status, Scan, at(2000));
     happen(&mut status, Answer(Signal::Ready), at(2010));
     assert_eq!(
-        player.look(status, at(2010)).levels,
+        player.look(status.lane, status.unable, at(2010)).levels,
         Levels {
             green: true,
             ..Levels::DARK
@@ -702,15 +734,15 @@ proptest! {
             prop_assert!(fitted.amber || !amber);
             prop_assert!(fitted.buzzer || !stretch.levels.buzzer);
             if green {
-                prop_assert_eq!(stretch.status.answer.map(LampAnswer::signal), Some(Signal::Ready));
-                prop_assert!(stretch.status.scan > 0);
-                prop_assert!(at(stretch.to) <= stretch.status.scanned_at.plus(LIMIT), "lit too late: {stretch:?}");
-                prop_assert!(at(stretch.from) >= stretch.status.scanned_at);
+                prop_assert_eq!(stretch.status.lane.answer.map(LampAnswer::signal), Some(Signal::Ready));
+                prop_assert!(stretch.status.lane.scan > 0);
+                prop_assert!(at(stretch.to) <= stretch.status.lane.scanned_at.plus(LIMIT), "lit too late: {stretch:?}");
+                prop_assert!(at(stretch.from) >= stretch.status.lane.scanned_at);
             }
         }
         // At most one green of at most its hold for each scan.
-        for scan in 1..=stretches.last().unwrap().status.scan {
-            let green: Vec<_> = stretches.iter().filter(|stretch| stretch.levels.green && stretch.status.scan == scan).collect();
+        for scan in 1..=stretches.last().unwrap().status.lane.scan {
+            let green: Vec<_> = stretches.iter().filter(|stretch| stretch.levels.green && stretch.status.lane.scan == scan).collect();
             if let (Some(first), Some(last)) = (green.first(), green.last()) {
                 prop_assert!(last.to - first.from <= 3000);
                 prop_assert!(green.iter().map(|stretch| stretch.to - stretch.from).sum::<u64>() == last.to - first.from, "green came back");
@@ -725,7 +757,7 @@ proptest! {
         let works = |stretch: &Stretch| stretch.playing.is_some_and(|playing| playing.show == Show::Working);
         for pair in stretches.windows(2) {
             // The working signal may give way to the new scan's answer at once.
-            if pair[0].status.scan != pair[1].status.scan && pair[0].levels.lit() && !works(&pair[0]) {
+            if pair[0].status.lane.scan != pair[1].status.lane.scan && pair[0].levels.lit() && !works(&pair[0]) {
                 prop_assert_eq!(pair[1].levels, Levels::DARK, "a new scan darkens at once");
             }
         }
@@ -761,11 +793,11 @@ proptest! {
         let mut now = 0;
         for (time, event) in script.iter().copied().chain([(script.last().unwrap().0 + 40_000, Alarm)]) {
             while now < time {
-                let look = player.look(status, at(now));
+                let look = player.look(status.lane, status.unable, at(now));
                 let next = look.again.map_or(time, ms).min(time);
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a random moment between two others")]
                 let between = now + ((next - now) as f64 * part) as u64;
-                prop_assert_eq!(player.clone().look(status, at(between)).levels, look.levels, "missed between {} and {}", now, next);
+                prop_assert_eq!(player.clone().look(status.lane, status.unable, at(between)).levels, look.levels, "missed between {} and {}", now, next);
                 now = next;
             }
             happen(&mut status, event, at(now));
@@ -779,9 +811,9 @@ proptest! {
         for ((time, event), late) in script.iter().copied().zip(jitter) {
             happen(&mut status, event, at(time));
             let now = at(time + late);
-            if player.look(status, now).levels.green {
-                prop_assert_eq!(status.answer.map(LampAnswer::signal), Some(Signal::Ready));
-                prop_assert!(now < status.scanned_at.plus(LIMIT));
+            if player.look(status.lane, status.unable, now).levels.green {
+                prop_assert_eq!(status.lane.answer.map(LampAnswer::signal), Some(Signal::Ready));
+                prop_assert!(now < status.lane.scanned_at.plus(LIMIT));
             }
         }
     }

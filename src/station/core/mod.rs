@@ -56,8 +56,6 @@ pub enum Event {
         /// The records with their place, or `None`: not recorded (the journal says why in health and log).
         recorded: Option<Vec<Recorded>>,
     },
-    /// The station became unable to answer, or able again.
-    Unable(bool),
     /// Time has passed.
     Timer,
 }
@@ -241,7 +239,6 @@ impl Core {
             Event::Recorded { batch, recorded } => {
                 self.recorded(batch, recorded, now, &mut actions)
             }
-            Event::Unable(unable) => self.show_unable(unable, &mut actions),
             Event::Timer => {}
         }
         self.timer(now, &mut actions);
@@ -254,13 +251,6 @@ impl Core {
             .get(lane)
             .or_else(|| self.lanes.values().next())
             .map(|lane| &lane.policy)
-    }
-
-    fn show_unable(&mut self, unable: bool, actions: &mut Vec<Action>) {
-        for (name, lane) in &mut self.lanes {
-            lane.status.unable = unable;
-            actions.push(Action::Show(name.clone(), lane.status));
-        }
     }
 
     fn scanned(&mut self, new: NewScan, now: Now, actions: &mut Vec<Action>) {

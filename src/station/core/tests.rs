@@ -780,15 +780,6 @@ fn a_scanner_that_was_proven_before_the_start_still_is() {
 }
 
 #[test]
-fn unable_shows_on_every_lane() {
-    let mut bench = Bench::new();
-    bench.handle(Event::Unable(true));
-    assert!(bench.lamps.values().all(|lane| lane.unable) && bench.lamps.len() == 2);
-    bench.handle(Event::Unable(false));
-    assert!(bench.lamps.values().all(|lane| !lane.unable));
-}
-
-#[test]
 fn a_serial_number_that_nobody_knows_with_a_letter_that_none_has_is_said_to_be_doubtful() {
     let mut bench = Bench::new();
     for (serial, doubtful) in [("CO2XK0AAJG5H", true), (READY, false)] {

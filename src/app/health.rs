@@ -1,41 +1,39 @@
-//! Health, gathered from all parts, and the watchdog that is fed while they all answer.
+//! Health, gathered from all parts as they change, and the lamps' *unable*.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::{pending, poll_fn},
+    pin::Pin,
+    task::Poll,
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
 use crate::{
     health::{Health, JournalHealth, ScannerHealth, SourceHealth, Unable},
-    indicator,
-    journal::Journal,
-    publisher,
+    indicator, publisher,
     reason::Reason,
     runtime::{
         clock::ClockWatch,
         name::Name,
-        pulse::{Pulse, Pulses},
+        pulse::{self, Pulse},
         stream::{LOG, RESULTS},
-        systemd::Systemd,
     },
     scanner,
-    station::{driver::Report, ring::Ring},
+    station::{driver::Report, lamp_feed::LampFeed, ring::Ring},
 };
 
-/// How often the parts are looked at. A lamp that says *unable* may be this late; a dashboard hears of it within a minute.
-const LOOK: Duration = Duration::from_millis(250);
+/// What changes within this time is gathered together. A lamp that says *unable* may be this late.
+const TOGETHER: Duration = Duration::from_millis(50);
 /// Days before its end on which a credential's expiry is announced.
 const ANNOUNCED_DAYS: i64 = 30;
-/// How often the pulses are looked at where no systemd says how often.
-const WATCH: Duration = Duration::from_secs(3);
 
 /// What every part says of itself.
 pub(super) struct Parts {
     pub(super) scanners: BTreeMap<Name, watch::Receiver<scanner::State>>,
-    pub(super) lamps: BTreeMap<Name, watch::Receiver<indicator::State>>,
+    pub(super) lamps: BTreeMap<Name, watch::Receiver<indicator::LampState>>,
     pub(super) sources: BTreeMap<Name, watch::Receiver<SourceHealth>>,
     pub(super) required: BTreeSet<Name>,
     pub(super) broker: watch::Receiver<publisher::State>,
@@ -47,7 +45,58 @@ pub(super) struct Parts {
     pub(super) shared_lanes: bool,
 }
 
+/// One part's next change.
+type Next<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+fn next<T: Send + Sync>(part: &mut watch::Receiver<T>) -> Next<'_> {
+    Box::pin(async {
+        if part.changed().await.is_err() {
+            // The part has ended, and stays as it is.
+            pending::<()>().await;
+        }
+    })
+}
+
 impl Parts {
+    /// Resolves when a part has changed since [`Self::seen`].
+    async fn changed(&mut self) {
+        let mut all: Vec<Next<'_>> = vec![
+            next(&mut self.broker),
+            next(&mut self.journal),
+            next(&mut self.station),
+        ];
+        all.extend(self.scanners.values_mut().map(next));
+        all.extend(self.lamps.values_mut().map(next));
+        all.extend(self.sources.values_mut().map(next));
+        poll_fn(|context| {
+            if all
+                .iter_mut()
+                .any(|part| part.as_mut().poll(context).is_ready())
+            {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// What the parts say now is known.
+    fn seen(&mut self) {
+        self.broker.mark_unchanged();
+        self.journal.mark_unchanged();
+        self.station.mark_unchanged();
+        self.scanners
+            .values_mut()
+            .for_each(watch::Receiver::mark_unchanged);
+        self.lamps
+            .values_mut()
+            .for_each(watch::Receiver::mark_unchanged);
+        self.sources
+            .values_mut()
+            .for_each(watch::Receiver::mark_unchanged);
+    }
+
     /// The station's health now.
     pub(super) fn gather(&self) -> Health {
         let station = self.station.borrow().clone();
@@ -140,35 +189,42 @@ impl Parts {
     }
 }
 
-/// Keeps health and the *unable* signal true; never ends.
+/// Keeps health and the lamps' *unable* true; never ends. `unended` is given each scanner whose codes begin or cease to arrive without
+/// an end key.
+///
+/// Whether the clock is synchronised and how many lines were dropped can only be looked at, once in [`pulse::EVERY`].
 pub(super) async fn run(
-    parts: Parts,
-    journal: Journal,
+    mut parts: Parts,
+    unended: impl Fn(&Name, bool),
     health: watch::Sender<Health>,
-    unable: watch::Sender<bool>,
+    lamps: Vec<LampFeed>,
     pulse: Pulse,
 ) {
     let mut announced = Announced::default();
     let mut noted = BTreeMap::new();
     loop {
         pulse.beat();
+        parts.seen();
         let now = parts.gather();
+        for lane in &lamps {
+            lane.unable(now.unable.is_some());
+        }
         announced.say(&now);
         for (name, scanner) in &now.scanners {
             // At the start, too: what was noted of an earlier run may be mended.
             if noted.insert(name.clone(), scanner.unended) != Some(scanner.unended) {
-                journal.unended(name, scanner.unended);
+                unended(name, scanner.unended);
             }
         }
-        unable.send_if_modified(|before| {
-            std::mem::replace(before, now.unable.is_some()) != now.unable.is_some()
-        });
         health.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;
             changed
         });
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = parts.changed() => sleep(TOGETHER).await,
+            () = sleep(pulse::EVERY) => {}
+        }
     }
 }
 
@@ -237,43 +293,10 @@ impl Announced {
     }
 }
 
-/// Feeds systemd's watchdog while every part has given a sign of life since it was fed last.
-///
-/// Three parts are not asked, for they may rightly block for ever, and a restart would mend none of them:
-/// - the journal's thread: a disk that hangs is a state (unable, `journal_fault`) that lamps and dashboards show;
-/// - the threads that write the log and the result lines, and the one that reads standard input: a terminal may be stopped, and nobody need type.
-pub(super) async fn watchdog(systemd: Systemd, pulses: Pulses, health: watch::Receiver<Health>) {
-    let (mut status, mut hanging) = (String::new(), Vec::new());
-    loop {
-        let silent = pulses.silent();
-        systemd.catch_up();
-        if silent.is_empty() {
-            systemd.alive();
-        } else if silent != hanging {
-            warn!(
-                parts = silent.join(", "),
-                "no sign of life; systemd will restart the agent if this lasts"
-            );
-        }
-        hanging = silent;
-        let now = story(&health.borrow());
-        if now != status && systemd.status(&now) {
-            status = now;
-        }
-        tokio::time::sleep(systemd.watchdog_interval().unwrap_or(WATCH)).await;
-    }
-}
-
-/// The line that `systemctl status` shows.
-fn story(health: &Health) -> String {
-    let able = match health.unable {
-        Some(why) => format!("cannot answer: {}", why.code()),
-        None => "ready for scans".to_owned(),
-    };
-    format!(
-        "{able}; broker {}, {} unsent, {} boxes waiting",
-        health.broker, health.journal.unsent, health.waiting
-    )
+/// The health of a station without parts.
+#[cfg(test)]
+pub(super) fn nothing_wrong() -> Health {
+    tests::Bench::new().parts.gather()
 }
 
 #[cfg(test)]
@@ -284,25 +307,23 @@ mod tests {
         reason = "a test fails by panicking"
     )]
 
-    use std::{sync::mpsc, thread};
-
     use uuid::Uuid;
 
     use super::*;
-    use crate::station::core::ScannerRecord;
+    use crate::{runtime::clock::Boot, station::core::ScannerRecord};
 
     /// A station with one scanner, one required source and one that only may object; each sender is what that part says.
-    struct Bench {
+    pub(super) struct Bench {
         scanner: watch::Sender<scanner::State>,
         sources: BTreeMap<&'static str, watch::Sender<SourceHealth>>,
         broker: watch::Sender<publisher::State>,
         journal: watch::Sender<JournalHealth>,
         station: watch::Sender<Report>,
-        parts: Parts,
+        pub(super) parts: Parts,
     }
 
     impl Bench {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             let name = |text: &str| Name::new(text).unwrap();
             let well = SourceHealth {
                 failing: None,
@@ -458,6 +479,34 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn unable_shows_on_every_lane() {
+        let bench = Bench::new();
+        let lamps = [(); 2].map(|()| LampFeed::dark(Boot::now()));
+        let (health, _seen) = watch::channel(bench.parts.gather());
+        let quiet = |_: &Name, _| {};
+        let run = run(bench.parts, quiet, health, lamps.to_vec(), Pulse::default());
+        let all = |unable: bool| lamps.iter().all(|lane| lane.now().unable == unable);
+        let look = async {
+            // In between, too: nothing that is looked at now and then would be as quick.
+            for pause in [40, 180, 330, 570] {
+                sleep(Duration::from_millis(pause)).await;
+                assert!(all(false));
+                bench.sources["kandji"]
+                    .send_modify(|source| source.failing = Some(Reason::Timeout));
+                sleep(Duration::from_millis(100)).await;
+                assert!(all(true));
+                bench.sources["kandji"].send_modify(|source| source.failing = None);
+                sleep(Duration::from_millis(100)).await;
+                assert!(all(false));
+            }
+        };
+        tokio::select! {
+            () = run => {}
+            () = look => {}
+        }
+    }
+
     #[test]
     fn an_expiry_is_announced_once_at_each_step_and_anew_after_a_renewal() {
         let bench = Bench::new();
@@ -478,57 +527,5 @@ mod tests {
             assert_eq!(announced.expiring(&bench.parts.gather().sources), []);
         }
         assert_eq!(said, [30, 14, 7, 1, 30, 12]);
-    }
-
-    /// Is the watchdog fed within that time?
-    fn fed(hears: &mpsc::Receiver<String>, within: Duration) -> bool {
-        let end = std::time::Instant::now() + within;
-        while let Ok(word) =
-            hears.recv_timeout(end.saturating_duration_since(std::time::Instant::now()))
-        {
-            if word == "WATCHDOG=1" {
-                return true;
-            }
-        }
-        false
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn one_thread_that_hangs_stops_the_feeding_until_it_goes_on() {
-        const LIMIT: Duration = Duration::from_millis(600);
-        let pulses = Pulses::default();
-        let (well, hanging) = (pulses.pulse("station"), pulses.pulse("scanner left"));
-        let turns = |pulse: Pulse, stuck: Option<(mpsc::Receiver<()>, mpsc::Receiver<()>)>| {
-            thread::spawn(move || {
-                loop {
-                    pulse.beat();
-                    thread::sleep(Duration::from_millis(5));
-                    match &stuck {
-                        // Until it is told to go on, it is where a driver would never return from.
-                        Some((hang, go_on)) if hang.try_recv().is_ok() => go_on.recv().unwrap(),
-                        _ => {}
-                    }
-                }
-            })
-        };
-        let ((hang, hangs), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel());
-        turns(well, None);
-        turns(hanging, Some((hangs, goes_on)));
-        let (systemd, hears) = Systemd::double(LIMIT);
-        let (_health, seen) = watch::channel(Bench::new().parts.gather());
-        tokio::spawn(watchdog(systemd, pulses, seen));
-        tokio::task::spawn_blocking(move || {
-            for _ in 0..5 {
-                assert!(fed(&hears, LIMIT * 20), "all parts answer");
-            }
-            hang.send(()).unwrap();
-            // It may have answered just before; from then on nothing comes.
-            while fed(&hears, LIMIT) {}
-            assert!(!fed(&hears, LIMIT * 3), "a part hangs");
-            go_on.send(()).unwrap();
-            assert!(fed(&hears, LIMIT * 20), "all parts answer again");
-        })
-        .await
-        .unwrap();
     }
 }

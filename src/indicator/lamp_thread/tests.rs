@@ -27,7 +27,7 @@ use crate::{
         recording::{Recording, Tape},
     },
     reason::Signal,
-    station::status::LampAnswer,
+    station::status::{LampAnswer, LaneStatus},
 };
 
 const GREEN: Levels = Levels {
@@ -37,8 +37,8 @@ const GREEN: Levels = Levels {
 
 /// A lane under test, and the station's side of it.
 struct Bench {
-    status: watch::Sender<LaneStatus>,
-    state: watch::Receiver<State>,
+    feed: LampFeed,
+    state: watch::Receiver<LampState>,
     stop: watch::Sender<bool>,
     tape: Tape,
     unplugged: Arc<AtomicBool>,
@@ -46,9 +46,9 @@ struct Bench {
 }
 
 /// Runs a lane whose openings end as `openings` say, and well when these are used up. The first recording fails on `fails_on`.
-fn bench(openings: Vec<State>, fails_on: Option<Levels>) -> Bench {
-    let (status, statuses) = watch::channel(LaneStatus::at_start(Boot::now()));
-    let (states, state) = watch::channel(State::None);
+fn bench(openings: Vec<LampState>, fails_on: Option<Levels>) -> Bench {
+    let feed = LampFeed::dark(Boot::now());
+    let (states, state) = watch::channel(LampState::None);
     let (stop, stopped) = watch::channel(false);
     let tape = Tape::default();
     let registry: &'static Registry = Box::leak(Box::new(Registry::new()));
@@ -65,46 +65,44 @@ fn bench(openings: Vec<State>, fails_on: Option<Levels>) -> Bench {
             ..Recording::default()
         }))),
     };
-    let lane = Lane {
+    let lamps = Lamps {
         name: Name::new("left").unwrap(),
         settings: Settings::Terminal {
             ready_hold: Duration::from_secs(3),
         },
         ready_limit: Duration::from_secs(4),
         retry: Duration::from_millis(50),
-        status: statuses,
+        feed: feed.clone(),
         state: states,
-        stop: stopped,
-        pulse: Pulse::default(),
     };
     Bench {
-        status,
+        feed,
         state,
         stop,
         tape,
         unplugged,
-        lane: tokio::spawn(run(lane, open)),
+        lane: tokio::spawn(run(lamps, stopped, Pulse::default(), open)),
     }
 }
 
 impl Bench {
     fn scan(&self) {
-        self.status.send_modify(|status| {
-            *status = LaneStatus {
-                scan: status.scan + 1,
-                scanned_at: Boot::now(),
-                answer: None,
-                ..*status
-            }
+        let status = self.feed.now().status;
+        self.feed.show(LaneStatus {
+            scan: status.scan + 1,
+            scanned_at: Boot::now(),
+            answer: None,
+            ..status
         });
     }
 
     fn answer(&self, signal: Signal) {
-        self.status
-            .send_modify(|status| status.answer = Some(LampAnswer::in_a_test(signal)));
+        let answer = Some(LampAnswer::in_a_test(signal));
+        let status = self.feed.now().status;
+        self.feed.show(LaneStatus { answer, ..status });
     }
 
-    async fn state(&mut self, wanted: &State) {
+    async fn state(&mut self, wanted: &LampState) {
         timeout(
             Duration::from_secs(5),
             self.state.wait_for(|state| state == wanted),
@@ -126,7 +124,7 @@ impl Bench {
                     self.tape.all()
                 ),
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            sleep(Duration::from_millis(1)).await;
         }
     }
 }
@@ -134,7 +132,7 @@ impl Bench {
 #[tokio::test]
 async fn a_new_scan_darkens_the_lane_within_20_ms() {
     let mut bench = bench(vec![], None);
-    bench.state(&State::Ok).await;
+    bench.state(&LampState::Ok).await;
     let mut took = Vec::new();
     for _ in 0..9 {
         bench.scan();
@@ -171,7 +169,7 @@ async fn a_station_that_is_gone_leaves_dark_lamps() {
     bench.scan();
     bench.answer(Signal::Ready);
     bench.driven(GREEN).await;
-    drop(bench.status);
+    bench.feed.end();
     bench.lane.await.unwrap();
     assert_eq!(bench.tape.last(), Some(Levels::DARK));
 }
@@ -179,21 +177,21 @@ async fn a_station_that_is_gone_leaves_dark_lamps() {
 #[tokio::test]
 async fn lamps_that_cannot_be_had_are_told_and_come_back_by_themselves_without_a_late_green() {
     for state in [
-        State::Busy("GPIO17 is held by \"fan\"".to_owned()),
-        State::Missing("there is no GPIO chip".to_owned()),
-        State::NoRight("no right to open it".to_owned()),
-        State::Fault("odd".to_owned()),
+        LampState::Busy("GPIO17 is held by \"fan\"".to_owned()),
+        LampState::Missing("there is no GPIO chip".to_owned()),
+        LampState::NoRight("no right to open it".to_owned()),
+        LampState::Fault("odd".to_owned()),
     ] {
         comes_back(state).await;
     }
 }
 
-async fn comes_back(trouble: State) {
+async fn comes_back(trouble: LampState) {
     let mut bench = bench(vec![trouble.clone(); 8], None);
     bench.scan();
     bench.answer(Signal::Ready);
     bench.state(&trouble).await;
-    bench.state(&State::Ok).await;
+    bench.state(&LampState::Ok).await;
     bench.driven(Levels::DARK).await;
     bench.scan();
     bench.answer(Signal::Ready);
@@ -215,11 +213,11 @@ async fn comes_back(trouble: State) {
 #[tokio::test]
 async fn lamps_that_are_lost_are_told_and_opened_again() {
     let mut bench = bench(vec![], Some(GREEN));
-    bench.state(&State::Ok).await;
+    bench.state(&LampState::Ok).await;
     bench.scan();
     bench.answer(Signal::Ready);
-    bench.state(&State::Fault("unplugged".to_owned())).await;
-    bench.state(&State::Ok).await;
+    bench.state(&LampState::Fault("unplugged".to_owned())).await;
+    bench.state(&LampState::Ok).await;
     bench.driven(Levels::DARK).await;
     assert!(
         !bench.tape.all().iter().any(|(_, levels)| levels.green),
@@ -230,13 +228,13 @@ async fn lamps_that_are_lost_are_told_and_opened_again() {
 #[tokio::test]
 async fn a_chip_that_goes_while_the_lamps_are_dark_is_told_and_its_return_lights_them_again() {
     let mut bench = bench(vec![], None);
-    bench.state(&State::Ok).await;
+    bench.state(&LampState::Ok).await;
     bench.driven(Levels::DARK).await;
     bench.unplugged.store(true, Ordering::SeqCst);
     // Nobody scans.
-    bench.state(&State::Fault("unplugged".to_owned())).await;
+    bench.state(&LampState::Fault("unplugged".to_owned())).await;
     bench.unplugged.store(false, Ordering::SeqCst);
-    bench.state(&State::Ok).await;
+    bench.state(&LampState::Ok).await;
     bench.scan();
     bench.answer(Signal::Ready);
     bench.driven(GREEN).await;
@@ -245,9 +243,13 @@ async fn a_chip_that_goes_while_the_lamps_are_dark_is_told_and_its_return_lights
 #[tokio::test]
 async fn blinking_keeps_its_rhythm() {
     let mut bench = bench(vec![], None);
-    bench.state(&State::Ok).await;
-    bench.status.send_modify(|status| status.alarms += 1);
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    bench.state(&LampState::Ok).await;
+    let status = bench.feed.now().status;
+    bench.feed.show(LaneStatus {
+        alarms: 1,
+        ..status
+    });
+    sleep(Duration::from_millis(2500)).await;
     let red: Vec<Clock> = bench
         .tape
         .all()
@@ -273,32 +275,24 @@ async fn blinking_keeps_its_rhythm() {
 
 #[tokio::test(start_paused = true)]
 async fn a_thread_that_hangs_ends_the_lane() {
-    let (_status, status) = watch::channel(LaneStatus::at_start(Boot::now()));
-    let (state, _state) = watch::channel(State::None);
+    let (state, _state) = watch::channel(LampState::None);
     let (_stop, stop) = watch::channel(false);
     let (release, hang) = blocking::channel::<()>();
     let hang = Arc::new(Mutex::new(hang));
     let open = move || {
         let _ = hang.lock().unwrap().recv();
-        Err(State::None)
+        Err(LampState::None)
     };
-    let settings = Settings::Terminal {
-        ready_hold: Duration::from_secs(3),
-    };
-    let name = Name::new("left").unwrap();
-    run(
-        Lane {
-            name,
-            settings,
-            ready_limit: Duration::from_secs(4),
-            retry: RETRY,
-            status,
-            state,
-            stop,
-            pulse: Pulse::default(),
+    let lamps = Lamps {
+        name: Name::new("left").unwrap(),
+        settings: Settings::Terminal {
+            ready_hold: Duration::from_secs(3),
         },
-        open,
-    )
-    .await;
+        ready_limit: Duration::from_secs(4),
+        retry: RETRY,
+        feed: LampFeed::dark(Boot::now()),
+        state,
+    };
+    run(lamps, stop, Pulse::default(), open).await;
     drop(release);
 }

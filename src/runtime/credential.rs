@@ -1,11 +1,16 @@
 //! Secrets: where they are read from, of what form they are, and a type that cannot print them.
 
+mod fault;
+mod kept;
+
 use std::{
     collections::BTreeMap,
-    fmt, io,
+    fmt,
+    fs::Metadata,
+    io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::process::geteuid;
@@ -14,6 +19,9 @@ use super::{
     file,
     unit::{self, Loaded},
 };
+use fault::variable;
+pub use fault::{CredentialFault, may_be_a_secret};
+use kept::Kept;
 
 /// Where systemd keeps what the unit's LoadCredential= copied when the service started.
 const OF_THE_SERVICE: &str = "/run/credentials/benchlight.service";
@@ -42,115 +50,6 @@ impl fmt::Debug for Secret {
         out.write_str("Secret(..)")
     }
 }
-
-/// Why a credential cannot be had or used: what `check`, `doctor` and the agent say of it. The texts name the file and the remedy, never the content.
-#[derive(Debug)]
-pub enum CredentialFault {
-    /// No file and no environment variable of that name.
-    Missing {
-        /// Name in the config.
-        name: String,
-        /// Where it was looked for last.
-        path: PathBuf,
-    },
-    /// The file is there and cannot be read.
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The file is empty.
-    Empty {
-        /// Name in the config.
-        name: String,
-    },
-    /// Others may read or change the file.
-    Exposed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Others may put another file in its place.
-    ExposedFolder {
-        /// The folder.
-        folder: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// The name could leave the folder. It is not repeated: it may be the secret itself.
-    BadName,
-    /// It is there, and not what its user needs.
-    Malformed {
-        /// Name in the config.
-        name: String,
-        /// What is wrong with it: "is .."
-        what: String,
-        /// What to do.
-        remedy: String,
-    },
-}
-
-impl CredentialFault {
-    /// What is wrong.
-    pub fn finding(&self) -> String {
-        match self {
-            Self::Missing { name, .. } if may_be_a_secret(name) => {
-                "a credential is missing (its name is not shown: it may be the secret itself)"
-                    .to_owned()
-            }
-            Self::Missing { name, .. } => format!("credential {name:?} is missing"),
-            Self::Unreadable { path, error } => {
-                format!("credential file {} cannot be read: {error}", path.display())
-            }
-            Self::Empty { name } => format!("credential {name:?} is empty"),
-            Self::Exposed { path } => {
-                format!("credential file {} can be read by others", path.display())
-            }
-            Self::ExposedFolder { folder, what } => {
-                format!(
-                    "{}, where a credential lies, {what}, who could put another in its place",
-                    folder.display()
-                )
-            }
-            Self::BadName => "that is not a credential name".to_owned(),
-            Self::Malformed { name, what, .. } => format!("credential {name:?} {what}"),
-        }
-    }
-
-    /// What to do about it.
-    pub fn remedy(&self) -> String {
-        match self {
-            Self::Missing { name, path } if may_be_a_secret(name) => {
-                let folder = path.parent().unwrap_or(path);
-                format!("write the secret into a file of its own in {} (mode 0600), and the name of that file here", folder.display())
-            }
-            Self::Missing { name, path } => format!(
-                "write the secret to {} (mode 0600), load it with systemd's LoadCredential={name}:.., or set {}",
-                path.display(),
-                variable(name)
-            ),
-            Self::Unreadable { error, .. } => {
-                file::remedy(error, "make it a text file that belongs to the user who runs benchlight, mode 0600; root may read it in any case")
-                    .to_owned()
-            }
-            Self::Empty { .. } => "write the secret into it".to_owned(),
-            Self::Exposed { path } => format!("run: chmod 0600 {}", path.display()),
-            Self::ExposedFolder { folder, .. } => {
-                format!("run: chmod go-w {} (and chown it to root or the agent's user); then put new secrets there", folder.display())
-            }
-            Self::BadName => "it is the name of a file in the folder of credentials: use letters, digits, '-', '_' and '.'".to_owned(),
-            Self::Malformed { remedy, .. } => remedy.clone(),
-        }
-    }
-}
-
-impl fmt::Display for CredentialFault {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.finding(), self.remedy())
-    }
-}
-
-impl std::error::Error for CredentialFault {}
 
 /// Finds secrets by name: systemd's folder, then another, then `BENCHLIGHT_CREDENTIAL_<NAME>`.
 #[derive(Clone, Debug)]
@@ -181,11 +80,12 @@ impl CredentialStore {
         }
     }
 
-    /// A handle to one credential, to be read whenever it is needed: a new file counts without a restart.
+    /// A handle to one credential.
     pub fn credential(&self, name: &str) -> Credential {
         Credential {
             name: name.to_owned(),
             store: self.clone(),
+            kept: Arc::default(),
         }
     }
 
@@ -198,11 +98,12 @@ impl CredentialStore {
     }
 }
 
-/// One named secret that is read anew each time, so that replacing its file needs no restart.
+/// One named secret, to be read whenever it is needed: a new file counts without a restart. A file that has not changed is not read again.
 #[derive(Clone, Debug)]
 pub struct Credential {
     name: String,
     store: CredentialStore,
+    kept: Arc<Mutex<Option<Kept>>>,
 }
 
 impl Credential {
@@ -238,8 +139,16 @@ impl Credential {
         ];
         for (path, others) in places {
             let Some(path) = path else { continue };
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(kept) = kept.as_ref().filter(|kept| kept.is_of(&path)) {
+                return Ok(kept.secret());
+            }
             match read_private(&path, others) {
-                Ok(text) => return non_empty(name, &text),
+                Ok((text, metadata)) => {
+                    let secret = non_empty(name, &text)?;
+                    *kept = Kept::of(&path, &metadata, &secret);
+                    return Ok(secret);
+                }
                 Err(CredentialFault::Missing { .. }) => {}
                 Err(fault) => return Err(fault),
             }
@@ -341,38 +250,6 @@ impl Credential {
     }
 }
 
-/// May this text, which stands where a credential's name belongs, be the secret itself? A name is made of words and small numbers: `kandji-token`,
-/// `bench-1.mqtt`. A token, a key and many a password are not.
-pub fn may_be_a_secret(name: &str) -> bool {
-    let letters = |part: &str| {
-        (1..=16).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphabetic())
-    };
-    let digits = |part: &str| part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit());
-    let numbered = |part: &str| {
-        letters(part.trim_end_matches(|last: char| last.is_ascii_digit())) && part.len() <= 8
-    };
-    let parts: Vec<&str> = name.split(['-', '_', '.']).collect();
-    let plain = match parts.as_slice() {
-        [only] => letters(only),
-        parts => {
-            parts.len() <= 6
-                && parts.iter().any(|part| letters(part))
-                && parts
-                    .iter()
-                    .all(|part| letters(part) || digits(part) || numbered(part))
-        }
-    };
-    !plain
-}
-
-/// The environment variable that may hold the credential.
-fn variable(name: &str) -> String {
-    format!(
-        "BENCHLIGHT_CREDENTIAL_{}",
-        name.to_ascii_uppercase().replace('-', "_")
-    )
-}
-
 fn non_empty(name: &str, text: &str) -> Result<Secret, CredentialFault> {
     let secret = Secret::new(text.trim_start_matches('\u{feff}'));
     if secret.reveal().trim().is_empty() {
@@ -385,7 +262,7 @@ fn non_empty(name: &str, text: &str) -> Result<Secret, CredentialFault> {
 }
 
 /// Reads a file on which others than its owner have none of the rights in `others`.
-fn read_private(path: &Path, others: u32) -> Result<String, CredentialFault> {
+fn read_private(path: &Path, others: u32) -> Result<(String, Metadata), CredentialFault> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => CredentialFault::Missing {
             name: String::new(),
@@ -405,197 +282,8 @@ fn read_private(path: &Path, others: u32) -> Result<String, CredentialFault> {
     if let Some((folder, what)) = file::exposing_folder(path) {
         return Err(CredentialFault::ExposedFolder { folder, what });
     }
-    file::text(bytes).map_err(unreadable)
+    Ok((file::text(bytes).map_err(unreadable)?, metadata))
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use std::fs;
-
-    use super::*;
-
-    fn written(bytes: &[u8]) -> (tempfile::TempDir, Credential) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kandji-token");
-        fs::write(&path, bytes).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let credential = CredentialStore {
-            by_systemd: None,
-            by_unit: Arc::default(),
-            folder: folder.path().to_owned(),
-        }
-        .credential("kandji-token");
-        (folder, credential)
-    }
-
-    #[test]
-    fn what_systemd_hands_over_goes_first_and_is_taken_with_its_access_list_and_with_no_more() {
-        let (own, handed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let write = |folder: &Path, text: &str, mode: u32| {
-            let path = folder.join("kandji-token");
-            let _ = fs::remove_file(&path);
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        };
-        let store = CredentialStore {
-            by_systemd: Some(handed.path().to_owned()),
-            by_unit: Arc::default(),
-            folder: own.path().to_owned(),
-        };
-        let read = || store.credential("kandji-token").read_token();
-        write(own.path(), "own", 0o600);
-        assert_eq!(read().unwrap().reveal(), "own", "where systemd has none");
-        for (of_the_file, of_the_folder, taken) in [
-            (0o400, 0o500, true),
-            (0o440, 0o550, true),
-            (0o600, 0o700, true),
-            (0o444, 0o555, false),
-            (0o460, 0o550, false),
-            (0o440, 0o770, false),
-            (0o400, 0o777, false),
-        ] {
-            fs::set_permissions(handed.path(), fs::Permissions::from_mode(0o700)).unwrap();
-            write(handed.path(), "handed", of_the_file);
-            fs::set_permissions(handed.path(), fs::Permissions::from_mode(of_the_folder)).unwrap();
-            assert_eq!(
-                read().is_ok_and(|token| token.reveal() == "handed"),
-                taken,
-                "{of_the_file:o} in {of_the_folder:o}: {:?}",
-                read().err()
-            );
-        }
-        fs::set_permissions(handed.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        fs::remove_file(handed.path().join("kandji-token")).unwrap();
-        write(own.path(), "own", 0o440);
-        assert!(
-            matches!(read(), Err(CredentialFault::Exposed { .. })),
-            "outside of systemd's folder the owner alone may read"
-        );
-    }
-
-    #[test]
-    fn a_token_is_one_word_however_it_was_saved() {
-        for bytes in [
-            &b"\xef\xbb\xbfhunter2"[..],
-            b"hunter2\r\n",
-            b" hunter2 \n\n",
-            b"\xef\xbb\xbf\xef\xbb\xbfhunter2\n",
-        ] {
-            let (_folder, credential) = written(bytes);
-            assert_eq!(
-                credential.read_token().unwrap().reveal(),
-                "hunter2",
-                "{bytes:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_no_token_is_told_what_it_is_and_never_repeated() {
-        for (bytes, words) in [
-            (&b"hunter2 again"[..], "is not one line without spaces"),
-            (b"hunter2\nagain", "is not one line without spaces"),
-            ("hünter2".as_bytes(), "visible ASCII"),
-            ("hunter2\u{200b}".as_bytes(), "visible ASCII"),
-            (b"Bearer hunter2", "leave that word out"),
-            (b"\"hunter2\"", "leave the quotes out"),
-            (
-                b"-----BEGIN PRIVATE KEY-----\nhunter2\n",
-                "is a PEM file and no token",
-            ),
-            (b"\xff\xfeh\0u\0n\0t\0e\0r\x002\0", "UTF-16"),
-            (b"h\0u\0n\0t\0e\0r\x002\0", "UTF-16"),
-            (b"hunter2\xe9", "not UTF-8 text (line 1)"),
-            (b" \n", "is empty"),
-        ] {
-            let (_folder, credential) = written(bytes);
-            let told = credential.read_token().unwrap_err().to_string();
-            assert!(
-                told.contains(words) && !told.contains("hunter2") && told.contains("kandji-token"),
-                "{told}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_password_is_one_line_as_it_is_written() {
-        for (bytes, password) in [
-            (&b"\xef\xbb\xbfhunter 2 \r\n"[..], Some("hunter 2 ")),
-            (b"hunter\n2", None),
-            (b"hunter2\n\n", None),
-            (b"hunt\0er2", None),
-        ] {
-            let (_folder, credential) = written(bytes);
-            assert_eq!(
-                credential.read_password().ok().as_ref().map(Secret::reveal),
-                password,
-                "{bytes:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_name_is_told_from_a_secret_in_its_place() {
-        for name in [
-            "kandji-token",
-            "apple-dep-token",
-            "mqtt-password",
-            "token",
-            "KandjiToken",
-            "bench-1-mqtt",
-            "mqtt.key.2026",
-            "kandji_token_2",
-            "mqtt5-key",
-        ] {
-            assert!(!may_be_a_secret(name), "{name}");
-        }
-        for name in [
-            "",
-            "hunter2",
-            "d8f7a6c9-1234-4bcd-9e0f-1a2b3c4d5e6f",
-            "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln",
-            "-----BEGIN PRIVATE KEY-----",
-            "Tr0ub4dor",
-            "correct horse",
-            "abcdefghijklmnopqrstuvwxyz",
-            "12345678",
-        ] {
-            assert!(may_be_a_secret(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn what_the_unit_names_is_found_by_root_and_what_it_encrypts_is_told() {
-        let (folder, _) = written(b"in the folder");
-        let elsewhere = tempfile::tempdir().unwrap();
-        let path = elsewhere.path().join("token");
-        fs::write(&path, "named by the unit").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let names = [
-            ("kandji-token".to_owned(), Loaded::File(path.clone())),
-            ("mqtt-key".to_owned(), Loaded::Encrypted),
-        ];
-        let store = CredentialStore {
-            by_systemd: None,
-            by_unit: Arc::new(names.into()),
-            folder: folder.path().to_owned(),
-        };
-        assert_eq!(
-            store.credential("kandji-token").read().unwrap().reveal(),
-            "named by the unit"
-        );
-        let told = store.credential("mqtt-key").read().unwrap_err().to_string();
-        assert!(
-            told.contains("is encrypted for the service") && told.contains("start the service"),
-            "{told}"
-        );
-        fs::remove_file(&path).unwrap();
-        let missing = store.credential("kandji-token").read().unwrap_err();
-        assert!(
-            matches!(&missing, CredentialFault::Missing { path: told, .. } if *told == path),
-            "{missing}"
-        );
-    }
-}
+mod tests;

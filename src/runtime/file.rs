@@ -136,25 +136,48 @@ pub const fn everybody_writes(mode: u32) -> bool {
     mode & 0o002 != 0
 }
 
-/// A folder in which somebody else could put another file in the place of `path`, with what is wrong with it. Links are followed: each folder on the
-/// way counts, and the one above it. `None`, too, where the folders cannot be looked at: then the file cannot be read either.
+/// A folder in which somebody else could put another file in the place of `path`, with what is wrong with it. `None`, too, where the
+/// folders cannot be looked at: then the file cannot be read either.
 pub fn exposing_folder(path: &Path) -> Option<(PathBuf, &'static str)> {
-    let real = path.canonicalize().ok()?;
     let us = geteuid().as_raw();
+    folders_around(path)?.into_iter().find_map(|folder| {
+        let metadata = fs::metadata(&folder.path).ok()?;
+        let what = exposed(metadata.mode(), metadata.uid(), us, folder.is_above)?;
+        Some((folder.path, what))
+    })
+}
+
+/// A folder on the way to a file.
+pub struct Around {
+    pub path: PathBuf,
+    /// It is the one above the file's own.
+    pub is_above: bool,
+}
+
+/// The folders whose rights decide who can exchange the file at `path`: its own and the one above it, before and after links are
+/// followed. `None`: they cannot be found.
+pub fn folders_around(path: &Path) -> Option<Vec<Around>> {
+    let real = path.canonicalize().ok()?;
+    let mut around: Vec<Around> = Vec::new();
     for folder in [path.parent(), real.parent()].into_iter().flatten() {
-        let folder = folder.canonicalize().ok()?;
-        let above = folder.parent().map(Path::to_owned);
-        for (folder, is_above) in [(Some(folder), false), (above, true)] {
-            let Some(folder) = folder else { continue };
-            let Ok(metadata) = fs::metadata(&folder) else {
-                continue;
-            };
-            if let Some(what) = exposed(metadata.mode(), metadata.uid(), us, is_above) {
-                return Some((folder, what));
-            }
+        let own = folder.canonicalize().ok()?;
+        if around
+            .iter()
+            .any(|known| !known.is_above && known.path == own)
+        {
+            continue;
         }
+        let above = own.parent().map(Path::to_owned);
+        around.push(Around {
+            path: own,
+            is_above: false,
+        });
+        around.extend(above.map(|path| Around {
+            path,
+            is_above: true,
+        }));
     }
-    None
+    Some(around)
 }
 
 /// What lets others change what lies in a folder, and whether that is everybody. (Whose the folder is, the agent finds out when it writes.)

@@ -14,14 +14,12 @@ pub struct Health {
     pub unable: Option<Unable>,
     /// Alarms, each a stable word.
     pub alarms: Vec<&'static str>,
-    /// Each scanner: its state's stable word, and whether it ever yielded a known serial number.
     pub scanners: BTreeMap<Name, ScannerHealth>,
-    /// Each lane's lamps: the state's stable word.
-    pub lamps: BTreeMap<Name, String>,
+    /// Of each lane.
+    pub lamps: BTreeMap<Name, LampCondition>,
     /// Each source.
     pub sources: BTreeMap<Name, SourceHealth>,
-    /// The link's stable word.
-    pub broker: String,
+    pub broker: LinkCondition,
     /// The broker says that nobody listens, and rows are kept.
     pub nobody_listens: bool,
     /// The journal.
@@ -57,11 +55,73 @@ impl Unable {
     }
 }
 
+/// A closed set of words for what health says of one kind of part.
+macro_rules! conditions {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $code:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($variant,)*
+        }
+
+        impl $name {
+            /// The stable word in `P/health`.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+        }
+    };
+}
+
+conditions! {
+    /// Whether a scanner can bring a scan. `Ended`: a stream that ended; it brings no further scan.
+    ScannerCondition {
+        Starting = "starting",
+        Ok = "ok",
+        Absent = "absent",
+        NoRight = "no_right",
+        Busy = "busy",
+        Ended = "ended",
+        Fault = "fault",
+    }
+}
+
+conditions! {
+    /// Whether a lane's lamps are driven. `None`: none are fitted.
+    LampCondition {
+        Ok = "ok",
+        None = "none",
+        Busy = "busy",
+        Missing = "missing",
+        NoRight = "no_right",
+        Fault = "fault",
+    }
+}
+
+conditions! {
+    /// The link to the broker.
+    LinkCondition {
+        Starting = "starting",
+        Connected = "connected",
+        Away = "away",
+    }
+}
+
+conditions! {
+    /// Whether the journal can be written.
+    JournalCondition {
+        Ok = "ok",
+        Full = "full",
+        ReadOnly = "read_only",
+        Slow = "slow",
+        Fault = "fault",
+    }
+}
+
 /// One scanner's health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScannerHealth {
-    /// The state's stable word.
-    pub state: String,
+    pub state: ScannerCondition,
     /// It has yielded a known serial number.
     pub proven: bool,
     /// Its codes arrive without an end key: a pause has to end each of them.
@@ -88,8 +148,7 @@ pub struct SourceHealth {
 /// The journal's health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalHealth {
-    /// `ok`, or the fault's stable word (`full`, `read_only`, `slow`, `fault`).
-    pub state: String,
+    pub state: JournalCondition,
     /// The epoch of this journal.
     pub epoch: Uuid,
     /// The newest `seq` that was given out in it.
@@ -116,7 +175,7 @@ impl JournalHealth {
     /// A sound journal of that epoch, with nothing in it yet.
     pub fn sound(epoch: Uuid) -> Self {
         Self {
-            state: "ok".to_owned(),
+            state: JournalCondition::Ok,
             epoch,
             seq: 0,
             unsent: 0,

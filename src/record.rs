@@ -1,5 +1,7 @@
 //! The record: what is remembered, shown and published of one finished scan or one change. Plain values.
 
+mod transitions;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -9,6 +11,7 @@ use crate::{
     reason::{Reason, Signal},
     runtime::name::Name,
 };
+pub use transitions::{ToRecord, message};
 
 /// A barcode as it came from a scanner, before anything is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

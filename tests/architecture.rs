@@ -20,12 +20,13 @@ const WHOLE_HOUSE: [&str; 3] = ["config", "app", "cli"];
 const SIMULATOR_KNOWS: [&str; 2] = ["runtime", "label"];
 
 /// Rooms and files without clock, I/O and async: (what they are, what their path begins with).
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "runtime/visible.rs",
     "reason.rs",
     "label/",
     "verdict/",
     "record.rs",
+    "record/",
     "health.rs",
     "station/core/",
     "station/waiting.rs",
@@ -110,9 +111,10 @@ const HOUSEHOLD: [&str; 20] = [
 ];
 
 /// What may not be serialised: each wire and storage format has types of its own.
-const DOMAIN: [&str; 4] = [
+const DOMAIN: [&str; 5] = [
     "reason.rs",
     "record.rs",
+    "record/",
     "health.rs",
     "readiness/evidence.rs",
 ];

@@ -212,7 +212,11 @@ pub async fn drain(report: &mut Report) {
     let begun = Instant::now();
     for group in 0..BACKLOG / 500 {
         journal
-            .record((0..500).map(|nth| record(group * 500 + nth)).collect())
+            .record(
+                (0..500)
+                    .map(|nth| record(group * 500 + nth))
+                    .collect::<Vec<_>>(),
+            )
             .await
             .unwrap();
     }

@@ -12,7 +12,7 @@ use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
 use crate::{
-    health::{Health, JournalHealth, ScannerHealth, SourceHealth, Unable},
+    health::{Health, JournalCondition, JournalHealth, ScannerHealth, SourceHealth, Unable},
     indicator, publisher,
     reason::Reason,
     runtime::{
@@ -113,7 +113,7 @@ impl Parts {
             (
                 name.clone(),
                 ScannerHealth {
-                    state: state.code().to_owned(),
+                    state: state.condition(),
                     proven,
                     unended: *state == scanner::State::Unended,
                 },
@@ -126,10 +126,10 @@ impl Parts {
             lamps: self
                 .lamps
                 .iter()
-                .map(|(lane, state)| (lane.clone(), state.borrow().code().to_owned()))
+                .map(|(lane, state)| (lane.clone(), state.borrow().condition()))
                 .collect(),
             sources,
-            broker: broker.link.code().to_owned(),
+            broker: broker.link.condition(),
             nobody_listens: broker.nobody_listens,
             journal,
             unheard_faults: self.faulted.dropped(),
@@ -145,7 +145,7 @@ impl Parts {
         sources: &BTreeMap<Name, SourceHealth>,
         journal: &JournalHealth,
     ) -> Option<Unable> {
-        if journal.state != "ok" {
+        if journal.state != JournalCondition::Ok {
             return Some(Unable::Reason(Reason::JournalFault));
         }
         let failing = sources
@@ -463,11 +463,11 @@ mod tests {
         assert_eq!(bench.reason(), Some("timeout"));
         bench
             .journal
-            .send_modify(|journal| journal.state = "read_only".to_owned());
+            .send_modify(|journal| journal.state = JournalCondition::ReadOnly);
         assert_eq!(bench.reason(), Some("journal_fault"));
         bench
             .journal
-            .send_modify(|journal| journal.state = "ok".to_owned());
+            .send_modify(|journal| journal.state = JournalCondition::Ok);
         bench.source("kandji", |source| source.failing = None);
         for state in [
             scanner::State::Starting,

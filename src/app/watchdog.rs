@@ -48,7 +48,9 @@ fn story(health: &Health) -> String {
     };
     format!(
         "{able}; broker {}, {} unsent, {} boxes waiting",
-        health.broker, health.journal.unsent, health.waiting
+        health.broker.code(),
+        health.journal.unsent,
+        health.waiting
     )
 }
 

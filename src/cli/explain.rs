@@ -331,7 +331,10 @@ mod tests {
 
     #[test]
     fn every_word_of_health_is_explained() {
-        use crate::health::{Health, JournalHealth, ScannerHealth, SourceHealth};
+        use crate::health::{
+            Health, JournalHealth, LampCondition, LinkCondition, ScannerCondition, ScannerHealth,
+            SourceHealth,
+        };
         let name = |text: &str| crate::runtime::name::Name::new(text).unwrap();
         let source = SourceHealth {
             failing: None,
@@ -350,15 +353,15 @@ mod tests {
             scanners: [(
                 name("a"),
                 ScannerHealth {
-                    state: "ok".to_owned(),
+                    state: ScannerCondition::Ok,
                     proven: false,
                     unended: true,
                 },
             )]
             .into(),
-            lamps: [(name("a"), "ok".to_owned())].into(),
+            lamps: [(name("a"), LampCondition::Ok)].into(),
             sources: [(name("a"), source)].into(),
-            broker: "away".to_owned(),
+            broker: LinkCondition::Away,
             nobody_listens: true,
             journal,
             unheard_faults: 1,

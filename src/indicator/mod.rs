@@ -10,6 +10,7 @@ use self::{
     signal::Levels,
 };
 use crate::{
+    health::LampCondition,
     runtime::{name::Name, pulse::Pulse},
     station::lamp_feed::LampFeed,
 };
@@ -111,16 +112,21 @@ impl LampState {
         }
     }
 
+    /// What health says of it.
+    pub const fn condition(&self) -> LampCondition {
+        match self {
+            Self::Ok => LampCondition::Ok,
+            Self::None => LampCondition::None,
+            Self::Busy(_) => LampCondition::Busy,
+            Self::Missing(_) => LampCondition::Missing,
+            Self::NoRight(_) => LampCondition::NoRight,
+            Self::Fault(_) => LampCondition::Fault,
+        }
+    }
+
     /// The stable word in `P/health`.
     pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::None => "none",
-            Self::Busy(_) => "busy",
-            Self::Missing(_) => "missing",
-            Self::NoRight(_) => "no_right",
-            Self::Fault(_) => "fault",
-        }
+        self.condition().code()
     }
 }
 

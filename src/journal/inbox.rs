@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{Fault, Settings, mark::Place, settled::SettledRows, store::Fate};
 use crate::{
-    health::JournalHealth,
+    health::{JournalCondition, JournalHealth},
     record::{RawScan, Record, Recorded},
     runtime::clock::Boot,
 };
@@ -77,6 +77,8 @@ impl Ticket {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) records: Vec<Record>,
+    /// What follows each of them, if it is confirmed too late.
+    pub(super) if_late: Vec<Record>,
     pub(super) ticket: Option<Arc<Ticket>>,
     pub(super) answer: Option<oneshot::Sender<Result<Vec<Recorded>, Fault>>>,
 }
@@ -371,9 +373,9 @@ impl Shared {
     /// A caller's second passed.
     pub(super) fn gave_up(&self) {
         self.health.send_if_modified(|health| {
-            let well = health.state == "ok";
+            let well = health.state == JournalCondition::Ok;
             if well {
-                health.state = Fault::Slow.code().to_owned();
+                health.state = JournalCondition::Slow;
                 tracing::warn!("the disk did not confirm a record within a second; scans are answered journal_fault until it does");
             }
             well

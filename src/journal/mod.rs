@@ -36,8 +36,8 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    health::JournalHealth,
-    record::{RawScan, Record, Recorded},
+    health::{JournalCondition, JournalHealth},
+    record::{RawScan, Record, Recorded, ToRecord},
     runtime::name::Name,
 };
 use inbox::{Request, Shared, Ticket};
@@ -86,13 +86,13 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The stable word in health.
-    pub const fn code(&self) -> &'static str {
+    /// What health says of it.
+    pub const fn condition(&self) -> JournalCondition {
         match self {
-            Self::Full => "full",
-            Self::ReadOnly => "read_only",
-            Self::Slow => "slow",
-            Self::Broken(_) => "fault",
+            Self::Full => JournalCondition::Full,
+            Self::ReadOnly => JournalCondition::ReadOnly,
+            Self::Slow => JournalCondition::Slow,
+            Self::Broken(_) => JournalCondition::Fault,
         }
     }
 }
@@ -138,8 +138,9 @@ impl Journal {
     /// Writes `records` in one transaction, each with the next `seq` and its outbox row, and syncs it to disk.
     ///
     /// Resolves within one second of being called, whatever the disk does. After an error none of them counts: if the disk
-    /// confirms them later all the same, each is followed by a change to `journal_fault`. So it is when this future is dropped.
-    pub async fn record(&self, records: Vec<Record>) -> Result<Vec<Recorded>, Fault> {
+    /// confirms them later all the same, each is followed by what `if_late` holds for it. So it is when this future is dropped.
+    pub async fn record(&self, records: impl Into<ToRecord>) -> Result<Vec<Recorded>, Fault> {
+        let ToRecord { records, if_late } = records.into();
         if records.is_empty() {
             return Ok(Vec::new());
         }
@@ -154,6 +155,7 @@ impl Journal {
         let (answer, mut answered) = oneshot::channel();
         self.shared.request(Request {
             records,
+            if_late,
             ticket: Some(Arc::clone(&ticket)),
             answer: Some(answer),
         });
@@ -254,6 +256,13 @@ impl Journal {
     pub async fn ended(&self) {
         let mut ended = self.shared.ended.subscribe();
         let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+/// With ids drawn now for what follows a late commit.
+impl From<Vec<Record>> for ToRecord {
+    fn from(records: Vec<Record>) -> Self {
+        Self::new(records, Uuid::now_v7)
     }
 }
 

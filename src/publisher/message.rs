@@ -272,7 +272,7 @@ fn health_message<'a>(
                 (
                     name.as_str(),
                     HealthScanner {
-                        state: &scanner.state,
+                        state: scanner.state.code(),
                         proven: scanner.proven,
                         unended: scanner.unended,
                     },
@@ -283,7 +283,7 @@ fn health_message<'a>(
             .lamps
             .iter()
             .filter(|_| parts)
-            .map(|(name, state)| (name.as_str(), state.as_str()))
+            .map(|(name, state)| (name.as_str(), state.code()))
             .collect(),
         sources: health
             .sources
@@ -292,12 +292,12 @@ fn health_message<'a>(
             .map(|(name, source)| (name.as_str(), HealthSource::of(source)))
             .collect(),
         broker: HealthBroker {
-            state: &health.broker,
+            state: health.broker.code(),
             nobody_listens: health.nobody_listens,
             refused_topic,
         },
         journal: HealthJournal {
-            state: &journal.state,
+            state: journal.state.code(),
             epoch: journal.epoch,
             seq: journal.seq,
             unsent: journal.unsent,

@@ -24,7 +24,7 @@ use tokio::{sync::watch, time::Instant};
 use url::Url;
 
 use crate::{
-    health::Health,
+    health::{Health, LinkCondition},
     journal::Journal,
     record::Recorded,
     runtime::{credential::Credential, name::Name, pulse::Pulse, visible},
@@ -114,12 +114,12 @@ pub enum Link {
 }
 
 impl Link {
-    /// The stable word in `P/health`.
-    pub const fn code(&self) -> &'static str {
+    /// What health says of it.
+    pub const fn condition(&self) -> LinkCondition {
         match self {
-            Self::Starting => "starting",
-            Self::Connected => "connected",
-            Self::Away(_) => "away",
+            Self::Starting => LinkCondition::Starting,
+            Self::Connected => LinkCondition::Connected,
+            Self::Away(_) => LinkCondition::Away,
         }
     }
 }

@@ -21,7 +21,10 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use crate::runtime::{clock::Moment, name::Name, pulse::Pulse};
+use crate::{
+    health::ScannerCondition,
+    runtime::{clock::Moment, name::Name, pulse::Pulse},
+};
 
 /// Scans of one scanner that may be in progress at the same time. Each scanner has places of its own, so that a flood of one takes
 /// none of another's.
@@ -193,18 +196,23 @@ impl State {
         matches!(self, Self::Starting | Self::Ok | Self::Unended)
     }
 
+    /// What health says of it.
+    pub const fn condition(&self) -> ScannerCondition {
+        match self {
+            Self::Starting => ScannerCondition::Starting,
+            // It works; that the end key is missing stands beside it.
+            Self::Ok | Self::Unended => ScannerCondition::Ok,
+            Self::Absent(_) => ScannerCondition::Absent,
+            Self::NoRight => ScannerCondition::NoRight,
+            Self::Busy => ScannerCondition::Busy,
+            Self::Ended => ScannerCondition::Ended,
+            Self::Fault(_) => ScannerCondition::Fault,
+        }
+    }
+
     /// The stable word in `P/health`.
     pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            // It works; that the end key is missing stands beside it.
-            Self::Ok | Self::Unended => "ok",
-            Self::Absent(_) => "absent",
-            Self::NoRight => "no_right",
-            Self::Busy => "busy",
-            Self::Ended => "ended",
-            Self::Fault(_) => "fault",
-        }
+        self.condition().code()
     }
 
     /// What is found, in words, for doctor and log.

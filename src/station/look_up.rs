@@ -43,7 +43,7 @@ pub async fn look_up(
     loop {
         for action in core.handle(event, now()) {
             match action {
-                Action::Record { records, .. } => return records,
+                Action::Record { records, .. } => return records.records,
                 Action::Ask {
                     question,
                     candidates,

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use benchlight::{
-    health::{Health, JournalHealth},
+    health::{Health, JournalHealth, LinkCondition},
     journal::{self, Journal},
     label::Serial,
     publisher::{self, Inputs, Link, NoSubscriber, Settings, State, Timing, message::Meta},
@@ -132,7 +132,7 @@ pub fn well() -> Health {
         scanners: [].into(),
         lamps: [].into(),
         sources: [].into(),
-        broker: "starting".to_owned(),
+        broker: LinkCondition::Starting,
         nobody_listens: false,
         journal: JournalHealth::sound(Uuid::nil()),
         unheard_faults: 0,
@@ -191,7 +191,7 @@ impl Bench {
         let mut recorded = Vec::new();
         let numbers: Vec<u64> = (0..many).collect();
         for chunk in numbers.chunks(100) {
-            let records = chunk
+            let records: Vec<Record> = chunk
                 .iter()
                 .map(|number| scan(self.scans + number))
                 .collect();

@@ -53,7 +53,7 @@ async fn works_on(dir: &TempDir, past: &[Stored]) -> (Vec<Stored>, JournalHealth
     );
     assert_eq!(copies_in(dir).len(), 1);
     let health = salvage_done(&journal).await;
-    assert_eq!((health.state.as_str(), health.salvaged), ("ok", true));
+    assert_eq!((health.state.code(), health.salvaged), ("ok", true));
 
     let found = all_records(dir.path());
     let (new, salvaged): (Vec<_>, Vec<_>) = found
@@ -402,7 +402,7 @@ async fn a_full_disk_answers_so_and_mends_itself() {
         }
         assert!(stored < 1000);
     };
-    health_is(&journal, |health| health.state == "full").await;
+    health_is(&journal, |health| health.state.code() == "full").await;
     assert_eq!(
         journal.record(vec![record(&serial(901))]).await,
         Err(Fault::Full)
@@ -418,7 +418,7 @@ async fn a_full_disk_answers_so_and_mends_itself() {
         stored as u64 + 1,
         "a refused record takes no seq"
     );
-    let health = health_is(&journal, |health| health.state == "ok").await;
+    let health = health_is(&journal, |health| health.state.code() == "ok").await;
     assert_eq!(health.faulted, 2);
     journal.close().await;
     let faulted: Vec<_> = all(dir.path())
@@ -450,12 +450,12 @@ async fn a_read_only_disk_answers_so_and_mends_itself_without_a_scan() {
         journal.record(vec![record(&serial(1))]).await,
         Err(Fault::ReadOnly)
     );
-    assert_eq!(journal.health().borrow().state, "read_only");
+    assert_eq!(journal.health().borrow().state.code(), "read_only");
     on_connection(&journal, |conn| {
         conn.execute_batch("PRAGMA query_only = 0").unwrap()
     });
     journal.scanned(scan_of(&record(&serial(2))));
-    health_is(&journal, |health| health.state == "ok").await;
+    health_is(&journal, |health| health.state.code() == "ok").await;
     assert_eq!(record_some(&journal, 3..4).await[0].seq, 2);
 }
 
@@ -465,7 +465,7 @@ async fn a_directory_that_cannot_be_made_leaves_a_station_that_says_so_and_mends
     let blocker = dir.path().join("blocker");
     fs::write(&blocker, "a file where a directory must be").unwrap();
     let journal = Journal::open(&settings(&blocker.join("state")), "machine-1").unwrap();
-    assert_eq!(journal.health().borrow().state, "fault");
+    assert_eq!(journal.health().borrow().state.code(), "fault");
     assert!(journal.epoch().is_nil());
     let scan = record(&serial(1));
     journal.scanned(scan_of(&scan));
@@ -477,7 +477,7 @@ async fn a_directory_that_cannot_be_made_leaves_a_station_that_says_so_and_mends
     assert!(journal.reader().unsent(0, 10).is_err());
 
     fs::remove_file(&blocker).unwrap();
-    let health = health_is(&journal, |health| health.state == "ok").await;
+    let health = health_is(&journal, |health| health.state.code() == "ok").await;
     assert!(!health.epoch.is_nil() && health.faulted == 1 && !health.salvaged);
     assert_eq!(record_some(&journal, 2..3).await[0].seq, 1);
     let mut seen = journal.reader();

@@ -520,7 +520,7 @@ async fn the_log_does_not_grow_without_bound() {
     let mut greatest = 0;
     for round in 0..12 {
         for part in 0..10 {
-            let many = (0..100)
+            let many: Vec<Record> = (0..100)
                 .map(|number| record(&serial(round * 1000 + part * 100 + number)))
                 .collect();
             // A disk that others keep busy may take some of them too late; what is in the log counts.
@@ -559,7 +559,7 @@ async fn the_log_does_not_grow_from_one_power_cut_to_the_next() {
         }
         let journal = open(&dir);
         for part in 0..4 {
-            let many = (0..50)
+            let many: Vec<Record> = (0..50)
                 .map(|number| record(&serial(life * 1000 + part * 100 + number)))
                 .collect();
             let _ = journal.record(many).await;
@@ -692,7 +692,7 @@ async fn the_export_streams_more_than_one_page_in_order_of_time() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     for round in 0..18 {
-        let many = (0..50)
+        let many: Vec<Record> = (0..50)
             .map(|number| record(&serial(round * 50 + number)))
             .collect();
         journal.record(many).await.unwrap();

@@ -173,7 +173,7 @@ async fn a_group_is_written_whole_or_not_at_all_and_spoils_no_other() {
         3,
         "a refused group takes no seq"
     );
-    assert_eq!(journal.health().borrow().state, "ok");
+    assert_eq!(journal.health().borrow().state.code(), "ok");
     assert_eq!(journal.health().borrow().faulted, 2);
 }
 
@@ -288,7 +288,7 @@ fn a_missing_directory_is_made_for_its_owner_only() {
         fs::metadata(&state_dir).unwrap().permissions().mode() & 0o777,
         0o700
     );
-    assert_eq!(journal.health().borrow().state, "ok");
+    assert_eq!(journal.health().borrow().state.code(), "ok");
 }
 
 const SCHEMA_1: &str = include_str!("schema_1.sql");

@@ -55,7 +55,7 @@ async fn while_running(what: &str, same_epoch: bool, spoil: impl Fn(&TempDir)) {
     let left = copy(&dir);
     let again = open(&left);
     holds(&again, left.path(), &answered).await;
-    assert_eq!(again.health().borrow().state, "ok");
+    assert_eq!(again.health().borrow().state.code(), "ok");
 }
 
 #[tokio::test]

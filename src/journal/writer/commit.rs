@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::{Trouble, Writer, fault_of};
 use crate::{
@@ -14,8 +13,7 @@ use crate::{
         settled::RIDING,
         store::{Batch, Written},
     },
-    reason::{Reason, Signal},
-    record::{Cause, Change, Record},
+    record::Record,
 };
 
 /// What became of one group of records in a commit.
@@ -119,7 +117,7 @@ impl Writer {
         })
     }
 
-    /// Answers the callers of a commit, and takes back what nobody waits for any more.
+    /// Answers the callers of a commit. What came too late for its caller is followed by what was decided for that case.
     fn committed(&mut self, requests: VecDeque<Request>, mut groups: Vec<Group>, rest: bool) {
         self.count(&groups);
         if rest {
@@ -136,14 +134,16 @@ impl Writer {
         // A successful sync means nothing if the filesystem has since turned read-only.
         let unsure = self.state.store().and_then(|store| store.writable().err());
         let mut answers = Vec::with_capacity(requests.len());
-        for (request, group) in requests.into_iter().zip(groups) {
+        for (mut request, group) in requests.into_iter().zip(groups) {
             let answer = match group {
                 Ok(stored) if request.is_done(unsure.is_none()) => {
                     Ok(stored.into_iter().map(|stored| stored.recorded).collect())
                 }
-                Ok(stored) => {
-                    let records = stored.into_iter().map(|stored| stored.recorded.record);
-                    self.late.push_back(records.map(taken_back).collect());
+                Ok(_) => {
+                    let at = Timestamp::now();
+                    let changes = std::mem::take(&mut request.if_late).into_iter();
+                    self.late
+                        .push_back(changes.map(|change| Record { at, ..change }).collect());
                     Err(unsure.as_ref().map_or(Fault::Slow, fault_of))
                 }
                 Err(error) => Err(Fault::Broken(error)),
@@ -184,32 +184,5 @@ impl Writer {
             request.answer(Err(Fault::Slow));
         }
         waiting
-    }
-}
-
-/// The change that follows a record whose commit came too late: the lamp had said `journal_fault` by then.
-///
-/// A kill between the two leaves the record as judged: see "Known limits" in docs/ARCHITECTURE.md for why.
-fn taken_back(record: Record) -> Record {
-    let scan = record
-        .change
-        .as_ref()
-        .map_or(record.id, |change| change.scan);
-    Record {
-        id: Uuid::now_v7(),
-        raw_scan: None,
-        change: Some(Change {
-            scan,
-            cause: Cause::LateCommit,
-            previous_reason: record.reason,
-        }),
-        at: Timestamp::now(),
-        reason: Reason::JournalFault,
-        message: Reason::JournalFault.sentence().to_owned(),
-        action: Reason::JournalFault.action().to_owned(),
-        grade: None,
-        lamp: Signal::None,
-        previous: None,
-        ..record
     }
 }

@@ -5,7 +5,10 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{RETRY, Store, Trouble, Writer, fault_of};
-use crate::{health::JournalHealth, journal::retention};
+use crate::{
+    health::{JournalCondition, JournalHealth},
+    journal::retention,
+};
 
 /// For how long health names a salvage.
 const ALARM: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -129,7 +132,7 @@ impl Writer {
     pub(super) fn recover(&mut self) {
         self.shared.hold_back(self.queued.scans.len());
         let now = Instant::now();
-        if self.state.is_writable() && self.shared.health.borrow().state != "ok" {
+        if self.state.is_writable() && self.shared.health.borrow().state != JournalCondition::Ok {
             // A caller's second has passed, though no write has failed.
             self.state.doubt();
         }
@@ -162,10 +165,10 @@ impl Writer {
     pub(super) fn well(&mut self) {
         self.state.proven();
         self.shared.health.send_if_modified(|health| {
-            let unwell = health.state != "ok";
+            let unwell = health.state != JournalCondition::Ok;
             if unwell {
                 tracing::info!("the journal can be written again");
-                health.state = "ok".to_owned();
+                health.state = JournalCondition::Ok;
             }
             unwell
         });
@@ -175,12 +178,12 @@ impl Writer {
         let fault = fault_of(trouble);
         self.state.failed(Instant::now());
         self.shared.health.send_if_modified(|health| {
-            let new = health.state != fault.code();
+            let new = health.state != fault.condition();
             if new {
                 tracing::error!(
                     "{fault}; scans are answered journal_fault until it can be written"
                 );
-                health.state = fault.code().to_owned();
+                health.state = fault.condition();
             }
             new
         });
@@ -210,7 +213,7 @@ impl Writer {
         self.shared.settled.counted(health.unsent);
         self.shared.health.send_modify(|known| {
             // The callers change these two themselves.
-            health.state = std::mem::take(&mut known.state);
+            health.state = known.state;
             health.faulted = health.faulted.max(known.faulted);
             health.unsent = self.shared.settled.unsent();
             *known = health;

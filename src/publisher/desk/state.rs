@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Desk, Link, Message, Purpose, State, Work, message};
-use crate::health::Health;
+use crate::health::{Health, LinkCondition};
 
 impl Desk {
     pub(super) fn fill_state(&mut self, work: &mut Work, now: Instant) -> bool {
@@ -101,7 +101,7 @@ impl Desk {
     /// The station's health, with what is known here before anybody else knows it.
     pub(super) fn health(&mut self) -> Health {
         let mut health = self.inputs.health.borrow_and_update().clone();
-        Link::Connected.code().clone_into(&mut health.broker);
+        health.broker = LinkCondition::Connected;
         health.nobody_listens = self.outbox.nobody_listens();
         health
     }

@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    health::{JournalHealth, ScannerHealth, Unable},
+    health::{
+        JournalHealth, LampCondition, LinkCondition, ScannerCondition, ScannerHealth, Unable,
+    },
     publisher::samples::{at, id, name, scan, settings},
     reason::Signal,
     record::{Cause, Change},
@@ -220,13 +222,13 @@ fn sample_health() -> Health {
         scanners: [(
             name("left"),
             ScannerHealth {
-                state: "ok".to_owned(),
+                state: ScannerCondition::Ok,
                 proven: true,
                 unended: false,
             },
         )]
         .into(),
-        lamps: [(name("left"), "ok".to_owned())].into(),
+        lamps: [(name("left"), LampCondition::Ok)].into(),
         sources: [(
             name("kandji"),
             SourceHealth {
@@ -239,7 +241,7 @@ fn sample_health() -> Health {
             },
         )]
         .into(),
-        broker: "connected".to_owned(),
+        broker: LinkCondition::Connected,
         nobody_listens: false,
         journal: JournalHealth {
             set_aside: vec![(7, "packet_too_large".to_owned())],

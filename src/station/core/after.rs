@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Action, Core, Now, records, scan::Stage};
+use super::{Action, Core, Now, scan::Stage};
 use crate::{
     label::Serial,
     readiness::{Purpose, evidence::Answer},
     reason::{Signal, Verdict},
-    record::{Cause, Record, Recorded},
+    record::{Cause, Record, Recorded, ToRecord},
     runtime::clock::Boot,
     station::{
         status::{LampAnswer, Warning},
@@ -79,7 +79,7 @@ impl Core {
                 let record = scan.make_record(member, &decision, lane, now);
                 changes.push((
                     nth,
-                    records::change(record, before, Cause::LateAnswer, (self.draw_id)(), now),
+                    record.change_of(before, Cause::LateAnswer, (self.draw_id)(), now.dated()),
                 ));
             }
         }
@@ -115,7 +115,7 @@ impl Core {
         let batch = change.record.id;
         actions.push(Action::Record {
             batch,
-            records: vec![change.record.clone()],
+            records: ToRecord::new(vec![change.record.clone()], self.draw_id),
         });
         self.changes.insert(batch, change);
     }
@@ -219,8 +219,8 @@ impl Core {
             self.waiting.attempted(&one.serial, now.moment.boot);
             return;
         }
-        let renewed = records::renewed(&one.record, &decision, &policy.hash);
-        let record = records::change(renewed, &one.record, Cause::Recheck, (self.draw_id)(), now);
+        let renewed = one.record.renewed(&decision, &policy.hash);
+        let record = renewed.change_of(&one.record, Cause::Recheck, (self.draw_id)(), now.dated());
         self.send_change(
             PendingChange {
                 record,

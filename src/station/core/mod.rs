@@ -2,7 +2,6 @@
 
 mod after;
 mod lane;
-mod records;
 mod scan;
 
 use std::{
@@ -10,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
     label::{self, Candidates, Reading},
     readiness::{Purpose, evidence::Answer},
     reason::{Reason, Signal},
-    record::{RawScan, Record, Recorded},
+    record::{RawScan, Record, Recorded, ToRecord},
     runtime::{
         clock::{Boot, Moment},
         name::Name,
@@ -95,8 +95,8 @@ pub enum Action {
     Record {
         /// Comes back with the outcome.
         batch: Uuid,
-        /// The records: one, or a group.
-        records: Vec<Record>,
+        /// One scan's or group's, or a change.
+        records: ToRecord,
     },
     /// A result for the terminal and the log.
     Tell(Record),
@@ -129,6 +129,13 @@ pub struct Now {
     pub moment: Moment,
     /// Is the wall clock synchronised?
     pub clock_synced: bool,
+}
+
+impl Now {
+    /// How a record is dated.
+    const fn dated(self) -> (Timestamp, bool) {
+        (self.moment.wall, self.clock_synced)
+    }
 }
 
 /// One lane as configured.
@@ -385,6 +392,7 @@ impl Core {
         if scan.members.iter().all(|member| member.decision.is_some()) {
             scan.stage = Stage::Recording;
             let records = scan.make_records(lane, self.draw_id, now);
+            let records = ToRecord::new(records, self.draw_id);
             actions.push(Action::Record { batch: id, records });
         }
     }

@@ -2,16 +2,12 @@
 
 use uuid::Uuid;
 
-use super::{
-    Now,
-    lane::Lane,
-    records::{self, message},
-};
+use super::{Now, lane::Lane};
 use crate::{
     label::{self, Candidates},
     readiness::evidence::Answer,
     reason::{Reason, Signal, Verdict},
-    record::{RawScan, Record},
+    record::{RawScan, Record, message},
     runtime::{clock::Moment, name::Name},
     verdict::{self, Decision},
 };
@@ -181,7 +177,7 @@ impl ScanInProgress {
         self.members
             .iter()
             .filter_map(|member| member.record.as_ref())
-            .map(|record| records::not_recorded(record, draw_id()))
+            .map(|record| record.not_recorded(draw_id()))
             .collect()
     }
 }

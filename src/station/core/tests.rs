@@ -7,8 +7,6 @@
 )]
 //! The ten points of "order of things in one scan", each by name, without clock and without network.
 
-use jiff::Timestamp;
-
 use super::*;
 use crate::{
     readiness::evidence::{Evidence, Finding, Grade, SourceKind},
@@ -129,7 +127,7 @@ impl Bench {
                     "ask"
                 }
                 Action::Record { batch, records } => {
-                    self.recording.push((batch, records));
+                    self.recording.push((batch, records.records));
                     "record"
                 }
                 Action::Tell(record) => {

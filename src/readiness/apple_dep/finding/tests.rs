@@ -375,6 +375,32 @@ fn only_an_expected_host_is_ready() {
 }
 
 #[test]
+fn a_host_is_taken_only_from_the_profile_that_was_asked_for() {
+    let of = |body: Value| host_of(&body, UUID);
+    let url = "https://MDM.example.com:8443/enroll";
+    assert_eq!(
+        of(json!({"profile_uuid": UUID.to_lowercase(), "url": url})).unwrap(),
+        "mdm.example.com"
+    );
+    for body in [
+        json!({"profile_uuid": "0000", "url": url}),
+        json!({"profile_uuid": UUID, "url": "mdm.example.com"}),
+        json!({"profile_uuid": UUID, "url": "data:,"}),
+        json!({"profile_uuid": UUID}),
+        json!({"url": url}),
+        json!([]),
+    ] {
+        assert!(of(body.clone()).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn a_record_of_another_device_is_named_as_that() {
+    let evidence = with(&json!({"serial_number": "C02XK0AAJG5J"}));
+    assert_eq!(evidence.detail.as_deref(), Some(ANOTHER));
+}
+
+#[test]
 fn an_answer_without_a_date_is_never_ready() {
     let serial = Serial::new(SERIAL).unwrap();
     let mut evidence = Evidence::bare(
@@ -407,8 +433,13 @@ fn a_profile_is_believed_for_an_hour_at_most() {
         (hosts.of(UUID, at(70)), hosts.of("other", at(10))),
         (None, None)
     );
+    hosts.keep("young", "mdm.example.net", at(69));
     hosts.keep("other", "mdm.example.org", at(70));
-    assert_eq!(hosts.0.len(), 1, "what is old is dropped");
+    assert_eq!(hosts.0.len(), 2, "only what is old is dropped");
+    assert_eq!(
+        hosts.of("young", at(70)).as_deref(),
+        Some("mdm.example.net")
+    );
 }
 
 #[test]

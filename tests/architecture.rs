@@ -65,7 +65,7 @@ const IMPURE: [&str; 20] = [
 
 /// Where a vendor's crate may be named, when that is less than a whole room. Every other crate that is not in `HOUSEHOLD` may
 /// be named in one room only.
-const ONE_PLACE: [(&str, &[&str]); 18] = [
+const ONE_PLACE: [(&str, &[&str]); 16] = [
     ("rusqlite", &["journal/"]),
     ("rumqttc", &["publisher/"]),
     ("reqwest", &["readiness/http.rs", "readiness/http/"]),
@@ -82,17 +82,14 @@ const ONE_PLACE: [(&str, &[&str]); 18] = [
     ("clap_mangen", &["cli/"]),
     ("sd_notify", &["runtime/"]),
     ("rtime_clock", &["runtime/clock.rs"]),
-    ("rasn", &["readiness/apple_dep/"]),
-    ("rsa", &["readiness/apple_dep/"]),
 ];
 
 /// Crates that are part of the language we write: named wherever they are needed.
-const HOUSEHOLD: [&str; 20] = [
+const HOUSEHOLD: [&str; 18] = [
     "anyhow",
     "base64",
     "bytes",
     "fastrand",
-    "hmac",
     "jiff",
     "ring",
     "rustix",
@@ -100,7 +97,6 @@ const HOUSEHOLD: [&str; 20] = [
     "rustls_native_certs",
     "serde",
     "serde_json",
-    "sha1",
     "thiserror",
     "tokio",
     "tracing",

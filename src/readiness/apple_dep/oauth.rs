@@ -4,8 +4,7 @@
 //! The rules are a page, and RFC 5849's own examples hold them.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha1::Sha1;
+use ring::hmac;
 use url::Url;
 
 use super::server_token::ServerToken;
@@ -56,12 +55,10 @@ fn signature(
     token_secret: &str,
 ) -> String {
     let key = format!("{}&{}", encoded(consumer_secret), encoded(token_secret));
-    // HMAC takes a key of any length; the type allows for algorithms that do not.
-    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key.as_bytes()) else {
-        return String::new();
-    };
-    mac.update(base_string(method, url, parameters).as_bytes());
-    STANDARD.encode(mac.finalize().into_bytes())
+    // Legacy, says ring of SHA-1. The service takes nothing else.
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key.as_bytes());
+    let tag = hmac::sign(&key, base_string(method, url, parameters).as_bytes());
+    STANDARD.encode(tag)
 }
 
 /// RFC 5849 3.4.1: the method, the URL without query and default port, and all parameters, sorted after encoding.

@@ -1,39 +1,26 @@
 //! Apple's token file (`*_smime.p7m`) to a credential: S/MIME, base64, CMS EnvelopedData, and the JSON in it.
 //!
-//! It stands beside the source because both mean the same five fields; nothing else in the house reads CMS.
-//! Apple's files use BER with indefinite lengths, which the DER-only readers refuse; `rasn` reads both.
-//! Decrypting with `openssl smime` and importing the JSON is the other supported way, and the remedy that the errors name.
+//! A person does this once a year, so the system's own `openssl` decrypts: readers of CMS and RSA would be compiled into every
+//! station for it. Debian has it wherever it has `ca-certificates`, which the package needs anyway.
+//! Decrypting with `openssl smime` by hand and importing the JSON works as well.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs, io,
     io::Write as _,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
 };
 
-use aes::cipher::{BlockModeDecrypt as _, KeyIvInit as _, block_padding::Pkcs7};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use rasn::types::{ObjectIdentifier, OctetString};
-use rasn_cms::{
-    Certificate, ContentInfo, EnvelopedData, KeyTransRecipientInfo, RecipientIdentifier,
-    RecipientInfo,
-};
-use rsa::{
-    PrivateKey,
-    pkcs1::{DecodeRsaPrivateKey as _, EncodeRsaPublicKey as _},
-    pkcs8::DecodePrivateKey as _,
-};
-use rustls::pki_types::pem::{PemObject as _, SectionKind};
 
 use super::server_token::{ServerToken, TokenFault};
 use crate::runtime::file;
 
-const ENVELOPED_DATA: &[u32] = &[1, 2, 840, 113_549, 1, 7, 3];
-const RSA_PKCS1: &[u32] = &[1, 2, 840, 113_549, 1, 1, 1];
-const AES_128_CBC: &[u32] = &[2, 16, 840, 1, 101, 3, 4, 1, 2];
-const AES_256_CBC: &[u32] = &[2, 16, 840, 1, 101, 3, 4, 1, 42];
+/// The object identifier of CMS EnvelopedData, 1.2.840.113549.1.7.3, as its bytes stand at the beginning of the structure.
+const ENVELOPED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
 
 /// Files larger than this are no token: Apple's are about 2 KiB.
 const LARGEST: u64 = 1024 * 1024;
@@ -85,11 +72,8 @@ pub enum ImportFault {
         "the token file could not be decrypted with this key: it is damaged, or the certificate was made anew with another key"
     )]
     NotDecrypted,
-    /// An algorithm that Apple does not use.
-    #[error(
-        "the token file is encrypted in a way that this build does not know ({0}): decrypt it with `openssl smime -decrypt` and import the JSON"
-    )]
-    Algorithm(String),
+    #[error("openssl cannot be run ({0}): install it (sudo apt-get install openssl)")]
+    NoOpenssl(io::Error),
     /// What was inside is no token.
     #[error("{0}")]
     Token(#[from] TokenFault),
@@ -136,9 +120,7 @@ pub struct Imported {
 /// [`ImportFault`]; then nothing was written and an older credential stands as it was.
 pub fn import(import: &Import, now: Timestamp) -> Result<Imported, ImportFault> {
     let file = read(&import.token)?;
-    let key = import.key.as_deref().map(read).transpose()?;
-    let cert = import.cert.as_deref().map(read).transpose()?;
-    let token = open(&file, key.as_deref(), cert.as_deref())?;
+    let token = open(&file, import.key.as_deref(), import.cert.as_deref())?;
     if token.expired(now) {
         return Err(ImportFault::Expired(token.access_token_expiry));
     }
@@ -159,8 +141,8 @@ pub fn import(import: &Import, now: Timestamp) -> Result<Imported, ImportFault> 
 /// [`ImportFault`] with what is wrong.
 pub fn open(
     file: &[u8],
-    key: Option<&[u8]>,
-    cert: Option<&[u8]>,
+    key: Option<&Path>,
+    cert: Option<&Path>,
 ) -> Result<ServerToken, ImportFault> {
     let start = file
         .iter()
@@ -178,25 +160,23 @@ pub fn open(
     let (Some(key), Some(cert)) = (key, cert) else {
         return Err(ImportFault::NeedsKey);
     };
-    inner(&decrypted(&cms, &private_key(key)?, cert)?)
+    inner(&decrypted(&cms, key, cert)?)
 }
 
-/// The CMS structure in a token file: behind a MIME header and base64, or bare.
-fn enveloped(file: &[u8]) -> Result<EnvelopedData, ImportFault> {
-    let unarmoured;
-    let ber = if file.first() == Some(&0x30)
-        && file.get(1).is_some_and(|length| !length.is_ascii_graphic())
-    {
-        file
+/// The bytes of the CMS structure in a token file: behind a MIME header and base64, or bare.
+fn enveloped(file: &[u8]) -> Result<Vec<u8>, ImportFault> {
+    let bare =
+        file.first() == Some(&0x30) && file.get(1).is_some_and(|length| !length.is_ascii_graphic());
+    let cms = if bare {
+        file.to_vec()
     } else {
-        unarmoured = unarmour(std::str::from_utf8(file).map_err(|_| ImportFault::NotAToken)?)?;
-        &unarmoured
+        unarmour(std::str::from_utf8(file).map_err(|_| ImportFault::NotAToken)?)?
     };
-    let outer: ContentInfo = rasn::ber::decode(ber).map_err(|_| ImportFault::Cut)?;
-    if *outer.content_type != *ENVELOPED_DATA {
+    let start = cms.get(..32).ok_or(ImportFault::Cut)?;
+    if !contains(start, ENVELOPED_DATA) {
         return Err(ImportFault::NotAToken);
     }
-    rasn::ber::decode(outer.content.as_bytes()).map_err(|_| ImportFault::Cut)
+    Ok(cms)
 }
 
 /// The base64 of a MIME body: the header up to the first blank line and any armour lines are dropped.
@@ -220,102 +200,78 @@ fn unarmour(text: &str) -> Result<Vec<u8>, ImportFault> {
     STANDARD.decode(body).map_err(|_| ImportFault::Cut)
 }
 
-fn private_key(pem: &[u8]) -> Result<PrivateKey, ImportFault> {
-    for (kind, der) in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem).flatten() {
-        let key = match kind {
-            SectionKind::PrivateKey => PrivateKey::from_pkcs8_der(&der).ok(),
-            SectionKind::RsaPrivateKey => PrivateKey::from_pkcs1_der(&der).ok(),
-            _ => None,
-        };
-        if let Some(key) = key {
-            return Ok(key);
-        }
+/// Each mistake is found by a question of its own, because the texts of openssl's errors change with its version.
+fn decrypted(cms: &[u8], key: &Path, cert: &Path) -> Result<Vec<u8>, ImportFault> {
+    let (key, cert) = (plain(key)?, plain(cert)?);
+    let (key, cert) = (key.as_os_str(), cert.as_os_str());
+    // An empty passphrase, so that nobody is asked for one.
+    let public_key = openssl(&["rsa", "-pubout", "-passin", "pass:", "-in"], &[key], &[])?;
+    if !public_key.status.success() {
+        return Err(ImportFault::BadKey);
     }
-    Err(ImportFault::BadKey)
-}
-
-fn certificate(pem: &[u8]) -> Result<Certificate, ImportFault> {
-    <(SectionKind, Vec<u8>)>::pem_slice_iter(pem)
-        .flatten()
-        .find_map(|(kind, der)| {
-            if matches!(kind, SectionKind::Certificate) {
-                rasn::der::decode(&der).ok()
-            } else {
-                None
-            }
-        })
-        .ok_or(ImportFault::BadCertificate)
-}
-
-fn decrypted(cms: &EnvelopedData, key: &PrivateKey, cert: &[u8]) -> Result<Vec<u8>, ImportFault> {
-    let certificate = certificate(cert)?;
-    let public = key
-        .to_public_key()
-        .to_pkcs1_der()
-        .map_err(|_| ImportFault::BadKey)?;
-    let subject = &certificate.tbs_certificate.subject_public_key_info;
-    if *subject.algorithm.algorithm != *RSA_PKCS1 {
+    let certified = openssl(&["x509", "-noout", "-pubkey", "-in"], &[cert], &[])?;
+    if !certified.status.success() {
         return Err(ImportFault::BadCertificate);
     }
-    if subject.subject_public_key.as_raw_slice() != public.as_bytes() {
+    if certified.stdout != public_key.stdout {
         return Err(ImportFault::NotAPair);
     }
-    let recipient = recipient(cms, &certificate).ok_or(ImportFault::AnotherRecipient)?;
-    if *recipient.key_encryption_algorithm.algorithm != *RSA_PKCS1 {
-        return Err(unknown(&recipient.key_encryption_algorithm.algorithm));
-    }
-    // A wrong padding yields a random key, not an error (the library gives no padding oracle): the content's padding tells.
-    let content_key = key
-        .pkcs1v15_decrypt(&recipient.encrypted_key)
-        .map_err(|_| ImportFault::NotDecrypted)?;
-    let info = &cms.encrypted_content_info;
-    let algorithm = &info.content_encryption_algorithm;
-    let iv: OctetString = algorithm
-        .parameters
-        .as_ref()
-        .and_then(|parameters| rasn::der::decode(parameters.as_bytes()).ok())
-        .ok_or_else(|| unknown(&algorithm.algorithm))?;
-    let content = info.encrypted_content.as_ref().ok_or(ImportFault::Cut)?;
-    if content.is_empty() || content.len() % 16 != 0 {
+    let whole = openssl(&["cms", "-cmsout", "-noout", "-inform", "DER"], &[], cms)?;
+    if !whole.status.success() {
         return Err(ImportFault::Cut);
     }
-    let plain = if *algorithm.algorithm == *AES_128_CBC {
-        cbc::Decryptor::<aes::Aes128>::new_from_slices(&content_key, &iv)
-            .ok()
-            .and_then(|cipher| cipher.decrypt_padded_vec::<Pkcs7>(content).ok())
-    } else if *algorithm.algorithm == *AES_256_CBC {
-        cbc::Decryptor::<aes::Aes256>::new_from_slices(&content_key, &iv)
-            .ok()
-            .and_then(|cipher| cipher.decrypt_padded_vec::<Pkcs7>(content).ok())
+    let opened = openssl(
+        &["cms", "-decrypt", "-inform", "DER", "-passin", "pass:"],
+        &["-inkey".as_ref(), key, "-recip".as_ref(), cert],
+        cms,
+    )?;
+    if opened.status.success() {
+        Ok(opened.stdout)
+    } else if names_recipient(cms, cert)? {
+        Err(ImportFault::NotDecrypted)
     } else {
-        return Err(unknown(&algorithm.algorithm));
-    };
-    plain.ok_or(ImportFault::NotDecrypted)
+        Err(ImportFault::AnotherRecipient)
+    }
 }
 
-/// The recipient that is the holder of the certificate.
-fn recipient<'a>(
-    cms: &'a EnvelopedData,
-    certificate: &Certificate,
-) -> Option<&'a KeyTransRecipientInfo> {
-    let tbs = &certificate.tbs_certificate;
-    cms.recipient_infos
-        .to_vec()
-        .into_iter()
-        .find_map(|recipient| match recipient {
-            RecipientInfo::KeyTransRecipientInfo(info) => match &info.rid {
-                RecipientIdentifier::IssuerAndSerialNumber(rid) => (rid.issuer == tbs.issuer
-                    && rid.serial_number == tbs.serial_number)
-                    .then_some(info),
-                // A key identifier is an extension of the certificate; the decryption itself tells.
-                RecipientIdentifier::SubjectKeyIdentifier(_) => Some(info),
-            },
-            _ => None,
-        })
+/// Whether the certificate's serial number is in the structure. Openssl itself says only that decrypting failed.
+fn names_recipient(cms: &[u8], cert: &OsStr) -> Result<bool, ImportFault> {
+    let said = openssl(&["x509", "-noout", "-serial", "-in"], &[cert], &[])?.stdout;
+    let digits = String::from_utf8_lossy(&said);
+    let digits = digits.trim().trim_start_matches("serial=");
+    let serial: Option<Vec<u8>> = (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok())
+        .collect();
+    Ok(serial.is_some_and(|serial| !serial.is_empty() && contains(cms, &serial)))
 }
 
-fn unknown(algorithm: &ObjectIdentifier) -> ImportFault {
-    ImportFault::Algorithm(algorithm.to_string())
+/// The file's whole path, which no option and no address of a key store looks like.
+fn plain(path: &Path) -> Result<PathBuf, ImportFault> {
+    read(path)?;
+    fs::canonicalize(path).map_err(|error| ImportFault::Unreadable {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Runs `openssl` with `input` at its standard input. No secret is in its arguments.
+fn openssl(words: &[&str], files: &[&OsStr], input: &[u8]) -> Result<Output, ImportFault> {
+    let mut child = Command::new("openssl")
+        .args(words)
+        .args(files)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(ImportFault::NoOpenssl)?;
+    std::thread::scope(|scope| {
+        if let Some(mut stdin) = child.stdin.take() {
+            // It may end without having read everything; its exit code tells.
+            scope.spawn(move || stdin.write_all(input));
+        }
+        child.wait_with_output().map_err(ImportFault::NoOpenssl)
+    })
 }
 
 /// The token in what was inside: a small MIME header, then the JSON, between two markers or bare, folded over lines or not.

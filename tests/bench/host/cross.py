@@ -143,6 +143,10 @@ def _library_from_debian(version, work):
     )
 
 
+# The program of the packages: small, and without the demo.
+PACKAGED = ["build", "--profile", "dist", "--locked", "--no-default-features"]
+
+
 def command(target, std, arguments):
     """A call of cargo for `target`: its words and its environment."""
     env = dict(os.environ, **target.environment(std))
@@ -160,12 +164,12 @@ def cargo(target, std, arguments, timeout=3600):
         return 124
 
 
-def release(target):
-    """The program as it is packaged, without the demo's broker, built for `target`; its path."""
+def packaged(target):
+    """The program as it is packaged, built for `target`; its path."""
     tools([target])
-    if cargo(target, standard_library([target]), ["build", "--release", "--locked", "--no-default-features"]):
+    if cargo(target, standard_library([target]), PACKAGED):
         raise NotBuilt(f"the program cannot be built for {target.architecture}")
-    return PROJECT / "target" / target.triple / "release/benchlight"
+    return PROJECT / "target" / target.triple / "dist/benchlight"
 
 
 def newest_glibc(binary):

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from . import apt
 from .cache import CACHE, PROJECT, alone
-from .cross import TARGETS, NotBuilt, newest_glibc, release
+from .cross import PACKAGED, TARGETS, NotBuilt, newest_glibc, packaged
 
 # Kept to one version, so that a package does not change because a tool did.
 CARGO_DEB = "3.8.0"
-FEATURES = ["--release", "--locked", "--no-default-features"]
 
 
 def _cargo_deb():
@@ -41,14 +40,18 @@ def _build_cargo_deb(own):
 
 @functools.cache
 def native():
-    """This machine's own build of what is packaged; its path. BENCHLIGHT names another one, for work on the bench."""
+    """This machine's own build, with what is packaged in it; its path. BENCHLIGHT names another one, for work on the bench."""
     if os.environ.get("BENCHLIGHT"):
         return Path(os.environ["BENCHLIGHT"]).resolve()
+    return _own(["build", "--release", "--locked", "--no-default-features"]) / "release/benchlight"
+
+
+def _own(arguments):
     try:
-        subprocess.run(["nice", "-n", "10", "cargo", "build", *FEATURES], cwd=PROJECT, check=True, timeout=3600)
+        subprocess.run(["nice", "-n", "10", "cargo", *arguments], cwd=PROJECT, check=True, timeout=3600)
     except subprocess.SubprocessError as fault:
         raise NotBuilt(f"the program cannot be built for this machine: {fault}") from None
-    return PROJECT / "target/release/benchlight"
+    return PROJECT / "target"
 
 
 def _pages(program):
@@ -62,17 +65,19 @@ def _pages(program):
 
 def build(architecture, revision=1, out=PROJECT / "target/debian"):
     """The package for `arm64`, `armhf` or `native`, in `out`; its path. Another `revision` is the same program, to be upgraded to."""
-    program, own = _cargo_deb(), native()
-    arguments = []
+    program = _cargo_deb()
+    arguments = ["--profile", "dist"]
     if architecture != "native":
-        release(TARGETS[architecture])
-        arguments = ["--target", TARGETS[architecture].triple]
+        own = native()
+        packaged(TARGETS[architecture])
+        arguments += ["--target", TARGETS[architecture].triple]
     else:
+        own = _own(PACKAGED) / "dist/benchlight"
         architecture = apt.machine_architecture()
     out.mkdir(parents=True, exist_ok=True)
     with alone():
         _pages(own)
-        # Stripping is the release profile's business, and this machine's strip does not know the Pi's binaries.
+        # Stripping is the profile's business, and this machine's strip does not know the Pi's binaries.
         done = subprocess.run(
             [program, "deb", "--no-build", "--no-strip", "--locked", "--deb-revision", str(revision), "--output", str(out), *arguments],
             cwd=PROJECT, env=dict(os.environ, PATH=f"{CACHE}/tools/bin:{os.environ['PATH']}"), capture_output=True, text=True,

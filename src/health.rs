@@ -1,4 +1,4 @@
-//! Can this station answer a scan now? Each part's state, gathered for the dashboards and for the technician. Plain values.
+//! Can this station answer a scan now? Each part's state, gathered for the dashboards and for the technician. Pure.
 
 use std::collections::BTreeMap;
 

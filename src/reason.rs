@@ -1,4 +1,4 @@
-//! The words: every verdict, every stable reason code with its one sentence and one next action, and the lamp signals.
+//! The words: every verdict, every stable reason code with its one sentence and one next action, and the lamp signals. Pure.
 //!
 //! This table is the only place where the sentences stand. The terminal, the log, the MQTT message and
 //! `docs/operating.md` all take them from here (a test holds the document against it).

@@ -1,4 +1,4 @@
-//! The record: what is remembered, shown and published of one finished scan or one change. Plain values.
+//! The record: what is remembered, shown and published of one finished scan or one change. Pure.
 
 mod transitions;
 

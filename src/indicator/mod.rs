@@ -1,4 +1,4 @@
-//! Tell the person: lamp signals (pure), and the drivers that show them on pins or on a terminal.
+//! Tell the person: lamp signals, and the drivers that show them on pins or on a terminal.
 
 use std::{path::PathBuf, time::Duration};
 

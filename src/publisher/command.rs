@@ -1,4 +1,4 @@
-//! The backfill command: what it asks for, and how far it has come. Pure.
+//! The backfill command: what it asks for, and how far it has come.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! Tell the fleet: the wire format (pure) and the MQTT session that loses nothing.
+//! Tell the fleet: the wire format and the MQTT session that loses nothing.
 //!
 //! The journal's outbox is the store and every MQTT session is disposable: a row leaves the outbox only on the broker's PUBACK
 //! of that row. Reading order: [`message`] says what is sent, `outbox` which row is next and what an answer means for it,

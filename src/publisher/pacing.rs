@@ -1,4 +1,4 @@
-//! How long to wait before the next try, and how many messages of the backlog may leave in a second. Pure: the time is handed in.
+//! How long to wait before the next try, and how many messages of the backlog may leave in a second. The time is handed in.
 
 use std::time::Duration;
 

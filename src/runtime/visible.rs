@@ -1,4 +1,4 @@
-//! Text from outside as people may see it: on one line, in its own order, with nothing in it that is there and not seen.
+//! Text from outside as people may see it: on one line, in its own order, with nothing in it that is there and not seen. Pure.
 //!
 //! Services, labels, brokers and files have a say in what the station shows. In a name or a sentence of theirs a control character
 //! moves a terminal's cursor, a mark of writing direction turns what stands beside it, and an invisible letter makes two names look

@@ -1,4 +1,4 @@
-//! One scan from start to finish: the pure core with its lanes, and the driver that carries its actions out.
+//! One scan from start to finish: the core with its lanes decides, and the driver carries its actions out.
 
 pub mod core;
 pub mod driver;

@@ -1,4 +1,4 @@
-//! What a lane shows, as a state: newest wins, so a slow lamp never lags behind the station.
+//! What a lane shows, as a state: newest wins, so a slow lamp never lags behind the station. Pure.
 
 use crate::{
     reason::{Reason, Signal, Verdict},

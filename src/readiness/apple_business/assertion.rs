@@ -1,4 +1,4 @@
-//! The client assertion: an ES256 JWT by which Apple Business and School Manager know an API client. Pure but for the drawn id.
+//! The client assertion: an ES256 JWT by which Apple Business and School Manager know an API client. Pure: the time and the id are handed in.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use p256::{

@@ -27,6 +27,18 @@ const WHOLE_HOUSE: [&str; 3] = ["config", "app", "cli"];
 /// A simulator stands in for somebody else's service: it must not share the station's understanding of it.
 const SIMULATOR_KNOWS: [&str; 2] = ["runtime", "label"];
 
+/// Imports that still lead back inside a room. No new ones: what two files need goes into a third, or into what holds both.
+const STILL_BACK: [(&str, &str); 8] = [
+    ("config::verdict", "config::source"),
+    ("indicator::terminal", "indicator::held"),
+    ("journal::files", "journal::store"),
+    ("journal::store", "journal::salvage"),
+    ("journal::writer::file", "journal::writer::upkeep"),
+    ("publisher::suspects", "publisher::outbox"),
+    ("readiness::spelling", "readiness::http"),
+    ("scanner::serial", "scanner::hid"),
+];
+
 /// What a pure file may not say, nor `::now`: it has no clock, no I/O, no chance and no `async`.
 const IMPURE: [&str; 23] = [
     "async",
@@ -439,7 +451,7 @@ impl<'a> House<'a> {
 }
 
 /// The arrows that lead back to where they start.
-fn ring(arrows: &Arrows) -> Vec<String> {
+fn ring(arrows: &Arrows) -> Vec<(&str, &str)> {
     let leads = |from: &String, to: &String| {
         let (mut reached, mut open) = (BTreeSet::new(), vec![from]);
         while let Some(module) = open.pop() {
@@ -448,11 +460,12 @@ fn ring(arrows: &Arrows) -> Vec<String> {
         }
         reached.contains(to)
     };
-    let pairs = arrows
-        .iter()
-        .flat_map(|(from, to)| to.iter().map(move |to| (from, to)));
-    let back = pairs.filter(|(from, to)| leads(to, from));
-    back.map(|(from, to)| format!("{from} -> {to}")).collect()
+    let mut found = Vec::new();
+    for (from, others) in arrows {
+        let back = others.iter().filter(|to| leads(to, from));
+        found.extend(back.map(|to| (from.as_str(), to.as_str())));
+    }
+    found
 }
 
 /// The modules as lib.rs lists them: upstream first.
@@ -485,15 +498,18 @@ fn is_test(source: &Source, sources: &[Source]) -> bool {
 fn violations(sources: &[Source], crates: &[String], map: &str) -> Vec<String> {
     let house = House::new(sources);
     let mut found = imports(&house, &rooms_in_order(sources));
-    let ring = ring(&house.arrows());
-    found.extend(
-        ring.iter()
-            .map(|arrow| format!("imports go in a ring: {arrow}")),
-    );
+    let mut arrows = house.arrows();
+    for (from, to) in STILL_BACK {
+        arrows.entry(from.to_owned()).or_default().remove(to);
+    }
+    for (from, to) in ring(&arrows) {
+        found.push(format!("imports go in a ring: {from} -> {to}"));
+    }
     found.extend(impure(&house, map));
     found.extend(house.files.iter().flat_map(|source| misplaced(source)));
     found.extend(house.files.iter().flat_map(|source| misshapen(source)));
     found.extend(crates.iter().flat_map(|name| scattered(&house, name)));
+    found.dedup();
     found
 }
 
@@ -758,17 +774,18 @@ fn the_house_keeps_its_rules() {
     for name in ["sd_notify", "rtime_clock"] {
         assert!(crates.contains(&name.to_owned()), "{crates:?}");
     }
-    let mut found = violations(&the_sources(), &crates, &the_map());
-    // Files of one room: not yet.
-    found.retain(|sentence| {
-        !(sentence.starts_with("imports go in a ring") && sentence.contains("::"))
-    });
+    let found = violations(&the_sources(), &crates, &the_map());
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
 fn the_rules_name_no_place_that_is_gone() {
     let sources = the_sources();
+    let arrows = House::new(&sources).arrows();
+    let ring = ring(&arrows);
+    for arrow in STILL_BACK {
+        assert!(ring.contains(&arrow), "{arrow:?} leads back no more");
+    }
     let one_place = ONE_PLACE.iter().flat_map(|(_, places)| *places);
     let places = STARTS_TASKS.iter().map(|(place, _)| place);
     let places = places
@@ -789,11 +806,38 @@ fn the_drawn_map_lists_every_room_in_order() {
     assert_eq!(drawn, rooms_in_order(&the_sources()));
 }
 
-const MAP: &str = "//! The map.\npub mod runtime;\npub mod label;\npub mod readiness;\npub mod record;\npub mod station;\npub mod indicator;\npub mod simulator;\npub mod config;\npub mod cli;\n";
+const LIB: &str = "//! The map.
+mod runtime; mod label; mod readiness; mod record; mod station; mod indicator; mod simulator; mod config; mod cli;";
+
+/// A file | what it says | what is wrong with that.
+const WRONG: &str = r#"
+station/mod.rs | use crate::config::Config; | station/mod.rs imports `config`: a part never does
+station/mod.rs | use crate::{label, indicator::State}; | station/mod.rs imports the sink `indicator`
+label/mod.rs | use crate::{runtime::{name, clock}, station}; | label/mod.rs imports `station`, which is downstream of it
+simulator/mod.rs | use crate::station; | simulator/mod.rs imports `station`: a simulator knows ["runtime", "label"] only
+station/mod.rs | fn f() { Recorded::committed(epoch, 1, record) } | station/mod.rs says that a record is on disk: only the journal knows
+attic.rs |  | `attic` is not on the map in lib.rs
+readiness/wire.rs | #[serde(untagged)] enum Page {} | readiness/wire.rs says `untagged`: a reply's JSON is read by the door alone, where no array passes for a struct
+label/mod.rs | async fn read() {} | label/mod.rs is pure and says `async`
+station/core/mod.rs | fn now() -> Boot { Boot::now() } | station/core/mod.rs is pure and asks the clock (Boot::now)
+record.rs | #[derive(Serialize)] struct Record; | record.rs serialises the domain
+config/mod.rs | fn go() { tokio::spawn(work()); } | config/mod.rs starts a task or makes a channel (`spawn`): the wiring is in app/
+config/utils.rs |  | config/utils.rs: `utils` says nothing about what is in it
+station/mod.rs | use rusqlite::Connection; | station/mod.rs names the crate `rusqlite`, which belongs to ["journal/"]
+station/mod.rs | fn pins() -> ::rppal::Gpio {} | station/mod.rs names the crate `rppal`, which belongs to ["indicator/rppal.rs"]
+config/mod.rs | fn go() { let (from, to) = mpsc::channel::<Scan>(8); } | config/mod.rs starts a task or makes a channel (`channel`): the wiring is in app/
+station/mod.rs | use super::indicator; | station/mod.rs imports the sink `indicator`
+station/core/mod.rs | fn f() { select! { _ = super::super::config::read() => {} } } | station/core/mod.rs imports `config`: a part never does
+station/mod.rs | use crate::label::{Label, *}; | station/mod.rs imports names by `*`, which nobody sees
+station/waiting.rs | fn late(at: Instant) -> bool { at.elapsed() > LIMIT } | station/waiting.rs is pure and says `elapsed (`
+station/waiting.rs | use tokio::time::{Instant, sleep}; | station/waiting.rs is pure and says `tokio`
+readiness/wire.rs | struct Page { #[serde(rename = "x", flatten)] rest: Rest } | readiness/wire.rs says `flatten`: a reply's JSON is read by the door alone, where no array passes for a struct
+readiness/wire.rs | fn f() { serde_json::from_slice(body) } | readiness/wire.rs says `from_slice`: a reply's JSON is read by the door alone, where no array passes for a struct
+"#;
 
 /// What is found in a house of these files, and of the `drawn` map.
 fn judge(files: &[(&str, &str)], drawn: &str) -> Vec<String> {
-    let files = [("lib.rs", MAP)].into_iter().chain(files.iter().copied());
+    let files = [("lib.rs", LIB)].into_iter().chain(files.iter().copied());
     let sources: Vec<Source> = files.map(|(path, text)| Source::new(path, text)).collect();
     let crates = ["rusqlite", "rppal", "tokio", "csv"].map(str::to_owned);
     violations(&sources, &crates, drawn)
@@ -801,117 +845,21 @@ fn judge(files: &[(&str, &str)], drawn: &str) -> Vec<String> {
 
 #[test]
 fn each_rule_can_be_broken() {
-    let planted: &[(&str, &str, &str)] = &[
-        (
-            "station/mod.rs",
-            "use crate::config::Config;",
-            "station/mod.rs imports `config`: a part never does",
-        ),
-        (
-            "station/mod.rs",
-            "use crate::{label, indicator::State};",
-            "station/mod.rs imports the sink `indicator`",
-        ),
-        (
-            "label/mod.rs",
-            "use crate::{runtime::{name, clock}, station};",
-            "label/mod.rs imports `station`, which is downstream of it",
-        ),
-        (
-            "simulator/mod.rs",
-            "use crate::station;",
-            "simulator/mod.rs imports `station`: a simulator knows [\"runtime\", \"label\"] only",
-        ),
-        (
-            "station/mod.rs",
-            "fn f() { Recorded::committed(epoch, 1, record) }",
-            "station/mod.rs says that a record is on disk: only the journal knows",
-        ),
-        ("attic.rs", "", "`attic` is not on the map in lib.rs"),
-        (
-            "readiness/wire.rs",
-            "#[serde(untagged)] enum Page {}",
-            "readiness/wire.rs says `untagged`: a reply's JSON is read by the door alone, where no array passes for a struct",
-        ),
-        (
-            "label/mod.rs",
-            "async fn read() {}",
-            "label/mod.rs is pure and says `async`",
-        ),
-        (
-            "station/core/mod.rs",
-            "fn now() -> Boot { Boot::now() }",
-            "station/core/mod.rs is pure and asks the clock (Boot::now)",
-        ),
-        (
-            "record.rs",
-            "#[derive(Serialize)] struct Record;",
-            "record.rs serialises the domain",
-        ),
-        (
-            "config/mod.rs",
-            "fn go() { tokio::spawn(work()); }",
-            "config/mod.rs starts a task or makes a channel (`spawn`): the wiring is in app/",
-        ),
-        (
-            "config/utils.rs",
-            "",
-            "config/utils.rs: `utils` says nothing about what is in it",
-        ),
-        (
-            "station/mod.rs",
-            "use rusqlite::Connection;",
-            "station/mod.rs names the crate `rusqlite`, which belongs to [\"journal/\"]",
-        ),
-        (
-            "station/mod.rs",
-            "fn pins() -> ::rppal::Gpio {}",
-            "station/mod.rs names the crate `rppal`, which belongs to [\"indicator/rppal.rs\"]",
-        ),
-        (
-            "config/mod.rs",
-            "fn go() { let (from, to) = mpsc::channel::<Scan>(8); }",
-            "config/mod.rs starts a task or makes a channel (`channel`): the wiring is in app/",
-        ),
-        (
-            "station/mod.rs",
-            "use super::indicator;",
-            "station/mod.rs imports the sink `indicator`",
-        ),
-        (
-            "station/core/mod.rs",
-            "fn f() { select! { _ = super::super::config::read() => {} } }",
-            "station/core/mod.rs imports `config`: a part never does",
-        ),
-        (
-            "station/mod.rs",
-            "use crate::label::{Label, *};",
-            "station/mod.rs imports names by `*`, which nobody sees",
-        ),
-        (
-            "station/waiting.rs",
-            "fn late(at: Instant) -> bool { at.elapsed() > LIMIT }",
-            "station/waiting.rs is pure and says `elapsed (`",
-        ),
-        (
-            "station/waiting.rs",
-            "use tokio::time::{Instant, sleep};",
-            "station/waiting.rs is pure and says `tokio`",
-        ),
-    ];
-    for (path, code, expected) in planted {
+    for line in WRONG.trim().lines() {
+        let [path, code, wrong] = line.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
         let found = judge(&[(path, &format!("//! A room. Pure.\n{code}\n"))], "");
         assert!(
-            found.iter().any(|sentence| sentence == expected),
-            "{code} was not found: {found:?}"
+            found.iter().any(|found| found == wrong),
+            "{line}: {found:?}"
         );
         // The same in a comment, a text or a test breaks nothing.
-        if !code.is_empty() {
-            let hidden = format!(
-                "//! A room. Pure.\n// {code}\n/* {code} */\nconst TEXT: &str = r#\"{code}\"#;\n#[cfg(test)]\nmod tests {{\n{code}\n}}\n"
-            );
-            assert_eq!(judge(&[(path, &hidden)], ""), [""; 0]);
-        }
+        let hidden = format!(
+            "//! A room. Pure.\n// {code}\n/* {code} */\nconst TEXT: &str = r#\"{code}\"#;\n#[cfg(test)]\nmod tests {{\n{code}\n}}\n"
+        );
+        let found = judge(&[(path, &hidden)], "");
+        assert!(code.is_empty() || found.is_empty(), "{line}: {found:?}");
     }
     let long = format!(
         "//! Long.\n{}#[cfg(test)]\nmod tests {{\n    fn f() {{}}\n}}\nfn f() {{}}\n",

@@ -12,8 +12,8 @@ use super::store::Trouble;
 /// The log is cut back to this length when it grew longer.
 pub(super) const LOG_LIMIT: u64 = 4 << 20;
 
-/// Files beside a database that belong to it.
-pub(super) const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+/// Files beside a database that belong to it. The last one is there while an upgrade writes the file again.
+pub(super) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// What somebody has done to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,7 @@ pub mod story;
 pub mod survey;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod writer;
 
 pub use machine::machine_id;

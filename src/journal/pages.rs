@@ -17,6 +17,8 @@ use super::{
 const COLUMNS: usize = 29;
 /// The longest row that is believed.
 const LONGEST: usize = 1 << 20;
+/// Bytes in a page of the journals of earlier versions.
+const FORMER_SIZE: usize = 4096;
 /// Pages looked at in one step.
 const STEP: usize = 64;
 /// Bytes of the log's header, and of each frame's.
@@ -27,8 +29,9 @@ const FRAME_HEADER: u64 = 24;
 pub(super) struct Pages {
     file: Option<File>,
     log: Option<File>,
-    /// Bytes of a page.
+    /// Bytes of a page, and what else they may be if nothing says it any more.
     size: usize,
+    untried: Option<usize>,
     /// Where in the log pages are still to be looked at, the newest last.
     frames: Vec<u64>,
     /// The newest committed version of each page in the log.
@@ -36,6 +39,7 @@ pub(super) struct Pages {
     /// The next page of the database, and how many it has.
     page: u32,
     pages: u32,
+    file_length: u64,
     /// An empty journal in memory: what its table refuses is no record.
     scratch: Connection,
 }
@@ -63,19 +67,23 @@ impl Pages {
         let size = of_log
             .into_iter()
             .chain(of_file)
-            .find(|size| size.is_power_of_two() && (512..=1 << 16).contains(size))
-            .unwrap_or(4096);
-        let pages = u32::try_from(file_length / size).unwrap_or(u32::MAX);
+            .find(|size| size.is_power_of_two() && (512..=1 << 16).contains(size));
+        let (size, untried) = match size {
+            Some(size) => (usize::try_from(size).ok()?, None),
+            None => (schema::PAGE_SIZE as usize, Some(FORMER_SIZE)),
+        };
         let scratch = Connection::open_in_memory().ok()?;
-        schema::migrate(&scratch).ok()?;
+        schema::create(&scratch).ok()?;
         let mut read = Self {
             file,
             log,
-            size: usize::try_from(size).ok()?,
+            size,
+            untried,
             frames: Vec::new(),
             newest: BTreeMap::new(),
             page: 1,
-            pages,
+            pages: pages_in(file_length, size),
+            file_length,
             scratch,
         };
         read.look_through_log(log_length);
@@ -96,6 +104,9 @@ impl Pages {
                 self.file.as_ref().and_then(|file| {
                     read_at(file, u64::from(self.page - 1) * self.size as u64, self.size)
                 })
+            } else if let Some(size) = self.untried.take() {
+                (self.size, self.page, self.pages) = (size, 1, pages_in(self.file_length, size));
+                continue;
             } else {
                 return (!found.is_empty()).then_some(found);
             };
@@ -228,6 +239,10 @@ impl Pages {
             .query_row([], |found| Ok(row::stored(found).ok()))
             .ok()?
     }
+}
+
+fn pages_in(length: u64, size: usize) -> u32 {
+    u32::try_from(length / size as u64).unwrap_or(u32::MAX)
 }
 
 fn read_at(file: &File, at: u64, many: usize) -> Option<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! The reading side: a connection of its own, read-only, beside the one that writes. Every call blocks on the disk.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, ToSql, params, params_from_iter};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, params};
 use uuid::Uuid;
 
 use super::{
@@ -182,7 +182,14 @@ impl Reader {
 
     /// Everything recorded of one serial number, oldest first.
     pub fn story(&mut self, serial: &Serial) -> Result<Vec<Stored>, ReadFault> {
-        self.rows(&select("serial = ?1 ORDER BY row"), [serial.as_str()])
+        let stretches = schema::STRETCHES;
+        let of_serial = format!(
+            "{stretches} SELECT found.row FROM stretch CROSS JOIN record AS found ON found.row >> 14 = n AND found.serial = ?1"
+        );
+        self.rows(
+            &select(&format!("row IN ({of_serial}) ORDER BY row")),
+            [serial.as_str()],
+        )
     }
 
     /// The newest record of each serial number with its age, where that is not over `within` and its reason is one of `reasons`:
@@ -198,18 +205,12 @@ impl Reader {
         within: Duration,
         reasons: &[Reason],
     ) -> Result<Vec<(Record, Duration)>, ReadFault> {
-        let marks = vec!["?"; reasons.len()].join(", ");
-        let newest =
-            "row IN (SELECT max(row) FROM record WHERE serial IS NOT NULL GROUP BY serial)";
-        let sql = select(&format!(
-            "{newest} AND (at >= ? OR (? AND NOT clock_synced)) AND reason IN ({marks}) ORDER BY row DESC"
-        ));
         let since = nanos(now.checked_sub(within).unwrap_or(Timestamp::MIN));
-        let codes: Vec<&str> = reasons.iter().map(|reason| reason.code()).collect();
-        let params = [&since as &dyn ToSql, &synced]
-            .into_iter()
-            .chain(codes.iter().map(|code| code as &dyn ToSql));
-        let found = self.rows(&sql, params_from_iter(params))?;
+        let rows = self.newest_of(since, synced, reasons)?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            found.extend(self.rows(&select("row = ?1"), [row])?);
+        }
         let mut waiting = Vec::with_capacity(found.len());
         // From the newest on, so that no row is looked at twice.
         let (mut looked_at, mut before) = (i64::MAX, now);
@@ -233,6 +234,41 @@ impl Reader {
         }
         waiting.reverse();
         Ok(waiting)
+    }
+
+    /// The rows that are the newest of their serial number, where it is for one of `reasons` and was recorded after `since`, or by
+    /// a clock that is not believed. Newest first.
+    fn newest_of(
+        &mut self,
+        since: i64,
+        synced: bool,
+        reasons: &[Reason],
+    ) -> Result<Vec<i64>, ReadFault> {
+        // As the index `record_unready` has it.
+        let unready = "SELECT row, serial, reason FROM record WHERE serial IS NOT NULL AND reason <> 'assigned'";
+        let sql = format!(
+            "SELECT * FROM ({unready} AND clock_synced = 1 AND at >= ?1 UNION ALL {unready} AND clock_synced = 0 AND at >= ?2)
+             ORDER BY row DESC"
+        );
+        let (stretches, newest) = (schema::STRETCHES, schema::NEWEST_OF_SERIAL);
+        let codes: Vec<&str> = reasons.iter().map(|reason| reason.code()).collect();
+        let unkept = if synced { i64::MIN } else { since };
+        self.read(|conn| {
+            let mut newest = conn.prepare(&format!("{stretches} {newest}"))?;
+            let mut unready = conn.prepare(&sql)?;
+            let mut found = unready.query([since, unkept])?;
+            let mut rows = Vec::new();
+            while let Some(candidate) = found.next()? {
+                let (row, serial): (i64, String) = (candidate.get(0)?, candidate.get(1)?);
+                let reason: String = candidate.get(2)?;
+                if codes.contains(&reason.as_str())
+                    && newest.query_row([serial], |newest| newest.get::<_, i64>(0))? == row
+                {
+                    rows.push(row);
+                }
+            }
+            Ok(rows)
+        })
     }
 
     /// The names of the scanners whose codes arrived without an end key when the agent last ran.
@@ -298,7 +334,7 @@ impl Reader {
     /// Records that the broker will not take: how many, and of the first hundred the seq and why.
     pub fn aside(&mut self) -> Result<(u64, Vec<(u64, String)>), ReadFault> {
         self.read(|conn| {
-            let what = "FROM record WHERE delivered_at IS NULL AND aside IS NOT NULL";
+            let what = "FROM record WHERE aside IS NOT NULL";
             let many = conn
                 .query_row(&format!("SELECT count(*) {what}"), [], |row| {
                     row.get::<_, i64>(0)
@@ -320,12 +356,14 @@ impl Reader {
         until: Option<Timestamp>,
         mut take: impl FnMut(Entry) -> Result<(), E>,
     ) -> Result<(), E> {
+        let since = since.map_or(i64::MIN, nanos);
         let until = until.map_or(i64::MAX, nanos);
-        let mut records = Pages::new(since.map_or(i64::MIN, nanos));
-        let mut scans = Pages::new(since.map_or(i64::MIN, nanos));
+        let mut places = VecDeque::from(self.places(since, until)?);
+        let mut records = Pages::new(since);
+        let mut scans = Pages::new(since);
         loop {
-            records.fill(|after, at| self.record_page(after, at, until))?;
-            scans.fill(|after, at| self.scan_page(after, at, until))?;
+            records.fill(|_| self.record_page(&mut places))?;
+            scans.fill(|(at, after)| self.scan_page(at, after, until))?;
             let scan_first = match (records.first(), scans.first()) {
                 (None, None) => return Ok(()),
                 (Some(record), Some(scan)) => scan.at() < record.at(),
@@ -342,18 +380,55 @@ impl Reader {
         }
     }
 
-    fn record_page(&mut self, at: i64, after: i64, until: i64) -> Result<Vec<Keyed>, ReadFault> {
-        let sql = select("(at, row) > (?1, ?2) AND at < ?3 ORDER BY at, row LIMIT ?4");
-        let rows = self.rows(&sql, params![at, after, until, limited(CHUNK)])?;
-        Ok(rows
-            .into_iter()
-            .map(|stored| {
-                (
-                    (nanos(stored.recorded.record.at), stored.row.cast_signed()),
-                    Entry::Record(Box::new(stored)),
-                )
-            })
-            .collect())
+    /// Time and row of each record from `since` on and before `until`, in order of time. Records lie in the order of their numbers,
+    /// and a clock may have been set back: that this reads them all is cheaper than an index that each scan pays for.
+    fn places(&mut self, since: i64, until: i64) -> Result<Vec<(i64, i64)>, ReadFault> {
+        const STEP: usize = 4_096;
+        let sql = "SELECT at, row FROM record WHERE row > ?1 ORDER BY row LIMIT ?2";
+        let (mut places, mut after) = (Vec::new(), i64::MIN);
+        loop {
+            let mut looked_at = 0;
+            self.read(|conn| {
+                let mut statement = conn.prepare_cached(sql)?;
+                let mut rows = statement.query(params![after, limited(STEP)])?;
+                while let Some(row) = rows.next()? {
+                    let at: i64 = row.get(0)?;
+                    after = row.get(1)?;
+                    looked_at += 1;
+                    if (since..until).contains(&at) {
+                        places.push((at, after));
+                    }
+                }
+                Ok(())
+            })?;
+            if looked_at < STEP {
+                places.sort_unstable();
+                return Ok(places);
+            }
+        }
+    }
+
+    /// The records of the next places that still have one.
+    fn record_page(&mut self, places: &mut VecDeque<(i64, i64)>) -> Result<Vec<Keyed>, ReadFault> {
+        let sql = select("row IN (SELECT value FROM json_each(?1))");
+        while !places.is_empty() {
+            let next = places.drain(..CHUNK.min(places.len()));
+            let rows: Vec<i64> = next.map(|(_, row)| row).collect();
+            let found = self.rows(&sql, [serde_json::json!(rows).to_string()])?;
+            let mut page: Vec<Keyed> = found
+                .into_iter()
+                .map(|stored| {
+                    let at = nanos(stored.recorded.record.at);
+                    let key = (at, stored.row.cast_signed());
+                    (key, Entry::Record(Box::new(stored)))
+                })
+                .collect();
+            page.sort_unstable_by_key(|(key, _)| *key);
+            if !page.is_empty() {
+                return Ok(page);
+            }
+        }
+        Ok(Vec::new())
     }
 
     fn scan_page(&mut self, at: i64, after: i64, until: i64) -> Result<Vec<Keyed>, ReadFault> {
@@ -522,7 +597,7 @@ type Keyed = ((i64, i64), Entry);
 /// One of the two streams that an export merges.
 struct Pages {
     after: (i64, i64),
-    waiting: std::collections::VecDeque<Keyed>,
+    waiting: VecDeque<Keyed>,
     ended: bool,
 }
 
@@ -530,17 +605,17 @@ impl Pages {
     fn new(since: i64) -> Self {
         Self {
             after: (since, i64::MIN),
-            waiting: std::collections::VecDeque::new(),
+            waiting: VecDeque::new(),
             ended: false,
         }
     }
 
     fn fill(
         &mut self,
-        read: impl FnOnce(i64, i64) -> Result<Vec<Keyed>, ReadFault>,
+        read: impl FnOnce((i64, i64)) -> Result<Vec<Keyed>, ReadFault>,
     ) -> Result<(), ReadFault> {
         if self.waiting.is_empty() && !self.ended {
-            let page = read(self.after.0, self.after.1)?;
+            let page = read(self.after)?;
             self.ended = page.is_empty();
             self.after = page.last().map_or(self.after, |(key, _)| *key);
             self.waiting.extend(page);

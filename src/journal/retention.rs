@@ -17,8 +17,11 @@ use super::{
 /// Rows removed in one step.
 const STEP: i64 = 200;
 
+/// Rows whose age is looked at in one step.
+const LOOK: i64 = 500;
+
 /// Pages given back to the filesystem in one step.
-pub(super) const VACUUM_STEP: u32 = 64;
+pub(super) const VACUUM_STEP: u32 = 256;
 
 /// Files set aside that are kept at most.
 const COPIES: usize = 2;
@@ -78,7 +81,13 @@ pub(super) fn step(
         && (space.free_pages * 4 > space.pages || space.file > space.limit(settings.max_bytes))
     {
         let vacuum = format!("PRAGMA incremental_vacuum({VACUUM_STEP})");
-        store.unsynced(|transaction| transaction.execute_batch(&vacuum))?;
+        // One step of the statement gives one page back.
+        store.unsynced(|transaction| {
+            let mut statement = transaction.prepare_cached(&vacuum)?;
+            let mut given_back = statement.query([])?;
+            while given_back.next()?.is_some() {}
+            Ok(())
+        })?;
         return Ok(Step::Vacuumed);
     }
     Ok(Step::Done)
@@ -159,21 +168,39 @@ fn before(now: Timestamp, age: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MIN)
 }
 
+/// Rows lie in the order of delivery, so the first rows are the first whose time is over. A row that was set aside, or delivered
+/// by a wrong clock, may lie before others: a second look goes round the whole table, some rows each time.
 fn remove_aged(store: &mut Store, before: Timestamp) -> Result<bool, Trouble> {
     let before = row::nanos(before);
-    store.unsynced(|transaction| {
-        let sql = "DELETE FROM record WHERE row IN (SELECT row FROM record WHERE delivered_at IS NOT NULL AND delivered_at < ?1 \
-            ORDER BY delivered_at LIMIT ?2) RETURNING row";
-        let removed = removed(transaction, sql, params![before, STEP])?;
-        let scans = transaction.execute("DELETE FROM raw_scan WHERE fate IS NOT NULL AND at < ?1", [before])?;
-        Ok(!removed.is_empty() || scans > 0)
-    })
+    let from = store.looked_at;
+    let (removed, next) = store.unsynced(|transaction| {
+        let sql = "DELETE FROM record WHERE row IN (SELECT row FROM \
+            (SELECT row, delivered_at FROM record WHERE row > ?1 ORDER BY row LIMIT ?2) WHERE delivered_at < ?3 LIMIT ?4) RETURNING row";
+        let mut gone = 0;
+        for from in [i64::MIN, from] {
+            gone += removed(transaction, sql, params![from, LOOK, before, STEP])?.len();
+        }
+        gone += transaction.execute("DELETE FROM raw_scan WHERE fate IS NOT NULL AND at < ?1", [before])?;
+        let sql = "SELECT max(row), count(*) FROM (SELECT row FROM record WHERE row > ?1 ORDER BY row LIMIT ?2)";
+        let (last, many): (Option<i64>, i64) =
+            transaction.query_row(sql, [from, LOOK], |found| Ok((found.get(0)?, found.get(1)?)))?;
+        Ok((gone > 0, last.filter(|_| many == LOOK)))
+    })?;
+    if !removed {
+        store.looked_at = next.unwrap_or(i64::MIN);
+    }
+    Ok(removed)
 }
 
 fn remove_oldest_delivered(store: &mut Store) -> Result<bool, Trouble> {
     store.unsynced(|transaction| {
+        // Without a delivered row, looking for one would read them all.
+        let sql = "SELECT total(next_seq - 1 - removed - unsent) > (SELECT count(*) FROM record WHERE aside IS NOT NULL) FROM epoch";
+        if !transaction.query_row(sql, [], |found| found.get::<_, bool>(0))? {
+            return Ok(false);
+        }
         let sql =
-            "DELETE FROM record WHERE row IN (SELECT row FROM record WHERE delivered_at IS NOT NULL ORDER BY delivered_at LIMIT ?1) RETURNING row";
+            "DELETE FROM record WHERE row IN (SELECT row FROM record WHERE delivered_at IS NOT NULL ORDER BY row LIMIT ?1) RETURNING row";
         removed(transaction, sql, params![STEP]).map(|removed| !removed.is_empty())
     })
 }

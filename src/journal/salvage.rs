@@ -684,8 +684,8 @@ fn save_scans(store: &mut Store, found: &[ScanRow], ended: Option<Fate>) -> Resu
             if !recorded {
                 let fate = scan.fate.as_deref().or(ended.map(Fate::code));
                 transaction
-                    .prepare_cached("INSERT OR IGNORE INTO raw_scan (id, at, scanner, lane, bytes, fate) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-                    .execute(params![scan.id, scan.at, scan.scanner, scan.lane, scan.bytes, fate])?;
+                    .prepare_cached("INSERT OR IGNORE INTO raw_scan (number, id, at, scanner, lane, bytes, fate) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+                    .execute(params![schema::scan_number(Uuid::from_bytes(scan.id)), scan.id, scan.at, scan.scanner, scan.lane, scan.bytes, fate])?;
             }
         }
         Ok(())

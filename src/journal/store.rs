@@ -1,18 +1,17 @@
 //! The writing connection: one file, opened, checked and written to. Nothing here waits longer than SQLite itself does.
 
 mod epoch;
+mod trouble;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi,
-    params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 use uuid::Uuid;
 
@@ -22,6 +21,7 @@ use super::{
     row::{self, Stored},
     schema::{self, Found},
     settled::Settled,
+    upgrade,
 };
 use crate::{
     health::JournalHealth,
@@ -29,96 +29,13 @@ use crate::{
 };
 
 pub(super) use epoch::{HAS_MARK, UNCONFIRMED, next_seq};
+pub(super) use trouble::Trouble;
 
 /// How long SQLite itself waits for another process that writes; the writer looks at its callers' time in between.
 pub(super) const BUSY: Duration = Duration::from_millis(50);
 
 /// Rows set aside that health lists by name.
 const LISTED: i64 = 100;
-
-/// Why the file cannot be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// No space left.
-    Full,
-    /// The file or its filesystem is read-only.
-    ReadOnly,
-    /// Another process holds the file.
-    Busy,
-    /// The file cannot be this station's journal any more: what is wrong with it.
-    Corrupt(String),
-    /// Anything else, in words.
-    Other(String),
-}
-
-impl Trouble {
-    /// What `error` means for the file at `path`.
-    pub(super) fn of(error: &rusqlite::Error, path: &Path) -> Self {
-        let extended = error.sqlite_extended_error_code().unwrap_or(0);
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Full,
-            Some(ErrorCode::ReadOnly) if extended == ffi::SQLITE_READONLY_DBMOVED => {
-                Self::Corrupt("the file was moved away".to_owned())
-            }
-            Some(ErrorCode::ReadOnly) => Self::ReadOnly,
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            // SQLITE_ERROR: a table or column is not there, so this is not a journal.
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
-                Self::Corrupt(error.to_string())
-            }
-            Some(ErrorCode::SystemIoFailure)
-                if matches!(
-                    extended,
-                    ffi::SQLITE_IOERR_READ
-                        | ffi::SQLITE_IOERR_SHORT_READ
-                        | ffi::SQLITE_IOERR_CORRUPTFS
-                        | ffi::SQLITE_IOERR_DATA
-                ) =>
-            {
-                Self::Corrupt(error.to_string())
-            }
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {
-                Self::of_filesystem(path).unwrap_or_else(|| Self::Other(error.to_string()))
-            }
-            None => Self::Corrupt(error.to_string()),
-            Some(_) => Self::Other(error.to_string()),
-        }
-    }
-
-    /// What the filesystem says of itself when a file on it cannot be written.
-    fn of_filesystem(path: &Path) -> Option<Self> {
-        let folder = path.parent()?;
-        let filesystem = rustix::fs::statvfs(folder).ok()?;
-        if filesystem
-            .f_flag
-            .contains(rustix::fs::StatVfsMountFlags::RDONLY)
-        {
-            return Some(Self::ReadOnly);
-        }
-        if filesystem.f_bavail == 0 {
-            return Some(Self::Full);
-        }
-        // A filesystem that met an error takes no more writes and need not show it in its flags (ext4 on recent kernels); a quota is not in
-        // its numbers. Trying tells.
-        let probe = folder.join("journal.probe");
-        let tried = fs::write(&probe, [0; 4096]);
-        let _ = fs::remove_file(&probe);
-        match tried.err()?.kind() {
-            std::io::ErrorKind::ReadOnlyFilesystem => Some(Self::ReadOnly),
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Some(Self::Full),
-            _ => None,
-        }
-    }
-
-    /// What an operation on the directory or the lock file ran into.
-    pub(super) fn of_io(error: &std::io::Error, what: &str) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
-            std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
-            _ => Self::Other(format!("{what}: {error}")),
-        }
-    }
-}
 
 /// What became of a scan that has no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +99,10 @@ pub(super) struct Store {
     pub(super) forgotten: bool,
     /// A process ended without closing it: its pages deserve a check.
     pub(super) unclean: bool,
+    /// The row at which retention goes on looking for what is too old.
+    pub(super) looked_at: i64,
+    /// Bytes in a page.
+    pub(super) page_size: u32,
 }
 
 impl Store {
@@ -227,8 +148,11 @@ impl Store {
         let conn = Connection::open_with_flags(path, flags)?;
         conn.busy_timeout(BUSY)?;
         match schema::look(&conn)? {
-            // Freed pages go back to the filesystem in small steps. Only an empty file can be told so.
-            Found::New => conn.pragma_update(None, "auto_vacuum", "incremental")?,
+            // Both can be set in an empty file alone. Freed pages go back to the filesystem in small steps.
+            Found::New => {
+                conn.pragma_update(None, "page_size", schema::PAGE_SIZE)?;
+                conn.pragma_update(None, "auto_vacuum", "incremental")?;
+            }
             Found::Journal => {}
             Found::Newer => return Ok(Err(Trouble::Corrupt("a newer build wrote it".to_owned()))),
             Found::Foreign => {
@@ -255,7 +179,8 @@ impl Store {
         conn.pragma_update(None, "cell_size_check", true)?;
         // Blanked texts are overwritten where that costs no further page.
         conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
-        schema::migrate(&conn)?;
+        upgrade::to_current(&conn)?;
+        upgrade::to_small_pages(&conn, path)?;
 
         let files = match Files::of(path) {
             Ok(files) => files,
@@ -266,6 +191,7 @@ impl Store {
                 )));
             }
         };
+        let page_size = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let path = path.to_owned();
         let mut store = Self {
             conn,
@@ -277,6 +203,8 @@ impl Store {
             renewed: None,
             forgotten: false,
             unclean,
+            looked_at: i64::MIN,
+            page_size,
         };
         store.look_at_the_ends()?;
         if !store.counts_soundly()? {
@@ -364,13 +292,13 @@ impl Store {
         let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
         for scan in batch.scans.into_iter().flatten() {
             transaction
-                .prepare_cached("INSERT OR IGNORE INTO raw_scan (id, at, scanner, lane, bytes) VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![scan.id.as_bytes(), row::nanos(scan.at), scan.scanner.as_str(), scan.lane.as_str(), scan.bytes])?;
+                .prepare_cached("INSERT OR IGNORE INTO raw_scan (number, id, at, scanner, lane, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute(params![schema::scan_number(scan.id), scan.id.as_bytes(), row::nanos(scan.at), scan.scanner.as_str(), scan.lane.as_str(), scan.bytes])?;
         }
         for (id, fate) in batch.fates {
             transaction
-                .prepare_cached("UPDATE raw_scan SET fate = ?2 WHERE id = ?1")?
-                .execute(params![id.as_bytes(), fate.code()])?;
+                .prepare_cached("UPDATE raw_scan SET fate = ?2 WHERE number = ?1")?
+                .execute(params![schema::scan_number(*id), fate.code()])?;
         }
         for (name, more) in batch.counts {
             count(&transaction, name, *more)?;
@@ -402,6 +330,8 @@ impl Store {
 
     fn insert_group(&self, group: &[Record]) -> rusqlite::Result<Vec<Stored>> {
         let (number, epoch) = self.epoch;
+        let (stretches, newest) = (schema::STRETCHES, schema::NEWEST_OF_SERIAL);
+        let previous = format!("{stretches} SELECT id FROM record WHERE row = ({newest})");
         let mut stored = Vec::with_capacity(group.len());
         for record in group {
             let seq = next_seq(&self.conn, number)?;
@@ -409,9 +339,7 @@ impl Store {
             record.previous = match &record.serial {
                 Some(serial) => self
                     .conn
-                    .prepare_cached(
-                        "SELECT id FROM record WHERE serial = ?1 ORDER BY row DESC LIMIT 1",
-                    )?
+                    .prepare_cached(&previous)?
                     .query_row([serial.as_str()], |found| row::uuid(found, 0))
                     .optional()?
                     .flatten(),
@@ -419,8 +347,8 @@ impl Store {
             };
             if let Some(scan) = record.raw_scan {
                 self.conn
-                    .prepare_cached("DELETE FROM raw_scan WHERE id = ?1")?
-                    .execute([scan.as_bytes()])?;
+                    .prepare_cached("DELETE FROM raw_scan WHERE number = ?1")?
+                    .execute([schema::scan_number(scan)])?;
             }
             let row = Stored {
                 row: schema::row_of(number, seq).cast_unsigned(),
@@ -453,8 +381,7 @@ impl Store {
     /// Offers every row that was set aside again; returns how many.
     pub(super) fn release(&mut self) -> Result<u64, Trouble> {
         self.unsynced(|transaction| {
-            let sql =
-                "UPDATE record SET aside = NULL WHERE delivered_at IS NULL AND aside IS NOT NULL";
+            let sql = "UPDATE record SET aside = NULL WHERE aside IS NOT NULL";
             Ok(transaction.execute(sql, [])? as u64)
         })
     }
@@ -498,11 +425,11 @@ impl Store {
     ) -> Result<(), Trouble> {
         let mut read = || {
             health.epoch = self.epoch.1;
-            let unsent: i64 = self.conn.query_row(
-                "SELECT count(*) FROM record WHERE delivered_at IS NULL AND aside IS NULL",
-                [],
-                |row| row.get(0),
-            )?;
+            let unsent: i64 =
+                self.conn
+                    .query_row("SELECT ifnull(sum(unsent), 0) FROM epoch", [], |row| {
+                        row.get(0)
+                    })?;
             health.unsent = unsent.cast_unsigned();
             health.seq = self.seq()?;
             self.tell_set_aside(health)?;
@@ -530,7 +457,7 @@ impl Store {
     }
 
     fn tell_set_aside(&self, health: &mut JournalHealth) -> rusqlite::Result<()> {
-        let sql = "SELECT row, aside FROM record WHERE delivered_at IS NULL AND aside IS NOT NULL ORDER BY row LIMIT ?1";
+        let sql = "SELECT row, aside FROM record WHERE aside IS NOT NULL ORDER BY row LIMIT ?1";
         let mut statement = self.conn.prepare_cached(sql)?;
         let rows = statement.query_map([LISTED], |row| {
             Ok((schema::seq_of(row.get(0)?), row.get(1)?))
@@ -573,6 +500,11 @@ impl Store {
             });
         self.files.checkpointed();
         matches!(moved, Ok((0, log, moved)) if log == moved)
+    }
+
+    /// Rows changed so far, each counted as many times as a page is larger than those of a new file: so the log grows.
+    pub(super) fn changes(&self) -> u64 {
+        self.conn.total_changes() * u64::from(self.page_size / schema::PAGE_SIZE)
     }
 
     /// The trouble behind `error`.

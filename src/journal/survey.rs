@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{Access, OFlags, access, statvfs};
 
-use super::salvage;
+use super::{files::COMPANIONS, salvage};
 
 /// Does an agent work in this folder? It locks the folder for as long as it lives.
 ///
@@ -64,7 +64,8 @@ pub fn free(state_dir: &Path) -> io::Result<u64> {
 pub fn set_aside(state_dir: &Path) -> Vec<(PathBuf, u64)> {
     let entries = fs::read_dir(state_dir).into_iter().flatten().flatten();
     let is_one = |name: &str| {
-        name.starts_with(salvage::PREFIX) && !name.ends_with("-wal") && !name.ends_with("-shm")
+        name.starts_with(salvage::PREFIX)
+            && !COMPANIONS.iter().any(|companion| name.ends_with(companion))
     };
     let mut found: Vec<(PathBuf, u64)> = entries
         .filter(|entry| entry.file_name().to_str().is_some_and(is_one))

@@ -31,6 +31,9 @@ mod slow;
 mod stored;
 mod taken_away;
 
+/// Bytes in a page of a new journal.
+const PAGE: u64 = schema::PAGE_SIZE as u64;
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn settings(dir: &Path) -> Settings {

@@ -70,6 +70,13 @@ impl Systemd {
         self.tell(NotifyState::Status(text))
     }
 
+    /// The start takes longer than systemd waits for by itself: what is done, and how much more time it may take.
+    pub fn still_starting(&self, text: &str, more: Duration) {
+        let micros = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
+        self.tell(NotifyState::ExtendTimeoutUsec(micros));
+        self.status(text);
+    }
+
     /// The service ends.
     pub fn stopping(&self) {
         self.tell(NotifyState::Stopping);

@@ -20,7 +20,7 @@ impl Store {
     /// Is every number one that this product can have written? What follows from others has no end: rows that are never read,
     /// counters that cannot grow.
     pub(super) fn counts_soundly(&self) -> rusqlite::Result<bool> {
-        let sql = "SELECT count(*) FROM epoch WHERE abs(number) > ?1 OR next_seq NOT BETWEEN 1 AND ?2 OR removed NOT BETWEEN 0 AND ?2";
+        let sql = "SELECT count(*) FROM epoch WHERE abs(number) > ?1 OR next_seq NOT BETWEEN 1 AND ?2 OR removed NOT BETWEEN 0 AND ?2 OR unsent NOT BETWEEN 0 AND ?2";
         let odd: i64 = self.conn.query_row(
             sql,
             [schema::EPOCH_MAX, schema::SEQ_MAX.cast_signed()],

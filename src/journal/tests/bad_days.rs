@@ -135,10 +135,12 @@ async fn a_cut_file_is_salvaged_up_to_the_cut() {
 async fn pages_of_nul_in_the_middle_cost_only_their_own_records() {
     let dir = TempDir::new().unwrap();
     let past = a_past(&dir).await;
-    let pages = fs::metadata(file(&dir)).unwrap().len() / 4096;
+    let pages = fs::metadata(file(&dir)).unwrap().len() / PAGE;
     let damaged = File::options().write(true).open(file(&dir)).unwrap();
     for page in [pages / 2, pages / 2 + 1, pages * 3 / 4] {
-        damaged.write_all_at(&[0; 4096], page * 4096).unwrap();
+        damaged
+            .write_all_at(&[0; PAGE as usize], page * PAGE)
+            .unwrap();
     }
     drop(damaged);
     // Nothing at the ends is damaged: the check of every page, started by an unclean end, finds it.
@@ -195,7 +197,7 @@ async fn records_whose_number_cannot_be_read_come_over_and_what_is_missing_is_no
         .write(true)
         .open(file(&dir))
         .unwrap()
-        .write_all_at(&[0; 4096], u64::from(page - 1) * 4096)
+        .write_all_at(&[0; PAGE as usize], u64::from(page - 1) * PAGE)
         .unwrap();
     let (salvaged, health) = works_on(&dir, &past).await;
     assert_eq!((salvaged.len(), health.lost_rows), (200, None));
@@ -331,9 +333,10 @@ async fn damage_met_while_running_is_salvaged_without_a_restart() {
     let journal = open(&dir);
     let mut reader = journal.reader();
     // By another process: closing a second descriptor of ours would drop SQLite's locks.
-    let pages = fs::metadata(file(&dir)).unwrap().len() / 4096;
+    let pages = fs::metadata(file(&dir)).unwrap().len() / PAGE;
     let damaged = Command::new("dd")
-        .args(["if=/dev/zero", "bs=4096", "conv=notrunc", "status=none"])
+        .args(["if=/dev/zero", "conv=notrunc", "status=none"])
+        .arg(format!("bs={PAGE}"))
         .arg(format!("of={}", file(&dir).display()))
         .args([
             format!("seek={}", pages / 2),

@@ -285,7 +285,7 @@ async fn records_in_pages_that_no_table_leads_to_are_saved() {
     journal.close().await;
     // The first page is gone, and with it the way to every table.
     let mut bytes = fs::read(file(&dir)).unwrap();
-    bytes[..4096].fill(0);
+    bytes[..PAGE as usize].fill(0);
     fs::write(file(&dir), bytes).unwrap();
     let journal = open(&dir);
     alarm(&journal).await;

@@ -110,7 +110,7 @@ async fn a_scanner_is_proven_by_its_newest_known_serial_number_and_by_no_change(
 /// Commits in a log: frames that name the size of the database after them.
 fn commits_in(log: &[u8]) -> usize {
     log[32..]
-        .chunks_exact(24 + 4096)
+        .chunks_exact(24 + PAGE as usize)
         .filter(|frame| frame[4..8] != [0; 4])
         .count()
 }
@@ -293,6 +293,7 @@ fn a_missing_directory_is_made_for_its_owner_only() {
 
 const SCHEMA_1: &str = include_str!("schema_1.sql");
 const SCHEMA_2: &str = include_str!("schema_2.sql");
+const SCHEMA_3: &str = include_str!("schema_3.sql");
 
 /// A journal of an earlier schema with one row in each table, and what else `more` writes into it.
 fn of_schema(schema: &str, more: &str) -> TempDir {
@@ -307,7 +308,7 @@ fn of_schema(schema: &str, more: &str) -> TempDir {
 /// The journals of every schema so far: they must open for ever.
 #[tokio::test]
 async fn every_schema_still_opens() {
-    for schema in [SCHEMA_1, SCHEMA_2] {
+    for schema in [SCHEMA_1, SCHEMA_2, SCHEMA_3] {
         opens(of_schema(schema, "")).await;
     }
 }
@@ -339,6 +340,66 @@ async fn opens(dir: TempDir) {
         3
     );
     assert_eq!(all(dir.path()).len(), 4);
+}
+
+/// The tables, indexes and triggers of a file with the columns of each, and the size of its pages.
+fn shape(dir: &TempDir) -> (Vec<(String, String, String)>, i64) {
+    let conn = rusqlite::Connection::open(file(dir)).unwrap();
+    let sql = "SELECT type, name, (SELECT ifnull(group_concat(format('%s %s %s', c.name, c.type, c.\"notnull\"), ', '), '')
+        FROM pragma_table_info(s.name) c) FROM sqlite_schema s ORDER BY type, name";
+    let parts = conn
+        .prepare(sql)
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap()
+        .collect::<rusqlite::Result<_>>()
+        .unwrap();
+    let size = conn.pragma_query_value(None, "page_size", |row| row.get(0));
+    (parts, size.unwrap())
+}
+
+#[tokio::test]
+async fn an_earlier_journal_becomes_like_a_new_one_with_small_pages() {
+    let new = TempDir::new().unwrap();
+    open(&new).close().await;
+    for schema in [SCHEMA_1, SCHEMA_2, SCHEMA_3] {
+        let dir = of_schema(schema, "");
+        open(&dir).close().await;
+        assert_eq!(shape(&dir), shape(&new));
+    }
+}
+
+#[tokio::test]
+async fn a_large_earlier_journal_keeps_its_pages() {
+    let dir = of_schema(SCHEMA_2, "INSERT INTO probe VALUES (zeroblob(33 << 20))");
+    let journal = open(&dir);
+    record_some(&journal, 1..2).await;
+    journal.close().await;
+    assert_eq!(shape(&dir).1, 4096);
+    let conn = rusqlite::Connection::open(file(&dir)).unwrap();
+    let version: i32 = conn
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, schema::VERSION);
+}
+
+#[tokio::test]
+async fn a_full_disk_while_an_earlier_journal_is_taken_over_leaves_it_as_it_was() {
+    let dir = of_schema(SCHEMA_2, "");
+    let before = shape(&dir);
+    let conn = rusqlite::Connection::open(file(&dir)).unwrap();
+    let pages: u32 = conn
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .unwrap();
+    conn.pragma_update(None, "max_page_count", pages).unwrap();
+    let full = upgrade::to_current(&conn).unwrap_err();
+    assert_eq!(
+        full.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::DiskFull)
+    );
+    drop(conn);
+    assert_eq!(shape(&dir), before);
+    opens(dir).await;
 }
 
 #[test]

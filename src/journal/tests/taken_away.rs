@@ -184,9 +184,9 @@ async fn what_is_copied_over_the_file_while_running_is_noticed() {
     let old = dir.path().join("old");
     fs::copy(file(&dir), &old).unwrap();
     let journal = open(&dir);
-    record_some(&journal, 5..600).await;
+    record_some(&journal, 5..2_000).await;
     // Written back, so that the file is a later one than the copy and the log does not cover it.
-    health_is(&journal, |health| health.seq == 600).await;
+    health_is(&journal, |health| health.seq == 2_000).await;
     let began = Instant::now();
     let length = || fs::metadata(file(&dir)).unwrap().len();
     // Written back for good: the station has looked at it since.
@@ -212,6 +212,6 @@ async fn what_is_copied_over_the_file_while_running_is_noticed() {
             .success()
     );
     alarm(&journal).await;
-    let new = record_some(&journal, 900..901).await;
+    let new = record_some(&journal, 9_000..9_001).await;
     assert!(new[0].epoch != epoch && new[0].seq == 1);
 }

@@ -211,10 +211,8 @@ impl Writer {
         let newest = store.newest()?;
         let unclean = store.unclean;
         // A log that an ended process left behind is written back first of all. Else it would grow from one power cut to the next.
-        self.schedule.opened(
-            store.conn.total_changes(),
-            if unclean { CHECKPOINT_NOW } else { 0 },
-        );
+        self.schedule
+            .opened(store.changes(), if unclean { CHECKPOINT_NOW } else { 0 });
         // What cannot be counted is damaged where a scan would meet it.
         let mut health = self.shared.health.borrow().clone();
         store.tell(&mut health, alarm_since())?;

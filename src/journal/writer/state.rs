@@ -59,7 +59,7 @@ impl FileState {
 
     /// Rows changed by this connection so far.
     pub(super) fn changes(&self) -> u64 {
-        self.store().map_or(0, |store| store.conn.total_changes())
+        self.store().map_or(0, |store| store.changes())
     }
 
     /// When a file that is not writable is tried again.

@@ -23,10 +23,10 @@ const UPKEEP: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
 /// When a mark that could not be written is tried again.
 const MARK_AGAIN: Duration = Duration::from_secs(10);
-/// Rows changed before the log is written back while nobody waits, and after which it is done all the same. A scan that comes
-/// just then waits for it: much more at once took a busy disk over a second.
-const CHECKPOINT_IDLE: u64 = 500;
-pub(super) const CHECKPOINT_NOW: u64 = 2_000;
+/// Rows changed before the log is written back while nobody waits (about 4 MB of it), and after which it is done all the same. A
+/// scan that comes just then waits for it: much more at once took a busy disk over a second.
+const CHECKPOINT_IDLE: u64 = 4_000;
+pub(super) const CHECKPOINT_NOW: u64 = 6_000;
 /// How long nobody must have come before the log is written back.
 const IDLE: Duration = Duration::from_millis(300);
 
@@ -335,7 +335,7 @@ impl Writer {
             && let Some(store) = self.state.store_mut()
         {
             store.checkpoint(false)?;
-            self.schedule.checkpointed = store.conn.total_changes();
+            self.schedule.checkpointed = store.changes();
             self.schedule.unwritten_before = 0;
         }
         Ok(())

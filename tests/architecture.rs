@@ -434,10 +434,10 @@ impl<'a> House<'a> {
         for (module, named) in named {
             let path = self.absolute(module, &named.path).unwrap_or_default();
             let other = self.owner(&path, STEPS);
-            let mut pairs = module.split("::").zip(other.split("::"));
+            let pairs = module.split("::").zip(other.split("::"));
             let mut shared = String::new();
             // Up to the first difference: else one of them is above the other.
-            while let Some((from, to)) = pairs.next() {
+            for (from, to) in pairs {
                 if from != to && !module.is_empty() && !other.is_empty() {
                     let (from, to) = (join(&shared, from), join(&shared, to));
                     arrows.entry(from).or_default().insert(to);
@@ -835,10 +835,16 @@ readiness/wire.rs | struct Page { #[serde(rename = "x", flatten)] rest: Rest } |
 readiness/wire.rs | fn f() { serde_json::from_slice(body) } | readiness/wire.rs says `from_slice`: a reply's JSON is read by the door alone, where no array passes for a struct
 "#;
 
-/// What is found in a house of these files, and of the `drawn` map.
-fn judge(files: &[(&str, &str)], drawn: &str) -> Vec<String> {
-    let files = [("lib.rs", LIB)].into_iter().chain(files.iter().copied());
-    let sources: Vec<Source> = files.map(|(path, text)| Source::new(path, text)).collect();
+/// What is found in a house of these files, each a line (path | description | code), and of the `drawn` map.
+fn judge(files: &str, drawn: &str) -> Vec<String> {
+    let parts = |line: &str| {
+        let [path, description, code] = line.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        Source::new(path, &format!("//! {description}\n{code}\n"))
+    };
+    let mut sources: Vec<Source> = files.lines().map(parts).collect();
+    sources.push(Source::new("lib.rs", LIB));
     let crates = ["rusqlite", "rppal", "tokio", "csv"].map(str::to_owned);
     violations(&sources, &crates, drawn)
 }
@@ -849,149 +855,134 @@ fn each_rule_can_be_broken() {
         let [path, code, wrong] = line.split(" | ").collect::<Vec<_>>()[..] else {
             panic!("{line}");
         };
-        let found = judge(&[(path, &format!("//! A room. Pure.\n{code}\n"))], "");
-        assert!(
-            found.iter().any(|found| found == wrong),
-            "{line}: {found:?}"
-        );
+        let found = judge(&format!("{path} | A room. Pure. | {code}"), "");
+        assert!(found.contains(&wrong.to_owned()), "{line}: {found:?}");
         // The same in a comment, a text or a test breaks nothing.
         let hidden = format!(
-            "//! A room. Pure.\n// {code}\n/* {code} */\nconst TEXT: &str = r#\"{code}\"#;\n#[cfg(test)]\nmod tests {{\n{code}\n}}\n"
+            "/* {code} */ const TEXT: &str = r#\"{code}\"#; #[cfg(test)] mod tests {{ {code} }} // {code}"
         );
-        let found = judge(&[(path, &hidden)], "");
+        let found = judge(&format!("{path} | A room. Pure. | {hidden}"), "");
         assert!(code.is_empty() || found.is_empty(), "{line}: {found:?}");
     }
-    let long = format!(
-        "//! Long.\n{}#[cfg(test)]\nmod tests {{\n    fn f() {{}}\n}}\nfn f() {{}}\n",
-        "fn f() {}\n".repeat(LONGEST_FILE - 1)
-    );
-    let lines = LONGEST_FILE + 1;
+    let spread = "label/mod.rs | A. | use csv::Writer;\nruntime/mod.rs | B. | use csv;";
+    let wrong = r#"the crate `csv` is named in several rooms: {"label", "runtime"}"#;
+    assert_eq!(judge(spread, ""), [wrong]);
+    let wrong = "runtime/mod.rs does not open with one plain sentence (//! ..)";
+    assert_eq!(judge("runtime/mod.rs | Alive | fn f() {}", ""), [wrong]);
+}
+
+#[test]
+fn a_file_is_as_long_as_it_is_without_its_tests() {
+    let longer = |by: usize| {
+        let lines = "fn f() {}\n".repeat(LONGEST_FILE - 2 + by);
+        let text = format!(
+            "//! Long.\n{lines}#[cfg(test)]\nmod tests {{\n    fn f() {{}}\n}}\nfn f() {{}}\n"
+        );
+        misshapen(&Source::new("runtime/mod.rs", &text))
+    };
+    assert_eq!(longer(0), [""; 0]);
+    let wrong = "lines without its tests, more than";
     assert_eq!(
-        judge(&[("runtime/mod.rs", &long)], ""),
+        longer(1),
         [format!(
-            "runtime/mod.rs has {lines} lines without its tests, more than {LONGEST_FILE}"
+            "runtime/mod.rs has {} {wrong} {LONGEST_FILE}",
+            LONGEST_FILE + 1
         )]
-    );
-    let spread = [
-        ("label/mod.rs", "//! A.\nuse csv::Writer;\n"),
-        ("runtime/mod.rs", "//! B.\nuse csv;\n"),
-    ];
-    assert_eq!(
-        judge(&spread, ""),
-        ["the crate `csv` is named in several rooms: {\"label\", \"runtime\"}"]
-    );
-    assert_eq!(
-        judge(&[("runtime/mod.rs", "fn f() {}\n")], ""),
-        ["runtime/mod.rs does not open with one plain sentence (//! ..)"]
     );
 }
 
 #[test]
 fn a_ring_of_rooms_or_of_files_in_a_room_is_found() {
-    let rooms = [
-        ("runtime/mod.rs", "//! A.\nuse crate::label;\n"),
-        ("label/mod.rs", "//! B.\nuse crate::runtime;\n"),
-    ];
-    let found = judge(&rooms, "");
+    let rooms = "runtime/mod.rs | A. | use crate::label;\nlabel/mod.rs | B. | use crate::runtime;";
+    let found = judge(rooms, "");
     for arrow in ["label -> runtime", "runtime -> label"] {
-        assert!(
-            found.contains(&format!("imports go in a ring: {arrow}")),
-            "{found:?}"
-        );
+        let ring = format!("imports go in a ring: {arrow}");
+        assert!(found.contains(&ring), "{found:?}");
     }
-    let ring = |parent: &str, first: &str, second: &str| {
-        let [parent, first, second] =
-            [parent, first, second].map(|code| format!("//! A part.\n{code}\n"));
+    // By the file's own path, by a name that the parent passes on, by a name of one's own.
+    let first = [
+        "use super::second::deep::B;",
+        "use super::B as C; type D = C;",
+        "use crate::label; fn f() -> label::B {}",
+    ];
+    let second = [
+        "fn f() { crate::label::first::go() }",
+        "use super::super::first; fn f() { first::go() }",
+    ];
+    let house = |first: &str, second: &str| {
+        let files = "label/mod.rs | A. | mod first; mod second; pub use second::B;\nlabel/second/mod.rs | A. | mod deep; pub use deep::B;";
         judge(
-            &[
-                ("label/mod.rs", &parent),
-                ("label/first.rs", &first),
-                ("label/second/mod.rs", "//! A part.\nmod deep;\n"),
-                ("label/second/deep.rs", &second),
-            ],
+            &format!(
+                "{files}\nlabel/first.rs | A. | {first}\nlabel/second/deep.rs | A. | {second}"
+            ),
             "",
         )
     };
-    let found = [
-        "imports go in a ring: label::first -> label::second",
-        "imports go in a ring: label::second -> label::first",
-    ];
+    for (first, second) in first
+        .iter()
+        .flat_map(|first| second.map(|second| (first, second)))
+    {
+        assert_eq!(
+            house(first, second),
+            [
+                "imports go in a ring: label::first -> label::second",
+                "imports go in a ring: label::second -> label::first"
+            ]
+        );
+    }
+    assert_eq!(house("use super::Settings;", second[0]), [""; 0]);
+}
+
+#[test]
+fn who_calls_itself_pure_is_held_to_it_with_all_below() {
+    let held = |said: &str| {
+        judge(
+            &format!("label/mod.rs | {said} | use x;\nlabel/read.rs | A. | use std::fs;"),
+            "",
+        )
+    };
+    for said in [
+        "Pure.",
+        "It is pure, and total.",
+        "Pure: the time is handed in.",
+    ] {
+        assert_eq!(
+            held(said),
+            ["label/read.rs is pure and says `fs`"],
+            "{said}"
+        );
+    }
+    assert_eq!(held("Purely a name."), [""; 0]);
+    let handed_in =
+        "use tokio::time::Instant; fn late(now: Instant, at: Instant) -> bool { now > at }";
     assert_eq!(
-        ring(
-            "mod first; mod second;",
-            "use super::second::B;",
-            "fn f() { crate::label::first::go() }"
-        ),
-        found
-    );
-    // By a name that the parent passes on, and by a name of one's own.
-    assert_eq!(
-        ring(
-            "mod first; mod second; pub use second::B;",
-            "use super::B as C; type D = C;",
-            "use super::super::first; fn f() { first::go() }"
-        ),
-        found
-    );
-    assert_eq!(
-        ring(
-            "mod first; mod second; pub use second::B;",
-            "use super::Settings;",
-            "use super::super::first; fn f() { first::go() }"
-        ),
+        judge(&format!("label/mod.rs | Pure. | {handed_in}"), ""),
         [""; 0]
     );
 }
 
 #[test]
-fn who_calls_itself_pure_is_held_to_it_with_all_below() {
-    let held = |doc: &str| {
-        judge(
-            &[
-                (
-                    "label/mod.rs",
-                    &format!("//! A room.\n//! {doc}\nuse x;\n//! Pure.\n"),
-                ),
-                ("label/read.rs", "//! A file.\nuse std::fs;\n"),
-            ],
-            "",
-        )
-    };
-    for doc in [
-        "Pure.",
-        "It is pure, and total.",
-        "Pure: the time is handed in.",
-    ] {
-        assert_eq!(held(doc), ["label/read.rs is pure and says `fs`"], "{doc}");
-    }
-    assert_eq!(held("Purely a name."), [""; 0]);
-    let handed_in = "//! A room. Pure.\nuse tokio::time::Instant;\nfn late(now: Instant, at: Instant) -> bool { now > at }\n";
-    assert_eq!(judge(&[("label/mod.rs", handed_in)], ""), [""; 0]);
-}
-
-#[test]
 fn what_the_map_calls_pure_says_so() {
-    let files = [
-        ("runtime/mod.rs", "//! A.\n"),
-        ("label/a/finding.rs", "//! A. Pure.\n"),
-        ("label/b/finding.rs", "//! B.\n"),
-    ];
-    let drawn = |label: &str| {
-        format!(
-            "| room | what | pure |\n| `runtime/` | stay alive | |\n| `label/` | bytes | {label} |\n"
+    let judge = |pure: &str| {
+        let files =
+            "runtime/mod.rs | A. | \nlabel/a/finding.rs | Pure. | \nlabel/b/finding.rs | A. | ";
+        judge(
+            files,
+            &format!(
+                "| room | what | pure |\n| `runtime/` | alive | |\n| `label/` | bytes | {pure} |\n"
+            ),
         )
     };
-    assert_eq!(judge(&files, &drawn("`a/finding`")), [""; 0]);
+    let found =
+        |module: &str, wrong: &str| format!("docs/ARCHITECTURE.md calls {module} pure, {wrong}");
+    assert_eq!(judge("`a/finding`"), [""; 0]);
     assert_eq!(
-        judge(&files, &drawn("`*/finding`")),
-        ["docs/ARCHITECTURE.md calls label::b::finding pure, and it does not say so"]
+        judge("`*/finding`"),
+        [found("label::b::finding", "and it does not say so")]
     );
     assert_eq!(
-        judge(&files, &drawn("yes, `c`")),
-        [
-            "docs/ARCHITECTURE.md calls label pure, which is not there",
-            "docs/ARCHITECTURE.md calls label::c pure, which is not there"
-        ]
+        judge("yes, `c`"),
+        ["label", "label::c"].map(|module| found(module, "which is not there"))
     );
 }
 
@@ -1020,9 +1011,8 @@ fn code_is_read_without_its_comments_texts_and_tests() {
 #[test]
 fn a_module_of_our_own_is_no_crate() {
     let names = |code: &str| {
-        let text = format!("//! A part.\n{code}\n");
         !judge(
-            &[("label/a.rs", &text), ("label/rppal.rs", "//! Ours.\n")],
+            &format!("label/rppal.rs | Ours. | \nlabel/a.rs | A. | {code}"),
             "",
         )
         .is_empty()

@@ -23,6 +23,10 @@ pub mod health;
 // What the bytes of a barcode mean. Pure.
 pub mod label;
 
+// What the simulators of all services share, for the demo, training and tests.
+#[cfg(feature = "simulate")]
+pub mod simulator;
+
 // What the MDM server and Apple say about one serial number.
 pub mod readiness;
 
@@ -46,9 +50,6 @@ pub mod indicator;
 
 // Tell the dashboards: MQTT.
 pub mod publisher;
-
-// Stand-ins for the services, for the demo, training and tests.
-pub mod simulator;
 
 // The config file, checked once.
 pub mod config;

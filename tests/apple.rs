@@ -19,22 +19,24 @@ use std::{
 use benchlight::{
     label::{self, Candidates, Reading, Serial},
     readiness::{
-        Purpose, Service, Settings, Source, apple_business as business_source,
+        Purpose, Service, Settings, Source,
+        apple_business::{self as business_source, simulator as apple_business},
         apple_dep::{
-            self as dep_source,
+            self as dep_source, simulator as apple_dep,
             token_file::{Import, import},
         },
         evidence::{Evidence, Finding, Grade},
         examination::{MdmServer, Outcome},
         http::Limits,
-        kandji as kandji_source,
+        kandji::{
+            self as kandji_source,
+            simulator::{self as kandji, demo::demo_stock},
+        },
     },
     reason::Reason,
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name},
     simulator::{
-        apple_business, apple_dep,
         faults::Effect,
-        kandji::{self, demo::demo_stock},
         stock::{self, Business, Dep},
     },
     verdict::{Policy, PolicySource, decide},

@@ -25,7 +25,9 @@ const SINKS: [&str; 2] = ["indicator", "publisher"];
 /// Rooms that collect or wire the others.
 const WHOLE_HOUSE: [&str; 3] = ["config", "app", "cli"];
 /// A simulator stands in for somebody else's service: it must not share the station's understanding of it.
-const SIMULATOR_KNOWS: [&str; 2] = ["runtime", "label"];
+const SIMULATOR_KNOWS: [&str; 2] = ["runtime", "simulator"];
+/// The simulators in the services' folders.
+const SIMULATORS: &str = "*/simulator/";
 
 /// Imports that still lead back inside a room. No new ones: what two files need goes into a third, or into what holds both.
 const STILL_BACK: [(&str, &str); 8] = [
@@ -79,8 +81,8 @@ const ONE_PLACE: [(&str, &[&str]); 16] = [
     ("serial2", &["scanner/serial.rs"]),
     ("rppal", &["indicator/rppal.rs"]),
     ("gpiocdev", &["indicator/gpiochip.rs"]),
-    ("axum", &["simulator/"]),
-    ("mqtt5", &["simulator/"]),
+    ("axum", &["simulator/", SIMULATORS]),
+    ("mqtt5", &["cli/demo/"]),
     ("toml", &["config/"]),
     ("clap", &["cli/"]),
     ("clap_complete", &["cli/"]),
@@ -191,8 +193,18 @@ impl Source {
         matches!(self.path.as_str(), "main.rs" | "lib.rs")
     }
 
+    /// A place is what a path begins with, or behind a `*` what it contains.
     fn is_in(&self, places: &[&str]) -> bool {
-        places.iter().any(|place| self.path.starts_with(place))
+        places.iter().any(|place| match place.strip_prefix('*') {
+            Some(part) => self.path.contains(part),
+            None => self.path.starts_with(place),
+        })
+    }
+
+    /// The module of the simulator that the file belongs to.
+    fn simulator(&self) -> Option<&str> {
+        let end = self.module.find("simulator")? + "simulator".len();
+        (self.room() == "simulator" || self.is_in(&[SIMULATORS])).then(|| &self.module[..end])
     }
 
     /// Does the code say these words, one after the other?
@@ -529,22 +541,31 @@ fn imports(house: &House, order: &[String]) -> Vec<String> {
         {
             found.push(format!("{path} imports names by `*`, which nobody sees"));
         }
-        let others: BTreeSet<String> = named
+        let ours: BTreeSet<String> = named
             .iter()
             .filter_map(|named| house.absolute(module, &named.path))
-            .map(|other| first_of(&other).0.to_owned())
+            .collect();
+        let others: BTreeSet<String> = ours
+            .iter()
+            .map(|other| first_of(other).0.to_owned())
             .filter(|other| other != room && place(other).is_some())
             .collect();
+        if let Some(simulator) = source.simulator() {
+            let known = |other: &&String| {
+                other.starts_with(simulator) || SIMULATOR_KNOWS.contains(&first_of(other).0)
+            };
+            for other in ours.iter().filter(|other| !known(other)) {
+                found.push(format!(
+                    "{path} imports `{other}`: a simulator knows {SIMULATOR_KNOWS:?} only"
+                ));
+            }
+        }
         let whole_house = WHOLE_HOUSE.contains(&room);
         for other in &others {
             if !whole_house && WHOLE_HOUSE.contains(&other.as_str()) {
                 found.push(format!("{path} imports `{other}`: a part never does"));
             } else if !whole_house && SINKS.contains(&other.as_str()) {
                 found.push(format!("{path} imports the sink `{other}`"));
-            } else if room == "simulator" && !SIMULATOR_KNOWS.contains(&other.as_str()) {
-                found.push(format!(
-                    "{path} imports `{other}`: a simulator knows {SIMULATOR_KNOWS:?} only"
-                ));
             } else if place(other) > place(room) {
                 found.push(format!(
                     "{path} imports `{other}`, which is downstream of it"
@@ -654,7 +675,8 @@ fn misplaced(source: &Source) -> Vec<String> {
         ("flatten", attribute("flatten")),
         ("from_slice", source.says("from_slice")),
     ];
-    if path.starts_with("readiness/") && !READS_OTHERS.contains(&path.as_str()) {
+    let reads_replies = path.starts_with("readiness/") && source.simulator().is_none();
+    if reads_replies && !READS_OTHERS.contains(&path.as_str()) {
         for (word, _) in reads.iter().filter(|(_, said)| *said) {
             found.push(format!("{path} says `{word}`: a reply's JSON is read by the door alone, where no array passes for a struct"));
         }
@@ -814,7 +836,9 @@ const WRONG: &str = r#"
 station/mod.rs | use crate::config::Config; | station/mod.rs imports `config`: a part never does
 station/mod.rs | use crate::{label, indicator::State}; | station/mod.rs imports the sink `indicator`
 label/mod.rs | use crate::{runtime::{name, clock}, station}; | label/mod.rs imports `station`, which is downstream of it
-simulator/mod.rs | use crate::station; | simulator/mod.rs imports `station`: a simulator knows ["runtime", "label"] only
+simulator/mod.rs | use crate::station; | simulator/mod.rs imports `station`: a simulator knows ["runtime", "simulator"] only
+readiness/a/simulator/mod.rs | use super::wire::Row; | readiness/a/simulator/mod.rs imports `readiness::a::wire::Row`: a simulator knows ["runtime", "simulator"] only
+readiness/a/simulator/mod.rs | use crate::readiness::evidence::Evidence; | readiness/a/simulator/mod.rs imports `readiness::evidence::Evidence`: a simulator knows ["runtime", "simulator"] only
 station/mod.rs | fn f() { Recorded::committed(epoch, 1, record) } | station/mod.rs says that a record is on disk: only the journal knows
 attic.rs |  | `attic` is not on the map in lib.rs
 readiness/wire.rs | #[serde(untagged)] enum Page {} | readiness/wire.rs says `untagged`: a reply's JSON is read by the door alone, where no array passes for a struct

@@ -89,8 +89,8 @@ fn check_passes_every_shipped_config_once_its_credentials_are_there() {
             let text = text
                 .replace("@KANDJI_PORT@", "4711")
                 .replace("@BROKER_PORT@", "4712")
-                .replace("@APPLE_PORT@", "4713")
-                .replace("@BUSINESS_PORT@", "4714")
+                .replace("@APPLE_DEP_PORT@", "4713")
+                .replace("@APPLE_BUSINESS_PORT@", "4714")
                 .replace("@STATE_DIR@", &place)
                 .replace("@CREDENTIALS_DIR@", &place);
             let copy = copies.path().join(path.file_name().unwrap());
@@ -252,7 +252,7 @@ fn the_manual_is_one_page_with_every_command_and_names_no_page_that_does_not_exi
         "journal why SERIAL",
         "lamps test",
         "explain [WORD]",
-        "simulate kandji",
+        "simulate KIND",
     ] {
         assert!(
             plain.contains(&format!("\nbenchlight {command}\n")),

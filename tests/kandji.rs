@@ -19,18 +19,20 @@ use benchlight::{
         Purpose, Service, Settings, Source,
         evidence::{Evidence, Finding, Grade},
         http::{ClientFault, Limits},
-        kandji as kandji_source,
+        kandji::{
+            self as kandji_source,
+            simulator::{
+                Options, Slash, Tenant,
+                demo::demo_stock,
+                serve,
+                stock::{Device, Enrollment, HQ, Stock, Token},
+            },
+        },
     },
     reason::Reason,
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name, pulse::Pulse},
     simulator::{
         faults::{Effect, Scope, Switch},
-        kandji::{
-            Options, Slash, Tenant,
-            demo::demo_stock,
-            serve,
-            stock::{Device, Enrollment, HQ, Stock, Token},
-        },
         stock::{DEMO, Mdm, SERVER_UUID},
     },
 };

@@ -28,22 +28,22 @@ use std::{
 use benchlight::{
     label::{Candidates, Serial},
     readiness::{
-        Purpose, Service, Settings, Source, apple_business as business_source,
-        apple_dep as dep_source,
+        Purpose, Service, Settings, Source,
+        apple_business::{self as business_source, simulator as apple_business},
+        apple_dep::{self as dep_source, simulator as apple_dep},
         evidence::{Evidence, Finding, Grade},
         http::{Clocks, Limits},
-        kandji as kandji_source,
+        kandji::{
+            self as kandji_source,
+            simulator::{
+                self as kandji,
+                stock::{Device, Stock},
+            },
+        },
     },
     reason::{Reason, Verdict},
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name},
-    simulator::{
-        apple_business, apple_dep,
-        kandji::{
-            self,
-            stock::{Device, Stock},
-        },
-        stock,
-    },
+    simulator::stock,
 };
 use gateway::{Gateway, Reply};
 use jiff::{SignedDuration, Timestamp};

@@ -12,14 +12,16 @@ use std::{
 use benchlight::{
     journal,
     label::Serial,
-    readiness::evidence::{Evidence, Finding, Grade, SourceKind},
+    readiness::{
+        evidence::{Evidence, Finding, Grade, SourceKind},
+        kandji::simulator::{
+            self as kandji, Tenant,
+            stock::{Device, HQ, Stock},
+        },
+    },
     reason::Reason,
     record::Record,
     runtime::name::Name,
-    simulator::kandji::{
-        self, Tenant,
-        stock::{Device, HQ, Stock},
-    },
 };
 use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};

@@ -1,12 +1,16 @@
 //! The command line: every command and option with its help.
 
-use std::{net::SocketAddr, path::PathBuf};
+#[cfg(feature = "simulate")]
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use super::time;
-use crate::{config::DEFAULT_PATH, simulator::faults::Switch};
+use crate::config::DEFAULT_PATH;
+#[cfg(feature = "simulate")]
+use crate::{readiness::evidence::SourceKind, simulator::faults::Switch};
 
 /// The version with the commit it was built from.
 const VERSION: &str = concat!(
@@ -69,7 +73,7 @@ pub(super) enum Command {
     #[command(subcommand)]
     Credential(Credential),
     /// Stand in for a service on loopback, with faults to switch on
-    #[command(subcommand)]
+    #[cfg(feature = "simulate")]
     Simulate(Simulate),
     /// Say what a reason, a lamp, an alarm or a word of health means
     ///
@@ -85,7 +89,12 @@ pub(super) enum Command {
 impl Command {
     /// Does it serve others, so that its log tells a story? (In the demo it would bury the answers.)
     pub(super) const fn is_agent(&self) -> bool {
-        matches!(self, Self::Run | Self::Simulate(_))
+        match self {
+            Self::Run => true,
+            #[cfg(feature = "simulate")]
+            Self::Simulate(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -180,19 +189,13 @@ pub(super) struct ImportAppleToken {
     pub(super) out: PathBuf,
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Simulate {
-    /// Kandji's API
-    Kandji(Simulator),
-    /// Apple's Device Assignment Services
-    AppleDep(Simulator),
-    /// Apple Business Manager's API
-    AppleBusiness(Simulator),
-}
-
+#[cfg(feature = "simulate")]
 #[derive(Debug, Args)]
 #[command(next_line_help = true)]
-pub(super) struct Simulator {
+pub(super) struct Simulate {
+    /// The service
+    #[arg(value_parser = source_kind())]
+    pub(super) kind: SourceKind,
     /// A loopback address; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     pub(super) listen: SocketAddr,
@@ -221,4 +224,13 @@ pub(super) struct Simulator {
 pub(super) struct Completions {
     /// The shell
     pub(super) shell: clap_complete::Shell,
+}
+
+#[cfg(feature = "simulate")]
+fn source_kind() -> impl clap::builder::TypedValueParser<Value = SourceKind> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+
+    let codes = SourceKind::ALL.iter().map(|kind| kind.code());
+    PossibleValuesParser::new(codes)
+        .try_map(|code| SourceKind::from_code(&code).ok_or("not in this build"))
 }

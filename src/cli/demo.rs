@@ -1,12 +1,13 @@
 //! `demo`: the whole agent with nothing else installed. It is `run` with a shipped config whose ports are filled in.
 
+mod broker;
+
 use std::{
     fmt::{self, Write as _},
-    fs,
-    io::{self, Write as _},
-    net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
 };
 
 use anyhow::Context;
@@ -15,12 +16,11 @@ use uuid::Uuid;
 use super::run::run as run_station;
 use crate::{
     config::demo::{self, Places},
-    runtime::stream::LOG,
-    simulator::{apple_business, apple_dep, broker, kandji, stock},
+    readiness::{evidence::SourceKind, simulate},
+    runtime::{file, stream::LOG},
+    simulator::stock,
 };
 
-/// The token that the simulated Kandji accepts.
-const TOKEN: &str = "demo-token";
 /// So many boxes of one reason are shown: the list fits a screen.
 const OF_ONE_REASON: usize = 2;
 
@@ -33,34 +33,25 @@ pub(super) async fn run() -> anyhow::Result<u8> {
     let credentials = folder.0.join("credentials");
     fs::DirBuilder::new().mode(0o700).create(&credentials)?;
 
-    let stock = kandji::demo::demo_stock();
-    let kandji = kandji::serve(kandji::Options {
-        switches: stock.switches,
-        ..kandji::Options::new(TOKEN, stock.stock)
-    })
-    .await;
-    let kandji = kandji.context("cannot start the simulated Kandji")?;
-    let apple = apple_dep::serve(apple_dep::Options::demo())
-        .await
-        .context("cannot start the simulated Device Assignment Services")?;
-    let business = apple_business::serve(apple_business::Options::demo())
-        .await
-        .context("cannot start the simulated Apple Business Manager")?;
+    let mut simulators = Vec::new();
+    for kind in SourceKind::ALL {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let simulator = simulate(*kind, any_port)
+            .await
+            .with_context(|| format!("cannot start the simulator of {}", kind.code()))?;
+        let (name, secret) = &simulator.credential;
+        file::write_private(&credentials.join(name), secret)?;
+        simulators.push((*kind, simulator.running));
+    }
     let broker = broker::start()
         .await
         .context("cannot start the demo's broker")?;
-    for (name, secret) in [
-        ("kandji-token", TOKEN.to_owned()),
-        ("apple-dep-token", apple.credential()),
-        ("apple-business-key", business.credential()),
-    ] {
-        write_secret(&credentials.join(name), &secret)?;
-    }
-
+    let ports: Vec<_> = simulators
+        .iter()
+        .map(|(kind, running)| (*kind, running.address().port()))
+        .collect();
     let places = Places {
-        kandji_port: kandji.address().port(),
-        apple_port: apple.address().port(),
-        business_port: business.address().port(),
+        source_ports: &ports,
         broker_port: broker.address().port(),
         state_dir: &folder.0.join("state"),
         credentials_dir: &credentials,
@@ -127,13 +118,4 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
-    fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(secret.as_bytes())
 }

@@ -14,6 +14,7 @@ mod lookup;
 mod packaging;
 mod run;
 mod signals;
+#[cfg(feature = "simulate")]
 mod simulate;
 pub mod time;
 
@@ -75,6 +76,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Journal(order) => journal::journal(config, &order),
         Command::Lamps(command) => lamps::lamps(config, &command),
         Command::Credential(command) => credential::credential(command),
+        #[cfg(feature = "simulate")]
         Command::Simulate(service) => runtime()?.block_on(simulate::simulate(service)),
         Command::Explain(order) => explain::explain(order.word.as_deref()),
         Command::Completions(completions) => packaging::completions(completions.shell),

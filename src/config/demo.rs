@@ -1,11 +1,12 @@
 //! The config that `benchlight demo` ships: an ordinary file with a few places that are filled in at start.
 //!
-//! A place is written `@NAME@` in `config/demo.toml`. They are `@KANDJI_PORT@`, `@APPLE_PORT@`, `@BUSINESS_PORT@` and
-//! `@BROKER_PORT@` (the free ports that the simulated services and the broker got), `@STATE_DIR@` and `@CREDENTIALS_DIR@` (a folder made for this run).
+//! A place is written `@NAME@` in `config/demo.toml`: `@KANDJI_PORT@`, `@APPLE_DEP_PORT@` and so on, by the word of the
+//! source's kind, `@BROKER_PORT@`, `@STATE_DIR@` and `@CREDENTIALS_DIR@`.
 
 use std::path::Path;
 
 use super::{Config, Options, Problems, parse};
+use crate::readiness::evidence::SourceKind;
 
 /// `config/demo.toml` as shipped.
 pub const SHIPPED: &str = include_str!("../../config/demo.toml");
@@ -13,12 +14,8 @@ pub const SHIPPED: &str = include_str!("../../config/demo.toml");
 /// What is known only when the demo starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
-    /// The simulated Kandji's port on 127.0.0.1.
-    pub kandji_port: u16,
-    /// The simulated Device Assignment Services' port on 127.0.0.1.
-    pub apple_port: u16,
-    /// The simulated Apple Business Manager's port on 127.0.0.1.
-    pub business_port: u16,
+    /// The simulated services' ports on 127.0.0.1.
+    pub source_ports: &'a [(SourceKind, u16)],
     /// The broker's port on 127.0.0.1.
     pub broker_port: u16,
     /// A folder for the journal.
@@ -29,13 +26,15 @@ pub struct Places<'a> {
 
 /// The shipped text with its places filled in: what `demo` runs, and what `run` would take as a file.
 pub fn text(places: &Places<'_>) -> String {
-    SHIPPED
-        .replace("@KANDJI_PORT@", &places.kandji_port.to_string())
-        .replace("@APPLE_PORT@", &places.apple_port.to_string())
-        .replace("@BUSINESS_PORT@", &places.business_port.to_string())
+    let mut text = SHIPPED
         .replace("@BROKER_PORT@", &places.broker_port.to_string())
         .replace("@STATE_DIR@", &quotable(places.state_dir))
-        .replace("@CREDENTIALS_DIR@", &quotable(places.credentials_dir))
+        .replace("@CREDENTIALS_DIR@", &quotable(places.credentials_dir));
+    for (kind, port) in places.source_ports {
+        let place = kind.code().to_ascii_uppercase().replace('-', "_");
+        text = text.replace(&format!("@{place}_PORT@"), &port.to_string());
+    }
+    text
 }
 
 /// The shipped config, checked like any other.

@@ -1,5 +1,6 @@
 //! One file, checked once: all problems together, each with its place and a remedy.
 
+#[cfg(feature = "demo")]
 pub mod demo;
 mod document;
 mod files;

@@ -18,11 +18,15 @@ pub mod spelling;
 mod turn;
 
 use std::{fmt, path::PathBuf, sync::Arc};
+#[cfg(feature = "simulate")]
+use std::{io, net::SocketAddr};
 
 use jiff::SignedDuration;
 use tokio::{sync::watch, time::Instant};
 use url::Url;
 
+#[cfg(feature = "simulate")]
+use crate::simulator::Introduction;
 use crate::{
     health::SourceHealth,
     label::Candidates,
@@ -116,6 +120,23 @@ macro_rules! service_enum {
     };
 }
 services!(service_enum);
+
+#[cfg(feature = "simulate")]
+macro_rules! simulators {
+    ($($kind:ident $code:literal $folder:ident $facts:tt,)*) => {
+        /// Starts a simulator of that service with the demo's boxes.
+        ///
+        /// # Errors
+        /// The address cannot be bound, or is not a loopback one.
+        pub async fn simulate(kind: SourceKind, listen: SocketAddr) -> io::Result<Introduction> {
+            match kind {
+                $(SourceKind::$kind => $folder::simulator::introduce(listen).await,)*
+            }
+        }
+    };
+}
+#[cfg(feature = "simulate")]
+services!(simulators);
 
 /// For what a source is asked: scans go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -42,26 +42,51 @@ pub fn read(path: &Path, most: u64) -> io::Result<(Vec<u8>, Metadata)> {
 
 /// Writes a private file (mode 0600) whole or not at all, synced to disk: beside its name first, then under it.
 ///
+/// It belongs to the owner of the file before, else of the folder: an administrator writes it, and the service's user
+/// must be able to read it.
+///
 /// # Errors
 /// What the system says; the file before is still there then.
 pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    if path.file_name().is_none() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "give the name of a file",
+        ));
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
+    let beside = PathBuf::from(beside);
     // Never into a file that is there: it may be a link to somewhere else, or have another mode.
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    path.parent()
-        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    let written = (|| {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)?;
+        let owner = fs::metadata(path).or_else(|_| fs::metadata(folder))?;
+        let ours = file.metadata()?;
+        if (owner.uid(), owner.gid()) != (ours.uid(), ours.gid()) && geteuid().is_root() {
+            std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        // What is left of it may hold a secret.
+        let _ = fs::remove_file(&beside);
+    }
+    written
 }
 
 /// The bytes without UTF-8's byte order marks.

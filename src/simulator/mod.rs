@@ -1,15 +1,13 @@
-//! Faithful stand-ins for the services: for the demo, for training and for tests. On loopback only.
+//! What the simulators of all services share: the server on loopback, the faults, and the boxes of the demo.
+//!
+//! The simulator of a service stands in its folder, `readiness/<service>/simulator/`, and does not share the station's
+//! understanding of that service.
 //!
 //! A simulator verifies what it is asked as strictly as it answers, and notes what the service would not have
 //! understood ([`Running::violations`]). Any fault of the way can be switched on, for everything, for one path or
 //! for one serial number: by flag, through the handle, or by `PUT /_simulator/faults` while it runs.
 
-pub mod apple_business;
-pub mod apple_dep;
-#[cfg(feature = "demo")]
-pub mod broker;
 pub mod faults;
-pub mod kandji;
 pub mod stock;
 mod wire;
 
@@ -18,6 +16,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use axum::{
@@ -29,7 +28,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
-use tokio::{net::TcpListener, sync::watch};
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::watch, time::Instant};
 
 use faults::{Effect, Faults};
 use wire::{Door, End, Wire};
@@ -101,6 +101,66 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// A running simulator with the demo's boxes, and what a station needs to ask it.
+#[derive(Debug)]
+pub struct Introduction {
+    pub running: Running,
+    /// Its `[[source]]`; every line is TOML.
+    pub source: String,
+    /// The credential's name and content.
+    pub credential: (&'static str, String),
+    /// Boxes to scan: serial number, reason, words.
+    pub boxes: Vec<(&'static str, &'static str, &'static str)>,
+}
+
+/// A limit of requests within a minute.
+#[derive(Debug, Default)]
+pub(crate) struct PerMinute {
+    /// 0: none.
+    limit: usize,
+    recent: VecDeque<Instant>,
+}
+
+impl PerMinute {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// Counts a request, unless it is one too many.
+    pub(crate) fn take(&mut self) -> bool {
+        let now = Instant::now();
+        let minute = Duration::from_mins(1);
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| now.duration_since(*at) >= minute)
+        {
+            self.recent.pop_front();
+        }
+        let fits = self.limit == 0 || self.recent.len() < self.limit;
+        if fits {
+            self.recent.push_back(now);
+        }
+        fits
+    }
+}
+
+/// Puts the fields of `other` in the place of the record's own; a null takes one away.
+pub(crate) fn overlay(record: &mut Value, other: Option<&Value>) {
+    if let (Some(Value::Object(other)), Some(fields)) = (other, record.as_object_mut()) {
+        for (name, value) in other {
+            if value.is_null() {
+                fields.remove(name);
+            } else {
+                fields.insert(name.clone(), value.clone());
+            }
+        }
     }
 }
 

@@ -570,7 +570,8 @@ async fn a_token_list_in_pages_is_held_to_its_count_as_the_rows_are() {
 #[tokio::test]
 async fn a_row_of_which_a_field_has_another_type_than_documented_is_no_answer() {
     let mut setting = Setting::of(vec![Device::ready(SERIAL)]);
-    setting.expected_blueprints = vec![benchlight::simulator::kandji::stock::BLUEPRINT.to_owned()];
+    setting.expected_blueprints =
+        vec![benchlight::readiness::kandji::simulator::stock::BLUEPRINT.to_owned()];
     let bench = setting.bench().await.warmed().await;
     for (field, values) in [
         ("id", &["7", "null", "{}"][..]),

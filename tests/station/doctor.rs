@@ -15,10 +15,13 @@ use std::{
 
 use benchlight::{
     journal::survey,
+    readiness::{
+        apple_business::simulator as apple_business,
+        apple_dep::simulator as apple_dep,
+        kandji::simulator::{self as kandji, stock::Stock, stock::Token},
+    },
     simulator::{
-        apple_business, apple_dep,
         faults::Effect,
-        kandji::{self, stock::Stock, stock::Token},
         stock::{OTHER_SERVER_NAME, OTHER_SERVER_UUID, SERVER_NAME, SERVER_UUID},
     },
 };

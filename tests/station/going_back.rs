@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benchlight::simulator::kandji::stock::Device;
+use benchlight::readiness::kandji::simulator::stock::Device;
 use serde_json::Value;
 
 use super::scans::World;

@@ -12,7 +12,7 @@ use std::{
 
 use benchlight::{
     journal::reader::{Entry, Reader},
-    simulator::kandji::stock::Device,
+    readiness::kandji::simulator::stock::Device,
 };
 use serde_json::Value;
 

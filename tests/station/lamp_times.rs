@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use benchlight::simulator::{faults::Effect, kandji::stock::Device};
+use benchlight::{readiness::kandji::simulator::stock::Device, simulator::faults::Effect};
 
 use super::scans::{World, start_on};
 use crate::support::lamps::Lamps;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benchlight::simulator::{faults::Effect, kandji::stock::Device};
+use benchlight::{readiness::kandji::simulator::stock::Device, simulator::faults::Effect};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fs, os::fd::OwnedFd, time::Duration};
 
-use benchlight::simulator::kandji::{
-    self, Tenant,
+use benchlight::readiness::kandji::simulator::{
+    self as kandji, Tenant,
     demo::{Demo, demo_stock},
 };
 use serde_json::Value;

@@ -12,13 +12,11 @@ use std::{
 
 use benchlight::{
     journal::reader::Reader,
-    simulator::{
-        faults::Effect,
-        kandji::{
-            self, Tenant,
-            stock::{AssignedAt, Device, HQ, Stock},
-        },
+    readiness::kandji::simulator::{
+        self as kandji, Tenant,
+        stock::{AssignedAt, Device, HQ, Stock},
     },
+    simulator::faults::Effect,
 };
 use rumqttc::PublishProperties;
 use serde_json::{Value, json};

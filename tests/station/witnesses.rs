@@ -2,11 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use benchlight::simulator::{
-    apple_business, apple_dep,
-    faults::Effect,
-    kandji::{self, demo::demo_stock},
-    stock::{self, Business, DEMO, Dep},
+use benchlight::{
+    readiness::{
+        apple_business::simulator as apple_business,
+        apple_dep::simulator as apple_dep,
+        kandji::simulator::{self as kandji, demo::demo_stock},
+    },
+    simulator::{
+        faults::Effect,
+        stock::{self, Business, DEMO, Dep},
+    },
 };
 use serde_json::Value;
 

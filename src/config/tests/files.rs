@@ -271,16 +271,21 @@ fn a_client_certificate_needs_its_own_key() {
     );
 }
 
+#[cfg(feature = "demo")]
 #[test]
 fn the_demo_is_an_ordinary_config() {
+    use crate::readiness::evidence::SourceKind;
+
     let bench = Bench::new();
     let folder = bench.folder.path();
     bench.write("apple-dep-token", APPLE_TOKEN, 0o600);
     bench.write("apple-business-key", &certificate("x").1, 0o600);
     let places = demo::Places {
-        kandji_port: 4711,
-        apple_port: 4713,
-        business_port: 4714,
+        source_ports: &[
+            (SourceKind::Kandji, 4711),
+            (SourceKind::AppleDep, 4713),
+            (SourceKind::AppleBusiness, 4714),
+        ],
         broker_port: 4712,
         state_dir: folder,
         credentials_dir: folder,

@@ -8,6 +8,8 @@ mod bearer;
 mod examine;
 mod finding;
 mod settings;
+#[cfg(feature = "simulate")]
+pub mod simulator;
 mod wire;
 
 use std::{

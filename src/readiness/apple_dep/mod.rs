@@ -11,6 +11,8 @@ mod refusal;
 pub mod server_token;
 mod session;
 mod settings;
+#[cfg(feature = "simulate")]
+pub mod simulator;
 pub mod token_file;
 
 use std::{

@@ -5,10 +5,9 @@
 //! Decrypting with `openssl smime` by hand and importing the JSON works as well.
 
 use std::{
-    ffi::{OsStr, OsString},
-    fs, io,
-    io::Write as _,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    ffi::OsStr,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -124,9 +123,11 @@ pub fn import(import: &Import, now: Timestamp) -> Result<Imported, ImportFault> 
     if token.expired(now) {
         return Err(ImportFault::Expired(token.access_token_expiry));
     }
-    write_private(&import.out, &token.to_json()).map_err(|error| ImportFault::Unwritable {
-        path: import.out.clone(),
-        error,
+    file::write_private(&import.out, &token.to_json()).map_err(|error| {
+        ImportFault::Unwritable {
+            path: import.out.clone(),
+            error,
+        }
     })?;
     Ok(Imported {
         out: import.out.clone(),
@@ -307,46 +308,6 @@ fn read(path: &Path) -> Result<Vec<u8>, ImportFault> {
         return Err(ImportFault::NotAToken);
     }
     fs::read(path).and_then(file::unmarked).map_err(unreadable)
-}
-
-/// Writes a secret whole or not at all: a file beside it, mode 0600, owned as the older credential or the folder is, synced, then renamed.
-/// A running agent reads either the old or the new one.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "give the name of a file"))?;
-    let mut beside = OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{}", std::process::id()));
-    let beside = folder.join(beside);
-    let written = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)?;
-        let owner = fs::metadata(path).or_else(|_| fs::metadata(folder))?;
-        let ours = file.metadata()?;
-        // Run by an administrator for the service's user: the agent must be able to read it.
-        if (owner.uid(), owner.gid()) != (ours.uid(), ours.gid())
-            && rustix::process::geteuid().is_root()
-        {
-            std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-        }
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        fs::File::open(folder)?.sync_all()
-    })();
-    if written.is_err() {
-        // What is left of it would hold a secret.
-        let _ = fs::remove_file(&beside);
-    }
-    written
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 mod examine;
 mod finding;
 mod settings;
+#[cfg(feature = "simulate")]
+pub mod simulator;
 mod wire;
 
 use std::{

@@ -143,8 +143,10 @@ def _library_from_debian(version, work):
     )
 
 
-# The program of the packages: small, and without the demo.
+# The program of the packages: small, and without demo and simulators.
 PACKAGED = ["build", "--profile", "dist", "--locked", "--no-default-features"]
+# What the bench asks in the place of the services.
+SIMULATORS = ["--features", "simulate"]
 
 
 def command(target, std, arguments):
@@ -166,8 +168,28 @@ def cargo(target, std, arguments, timeout=3600):
 
 def packaged(target):
     """The program as it is packaged, built for `target`; its path."""
+    return _built(target, PACKAGED)
+
+
+def with_simulators(target):
+    """The packaged program and `benchlight simulate`, built for `target`; its path."""
+    with alone():
+        return apart(_built(target, [*PACKAGED, *SIMULATORS]), target.architecture)
+
+
+def apart(program, name):
+    """A copy of `program` that the next build, with other features, does not replace; its path."""
+    copy = CACHE / "with-simulators" / name / "benchlight"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    half = copy.with_suffix(".half")
+    shutil.copy2(program, half)
+    half.rename(copy)
+    return copy
+
+
+def _built(target, arguments):
     tools([target])
-    if cargo(target, standard_library([target]), PACKAGED):
+    if cargo(target, standard_library([target]), arguments):
         raise NotBuilt(f"the program cannot be built for {target.architecture}")
     return PROJECT / "target" / target.triple / "dist/benchlight"
 

@@ -113,7 +113,7 @@ def prepare():
     if platform.machine() != "x86_64":
         raise apt.Unavailable("this guest runs on this machine's own files and needs an x86_64 machine")
     broker.install()
-    return emulator("qemu-system-x86_64"), kernel("amd64"), _udev(), package.native()
+    return emulator("qemu-system-x86_64"), kernel("amd64"), _udev(), package.with_simulators()
 
 
 def run_part(part, results, seconds, extra=(), words="", on_line=None, clock=OWN):

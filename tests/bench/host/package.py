@@ -12,10 +12,12 @@ from pathlib import Path
 
 from . import apt
 from .cache import CACHE, PROJECT, alone
-from .cross import PACKAGED, TARGETS, NotBuilt, newest_glibc, packaged
+from .cross import PACKAGED, SIMULATORS, TARGETS, NotBuilt, apart, newest_glibc, packaged
 
 # Kept to one version, so that a package does not change because a tool did.
 CARGO_DEB = "3.8.0"
+# What is packaged, without the optimisation over all crates.
+RELEASE = ["build", "--release", "--locked", "--no-default-features"]
 
 
 def _cargo_deb():
@@ -39,11 +41,12 @@ def _build_cargo_deb(own):
 
 
 @functools.cache
-def native():
-    """This machine's own build, with what is packaged in it; its path. BENCHLIGHT names another one, for work on the bench."""
+def with_simulators():
+    """This machine's own build with `benchlight simulate`; its path. BENCHLIGHT names another one, for work on the bench."""
     if os.environ.get("BENCHLIGHT"):
         return Path(os.environ["BENCHLIGHT"]).resolve()
-    return _own(["build", "--release", "--locked", "--no-default-features"]) / "release/benchlight"
+    with alone():
+        return apart(_own([*RELEASE, *SIMULATORS]) / "release/benchlight", "native")
 
 
 def _own(arguments):
@@ -66,16 +69,17 @@ def _pages(program):
 def build(architecture, revision=1, out=PROJECT / "target/debian"):
     """The package for `arm64`, `armhf` or `native`, in `out`; its path. Another `revision` is the same program, to be upgraded to."""
     program = _cargo_deb()
-    arguments = ["--profile", "dist"]
-    if architecture != "native":
-        own = native()
-        packaged(TARGETS[architecture])
-        arguments += ["--target", TARGETS[architecture].triple]
-    else:
-        own = _own(PACKAGED) / "dist/benchlight"
-        architecture = apt.machine_architecture()
     out.mkdir(parents=True, exist_ok=True)
+    arguments = ["--profile", "dist"]
+    # Another build would replace the program before it is packed.
     with alone():
+        if architecture != "native":
+            own = _own(RELEASE) / "release/benchlight"
+            packaged(TARGETS[architecture])
+            arguments += ["--target", TARGETS[architecture].triple]
+        else:
+            own = _own(PACKAGED) / "dist/benchlight"
+            architecture = apt.machine_architecture()
         _pages(own)
         # Stripping is the profile's business, and this machine's strip does not know the Pi's binaries.
         done = subprocess.run(

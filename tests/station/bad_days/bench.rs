@@ -8,10 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benchlight::simulator::{
-    apple_business, apple_dep,
-    kandji::stock::{Device, HQ, Token},
-    stock::{Business, Dep},
+use benchlight::{
+    readiness::{
+        apple_business::simulator as apple_business,
+        apple_dep::simulator as apple_dep,
+        kandji::simulator::stock::{Device, HQ, Token},
+    },
+    simulator::stock::{Business, Dep},
 };
 use serde_json::Value;
 

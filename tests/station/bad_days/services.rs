@@ -2,11 +2,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use benchlight::simulator::{
-    apple_business, apple_dep,
-    faults::Effect,
-    kandji::{self, stock::Stock},
-    stock,
+use benchlight::{
+    readiness::{
+        apple_business::simulator as apple_business,
+        apple_dep::simulator as apple_dep,
+        kandji::simulator::{self as kandji, stock::Stock},
+    },
+    simulator::{faults::Effect, stock},
 };
 use jiff::{SignedDuration, Timestamp};
 

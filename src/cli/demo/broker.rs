@@ -10,14 +10,14 @@ use tokio::task::JoinHandle;
 
 /// A broker that serves until it is dropped.
 #[derive(Debug)]
-pub struct Running {
+pub(super) struct Running {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Running {
     /// Where it listens.
-    pub const fn address(&self) -> SocketAddr {
+    pub(super) const fn address(&self) -> SocketAddr {
         self.address
     }
 }
@@ -32,7 +32,7 @@ impl Drop for Running {
 ///
 /// # Errors
 /// No port can be had.
-pub async fn start() -> io::Result<Running> {
+pub(super) async fn start() -> io::Result<Running> {
     let storage = StorageConfig::new().with_backend(StorageBackend::Memory);
     let config = BrokerConfig::new()
         .with_bind_address(SocketAddr::from(([127, 0, 0, 1], 0)))

@@ -311,3 +311,27 @@ fn candidates(boxes: &mut Boxes) {
     );
     boxes.devices.push(Device::ready("DEMOTWIN027"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_box_of_the_mdms_own_demo_is_forgotten() {
+        let demo = demo_stock();
+        let devices = demo
+            .stock
+            .devices
+            .iter()
+            .map(|device| device.serial.as_str());
+        // A label with the S of "(S) Serial No." in front is no box of its own.
+        let scanned = demo
+            .samples
+            .iter()
+            .map(|sample| sample.serial)
+            .filter(|serial| *serial != "SDEMOREADY001");
+        for serial in devices.chain(scanned) {
+            assert!(DEMO.iter().any(|row| row.serial == serial), "{serial}");
+        }
+    }
+}

@@ -2,8 +2,11 @@
 //!
 //! It verifies with `ring` what the source signs with `p256`, and draws its own key pair: no key is ever kept.
 
+mod book;
+mod key;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
     ops::Deref,
@@ -19,32 +22,18 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
-use jiff::Timestamp;
-use ring::{
-    rand::SystemRandom,
-    signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-        UnparsedPublicKey,
-    },
-};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{
-    Log, Running,
+use crate::simulator::{
+    self, Introduction, Log, PerMinute, Running,
     faults::{Effect, Faults, Scope, Switch},
     stock::{self, Business},
 };
+use book::{Book, SERVERS, Server, Whole};
+use key::Key;
 
-/// For whom an assertion must be meant.
-const AUDIENCE: &str = "https://account.apple.com/auth/oauth2/v2/token";
-/// The longest that an assertion may be good.
-const LONGEST_ASSERTION: i64 = 180 * 86_400;
 /// The client of the simulated organisation.
 pub const CLIENT_ID: &str = "BUSINESSAPI.9703f56c-10ce-4876-8f59-e78e5e23a152";
 /// Its key.
@@ -109,6 +98,30 @@ impl Deref for Simulator {
     }
 }
 
+/// Starts the simulator with the demo's boxes.
+///
+/// # Errors
+/// As [`simulator::serve`], or no key can be drawn.
+pub async fn introduce(listen: SocketAddr) -> io::Result<Introduction> {
+    let options = Options {
+        listen,
+        ..Options::demo()
+    };
+    let simulator = serve(options).await?;
+    let source = format!(
+        "[[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{CLIENT_ID}\"\nkey_id = \"{KEY_ID}\"\nkey_credential = \"apple-business-key\"\nexpected_servers = [\"{}\"]",
+        simulator.api(),
+        simulator.token_url(),
+        stock::SERVER_UUID,
+    );
+    Ok(Introduction {
+        credential: ("apple-business-key", simulator.credential()),
+        running: simulator.running,
+        source,
+        boxes: stock::boxes(),
+    })
+}
+
 /// Starts the simulator.
 ///
 /// # Errors
@@ -117,6 +130,7 @@ pub async fn serve(options: Options) -> io::Result<Simulator> {
     let log = Log::default();
     let (listen, faults) = (options.listen, Faults::new(options.switches.clone()));
     let book = Book {
+        recent: PerMinute::new(options.reads_per_minute),
         options,
         key: Key::draw()?,
         linked_from: HashMap::new(),
@@ -124,13 +138,12 @@ pub async fn serve(options: Options) -> io::Result<Simulator> {
         used: HashSet::new(),
         tokens: HashMap::new(),
         granted: 0,
-        recent: VecDeque::new(),
     };
     let service = Service {
         state: Arc::new(Mutex::new(book)),
         log: log.clone(),
     };
-    let running = super::serve(routes(service.clone()), listen, faults, log).await?;
+    let running = simulator::serve(routes(service.clone()), listen, faults, log).await?;
     Ok(Simulator { running, service })
 }
 
@@ -196,56 +209,10 @@ impl Simulator {
     }
 }
 
-#[derive(Debug)]
-struct Key {
-    pem: String,
-    public: Vec<u8>,
-}
-
-impl Key {
-    fn draw() -> io::Result<Self> {
-        let random = SystemRandom::new();
-        let failed = |_| io::Error::other("no key could be drawn");
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-            .map_err(failed)?;
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
-                .map_err(|_| io::Error::other("no key could be drawn"))?;
-        let base64 = STANDARD.encode(pkcs8.as_ref());
-        let mut pem = "-----BEGIN EC PRIVATE KEY-----\n".to_owned();
-        for (place, char) in base64.chars().enumerate() {
-            if place > 0 && place % 64 == 0 {
-                pem.push('\n');
-            }
-            pem.push(char);
-        }
-        pem.push_str("\n-----END EC PRIVATE KEY-----\n");
-        Ok(Self {
-            pem,
-            public: pair.public_key().as_ref().to_vec(),
-        })
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Service {
     state: Arc<Mutex<Book>>,
     log: Log,
-}
-
-#[derive(Debug)]
-struct Book {
-    options: Options,
-    key: Key,
-    /// From when on the assigned server of a device is to be had.
-    linked_from: HashMap<String, Instant>,
-    overlays: HashMap<String, Value>,
-    /// The ids of the assertions so far.
-    used: HashSet<String>,
-    /// When each token ends.
-    tokens: HashMap<String, Instant>,
-    granted: u64,
-    recent: VecDeque<Instant>,
 }
 
 fn routes(service: Service) -> Router {
@@ -291,8 +258,8 @@ async fn token(State(service): State<Service>, headers: HeaderMap, body: Bytes) 
         return refused("invalid_request");
     }
     let mut book = service.locked();
-    if let Some(limited) = book.limited() {
-        return limited;
+    if !book.recent.take() {
+        return too_many();
     }
     if field("scope") != book.options.scope {
         return refused("invalid_scope");
@@ -300,7 +267,7 @@ async fn token(State(service): State<Service>, headers: HeaderMap, body: Bytes) 
     if field("client_id") != CLIENT_ID {
         return refused("invalid_client");
     }
-    let id = match book.verified(field("client_assertion")) {
+    let id = match book.key.verified(field("client_assertion")) {
         Ok(id) => id,
         Err(what) => {
             tracing::info!(what, "an assertion was refused");
@@ -422,159 +389,13 @@ impl Service {
                 "Authentication credentials are missing or invalid.",
             );
         }
-        book.limited().unwrap_or_else(|| answer(&book))
-    }
-}
-
-impl Book {
-    /// Counts a request; a reply instead of the answer when there were too many.
-    fn limited(&mut self) -> Option<Response> {
-        let now = Instant::now();
-        while self
-            .recent
-            .front()
-            .is_some_and(|at| now.duration_since(*at) >= Duration::from_mins(1))
-        {
-            self.recent.pop_front();
-        }
-        if self.options.reads_per_minute > 0 && self.recent.len() >= self.options.reads_per_minute {
-            let mut response = error(429, "RATE_LIMIT_EXCEEDED", "Too many requests.");
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
-            return Some(response);
-        }
-        self.recent.push_back(now);
-        None
-    }
-
-    /// The id of an assertion that is good, or what is wrong with it.
-    fn verified(&self, assertion: &str) -> Result<String, &'static str> {
-        let (signed, signature) = assertion.rsplit_once('.').ok_or("not three parts")?;
-        let (header, claims) = signed.split_once('.').ok_or("not three parts")?;
-        let bytes = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url");
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.key.public)
-            .verify(signed.as_bytes(), &bytes(signature)?)
-            .map_err(|_| "signature")?;
-        let object = |part: &str| {
-            serde_json::from_slice::<Map<String, Value>>(&bytes(part)?).map_err(|_| "not JSON")
-        };
-        let (header, claims) = (object(header)?, object(claims)?);
-        if header.get("alg") != Some(&json!("ES256")) || header.get("kid") != Some(&json!(KEY_ID)) {
-            return Err("header");
-        }
-        for (name, wanted) in [("iss", CLIENT_ID), ("sub", CLIENT_ID), ("aud", AUDIENCE)] {
-            if claims.get(name) != Some(&json!(wanted)) {
-                return Err("iss, sub or aud");
-            }
-        }
-        let number = |name: &str| {
-            claims
-                .get(name)
-                .and_then(Value::as_i64)
-                .ok_or("no iat or exp")
-        };
-        let (now, issued, ends) = (Timestamp::now().as_second(), number("iat")?, number("exp")?);
-        if issued > now.saturating_add(300)
-            || ends <= now
-            || ends.saturating_sub(issued) > LONGEST_ASSERTION
-        {
-            return Err("time");
-        }
-        claims
-            .get("jti")
-            .and_then(Value::as_str)
-            .filter(|id| !id.is_empty())
-            .map(str::to_owned)
-            .ok_or("no jti")
-    }
-
-    fn device(&self, serial: &str, whole: Whole) -> Option<Value> {
-        let state = *self
-            .options
-            .devices
-            .get(serial)
-            .filter(|state| **state != Business::None)?;
-        let now = Timestamp::now();
-        let demo = stock::DEMO.iter().find(|demo| demo.serial == serial);
-        let (model, family) = demo.map_or(("MacBook Air", "Mac"), |demo| (demo.model, demo.family));
-        let updated = if state == Business::OursJustNow {
-            Duration::from_mins(3)
+        if book.recent.take() {
+            answer(&book)
         } else {
-            Duration::from_hours(45 * 24)
-        };
-        let mut attributes = json!({
-            "addedToOrgDateTime": stock::before(now, Duration::from_hours(60 * 24)), "updatedDateTime": stock::before(now, updated),
-            "deviceModel": model, "productFamily": family, "productType": "Mac16,12", "color": "SILVER", "partNumber": "MC7X4LL/A",
-            "orderNumber": "1234567890", "purchaseSourceType": "APPLE", "imei": [], "meid": [], "eid": "",
-            "status": if matches!(state, Business::Unassigned | Business::Released) { "UNASSIGNED" } else { "ASSIGNED" },
-        });
-        let fields = attributes.as_object_mut()?;
-        // The single read lacks it.
-        if whole == Whole::List {
-            fields.insert("serialNumber".to_owned(), json!(serial));
-        }
-        match state {
-            Business::Released => fields.insert(
-                "releasedFromOrgDateTime".to_owned(),
-                json!(stock::before(now, Duration::from_hours(24))),
-            ),
-            Business::Migrating => {
-                fields.insert("mdmMigrationStatus".to_owned(), json!("REQUESTED"))
-            }
-            _ => None,
-        };
-        if let Some(Value::Object(overlay)) = self.overlays.get(serial) {
-            for (name, value) in overlay {
-                if value.is_null() {
-                    fields.remove(name);
-                } else {
-                    fields.insert(name.clone(), value.clone());
-                }
-            }
-        }
-        Some(
-            json!({ "type": "orgDevices", "id": serial, "attributes": attributes, "links": { "self": format!("/v1/orgDevices/{serial}") } }),
-        )
-    }
-
-    fn server_of(&self, serial: &str) -> Option<Server> {
-        if self
-            .linked_from
-            .get(serial)
-            .is_some_and(|from| Instant::now() < *from)
-        {
-            return None;
-        }
-        let [ours, other, configurator] = SERVERS;
-        match self.options.devices.get(serial)? {
-            Business::Ours | Business::OursJustNow | Business::Migrating => Some(ours),
-            Business::Other => Some(other),
-            Business::Configurator => Some(configurator),
-            Business::None | Business::Lagging | Business::Unassigned | Business::Released => None,
+            too_many()
         }
     }
 }
-
-/// Which read shows a device.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Whole {
-    One,
-    List,
-}
-
-/// Id, name and type.
-type Server = (&'static str, &'static str, &'static str);
-
-const SERVERS: [Server; 3] = [
-    (stock::SERVER_UUID, stock::SERVER_NAME, "MDM"),
-    (stock::OTHER_SERVER_UUID, stock::OTHER_SERVER_NAME, "MDM"),
-    (
-        stock::CONFIGURATOR_UUID,
-        stock::CONFIGURATOR_NAME,
-        "APPLE_CONFIGURATOR",
-    ),
-];
 
 fn server_json((id, name, kind): Server) -> Value {
     json!({ "type": "mdmServers", "id": id, "attributes": { "serverName": name, "serverType": kind } })
@@ -607,6 +428,14 @@ fn paged(all: Vec<Value>, query: &HashMap<String, String>) -> Response {
         200,
         &json!({ "data": page, "links": { "self": "https://elsewhere.example/v1" }, "meta": { "paging": paging } }),
     )
+}
+
+fn too_many() -> Response {
+    let mut response = error(429, "RATE_LIMIT_EXCEEDED", "Too many requests.");
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+    response
 }
 
 fn not_found() -> Response {

@@ -2,8 +2,11 @@
 //!
 //! It verifies with `ring` what the source signs with the RustCrypto crates, so that a fault of the one is no fault of the other.
 
+mod book;
+mod verify;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
     ops::Deref,
@@ -19,22 +22,20 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{
-    Log, Running,
+use crate::simulator::{
+    self, Introduction, Log, PerMinute, Running,
     faults::{Faults, Switch},
     stock::{self, Dep},
 };
+use book::Book;
 
 const SESSION: HeaderName = HeaderName::from_static("x-adm-auth-session");
 const JSON: &str = "application/json;charset=UTF8";
-/// A timestamp this far from the service's clock is refused.
-const WINDOW: SignedDuration = SignedDuration::from_mins(5);
 /// The most devices in one request.
 const MOST: usize = 1000;
 
@@ -97,6 +98,28 @@ impl Deref for Simulator {
     }
 }
 
+/// Starts the simulator with the demo's boxes.
+///
+/// # Errors
+/// As [`simulator::serve`].
+pub async fn introduce(listen: SocketAddr) -> io::Result<Introduction> {
+    let options = Options {
+        listen,
+        ..Options::demo()
+    };
+    let simulator = serve(options).await?;
+    let source = format!(
+        "[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\nurl = \"{}\"\ntoken_credential = \"apple-dep-token\"",
+        simulator.base()
+    );
+    Ok(Introduction {
+        credential: ("apple-dep-token", simulator.credential()),
+        running: simulator.running,
+        source,
+        boxes: stock::boxes(),
+    })
+}
+
 /// Starts the simulator.
 ///
 /// # Errors
@@ -105,7 +128,7 @@ pub async fn serve(options: Options) -> io::Result<Simulator> {
     let log = Log::default();
     let (listen, faults) = (options.listen, Faults::new(options.switches.clone()));
     let service = Service::new(options, log.clone());
-    let running = super::serve(routes(service.clone()), listen, faults, log).await?;
+    let running = simulator::serve(routes(service.clone()), listen, faults, log).await?;
     Ok(Simulator { running, service })
 }
 
@@ -194,26 +217,13 @@ struct Service {
     log: Log,
 }
 
-#[derive(Debug)]
-struct Book {
-    options: Options,
-    token: Token,
-    overlays: HashMap<String, Value>,
-    first_asked: HashMap<String, (Instant, Timestamp)>,
-    nonces: HashSet<String>,
-    /// When each session ends.
-    sessions: HashMap<String, Instant>,
-    made: u64,
-    replies: u64,
-    recent: VecDeque<Instant>,
-}
-
 /// A refusal in Apple's plain text.
 struct Refused(u16, &'static str);
 
 impl Service {
     fn new(options: Options, log: Log) -> Self {
         let token = Token::draw(options.token_expiry);
+        let recent = PerMinute::new(options.reads_per_minute);
         let book = Book {
             options,
             token,
@@ -223,7 +233,7 @@ impl Service {
             sessions: HashMap::new(),
             made: 0,
             replies: 0,
-            recent: VecDeque::new(),
+            recent,
         };
         Self {
             state: Arc::new(Mutex::new(book)),
@@ -300,229 +310,6 @@ impl Service {
                 .insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
         }
         self.reply(None, response)
-    }
-
-    /// The headers of every request.
-    fn headers(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        match text("user-agent") {
-            None => return Err(self.not_understood(400, "USER_AGENT_MISSING")),
-            Some(agent) if agent.trim().is_empty() || agent == "invalid" => {
-                return Err(self.not_understood(400, "USER_AGENT_INVALID"));
-            }
-            Some(_) => {}
-        }
-        for (name, wanted) in [
-            ("x-server-protocol-version", "10"),
-            ("content-type", JSON),
-            ("accept", JSON),
-        ] {
-            if text(name) != Some(wanted) {
-                self.log
-                    .violation(format!("the header {name} is {:?}", text(name)));
-                return Err(Refused(400, "MALFORMED_REQUEST_BODY"));
-            }
-        }
-        Ok(())
-    }
-
-    fn not_understood(&self, status: u16, code: &'static str) -> Refused {
-        self.log.violation(code);
-        Refused(status, code)
-    }
-
-    /// The OAuth 1.0a header of `GET /session`.
-    fn signed(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
-        let malformed = || self.not_understood(400, "oauth_problem_adviceBad Request");
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let fields = text("authorization")
-            .and_then(|header| header.strip_prefix("OAuth "))
-            .and_then(fields)
-            .ok_or_else(malformed)?;
-        let field = |name: &str| {
-            fields
-                .iter()
-                .find(|(found, _)| found == name)
-                .map(|(_, value)| value.as_str())
-        };
-        for (name, wanted) in [
-            ("realm", "ADM"),
-            ("oauth_signature_method", "HMAC-SHA1"),
-            ("oauth_version", "1.0"),
-        ] {
-            if field(name) != Some(wanted) {
-                return Err(malformed());
-            }
-        }
-        let nonce = field("oauth_nonce")
-            .filter(|nonce| !nonce.is_empty())
-            .ok_or_else(malformed)?
-            .to_owned();
-        let stamp = field("oauth_timestamp")
-            .and_then(|text| text.parse().ok())
-            .and_then(|seconds| Timestamp::from_second(seconds).ok());
-        let (stamp, signature) = (
-            stamp.ok_or_else(malformed)?,
-            field("oauth_signature").ok_or_else(malformed)?,
-        );
-
-        let mut book = self.locked();
-        let refused = || Refused(401, "oauth_problem_adviceUnauthorized");
-        let now = Timestamp::now()
-            .checked_add(book.options.clock_ahead)
-            .map_err(|_| refused())?;
-        if field("oauth_consumer_key") != Some(&book.token.consumer_key)
-            || field("oauth_token") != Some(&book.token.access_token)
-        {
-            return Err(refused());
-        }
-        if now.duration_since(stamp).abs() > WINDOW {
-            return Err(refused());
-        }
-        let host = text("host").unwrap_or_default().to_ascii_lowercase();
-        let base = base_string(
-            method,
-            &format!("http://{host}{}", uri.path()),
-            uri.query(),
-            &fields,
-        );
-        let key = format!(
-            "{}&{}",
-            escaped(&book.token.consumer_secret),
-            escaped(&book.token.access_secret)
-        );
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key.as_bytes());
-        let given = STANDARD.decode(signature).map_err(|_| refused())?;
-        ring::hmac::verify(&key, base.as_bytes(), &given).map_err(|_| refused())?;
-        if !book.nonces.insert(nonce) {
-            self.log.violation("a nonce was used twice");
-            return Err(refused());
-        }
-        if book.token.expiry <= now {
-            Err(Refused(403, "token_expiredForbidden"))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl Book {
-    fn within_limit(&mut self) -> Result<(), Refused> {
-        let now = Instant::now();
-        while self
-            .recent
-            .front()
-            .is_some_and(|at| now.duration_since(*at) >= Duration::from_mins(1))
-        {
-            self.recent.pop_front();
-        }
-        if self.options.reads_per_minute > 0 && self.recent.len() >= self.options.reads_per_minute {
-            return Err(Refused(429, "TOO_MANY_REQUESTS"));
-        }
-        self.recent.push_back(now);
-        Ok(())
-    }
-
-    fn opened(&mut self) -> String {
-        let word = format!("{}{}", Uuid::now_v7().simple(), fastrand::u64(..));
-        self.sessions
-            .insert(word.clone(), Instant::now() + self.options.session_life);
-        word
-    }
-
-    fn session(&self, headers: &HeaderMap) -> Result<String, Refused> {
-        let word = headers
-            .get(&SESSION)
-            .and_then(|value| value.to_str().ok())
-            .ok_or(Refused(403, "FORBIDDEN"))?;
-        match self.sessions.get(word) {
-            None => Err(Refused(403, "FORBIDDEN")),
-            Some(end) if Instant::now() >= *end => Err(Refused(401, "UNAUTHORIZED")),
-            Some(_) => Ok(word.to_owned()),
-        }
-    }
-
-    /// The session's next word, when its turn has come.
-    fn rotated(&mut self, word: String) -> Option<String> {
-        self.replies += 1;
-        if self.options.rotate_every == 0 || !self.replies.is_multiple_of(self.options.rotate_every)
-        {
-            return Some(word);
-        }
-        self.sessions.remove(&word);
-        Some(self.opened())
-    }
-
-    fn device(&mut self, serial: &str) -> Value {
-        let now = Timestamp::now();
-        let ago = |age: Duration| Some(now.checked_sub(age).unwrap_or(now));
-        let days = |days: u64| ago(Duration::from_hours(24 * days));
-        let (since, first) = *self
-            .first_asked
-            .entry(serial.to_owned())
-            .or_insert_with(|| (Instant::now(), now));
-        let (status, assigned_at) = match self.options.devices.get(serial) {
-            None | Some(Dep::NotAccessible) => {
-                return self.overlaid(serial, json!({ "response_status": "NOT_ACCESSIBLE" }));
-            }
-            Some(Dep::Empty) => ("empty", None),
-            Some(Dep::Soon(after)) if since.elapsed() < *after => ("empty", None),
-            Some(Dep::Soon(after)) => {
-                ("assigned", Some(first.checked_add(*after).unwrap_or(first)))
-            }
-            Some(Dep::JustNow) => (
-                "assigned",
-                Some(first.checked_sub(Duration::from_secs(1)).unwrap_or(first)),
-            ),
-            Some(Dep::Assigned(age)) => ("assigned", ago(*age)),
-            Some(Dep::Migrating) => ("assigned", days(45)),
-            Some(Dep::Pushed) => ("pushed", days(300)),
-            Some(Dep::Removed) => ("removed", days(45)),
-        };
-        let demo = stock::DEMO.iter().find(|demo| demo.serial == serial);
-        let (model, family) = demo.map_or(("MacBook Air", "Mac"), |demo| (demo.model, demo.family));
-        let mut device = json!({
-            "serial_number": serial, "model": model, "description": model, "color": "SILVER", "asset_tag": "", "device_family": family,
-            "os": if family == "Mac" { "OSX" } else { "iOS" }, "profile_status": status, "device_assigned_by": "admin@example.com",
-            "device_assigned_date": stock::before(assigned_at.unwrap_or(now), Duration::from_mins(2)),
-            "response_status": "SUCCESS",
-        });
-        let mut set = |name: &str, value: Value| {
-            if let Some(fields) = device.as_object_mut() {
-                fields.insert(name.to_owned(), value);
-            }
-        };
-        if let Some(at) = assigned_at {
-            set("profile_uuid", json!(stock::PROFILE_UUID));
-            set(
-                "profile_assign_time",
-                json!(stock::before(at, Duration::ZERO)),
-            );
-        }
-        match self.options.devices.get(serial) {
-            Some(Dep::Pushed) => set(
-                "profile_push_time",
-                json!(stock::before(now, Duration::from_hours(200 * 24))),
-            ),
-            Some(Dep::Migrating) => set("mdm_migration_deadline", json!("2099-01-01T00:00:00Z")),
-            _ => {}
-        }
-        self.overlaid(serial, device)
-    }
-
-    fn overlaid(&self, serial: &str, mut device: Value) -> Value {
-        if let (Some(Value::Object(overlay)), Some(fields)) =
-            (self.overlays.get(serial), device.as_object_mut())
-        {
-            for (name, value) in overlay {
-                if value.is_null() {
-                    fields.remove(name);
-                } else {
-                    fields.insert(name.clone(), value.clone());
-                }
-            }
-        }
-        device
     }
 }
 
@@ -624,70 +411,4 @@ async fn profile(
 async fn unknown(State(service): State<Service>, method: Method, uri: Uri) -> Response {
     service.log.violation(format!("{method} {}", uri.path()));
     service.refuse(&Refused(404, "NOT_FOUND"))
-}
-
-/// The fields of an OAuth header, decoded.
-fn fields(header: &str) -> Option<Vec<(String, String)>> {
-    header
-        .split(',')
-        .map(|field| {
-            let (name, value) = field.trim().split_once('=')?;
-            Some((
-                name.to_owned(),
-                unescaped(value.strip_prefix('"')?.strip_suffix('"')?)?,
-            ))
-        })
-        .collect()
-}
-
-/// RFC 5849 3.4.1. The realm and the signature itself are not part of it.
-fn base_string(
-    method: &Method,
-    address: &str,
-    query: Option<&str>,
-    fields: &[(String, String)],
-) -> String {
-    let mut all: Vec<(String, String)> = fields
-        .iter()
-        .filter(|(name, _)| name != "realm" && name != "oauth_signature")
-        .map(|(name, value)| (escaped(name), escaped(value)))
-        .collect();
-    all.extend(
-        url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-            .map(|(name, value)| (escaped(&name), escaped(&value))),
-    );
-    all.sort_unstable();
-    let joined = all
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect::<Vec<_>>()
-        .join("&");
-    [method.as_str(), &escaped(address), &escaped(&joined)].join("&")
-}
-
-fn escaped(text: &str) -> String {
-    text.bytes().fold(String::new(), |out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out + char::from(byte).encode_utf8(&mut [0; 4])
-        } else {
-            out + &format!("%{byte:02X}")
-        }
-    })
-}
-
-fn unescaped(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let (high, low) = (
-                char::from(rest.next()?).to_digit(16)?,
-                char::from(rest.next()?).to_digit(16)?,
-            );
-            bytes.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }

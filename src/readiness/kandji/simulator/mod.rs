@@ -20,11 +20,14 @@ use axum::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{
-    Log, Running,
+use crate::simulator::{
+    self, Introduction, Log, Running,
     faults::{Faults, Switch},
 };
 use stock::Stock;
+
+/// The API token of the demo's tenant.
+const TOKEN: &str = "simulated-token";
 
 const ADE_DEVICES: &str = "/api/v1/integrations/apple/ade/devices";
 const ADE_TOKENS: &str = "/api/v1/integrations/apple/ade";
@@ -128,10 +131,40 @@ struct Desk {
     log: Log,
 }
 
+/// Serves the demo's tenant.
+///
+/// # Errors
+/// As [`simulator::serve`].
+pub async fn introduce(listen: SocketAddr) -> io::Result<Introduction> {
+    let demo = demo::demo_stock();
+    let options = Options {
+        listen,
+        switches: demo.switches,
+        ..Options::new(TOKEN, demo.stock)
+    };
+    let running = serve(options).await?.running;
+    let source = format!(
+        "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = {:?}\n# and in [verdict]: expected_blueprints = {:?}",
+        running.base(),
+        demo.tokens,
+        demo.expected_blueprints,
+    );
+    Ok(Introduction {
+        running,
+        source,
+        credential: ("kandji-token", TOKEN.to_owned()),
+        boxes: demo
+            .samples
+            .iter()
+            .map(|sample| (sample.serial, sample.reason, sample.words))
+            .collect(),
+    })
+}
+
 /// Serves a tenant.
 ///
 /// # Errors
-/// As [`super::serve`].
+/// As [`simulator::serve`].
 pub async fn serve(options: Options) -> io::Result<Tenant> {
     let Options {
         listen,
@@ -153,7 +186,7 @@ pub async fn serve(options: Options) -> io::Result<Tenant> {
     };
     let log = desk.log.clone();
     let service = Router::new().fallback(answer).with_state(desk);
-    let running = super::serve(service, listen, Faults::new(switches), log).await?;
+    let running = simulator::serve(service, listen, Faults::new(switches), log).await?;
     Ok(Tenant { running, books })
 }
 

@@ -1,7 +1,7 @@
-//! The parts of Benchlight that decide, alone: without HTTP, SQLite, MQTT and devices a mutant is built in seconds. `run` lays
-//! this file over a copy of `src`, so every module below is the product's own file, with the tests beside it. The features are the
-//! parts of `run`.
-#![allow(dead_code, unused_imports, reason = "what is used only by parts that are not here")]
+//! Only the deciding parts of Benchlight: without HTTP, SQLite, MQTT and devices a mutant builds in seconds. `run` puts
+//! this file in place of `lib.rs` in a copy of `src`, so every module below is the product's own file, with the tests beside it.
+//! The features are the parts of `run`.
+#![allow(dead_code, unused_imports, reason = "some items are used only by parts that are left out")]
 
 pub mod runtime {
     pub mod clock;

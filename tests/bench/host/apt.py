@@ -1,8 +1,8 @@
-"""Debian's packages for the bench: installed on this machine, or only unpacked into its cache.
+"""Debian packages for the bench, installed on this machine or only unpacked into the bench's cache.
 
-The bench needs packages of suites that the machine does not follow (a kernel with gpio-sim, QEMU without
-the conflict that bookworm's own has, rust-src of exactly the compiler's version). They are fetched with an
-apt state of their own; /etc/apt stays as it is.
+The bench needs packages from suites that this machine does not use (a kernel with gpio-sim, QEMU without
+the conflict of bookworm's, rust-src of exactly the compiler's version). They are fetched with a
+separate apt state; /etc/apt is not changed.
 """
 
 import glob
@@ -18,11 +18,11 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 class Unavailable(Exception):
-    """Something the bench needs cannot be had here; the text says what and why."""
+    """Something that the bench needs is not available here; the text says what and why."""
 
 
 def codename():
-    """Debian's name of this machine's release."""
+    """Debian's name for this machine's release."""
     for line in Path("/etc/os-release").read_text().splitlines():
         if line.startswith("VERSION_CODENAME="):
             return line.partition("=")[2]
@@ -30,9 +30,9 @@ def codename():
 
 
 def emulators():
-    """The suite to take QEMU from, None for this machine's own.
+    """The suite to take QEMU from, or None for this machine's own.
 
-    bookworm's own qemu-system conflicts with a newer qemu-utils and would take it away.
+    bookworm's qemu-system conflicts with a newer qemu-utils and would remove it.
     """
     return "bookworm-backports" if codename() == "bookworm" else None
 
@@ -53,7 +53,7 @@ def mirror():
 
 
 def machine_architecture():
-    """Debian's name of this machine's architecture."""
+    """Debian's name for this machine's architecture."""
     if not shutil.which("dpkg"):
         raise Unavailable("dpkg is not here: the bench runs on Debian (12 or later)")
     return subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
@@ -68,12 +68,12 @@ def _run(command, **more):
 
 
 def _last(done, lines=2):
-    """The end of what a command complained."""
+    """The end of a command's error output."""
     return " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-lines:])
 
 
 class Suites:
-    """An apt state of its own for `suites` and one architecture: it can look up and download, not install."""
+    """A separate apt state for `suites` and one architecture: it can look up and download, not install."""
 
     def __init__(self, home, suites, architecture):
         if not os.path.exists(KEYRING):
@@ -133,7 +133,7 @@ def _missing(commands):
 
 
 def install(packages, commands, why, suite=None):
-    """Make `commands` available by installing `packages` (from `suite`, when this machine's own will not do)."""
+    """Make `commands` available by installing `packages` (from `suite`, if this machine's own is not suitable)."""
     if _missing(commands):
         with alone():
             _install(packages, commands, why, suite)
@@ -141,7 +141,7 @@ def install(packages, commands, why, suite=None):
 
 def _install(packages, commands, why, suite):
     missing = _missing(commands)
-    if not missing:  # another part of the bench has done it meanwhile
+    if not missing:  # another part of the bench has just done it
         return
     wanted = "apt-get install " + (f"-t {suite} " if suite else "") + " ".join(packages)
     if os.geteuid() != 0:
@@ -149,7 +149,7 @@ def _install(packages, commands, why, suite):
     machine_architecture()
     options = ["-o", "APT::Install-Recommends=0", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Languages=none"]
     if suite:
-        # The machine's own sources and one suite more, with package lists of their own.
+        # This machine's own sources and one more suite, with separate package lists.
         home = CACHE / "apt-host"
         (home / "sources.d").mkdir(parents=True, exist_ok=True)
         (home / "lists/partial").mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def _install(packages, commands, why, suite):
     print(f"installing {' '.join(packages)}: {why}", flush=True)
     updated = _run(["apt-get", *options, "-qq", "--error-on=any", "update"], timeout=300)
     if updated.returncode:
-        # What is to be installed may be known all the same.
+        # The packages may be known anyway.
         print(f"apt-get update failed: {_last(updated)}", flush=True)
     target = ["-t", suite] if suite else []
     done = _run(["apt-get", *options, "-y", "-qq", *target, "install", *packages], timeout=900)

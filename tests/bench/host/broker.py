@@ -1,4 +1,4 @@
-"""A real broker on this machine that goes on while guests die, with an ear on it."""
+"""A real broker on this machine, which keeps running while guests die, with a subscriber."""
 
 import json
 import shutil
@@ -15,26 +15,26 @@ from .vm import LEASH
 
 
 def install():
-    """mosquitto, for this machine and for the guests that run on its files."""
+    """Install mosquitto, for this machine and for the guests that use its files."""
     apt.install(["mosquitto"], ["/usr/sbin/mosquitto"], "the broker of the stations")
     apt.install(["mosquitto-clients"], ["mosquitto_sub", "mosquitto_pub"], "listening to that broker")
 
 
 def free_port():
-    """A TCP port on loopback that nobody listens on."""
+    """A free TCP port on loopback."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
 
 
 class Broker:
-    """mosquitto, and everything that it was sent."""
+    """mosquitto, and every message sent to it."""
 
     def __init__(self):
         install()
         self._folder = Path(tempfile.mkdtemp(prefix="benchlight-broker-"))
         self.port = free_port()
-        # A program that changes its user is on no leash any more.
+        # A program that changes its user loses its parent-death signal.
         (self._folder / "conf").write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\nmax_queued_messages 0\n")
         self.process = subprocess.Popen(
             [*LEASH, "/usr/sbin/mosquitto", "-c", self._folder / "conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -48,7 +48,7 @@ class Broker:
 
     def _hear(self):
         ends = time.monotonic() + 20
-        # The ear must hear before anybody speaks.
+        # The subscriber must be ready before anything is published.
         while not any(payload == "hello" for _, payload in self.messages):
             if self._ear is None or self._ear.poll() is not None:
                 self._ear = subprocess.Popen(
@@ -67,7 +67,7 @@ class Broker:
             self.messages.append((topic, payload))
 
     def records(self, since=0):
-        """The scans and changes among the messages from number `since` on, every delivery."""
+        """Every delivery of a scan or change among the messages from number `since` on."""
         return [json.loads(payload) for topic, payload in self.messages[since:] if topic.endswith(("/scan", "/change"))]
 
     def health(self, since=0):
@@ -76,7 +76,7 @@ class Broker:
         return json.loads(found[-1]) if found else None
 
     def freeze(self, frozen):
-        """Let the broker hang, connections and all, or go on."""
+        """Freeze the broker with its connections, or let it continue."""
         self.process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def stop(self):

@@ -11,12 +11,12 @@ from pathlib import Path
 from . import apt
 from .cache import CACHE, PROJECT, alone
 
-# Counts up when `standard_library` builds in another way.
+# Increase this when `standard_library` builds in another way.
 RECIPE = 2
 
 
 class NotBuilt(Exception):
-    """Benchlight itself cannot be built; what was printed before says why."""
+    """Benchlight itself cannot be built; the output above says why."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Target:
     loader: str  # the folder of the target's C library, as the emulator wants it
 
     def environment(self, std):
-        """What cargo needs to build for this target and to run what it built."""
+        """The environment in which cargo builds for this target and runs the result."""
         upper = self.triple.upper().replace("-", "_")
         lower = self.triple.replace("-", "_")
         env = {
@@ -68,16 +68,16 @@ def tools(targets):
 
 
 def standard_library(targets):
-    """A sysroot with the standard library of `targets`, or None where the compiler brings it itself.
+    """A sysroot with the standard library of `targets`, or None if the compiler has it.
 
-    Rust's `rustup target add` is asked for nothing: where the toolchain has the targets they are used, else the
-    library is built once from its source of exactly the compiler's version and kept by that version.
+    `rustup target add` is not run: if the toolchain has the targets, they are used; otherwise the
+    library is built once, from source of exactly the compiler's version, and kept under that version.
     """
     toolchain = Path(_output("rustc", "--print", "sysroot"))
     if all(list((toolchain / "lib/rustlib" / target.triple / "lib").glob("libstd-*.rlib")) for target in targets):
         return None
     version = _output("rustc", "--version").split()[1]
-    # A new recipe gets a new folder: cargo sees the difference and builds the project's crates anew.
+    # A new recipe gets a new folder, so that cargo notices and rebuilds the project's crates.
     std = CACHE / f"std-{version}-{RECIPE}"
 
     def missing():
@@ -99,7 +99,7 @@ def _standard_library(toolchain, version, std, missing):
         (stub / "src").mkdir(parents=True)
         (stub / "Cargo.toml").write_text('[package]\nname = "stub"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n')
         (stub / "src/lib.rs").write_text("#![no_std]\n")
-        # Rust's own build does the same: a program with `panic = "abort"` wants this one crate built that way.
+        # As in Rust's own build: a program with `panic = "abort"` needs this one crate built that way.
         wrapper = work / "rustc"
         wrapper.write_text(
             '#!/bin/sh\nrustc=$1\nshift\n'
@@ -150,14 +150,14 @@ SIMULATORS = ["--features", "simulate"]
 
 
 def command(target, std, arguments):
-    """A call of cargo for `target`: its words and its environment."""
+    """The command line and environment of cargo for `target`."""
     env = dict(os.environ, **target.environment(std))
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     return ["nice", "-n", "10", "cargo", *arguments[:cut], "--target", target.triple, *arguments[cut:]], env
 
 
 def cargo(target, std, arguments, timeout=3600):
-    """Run cargo for `target`; its exit code, below 0 when it was killed."""
+    """Run cargo for `target` and return its exit code, which is below 0 if it was killed."""
     words, env = command(target, std, arguments)
     try:
         return subprocess.run(words, cwd=PROJECT, env=env, timeout=timeout).returncode
@@ -167,18 +167,18 @@ def cargo(target, std, arguments, timeout=3600):
 
 
 def packaged(target):
-    """The program as it is packaged, built for `target`; its path."""
+    """Build the program for `target` as it is packaged; return its path."""
     return _built(target, PACKAGED)
 
 
 def with_simulators(target):
-    """The packaged program and `benchlight simulate`, built for `target`; its path."""
+    """Build the packaged program with `benchlight simulate` for `target`; return its path."""
     with alone():
         return apart(_built(target, [*PACKAGED, *SIMULATORS]), target.architecture)
 
 
 def apart(program, name):
-    """A copy of `program` that the next build, with other features, does not replace; its path."""
+    """Copy `program` to where the next build, with other features, does not replace it; return the path."""
     copy = CACHE / "with-simulators" / name / "benchlight"
     copy.parent.mkdir(parents=True, exist_ok=True)
     half = copy.with_suffix(".half")
@@ -195,6 +195,6 @@ def _built(target, arguments):
 
 
 def newest_glibc(binary):
-    """The newest version of the C library that `binary` asks for."""
+    """The newest C library version that `binary` needs."""
     needed = re.findall(r"GLIBC_(\d+)\.(\d+)", _output("readelf", "--version-info", "--wide", str(binary)))
     return max((int(major), int(minor)) for major, minor in needed)

@@ -1,4 +1,4 @@
-"""The parts of the bench, each a function of the results and of whether the long form is wanted."""
+"""The parts of the bench. Each is a function of the results and of whether the long form is wanted."""
 
 from . import cuts as power
 from . import days as card
@@ -31,7 +31,7 @@ def lamps(results, slow):
 
 
 def cuts(results, slow):
-    """power cuts while scans run, and a card that is full, turns read-only, or brings back NUL"""
+    """power cuts while scans run, and a card that is full, turns read-only, or returns NUL"""
     power.cuts(results, 100 if slow else 10)
     card.days(results)
 
@@ -47,7 +47,7 @@ def systemd(results, slow):
 
 
 def package(results, slow):
-    """the Debian packages for arm64 and armhf, looked into"""
+    """the contents of the Debian packages for arm64 and armhf"""
     for architecture in cross.TARGETS:
         made = deb.build(architecture)
         results.figure(f"package for {architecture}, MB", f"{made.stat().st_size / 1e6:.1f}")
@@ -55,7 +55,7 @@ def package(results, slow):
 
 
 def units(results, slow):
-    """the unit tests on both of the Pi's targets, under QEMU's emulation of programs"""
+    """the unit tests on both of the Pi's targets, in QEMU's user mode"""
     targets = list(cross.TARGETS.values())
     cross.tools(targets)
     tests.units(targets, cross.standard_library(targets), results)
@@ -63,7 +63,7 @@ def units(results, slow):
 
 PARTS = {"ground": ground, "scanners": scanners, "serial": serial, "lamps": lamps, "cuts": cuts, "pi": pi, "systemd": systemd,
          "package": package, "units": units}
-# Those that have a long form.
+# Parts that have a long form.
 LONG = ("cuts", "pi")
-# Those of the everyday tests: one kind of guest, and minutes.
+# Parts of the everyday tests: they use one kind of guest and take minutes.
 EVERYDAY = ("ground", "scanners", "serial", "lamps", "cuts")

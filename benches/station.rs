@@ -1,8 +1,8 @@
-//! The numbers that Benchlight is measured by: `cargo bench --bench station [-- NAME..]`.
+//! Benchlight's benchmarks: `cargo bench --bench station [-- NAME..]`.
 //!
-//! Each figure is made with the release binary in a process of its own (or by the part named), a real broker and SQLite on the
-//! checkout's disk, and is printed with the promise it is held against. A promise that is not held on this machine is said so; it
-//! fails nothing, because the machine may be the reason.
+//! Each figure comes from the release binary in its own process (or from the named part alone), with a real broker and SQLite on the
+//! checkout's disk, and is printed with its promised limit. A limit that is not met on this machine is reported, but
+//! does not fail the run, because the machine may be the reason.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -53,7 +53,7 @@ const BENCHES: [Bench; 9] = [
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
-    // `cargo test --all-targets` and test runners start every bench, too, without this word: they are not to wait for figures.
+    // `cargo test --all-targets` and test runners also start every bench, but without this word. They must not wait for figures.
     if !env::args().any(|argument| argument == "--bench") {
         return;
     }

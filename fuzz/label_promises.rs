@@ -1,11 +1,11 @@
-//! What `label` promises for any bytes; shared by the fuzz target and the property tests, which both bring `label` and `reason` into scope.
+//! What `label` promises for any bytes. Shared by the fuzz target and the property tests, which both bring `label` and `reason` into scope.
 
 use super::{
     label::{self, Reading},
     reason::Reason,
 };
 
-/// Checks every promise; panics by the first that is broken.
+/// Checks every promise; panics at the first broken one.
 pub(super) fn hold_for(bytes: &[u8]) {
     let reading = label::read(bytes);
     let lossy = String::from_utf8_lossy(bytes);
@@ -83,7 +83,7 @@ pub(super) fn hold_for(bytes: &[u8]) {
     );
 }
 
-/// The text without a backslash and six digits, wherever they stand.
+/// The text without any backslash followed by six digits.
 fn without_character_sets(text: &str) -> String {
     let mut pieces = text.split('\\');
     let first = pieces.next().unwrap_or_default().to_owned();

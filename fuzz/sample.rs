@@ -1,9 +1,9 @@
-//! A record for the targets that need one.
+//! A sample record for the targets that need one.
 
 use benchlight::{label::Serial, reason::Reason, record::Record, runtime::name::Name};
 use uuid::Uuid;
 
-/// The record of a ready box. `id` makes it another one.
+/// The record of a ready box. Another `id` makes another record.
 pub fn record(id: u128) -> Record {
     let name = Name::new("left").expect("a name");
     let serial = Serial::new("C02XK0AAJG5H").expect("a serial number");

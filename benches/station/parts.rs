@@ -1,4 +1,4 @@
-//! Parts alone: how fast labels are read and records are made safe.
+//! Single parts: how fast labels are read and records committed.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ use crate::{
     rig::{journal_settings, record},
 };
 
-/// What comes from scanners: serial numbers, what else is on a box, and what is on no box.
+/// Scanned texts: serial numbers, other barcodes of a box, and texts that are on no box.
 const CODES: [&[u8]; 10] = [
     b"C02XK0AAJG5H",
     b"SC02XK0AAJG5H",
@@ -94,7 +94,7 @@ pub async fn commits(report: &mut Report) {
     );
     journal.close().await;
 
-    // What the machine itself takes for the same, so that a slow figure can be told from a slow disk.
+    // What the disk alone takes, to tell a slow journal from a slow disk.
     let (mut file, mut times) = (
         File::create(folder.path().join("plain")).unwrap(),
         Times::default(),

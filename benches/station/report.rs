@@ -1,13 +1,13 @@
-//! Figures as they are printed: what, how much, and what was promised.
+//! Prints figures: what, how much, and the promised limit.
 
 use std::time::Duration;
 
-/// What a figure is held against.
+/// The limit that a figure must meet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Promise {
     Under(f64),
     AtLeast(f64),
-    /// Nothing was promised; the figure explains another.
+    /// No limit; the figure explains another.
     Nothing,
 }
 
@@ -18,7 +18,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// The command that makes the figures that follow.
+    /// Prints the command that makes the following figures.
     pub fn begin(&self, name: &str) {
         println!("\ncargo bench --bench station -- {name}");
     }

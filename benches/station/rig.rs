@@ -1,4 +1,4 @@
-//! What is measured: the release binary with a simulated Kandji and a real broker, and a record like those of every day.
+//! What is measured: the release binary with a simulated Kandji and a real broker, and a typical record.
 
 use std::{
     io::{BufRead, BufReader},
@@ -36,13 +36,13 @@ use crate::support::{
 };
 
 const TOKEN: &str = "kandji-token-of-the-benchmark";
-/// Boxes that take turns, so that none is scanned again while its last scan could still be repeated.
+/// Boxes that are scanned in turn, so that none comes again while that would count as a repeat of its last scan.
 const BOXES: u64 = 20;
 
 /// How the station reaches its service and its broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// In the clear, on loopback.
+    /// Unencrypted, on loopback.
     Plain,
     /// Encrypted, as on a real bench.
     Tls,
@@ -93,7 +93,7 @@ impl Rig {
         }
     }
 
-    /// Starts the station and tells how long it took to be ready.
+    /// Starts the station and returns how long it took to be ready.
     pub fn time_to_ready(&self) -> (Started, Duration) {
         let mut command = self.home.command(&["run"]);
         let begun = Instant::now();
@@ -113,13 +113,13 @@ impl Rig {
             );
         }
         let took = begun.elapsed();
-        // Whoever does not read the log would stop the station in the end.
+        // Read the log, so that none of it is dropped.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         (Started(child), took)
     }
 }
 
-/// A station whose results nobody reads. Dropped, it is killed.
+/// A station whose results are not read. It is killed on drop.
 pub struct Started(Child);
 
 impl Started {
@@ -139,7 +139,7 @@ pub fn serial(nth: u64) -> String {
     format!("BXQ{:07}", nth % BOXES)
 }
 
-/// TLS in front of the simulated service, with a certificate of the broker's authority.
+/// TLS in front of the simulated service, with a certificate from the broker's authority.
 async fn tls_front(mosquitto: &Mosquitto, upstream: SocketAddr) -> String {
     let certificate = mosquitto.authority.server("localhost", Validity::Now);
     let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes())

@@ -1,4 +1,4 @@
-//! The whole station: from the pipe to the lamp, at rest, at its start, and with a backlog.
+//! The whole station: from the pipe to the lamp, at rest, at start-up, and with a backlog.
 
 use std::{
     fs::{self, File},
@@ -23,7 +23,7 @@ use crate::{
     support::{dashboard::Dashboard, mosquitto::DASHBOARD, station::Memory},
 };
 
-/// How long green shows in these runs, and how long a lane is dark before it counts as dark.
+/// How long green is shown in these runs, and how long a lane must be dark to count as dark.
 const GREEN: Duration = Duration::from_millis(100);
 const DARK: Duration = Duration::from_millis(180);
 
@@ -95,7 +95,7 @@ pub async fn idle(report: &mut Report) {
     let before = processor_time(pid);
     for nth in 0..1_000 {
         station.scan(serial(nth).as_bytes());
-        // A box again within 1.5 s would only repeat its scan.
+        // The same box within 1.5 s would only repeat its scan.
         if nth % 20 == 19 {
             for _ in 0..20 {
                 assert_eq!(station.answer().verdict, "ready");
@@ -338,7 +338,7 @@ pub async fn size(report: &mut Report) {
     );
 }
 
-/// How long a process has kept a processor busy since its start.
+/// The processor time that a process has used since its start.
 fn processor_time(pid: u32) -> Duration {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let of_thread = |thread: fs::DirEntry| {
@@ -356,7 +356,7 @@ struct Measured {
     lamps: Times,
 }
 
-/// Scans `many` boxes one after the other, each into a dark lane, and takes the times to the result line and to the green lamp
+/// Scans `many` boxes one after the other, each on a dark lane, and measures the times to the result line and to the green lamp
 /// on a terminal.
 async fn lit(rig: &Rig, many: u64) -> Measured {
     let mut station = OnTerminal::start(rig);
@@ -364,7 +364,7 @@ async fn lit(rig: &Rig, many: u64) -> Measured {
         lines: Times::default(),
         lamps: Times::default(),
     };
-    // The first scans find no connection to the service and cold caches.
+    // The first scans have no connection to the service yet, and cold caches.
     for nth in 0..many + 10 {
         tokio::time::sleep(GREEN + DARK).await;
         let begun = Instant::now();
@@ -438,7 +438,7 @@ impl OnTerminal {
                     seen.drain(..at + 7);
                     let _ = tell_green.send(now);
                 }
-                // What may be the beginning of a word stays.
+                // Keep what may be the beginning of a word.
                 seen.drain(..seen.len().saturating_sub(6));
             }
         });

@@ -1,4 +1,4 @@
-//! Any two bodies that may come for a device and its assigned server: `cargo +nightly fuzz run apple_business_reply`.
+//! Any two bodies as replies about a device and its assigned server: `cargo +nightly fuzz run apple_business_reply`.
 #![no_main]
 
 use benchlight::{
@@ -12,7 +12,7 @@ use serde_json::Value;
 const BOX: &str = "C02XK0AAJG5H";
 const OURS: &str = "1F97349736CF4614A94F624E705841AD";
 
-// The first byte says which statuses the two replies have, a NUL parts their bodies.
+// The first byte selects the statuses of the two replies; a NUL separates their bodies.
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let (Some(serial), Ok(source), Some((kind, bodies))) =
         (Serial::new(BOX), Name::new("business"), input.split_first())
@@ -52,7 +52,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     }
     let said = !matches!(evidence.finding, Finding::Unknown(_));
     if said || evidence.known {
-        // Checked on the JSON itself, not by our own types.
+        // Checked on the JSON itself, not with our own types.
         let record = &device["data"];
         assert!(
             status(1) == 200

@@ -1,4 +1,4 @@
-//! Any body that may come for `POST /devices`: `cargo +nightly fuzz run apple_dep_reply`.
+//! Any body as the reply to `POST /devices`: `cargo +nightly fuzz run apple_dep_reply`.
 #![no_main]
 
 use benchlight::{
@@ -24,7 +24,7 @@ libfuzzer_sys::fuzz_target!(|body: &[u8]| {
         assert_eq!(evidence.finding, Finding::Unknown(Reason::GarbledAnswer));
         return;
     }
-    // Whatever is not unknown is an answer about this box alone, in Apple's form. Checked on the JSON itself, not by our own types.
+    // Every finding but unknown rests on an answer about this box alone, in Apple's form. Checked on the JSON itself, not with our own types.
     let body: Value = serde_json::from_slice(body).expect("an answer that is no JSON");
     let devices = body["devices"]
         .as_object()

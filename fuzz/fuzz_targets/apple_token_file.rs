@@ -1,4 +1,4 @@
-//! Any bytes that may be given as Apple's token file: `cargo +nightly fuzz run apple_token_file`.
+//! Any bytes as Apple's token file: `cargo +nightly fuzz run apple_token_file`.
 #![no_main]
 
 use benchlight::readiness::apple_dep::{
@@ -8,7 +8,7 @@ use benchlight::readiness::apple_dep::{
 
 libfuzzer_sys::fuzz_target!(|file: &[u8]| {
     match open(file, None, None) {
-        // Without a key only what was decrypted elsewhere is a token, and then its five fields stand there.
+        // Without a key only an already decrypted file is a token, and then it contains the five fields.
         Ok(ServerToken { consumer_key, .. }) => assert!(!consumer_key.is_empty()),
         Err(ImportFault::NotAPair | ImportFault::AnotherRecipient | ImportFault::NotDecrypted)
             if file.is_ascii() =>

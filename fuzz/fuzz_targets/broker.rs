@@ -1,4 +1,4 @@
-//! Any commands and answers that a broker may bring: `cargo +nightly fuzz run broker`.
+//! Any commands and answers from a broker: `cargo +nightly fuzz run broker`.
 #![no_main]
 
 use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
@@ -31,7 +31,7 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
     commands: true,
 });
 
-// Not all from 1 on: rows of older epochs come first, and rows that were delivered leave gaps.
+// Not simply 1, 2, 3: rows of older epochs come first, and delivered rows leave gaps.
 static ROWS: LazyLock<Vec<(u64, Recorded)>> = LazyLock::new(|| {
     let recorded =
         |seq: u64| Recorded::committed(Uuid::from_u128(1), seq, sample::record(seq.into()));
@@ -57,7 +57,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Payload, response topic and correlation data, parted by the record separator.
+/// Payload, response topic and correlation data, separated by the record separator.
 fn command(input: &[u8]) {
     let mut parts = input.splitn(3, |byte| *byte == 0x1e);
     let payload = parts.next().unwrap_or_default();
@@ -88,7 +88,7 @@ fn deliver(no_subscriber: NoSubscriber, input: &[u8]) {
         let mut next = || input.next().unwrap_or_default();
         turns.push(match step {
             0..192 => {
-                // Mostly a short PUBACK; else any packet at all.
+                // Usually a short PUBACK, otherwise any packet.
                 let packet = if step < 160 {
                     vec![0x40, 3, 0, 1, next()]
                 } else {

@@ -1,4 +1,4 @@
-//! Any text as a config: `cargo +nightly fuzz run config`. Read without a panic, and refused with words.
+//! Any text as a config: `cargo +nightly fuzz run config`. It is read, or refused with messages, without a panic.
 #![no_main]
 
 use benchlight::config::{Options, parse};

@@ -1,4 +1,4 @@
-//! Any events that a keyboard-type scanner's device may give: `cargo +nightly fuzz run hid_events`.
+//! Any events from the device of a keyboard scanner: `cargo +nightly fuzz run hid_events`.
 #![no_main]
 
 use benchlight::scanner::{Content, Layout, Read, typed};
@@ -20,7 +20,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     });
     let (mut seen, mut lost) = (0, false);
     for (place, content) in typed(layout, &reads) {
-        // What follows a loss in the same read is not believed, so the codes that such a read ends are from before it.
+        // What follows lost events in the same read is ignored, so the codes that such a read ends are from before the loss.
         while seen < place {
             lost |= drops.next().unwrap_or(false);
             seen += 1;
@@ -44,7 +44,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// A byte below 128 is a key that is pressed and let go; the others change the way of the events. A pause is a read of its own.
+/// A byte below 128 is a key pressed and released; the others change how events arrive. A pause is a separate read.
 fn reads(steps: &[u8]) -> Vec<Read> {
     let mut reads = vec![Read::default()];
     let mut steps = steps.iter().copied();

@@ -1,4 +1,4 @@
-//! Any bytes in the journal's place: `cargo +nightly fuzz run journal`. The next scan is recorded all the same.
+//! Any bytes in place of the journal: `cargo +nightly fuzz run journal`. The next scan is still recorded.
 #![no_main]
 
 use std::{fs, time::Duration};
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    // The first byte says how much of the rest is the database, in 256ths; what follows is its log.
+    // The first byte says how much of the rest is the database, in 256ths; the remainder is its log.
     let Some((share, bytes)) = bytes.split_first() else {
         return;
     };

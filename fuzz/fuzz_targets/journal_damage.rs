@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 #[path = "../sample.rs"]
 mod sample;
 
-/// A caller has its answer within a second; the rest is for a machine that is busy, and for the sanitizer.
+/// A caller gets its answer within a second; the rest allows for a busy machine and the sanitizer.
 const ANSWERED: Duration = Duration::from_secs(3);
 /// To open, salvage and close.
 const ALL: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ fn open(dir: &Path) -> Journal {
     Journal::open(&settings, "machine-1").expect("a bad file is no reason not to open")
 }
 
-// Three bytes of place, one of length and one of content for each spot; a length of 255 cuts the file there.
+// For each damaged spot three bytes of position, one of length and one of content; a length of 255 truncates the file there.
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let dir = folder();
     fs::write(file(dir.path()), damaged(input)).expect("a good disk");

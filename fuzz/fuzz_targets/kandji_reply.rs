@@ -1,4 +1,4 @@
-//! Any three bodies that may come for the ADE device list, the ADE tokens and the devices: `cargo +nightly fuzz run kandji_reply`.
+//! Any three bodies as the ADE device list, the ADE tokens and the devices: `cargo +nightly fuzz run kandji_reply`.
 #![no_main]
 
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 const OURS: &str = "C02XK0AAJG5H";
 
-// The bodies are parted by the record separator, which no JSON text holds as such.
+// The record separator, which never appears unescaped in JSON, separates the bodies.
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let (Some(serial), Ok(source), Ok(now)) = (
         Serial::new(OURS),
@@ -33,7 +33,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     if matches!(evidence.finding, Finding::Unknown(_)) && !evidence.returned {
         return;
     }
-    // Whatever is not unknown rests on a whole list that answers the question. Checked on the JSON itself, not by our own types.
+    // Every finding but unknown rests on a complete list that matches the request. Checked on the JSON itself, not with our own types.
     let read = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap_or_default();
     let (rows, tokens, devices) = (read(rows), read(tokens), read(devices));
     let about_us = |record: &Value| {
@@ -126,7 +126,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             listed.iter().any(|token| named(&token)),
             "ready through a token that is not there"
         );
-        // Every entry of that token, wherever it stands in the list.
+        // Every entry of that token, wherever it is in the list.
         for token in listed.iter().filter(named) {
             assert_eq!(
                 token["status"], "SUCCESS",

@@ -1,4 +1,4 @@
-//! Any reply at the door, where our clock is kept: `cargo +nightly fuzz run reply`.
+//! Any reply at the check that all sources share, with a synchronised clock: `cargo +nightly fuzz run reply`.
 #![no_main]
 
 use benchlight::readiness::http;
@@ -59,7 +59,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             .all(|coding| coding.eq_ignore_ascii_case("chunked")),
         "plain"
     );
-    // By another reader: the same value, and not a name more.
+    // Another parser reads the same value, and no name more.
     assert_eq!(
         serde_json::from_slice::<Value>(body).ok().as_ref(),
         Some(&value)

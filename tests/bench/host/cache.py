@@ -1,4 +1,4 @@
-"""What the bench fetches and builds once lies below target/bench; and whose turn it is to do that."""
+"""The bench's cache below target/bench, for what it fetches and builds once, and the lock on it."""
 
 import contextlib
 import fcntl
@@ -14,7 +14,7 @@ _turn, _held = threading.RLock(), False
 
 @contextlib.contextmanager
 def alone():
-    """Nobody else installs, fetches or builds for the bench meanwhile: its parts are processes side by side. May be nested."""
+    """Hold the lock for installing, fetching and building, because the parts run in parallel processes. May be nested."""
     global _held
     with _turn:
         if _held:
@@ -32,7 +32,7 @@ def alone():
 
 @contextlib.contextmanager
 def swept():
-    """Take away the cards and disks that a bench killed outright has left, if no other bench runs here."""
+    """Remove the cards and disks left by a killed bench, if no other bench runs here."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "running", "w") as file:
         with contextlib.suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""The card of a station: a file with ext4, and a cache in front of it that a power cut empties."""
+"""The card of a station: a file with ext4, behind a cache that a power cut empties."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ SECTOR = 512
 
 
 def disk(name, megabytes):
-    """A fresh ext4 disk in the bench's cache; its path."""
+    """Make a fresh ext4 disk in the bench's cache; return its path."""
     path = CACHE / name
     path.unlink(missing_ok=True)
     make(path, megabytes)
@@ -23,13 +23,13 @@ def disk(name, megabytes):
 
 
 def make(path, megabytes):
-    """An empty ext4 in a new file. No blocks are kept for root: full is full for the agent too."""
+    """An empty ext4 in a new file. No blocks are reserved for root, so a full card is also full for the agent."""
     apt.install(["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual station")
     subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-m", "0", path, f"{megabytes}M"], check=True, stdout=subprocess.DEVNULL)
 
 
 class Card:
-    """A fresh ext4 card. `drive` says how a machine sees it: by QEMU's own caches, or through one that forgets."""
+    """A fresh ext4 card. `drive` says how a machine uses it: with QEMU's caches, or with one that forgets."""
 
     def __init__(self, chance, megabytes=96):
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -39,14 +39,14 @@ class Card:
         self._forgetful = Forgetful(self.path, chance)
 
     def drive(self, cache):
-        """QEMU's words for this card; `cache` is one of its own modes, or `forgetful`."""
+        """QEMU's arguments for this card; `cache` is one of QEMU's modes, or `forgetful`."""
         if cache == "forgetful":
-            # writeback: the guest's flushes arrive at the server.
+            # With writeback the guest's flushes reach the server.
             return ["-drive", f"file=nbd:unix:{self._forgetful.address},format=raw,if=virtio,cache=writeback"]
         return ["-drive", f"file={self.path},format=raw,if=virtio,cache={cache}"]
 
     def cut(self):
-        """The power is gone: so is what the card had only in its cache. Returns (writes kept, writes lost)."""
+        """Cut the power: the card loses what it had only in its cache. Returns (writes kept, writes lost)."""
         return self._forgetful.cut()
 
     def remove(self):
@@ -55,9 +55,9 @@ class Card:
 
 
 class Forgetful:
-    """A card with a volatile cache, served over NBD: what was not flushed is kept, lost or torn by chance when the power goes.
+    """A card with a volatile cache, served over NBD: at a power cut, writes that were not flushed are kept, lost or torn at random.
 
-    QEMU's own caches belong to the machine outside and outlive a killed guest. Real cards promise nothing before a flush.
+    QEMU's own caches belong to this machine and survive a killed guest. Real cards promise nothing before a flush.
     """
 
     def __init__(self, path, chance):
@@ -78,14 +78,14 @@ class Forgetful:
         self._folder.cleanup()
 
     def cut(self):
-        # The machine is dead; what it had sent is still taken in.
+        # The machine is dead, but what it had sent is still received.
         for thread in self._threads:
             thread.join(20)
         self._threads.clear()
         kept = lost = 0
         with self._free, open(self._path, "r+b") as file:
             for offset, data in self._volatile:
-                # Each sector for itself, mostly as its neighbours went: cards write in pages, in any order.
+                # Decide each sector separately, but usually like its neighbours: cards write in pages, in any order.
                 fate = self._chance.choice(("kept", "lost", "torn"))
                 for at in range(0, len(data), SECTOR):
                     if fate == "kept" or fate == "torn" and self._chance.random() < 0.5:
@@ -113,10 +113,10 @@ class Forgetful:
                 while self._answer(link, stream, file):
                     pass
             except (OSError, struct.error):
-                pass  # the machine is gone, in the middle of a word
+                pass  # the machine died in the middle of a message
 
     def _greet(self, link, stream):
-        # The fixed newstyle handshake of the NBD protocol, with the one export there is.
+        # The fixed newstyle handshake of the NBD protocol, with a single export.
         size = os.path.getsize(self._path)
         flags = 1 | 1 << 2  # has flags, takes flushes
         link.sendall(b"NBDMAGICIHAVEOPT" + struct.pack(">H", 3))

@@ -1,4 +1,4 @@
-"""Power cuts: the virtual machine is killed at random moments while scans run, and must have kept its word after each."""
+"""Power cuts: the virtual machine is killed at random moments while scans run, and its promises must hold after each."""
 
 import collections
 import json
@@ -12,13 +12,13 @@ from . import small
 
 # Boxes that the simulated Kandji knows as ready; every other serial number is not found.
 READY = ("C02XK0AAJG5H", "FVFGK1BBQ6L4")
-# How the card keeps what it was not told to flush: QEMU's two caches, which lose what the guest had not sent, and one that loses more.
+# What the card does with writes that were not flushed: QEMU's two caches lose only what the guest had not sent, the third loses more.
 CACHES = ("none", "writeback", "forgetful")
 GREEN, RED = 0, 1
 
 
 class Fast:
-    """Scan after scan on the lane that prints its answers, a few at a time."""
+    """Scan continuously on the lane that prints its answers, a few boxes at a time."""
 
     def __init__(self, station, life):
         self._station, self._life = station, life
@@ -38,14 +38,14 @@ class Fast:
 
 
 class Lit:
-    """Scan after scan on the lane with lamps: in turn a box that is not found and one that is ready.
+    """Scan continuously on the lane with lamps: in turn a box that is not found and one that is ready.
 
-    Red after green and green after red: so a lamp that lights is the answer to the newest scan, however slow the machine is.
+    Red follows green and green red, so a lamp that lights is the answer to the newest scan, however slow the machine is.
     """
 
     def __init__(self, station, life):
         self._station, self._life = station, life
-        self.answered = []  # (the red scan, None or the ready box that followed it)
+        self.answered = []  # (the red scan, the ready box that followed it or None)
         self.first = self.wrong = None
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -54,7 +54,7 @@ class Lit:
             with socket.create_connection(("127.0.0.1", self._station.ports["lit"]), timeout=30) as line:
                 number = 0
                 while not self._station.ended.is_set():
-                    # Not counted: from here on the lane is never idle, whose red could mean that the station is unable.
+                    # Not counted. From here on the lane is never idle, so its red cannot mean that the station is unable.
                     if not self._shown(line, READY[1], GREEN):
                         continue
                     while not self._station.ended.is_set():
@@ -80,13 +80,13 @@ class Lit:
                 self.wrong = (serial, seen)
             at, now = self._station.history[-1]
             if seen and now == small.HOLD and time.monotonic() - at > 1:
-                return "hold"  # answered, but otherwise: nothing can be told by red or green
+                return "hold"  # answered differently: then red and green prove nothing
             return any(pins[lamp] for pins in seen)
         return self._station.until(lit, 10) is True
 
 
 class Witness:
-    """What was seen outside of all lives together."""
+    """What was seen outside the machine, over all boots."""
 
     def __init__(self):
         self.fast, self.lit = [], []
@@ -101,16 +101,16 @@ class Witness:
 
 
 def cuts(results, count):
-    """Cut the power `count` times; then everything that had been answered must have been delivered."""
+    """Cut the power `count` times; then everything that was answered must have been delivered."""
     seed = int(os.environ.get("BENCH_SEED") or random.SystemRandom().randrange(1 << 32))
     print(f"  seed {seed} (BENCH_SEED={seed} chooses the same moments again)", flush=True)
     chance, witness = random.Random(seed), Witness()
     with small.outside(random.Random(seed + 1)) as (broker, card, boot):
         begun = time.monotonic()
         for life in range(1, count + 1):
-            # NUL behind the end of the log, as a filesystem leaves it that had made the file longer and not yet written.
+            # NUL after the end of the log, as left by a filesystem that had extended the file but not yet written to it.
             tail = chance.choice((0, 0, 512, 4096, 65536)) if life > 1 else 0
-            # What a frozen broker did not take, only the journal can deliver.
+            # Only the journal can deliver what a frozen broker did not accept.
             away = chance.random() < 0.35
             broker.freeze(away)
             if not _life(boot, card, witness, life, chance.uniform(0.2, 6.0), tail, away):
@@ -127,7 +127,7 @@ def cuts(results, count):
 
 
 def _life(boot, card, witness, life, after, tail, away):
-    """One life of the station, cut `after` seconds of scanning; True when it came to that."""
+    """One boot of the station, cut after `after` seconds of scanning; True if it got that far."""
     cache = CACHES[life % len(CACHES)]
     words = {"life": life}
     if tail:
@@ -138,7 +138,7 @@ def _life(boot, card, witness, life, after, tail, away):
             witness.shut.append((life, station.said()))
             return False
         up = time.monotonic() - begun
-        # Long enough for a lamp that something of the life before would light.
+        # Long enough to see a lamp lit because of something from the previous boot.
         station.until(lambda: False, 0.5)
         fast, lit = Fast(station, life), Lit(station, life)
         station.until(lambda: lit.answered or fast.sent and station.answers, 60)
@@ -154,7 +154,7 @@ def _life(boot, card, witness, life, after, tail, away):
     printed = [line.split(" ") for _, line in station.answers]
     answers = [words for words in printed if len(words) > 4 and words[0] != "change"]
     witness.fast += [(words[0], words[1]) for words in answers if words[3] != "journal_fault"]
-    # A commit that an overloaded machine does not end in a second: said so, and promised to nobody.
+    # On an overloaded machine a commit may take over a second: the station says so and promises nothing.
     witness.faulted += sum(words[3] == "journal_fault" for words in answers)
     witness.lit += lit.answered
     witness.writes_lost += lost
@@ -179,7 +179,7 @@ def _life(boot, card, witness, life, after, tail, away):
 
 
 def _last_life(results, boot, card, broker, witness):
-    """The station is left alone until its backlog is gone; then the journal itself is asked."""
+    """Wait until the station's backlog is gone, then query the journal itself."""
     with small.Station(boot, card, "none", seconds=400, life="last") as station:
         if not station.up():
             results.check("cuts: the station starts after the last cut", False, station.said())
@@ -206,7 +206,7 @@ def _last_life(results, boot, card, broker, witness):
 
 
 def _lit(records):
-    """The records of the lane with lamps, named as the witness names them."""
+    """The records of the lane with lamps, named as the observer names them."""
     named, red = set(), None
     for record in sorted(records, key=lambda record: (record["epoch"] or "", record["seq"] or 0)):
         if record["lane"] == "lit" and "cause" not in record:
@@ -224,7 +224,7 @@ def _judge(results, broker, witness, rows, count):
         record["data"].pop("replay")
         if bodies.setdefault(record["id"], record) != record:
             twice.append(record["id"])
-    # What was answered journal_fault goes out without a number, at best once.
+    # A scan answered journal_fault is published without a number, at most once.
     faults = {key for key, record in bodies.items() if record["data"]["seq"] is None and record["data"]["reason"] == "journal_fault"}
     delivered = [record["data"] for key, record in bodies.items() if key not in faults]
 

@@ -1,4 +1,4 @@
-"""Bad days of a card: it is full, it turns read-only, and it brings back NUL; each while scans run, and mended without a restart."""
+"""A failing card: full, read-only, or returning NUL, each while scans run, and repaired without a restart."""
 
 import random
 import socket
@@ -9,14 +9,14 @@ from .cuts import READY
 
 AMBER, RED, GREEN = (0, 0, 1), (0, 1, 0), (1, 0, 0)
 FILE = "/data/state/journal.sqlite"
-# A busy disk of this machine must not look like a slow card. Here no write is lost with it: QEMU is killed, this machine goes on and
-# keeps what the guest has written. Cards that lose writes are the power cuts' business.
+# A busy disk of this machine must not look like a slow card. No write is lost by this: QEMU is killed, but this machine
+# keeps what the guest has written. The power cuts test cards that lose writes.
 CACHE = "unsafe"
 FILL = "dd if=/dev/zero of=/data/fill bs=1048576 2>/dev/null;sync;dd if=/dev/zero of=/data/rest bs=1024 2>/dev/null;sync"
 
 
 class Bench:
-    """A station with people around it: who scan, who look at the lamps, and who read the dashboard."""
+    """A station, and what people do around it: scan, look at the lamps, read the dashboard."""
 
     def __init__(self, station, broker, prefix):
         self.station, self.broker, self._prefix = station, broker, prefix
@@ -25,7 +25,7 @@ class Bench:
         self.recorded, self.faulted = [], []
 
     def scan(self, seconds=20):
-        """One scan of a new box on the lane that prints; the words of its answer."""
+        """Scan a new box on the lane that prints; return the words of its answer."""
         self.count += 1
         serial = f"{self._prefix}{self.count:08}A"
         since = len(self.station.answers)
@@ -42,7 +42,7 @@ class Bench:
         return [pins for _, pins in self.station.history[since:]]
 
     def health(self, holds, seconds=60):
-        """Wait for a health of which `holds`; the newest one, whether it came."""
+        """Wait for a health message that `holds` accepts; return the newest one and whether it came."""
         since, ends = len(self.broker.messages), time.monotonic() + seconds
         while True:
             health = self.broker.health(since) or self.broker.health()
@@ -51,7 +51,7 @@ class Bench:
             time.sleep(0.1)
 
     def steady(self, levels, seconds=1.5, within=30):
-        """Wait until the lamps have shown `levels`, and nothing else, for so long."""
+        """Wait until the lamps have shown `levels`, and nothing else, for that long."""
         ends = time.monotonic() + within
         while time.monotonic() < ends:
             at, pins = self.station.history[-1]
@@ -66,7 +66,7 @@ class Bench:
 
 
 def days(results):
-    """All of them, on one card."""
+    """All failures, on one card."""
     with small.outside(random.Random(1)) as (broker, card, boot):
         with small.Station(boot, card, CACHE, 600, life=1) as station:
             if not results.check("bad days: the station starts", station.up(), station.said()):
@@ -90,13 +90,13 @@ def days(results):
 
 
 def _well(results, bench, day):
-    """A scan is recorded and answered as on any day; True when it is."""
+    """Check that a scan is recorded and answered as usual; True if it is."""
     words = bench.scan()
     return results.check(f"{day}: a scan is answered and recorded", words[3] == "not_found", (words, bench.station.said()))
 
 
 def _faulted(results, bench, day, state):
-    """The promises for every day on which nothing can be recorded."""
+    """The promises that hold while nothing can be recorded."""
     health, came = bench.health(lambda health: health["journal"]["state"] == state and not health["able"])
     results.check(f"{day}: health says unable, journal_fault, and that the journal is {state}", came and health["reason"] == "journal_fault", health)
     results.check(f"{day}: the idle lamp says that the station is unable: red, steady", bench.steady(RED), bench.station.history[-5:])
@@ -108,7 +108,7 @@ def _faulted(results, bench, day, state):
 
 
 def _mended(results, bench, day):
-    """What was broken is whole again: so is the station, by itself."""
+    """After the card is repaired the station recovers by itself."""
     health, came = bench.health(lambda health: health["journal"]["state"] == "ok" and health["able"])
     results.check(f"{day}: health says able again, without a restart", came and bench.station.exit is None, (health, bench.station.said()))
     _well(results, bench, f"{day}, mended")
@@ -145,7 +145,7 @@ def _full_at_start(results, bench):
 def _read_only(results, bench):
     day = "read-only card"
     bench.steady(small.DARK, 0.5)
-    # As the kernel itself does it after an error: with the journal's files open.
+    # As the kernel does it after an error: with the journal's files open.
     bench.station.order("echo u >/proc/sysrq-trigger")
     turned = bench.station.order("until grep -q ' /data ext4 ro' /proc/mounts; do usleep 50000; done")
     results.check(f"{day}: it is read-only while the agent has its files open", turned == "0", bench.station.said())
@@ -168,7 +168,7 @@ def _delivered(broker, scan, seconds=60):
 
 
 def _settled(results, bench):
-    """After both days: what was recorded is delivered, what was not went out without a number or not at all."""
+    """Afterwards everything recorded is delivered; the rest was published without a number or not at all."""
     health, came = bench.health(lambda health: health["journal"]["unsent"] == 0 and health["journal"]["faulted"] >= len(bench.faulted))
     results.check("bad days: health counts every scan that was answered journal_fault", came, (health, len(bench.faulted)))
     records = bench.broker.records()
@@ -183,7 +183,7 @@ def _settled(results, bench):
 
 
 def _nul(results, bench, broker):
-    """The journal's last third comes back as NUL, with a backlog in it; the epoch that follows."""
+    """The last third of a journal with a backlog turns into NUL; return the epoch that follows."""
     day = "NUL in the journal"
     station = bench.station
     before = {record["data"]["epoch"] for record in broker.records()} - {None}

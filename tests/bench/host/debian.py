@@ -1,4 +1,4 @@
-"""A Debian system for arm64 with systemd, as a Raspberry Pi has it, made once on this machine."""
+"""A Debian system for arm64 with systemd, as on a Raspberry Pi, made once on this machine."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from . import apt
 from .cache import CACHE, alone
 from .vm import LEASH
 
-# Raspberry Pi OS is Debian with a kernel of its own; bookworm is the oldest that the package supports.
+# Raspberry Pi OS is Debian with its own kernel; bookworm is the oldest release that the package supports.
 SUITE = "bookworm"
 PACKAGES = "systemd,systemd-sysv,udev,dbus,kmod,ca-certificates,mosquitto,mosquitto-clients,python3,iproute2,sudo,fdisk,e2fsprogs"
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -44,7 +44,7 @@ def _make(home):
         with _foreign_programs():
             code, said = _debootstrap(home / "root")
     finally:
-        # Left mounted where it was broken off: the files must be free to be removed.
+        # An interrupted run leaves this mounted, but the files must be removable.
         _unmount(home)
     if code:
         raise apt.Unavailable("debootstrap failed: " + " / ".join(said.splitlines()[-3:]))
@@ -56,7 +56,7 @@ def _make(home):
 
 
 def _debootstrap(root):
-    """Its exit code and words. It is ended with all that it has started, whatever ends it."""
+    """Run a command; return its exit code and output. All its processes end with it, whatever ends it."""
     process = subprocess.Popen(
         [*LEASH, "nice", "-n", "10", "debootstrap", "--arch=arm64", "--variant=minbase", f"--include={PACKAGES}", f"--keyring={apt.KEYRING}",
          SUITE, str(root), apt.mirror()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
@@ -88,7 +88,7 @@ def _mounted(home):
 
 @contextlib.contextmanager
 def _foreign_programs():
-    """Let this machine start arm64 programs, if it could not before."""
+    """Let this machine run arm64 programs, if it cannot yet."""
     with contextlib.ExitStack() as undo:
         if not (BINFMT / "register").exists():
             done = subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)], capture_output=True)

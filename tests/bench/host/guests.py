@@ -1,4 +1,4 @@
-"""The guests of the bench: an x86_64 machine on this machine's own files, and what it says on its console."""
+"""The guests of the bench: an x86_64 machine on this machine's own files, and what it prints on its console."""
 
 import json
 import os
@@ -13,16 +13,16 @@ from .vm import Machine, TimeOut
 
 BENCH = PROJECT / "tests/bench"
 
-# How time passes in the x86_64 guest.
+# Options for how time passes in the x86_64 guest.
 OWN = ["-accel", "tcg,thread=multi", "-smp", "2"]
-# One processor whose time is counted in its instructions, two a nanosecond: whatever else this machine does, in the guest nothing is late.
+# One processor whose time is counted in instructions, two nanoseconds each, so that load on this machine makes nothing in the guest late.
 COUNTED = ["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=1"]
-# And where nobody in the guest has anything to do, time jumps to the end of the wait. Not for a guest that waits for this machine.
+# Also skip time in which everything in the guest waits. Not for a guest that waits for this machine.
 JUMPING = [*COUNTED[:-1], "shift=1,sleep=off"]
 
 
 class Results:
-    """What held and what did not."""
+    """The assertions, passed and failed."""
 
     def __init__(self):
         self.skipped = 0
@@ -32,15 +32,15 @@ class Results:
         self._part = ""
 
     def begin(self, part):
-        """What comes now belongs to this part."""
+        """Count the following results for this part."""
         self._part = part
 
     def given(self):
-        """All of it, for `take` in another process."""
+        """All results, for `take` in another process."""
         return {"skipped": self.skipped, "parts": self.parts, "figures": self.figures, "failures": self.failures}
 
     def take(self, given):
-        """Add what another process has found."""
+        """Add the results of another process."""
         self.skipped += given["skipped"]
         self.parts.update(given["parts"])
         self.figures.update(given["figures"])
@@ -66,7 +66,7 @@ class Results:
         return held
 
     def count(self, passed, failed):
-        """Add assertions that another program has made and told."""
+        """Add assertions that another program has counted."""
         before = self.parts.get(self._part, (0, 0))
         self.parts[self._part] = (before[0] + passed, before[1] + failed)
 
@@ -80,14 +80,14 @@ class Results:
 
 
 def emulator(name):
-    """QEMU's system emulator, installed when it is missing."""
+    """QEMU's system emulator, installed if missing."""
     package = {"qemu-system-x86_64": "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm"}[name]
     apt.install([package], [name], "the virtual machines", suite=apt.emulators())
     return name
 
 
 def _udev():
-    """udev's programs and rules, laid over the guest's root: this machine may have none."""
+    """udev's programs and rules, put over the guest's root, because this machine may have none."""
     home = CACHE / "udev"
     if not (home / "complete").exists():
         with alone():
@@ -100,7 +100,7 @@ def _fetch_udev(home):
         shutil.rmtree(home, ignore_errors=True)
         suites = apt.Suites(CACHE / "apt" / "own", [apt.codename() or "bookworm"], apt.machine_architecture())
         suites.unpack(["udev", "libkmod2", "libacl1", "libblkid1", "libcap2", "libselinux1", "libpcre2-8-0"], home)
-        # The root keeps its programs and libraries under /usr: a folder in place of its links would hide them.
+        # The root has its programs and libraries under /usr: a folder in place of its links would hide them.
         for folder in ("lib", "bin", "sbin"):
             if (home / folder).exists():
                 shutil.copytree(home / folder, home / "usr" / folder, symlinks=True, dirs_exist_ok=True)
@@ -117,13 +117,13 @@ def prepare():
 
 
 def run_part(part, results, seconds, extra=(), words="", on_line=None, clock=OWN):
-    """Boot the x86_64 guest, run `guest/<part>.py` in it, take down what it says; True when it came to its end."""
+    """Boot the x86_64 guest, run `guest/<part>.py` in it and read its results; True if it finished."""
     with boot(part, seconds, extra, words, clock) as machine:
         return follow(machine, part, results, on_line)
 
 
 def boot(part, seconds, extra=(), words="", clock=OWN):
-    """The x86_64 guest with `guest/<part>.py` as its work; `words` go on its kernel's command line."""
+    """The x86_64 guest that runs `guest/<part>.py`; `words` are added to its kernel command line."""
     qemu, linux, udev, program = prepare()
     image = CACHE / f"guest-amd64-{part}.img"
     _image(image, linux, UDEV=1, PYTHON=os.path.realpath(sys.executable), BENCH=BENCH, PROJECT=PROJECT, BENCHLIGHT=program)
@@ -136,14 +136,14 @@ def boot(part, seconds, extra=(), words="", clock=OWN):
 
 
 def boot_debian(part, seconds, card, packages, words="", data=None):
-    """Debian for arm64 with systemd on a virtual board; what it writes stays on `card`. `data` is its second disk."""
+    """Debian for arm64 with systemd on a virtual board. Its writes stay on `card`; `data` is its second disk."""
     qemu, linux, files = emulator("qemu-system-aarch64"), kernel("arm64"), debian.root()
     image = CACHE / "guest-arm64.img"
     _image(image, linux, SYSTEMD=1, CARD=1)
     arguments = [
         qemu, "-M", "virt", "-accel", "tcg,thread=multi", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024",
         *_share("root", files), *_share("bench", BENCH), *_share("packages", packages),
-        # Power cuts are another part's: here a busy disk of this machine must not look like a bad card.
+        # Power cuts are another part. Here a busy disk of this machine must not look like a bad card.
         *[word for disk in (card, data) if disk for word in ("-drive", f"file={disk},format=raw,if=virtio,cache=unsafe")],
         "-kernel", str(linux.image), "-initrd", str(image),
         "-append", f"console=ttyAMA0 quiet panic=-1 systemd.show_status=0 systemd.mask=serial-getty@ttyAMA0.service bench={part} {words}",
@@ -156,7 +156,7 @@ def _share(tag, folder):
 
 
 def _image(path, linux, **environment):
-    """What a guest starts from: its first process, the modules, and what the first process must know."""
+    """What a guest boots from: its first process, the modules, and parameters for the first process."""
     files = {"bin/busybox": linux.busybox, "init": BENCH / "guest/init",
              "bench.env": "".join(f'{key}="{value}"\n' for key, value in environment.items()).encode()}
     files.update({f"modules/{module.name}": module for module in linux.modules()})
@@ -164,7 +164,7 @@ def _image(path, linux, **environment):
 
 
 def follow(machine, part, results, on_line=None):
-    """Take down what a guest says until its end; True when it came there."""
+    """Read a guest's results until its end; True if it got there."""
     ended = False
     try:
         for line in machine.lines():

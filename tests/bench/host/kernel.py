@@ -1,4 +1,4 @@
-"""A Debian kernel that has the simulated hardware, with the modules a guest loads, in the order it loads them."""
+"""A Debian kernel with the simulated hardware, and the modules that a guest loads, in load order."""
 
 import lzma
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 from . import apt
 from .cache import CACHE, alone
 
-# The first suite whose kernel has gpio-sim wins; bookworm's 6.1 and trixie's 6.12 are built without it.
+# The first suite whose kernel has gpio-sim is used; bookworm's 6.1 and trixie's 6.12 are built without it.
 SUITES = (["forky"], ["sid"])
 
 GUEST = (
@@ -32,7 +32,7 @@ PI = (
 
 
 class Kernel:
-    """What a guest boots from."""
+    """The kernel and modules that a guest boots from."""
 
     def __init__(self, home):
         self.home = Path(home)
@@ -41,7 +41,7 @@ class Kernel:
         self.version = (self.home / "version").read_text().strip()
 
     def modules(self):
-        """The modules in the order in which they are loaded."""
+        """The modules in load order."""
         return sorted((self.home / "modules").glob("*.ko"))
 
     def device_tree(self, board):
@@ -67,7 +67,7 @@ def kernel(architecture):
 
 
 def _first(home, architecture, names):
-    """Fetch it from the first suite that has one."""
+    """Fetch it from the first suite that has it."""
     why = []
     for suites in SUITES:
         try:
@@ -87,7 +87,7 @@ def _fetch(home, names_of_suites, architecture, names):
     version = images[-1].removeprefix("linux-image-")
     packages = [images[-1]]
     if suites.fields(f"linux-modules-{version}"):
-        # Newer kernels are split; the image package only depends on these.
+        # Newer kernels are split into several packages, on which the image package only depends.
         packages = [f"linux-base-{version}", f"linux-modules-{version}", f"linux-binary-{version}"]
     shutil.rmtree(home, ignore_errors=True)
     (home / "modules").mkdir(parents=True)

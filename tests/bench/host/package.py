@@ -1,4 +1,4 @@
-"""The Debian package, made by cargo-deb from the metadata in Cargo.toml."""
+"""The Debian package, which cargo-deb makes from the metadata in Cargo.toml."""
 
 import functools
 import gzip
@@ -14,7 +14,7 @@ from . import apt
 from .cache import CACHE, PROJECT, alone
 from .cross import PACKAGED, SIMULATORS, TARGETS, NotBuilt, apart, newest_glibc, packaged
 
-# Kept to one version, so that a package does not change because a tool did.
+# A fixed version, so that the package does not change with the tool.
 CARGO_DEB = "3.8.0"
 # What is packaged, without the optimisation over all crates.
 RELEASE = ["build", "--release", "--locked", "--no-default-features"]
@@ -42,7 +42,7 @@ def _build_cargo_deb(own):
 
 @functools.cache
 def with_simulators():
-    """This machine's own build with `benchlight simulate`; its path. BENCHLIGHT names another one, for work on the bench."""
+    """Build the program with `benchlight simulate` for this machine; return its path. BENCHLIGHT names another binary, for work on the bench."""
     if os.environ.get("BENCHLIGHT"):
         return Path(os.environ["BENCHLIGHT"]).resolve()
     with alone():
@@ -58,7 +58,7 @@ def _own(arguments):
 
 
 def _pages(program):
-    """The manual page and the completions, as packages carry them."""
+    """The manual page and the completions for the packages."""
     into = PROJECT / "target/package"
     into.mkdir(parents=True, exist_ok=True)
     for words, name in ((["man"], "benchlight.1"), (["completions", "bash"], "benchlight.bash"),
@@ -67,7 +67,7 @@ def _pages(program):
 
 
 def build(architecture, revision=1, out=PROJECT / "target/debian"):
-    """The package for `arm64`, `armhf` or `native`, in `out`; its path. Another `revision` is the same program, to be upgraded to."""
+    """Build the package for `arm64`, `armhf` or `native` in `out`; return its path. Another `revision` contains the same program, for upgrades."""
     program = _cargo_deb()
     out.mkdir(parents=True, exist_ok=True)
     arguments = ["--profile", "dist"]
@@ -81,7 +81,7 @@ def build(architecture, revision=1, out=PROJECT / "target/debian"):
             own = _own(PACKAGED) / "dist/benchlight"
             architecture = apt.machine_architecture()
         _pages(own)
-        # Stripping is the profile's business, and this machine's strip does not know the Pi's binaries.
+        # The profile strips already, and this machine's strip cannot read the Pi's binaries.
         done = subprocess.run(
             [program, "deb", "--no-build", "--no-strip", "--locked", "--deb-revision", str(revision), "--output", str(out), *arguments],
             cwd=PROJECT, env=dict(os.environ, PATH=f"{CACHE}/tools/bin:{os.environ['PATH']}"), capture_output=True, text=True,
@@ -91,7 +91,7 @@ def build(architecture, revision=1, out=PROJECT / "target/debian"):
     return max(out.glob(f"benchlight_*-{revision}_{architecture}.deb"), key=lambda path: path.stat().st_mtime)
 
 
-# Every file of the package, with its mode. All belong to root.
+# Every file of the package, with its mode. All are owned by root.
 FILES = {
     "usr/bin/benchlight": 0o755,
     "etc/benchlight/benchlight.toml": 0o644,
@@ -106,14 +106,14 @@ FILES = {
     "usr/share/doc/benchlight/copyright": 0o644,
 }
 DOCUMENTS = "usr/share/doc/benchlight/"
-# The ELF header's number of a processor.
+# The ELF header's processor numbers.
 PROCESSORS = {"amd64": 62, "arm64": 183, "armhf": 40}
 BYTES = 15_000_000
 GLIBC = (2, 36)
 
 
 def inspect(deb, check):
-    """Look into a package; `check(promise, held, found)` hears of each promise."""
+    """Check the contents of a package; `check(promise, held, found)` is called for each promise."""
     with tempfile.TemporaryDirectory(prefix="benchlight-deb-") as work:
         _inspect(deb, Path(work), check)
 

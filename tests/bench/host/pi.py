@@ -1,4 +1,4 @@
-"""The agent for arm64 on a virtual Raspberry Pi: typed at from outside, and its pins read from outside."""
+"""The agent for arm64 on a virtual Raspberry Pi. Codes are typed and pins are read from outside."""
 
 import json
 import os
@@ -13,15 +13,15 @@ from .broker import Broker
 from .kernel import initramfs, kernel
 from .vm import Machine, TimeOut
 
-# Boxes that the simulated Kandji knows, by what the station says of them.
+# Boxes that the simulated Kandji knows, by the station's answer.
 READY, ALSO_READY, PENDING, REMOVED = "C02XK0AAJG5H", "FVFGK1BBQ6L4", "C02PD4EEJG5J", "DEMOGONE0009"
 LAMPS = {"green": 17, "red": 27, "amber": 22, "buzzer": 23}
-# Pins of somebody else, in the same registers as the lamps: an output at high level, and one that a peripheral has.
+# Two pins that do not belong to the lamps, in the same registers: an output at high level, and one used by a peripheral.
 FOREIGN_OUTPUT, FOREIGN_PERIPHERAL = 12, 24
 OUTPUT, ALTERNATE_0 = 1, 4
-# The registers of the pins of a Raspberry Pi 1 to 3, and within them: function of ten pins each, set, level.
+# The GPIO registers of a Raspberry Pi 1 to 3, and in them: function of ten pins each, set, level.
 PINS, FUNCTION, SET, LEVEL = 0x3F200000, 0x00, 0x1C, 0x34
-# What the agent says when the machine under it is too slow for the bounds it keeps.
+# What the agent says if the machine is too slow for its time limits.
 BUSY = ("timeout", "journal_fault")
 LIBRARIES = ("ld-linux-aarch64.so.1", "libc.so.6", "libm.so.6", "libgcc_s.so.1")
 KEYS = {"-": "minus", " ": "spc", "\n": "ret"}
@@ -62,16 +62,16 @@ class Pi:
     def __init__(self, program, broker, seconds):
         linux = kernel("arm64")
         apt.install(["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the card of the virtual Pi")
-        # In memory where it can be: power cuts are another part's, here a busy disk of this machine must not look like a bad card.
+        # In memory if possible: power cuts are another part, and here a busy disk of this machine must not look like a bad card.
         self._folder = tempfile.TemporaryDirectory(prefix="benchlight-pi-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.card = f"{self._folder.name}/card"
-        # The size of a card is a power of two.
+        # QEMU wants an SD card's size to be a power of two.
         subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", self.card, "256M"], check=True, stdout=subprocess.DEVNULL)
         image = cross.CACHE / "guest-pi.img"
         files = {"bin/busybox": linux.busybox, "bin/benchlight": program, "init": guests.BENCH / "guest/pi_init"}
         files.update({f"lib/{name}": f"{cross.TARGETS['arm64'].loader}/lib/{name}" for name in LIBRARIES})
         files.update({f"etc/{driver}.toml": config(driver, broker.port).encode() for driver in ("rppal", "gpiochip")})
-        # This one is measured: box after box, each on dark lamps.
+        # For the measurements: one box after another, each from dark lamps.
         files["etc/auto.toml"] = config("auto", broker.port, hold="500ms").encode()
         files.update({f"modules/{module.name}": module for module in linux.modules() if "dummy" not in module.name})
         initramfs(image, files)
@@ -80,7 +80,7 @@ class Pi:
             "-kernel", str(linux.image), "-dtb", str(linux.device_tree("bcm2837-rpi-3-b")), "-initrd", str(image),
             "-drive", f"file={self.card},format=raw,if=sd,cache=unsafe",
             "-device", "usb-hub", "-device", "usb-kbd", "-netdev", "user,id=net", "-device", "usb-net,netdev=net",
-            # Without relaxed, Debian's kernel keeps /dev/mem from what a driver has; Raspberry Pi OS has /dev/gpiomem instead.
+            # Without iomem=relaxed, Debian's kernel denies /dev/mem for regions that a driver uses; Raspberry Pi OS has /dev/gpiomem instead.
             "-append", "console=ttyS1,115200 quiet panic=-1 iomem=relaxed",
         ], seconds)
         self.linux = linux
@@ -102,7 +102,7 @@ class Pi:
         self._folder.cleanup()
 
     def run(self, command, seconds=60):
-        """Type a command into the board's console: its exit code and its words."""
+        """Type a command on the board's console; return its exit code and output."""
         self.machine.type(command)
         words = []
         for line in self.machine.lines(seconds):
@@ -112,13 +112,13 @@ class Pi:
         raise TimeOut("the board ended: " + "\n".join(words[-15:]))
 
     def scan(self, text):
-        """Type a code as a scanner does; when its end key went down."""
+        """Type a code as a scanner does; return the time of its end key."""
         for character in text:
             key = KEYS.get(character, character.lower())
             shift = [("shift", True)] if character.isupper() else []
             self._keys([*shift, (key, True)])
             self._keys([(key, False), *((name, False) for name, _ in shift)])
-            # Nothing more is typed to a board that is behind.
+            # Type nothing more while the board is behind.
             self.run(":")
         pressed = time.monotonic()
         self._keys([("ret", True)])
@@ -128,11 +128,11 @@ class Pi:
     def _keys(self, keys):
         events = [{"type": "key", "data": {"down": down, "key": {"type": "qcode", "data": name}}} for name, down in keys]
         self.machine.qmp("input-send-event", events=events)
-        # The board asks the keyboard for one key every 10 ms, and no more than 16 wait in it.
+        # The board polls the keyboard for one key every 10 ms, and the keyboard queues at most 16.
         time.sleep(0.025)
 
     def functions(self):
-        """What each pin is: 0 an input, 1 an output, else something of a peripheral's."""
+        """The function of each pin: 0 input, 1 output, else a peripheral's."""
         words = [self.machine.word(PINS + FUNCTION + 4 * at) for at in range(6)]
         return [words[pin // 10] >> pin % 10 * 3 & 7 for pin in range(54)]
 
@@ -140,7 +140,7 @@ class Pi:
         return self.machine.word(PINS + LEVEL) >> pin & 1
 
     def lit(self):
-        """The lamps whose pins carry the high level."""
+        """The lamps whose pins are at high level."""
         level = self.machine.word(PINS + LEVEL)
         return frozenset(name for name, pin in LAMPS.items() if level >> pin & 1)
 
@@ -150,7 +150,7 @@ class Pi:
         return {name for name, pin in LAMPS.items() if functions[pin] == OUTPUT}
 
     def watch(self, seconds, since=None, until=None):
-        """Measure the lamps' pins for so long, or until `until` holds for what is lit."""
+        """Measure the lamps' pins for that long, or until `until` accepts the lit lamps."""
         story = Story(since or time.monotonic())
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
@@ -164,7 +164,7 @@ class Pi:
 
 
 class Story:
-    """What was lit when: (seconds since the start, lamps), an entry for each change."""
+    """The lit lamps over time: (seconds since the start, lamps), one entry per change."""
 
     def __init__(self, start):
         self.start = start
@@ -191,7 +191,7 @@ class Story:
 
 
 class Station:
-    """Benchlight on the board, with a broker and an ear on this machine."""
+    """Benchlight on the board, with a broker and a subscriber on this machine."""
 
     def __init__(self, board, broker, results):
         self.board, self.broker, self.results = board, broker, results
@@ -207,12 +207,12 @@ class Station:
     def services(self):
         """Start the simulated Kandji."""
         self.board.run("benchlight simulate kandji --listen 127.0.0.1:8801 >/tmp/kandji.log 2>&1 & kandji=$!")
-        # It tells about itself once it listens.
+        # It prints about itself once it listens.
         if not until(lambda: self.board.run("grep -q source /tmp/kandji.log")[0] == 0, 30, 0.3):
             raise RuntimeError("the simulated service did not start: " + self.board.run("tail -5 /tmp/kandji.log")[1])
 
     def start(self, driver):
-        """Start the agent and wait until it is able; how long that took."""
+        """Start the agent and wait until it is able; return how long that took."""
         self.driver = driver
         heard, start = len(self.broker.messages), time.monotonic()
         self.board.run(f"BENCHLIGHT_CREDENTIAL_KANDJI_TOKEN=simulated-token RUST_LOG=info NO_COLOR=1 benchlight run --config /etc/{driver}.toml >>/tmp/{driver}.log 2>&1 & agent=$!")
@@ -233,7 +233,7 @@ class Station:
         return self.board.run(f"tail -{lines} /tmp/{self.driver}.log")[1]
 
     def end(self, signal="TERM"):
-        """End the agent; its exit code."""
+        """End the agent; return its exit code."""
         return self.board.run(f"kill -{signal} $agent; wait $agent")[0]
 
     def delivered(self):
@@ -250,9 +250,9 @@ class Station:
         return found[-1] if len(found) >= count else {}
 
     def box(self, serial, seconds, until_lit=None):
-        """Scan a box: what the lamps did, and what was delivered.
+        """Scan a box; return what the lamps did and what was delivered.
 
-        A board that gets too little of this machine's processors rightly says that nobody could say. That is tried again.
+        A board that gets too little processor time rightly answers `unknown`. Then the scan is repeated.
         """
         for attempt in range(3):
             count = len(self.delivered()) + 1
@@ -267,7 +267,7 @@ class Station:
         return story, said
 
     def memory(self, name):
-        """Take down the agent's resident memory, and of it its own; it, in MB."""
+        """Note the agent's resident and private memory; return the resident, in MB."""
         words = self.board.run("grep -E 'VmRSS|VmHWM|RssAnon' /proc/$agent/status")[1].split()
         values = {words[at].rstrip(":"): int(words[at + 1]) * 1024 / 1e6 for at in range(0, len(words) - 2, 3)}
         self.results.figure(name, f"{values['VmRSS']:.1f}, of it its own {values['RssAnon']:.1f}, at its most {values['VmHWM']:.1f}")
@@ -284,12 +284,12 @@ def until(condition, seconds, every=0.05):
 
 
 def about(value, wanted):
-    """Equal but for what an emulated machine adds."""
+    """Equal, apart from what an emulated machine adds."""
     return abs(value - wanted) <= max(0.09, wanted * 0.35)
 
 
 def pi(results, scans):
-    """Everything on one boot of the board; `scans` are measured."""
+    """Everything in one boot of the board; `scans` is how many are measured."""
     program = cross.with_simulators(cross.TARGETS["arm64"])
     broker = Broker()
     try:
@@ -303,14 +303,14 @@ def pi(results, scans):
             measured(station, scans)
     except TimeOut as where:
         results.check("pi: done in its time", False, where)
-    except Exception as fault:  # noqa: BLE001 - whatever it was, it is a failure of this part
+    except Exception as fault:  # noqa: BLE001 - any exception is a failure of this part
         results.check("pi: the station runs", False, "".join(traceback.format_exception(fault)[-3:]))
     finally:
         broker.stop()
 
 
 def ground(station):
-    """Without these nothing else here would mean anything."""
+    """Without these nothing else here would prove anything."""
     board = station.board
     _, model = board.run("tr -d '\\0' </proc/device-tree/model; echo; cut -d' ' -f1 /proc/uptime")
     model, _, up = model.partition("\n")
@@ -332,7 +332,7 @@ def doctor(station):
     """`doctor` with the default driver."""
     for _ in range(2):
         code, words = station.benchlight("doctor", "auto", 120)
-        # Its patience of 12 s is short on a board that gets too little of this machine's processors.
+        # Its limit of 12 s is short on a board that gets too little processor time.
         if "it hangs" not in words:
             break
     line = next((line for line in words.splitlines() if "lamps" in line), "")
@@ -341,7 +341,7 @@ def doctor(station):
 
 
 def lamps(station, driver):
-    """Scan to lamp to message with one driver, and every end."""
+    """Scan to lamp to message with one driver, and every way to end."""
     board = station.board
     before = board.functions()
     station.start(driver)
@@ -386,7 +386,7 @@ def lamps(station, driver):
     pressed = board.scan(READY)
     green = board.watch(15, pressed, lambda lit: "green" in lit).spans("green")
     station.end("KILL")
-    # Nobody runs now. A register keeps what was written last; a released line becomes an input.
+    # Now the agent is gone. A register keeps what was written last; a released line becomes an input.
     left = board.lit() & board.driven()
     code, words = station.benchlight("lamps off", driver)
     check("killed while green, `lamps off` makes it dark", green and code == 0 and not board.lit(), (green, left, code, words, board.lit()))
@@ -418,7 +418,7 @@ def measured(station, scans):
             times.append(green[0][0] * 1000)
         else:
             wrong.append((serial, str(story), said))
-        # The next one finds dark lamps.
+        # The next scan must find dark lamps.
         until(lambda: not board.lit(), 35)
     station.check(f"auto: {scans} boxes in a row are each green", len(times) == scans, (wrong[:5], station.log()))
     asked = scans + station.busy - busy

@@ -1,6 +1,6 @@
-"""The small guest: only the agent, a card, simulated pins and a simulated service, on a kernel that is up in moments.
+"""The small guest: only the agent, a card, simulated pins and a simulated service, on a kernel that boots quickly.
 
-Its scanners, its broker and whoever looks at its lamps are outside, so what they have seen outlives the guest.
+Its scanners, its broker and the observer of its lamps are outside, so what they have seen survives the guest.
 """
 
 import gzip
@@ -24,11 +24,11 @@ from .kernel import initramfs
 from .vm import Machine
 
 MODULES = ("configfs", "gpio_sim", "virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "jbd2", "crc16", "mbcache", "ext4")
-# The machine of one's own, for the lifetime of a card.
+# The machine's id, fixed for the lifetime of a card.
 MACHINE_ID = b"5a6e0c0f4d0b4f0c9a37b1d6c2f41e88\n"
 # Levels of the green, the red and the amber lamp.
 DARK, HOLD = (0, 0, 0), (0, 0, 1)
-# Tests and measurements of the processor, which is not one.
+# The kernel's tests and measurements of the processor, which is emulated.
 QUICK = "nokaslr mitigations=off tsc=reliable no_timer_check lpj=4000000 audit=0 random.trust_cpu=on rcupdate.rcu_expedited=1 i8042.nokbd i8042.noaux"
 
 CONFIG = """
@@ -87,14 +87,14 @@ def libraries(program):
 
 
 def unpacked(linux, path):
-    """The kernel without its wrapping, which it would take off in emulation at each boot; as it came when that cannot be done."""
+    """The kernel unpacked, because unpacking itself under emulation at each boot is slow; packed if that fails."""
     data = linux.image.read_bytes()
     offset, length = struct.unpack_from("<II", data, 0x248)
     packed = data[(data[0x1F1] + 1) * 512 + offset:][:length]
     if packed[:6] == b"\xfd7zXZ\0":
         path.write_bytes(lzma.LZMADecompressor().decompress(packed))
     elif packed[:4] == b"\x28\xb5\x2f\xfd" and shutil.which("zstd"):
-        # What follows the end of the packed kernel is not zstd's: it says so, behind all that is wanted.
+        # Data after the packed kernel is not zstd, so zstd reports an error after it has written everything wanted.
         done = subprocess.run(["zstd", "-qdc"], input=packed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         path.write_bytes(done.stdout)
     else:
@@ -104,7 +104,7 @@ def unpacked(linux, path):
 
 
 class Boot:
-    """What the small guest boots from; made anew for each run, for the broker's port stands in it."""
+    """What the small guest boots from; made for each run, because it contains the broker's port."""
 
     def __init__(self, broker):
         self.emulator, linux, _, program = guests.prepare()
@@ -115,7 +115,7 @@ class Boot:
         self.kernel = unpacked(linux, Path(self._folder.name) / "vmlinux")
         self.image = Path(self._folder.name) / "initramfs"
         initramfs(self.image, files)
-        # The guest's processor is emulated: unpacking would take it longer than reading. So would copying the program: it is on a disk.
+        # Unpacking takes the emulated processor longer than reading. So would copying the program, which is therefore on a disk.
         self.image.write_bytes(gzip.decompress(self.image.read_bytes()))
         self.disk = Path(self._folder.name) / "program"
         with tempfile.TemporaryDirectory(prefix="benchlight-small-") as folder:
@@ -132,7 +132,7 @@ class Boot:
 
 @contextmanager
 def outside(chance):
-    """What outlives a station's lives: (broker, card, what they boot from)."""
+    """What survives a station's power cuts: (broker, card, what it boots from)."""
     with ExitStack() as ends:
         broker = Broker()
         ends.callback(broker.stop)
@@ -144,7 +144,7 @@ def outside(chance):
 
 
 class Station:
-    """A small guest that runs, as those outside see it."""
+    """A running small guest, as seen from outside."""
 
     def __init__(self, boot, card, cache, seconds=240, **words):
         self.ports = {"fast": free_port(), "lit": free_port()}
@@ -190,7 +190,7 @@ class Station:
         self.cut()
 
     def cut(self):
-        """The power goes. What had left the machine by then is still taken down."""
+        """Cut the power. What the machine had sent by then is still read."""
         self.machine.kill()
         for thread in self._threads:
             thread.join(20)
@@ -222,7 +222,7 @@ class Station:
                     elif word == "listening":
                         self.listening.set()
                     self.changed.notify_all()
-        except Exception as fault:  # noqa: BLE001 - the waiting side finds nothing and says so
+        except Exception as fault:  # noqa: BLE001 - the waiting side finds nothing and reports it
             print(f"  the console ends: {type(fault).__name__}", flush=True)
         finally:
             self.ended.set()
@@ -231,13 +231,13 @@ class Station:
 
     def _lines(self, name, into):
         for line in self._links[name].makefile("r", encoding="utf-8", errors="replace", newline="\n"):
-            if line.endswith("\n"):  # else the cut broke it off
+            if line.endswith("\n"):  # otherwise the cut truncated it
                 with self.changed:
                     into.append((time.monotonic(), line.rstrip("\n")))
                     self.changed.notify_all()
 
     def until(self, condition, seconds):
-        """Wait until something seen makes `condition` true; what it returned, or None."""
+        """Wait until something seen makes `condition` true; return its value, or None."""
         ends = time.monotonic() + seconds
         with self.changed:
             while True:
@@ -255,17 +255,17 @@ class Station:
         return self.listening.is_set() and not self.ended.is_set() and self.exit is None
 
     def order(self, line, seconds=60):
-        """Have a line of shell done in the guest; its exit code as text, None when none came."""
+        """Run a line of shell in the guest; return its exit code as text, or None if none came."""
         count = len(self._done)
         self._links["orders"].sendall(line.encode() + b"\n")
         return self.until(lambda: len(self._done) > count and self._done[count], seconds)
 
     def said(self, lines=25):
-        """The end of the console, for whoever must find out what happened."""
+        """The end of the console, to find out what happened."""
         return "\n".join(self.machine.console[-lines:])
 
     def printed(self, serial, since=0):
-        """The terminal lane's answer to `serial`, as its words, if there is one after the first `since` answers."""
+        """The words of the terminal lane's answer to `serial`, if there is one after the first `since` answers."""
         for _, line in self.answers[since:]:
             words = line.split(" ", 4)
             if words[1:2] == [serial]:

@@ -1,4 +1,4 @@
-"""Debian with systemd on a virtual Raspberry Pi, with the package and docs/install.md: four lives on one card."""
+"""Debian with systemd on a virtual Raspberry Pi, with the package and docs/install.md: four boots from one card."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ from . import apt, guests, package
 from .card import disk
 from .cache import CACHE, PROJECT
 
-# What the guest does in each of them: guest/systemd_pi.py. The third lays memory over the card, as overlayroot does.
+# guest/systemd_pi.py says what the guest does in each of them. The third puts an overlay in memory over the card, as overlayroot does.
 LIVES = (("install", ""), ("reboot", ""), ("readonly", "read-only-root"), ("end", ""))
 SECONDS = 2400
 

@@ -1,4 +1,4 @@
-"""What the bench measured: on the terminal, and as the table in docs/virtual-bench.md."""
+"""The bench's figures, on the terminal and as the table in docs/virtual-bench.md."""
 
 import datetime
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from .cache import CACHE, PROJECT
 
 PAGE = PROJECT / "docs/virtual-bench.md"
-# Marks the rows of a part in its long form.
+# Marks the rows of a part that ran in its long form.
 LONG = "`--slow`"
 BEGIN, END = "<!-- table: written by tests/bench/run --write -->", "<!-- end of the table -->"
 ROW = re.compile(r"\| `(\w+)` \| (.*) \| (.*) \| (.*) \|")
@@ -24,9 +24,9 @@ def show(results):
 
 
 def write(results, parts, long):
-    """Put this run's figures into the page; `long`: the parts that ran in their long form.
+    """Write this run's figures into the page. `long` lists the parts that ran in their long form.
 
-    A part that did not run keeps the rows of the run that is named in them, and so does one whose rows are of its long form, and this was not.
+    A part keeps its older rows if it did not run, or if they are from the long form and this run was not.
     """
     before, _, rest = PAGE.read_text().partition(BEGIN)
     old, _, after = rest.partition(END)
@@ -60,7 +60,7 @@ def _build():
 
 
 def _ground():
-    """What the last run stood on."""
+    """The environment of the last run."""
     kernels = {path.name.removeprefix("kernel-"): (path / "version").read_text().strip() for path in sorted(CACHE.glob("kernel-*")) if (path / "version").exists()}
     kernels = ", ".join(f"{version.removesuffix('-' + name)} ({name})" for name, version in kernels.items())
     emulator = re.search(r"version (\S+)", _said("qemu-system-aarch64", "--version") or "version -")[1]

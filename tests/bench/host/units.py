@@ -1,4 +1,4 @@
-"""The unit tests on the Raspberry Pi's two targets, run by QEMU's emulation of programs."""
+"""The unit tests on the Raspberry Pi's two targets, in QEMU's user mode."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import apt, cross
 
-# What the emulator of programs cannot do. The virtual bench does it on a kernel.
+# What QEMU's user mode cannot do. The virtual bench does it on a kernel.
 EMULATOR_LACKS = {
     "scanner::serial::tests::": "a terminal's settings (TCGETS2)",
     "a_panic_in_a_process_that_aborts_leaves_the_lamps_dark": "starting another program for the target",
@@ -18,12 +18,12 @@ SECONDS = 7200
 
 
 def units(targets, std, results):
-    """Run them; libtest's counts are added to `results`."""
+    """Run them and add libtest's counts to `results`."""
     apt.install(["qemu-user-static"], [target.qemu for target in targets], "running the unit tests on the target", suite=apt.emulators())
     for name, what in EMULATOR_LACKS.items():
         print(f"  left out: {name}: QEMU's user mode has not {what}", flush=True)
     words = ["--test-threads", "2", *(word for name in EMULATOR_LACKS for word in ("--skip", name))]
-    # Emulated and on a busy disk the journal would rightly say that it is slow. Memory is a quiet disk.
+    # Emulated and on a busy disk the journal would rightly say that the disk is slow, so use memory.
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="benchlight-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
         os.environ["TMPDIR"] = folder
@@ -43,7 +43,7 @@ def _run(target, given, results):
                 if not re.match(r"test .* \.\.\. (ok|ignored)", line) and line.strip():
                     print(f"  {line.rstrip()}", flush=True)
         except BaseException:
-            # It hands it on to all that cargo has started.
+            # `timeout` passes the signal on to everything that cargo has started.
             process.terminate()
             raise
     if counts:

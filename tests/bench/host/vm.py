@@ -1,4 +1,4 @@
-"""One virtual machine: started, watched over its console, spoken to over QMP, and always ended."""
+"""One virtual machine: started, watched on its console, controlled over QMP, and always ended."""
 
 import json
 import os
@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 
-# Programs that run beside the bench end with it, however that ended.
+# Programs that the bench starts end with it, however it ends.
 LEASH = ["setpriv", "--pdeathsig", "KILL"]
 
 
 class TimeOut(Exception):
-    """The guest did not get where it should in its time."""
+    """The guest did not get where it should in time."""
 
 
 class Machine:
@@ -29,7 +29,7 @@ class Machine:
         self._sockets = {}
         self._text = b""
         self.console = []
-        # Sockets of this machine live in its own folder.
+        # Each machine has its own folder for sockets.
         arguments = [argument.replace("{folder}", str(self._folder)) for argument in arguments]
         command = [*LEASH, "nice", "-n", "10", *arguments, "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
                    "-qmp", f"unix:{self._folder}/qmp,server=on,wait=off"]
@@ -47,7 +47,7 @@ class Machine:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def socket_path(self, name):
-        """A path for a socket of this machine."""
+        """The path of a socket of this machine."""
         return str(self._folder / name)
 
     def kill(self):
@@ -57,7 +57,7 @@ class Machine:
         self.process.wait()
 
     def lines(self, seconds=None):
-        """The console's lines as they come, until the machine ends."""
+        """Yield the console's lines as they come, until the machine ends."""
         ends = min(self._ends, time.monotonic() + seconds) if seconds else self._ends
         while True:
             while b"\n" in self._text:
@@ -75,12 +75,12 @@ class Machine:
                 self._text += data or b""
 
     def type(self, line):
-        """Type a line into the console."""
+        """Type a line on the console."""
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
     def qmp(self, command, **arguments):
-        """One QMP command; its answer."""
+        """Run a QMP command; return its answer."""
         if self._qmp is None:
             self._qmp = self._connect("qmp").makefile("rw", buffering=1, encoding="utf-8")
             self._qmp.readline()
@@ -95,15 +95,15 @@ class Machine:
                 return answer["return"]
 
     def monitor(self, line):
-        """One command of QEMU's human monitor; its text."""
+        """Run a command of QEMU's human monitor; return its text."""
         return self.qmp("human-monitor-command", **{"command-line": line}).strip()
 
     def word(self, address):
-        """A 32-bit word of the guest's physical memory, read from outside: a register of the board."""
+        """Read a 32-bit word of the guest's physical memory from outside, such as a register of the board."""
         return int(re.search(r":\s*(0x[0-9a-f]+)", self.monitor(f"xp /1wx {address:#x}"))[1], 16)
 
     def send(self, name, data):
-        """Write bytes into a socket that the machine listens on."""
+        """Write bytes to a socket that the machine listens on."""
         if name not in self._sockets:
             self._sockets[name] = self._connect(name)
         self._sockets[name].sendall(data)

@@ -1,6 +1,6 @@
-"""Makes a running program panic: one of its threads is sent into a function of its own that does nothing but panic.
+"""Make a running program panic: one of its threads is made to call the program's own function that only panics.
 
-The released program has no switch for it, and the panic must be a real one: its hook, its message, its abort.
+The released program has no switch for this, and the panic must be real, with its hook, message and abort.
 """
 
 import ctypes
@@ -13,12 +13,12 @@ ATTACH, DETACH, GETREGS, SETREGS = 16, 17, 12, 13
 WALL = 0x40000000
 # struct user_regs_struct of x86_64: 27 words.
 ORIG_RAX, RIP, RSP = 15, 16, 19
-# `alloc::raw_vec::capacity_overflow`: takes nothing and panics, "capacity overflow".
+# `alloc::raw_vec::capacity_overflow` takes no arguments and panics with "capacity overflow".
 PANICS = re.compile(rb"raw_vec.*capacity_overflow")
 
 
 def _address(program):
-    """Where the function lies in the program's file, from its table of symbols."""
+    """The function's address in the program's file, from its symbol table."""
     data = open(program, "rb").read()
     sections, = struct.unpack_from("<Q", data, 0x28)
     size, count, _ = struct.unpack_from("<HHH", data, 0x3A)
@@ -54,11 +54,11 @@ def panic(pid):
     trace(GETREGS, ctypes.byref(registers))
     registers[RIP] = base + _address(program)
     registers[RSP] = (registers[RSP] - 4096 & ~0xF) - 8  # as after a call
-    registers[ORIG_RAX] = 2**64 - 1  # a system call that was interrupted is not taken up again
+    registers[ORIG_RAX] = 2**64 - 1  # do not restart an interrupted system call
     trace(SETREGS, ctypes.byref(registers))
     trace(DETACH)
 
 
 if __name__ == "__main__":
-    # A process of its own: the parent of the one that is to panic would take its stop for its end.
+    # In a separate process, because the panicking process's parent would take its stop for its end.
     panic(int(sys.argv[1]))

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# First process of the small guest that loses its power: the agent on a card, simulated pins, a simulated service, and nothing else.
-# What the machine outside must know is said on the console; it gives orders through a port, a line of shell each.
+# First process of the small guest whose power is cut: only the agent on a card, simulated pins and a simulated service.
+# It reports on the console; the machine outside sends commands through a port, one line of shell each.
 /bin/busybox mkdir -p /proc /sys /dev /data /program
 for program in mkdir ln mount umount insmod ifconfig mkfifo grep usleep sh cat dd stat sync rm kill ls dmesg tail df; do
     /bin/busybox ln -s busybox "/bin/$program"
@@ -30,7 +30,7 @@ for line in 17 27 22; do
 done
 echo 1 >${bank%/bank0}/live
 
-# Says every change of the pins, from before the agent lives.
+# Report every change of the pins, starting before the agent.
 watch() {
     chip=$(echo /sys/devices/platform/gpio-sim.*/gpiochip*)
     mkfifo /never
@@ -43,13 +43,13 @@ watch() {
             last="$green $red $amber"
             echo "@@ pins $last"
         fi
-        # A pause without a process of its own.
+        # A pause without starting a process.
         read -r -t 0.01 _ <&9
     done
     echo "@@ ended without pins"
 }
 
-# The loader is where the program expects it, and looks for the libraries beside it.
+# Put the loader where the program expects it; it finds the libraries beside it.
 mkdir -p /lib64
 ln -s /program/ld-linux-x86-64.so.2 /lib64/
 export LD_LIBRARY_PATH=/program BENCHLIGHT_CREDENTIAL_KANDJI_TOKEN=simulated-token RUST_LOG="${log:-warn}" NO_COLOR=1
@@ -57,18 +57,18 @@ agent() {
     (
         sh -c 'echo $$ >/agent.pid; exec /program/benchlight run --config /benchlight.toml' >"$answers"
         code=$?
-        # Whoever looks into this wants to know what the kernel saw.
+        # Print what the kernel saw, for whoever investigates.
         [ $code = 0 ] || { dmesg | tail -20; df /data; ls -la /data/state; }
         echo "@@ ended $code"
     ) &
 }
-# Says when the scanners' ports are open.
+# Report when the scanners' ports are open.
 listening() {
     until grep -q ":2329 00000000:0000 0A" /proc/net/tcp && grep -q ":232A 00000000:0000 0A" /proc/net/tcp; do usleep 20000; done
     echo "@@ listening"
 }
 
-# The ports come when the kernel has asked the machine outside for them.
+# The ports appear once the kernel has asked the machine outside for them.
 set -- /dev/vport*p3
 until [ -c "$1" ]; do
     usleep 10000
@@ -76,7 +76,7 @@ until [ -c "$1" ]; do
 done
 rows=$1 orders=${1%3}2 answers=${1%3}1
 
-# NUL behind the journal's log, so many bytes; says how long the log was and is.
+# Append that many NUL bytes to the journal's log; report its length before and after.
 nul() {
     log=/data/state/journal.sqlite-wal
     was=$(stat -c %s $log) || was=none

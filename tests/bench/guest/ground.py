@@ -1,4 +1,4 @@
-"""The ground the bench stands on: without these, none of its other assertions would mean anything."""
+"""The simulated hardware itself: without these, no other assertion of the bench would prove anything."""
 
 import os
 import termios
@@ -11,14 +11,14 @@ from results import check, figure, run
 
 
 class Console:
-    """The login console: what a keyboard types when nobody holds it."""
+    """The login console, which gets what a keyboard types while no program grabs it."""
 
     def __init__(self):
         self._file = os.open("/dev/tty1", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         tty.setraw(self._file)
 
     def typed(self, seconds=0.5):
-        """What reached the console."""
+        """The text that reached the console."""
         ends, text = time.monotonic() + seconds, b""
         while time.monotonic() < ends:
             try:
@@ -32,7 +32,7 @@ class Console:
 
 
 def pins():
-    """a simulated pin shows outside what a program drives"""
+    """the level that a program drives is visible outside"""
     chip = Pins(name="ground", label="ground", lines=8)
     device, line = hold.request(f"/dev/{chip.chip}", 3)
     seen = []
@@ -45,7 +45,7 @@ def pins():
 
 
 def keyboard():
-    """a USB scanner is a keyboard of its own that types into the console when nobody grabs it"""
+    """a USB scanner is a separate keyboard that types into the console while no program grabs it"""
     console = Console()
     scanner = Scanner("ground", 3, serial="GROUND").plug()
     start = time.monotonic()

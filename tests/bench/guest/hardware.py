@@ -1,4 +1,4 @@
-"""The simulated hardware of a guest: pins of gpio-sim and of a chip on USB, and USB scanners made by the kernel's own gadget side."""
+"""The simulated hardware of a guest: pins of gpio-sim and of a chip on USB, and USB scanners made with the kernel's gadget support."""
 
 import functools
 import os
@@ -20,7 +20,7 @@ def write(path, value):
 
 
 def until(condition, seconds, every=0.02):
-    """Wait for `condition` to hold; what it returned, or None when the time is over."""
+    """Wait until `condition` is true; return its value, or None when the time is up."""
     ends = time.monotonic() + seconds
     while True:
         found = condition()
@@ -49,21 +49,21 @@ class Pins:
         self._home, self._lines, self._first = home, lines, None
 
     def remove(self):
-        """Take the chip away, whoever holds its lines."""
+        """Remove the chip, whoever holds its lines."""
         write(self._home / "live", 0)
 
     def put_back(self):
-        """The chip is there again, perhaps under another number."""
+        """Add the chip again, perhaps under another number."""
         write(self._home / "live", 1)
         self.chip = (self._home / "bank0/chip_name").read_text().strip()
         self.folder = Path("/sys/devices/platform") / (self._home / "dev_name").read_text().strip() / self.chip
 
     def level(self, line):
-        """The level somebody outside would measure."""
+        """The level that one would measure from outside."""
         return int((self.folder / f"sim_gpio{line}/value").read_text())
 
     def number(self, line):
-        """The kernel's own number of a line, as its trace has it."""
+        """The kernel's number of a line, as in its trace."""
         if self._first is None:
             trace = TRACING / "instances/first"
             trace.mkdir()
@@ -85,9 +85,9 @@ class Pins:
 
 
 class Recording:
-    """Levels over time: a list of (seconds since the start, {line: level}), one entry per change.
+    """Levels over time, as a list of (seconds since the start, {line: level}), one entry per change.
 
-    The kernel itself writes down every level that a program drives, with its time: nothing is missed between two looks.
+    The kernel itself records every level that a program drives, with its time, so no change is missed.
     """
 
     _count = 0
@@ -104,7 +104,7 @@ class Recording:
         self.ended = None
 
     def stop(self):
-        """End measuring; the changes."""
+        """End measuring; return the changes."""
         if self.ended is None:
             self.ended = time.monotonic() - self.start
             for at, number, level in _driven(self._trace):
@@ -112,7 +112,7 @@ class Recording:
                 if line is not None and at >= self.start and levels[line] != level:
                     if at - self.start - self.changes[-1][0] > 0.0005:
                         self.changes.append((at - self.start, {**levels, line: level}))
-                    else:  # one change: a program drives the lines of a lane one after the other
+                    else:  # counts as one change: a program drives the lines of a lane one after the other
                         self.changes[-1][1][line] = level
             self._trace.rmdir()
         return self.changes
@@ -131,14 +131,14 @@ class Recording:
 
 
 def _driven(trace):
-    """(time, the kernel's number of the pin, level) of each time that a program drove a pin."""
+    """(time, the kernel's number of the pin, level) for each time that a program drove a pin."""
     return [(float(at), int(number), int(level))
             for at, number, level in re.findall(r"(\d+\.\d+): gpio_value: (\d+) set (\d)", (trace / "trace").read_text())]
 
 
 # --- USB keyboards -----------------------------------------------------------------------------------------------
 
-# A boot keyboard, as hand scanners are in their factory setting.
+# A boot keyboard, as hand scanners are by default.
 KEYBOARD = bytes.fromhex(
     "05010906a101050719e029e71500250175019508810295017508810395057501050819012905910295017503910395067508"
     "15002565050719002965 8100c0"
@@ -176,7 +176,7 @@ def layout(name):
 
 
 class Scanner:
-    """A USB hand scanner that types: a real device on a simulated bus, with ids of its own."""
+    """A USB hand scanner that types: a real device on a simulated bus, with its own ids."""
 
     def __init__(self, name, bus, vendor=0x0C2E, product=0x0B61, serial="SN0001", maker="Metrologic", model="Wedge 1000"):
         self.home = CONFIGFS / "usb_gadget" / name
@@ -207,7 +207,7 @@ class Scanner:
         (self.home / "configs/c.1/hid.usb0").symlink_to(function)
 
     def plug(self, wait=True):
-        """Put the plug in; wait until the kernel and udev have the keyboard."""
+        """Plug it in; wait until the kernel and udev have the keyboard."""
         write(self.home / "UDC", self.bus)
         self.plugged = True
         device = (self.home / "functions/hid.usb0/dev").read_text().strip()
@@ -218,7 +218,7 @@ class Scanner:
         return self
 
     def unplug(self):
-        """Pull the plug."""
+        """Unplug it."""
         write(self.home / "UDC", "")
         self.plugged = False
         if self._gadget is not None:
@@ -226,7 +226,7 @@ class Scanner:
             self._gadget = None
 
     def remove(self):
-        """Pull the plug and give the device back: the kernel has room for four of them."""
+        """Unplug it and remove the device, because the kernel has room for only four."""
         if self.plugged:
             self.unplug()
         for link in (self.home / "configs/c.1").iterdir():
@@ -237,7 +237,7 @@ class Scanner:
         until(lambda: not self.by_id.exists(), 10)
 
     def event(self):
-        """The event device of now, such as `event3`."""
+        """The current event device, such as `event3`."""
         return os.path.basename(os.path.realpath(self.by_id))
 
     def press(self, key, modifier=0):
@@ -249,7 +249,7 @@ class Scanner:
         os.write(self._gadget, struct.pack("8B", modifier, 0, key, 0, 0, 0, 0, 0))
 
     def scan(self, text, end=ENTER, set_to="us", rolling=False):
-        """Type a code as the scanner does: as fast as the bus takes it. `rolling`: the next key goes down as the last one goes up."""
+        """Type a code as fast as the bus allows. With `rolling` the next key goes down as the last one goes up."""
         keys = [layout(set_to)[character] for character in text] + ([(end, 0)] if end is not None else [])
         before = None
         for key, modifier in keys:
@@ -292,14 +292,14 @@ class SerialScanner(Scanner):
 
 # --- pins that keep their level ----------------------------------------------------------------------------------
 
-# 64 bytes each way, meaning nothing to a keyboard.
+# 64 bytes each way, unlike a keyboard's reports.
 BYTES = bytes.fromhex("0600ff0901a10109021500 26ff0075089540 8102 09031500 26ff0075089540 9102 c0")
 
 
 class KeptPins(Scanner):
-    """Four pins on USB that keep their level when nobody holds them any more, as a Raspberry Pi's do: Microchip's MCP2221.
+    """Four pins on USB, Microchip's MCP2221, that keep their level when released, as a Raspberry Pi's do.
 
-    gpio-sim lets a pin that nobody holds fall back to its pull: on it a dead agent's lamps are dark whatever anybody does.
+    A released gpio-sim pin returns to its pull, so there a dead agent's lamps are always dark.
     """
 
     label = "mcp2221_gpio"
@@ -319,7 +319,7 @@ class KeptPins(Scanner):
         return self
 
     def _serve(self):
-        """Answer the kernel's driver as the chip does."""
+        """Answer the kernel's driver as the real chip does."""
         while True:
             try:
                 asked = os.read(self._gadget, 64)
@@ -341,10 +341,10 @@ class KeptPins(Scanner):
                 return
 
     def level(self, line):
-        """The level that the chip drives; 0 where it drives nothing."""
+        """The level that the chip drives; 0 if it drives none."""
         return int(bool(self._levels[line] and not self._inputs[line]))
 
 
 def start_udev():
-    """Device links by udev's own rules, as on a real machine."""
+    """Device links by udev's rules, as on a real machine."""
     subprocess.run(["/usr/lib/systemd/systemd-udevd", "--daemon"], check=True)

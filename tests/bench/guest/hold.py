@@ -1,4 +1,4 @@
-"""Holds a pin as another program would."""
+"""Hold a pin as another program would."""
 
 import fcntl
 import os

@@ -24,12 +24,12 @@ THREE = {**CHIP, "green": GREEN, "red": RED, "amber": AMBER, "buzzer": BUZZER}
 TWO = {**CHIP, "green": TWO_GREEN, "red": TWO_RED}
 LOW = {**CHIP, "green": LOW_GREEN, "red": LOW_RED, "buzzer": LOW_BUZZER, "active_low": True}
 HOME = Path("/tmp/station")
-# Of the last step: shorter than the others', so that a stopped agent is too late before the watchdog comes.
+# For the last step: shorter than the others, so that a stopped agent is too late before the watchdog acts.
 DEADLINE = 3
 
 
 class Lane:
-    """One person's place: a scanner and lamps."""
+    """One person's scanner and lamps."""
 
     def __init__(self, bench, name, bus, lamps, pins=None):
         self.bench = bench
@@ -43,16 +43,16 @@ class Lane:
         self.scanner.scan(text)
 
     def bodies(self):
-        """What was delivered of this lane."""
+        """The delivered messages of this lane."""
         return [body["data"] for body in self.bench.broker.scans() if body["data"]["lane"] == self.name]
 
     def lit(self):
-        """The lines that somebody outside would see lit."""
+        """The lines that are lit, as seen from outside."""
         unlit = int(self.lamps.get("active_low", False))
         return [line for line in self.lines if self.pins.level(line) != unlit]
 
     def dark(self, seconds=15):
-        """Wait until the lane shows nothing."""
+        """Wait until the lane is dark."""
         return until(lambda: not self.lit(), seconds)
 
     def record(self):
@@ -60,10 +60,10 @@ class Lane:
         return self.pins.record(self.lines)
 
     def seen(self, text, seconds):
-        """Scan a code and measure the lamps for so long."""
+        """Scan a code and measure the lamps for that long."""
         recording = self.record()
         self.scan(text)
-        # By the end of the scan, within a few milliseconds, the lane belongs to it.
+        # A few milliseconds after the end of the scan, the lane shows only this scan.
         recording.scanned = time.monotonic() - recording.start
         time.sleep(seconds)
         recording.stop()
@@ -78,7 +78,7 @@ class LampBench(Bench):
         self.pins = Pins()
 
     def configured(self, lanes, verdict=""):
-        """An agent for these lanes that is not started yet."""
+        """An agent for these lanes, not started yet."""
         self.runs += 1
         scanners = [{"name": lane.name, "kind": "hid", "device": str(lane.scanner.by_id), "lane": lane.name, "pause": PAUSE} for lane in lanes]
         texts = [f'name = "{lane.name}"\nindicator = {inline(lane.lamps)}\n' for lane in lanes]
@@ -90,7 +90,7 @@ class LampBench(Bench):
         return self.configured(lanes).start(self.broker)
 
     def lamps(self, lane):
-        """What health says of a lane's lamps."""
+        """The state of a lane's lamps in health."""
         return json.loads(self.broker.last("health"))["lamps"].get(lane.name)
 
 
@@ -99,7 +99,7 @@ def inline(table):
 
 
 def about(value, wanted, tolerance=0.35):
-    """Equal but for what an emulated machine adds."""
+    """Equal, apart from what an emulated machine adds."""
     return abs(value - wanted) <= max(0.09, wanted * tolerance)
 
 
@@ -195,7 +195,7 @@ def three_lamps(bench, lane):
           and len(green) == 1 and 0 <= green[0][0] - ends(amber)[-1] < 0.05, (seen.scanned, story(seen)))
     check("three: working is silent", len(seen.spans(BUZZER)) == 1 and green and seen.spans(BUZZER)[0][0] > green[0][0] - 0.1, story(seen))
 
-    # The overtaken box ends ready, later than the one that overtook it.
+    # The overtaken box becomes ready, later than the one that overtook it.
     recording = lane.record()
     lane.scan(READY)
     time.sleep(0.5)
@@ -206,7 +206,7 @@ def three_lamps(bench, lane):
     check("three: an overtaken box that ends ready shows nothing", overtaken["verdict"] == "ready" and overtaken["lamp"] == "none"
           and not recording.spans(RED) and len(recording.spans(GREEN)) == 1, (overtaken, story(recording)))
 
-    # The overtaken box ends otherwise: the alarm, into the green of the one that overtook it.
+    # The overtaken box is not ready: the alarm interrupts the green of the one that overtook it.
     bench.services.faults(f"{PENDING}=delay:2s")
     recording = lane.record()
     lane.scan(PENDING)
@@ -221,7 +221,7 @@ def three_lamps(bench, lane):
     sounds = [span for span in recording.spans(BUZZER) if red and span[0] > red[0][0] - 0.1]
     check("three: the alarm sounds five times, fast", len(sounds) == 5 and max(lengths(sounds)) < 0.15, lengths(sounds))
 
-    # Into a stop: that one comes back.
+    # The alarm interrupts a stop, which then comes back.
     recording = lane.record()
     lane.scan(PENDING)
     time.sleep(0.4)
@@ -247,7 +247,7 @@ def two_lamps(bench, lane):
     check("two: stop is red, on and off once a second, no green", len(red) >= 2 and all(about(length, 0.5) for length in lengths(red)) and not seen.spans(TWO_GREEN), story(seen))
     lane.scan(IMEI)  # ends the stop
     time.sleep(2.5)
-    # The long one: how it looks, and that it ends.
+    # The long signal: how it looks, and that it ends.
     seen = lane.seen(PENDING, 33)
     red = seen.spans(TWO_RED)
     gaps = [later[0] - earlier[0] for earlier, later in zip(red, red[1:])]
@@ -274,7 +274,7 @@ def active_low(bench, lane):
     check("active low: hold is a red wink every 2 s, no green", len(red) >= 2 and max(lengths(red)) < 0.3 and about(red[1][0] - red[0][0], 2.0, 0.2)
           and not seen.spans(LOW_GREEN, level=0), story(seen))
     sounds("active low: hold sounds twice, short", seen, 2)
-    # Between two winks.
+    # Between two flashes.
     seen = lane.seen(IMEI, 3.5)
     red = seen.spans(LOW_RED, level=0)
     check("active low: rescan is two red double flashes, then dark", len(red) == 4 and max(lengths(red)) < 0.4
@@ -288,7 +288,7 @@ def active_low(bench, lane):
 
 
 def cannot_answer(bench, lanes):
-    """a station that can answer no scan"""
+    """a station that cannot answer scans"""
     bench.services.faults("reset")
     busy, *idle = lanes[1], lanes[0], lanes[2]
     seen = busy.seen(READY, 4)
@@ -301,7 +301,7 @@ def cannot_answer(bench, lanes):
 
 
 def _steady(lane, seconds):
-    """Red and nothing else for so long?"""
+    """Whether red, and nothing else, is lit for that long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if lane.lit() != [lane.lamps["red"]]:
@@ -311,7 +311,7 @@ def _steady(lane, seconds):
 
 
 def lost(bench):
-    """a pin that another program holds, and a chip that is missing, comes, goes and comes back"""
+    """a pin that another program holds, and a chip that is missing, appears, disappears and comes back"""
     label = "bench-late"
     device, line = hold.request(f"/dev/{bench.pins.chip}", TWO_RED)
     held = Lane(bench, "held", 0, TWO)
@@ -332,11 +332,11 @@ def lost(bench):
         lane.scan(READY)
         check(f"{lane.name}: the scan is answered and delivered all the same", until(lambda lane=lane: [body["verdict"] for body in lane.bodies()] == ["ready"], 20), lane.bodies())
 
-    # Freed at once after an answer: it must not light late.
+    # Freed just after an answer: it must not light late.
     recording = held.record()
     held.scan(ALSO_READY)
     until(lambda: len(held.bodies()) == 2, 20)
-    time.sleep(0.5)  # two answers are 80 ms apart: now it would be lit
+    time.sleep(0.5)  # two answers are 80 ms apart, so by now it would be lit
     os.close(line)
     os.close(device)
     gone.pins = Pins(label=label, lines=8, name="late")
@@ -364,7 +364,7 @@ def lost(bench):
 
 
 def darkness(bench):
-    """dark at every end, also on pins that keep their level when nobody holds them"""
+    """dark at every end, also on pins that keep their level when released"""
     kept = KeptPins("kept", 3).plug()
     sim = Lane(bench, "sim", 0, THREE)
     keep = Lane(bench, "keep", 1, {**CHIP, "chip": kept.label, "green": 2, "red": 3}, kept)
@@ -382,7 +382,7 @@ def darkness(bench):
         return until(lambda: lit() == ([GREEN], [2]), 10, 0.005)
 
     def ends_dark(name, act, seconds, itself):
-        """`itself`: the agent darkens its lamps; else what the unit runs after its end must."""
+        """`itself`: the agent darkens its lamps; otherwise the command that the unit runs after its end must."""
         unit.start(bench.broker)
         check(f"{name}: dark after the start", lit() == ([], []), lit())
         was_green = green()
@@ -415,14 +415,14 @@ def darkness(bench):
     figure(f"stopped while green: dark again after, s (watchdog {unit.watchdog:.0f} s)", round(time.monotonic() - stopped[0], 1))
     check("SIGSTOP while green: the watchdog killed it", unit.bitten and code == -signal.SIGKILL, code)
 
-    # The station goes on, and shows nothing of what was before.
+    # The station continues, and shows nothing from before.
     unit = Unit(agent, lit).start(bench.broker)
     time.sleep(1)
     check("restarted: no green without a new scan", lit() == ([], []), lit())
     used = agent.command("lamps", "test")
     check("`lamps test` beside a running agent: exit 1, in use by benchlight", used.returncode == 1 and "in use by benchlight" in used.stderr + used.stdout, used)
 
-    # Stopped between scan and answer, for longer than a green may wait: 2 s after the deadline.
+    # Stopped between scan and answer, for longer than a green may wait (2 s after the deadline).
     bench.services.faults("delay:1500ms")
     recording = sim.record()
     sim.scan(READY)

@@ -1,4 +1,4 @@
-"""Runs one part of the bench inside a guest."""
+"""Run one part of the bench inside a guest."""
 
 import importlib
 import os
@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 code = 0
 try:
     importlib.import_module(sys.argv[1]).main()
-except BaseException:  # noqa: BLE001 - whatever it was, the bench must hear of it
+except BaseException:  # noqa: BLE001 - the bench must learn of any exception
     traceback.print_exc(file=sys.stdout)
     code = 1
 os.sync()

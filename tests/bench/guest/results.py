@@ -1,4 +1,4 @@
-"""How a guest tells the bench what it found: one line per assertion on the console."""
+"""How a guest reports to the bench: one line per assertion on the console."""
 
 import json
 import sys
@@ -16,18 +16,18 @@ def say(kind, **more):
 
 
 def check(promise, held, found=""):
-    """One assertion: the promise in words, whether it held, and what was found when it did not."""
+    """Report an assertion: the promise in words, whether it held, and what was found if it did not."""
     say("check", promise=promise, held=bool(held), found="" if held else str(found)[-1500:])
     return bool(held)
 
 
 def note(text):
-    """A line for the reader of the bench."""
+    """Print a line for the reader."""
     say("note", text=str(text))
 
 
 def figure(name, value):
-    """A measured number for the bench's table."""
+    """Report a measured number for the bench's table."""
     say("figure", name=name, value=value)
 
 
@@ -37,7 +37,7 @@ def ask(what, **more):
 
 
 def run(part, steps, *given, failed=lambda: None):
-    """Run the steps of a part with what is `given` to each; a step that raises has failed, `failed` looks after it, and the next one goes on."""
+    """Run the steps of a part, each with `given`. If a step raises, it has failed, `failed` is called, and the next one runs."""
     for step in steps:
         start = time.monotonic()
         try:
@@ -51,7 +51,7 @@ def run(part, steps, *given, failed=lambda: None):
 
 
 def together(part, steps):
-    """Run steps side by side, each on a thread of its own; whatever one of them raises has failed it alone."""
+    """Run steps in parallel, each on its own thread; an exception fails only its own step."""
     threads = [threading.Thread(target=run, args=[part, [step]]) for step in steps]
     for thread in threads:
         thread.start()

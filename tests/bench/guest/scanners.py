@@ -1,4 +1,4 @@
-"""Scanners as keyboards on USB: grabbed, unplugged, two at once, other layouts, no end key, a reader that stalls."""
+"""Scanners as USB keyboards: grabbed, unplugged, two at once, other layouts, no end key, a reader that stalls."""
 
 import json
 import random
@@ -38,7 +38,7 @@ class ScannerBench(Bench):
         return wait_for_scans(self.broker, before + count, seconds)[before:]
 
     def state(self, name):
-        """What health says of a scanner."""
+        """The state of a scanner in health."""
         text = self.broker.last("health")
         return json.loads(text)["scanners"].get(name, {}).get("state") if text else None
 
@@ -59,7 +59,7 @@ def grabbed(bench):
     bench.console.clear()
     scanner.scan(READY)
     check("console: without an agent a scan is typed into it", bench.console.typed().strip() == READY)
-    # By its name: with "auto" the foreign keyboard that comes later would be the only one for a while.
+    # By name, because with "auto" the other keyboard, added later, would be the only one for a while.
     bench.start([hid("left", device=str(scanner.by_id))])
     bench.console.clear()
     recording = bench.pins.record([GREEN])
@@ -90,7 +90,7 @@ def unplugged(bench):
     before = len(bench.broker.scans())
     for key in READY[:8]:
         scanner.press(*layout("us")[key])
-    # Pulled before the pause could end the half scan: eight characters would do for a serial number.
+    # Unplugged before the pause can end the half scan, because eight characters could be a serial number.
     scanner.unplug()
     check("unplug: health says that no scanner is there", until(lambda: bench.state("left") not in ("ok", None), 15, 0.1), bench.broker.last("health"))
     check("unplug: the station is not able, red is steady", until(lambda: bench.pins.level(RED), 15), bench.broker.last("health"))
@@ -98,7 +98,7 @@ def unplugged(bench):
     scanner.plug()
     moved = scanner.event()
     start = time.monotonic()
-    # The lamp tells at once; health says so at most every 5 s.
+    # The lamp shows it at once; health is sent at most every 5 s.
     dark = until(lambda: not bench.pins.level(RED), 20, 0.02)
     took = time.monotonic() - start
     check("replug: able again within 2 s", dark and took < 2, (took, tail(bench.agent.log)))
@@ -143,7 +143,7 @@ def layouts(bench):
     for name in ("de", "fr"):
         scanner = Scanner(name, 0, serial=name.upper()).plug()
         bench.start([hid("left", layout=name)])
-        # Every key that a serial number can have.
+        # Every key that a serial number can need.
         for code in ("ABCDEFGHIJKL", "MNOPQRSTUVWX", "YZ0123456789"):
             bodies = bench.new(lambda code=code: scanner.scan(code, set_to=name))  # noqa: B023
             check(f"layout {name}: {code} is read as printed", serials(bodies) == [code], bodies)

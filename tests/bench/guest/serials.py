@@ -1,4 +1,4 @@
-"""USB serial scanners: one of the guest's own gadget side (CDC-ACM), one plugged in from outside and fed by a socket."""
+"""USB serial scanners: one from the guest's gadget support (CDC-ACM), one plugged in from outside and fed by a socket."""
 
 import json
 import time
@@ -12,7 +12,7 @@ HOME = Path("/tmp/station")
 
 
 def station(broker, name):
-    """A fresh station with one serial scanner, found by itself."""
+    """A fresh station with one serial scanner, which it finds by itself."""
     text = config([{"name": "left", "kind": "serial", "device": "auto", "pause": PAUSE}], {"kind": "none"}, state=f"{HOME}/{name}")
     return Agent(HOME, text, name).start(broker)
 
@@ -25,14 +25,14 @@ def acm(broker):
     """a scanner in serial mode (CDC-ACM)"""
     scanner = SerialScanner("acm", 0).plug()
     agent = station(broker, "acm")
-    # Another code each time: the same one again within 5 s would join the scan it repeats.
+    # A different code each time: a repeat within 5 s would join the earlier scan.
     for code, end, name in ((READY, "\r\n", "CR LF"), (ALSO_READY, "\r", "CR"), (PENDING, "\n", "LF"), (REMOVED, "", "a pause")):
         before = len(broker.scans())
         scanner.scan(code, end)
         bodies = wait_for_scans(broker, before + 1)[before:]
         check(f"serial: a code ended by {name}", serials(bodies) == [code], (bodies, tail(agent.log)))
     before = len(broker.scans())
-    # Eight characters would do for a serial number.
+    # Eight characters could be a serial number.
     scanner.scan(READY[:8], "")
     time.sleep(0.1)
     scanner.unplug()

@@ -1,4 +1,4 @@
-"""A whole station in a guest: simulated services, a real broker with an ear on it, and the agent itself."""
+"""A whole station in a guest: simulated services, a real broker with a subscriber, and the agent itself."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from results import note
 AGENT = os.environ.get("BENCHLIGHT", "")
 TOKEN = "simulated-token"
 
-# Boxes that the simulated Kandji knows, by what the station says of them.
+# Boxes that the simulated Kandji knows, by the station's answer.
 READY, ALSO_READY, PENDING, REMOVED = "C02XK0AAJG5H", "FVFGK1BBQ6L4", "C02PD4EEJG5J", "DEMOGONE0009"
 IMEI = "490154203237518"
-# A scan's keys may come haltingly on an emulated bus: it ends with its end key, not with a stutter.
+# On an emulated bus a scan's keys may come with gaps: it must end with its end key, not at a gap.
 PAUSE = "1s"
 
 
@@ -26,10 +26,10 @@ _read = set()
 
 
 def read_in():
-    """Read every file that a running program is made of.
+    """Read every file that a running program has mapped.
 
-    Files come from the machine outside, in its time. A program that first waits for a page of itself there, while time jumps in
-    here, is late by any number of seconds.
+    Files come from the machine outside, in its time. If time is skipped in the guest while a program waits for one of its pages,
+    the program can be late by any number of seconds.
     """
     for maps in Path("/proc").glob("[0-9]*/maps"):
         try:
@@ -47,7 +47,7 @@ def read_in():
 
 
 def started(command, log, **more):
-    """A program in the background, with its words in a file."""
+    """A program in the background, with its output in a file."""
     file = open(log, "ab")
     return subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=file, stderr=file, **more)
 
@@ -60,7 +60,7 @@ def tail(path, lines=15):
 
 
 def end(process, with_signal=signal.SIGTERM, seconds=10):
-    """End a program of ours; its exit code."""
+    """End one of our programs; return its exit code."""
     if process.poll() is None:
         process.send_signal(with_signal)
         try:
@@ -72,7 +72,7 @@ def end(process, with_signal=signal.SIGTERM, seconds=10):
 
 
 class Broker:
-    """mosquitto, and everything that it was sent."""
+    """mosquitto, and every message sent to it."""
 
     def __init__(self, folder, port=1883, keep=False):
         self.port = port
@@ -93,13 +93,13 @@ class Broker:
         return self.listen()
 
     def listen(self):
-        """Hear everything that the broker on this port is sent, whoever started it."""
+        """Subscribe to everything on the broker at this port, whoever started it."""
         self._ear = subprocess.Popen(
             ["mosquitto_sub", "-p", str(self.port), "-V", "mqttv5", "-q", "1", "-t", "#", "-F", "%t\t%r\t%p"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace",
         )
         threading.Thread(target=self._listen, args=[self._ear], daemon=True).start()
-        # The ear must hear before anybody speaks.
+        # The subscriber must be ready before anything is published.
         def heard():
             subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "bench/hello", "-m", "1"], check=False)
             return any(topic == "bench/hello" for topic, _, _ in self.messages)
@@ -138,13 +138,13 @@ class Broker:
             return list(parsed["bodies"])
 
     def last(self, name):
-        """The newest message of a topic's last level."""
+        """The newest message on topics with this last level."""
         found = [payload for topic, _, payload in list(self.messages) if topic.endswith("/" + name)]
         return found[-1] if found else None
 
 
 class Services:
-    """The simulated Kandji of the very program under test."""
+    """The simulated Kandji from the program under test."""
 
     def __init__(self, folder, port=8801, extra=()):
         self.base = f"http://127.0.0.1:{port}"
@@ -167,7 +167,7 @@ class Services:
         return self
 
     def faults(self, *switches):
-        """Switch faults on, or all off."""
+        """Switch faults on, or all of them off."""
         request = urllib.request.Request(self.base + "/_simulator/faults", method="PUT", data="\n".join(switches).encode())
         urllib.request.urlopen(request, timeout=5)
 
@@ -185,13 +185,13 @@ def config(scanners, indicator=None, lanes=None, more="", port=8801, broker=1883
     if indicator:
         text += "[indicator]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in indicator.items())
     text += f'[[source]]\nname = "kandji"\nkind = "kandji"\nurl = "http://127.0.0.1:{port}"\n'
-    # A guest is emulated, on a machine that does other things: it gets more time than a bench would.
+    # A guest is emulated on a busy machine, so it gets more time than a bench would.
     text += f'[verdict]\n{verdict or "deadline = " + chr(34) + "5s" + chr(34)}\n[mqtt]\nurl = "mqtt://127.0.0.1:{broker}"\nreplay_per_second = 0\n'
     return text + more
 
 
 class Agent:
-    """`benchlight run` with a config of one's own."""
+    """`benchlight run` with its own config."""
 
     def __init__(self, folder, text, name="agent"):
         self.folder = Path(folder)
@@ -216,7 +216,7 @@ class Agent:
                 if self.process.poll() is not None:
                     raise RuntimeError(f"the agent ended with {self.process.returncode}: {tail(self.log)}")
                 for topic, _, payload in broker.messages[heard:]:
-                    # Able, and every scanner open: a code typed before that is cut short.
+                    # Able, and every scanner open: a code typed earlier would be cut short.
                     if topic.endswith("/health"):
                         health = json.loads(payload)
                         if health["able"] and all(scanner["state"] == "ok" for scanner in health["scanners"].values()):
@@ -228,7 +228,7 @@ class Agent:
         return self
 
     def command(self, *words, seconds=60):
-        """Another command of the program with the same config."""
+        """Run another command of the program with the same config."""
         return subprocess.run([AGENT, *words, "--config", str(self.config)], capture_output=True, text=True,
                               env=self.environment(), timeout=seconds, stdin=subprocess.DEVNULL)
 
@@ -240,7 +240,7 @@ class Agent:
 
 
 class Bench:
-    """What the steps of a part share: a broker, the services, and the agent of the moment."""
+    """What the steps of a part share: a broker, the services, and the current agent."""
 
     def __init__(self, home):
         home.mkdir(exist_ok=True)
@@ -250,7 +250,7 @@ class Bench:
         self.runs = 0
 
     def give_up(self):
-        """After a step that failed: what the agent said, and its end."""
+        """After a failed step: print what the agent said, and end it."""
         if self.agent and self.agent.process:
             note(tail(self.agent.log))
             self.agent.stop()
@@ -261,7 +261,7 @@ def serials(bodies):
 
 
 def wait_for_scans(broker, count, seconds=30):
-    """Wait until so many different scans have been delivered; them."""
+    """Wait until that many different scans have been delivered; return them."""
     until(lambda: len(broker.scans()) >= count, seconds, 0.05)
     return broker.scans()
 

@@ -1,4 +1,4 @@
-"""docs/install.md as a script: its commands, in order and word for word but for a few names."""
+"""docs/install.md as a script: its commands in order, word for word except for a few names."""
 
 import json
 import re
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from results import check, note
 
-# What a virtual Pi calls otherwise. Deadline and pause are an emulated machine's, on a machine that does other things: who types there
-# is held up in the middle of a code.
+# What is different on a virtual Pi. Deadline and pause are long, because on an emulated machine, on a busy host, typing can
+# stall in the middle of a code.
 NAMES = {
     'kind = "hid" ': 'pause = "2s"\nkind = "hid" ',
     "https://acme.api.kandji.io": "http://127.0.0.1:8801",
@@ -16,12 +16,12 @@ NAMES = {
     "[mqtt]\n": '[verdict]\ndeadline = "8s"\n\n[mqtt]\n',
     "/dev/mmcblk0p3": "/dev/vdb",
 }
-# What is not run here: on the reader's own computer, by the guest's first process, and by the project's tests (tests/publisher/guide.rs).
+# Not run here: blocks for the reader's own computer, blocks done by the guest's first process, and blocks tested by tests/publisher/guide.rs.
 ELSEWHERE = {"your-computer", "raspberry-pi-os", "broker"}
 
 
 class Guide:
-    """The blocks of commands. What has been run is remembered on the card, over reboots."""
+    """The blocks of commands. Which ones have been run is stored on the card, across reboots."""
 
     def __init__(self, page="/packages/install.md", memory="/root/guide.json"):
         self.blocks, self.elsewhere = [], []
@@ -36,7 +36,7 @@ class Guide:
     def run(self, what, given="", code=0, seconds=300, again=None):
         """Run the next block, in which `what` stands; `given` is typed into it. Its output.
 
-        Where it says `again`, it was this slow machine that kept it waiting: it is run up to three times.
+        If it prints `again`, this slow machine delayed it: it is run up to three times.
         """
         at = len(self._ran)
         text = self.blocks[at] if at < len(self.blocks) else ""
@@ -60,7 +60,7 @@ class Guide:
                               errors="replace", cwd="/root", timeout=seconds)
 
     def end(self):
-        """Every block has been run, but for those that say that they cannot be."""
+        """Check that every block has been run, except those marked as not runnable here."""
         check(f"install.md: each of its {len(self.blocks)} blocks of commands was run, in order", len(self._ran) == len(self.blocks), self._ran)
         known = [(words, text) for words, text in self.elsewhere if words.startswith("sh ")]
         check("install.md: what was not run here says so", {words[3:] for words, _ in known} == ELSEWHERE, known)

@@ -22,14 +22,14 @@ GREEN, RED = 17, 27
 PASSWORD = "simulated-password"
 HOME = Path("/run/bench")
 GROUP = Path("/sys/fs/cgroup/system.slice/benchlight.service")
-# The doctor waits 12 s for a part. That is nothing to an emulated machine that does not get its turn.
+# The doctor waits 12 s for a part, which is short for an emulated machine on a busy host.
 HUNG = "no answer within"
 CONFIG = Path("/etc/benchlight/benchlight.toml")
 NEWER = "/root/benchlight_0.1.0-2_arm64.deb"
 
 
 def sh(*words, **more):
-    """A command; what it said and how it ended."""
+    """Run a command; return its output and exit code."""
     return subprocess.run([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                           text=True, errors="replace", timeout=300, **more)
 
@@ -49,19 +49,19 @@ def active(seconds=90):
 
 
 def ready(seconds=120):
-    """Wait until the station says in STATUS= that it waits for scans."""
+    """Wait until the station's STATUS= says that it is ready for scans."""
     return until(lambda: "ready for scans" in show("StatusText")["StatusText"], seconds, 0.3)
 
 
 class Station:
-    """The hardware, the services and the ear on the broker: everything but the agent, which is systemd's."""
+    """The hardware, the services and the subscriber: everything but the agent, which systemd runs."""
 
     def __init__(self):
         HOME.mkdir(exist_ok=True)
         self.guide = Guide()
         self.pins = self.scanner = self.services = None
         self.broker = Broker(HOME)
-        # What was delivered of the newest scan.
+        # The delivered message of the newest scan.
         self.last = {}
 
     def plug(self):
@@ -82,14 +82,14 @@ class Station:
 
     def scan(self, serial, promise, scanner=None):
         """One box, from the first key to the broker."""
-        # Else the first keys after a boot may come with a pause between them, as from no scanner.
+        # Otherwise the first keys after a boot may come with a pause between them, unlike any scanner's.
         read_in()
         until(self.dark, 40, 0.02)
         start, moment = time.monotonic(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         (scanner or self.scanner).scan(serial)
         lit = until(self.green, 20, 0.002)
         took = time.monotonic() - start
-        # Records of an earlier life may come first: the power went before their delivery was written down.
+        # Records of an earlier boot may come first, if the power was cut before their delivery was recorded.
         until(lambda: [body for body in self.broker.scans() if body["time"] >= moment], 60, 0.05)
         bodies = [body for body in self.broker.scans() if body["time"] >= moment]
         self.last = bodies[-1]["data"] if bodies else {}
@@ -101,7 +101,7 @@ def log(lines):
     return sh("journalctl", "-u", "benchlight", "-n", lines, "-o", "cat", "--no-pager").stdout
 
 
-# --- the first life: installing -----------------------------------------------------------------------------------
+# --- the first boot: installation ---------------------------------------------------------------------------------
 
 
 def installed(station):
@@ -138,7 +138,7 @@ def undone(station):
 
 
 def configured(station):
-    """config and secrets by the guide"""
+    """config and secrets as in the guide"""
     station.serve()
     station.guide.run("benchlight.toml")
     station.guide.run("kandji-token", TOKEN + "\n")
@@ -181,7 +181,7 @@ def inside(*words, user=None):
 
 
 def in_group(*words):
-    """A command under the unit's rules for devices."""
+    """A command under the unit's device rules."""
     return sh("sh", "-c", f'echo $$ >{GROUP}/cgroup.procs && exec "$@"', "sh", *words)
 
 
@@ -237,13 +237,13 @@ def secrets(station):
 
 
 class StopPost:
-    """What ExecStopPost= came to. systemd forgets it when it starts the service again: here that waits for this slow machine to look."""
+    """The result of ExecStopPost=. systemd forgets it when it restarts the service, so here the restart waits until it has been read."""
 
     later = Path("/run/systemd/system/benchlight.service.d/bench.conf")
 
     @classmethod
     def wait(cls):
-        """Put the restart off, until this machine is booted again."""
+        """Delay restarts until the next boot of this machine."""
         cls.later.parent.mkdir(parents=True, exist_ok=True)
         cls.later.write_text("[Service]\nRestartSec=15\n")
         sh("systemctl", "daemon-reload")
@@ -308,7 +308,7 @@ def killed(station):
 
 
 def unplugged(station):
-    """a scanner that goes and comes"""
+    """a scanner that is unplugged and replugged"""
     station.scanner.unplug()
     check("scanner: unplugged, the station says that it can answer no scan", until(lambda: "no_scanner" in show("StatusText")["StatusText"], 60, 0.3), show("StatusText"))
     station.scanner.plug()
@@ -317,7 +317,7 @@ def unplugged(station):
 
 
 def restarted(station, config):
-    """The agent with that config; True when it is ready for scans."""
+    """Run the agent with that config; True if it is ready for scans."""
     CONFIG.write_text(config)
     sh("systemctl", "restart", "benchlight")
     return active() and ready()
@@ -374,7 +374,7 @@ def readable(station):
     unmarked = [text for text in texts if not text.startswith(("ERROR ", " WARN ", " INFO ", "DEBUG "))]
     check("log: a warning is a warning for journalctl, too", not wrong and not unmarked and {"4", "6"} <= {entry["PRIORITY"] for entry in own}, (wrong[:5], unmarked[:5]))
     check("log: no second time stamp", not any(re.search(r"\d\d:\d\d:\d\d", text) for text in texts), texts[:5])
-    # A scan each, and changes of state: not a word for every heartbeat.
+    # One line per scan and per change of state, none per heartbeat.
     check("log: one line for each scan", sum(READY in text for text in texts) >= 2 and len(own) < 160, (len(own), texts[-20:]))
     everything = sh("journalctl", "-o", "export", "--no-pager").stdout
     check("log: no secret in any log of the machine", TOKEN not in everything and PASSWORD not in everything)
@@ -383,7 +383,7 @@ def readable(station):
 
 
 def reboot(station):
-    """the reboot of the guide"""
+    """the reboot in the guide"""
     for name in ("seq", "epoch"):
         (Path("/root") / name).write_text(str(station.last[name]))
     os.sync()
@@ -393,7 +393,7 @@ def reboot(station):
     check("reboot: it comes", False, sh("systemctl", "list-jobs").stdout)
 
 
-# --- the second life: by itself -----------------------------------------------------------------------------------
+# --- the second boot: started by systemd --------------------------------------------------------------------------
 
 
 def by_itself(station):
@@ -431,11 +431,11 @@ def partition(station):
     Path("/root/seq").write_text(str(data["seq"]))
 
 
-# --- the third life: a read-only root -----------------------------------------------------------------------------
+# --- the third boot: a read-only root -----------------------------------------------------------------------------
 
 
 def read_only(station):
-    """a root in memory over a read-only card"""
+    """an overlay in memory over a read-only card"""
     card = sh("findmnt", "-n", "-o", "FSTYPE,OPTIONS", "/").stdout
     check("read-only root: the root is an overlay", card.startswith("overlay"), card)
     there = sh("findmnt", "-n", "-o", "SOURCE,OPTIONS", "/var/lib/benchlight").stdout
@@ -450,7 +450,7 @@ def read_only(station):
     Path("/etc/written-in-memory").touch()
 
 
-# --- the fourth life: upgrade, removal ----------------------------------------------------------------------------
+# --- the fourth boot: upgrade, removal ----------------------------------------------------------------------------
 
 
 def kept(station):
@@ -462,7 +462,7 @@ def kept(station):
     check("read-only root: afterwards ready", ready(), show("StatusText"))
     station.scan(ALSO_READY, "read-only root: afterwards scan -> lamp -> message")
     data = station.last
-    # One number belongs to the scan of the read-only life.
+    # One number belongs to the scan made with the read-only root.
     check("read-only root: the scan made then is kept, the numbers have no gap", data["seq"] == int(Path("/root/seq").read_text()) + 2
           and data["epoch"] == Path("/root/epoch").read_text(), data)
     Path("/root/seq").write_text(str(data["seq"]))
@@ -485,7 +485,7 @@ def upgraded(station):
 
 
 def refused(station):
-    """an upgrade over a config that the new version does not accept"""
+    """an upgrade with a config that the new version does not accept"""
     before, config = pid(), CONFIG.read_text()
     CONFIG.write_text(config.replace("[indicator]", "[indicator]\nblue = 9"))
     done = sh("dpkg", "-i", NEWER)
@@ -521,7 +521,7 @@ def removed(station):
     owner = pwd.getpwnam("benchlight").pw_uid
     left = sh("find", "/", "-xdev", "(", "-path", "/packages", "-o", "-path", "/bench", "-o", "-path", "/root", "-o", "-path", "/proc", "-o", "-path", "/sys", ")", "-prune",
               "-o", "(", "-iname", "*benchlight*", "-o", "-uid", owner, ")", "-print").stdout.split()
-    # The mount of the data partition is the administrator's, made by hand.
+    # The administrator made the mount of the data partition, so the package leaves it.
     own = {"/etc/systemd/system/var-lib-benchlight.mount", "/etc/systemd/system/local-fs.target.wants/var-lib-benchlight.mount", "/var/lib/benchlight"}
     check("purge: nothing is left behind but the data partition's mount", set(left) <= own, set(left) - own)
     status = sh("dpkg-query", "-W", "benchlight")

@@ -1,7 +1,7 @@
-"""The agent under its own systemd unit, as far as the lamps are concerned: ready, watchdog, and what runs after its end.
+"""The agent under its own systemd unit, as far as the lamps are concerned: ready, watchdog, and the command after its end.
 
-A guest on this machine's files has no systemd. What is done here is read from the unit itself: the watchdog's time and signal, and
-the command after the end. (The part `systemd` runs the true one.)
+A guest on this machine's files has no systemd. This reads the watchdog's time and signal, and the command after the end, from
+the unit itself. (The part `systemd` runs systemd itself.)
 """
 
 import re
@@ -19,7 +19,7 @@ UNIT = Path(__file__).resolve().parents[3] / "systemd/benchlight.service"
 
 
 class Unit:
-    """Runs `agent` as the unit says. `at_end` is called when it has ended and nothing else has been done yet."""
+    """Run `agent` as the unit says. `at_end` is called when it has ended, before anything else is done."""
 
     def __init__(self, agent, at_end):
         self.agent = agent
@@ -37,7 +37,7 @@ class Unit:
         return [AGENT, *words[1:], "--config", str(self.agent.config)]
 
     def start(self, broker):
-        """Start it and wait until it has said that it is ready, and is able."""
+        """Start it and wait until it has reported that it is ready and is able."""
         path = self.agent.folder / f"{self.agent.config.stem}.notify"
         path.unlink(missing_ok=True)
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -75,5 +75,5 @@ class Unit:
         self._ended.set()
 
     def wait(self, seconds):
-        """Wait until it has ended and what follows its end has run."""
+        """Wait until it has ended and the command after its end has run."""
         return self._ended.wait(seconds)

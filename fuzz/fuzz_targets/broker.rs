@@ -4,7 +4,10 @@
 use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
 
 use benchlight::{
-    publisher::{NoSubscriber, Settings, Turn, outcome, understood},
+    publisher::{
+        NoSubscriber, Settings,
+        fuzz::{Turn, delivered, understood},
+    },
     record::Recorded,
     runtime::name::Name,
 };
@@ -113,7 +116,11 @@ fn deliver(no_subscriber: NoSubscriber, input: &[u8]) {
             224.. => Turn::Waited(Duration::from_secs(1) * 2_u32.pow(u32::from(step - 224) / 3)),
         });
     }
-    let told = outcome(no_subscriber, &ROWS, &turns);
+    let settings = Settings {
+        no_subscriber,
+        ..SETTINGS.clone()
+    };
+    let told = delivered(&settings, &ROWS, &turns);
     let rows: BTreeSet<u64> = told.iter().map(|(row, _)| *row).collect();
     assert!(
         rows.iter()

@@ -1,11 +1,13 @@
 //! Tell the fleet: the wire format and the MQTT session that loses nothing.
 //!
-//! The journal's outbox is the store and every MQTT session is disposable: a row leaves the outbox only on the broker's PUBACK
-//! of that row. Reading order: [`message`] says what is sent, `outbox` which row is next and what an answer means for it,
-//! `session` speaks MQTT for the length of one link, `desk` brings them together, [`run`] makes link after link.
+//! The journal is the store and every MQTT session is disposable: a row is delivered only by the broker's PUBACK of that row, and
+//! only the journal remembers that it is. Reading order: [`message`] says what is sent, `outbox` which row is next and what an answer
+//! means for it, `session` speaks MQTT for the length of one link, `desk` brings them together, [`run`] makes link after link.
 
 mod command;
 mod desk;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod kept;
 pub mod message;
 mod outbox;
@@ -15,7 +17,6 @@ mod reading;
 #[cfg(test)]
 mod samples;
 mod session;
-mod suspects;
 mod tls;
 
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
@@ -26,14 +27,12 @@ use url::Url;
 use crate::{
     health::{Health, LinkCondition},
     journal::Journal,
-    record::Recorded,
     runtime::{credential::Credential, name::Name, pulse::Pulse, visible},
     station::ring::Ring,
 };
 use desk::{Desk, End};
-use outbox::{Row, Settled};
 use pacing::Reconnect;
-use session::{FaultKind, Guise, Happening, Session};
+use session::{ClientId, FaultKind, Session, SessionEvent};
 
 pub use reach::reach;
 
@@ -166,8 +165,6 @@ pub struct Timing {
     pub unacknowledged: Duration,
     /// Nothing heard for twice the keep-alive and this: the link is given up.
     pub grace: Duration,
-    /// Rows are marked as sent after this time at the latest.
-    pub mark_after: Duration,
     /// Health goes out at most once in this time when it changes ..
     pub health_least: Duration,
     /// .. and at least once in this time.
@@ -202,7 +199,6 @@ impl Default for Timing {
             connect_most: Duration::from_secs(10),
             unacknowledged: Duration::from_secs(60),
             grace: Duration::from_secs(5),
-            mark_after: Duration::from_millis(100),
             health_least: Duration::from_secs(5),
             health_most: Duration::from_secs(60),
             probe: Duration::from_secs(60),
@@ -229,14 +225,14 @@ pub async fn run_with(
     timing: Timing,
 ) {
     let (mut stop, pulse) = (inputs.stop.clone(), inputs.pulse.clone());
-    let mut desk = Desk::new(settings.clone(), inputs, state.clone(), timing);
+    let mut desk = Desk::new(&settings, inputs, state.clone(), timing);
     let mut reconnect = Reconnect::new(timing);
     let mut takeovers = VecDeque::new();
     loop {
         let begun = Instant::now();
         let pause = reconnect.pause(begun);
         let opened = tokio::select! {
-            opened = pulse.through(Session::open(&settings, &timing, reconnect.patience(pause), Guise::Station)) => opened,
+            opened = pulse.through(Session::open(&settings, &timing, reconnect.patience(pause), ClientId::Station)) => opened,
             () = stopped(&mut stop) => return,
         };
         let (fault, again) = match opened {
@@ -292,10 +288,10 @@ pub struct Probed {
 /// # Errors
 /// Why there is no session, in words with the remedy.
 pub async fn probe(settings: &Settings) -> Result<Probed, String> {
-    /// For what is kept there to arrive; that nothing is kept is never said.
+    /// How long to wait for a retained message; the broker never says there is none.
     const LISTEN: Duration = Duration::from_secs(1);
     let timing = Timing::default();
-    let mut session = Session::open(settings, &timing, timing.connect_most, Guise::Visitor)
+    let mut session = Session::open(settings, &timing, timing.connect_most, ClientId::Doctor)
         .await
         .map_err(|fault| fault.words)?;
     let availability = message::Topics::new(settings).availability;
@@ -303,121 +299,27 @@ pub async fn probe(settings: &Settings) -> Result<Probed, String> {
     let heard = tokio::time::timeout(LISTEN, async {
         loop {
             match session.next().await {
-                Happening::Arrived(arrival) if arrival.topic == availability => {
+                SessionEvent::Arrived(arrival) if arrival.topic == availability => {
                     let word = visible::word(&String::from_utf8_lossy(&arrival.payload));
                     return Ok(Probed {
                         availability: Some(word),
                         refused: None,
                     });
                 }
-                Happening::SubscriptionRefused(why) => {
+                SessionEvent::SubscriptionRefused(why) => {
                     return Ok(Probed {
                         availability: None,
                         refused: Some(why),
                     });
                 }
-                Happening::Ended(fault) => return Err(fault.words),
-                Happening::Arrived(_) | Happening::Acked(..) => {}
+                SessionEvent::Ended(fault) => return Err(fault.words),
+                SessionEvent::Arrived(_) | SessionEvent::Acked(..) => {}
             }
         }
     });
     let probed = heard.await.unwrap_or_else(|_| Ok(Probed::default()));
     session.close(LISTEN).await;
     probed
-}
-
-/// What a broker does next, for [`outcome`].
-#[derive(Clone, Debug)]
-pub enum Turn {
-    /// It answers the row in flight at that place, counted modulo their number, with this PUBACK packet.
-    Acked(usize, Vec<u8>),
-    /// The link breaks and comes back; `true`: what was in flight may be why.
-    Broke(bool),
-    /// So much time passes.
-    Waited(Duration),
-}
-
-/// What the journal is told of `rows` (each with its place in the order of delivery) while a broker takes those turns: the
-/// row, and whether it counts as delivered or is set aside. The way of every row, for the fuzz target.
-pub fn outcome(
-    no_subscriber: NoSubscriber,
-    rows: &[(u64, Recorded)],
-    turns: &[Turn],
-) -> Vec<(u64, bool)> {
-    let timing = Timing::default();
-    let mut now = Instant::now();
-    let delays = outbox::Delays::of(&timing);
-    let mut outbox = outbox::Outbox::new(delays, no_subscriber, now);
-    let mut pace = pacing::Pace::new(0, now);
-    let newest = rows.iter().map(|(key, _)| *key).max().unwrap_or_default();
-    let mut told = Vec::new();
-    let mut in_flight = Vec::new();
-    outbox.link_up(newest, now);
-    for turn in turns {
-        while let Some(want) = outbox.want(now) {
-            let unsent = |key: u64| {
-                key > want.after && !told.iter().any(|settled: &Settled| settled.key() == key)
-            };
-            let found: Vec<Row> = rows
-                .iter()
-                .filter(|(key, _)| unsent(*key))
-                .take(want.limit)
-                .map(|(key, recorded)| Row {
-                    key: *key,
-                    recorded: recorded.clone(),
-                })
-                .collect();
-            let more = found.len() >= want.limit;
-            outbox.read(want, found, more);
-            if !more {
-                break;
-            }
-        }
-        while let Some((row, _)) = outbox.next(0, &mut pace, now) {
-            in_flight.push(row.key);
-        }
-        match turn {
-            Turn::Acked(place, packet) => {
-                let Some(ack) = session::puback(packet) else {
-                    continue;
-                };
-                let Some(place) = place.checked_rem(in_flight.len()) else {
-                    continue;
-                };
-                told.extend(outbox.acked(in_flight.swap_remove(place), ack, now));
-            }
-            Turn::Broke(guilty) => {
-                in_flight.clear();
-                told.extend(outbox.link_down(*guilty, now));
-                outbox.link_up(newest, now);
-            }
-            Turn::Waited(time) => now += *time,
-        }
-    }
-    told.iter()
-        .map(|settled| (settled.key(), matches!(settled, Settled::Sent(_))))
-        .collect()
-}
-
-/// The answer to a backfill command, and the topic it goes to: the range it asks for, or why it is refused. The way of every
-/// command, for the fuzz target.
-pub fn understood(
-    settings: &Settings,
-    payload: &[u8],
-    response_topic: Option<&str>,
-    correlation: Option<Vec<u8>>,
-) -> (String, Result<(u64, u64), String>) {
-    let reply = command::ReplyTo::new(
-        response_topic,
-        correlation.map(Into::into),
-        &message::Topics::new(settings),
-    );
-    let topic = reply.topic.clone();
-    (
-        topic,
-        command::Backfill::parse(payload, reply, None)
-            .map(|backfill| backfill.wanted().unwrap_or_default()),
-    )
 }
 
 /// Resolves when the station stops, or nobody is left who could say so.

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use uuid::Uuid;
 
 use super::{
     command::{CHUNK, Rest},
-    outbox::{Row, Want},
+    outbox::{Key, Page, Row, Want},
 };
 use crate::{
     journal::{
-        Journal,
+        Journal, Unsent,
         reader::{ReadFault, Reader},
     },
     record::Recorded,
@@ -29,33 +29,86 @@ pub(super) enum Question {
     Range { epoch: Uuid, from: u64, to: u64 },
 }
 
-/// What the journal says.
+/// What is new in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// The newest row.
+    Newer(Key),
+    /// Older rows wait again.
+    Older,
+}
+
+/// How the publisher hears of news in the journal.
 #[derive(Debug)]
-pub(super) enum Answer {
-    /// The rows, and whether there may be more.
-    Unsent(Want, Vec<Row>, bool),
+pub(super) struct JournalNews {
+    newest: watch::Receiver<u64>,
+    backlog: watch::Receiver<u64>,
+}
+
+impl JournalNews {
+    pub(super) fn new(journal: &Journal) -> Self {
+        Self {
+            newest: journal.newest(),
+            backlog: journal.backlog(),
+        }
+    }
+
+    /// The newest row. What came before this call is no news any more.
+    pub(super) fn newest(&mut self) -> Key {
+        *self.newest.borrow_and_update()
+    }
+
+    /// As [`Self::newest`], on a link that reads all older rows anyway.
+    pub(super) fn link_up(&mut self) -> Key {
+        self.backlog.mark_unchanged();
+        self.newest()
+    }
+
+    /// Resolves when there is something new. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> News {
+        tokio::select! {
+            Ok(()) = self.newest.changed() => News::Newer(*self.newest.borrow_and_update()),
+            Ok(()) = self.backlog.changed() => News::Older,
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Rows of the outbox.
+    Unsent(Want, Page),
     /// The first records that are still there, and what is behind them.
     Range(Vec<Recorded>, Rest),
-    /// The journal could not be read, in words; the question may be asked again after a while.
-    Failed(String),
 }
 
-/// The reading side.
+/// What the thread brings: rows are taken from it as late as possible, so that none is among them that has been settled meanwhile.
 #[derive(Debug)]
-pub(super) struct Reading {
+enum Read {
+    Unsent(Want, Unsent),
+    Range(Vec<Recorded>, Rest),
+}
+
+/// The journal as the publisher reads it.
+#[derive(Debug)]
+pub(super) struct JournalReading {
     journal: Journal,
     reader: Option<Reader>,
-    running: Option<JoinHandle<(Reader, Answer)>>,
+    running: Option<JoinHandle<(Reader, Result<Read, ReadFault>)>>,
     not_before: Instant,
+    /// The last reading failed.
+    failing: bool,
 }
 
-impl Reading {
+impl JournalReading {
     pub(super) fn new(journal: Journal) -> Self {
         Self {
             journal,
             reader: None,
             running: None,
             not_before: Instant::now(),
+            failing: false,
         }
     }
 
@@ -77,53 +130,76 @@ impl Reading {
     pub(super) fn ask(&mut self, question: Question) {
         let mut reader = self.reader.take().unwrap_or_else(|| self.journal.reader());
         self.running = Some(tokio::task::spawn_blocking(move || {
-            let answer = answer(&mut reader, question);
-            (reader, answer)
+            let read = read(&mut reader, question);
+            (reader, read)
         }));
     }
 
-    /// The answer. May be dropped and called again.
-    pub(super) async fn answered(&mut self) -> Answer {
+    /// What was found; `None`: the journal cannot be read, and the question may be asked again after a while. May be dropped and
+    /// called again.
+    pub(super) async fn found(&mut self) -> Option<Found> {
         let Some(running) = self.running.as_mut() else {
             return std::future::pending().await;
         };
         let joined = running.await;
         self.running = None;
-        let answer = match joined {
-            Ok((reader, answer)) => {
+        let read = match joined {
+            Ok((reader, read)) => {
                 self.reader = Some(reader);
-                answer
+                read.map_err(|fault| fault.to_string())
             }
-            Err(_) => Answer::Failed("its thread has ended".to_owned()),
+            Err(_) => Err("its thread has ended".to_owned()),
         };
-        if matches!(answer, Answer::Failed(_)) {
-            self.not_before = Instant::now() + AGAIN;
+        match read {
+            Ok(read) => {
+                self.failing = false;
+                Some(read.into())
+            }
+            Err(words) => {
+                self.not_before = Instant::now() + AGAIN;
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!(%words, "the journal cannot be read for the broker; trying again");
+                }
+                None
+            }
         }
-        answer
     }
 }
 
-fn answer(reader: &mut Reader, question: Question) -> Answer {
-    match question {
-        Question::Unsent(want) => match reader.unsent(want.after, want.limit) {
-            Ok(stored) => {
-                let more = stored.len() >= want.limit;
-                let rows = stored
-                    .into_iter()
-                    .map(|stored| Row {
-                        key: stored.row,
-                        recorded: stored.recorded,
-                    })
-                    .collect();
-                Answer::Unsent(want, rows, more)
+impl From<Read> for Found {
+    fn from(read: Read) -> Self {
+        match read {
+            Read::Unsent(want, unsent) => {
+                let (after, more) = (unsent.after, unsent.more);
+                let rows = unsent.rows().into_iter();
+                let rows = rows.map(|stored| Row {
+                    key: stored.row,
+                    recorded: stored.recorded,
+                });
+                Self::Unsent(
+                    want,
+                    Page {
+                        rows: rows.collect(),
+                        after,
+                        more,
+                    },
+                )
             }
-            Err(fault) => Answer::Failed(fault.to_string()),
-        },
-        Question::Range { epoch, from, to } => match range(reader, epoch, from, to) {
-            Ok((found, rest)) => Answer::Range(found, rest),
-            Err(fault) => Answer::Failed(fault.to_string()),
-        },
+            Read::Range(records, rest) => Self::Range(records, rest),
+        }
     }
+}
+
+fn read(reader: &mut Reader, question: Question) -> Result<Read, ReadFault> {
+    Ok(match question {
+        Question::Unsent(want) => {
+            Read::Unsent(want, reader.unsent_until_taken(want.after, want.limit)?)
+        }
+        Question::Range { epoch, from, to } => {
+            let (records, rest) = range(reader, epoch, from, to)?;
+            Read::Range(records, rest)
+        }
+    })
 }
 
 fn range(

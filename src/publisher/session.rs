@@ -4,27 +4,19 @@
 //! dropped at any point. The watchdog stands around that future, because the event loop can hang in a full socket for longer
 //! than any keep-alive.
 
+mod connect;
 mod words;
 
-use std::{
-    collections::BTreeMap, future::Future, io, io::ErrorKind, net::SocketAddr, pin::Pin,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rumqttc::{
-    AsyncClient, Broker, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet,
-    PubAckReason, Publish, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties,
-    PublishResult, QoS, RetainForwardRule, StateError, SubscribeFilter, SubscribeFilterInput,
-    SubscribeReasonCode, TlsConfiguration, TlsError, Transport, mqttbytes,
+    AsyncClient, ConnAck, ConnectionError, Event, EventLoop, Packet, PubAckReason, Publish,
+    PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS,
+    RetainForwardRule, SubscribeFilter, SubscribeFilterInput, SubscribeReasonCode,
 };
-use rustix::net::sockopt::set_tcp_user_timeout;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    sync::mpsc,
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
 use super::{
@@ -33,18 +25,13 @@ use super::{
     outbox::Ack,
     tls,
 };
-use crate::runtime::credential::Credential;
-use words::{disconnect_fault, refusal_words};
+pub(super) use connect::address;
+pub(super) use words::io_words;
 
 /// Messages in flight at most, and the bound of the client's own ring.
 const WINDOW: u16 = 32;
 /// What the broker may send us: commands are small.
 const INCOMING_MAX: u32 = 16 * 1024;
-/// The kernel gives a connection up on which nothing that was sent arrives for this long. Without it a broker whose machine or network was away
-/// for half a minute is noticed to be back only at the next repetition, 26 s later.
-const UNHEARD: Duration = Duration::from_secs(8);
-/// One of several addresses of the broker's name may take this long.
-const ADDRESS: Duration = Duration::from_secs(1);
 
 /// One message that leaves.
 #[derive(Clone, Debug)]
@@ -57,6 +44,36 @@ pub(super) struct Message {
     pub(super) id: Option<Uuid>,
     /// Correlation data of an answer.
     pub(super) correlation: Option<Bytes>,
+}
+
+impl Message {
+    /// What stays at the broker for whoever comes later.
+    pub(super) fn retained(
+        topic: &str,
+        payload: Bytes,
+        content_type: Option<&'static str>,
+    ) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            payload,
+            content_type,
+            retained: true,
+            id: None,
+            correlation: None,
+        }
+    }
+
+    /// A scan or a change.
+    pub(super) fn event(topic: &str, payload: Vec<u8>, id: Uuid) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            payload: payload.into(),
+            content_type: Some(message::CLOUD_EVENT),
+            retained: false,
+            id: Some(id),
+            correlation: None,
+        }
+    }
 }
 
 /// A message that arrived.
@@ -73,7 +90,7 @@ pub(super) struct Arrival {
 
 /// What happens on a session.
 #[derive(Debug)]
-pub(super) enum Happening {
+pub(super) enum SessionEvent {
     /// The broker answered for the message of that ticket.
     Acked(u64, Ack),
     /// A message arrived.
@@ -113,6 +130,14 @@ impl Fault {
         }
     }
 
+    /// The ticket of the message that was never answered.
+    pub(super) const fn ignored(&self) -> Option<u64> {
+        match self.kind {
+            FaultKind::Ignored(ticket) => Some(ticket),
+            FaultKind::Broke | FaultKind::Away | FaultKind::TakenOver => None,
+        }
+    }
+
     pub(super) fn taken_over() -> Self {
         Self::new(
             FaultKind::TakenOver,
@@ -121,13 +146,13 @@ impl Fault {
     }
 }
 
-/// As whom a session is opened.
+/// Under which client id a session is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Guise {
-    /// The station: under its name, with its will.
+pub(super) enum ClientId {
+    /// The station's own, with its will.
     Station,
-    /// Somebody who tries the way only: under a name of its own and without a will.
-    Visitor,
+    /// One for the doctor, who only tries the way: without a will.
+    Doctor,
 }
 
 type Tracked =
@@ -159,10 +184,10 @@ impl Session {
         settings: &Settings,
         timing: &Timing,
         within: Duration,
-        guise: Guise,
+        client_id: ClientId,
     ) -> Result<Self, Fault> {
         let deadline = Instant::now() + within;
-        let options = options(settings, within, guise).await?;
+        let options = connect::options(settings, within, client_id).await?;
         let (client, event_loop) = AsyncClient::builder(options)
             .capacity(usize::from(WINDOW) * 2)
             .try_build()
@@ -192,32 +217,56 @@ impl Session {
                 biased;
                 event = session.events.recv() => if let Some(Event::Incoming(Packet::ConnAck(connack))) = event {
                     session.heard = Instant::now();
-                    let properties = connack.properties.as_ref();
-                    if let Some(most) = properties.and_then(|properties| properties.receive_max) {
-                        session.window = session.window.min(usize::from(most)).max(1);
-                    }
-                    if let Some(most) = properties.and_then(|properties| properties.max_packet_size) {
-                        session.packet_max = usize::try_from(most).unwrap_or(usize::MAX);
-                    }
-                    if let Some(seconds) = properties.and_then(|properties| properties.server_keep_alive) {
-                        // 0: nobody pings. Then a broker that lives is heard when it acknowledges health.
-                        let keep_alive = if seconds == 0 { timing.health_most } else { Duration::from_secs(u64::from(seconds)) };
-                        session.silence = 2 * keep_alive + timing.grace;
-                    }
-                    session.retain = properties.and_then(|properties| properties.retain_available) != Some(0);
-                    if properties.and_then(|properties| properties.max_qos) == Some(0) {
-                        return Err(Fault::new(FaultKind::Away, "the broker takes no message with QoS 1, so it cannot confirm any: allow QoS 1 there"));
-                    }
-                    if !session.takes(&smallest(settings)) {
-                        let words = format!("the broker takes no message at all: its maximum packet size is {}; raise it there", session.packet_max);
-                        return Err(Fault::new(FaultKind::Away, words));
-                    }
+                    session.accepted(&connack, settings, timing)?;
                     return Ok(session);
                 },
-                error = &mut session.driver => return Err(fault(&error, settings)),
-                () = tokio::time::sleep_until(deadline) => return Err(Fault::new(FaultKind::Away, no_answer(&address(settings)))),
+                error = &mut session.driver => return Err(words::no_session(&error, settings)),
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(Fault::new(FaultKind::Away, words::no_answer(&address(settings))));
+                }
             }
         }
+    }
+
+    /// The broker has accepted the connection: what it allows.
+    fn accepted(
+        &mut self,
+        connack: &ConnAck,
+        settings: &Settings,
+        timing: &Timing,
+    ) -> Result<(), Fault> {
+        let Some(properties) = &connack.properties else {
+            return Ok(());
+        };
+        if let Some(most) = properties.receive_max {
+            self.window = self.window.min(usize::from(most)).max(1);
+        }
+        if let Some(most) = properties.max_packet_size {
+            self.packet_max = usize::try_from(most).unwrap_or(usize::MAX);
+        }
+        if let Some(seconds) = properties.server_keep_alive {
+            // 0: nobody pings. Then a broker that lives is heard when it acknowledges health.
+            let keep_alive = match seconds {
+                0 => timing.health_most,
+                seconds => Duration::from_secs(u64::from(seconds)),
+            };
+            self.silence = 2 * keep_alive + timing.grace;
+        }
+        self.retain = properties.retain_available != Some(0);
+        if properties.max_qos == Some(0) {
+            return Err(Fault::new(
+                FaultKind::Away,
+                "the broker takes no message with QoS 1, so it cannot confirm any: allow QoS 1 there",
+            ));
+        }
+        if !self.takes(&smallest(settings)) {
+            let words = format!(
+                "the broker takes no message at all: its maximum packet size is {}; raise it there",
+                self.packet_max
+            );
+            return Err(Fault::new(FaultKind::Away, words));
+        }
+        Ok(())
     }
 
     /// Messages in flight.
@@ -242,7 +291,7 @@ impl Session {
         packet.size() + 2 <= self.packet_max
     }
 
-    /// Sends with QoS 1; the ticket comes back in [`Happening::Acked`]. `None`: it could not even be queued.
+    /// Sends with QoS 1; the ticket comes back in [`SessionEvent::Acked`]. `None`: it could not even be queued.
     pub(super) fn publish(&mut self, message: Message) -> Option<u64> {
         let options = PublishOptions::at_least_once()
             .retain(message.retained && self.retain)
@@ -284,12 +333,12 @@ impl Session {
     }
 
     /// Waits for what happens next. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> Happening {
+    pub(super) async fn next(&mut self) -> SessionEvent {
         loop {
             if self.notices.is_empty()
                 && let Some(fault) = &self.ended
             {
-                return Happening::Ended(fault.clone());
+                return SessionEvent::Ended(fault.clone());
             }
             let silent = self.heard + self.silence;
             let overdue = self
@@ -303,7 +352,7 @@ impl Session {
                     if let Some(ack) = ack(&result) {
                         self.unanswered.remove(&ticket);
                         self.answered = self.answered.max(ticket);
-                        return Happening::Acked(ticket, ack);
+                        return SessionEvent::Acked(ticket, ack);
                     }
                     // The event loop is gone and dropped it: the end is told when the last notice is through.
                 }
@@ -311,17 +360,17 @@ impl Session {
                     if let Event::Incoming(packet) = event {
                         self.heard = Instant::now();
                         match packet {
-                            Packet::Publish(publish) => return Happening::Arrived(arrival(publish)),
+                            Packet::Publish(publish) => return SessionEvent::Arrived(arrival(publish)),
                             Packet::SubAck(suback) => {
                                 if let Some(refused) = suback.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
-                                    return Happening::SubscriptionRefused(format!("{refused:?}"));
+                                    return SessionEvent::SubscriptionRefused(format!("{refused:?}"));
                                 }
                             }
                             _ => {}
                         }
                     }
                 }
-                error = &mut self.driver, if self.ended.is_none() => self.end(session_fault(&error)),
+                error = &mut self.driver, if self.ended.is_none() => self.end(words::session_ended(&error)),
                 () = tokio::time::sleep_until(watchdog), if self.ended.is_none() => self.end(self.given_up(silent)),
             }
         }
@@ -370,6 +419,12 @@ impl Session {
     }
 }
 
+/// Without this one a station is not born: `online`.
+fn smallest(settings: &Settings) -> Message {
+    let topic = Topics::new(settings).availability;
+    Message::retained(&topic, message::ONLINE.into(), None)
+}
+
 async fn drive(mut event_loop: EventLoop, events: mpsc::Sender<Event>) -> ConnectionError {
     loop {
         match event_loop.poll().await {
@@ -415,6 +470,7 @@ const fn meaning(reason: PubAckReason) -> Ack {
 }
 
 /// What a packet says of the row that it answers; `None`: it is no PUBACK.
+#[cfg(any(test, fuzzing))]
 pub(super) fn puback(packet: &[u8]) -> Option<Ack> {
     match Packet::read(&mut packet.into(), Some(INCOMING_MAX)) {
         Ok(Packet::PubAck(puback)) => Some(meaning(puback.reason)),
@@ -447,278 +503,5 @@ fn arrival(publish: Publish) -> Arrival {
         }),
         response_topic: properties.response_topic,
         correlation: properties.correlation_data,
-    }
-}
-
-/// Without this one a station is not born: `online`.
-fn smallest(settings: &Settings) -> Message {
-    let (topic, payload) = (
-        Topics::new(settings).availability,
-        Bytes::from_static(message::ONLINE.as_bytes()),
-    );
-    Message {
-        topic,
-        payload,
-        content_type: None,
-        retained: true,
-        id: None,
-        correlation: None,
-    }
-}
-
-/// A connection to the first of the name's addresses that takes one.
-async fn connect(address: String) -> io::Result<TcpStream> {
-    let mut fault = io::Error::from(ErrorKind::NotFound);
-    let addresses: Vec<SocketAddr> = lookup_host(address).await?.collect();
-    let several = addresses.len() > 1;
-    for address in addresses {
-        let connecting = TcpStream::connect(address);
-        let connected = if several {
-            tokio::time::timeout(ADDRESS, connecting)
-                .await
-                .unwrap_or_else(|late| Err(late.into()))
-        } else {
-            connecting.await
-        };
-        match connected {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                set_tcp_user_timeout(
-                    &stream,
-                    u32::try_from(UNHEARD.as_millis()).unwrap_or(u32::MAX),
-                )?;
-                return Ok(stream);
-            }
-            Err(error) => fault = error,
-        }
-    }
-    Err(fault)
-}
-
-async fn options(
-    settings: &Settings,
-    within: Duration,
-    guise: Guise,
-) -> Result<MqttOptions, Fault> {
-    let local = |words: String| Fault::new(FaultKind::Away, words);
-    let host = match settings.url.host() {
-        Some(url::Host::Domain(name)) => name.to_owned(),
-        Some(url::Host::Ipv4(address)) => address.to_string(),
-        Some(url::Host::Ipv6(address)) => address.to_string(),
-        None => return Err(local("[mqtt] url names no host".to_owned())),
-    };
-    let tls = settings.url.scheme() == "mqtts";
-    let port = settings.url.port().unwrap_or(if tls { 8883 } else { 1883 });
-    let client_id = match guise {
-        Guise::Station => format!("benchlight-{}-{}", settings.site, settings.station),
-        Guise::Visitor => format!("benchlight-{}-{}-doctor", settings.site, settings.station),
-    };
-    let mut options = MqttOptions::new(client_id, Broker::tcp(host, port));
-    options.set_clean_start(true);
-    options.set_session_expiry_interval(Some(0));
-    options.set_keep_alive(
-        u16::try_from(settings.keep_alive.as_secs())
-            .unwrap_or(u16::MAX)
-            .max(1),
-    );
-    options.set_outgoing_inflight_upper_limit(WINDOW);
-    options.set_receive_maximum(Some(WINDOW));
-    options.set_max_packet_size(Some(INCOMING_MAX));
-    options.set_max_request_batch(usize::from(WINDOW));
-    options.set_connect_timeout(within);
-    options.set_socket_connector(|address, _| connect(address));
-    if guise == Guise::Station {
-        let topics = Topics::new(settings);
-        options.set_last_will(LastWill::new(
-            topics.availability,
-            message::OFFLINE,
-            QoS::AtLeastOnce,
-            true,
-            None,
-        ));
-    }
-
-    let password = settings
-        .password
-        .as_ref()
-        .map(Credential::read_password)
-        .transpose()
-        .map_err(|fault| local(fault.to_string()))?;
-    match (&settings.username, password) {
-        (Some(name), Some(password)) => {
-            options.set_credentials(
-                name.clone(),
-                Bytes::copy_from_slice(password.reveal().as_bytes()),
-            );
-        }
-        (Some(name), None) => {
-            options.set_username(name.clone());
-        }
-        (None, Some(password)) => {
-            options.set_password(Bytes::copy_from_slice(password.reveal().as_bytes()));
-        }
-        (None, None) => {}
-    }
-    if tls {
-        let settings = settings.clone();
-        let config = tokio::task::spawn_blocking(move || tls::client_config(&settings)).await;
-        let config = config
-            .map_err(|_| local("the station is stopping".to_owned()))?
-            .map_err(local)?;
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
-    }
-    Ok(options)
-}
-
-pub(super) fn address(settings: &Settings) -> String {
-    let url = &settings.url;
-    format!(
-        "{}{}",
-        url.host_str().unwrap_or_default(),
-        url.port()
-            .map(|port| format!(":{port}"))
-            .unwrap_or_default()
-    )
-}
-
-/// Why no session could be had.
-fn fault(error: &ConnectionError, settings: &Settings) -> Fault {
-    let address = address(settings);
-    let host = settings.url.host_str().unwrap_or_default();
-    let words = match error {
-        error if let Some(error) = io_error(error) => io_words(error, &address, host),
-        ConnectionError::Tls(TlsError::TLS(error)) => tls::fault_in_words(error, host),
-        ConnectionError::Tls(error) => format!("TLS with {address} failed: {error}"),
-        ConnectionError::Timeout(_) => no_answer(&address),
-        ConnectionError::ConnectionRefused(code) | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => refusal_words(*code),
-        ConnectionError::SessionStateMismatch { .. } => {
-            "the broker claims to keep a session that was to start clean, which MQTT forbids: update or restart the broker".to_owned()
-        }
-        ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::ProtocolError)) => {
-            format!(
-                "{address} answers what MQTT 5 forbids, such as 0 for its receive maximum or its maximum packet size: mend its limits, or update it"
-            )
-        }
-        ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
-            format!("{address} does not answer in MQTT 5: check scheme, host and port of [mqtt] url")
-        }
-        ConnectionError::MqttState(StateError::ConnectionAborted) => {
-            format!("{address} closes the connection at once: check that it speaks MQTT 5, and scheme and port of [mqtt] url")
-        }
-        other => format!("no session with {address}: {other}"),
-    };
-    Fault::new(FaultKind::Away, words)
-}
-
-fn no_answer(address: &str) -> String {
-    format!(
-        "the broker {address} does not answer: check the network, and host and port of [mqtt] url"
-    )
-}
-
-/// The I/O error inside, wherever the client puts it.
-fn io_error(error: &ConnectionError) -> Option<&io::Error> {
-    match error {
-        ConnectionError::Io(error)
-        | ConnectionError::Tls(TlsError::Io(error))
-        | ConnectionError::MqttState(
-            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)),
-        ) => Some(error),
-        _ => None,
-    }
-}
-
-pub(super) fn io_words(error: &io::Error, address: &str, host: &str) -> String {
-    if let Some(words) = tls::in_words(error, host) {
-        return words;
-    }
-    match error.kind() {
-        ErrorKind::ConnectionRefused => {
-            format!("nothing listens at {address}: start the broker, or check [mqtt] url")
-        }
-        ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::UnexpectedEof
-        | ErrorKind::BrokenPipe => {
-            format!(
-                "{address} closes the connection: check scheme and port of [mqtt] url, and the broker's log"
-            )
-        }
-        ErrorKind::TimedOut => no_answer(address),
-        _ => format!("{address} cannot be reached: {error}"),
-    }
-}
-
-/// Why a session ended.
-fn session_fault(error: &ConnectionError) -> Fault {
-    match error {
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
-            disconnect_fault(*reason_code)
-        }
-        ConnectionError::MqttState(StateError::AwaitPingResp | StateError::CollisionTimeout) => {
-            Fault::new(
-                FaultKind::Away,
-                "the broker has fallen silent: the link is dead or the broker is frozen",
-            )
-        }
-        // The kernel gave the connection up, see `UNHEARD`.
-        error if io_error(error).is_some_and(|error| error.kind() == ErrorKind::TimedOut) => {
-            Fault::new(
-                FaultKind::Away,
-                "nothing that is sent to the broker arrives any more: the link is dead",
-            )
-        }
-        error if let Some(error) = io_error(error) => {
-            // The broker's certificate was good when the session began: what is refused now is ours.
-            let words = tls::in_words(error, "")
-                .unwrap_or_else(|| format!("the connection to the broker broke ({error})"));
-            Fault::new(FaultKind::Broke, words)
-        }
-        ConnectionError::MqttState(StateError::ConnectionAborted) => {
-            Fault::new(FaultKind::Broke, "the broker closed the connection")
-        }
-        other => Fault::new(
-            FaultKind::Broke,
-            format!("the session with the broker ended: {other}"),
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use rustix::net::sockopt::tcp_user_timeout;
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_connection_on_which_nothing_arrives_is_given_up_so_soon_that_the_next_is_there_in_time()
-     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = connect(listener.local_addr().unwrap().to_string())
-            .await
-            .unwrap();
-        assert!(stream.nodelay().unwrap());
-        // The longest wait for a repetition is half of it; then comes the first try.
-        let given_up = Duration::from_millis(u64::from(tcp_user_timeout(&stream).unwrap()));
-        let first = Timing::default().reconnect_first;
-        assert!(
-            !given_up.is_zero() && given_up / 2 + first < Duration::from_secs(5),
-            "{given_up:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn of_several_addresses_of_a_name_the_first_that_takes_a_connection_counts() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        // ::1 and 127.0.0.1 on most machines; at the first of them nothing listens.
-        connect(format!(
-            "localhost:{}",
-            listener.local_addr().unwrap().port()
-        ))
-        .await
-        .unwrap();
     }
 }

@@ -37,7 +37,6 @@ pub fn quick() -> Timing {
         connect_most: Duration::from_secs(3),
         unacknowledged: Duration::from_secs(2),
         grace: Duration::from_millis(200),
-        mark_after: Duration::from_millis(50),
         health_least: Duration::from_millis(200),
         health_most: Duration::from_secs(1),
         probe: Duration::from_millis(300),

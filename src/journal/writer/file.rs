@@ -13,7 +13,7 @@ use std::{
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{RETRY, Writer, state::alarm_since, upkeep::CHECKPOINT_NOW};
+use super::{RETRY, Writer, state::alarm_since};
 use crate::journal::{
     files::{Tampered, is_emptied, is_same, wal_of},
     inbox::{Checked, Shared},
@@ -211,8 +211,7 @@ impl Writer {
         let newest = store.newest()?;
         let unclean = store.unclean;
         // A log that an ended process left behind is written back first of all. Else it would grow from one power cut to the next.
-        self.schedule
-            .opened(store.changes(), if unclean { CHECKPOINT_NOW } else { 0 });
+        self.schedule.opened(store.changes(), unclean);
         // What cannot be counted is damaged where a scan would meet it.
         let mut health = self.shared.health.borrow().clone();
         store.tell(&mut health, alarm_since())?;

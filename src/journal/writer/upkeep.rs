@@ -26,7 +26,7 @@ const MARK_AGAIN: Duration = Duration::from_secs(10);
 /// Rows changed before the log is written back while nobody waits (about 4 MB of it), and after which it is done all the same. A
 /// scan that comes just then waits for it: much more at once took a busy disk over a second.
 const CHECKPOINT_IDLE: u64 = 4_000;
-pub(super) const CHECKPOINT_NOW: u64 = 6_000;
+const CHECKPOINT_NOW: u64 = 6_000;
 /// How long nobody must have come before the log is written back.
 const IDLE: Duration = Duration::from_millis(300);
 
@@ -60,11 +60,11 @@ impl Schedule {
         self.busy_at = now;
     }
 
-    /// Another file is open, whose connection has made so many changes and whose log holds so many others.
-    pub(super) fn opened(&mut self, changes: u64, unwritten_before: u64) {
+    /// Another file is open, whose connection has made so many changes. `unclean`: an ended process has left its log behind.
+    pub(super) fn opened(&mut self, changes: u64, unclean: bool) {
         self.upkeep_at = Instant::now();
         self.checkpointed = changes;
-        self.unwritten_before = unwritten_before;
+        self.unwritten_before = if unclean { CHECKPOINT_NOW } else { 0 };
     }
 
     /// When there is something to do. `changes`: rows changed by the connection.

@@ -13,11 +13,14 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     health::{
-        JournalHealth, LampCondition, LinkCondition, ScannerCondition, ScannerHealth, Unable,
+        Health, JournalHealth, LampCondition, LinkCondition, ScannerCondition, ScannerHealth,
+        SourceHealth, Unable,
     },
     publisher::samples::{at, id, name, scan, settings},
-    reason::Signal,
-    record::{Cause, Change},
+    readiness::evidence::Evidence,
+    reason::{Reason, Signal},
+    record::{Cause, Change, Recorded},
+    runtime::visible,
 };
 
 fn speaker() -> Speaker {
@@ -78,7 +81,7 @@ fn keys(value: &Value) -> Vec<&str> {
 #[test]
 fn a_scan_is_the_cloud_event_of_the_product_field_by_field() {
     assert_eq!(
-        parsed(&speaker().event(&recorded(scan()), Lane::Live)),
+        parsed(&speaker().event(&recorded(scan()), Queue::Live)),
         json!({
             "specversion": "1.0", "id": "019ab0c2-6d1e-7c3a-9f00-3f2b6c1d9e10", "source": "/benchlight/ams1/bench-1", "type": "io.benchlight.scan.v1",
             "time": "2026-11-23T09:41:07.123Z", "subject": "C02XK0AAJG5H", "datacontenttype": "application/json",
@@ -97,7 +100,7 @@ fn a_scan_is_the_cloud_event_of_the_product_field_by_field() {
 
 #[test]
 fn a_rescan_has_no_subject_no_serial_no_evidence_and_keeps_its_text_to_itself() {
-    let message = parsed(&speaker().event(&recorded(rescan()), Lane::Live));
+    let message = parsed(&speaker().event(&recorded(rescan()), Queue::Live));
     assert!(message.get("subject").is_none());
     assert_eq!(message["data"]["serial"], Value::Null);
     assert_eq!(message["data"]["evidence"], json!([]));
@@ -109,7 +112,7 @@ fn a_rescan_has_no_subject_no_serial_no_evidence_and_keeps_its_text_to_itself() 
         ..settings()
     });
     assert_eq!(
-        parsed(&open.event(&recorded(rescan()), Lane::Live))["data"]["raw"],
+        parsed(&open.event(&recorded(rescan()), Queue::Live))["data"]["raw"],
         "356938035643809"
     );
 }
@@ -127,7 +130,7 @@ fn people_read_what_is_there_and_programs_what_was_recorded() {
         publish_raw: true,
         ..settings()
     });
-    let data = parsed(&open.event(&recorded(record.clone()), Lane::Live))["data"].clone();
+    let data = parsed(&open.event(&recorded(record.clone()), Queue::Live))["data"].clone();
     assert_eq!(
         [&data["message"], &data["model"]],
         ["It is on \"HQ\\u{202e}\".", "Mac\\u{200b}Book"]
@@ -146,7 +149,7 @@ fn people_read_what_is_there_and_programs_what_was_recorded() {
 
 #[test]
 fn a_change_names_the_scan_its_cause_and_what_was_before() {
-    let message = parsed(&speaker().event(&recorded(change()), Lane::Live));
+    let message = parsed(&speaker().event(&recorded(change()), Queue::Live));
     assert_eq!(message["type"], "io.benchlight.change.v1");
     let data = &message["data"];
     assert_eq!(data["scan"], id(0x10).to_string());
@@ -168,8 +171,8 @@ fn a_change_names_the_scan_its_cause_and_what_was_before() {
 fn a_repeat_differs_in_replay_only() {
     for record in [scan(), rescan(), change()] {
         let once =
-            String::from_utf8(speaker().event(&recorded(record.clone()), Lane::Live)).unwrap();
-        let again = String::from_utf8(speaker().event(&recorded(record), Lane::Replay)).unwrap();
+            String::from_utf8(speaker().event(&recorded(record.clone()), Queue::Live)).unwrap();
+        let again = String::from_utf8(speaker().event(&recorded(record), Queue::Replay)).unwrap();
         assert_eq!(
             once.replacen("\"replay\":false", "\"replay\":true", 1),
             again
@@ -210,7 +213,7 @@ fn returned_stock_is_named_in_the_evidence() {
     let mut record = scan();
     record.evidence[0].returned = true;
     assert_eq!(
-        parsed(&speaker().event(&recorded(record), Lane::Live))["data"]["evidence"][0]["reason"],
+        parsed(&speaker().event(&recorded(record), Queue::Live))["data"]["evidence"][0]["reason"],
         "returned_stock"
     );
 }
@@ -412,15 +415,18 @@ fn a_backfill_is_answered_with_its_counts_or_with_why_not() {
         failed: 0,
     };
     assert_eq!(
-        parsed(&backfill_done(&done)),
+        parsed(&done.answer()),
         json!({"epoch": id(1).to_string(), "from": 1, "to": 90, "sent": 90, "gone": 0})
     );
     assert_eq!(
-        parsed(&backfill_done(&BackfillDone {
-            sent: 88,
-            failed: 2,
-            ..done
-        }))["failed"],
+        parsed(
+            &BackfillDone {
+                sent: 88,
+                failed: 2,
+                ..done
+            }
+            .answer()
+        )["failed"],
         2
     );
     assert_eq!(parsed(&refusal("no")), json!({"error": "no"}));
@@ -459,14 +465,14 @@ fn a_dashboard_built_on_the_released_schema_still_finds_every_field() {
         still_there(
             "",
             &released,
-            &parsed(&speaker().event(&recorded(now), Lane::Live)),
+            &parsed(&speaker().event(&recorded(now), Queue::Live)),
         );
     }
 }
 
 #[test]
 fn fields_stand_in_the_order_of_the_product() {
-    let text = String::from_utf8(speaker().event(&recorded(scan()), Lane::Live)).unwrap();
+    let text = String::from_utf8(speaker().event(&recorded(scan()), Queue::Live)).unwrap();
     let order = [
         "specversion",
         "id",
@@ -506,9 +512,9 @@ proptest! {
         record.model = model;
         record.raw = Some(raw);
         let open = Speaker::new(&Settings { publish_raw: true, ..settings() });
-        let once = open.event(&recorded(record.clone()), Lane::Live);
+        let once = open.event(&recorded(record.clone()), Queue::Live);
         prop_assert!(once.len() <= PAYLOAD_MAX, "{} bytes", once.len());
-        let again = open.event(&recorded(record.clone()), Lane::Replay);
+        let again = open.event(&recorded(record.clone()), Queue::Replay);
         let (mut once, mut again) = (parsed(&once), parsed(&again));
         prop_assert_eq!(once["data"]["replay"].take(), Value::Bool(false));
         prop_assert_eq!(again["data"]["replay"].take(), Value::Bool(true));

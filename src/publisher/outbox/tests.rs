@@ -10,7 +10,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::publisher::samples::{change, recorded};
+use crate::{
+    journal::{self, Journal, reader::Reader},
+    publisher::{
+        reading::{Found, JournalReading, Question},
+        samples::{change, recorded},
+    },
+};
 
 const DELAYS: Delays = Delays {
     row_first: Duration::from_secs(1),
@@ -92,12 +98,13 @@ impl Bench {
                 })
                 .collect();
             let more = rows.len() >= want.limit;
-            self.outbox.read(want, rows, more);
+            let after = rows.last().map_or(want.after, |row| row.key);
+            self.outbox.read(want, Page { rows, after, more });
         }
     }
 
     /// Everything that may leave now, `window` in flight at most.
-    fn send(&mut self, window: usize) -> Vec<(Key, Lane)> {
+    fn send(&mut self, window: usize) -> Vec<(Key, Queue)> {
         let mut sent = Vec::new();
         loop {
             self.read();
@@ -169,7 +176,12 @@ fn a_row_that_is_recorded_while_the_journal_is_read_does_not_wait_for_the_next_o
     let want = bench.outbox.want(bench.now).unwrap();
     // The reading began before the second row was there, and its answer comes after it.
     bench.record(1);
-    bench.outbox.read(want, vec![row(1)], false);
+    let page = Page {
+        rows: vec![row(1)],
+        after: 1,
+        more: false,
+    };
+    bench.outbox.read(want, page);
     let live: Vec<Key> = bench.send(10).into_iter().map(|(key, _)| key).collect();
     assert_eq!(live, [1, 2]);
     assert_eq!(
@@ -186,11 +198,11 @@ fn live_rows_leave_first_and_each_lane_keeps_its_order() {
     assert_eq!(
         bench.send(32),
         [
-            (4, Lane::Live),
-            (5, Lane::Live),
-            (1, Lane::Replay),
-            (2, Lane::Replay),
-            (3, Lane::Replay)
+            (4, Queue::Live),
+            (5, Queue::Live),
+            (1, Queue::Replay),
+            (2, Queue::Replay),
+            (3, Queue::Replay)
         ]
     );
 }
@@ -199,25 +211,58 @@ fn live_rows_leave_first_and_each_lane_keeps_its_order() {
 fn a_row_in_flight_when_the_link_went_is_sent_again_as_replay() {
     let mut bench = Bench::new();
     bench.link_up().record(2);
-    assert_eq!(bench.send(1), [(1, Lane::Live)]);
+    assert_eq!(bench.send(1), [(1, Queue::Live)]);
     bench.outbox.link_down(false, bench.now);
     bench.link_up();
-    assert_eq!(bench.send(32), [(1, Lane::Replay), (2, Lane::Replay)]);
+    assert_eq!(bench.send(32), [(1, Queue::Replay), (2, Queue::Replay)]);
 }
 
-#[test]
-fn a_row_that_was_acknowledged_is_not_sent_again_while_the_journal_still_names_it() {
+#[tokio::test]
+async fn a_row_that_was_acknowledged_is_not_sent_again_while_the_journal_still_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = journal::Settings {
+        state_dir: folder.path().to_owned(),
+        keep: Duration::from_secs(86_400),
+        keep_raw: Duration::from_secs(86_400),
+        max_bytes: 1 << 30,
+    };
+    let journal = Journal::open(&settings, "machine-1").unwrap();
+    let records: Vec<_> = (1..=2).map(|seq| recorded(seq).record).collect();
+    journal.record(records).await.unwrap();
+    let before = *journal.newest().borrow() - 2;
+    let mut reading = JournalReading::new(journal.clone());
     let mut bench = Bench::new();
-    bench.record(2).link_up();
-    assert_eq!(bench.keys(32), [1, 2]);
-    // The journal has not written the mark yet.
-    assert_eq!(
-        bench.outbox.acked(1, Ack::Taken, bench.now),
-        Some(Settled::Sent(1))
-    );
+    bench.outbox.link_up(before, bench.now);
+    bench.outbox.newest(before + 2);
+
+    let want = bench.outbox.want(bench.now).unwrap();
+    reading.ask(Question::Unsent(want));
+    let Some(Found::Unsent(want, page)) = reading.found().await else {
+        panic!("the journal cannot be read");
+    };
+    bench.outbox.read(want, page);
+    let mut next = || Some(bench.outbox.next(0, &mut bench.pace, bench.now)?.0.key);
+    assert_eq!([next(), next()], [Some(before + 1), Some(before + 2)]);
+    // The journal is read for the next link while the broker answers.
     bench.outbox.link_down(false, bench.now);
-    bench.link_up();
-    assert_eq!(bench.keys(32), [2]);
+    bench.outbox.link_up(before + 2, bench.now);
+    reading.ask(Question::Unsent(bench.outbox.want(bench.now).unwrap()));
+    journal.sent(vec![before + 1]);
+    let Some(Found::Unsent(want, page)) = reading.found().await else {
+        panic!("the journal cannot be read");
+    };
+    bench.outbox.read(want, page);
+    let row = bench.outbox.next(0, &mut bench.pace, bench.now).unwrap().0;
+    assert_eq!(row.key, before + 2);
+    assert_eq!(
+        bench
+            .outbox
+            .next(0, &mut bench.pace, bench.now)
+            .map(|row| row.0.key),
+        None
+    );
+    let mut file = Reader::open(folder.path()).unwrap();
+    assert_eq!(file.unsent(0, 10).unwrap().len(), 2, "the file names both");
 }
 
 #[test]
@@ -232,7 +277,7 @@ fn while_nobody_listens_one_row_a_minute_probes_and_live_rows_are_offered_once()
     assert_eq!(bench.wait(59.0).keys(32), [0; 0]);
     assert_eq!(bench.wait(1.5).keys(32), [1], "the oldest probes");
     bench.ack(1, Ack::Unheard);
-    assert_eq!(bench.record(1).send(32), [(101, Lane::Live)]);
+    assert_eq!(bench.record(1).send(32), [(101, Queue::Live)]);
     bench.ack(101, Ack::Unheard);
     assert_eq!(bench.keys(32), [0; 0]);
     // Somebody listens: the first 0x00, on whatever row, lets all follow.
@@ -375,7 +420,7 @@ fn a_row_that_breaks_links_is_found_among_its_neighbours() {
 fn a_row_set_aside_for_breaking_links_comes_back_alone_and_has_one_chance() {
     let mut bench = Bench::new();
     bench.record(3).link_up();
-    bench.outbox.known.insert(2, BREAKS_THE_LINK);
+    bench.outbox.suspects.set_aside(2, BREAKS_THE_LINK);
     assert_eq!(bench.keys(32), [1, 3]);
     for key in [1, 3] {
         bench.ack(key, Ack::Taken);
@@ -491,7 +536,7 @@ fn a_link_that_ends_for_a_reason_of_its_own_blames_no_row() {
 fn rows_that_wait_for_their_next_try_are_bounded() {
     let mut bench = Bench::new();
     bench.record(2_000).link_up();
-    bench.outbox.topics[0].accepted = 1;
+    bench.outbox.refusals.topics[0].accepted = 1;
     for _ in 0..2_000 {
         for key in bench.keys(32) {
             bench.ack(key, Ack::Busy);
@@ -499,9 +544,9 @@ fn rows_that_wait_for_their_next_try_are_bounded() {
         bench.wait(0.5);
     }
     assert!(
-        bench.outbox.waiting.len() <= WAITING + CHUNK,
+        bench.outbox.refusals.len() <= WAITING + CHUNK,
         "{}",
-        bench.outbox.waiting.len()
+        bench.outbox.refusals.len()
     );
 }
 

@@ -1,10 +1,14 @@
-//! What a broker means by the codes with which it refuses or ends a session.
+//! Why there is no session, or no longer one, in words with the remedy.
 
-use rumqttc::{ConnectReturnCode, DisconnectReasonCode};
+use std::{io, io::ErrorKind};
 
-use super::{Fault, FaultKind};
+use rumqttc::{
+    ConnectReturnCode, ConnectionError, DisconnectReasonCode, StateError, TlsError, mqttbytes,
+};
 
-pub(super) fn refusal_words(code: ConnectReturnCode) -> String {
+use super::{Fault, FaultKind, Settings, address, tls};
+
+fn refusal_words(code: ConnectReturnCode) -> String {
     use ConnectReturnCode as Code;
     match code {
         Code::BadUserNamePassword | Code::BadAuthenticationMethod => {
@@ -28,7 +32,7 @@ pub(super) fn refusal_words(code: ConnectReturnCode) -> String {
     }
 }
 
-pub(super) fn disconnect_fault(code: DisconnectReasonCode) -> Fault {
+fn disconnect_fault(code: DisconnectReasonCode) -> Fault {
     use DisconnectReasonCode as Code;
     match code {
         Code::SessionTakenOver => Fault::taken_over(),
@@ -49,6 +53,109 @@ pub(super) fn disconnect_fault(code: DisconnectReasonCode) -> Fault {
         other => Fault::new(
             FaultKind::Away,
             format!("the broker ended the session ({other:?})"),
+        ),
+    }
+}
+
+/// Why no session could be had.
+pub(super) fn no_session(error: &ConnectionError, settings: &Settings) -> Fault {
+    let address = address(settings);
+    let host = settings.url.host_str().unwrap_or_default();
+    let words = match error {
+        error if let Some(error) = io_error(error) => io_words(error, &address, host),
+        ConnectionError::Tls(TlsError::TLS(error)) => tls::fault_in_words(error, host),
+        ConnectionError::Tls(error) => format!("TLS with {address} failed: {error}"),
+        ConnectionError::Timeout(_) => no_answer(&address),
+        ConnectionError::ConnectionRefused(code) | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => refusal_words(*code),
+        ConnectionError::SessionStateMismatch { .. } => {
+            "the broker claims to keep a session that was to start clean, which MQTT forbids: update or restart the broker".to_owned()
+        }
+        ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::ProtocolError)) => {
+            format!(
+                "{address} answers what MQTT 5 forbids, such as 0 for its receive maximum or its maximum packet size: mend its limits, or update it"
+            )
+        }
+        ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
+            format!("{address} does not answer in MQTT 5: check scheme, host and port of [mqtt] url")
+        }
+        ConnectionError::MqttState(StateError::ConnectionAborted) => {
+            format!("{address} closes the connection at once: check that it speaks MQTT 5, and scheme and port of [mqtt] url")
+        }
+        other => format!("no session with {address}: {other}"),
+    };
+    Fault::new(FaultKind::Away, words)
+}
+
+pub(super) fn no_answer(address: &str) -> String {
+    format!(
+        "the broker {address} does not answer: check the network, and host and port of [mqtt] url"
+    )
+}
+
+/// The I/O error inside, wherever the client puts it.
+fn io_error(error: &ConnectionError) -> Option<&io::Error> {
+    match error {
+        ConnectionError::Io(error)
+        | ConnectionError::Tls(TlsError::Io(error))
+        | ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)),
+        ) => Some(error),
+        _ => None,
+    }
+}
+
+pub(in crate::publisher) fn io_words(error: &io::Error, address: &str, host: &str) -> String {
+    if let Some(words) = tls::in_words(error, host) {
+        return words;
+    }
+    match error.kind() {
+        ErrorKind::ConnectionRefused => {
+            format!("nothing listens at {address}: start the broker, or check [mqtt] url")
+        }
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::UnexpectedEof
+        | ErrorKind::BrokenPipe => {
+            format!(
+                "{address} closes the connection: check scheme and port of [mqtt] url, and the broker's log"
+            )
+        }
+        ErrorKind::TimedOut => no_answer(address),
+        _ => format!("{address} cannot be reached: {error}"),
+    }
+}
+
+/// Why a session ended.
+pub(super) fn session_ended(error: &ConnectionError) -> Fault {
+    match error {
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
+            disconnect_fault(*reason_code)
+        }
+        ConnectionError::MqttState(StateError::AwaitPingResp | StateError::CollisionTimeout) => {
+            Fault::new(
+                FaultKind::Away,
+                "the broker has fallen silent: the link is dead or the broker is frozen",
+            )
+        }
+        // The kernel gave the connection up, see `UNHEARD` in `connect`.
+        error if io_error(error).is_some_and(|error| error.kind() == ErrorKind::TimedOut) => {
+            Fault::new(
+                FaultKind::Away,
+                "nothing that is sent to the broker arrives any more: the link is dead",
+            )
+        }
+        error if let Some(error) = io_error(error) => {
+            // The broker's certificate was good when the session began: what is refused now is ours.
+            let words = tls::in_words(error, "")
+                .unwrap_or_else(|| format!("the connection to the broker broke ({error})"));
+            Fault::new(FaultKind::Broke, words)
+        }
+        ConnectionError::MqttState(StateError::ConnectionAborted) => {
+            Fault::new(FaultKind::Broke, "the broker closed the connection")
+        }
+        other => Fault::new(
+            FaultKind::Broke,
+            format!("the session with the broker ended: {other}"),
         ),
     }
 }

@@ -7,13 +7,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::outbox::{Key, Row};
+use super::{BREAKS_THE_LINK, Key, Row};
 
 /// Breaks of the link with the same row in flight before that row is sent alone. From then on only breaks with it alone in
 /// flight count: on a network that flaps, every row is in flight at some break.
 const BREAKS: u32 = 3;
 /// Breaks with a row alone in flight before it is proven, if another row of its topic was accepted since the outage began.
 const BREAKS_ALONE: u32 = 4;
+/// Rows set aside that are remembered as such.
+const REMEMBERED: usize = 1_024;
 
 /// How often a link broke with a row in flight, since the outage began.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +49,8 @@ pub(super) struct Suspects {
     /// For each topic: a row was accepted since the outage began.
     accepted: [bool; 2],
     up_since: Instant,
+    /// Rows that were set aside before, and why: one more fault, and they are set aside again.
+    set_aside: BTreeMap<Key, &'static str>,
 }
 
 impl Suspects {
@@ -59,6 +63,7 @@ impl Suspects {
             outage: false,
             accepted: [false; 2],
             up_since: now,
+            set_aside: BTreeMap::new(),
         }
     }
 
@@ -66,10 +71,10 @@ impl Suspects {
         self.up_since = now;
     }
 
-    /// The link is down. `guilty`: what was in flight may be why.
-    pub(super) fn link_down(&mut self, guilty: bool, now: Instant) {
+    /// The link is down. `suspicious`: what was in flight may be why.
+    pub(super) fn link_down(&mut self, suspicious: bool, now: Instant) {
         self.outage &= now.saturating_duration_since(self.up_since) < self.stable;
-        if guilty && !std::mem::replace(&mut self.outage, true) {
+        if suspicious && !std::mem::replace(&mut self.outage, true) {
             self.breaks.clear();
             self.accepted = [false; 2];
         }
@@ -77,6 +82,9 @@ impl Suspects {
 
     /// A link broke with that row in flight.
     pub(super) fn broke(&mut self, row: &Row, alone: bool) -> Finding {
+        if alone && self.was_set_aside(row.key) {
+            return Finding::Proven;
+        }
         let accepted = self.accepted.get(row.topic()).copied().unwrap_or_default();
         let breaks = self.breaks.entry(row.key).or_default();
         let count = if alone {
@@ -93,8 +101,9 @@ impl Suspects {
         }
     }
 
-    /// A row of that topic was accepted.
-    pub(super) fn accepted(&mut self, topic: usize) {
+    /// That row of that topic was accepted.
+    pub(super) fn accepted(&mut self, key: Key, topic: usize) {
+        self.set_aside.remove(&key);
         if let Some(accepted) = self.accepted.get_mut(topic).filter(|accepted| !**accepted) {
             *accepted = true;
             // While nothing was accepted, the broker was ill: that speaks against no row.
@@ -102,6 +111,24 @@ impl Suspects {
                 .values_mut()
                 .for_each(|breaks| breaks.alone = breaks.alone.min(1));
         }
+    }
+
+    /// That row is set aside.
+    pub(super) fn set_aside(&mut self, key: Key, why: &'static str) {
+        self.set_aside.insert(key, why);
+        if self.set_aside.len() > REMEMBERED {
+            self.set_aside.pop_first();
+        }
+    }
+
+    /// Was it ever set aside?
+    pub(super) fn was_set_aside(&self, key: Key) -> bool {
+        self.set_aside.contains_key(&key)
+    }
+
+    /// Was it set aside because it breaks links?
+    pub(super) fn has_broken_links(&self, key: Key) -> bool {
+        self.set_aside.get(&key) == Some(&BREAKS_THE_LINK)
     }
 
     pub(super) fn add(&mut self, row: Row) {

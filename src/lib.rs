@@ -1,23 +1,23 @@
-//! Benchlight: a bench lamp for Apple device staging.
+//! Benchlight: lamps on an Apple staging bench that say whether a sealed box is ready to be powered on.
 //!
-//! The modules below are in reading order. Each one knows only the modules above it; the last three know them all.
+//! Read the modules in this order: each uses only those above it, and the last three use them all.
 //!
 //! ```text
-//! person ──▶ scanner ──Scan──▶ station ◀──evidence── readiness ◀── MDM server, Apple
-//!                              │     ▲
-//!                       Record ▼     │ Recorded: on disk
-//!                              journal ──rows not yet acknowledged──▶ publisher ──▶ broker
+//! person ─▶ scanner ──Scan──▶ station ◀──Answer── readiness ◀── MDM server, Apple
+//!                              │ │ ▲
+//!                              │ │ └─Recorded: on disk─┐
+//!                              │ └──────Record──────▶ journal ──unsent rows──▶ publisher ─▶ MQTT broker
 //!                              │
-//!                              └──▶ indicator ──▶ lamps
+//!                              └──LaneStatus──▶ indicator ─▶ lamps
 //! ```
 
-// Stay alive and visible: clocks, names, secrets, private files, systemd. Nothing here knows the product.
+// What every program needs: clocks, checked names, secrets, private files, systemd. It knows nothing of the product.
 pub mod runtime;
 
-// The words people and dashboards read: verdicts, reasons, lamp signals.
+// Verdicts, reasons and lamp signals, with the sentences people read. Pure.
 pub mod reason;
 
-// The state of each part of the station, in one value.
+// The state of every part of the station, in one value.
 pub mod health;
 
 // What the bytes of a barcode mean. Pure.
@@ -36,29 +36,28 @@ pub mod verdict;
 // What is remembered, shown and published of one scan. Pure.
 pub mod record;
 
-// Remember it: one SQLite thread that commits before a lamp answers.
+// Keeps records: an SQLite thread that commits each one before its lamp is lit.
 pub mod journal;
 
-// Where the bytes come from.
+// Where bytes come from: keyboard-type and serial scanners, standard input, TCP.
 pub mod scanner;
 
-// One scan from start to finish.
+// One scan from start to finish: a pure core decides, a driver acts.
 pub mod station;
 
-// Tell the person: the lamps.
+// Shows the answer to the person: lamps on pins or a terminal.
 pub mod indicator;
 
-// Tell the dashboards: MQTT.
+// Sends records and health to the dashboards: MQTT.
 pub mod publisher;
 
-// The config file, checked once.
+// The config file, checked as a whole.
 pub mod config;
 
 // The wiring: every channel and every task.
 pub mod app;
 
-// The commands.
+// The commands and their exit codes.
 pub mod cli;
 
-/// Benchlight's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

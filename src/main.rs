@@ -1,4 +1,4 @@
-//! Turn arguments into an exit code.
+//! The binary: runs a command and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -1,25 +1,24 @@
-//! The words: every verdict, every stable reason code with its one sentence and one next action, and the lamp signals. Pure.
+//! Every verdict, every stable reason code with its sentence and its next action, and the lamp signals. Pure.
 //!
-//! This table is the only place where the sentences stand. The terminal, the log, the MQTT message and
-//! `docs/operating.md` all take them from here (a test holds the document against it).
+//! The terminal, the log and MQTT messages take their sentences from this table. A test keeps `docs/operating.md` equal to it.
 
 /// What the person at the bench does with the box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
     /// Power it on.
     Ready,
-    /// Put it aside; it becomes ready by itself and the station keeps asking.
+    /// Put it aside. It becomes ready by itself, and the station keeps asking.
     Wait,
     /// Somebody must act first.
     NotReady,
-    /// Nobody could say; the box is not to blame.
+    /// The station could not find out; the box is not at fault.
     Unknown,
-    /// That was not a device's serial number.
+    /// The code was not a device's serial number.
     Rescan,
 }
 
 impl Verdict {
-    /// The stable code in messages, exports and on the terminal.
+    /// Stable: part of messages, exports and terminal output.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -30,7 +29,6 @@ impl Verdict {
         }
     }
 
-    /// The lamp signal that answers this verdict.
     pub const fn signal(self) -> Signal {
         match self {
             Self::Ready => Signal::Ready,
@@ -40,7 +38,7 @@ impl Verdict {
         }
     }
 
-    /// Rank for groups and late answers: 0 is the worst (not_ready, unknown, wait, rescan, ready).
+    /// For groups and late answers: 0 is the worst (not_ready, unknown, wait, rescan, ready).
     pub const fn badness_rank(self) -> u8 {
         match self {
             Self::NotReady => 0,
@@ -52,25 +50,25 @@ impl Verdict {
     }
 }
 
-/// The signal given to a lane, whatever lamps are fitted.
+/// What a lane shows, independent of the lamps that are fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Signal {
     /// Green steady: power the box on.
     Ready,
     /// Red on and off: to the problem shelf.
     Stop,
-    /// Amber, or a red wink: to the waiting shelf.
+    /// Amber, or a short red flash every 2 s: to the waiting shelf.
     Hold,
     /// Red double flash: scan the right code.
     Rescan,
     /// Red at 3 Hz: an earlier box lost its green.
     Alarm,
-    /// Nothing was shown (an overtaken scan, or a code beside the serial number).
+    /// Nothing was shown: a newer scan came first, or it was a stray code read in the same trigger pull as a serial number.
     None,
 }
 
 impl Signal {
-    /// The stable code in messages and exports (`lamp`).
+    /// Stable: part of messages and exports (`lamp`).
     pub const fn code(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -82,7 +80,6 @@ impl Signal {
         }
     }
 
-    /// Reads a stable code back.
     pub fn from_code(code: &str) -> Option<Self> {
         [
             Self::Ready,
@@ -99,30 +96,29 @@ impl Signal {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $verdict:ident, $sentence:literal, $action:literal;)*) => {
-        /// Why a verdict was given: a stable code. Each reason belongs to exactly one verdict.
+        /// Why a verdict was given. Each reason belongs to exactly one verdict.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($(#[$doc])* $name,)* }
 
         impl Reason {
-            /// Every reason, in the order of the table.
+            /// In the order of the table.
             pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
 
-            /// The stable code in messages, exports and on the terminal.
+            /// Stable: part of messages, exports and terminal output.
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
 
-            /// The one verdict that this reason belongs to.
             pub const fn verdict(self) -> Verdict {
                 match self { $(Self::$name => Verdict::$verdict,)* }
             }
 
-            /// One sentence for the person at the bench.
+            /// For the person at the bench.
             pub const fn sentence(self) -> &'static str {
                 match self { $(Self::$name => $sentence,)* }
             }
 
-            /// One next action.
+            /// The next action for that person.
             pub const fn action(self) -> &'static str {
                 match self { $(Self::$name => $action,)* }
             }
@@ -131,98 +127,56 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The profile is assigned: fresh, positive, agreeing evidence.
     Assigned = "assigned", Ready, "The enrollment profile is Assigned.", "Power it on.";
     /// As `assigned`, for a device that was activated before, allowed by `allow_returned`.
     ReturnedStock = "returned_stock", Ready, "Returned stock: the enrollment profile is Assigned again.", "Erase it if it was not erased, then power it on.";
 
-    /// The MDM has the device and has not assigned the profile yet ("Pending").
     AssignmentPending = "assignment_pending", Wait, "The profile is still Pending: the MDM has the device and has not assigned its profile yet.", "Put it on the waiting shelf; the station keeps asking.";
-    /// Apple slowed the MDM's assignment down.
     AssignmentThrottled = "assignment_throttled", Wait, "Apple is slowing the MDM's profile assignments down; this clears in hours.", "Put it on the waiting shelf; the station asks again every hour.";
-    /// Apple has it, the MDM has not fetched yet.
     SyncPending = "sync_pending", Wait, "Apple and the MDM have not synchronised since this device changed.", "Put it on the waiting shelf until the MDM's next fetch.";
-    /// Assigned so recently that it may not be in force everywhere.
     Settling = "settling", Wait, "The profile was assigned moments ago and is still settling.", "Put it on the waiting shelf for a minute; the station keeps asking.";
 
-    /// No record at the MDM or at Apple's server.
     NotFound = "not_found", NotReady, "The MDM does not list this serial number.", "Check the serial number, then have the device assigned to the MDM server in Apple Business or School Manager.";
-    /// Not in the organisation at Apple.
     NotInOrg = "not_in_org", NotReady, "Apple does not know this device in your organisation.", "Ask the reseller to add the device to your organisation at Apple.";
-    /// Released from the organisation.
     Released = "released", NotReady, "This device was released from your organisation at Apple.", "Ask the reseller to add the device to your organisation at Apple again.";
-    /// Assigned to no MDM server.
     Unassigned = "unassigned", NotReady, "Apple has this device in your organisation, assigned to no MDM server.", "Assign the device to the MDM server in Apple Business or School Manager.";
-    /// Assigned to another MDM server.
     WrongServer = "wrong_server", NotReady, "This device is assigned to another MDM server.", "Assign the device to the right MDM server in Apple Business or School Manager.";
-    /// Another enrollment profile than the expected one.
     WrongProfile = "wrong_profile", NotReady, "Another enrollment profile than the expected one is assigned.", "Assign the expected enrollment profile in the MDM.";
-    /// On the right server, without a profile.
     NoProfile = "no_profile", NotReady, "Apple has this device on the MDM server with no enrollment profile.", "Assign an enrollment profile to the device in the MDM.";
-    /// The profile was removed.
     ProfileRemoved = "profile_removed", NotReady, "The enrollment profile of this device was removed.", "Assign the enrollment profile again in the MDM.";
-    /// The MDM's assignment failed.
     AssignmentFailed = "assignment_failed", NotReady, "The MDM reports that assigning the profile Failed.", "Contact Kandji Support with the serial number.";
-    /// Another blueprint than the expected one.
     WrongBlueprint = "wrong_blueprint", NotReady, "This device is on another blueprint than this station expects.", "Assign the expected blueprint to the device in the MDM.";
-    /// The device is enrolled already.
     AlreadyEnrolled = "already_enrolled", NotReady, "This device is Enrolled in the MDM already.", "Take it out of new stock; remove its record from the MDM before it is staged again.";
-    /// Activated before: a device fetched the profile once.
     PreviouslyActivated = "previously_activated", NotReady, "This device was activated before: its profile was Pushed, so it is not new stock.", "Take it out of new stock; erase it and have its profile assigned again.";
-    /// A migration to another MDM was ordered at Apple.
     MigrationPending = "migration_pending", NotReady, "A migration of this device to another MDM server is under way at Apple.", "Finish or cancel the migration in Apple Business or School Manager.";
 
-    /// The service could not be reached.
     Offline = "offline", Unknown, "The service could not be reached.", "Put the box aside; check the station's network.";
-    /// No answer in time.
     Timeout = "timeout", Unknown, "The service did not answer in time.", "Put the box aside; the station keeps asking.";
-    /// The service answered with an error of its own.
     SourceError = "source_error", Unknown, "The service reports an error of its own.", "Put the box aside; the station keeps asking.";
-    /// The service asked for fewer questions.
     RateLimited = "rate_limited", Unknown, "The service's request limit is used up.", "Put the box aside; the station keeps asking when the limit allows.";
-    /// The credential was refused.
     CredentialsRefused = "credentials_refused", Unknown, "The service refused the station's credential.", "Put the box aside; call the technician to check the credential and its permissions.";
-    /// The credential has expired.
     CredentialsExpired = "credentials_expired", Unknown, "The station's credential has expired.", "Put the box aside; call the technician to renew the credential.";
-    /// Apple's new terms are not accepted.
     TermsNotSigned = "terms_not_signed", Unknown, "Apple's new terms have not been accepted by your organisation.", "Put the box aside; an administrator must accept the terms in Apple Business or School Manager.";
-    /// The service's certificate is not trusted.
     TlsUntrusted = "tls_untrusted", Unknown, "The service's certificate is not trusted.", "Put the box aside; call the technician to check the network, the clock and the certificates.";
-    /// The MDM's own link to Apple is broken.
     MdmLinkBroken = "mdm_link_broken", Unknown, "The MDM's own link to Apple is broken.", "Put the box aside; an administrator must renew the MDM's Automated Device Enrollment token.";
-    /// The evidence is too old.
     Stale = "stale", Unknown, "What the service says is too old to trust.", "Put the box aside; the station keeps asking until the answer is fresh.";
-    /// The sources contradict each other.
     Contradiction = "contradiction", Unknown, "The services contradict each other about this device.", "Put the box aside; call the technician with the serial number.";
-    /// The reply could not be understood.
     GarbledAnswer = "garbled_answer", Unknown, "The service's answer could not be understood.", "Put the box aside; the station keeps asking.";
-    /// The station's clock is not synchronised and spoils the credentials.
     ClockUnsynced = "clock_unsynced", Unknown, "The station's clock is not synchronised.", "Put the box aside; call the technician to check the station's time.";
-    /// The result could not be recorded.
     JournalFault = "journal_fault", Unknown, "The station could not record this result.", "Put the box aside; call the technician to check the station's disk.";
-    /// The station itself failed.
     StationFault = "station_fault", Unknown, "The station made a mistake or is overloaded.", "Put the box aside and scan it again; call the technician if it stays.";
 
-    /// That is an IMEI.
     Imei = "imei", Rescan, "That is the IMEI.", "Scan the barcode (S) Serial No.";
-    /// That is an EID.
     Eid = "eid", Rescan, "That is the EID.", "Scan the barcode (S) Serial No.";
-    /// That is the UPC or EAN.
     Upc = "upc", Rescan, "That is the product's UPC or EAN.", "Scan the barcode (S) Serial No.";
-    /// That is a part number.
     PartNumber = "part_number", Rescan, "That is the part number.", "Scan the barcode (S) Serial No.";
-    /// That is a carton or pallet label.
     Carton = "carton", Rescan, "That is a carton or pallet label.", "Scan the barcode (S) Serial No. on the box.";
-    /// That is a tracking number.
     Tracking = "tracking", Rescan, "That is a tracking number.", "Scan the barcode (S) Serial No. on the box.";
-    /// Nothing that could be a serial number.
     Unreadable = "unreadable", Rescan, "No serial number could be read from that code.", "Scan the barcode (S) Serial No. again.";
-    /// Two devices fit the code.
     Ambiguous = "ambiguous", Rescan, "Two devices fit this code, with and without its leading S.", "Type the serial number, or call the technician.";
 }
 
 impl Reason {
-    /// Reads a stable code back.
     pub fn from_code(code: &str) -> Option<Self> {
         Self::ALL
             .iter()
@@ -230,7 +184,7 @@ impl Reason {
             .find(|reason| reason.code() == code)
     }
 
-    /// The sentence with what a source adds to it ("Last fetch 2026-01-09 22:01 UTC").
+    /// The sentence and what a source adds to it ("Last fetch 2026-01-09 22:01 UTC").
     pub fn message(self, detail: Option<&str>) -> String {
         match detail {
             Some(detail) if !detail.is_empty() => format!("{} {detail}", self.sentence()),

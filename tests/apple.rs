@@ -1,4 +1,4 @@
-//! Apple's two sources over real HTTP, against simulators that verify every signature, session, assertion and header.
+//! Apple's two services over real HTTP, with simulators that verify every signature, session, assertion and header.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Asks a simulated Kandji over real HTTP: the answers, and every way in which there is none.
+//! A simulated Kandji over real HTTP: its answers, and every way to get none.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -1237,7 +1237,7 @@ async fn what_does_not_speak_http_is_garbled() {
 }
 
 mod health {
-    //! The station is unable only when a probe says so too, and able again with the first good answer.
+    //! The station is unable only if a probe fails too, and able again after the first good answer.
 
     use super::*;
 
@@ -1367,7 +1367,7 @@ mod health {
 }
 
 mod tls {
-    //! Certificates: who is trusted, and what a bad one is called.
+    //! Certificates: which are trusted, and what a bad one is called.
 
     use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The publisher against a real mosquitto with the shipped config, a network that fails, and a broker that misbehaves.
+//! The publisher with a real mosquitto and the shipped config, with a network that fails, and with a broker that misbehaves.
 #![allow(unreachable_pub, reason = "modules of a test binary")]
 #![allow(
     clippy::unwrap_used,

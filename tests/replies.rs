@@ -1,4 +1,4 @@
-//! Only a reply that is exactly an answer counts as one, in every source: the services are asked through a gateway that spoils replies.
+//! Every source accepts only a reply that is exactly an answer: here a gateway damages the services' replies.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -63,7 +63,7 @@ fn written(value: f64) -> String {
     }
 }
 
-/// Times in milliseconds, smallest first.
+/// In milliseconds.
 #[derive(Debug, Default)]
 pub struct Times(Vec<f64>);
 
@@ -72,7 +72,7 @@ impl Times {
         self.0.push(milliseconds(time));
     }
 
-    /// The time that `percent` of all do not exceed.
+    /// The time that `percent` of all times do not exceed.
     pub fn percentile(&mut self, percent: usize) -> f64 {
         self.0.sort_by(f64::total_cmp);
         let place = (self.0.len() * percent).div_ceil(100).max(1) - 1;

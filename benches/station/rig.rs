@@ -177,7 +177,7 @@ pub fn journal_settings(state_dir: &Path) -> journal::Settings {
     }
 }
 
-/// A green scan with one source's evidence.
+/// The record of a green scan, with one source's evidence.
 pub fn record(nth: u64) -> Record {
     let name = |text: &str| Name::new(text).unwrap();
     let serial = Serial::new(&format!("BXQ{nth:07}")).unwrap();

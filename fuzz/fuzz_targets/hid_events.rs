@@ -1,7 +1,10 @@
 //! Any events from the device of a keyboard scanner: `cargo +nightly fuzz run hid_events`.
 #![no_main]
 
-use benchlight::scanner::{Content, Layout, Read, typed};
+use benchlight::scanner::{
+    Content, Layout,
+    fuzz::{Read, typed},
+};
 
 const KEY: u16 = 1;
 const SYN_DROPPED: (u16, u16) = (0, 3);
@@ -31,7 +34,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
                     !lost,
                     "a code has characters from before and after a loss, or lacks the lost ones"
                 );
-                assert!(!bytes.is_empty(), "nothing is no code");
+                assert!(!bytes.is_empty(), "an empty code is not a scan");
                 bytes
             }
             Content::Broken { bytes, why } => {

@@ -1,17 +1,17 @@
-//! AIM symbology identifiers: the three characters (`]C0`) by which a scanner may say what kind of barcode it read.
+//! AIM symbology identifiers: three characters (`]C0`) with which a scanner may say what type of barcode it read.
 
-/// What the identifier tells about the text that follows.
+/// What the identifier says about the text that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Symbology {
-    /// No identifier, or one of a kind that may hold anything.
+    /// No identifier, or one for a barcode that may contain anything.
     Any,
-    /// EAN or UPC: an article's number, never a serial number.
+    /// EAN or UPC: an article number, never a serial number.
     Ean,
-    /// A code whose content is declared to be a GS1 element string.
+    /// A code that is declared to contain a GS1 element string.
     Gs1,
 }
 
-/// Splits a known identifier off the front of `text`. An unknown one stays, and makes the code unreadable.
+/// Splits a known identifier off the front of `text`. An unknown one stays there and makes the code unreadable.
 pub(super) fn split(text: &str) -> (Symbology, &str) {
     let mut characters = text.chars();
     let (Some(']'), Some(kind), Some(modifier)) =
@@ -24,7 +24,7 @@ pub(super) fn split(text: &str) -> (Symbology, &str) {
     }
     let symbology = match (kind, modifier) {
         ('E', _) => Symbology::Ean,
-        // GS1-128, GS1 DataMatrix, GS1 QR, GS1 DataBar, GS1 DotCode; the second modifier: with a change of the character set.
+        // GS1-128, GS1 DataMatrix, GS1 QR, GS1 DataBar, GS1 DotCode. A second modifier means: with changes of the character set.
         ('C', '1') | ('d', '2' | '5') | ('Q', '3' | '4') | ('e', _) | ('J', '1' | '4') => {
             Symbology::Gs1
         }

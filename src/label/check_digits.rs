@@ -1,4 +1,4 @@
-//! The check digits by which the other codes of a box are told from its serial number, which has none.
+//! Check digits. They distinguish the other codes on a box from its serial number, which has none.
 
 /// Luhn's formula over all digits (IMEI). False for anything but digits.
 pub(super) fn luhn(digits: &str) -> bool {

@@ -1,16 +1,16 @@
-//! Extended channel interpretations: `\000026` in what a scanner sends says in which character set the code goes on.
+//! Extended channel interpretations (ECI): `\000026` in a scanner's text announces the character set of what follows.
 //!
-//! After AIM's ECI protocol: a backslash and six digits, and a backslash of the text itself is sent twice.
+//! By AIM's ECI protocol this is a backslash and six digits; a backslash of the text itself is sent twice.
 
 use std::borrow::Cow;
 
-/// Above this an interpretation is no character set: what follows may be compressed or encrypted.
+/// Higher interpretations are not character sets: what follows may be compressed or encrypted.
 const LAST_CHARACTER_SET: u32 = 899;
 
-/// The text without its changes of the character set. Where there is none, every backslash stays as it is.
+/// The text without its changes of the character set. If it has none, every backslash stays as it is.
 ///
-/// What is looked for in a code is ASCII, which all these character sets share; in one that does not (UTF-16) other characters
-/// stand in between.
+/// Only ASCII matters in a code, and nearly all of these character sets contain it. Text in one that does not (UTF-16) has other
+/// bytes in between, and so cannot be mistaken.
 pub(super) fn dropped(text: &str) -> Cow<'_, str> {
     let (mut kept, mut rest, mut found) = (String::new(), text, false);
     while let Some((before, after)) = rest.split_once('\\') {
@@ -34,7 +34,7 @@ pub(super) fn dropped(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// What follows the six digits of a character set.
+/// The text after the six digits of a character set.
 fn after_character_set(text: &str) -> Option<&str> {
     let (digits, after) = text.split_at_checked(6)?;
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,13 +1,12 @@
-//! ISO 15434 envelopes, as two-dimensional service and shipping labels have them: `[)>` RS `06` GS fields RS EOT.
+//! ISO 15434 envelopes, used by two-dimensional service and shipping labels: `[)>` RS `06` GS fields RS EOT.
 
 use super::{EOT, Field, GS, RS, gs1};
 use crate::reason::Reason;
 
-/// The first characters of every such message.
+/// Every such message begins with this.
 pub(super) const HEADER: &str = "[)>";
 
-/// The fields of all envelopes of a message (without its header); `None` when any part of it is not understood:
-/// a serial number could stand there.
+/// The fields of all envelopes of a message without its header. `None` if any part is not understood: it could be a serial number.
 pub(super) fn fields(message: &str) -> Option<Vec<Field<'_>>> {
     let message = message.strip_prefix(RS)?;
     let message = message.strip_suffix(EOT).unwrap_or(message);
@@ -23,7 +22,7 @@ pub(super) fn fields(message: &str) -> Option<Vec<Field<'_>>> {
     Some(fields)
 }
 
-/// Fields with data identifiers, separated as in an envelope whose header the scanner or the label left out.
+/// Fields with data identifiers, for an envelope whose header the scanner or the label has left out.
 pub(super) fn fields_without_header(text: &str) -> Option<Vec<Field<'_>>> {
     identified(text.trim_matches([GS, RS, EOT]))
 }
@@ -51,14 +50,14 @@ fn identified_field(field: &str) -> Option<Field<'_>> {
         "1S" => Field::SecondSerial(value),
         "25S" => Field::SecondSerial(after_issuing_agency(value)),
         "P" | "1P" | "30P" => Field::Other(Reason::PartNumber),
-        // Licence plates of transport units.
+        // License plates of transport units.
         "J" | "1J" | "2J" | "3J" | "4J" | "5J" | "6J" => Field::Other(Reason::Carton),
         _ => Field::Ignored,
     })
 }
 
-/// A `25S` value is unique in the world: issuing agency, company, serial number. Of these only Dun & Bradstreet's form
-/// (`UN` and nine digits) has a length that tells where the serial number begins.
+/// A `25S` value consists of issuing agency, company and serial number. Only in Dun & Bradstreet's form (`UN` and nine digits)
+/// does the length say where the serial number begins.
 fn after_issuing_agency(value: &str) -> &str {
     let serial = value
         .strip_prefix("UN")

@@ -1,11 +1,11 @@
-//! GS1 element strings: application identifiers with values, ended by a fixed length or by GS.
+//! GS1 element strings: application identifiers with their values. A value has a fixed length or ends with GS.
 //!
-//! After the GS1 General Specifications: 7.8 (predefined lengths) and 3.2 (the list of application identifiers).
+//! See the GS1 General Specifications, 7.8 (predefined lengths) and 3.2 (the list of application identifiers).
 
 use super::{Field, GS, check_digits};
 use crate::reason::Reason;
 
-/// Splits an element string; `None` when it does not follow the rules from its first to its last character.
+/// Splits an element string. `None` if any part of it breaks the rules.
 pub(super) fn fields(text: &str) -> Option<Vec<Field<'_>>> {
     let mut rest = text.trim_matches(GS);
     let mut fields = Vec::new();
@@ -25,7 +25,7 @@ pub(super) fn fields(text: &str) -> Option<Vec<Field<'_>>> {
     }
 }
 
-/// Splits the form for people, as some codes hold it: `(01)00194252020137(21)C02XK0AAJG5H`.
+/// Splits the human-readable form, which some codes contain: `(01)00194252020137(21)C02XK0AAJG5H`.
 pub(super) fn fields_in_brackets(text: &str) -> Option<Vec<Field<'_>>> {
     let elements = text.strip_prefix('(')?.split('(');
     elements
@@ -62,7 +62,7 @@ fn field<'a>(identifier: &str, value: &'a str) -> Option<Field<'a>> {
     }
 }
 
-/// Digits of the application identifier at the front of `text`, by its first two.
+/// How many digits the application identifier at the front of `text` has. The first two digits determine it.
 fn identifier_length(text: &str) -> Option<usize> {
     let length = match text.get(..2)?.parse::<u8>().ok()? {
         0..=4 | 10..=13 | 15..=17 | 20..=22 | 30 | 37 | 90..=99 => 2,
@@ -76,7 +76,7 @@ fn identifier_length(text: &str) -> Option<usize> {
         .then_some(length)
 }
 
-/// Characters of the value, for identifiers whose value needs no separator.
+/// How many characters the value has, for identifiers whose value needs no separator.
 fn fixed_length(identifier: &str) -> Option<usize> {
     match identifier.get(..2)?.parse::<u8>().ok()? {
         0 => Some(18),

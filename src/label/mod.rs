@@ -1,4 +1,4 @@
-//! What the bytes of a barcode mean: a serial number (or two candidates), or which wrong code it was. Pure and total.
+//! What the bytes of a barcode mean: a serial number (or two candidates), or which wrong code it was. Pure; accepts any bytes.
 
 mod aim;
 mod check_digits;
@@ -15,15 +15,15 @@ use std::{collections::HashSet, fmt, sync::Arc};
 use crate::{reason::Reason, runtime::visible};
 use aim::Symbology;
 
-/// Longest text that is looked at, in bytes; as much as a scanner may deliver.
+/// Longest text that is read, in bytes: the most a scanner delivers.
 const LONGEST: usize = 4_096;
 
-/// Most serial numbers in one code; the bound of one group of records.
+/// Most serial numbers in one code, and so in one group of records.
 const MOST_SERIALS: usize = 256;
 
-/// ASCII "group separator": ends a field of GS1 element strings and of ISO 15434 envelopes.
+/// ASCII "group separator": ends a field in GS1 element strings and ISO 15434 envelopes.
 const GS: char = '\x1d';
-/// ASCII "record separator": ends a format envelope of ISO 15434.
+/// ASCII "record separator": ends an envelope of ISO 15434.
 const RS: char = '\x1e';
 /// ASCII "end of transmission": ends an ISO 15434 message.
 const EOT: char = '\x04';
@@ -33,7 +33,7 @@ const EOT: char = '\x04';
 pub struct Serial(Arc<str>);
 
 impl Serial {
-    /// Checks an upper-case text.
+    /// `None` if the text cannot be a serial number. Expects upper case.
     pub fn new(text: &str) -> Option<Self> {
         let fits = (8..=14).contains(&text.len())
             && text
@@ -43,18 +43,17 @@ impl Serial {
         fits.then(|| Self(text.into()))
     }
 
-    /// The serial number as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Is `other` the same serial number, ASCII case and surrounding space ignored? Services differ in both.
+    /// Is `other` the same serial number? Case and surrounding spaces are ignored: services differ in both.
     pub fn is(&self, other: &str) -> bool {
         self.0.eq_ignore_ascii_case(other.trim())
     }
 
-    /// Does it hold an I or an O? Apple's serial numbers have neither, so it was probably mistyped or misread.
-    /// Worth a word beside `not_found`, never a refusal: for random serial numbers nobody has promised it.
+    /// Does it contain an I or an O? Apple's serial numbers have neither, so it was probably mistyped or misread. This is only
+    /// mentioned beside `not_found`, never refused: Apple promises nothing about its random serial numbers.
     pub fn has_doubtful_letter(&self) -> bool {
         self.0.contains(['I', 'O'])
     }
@@ -67,19 +66,17 @@ impl fmt::Display for Serial {
 }
 
 /// The serial numbers that one code may mean: as scanned, and without a leading data identifier `S` or `1S`.
-/// The sources decide which of the two it is.
+/// What the sources know of them decides which it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Candidates {
-    /// The text as scanned.
     pub scanned: Serial,
-    /// The text after `S` or `1S`, if it began so and the rest can be a serial number.
+    /// The text after `S` or `1S`, if it begins with one and the rest can be a serial number.
     pub stripped: Option<Serial>,
-    /// A code that looks like something else (a MAC, a MEID, a postal number): the `rescan` reason if no source knows it.
+    /// Set if the code looks like something else (a MAC, a MEID, a postal number): the `rescan` reason if no source knows it.
     pub unless_known: Option<Reason>,
 }
 
 impl Candidates {
-    /// A single serial number.
     pub fn one(serial: Serial) -> Self {
         Self {
             scanned: serial,
@@ -88,7 +85,7 @@ impl Candidates {
         }
     }
 
-    /// What was asked for before, in the order of [`Self::iter`]; `None`: nothing.
+    /// Candidates from what was asked for before, in the order of [`Self::iter`]. `None` for an empty list.
     pub fn asked_before(asked: &[Serial]) -> Option<Self> {
         let (scanned, rest) = asked.split_first()?;
         Some(Self {
@@ -104,31 +101,31 @@ impl Candidates {
     }
 }
 
-/// What one code says.
+/// What one code means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// One or several serial numbers (several: a batch code, one group). Never empty, no two equal, at most 256.
+    /// One serial number, or those of a batch code, which are one group. Never empty, no duplicates, at most 256.
     Serials(Vec<Candidates>),
-    /// Another code of the box: the `rescan` reason.
+    /// Another code of the box, with its `rescan` reason.
     Wrong(Reason),
 }
 
 /// One field of a code that names its fields (a GS1 element string or an ISO 15434 envelope).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field<'a> {
-    /// A serial number by its own identifier (`S`, AI 21).
+    /// A serial number with its own identifier (`S`, AI 21).
     Serial(&'a str),
-    /// Another identifier of the same item (`1S`, `25S`), looked at when no field is the serial number itself.
+    /// Another number of the same item (`1S`, `25S`), used only if the code has no [`Field::Serial`].
     SecondSerial(&'a str),
-    /// Something else of the box that has a `rescan` reason of its own.
+    /// Something else on the box that has its own `rescan` reason.
     Other(Reason),
     /// Anything else: a date, a quantity.
     Ignored,
 }
 
-/// Reads a code as it came from a scanner, without its end key. Total: any bytes have a reading, in linear time.
+/// Reads a code as it came from a scanner, without its end key. Any bytes have a meaning, found in linear time.
 pub fn read(bytes: &[u8]) -> Reading {
-    // Nothing outside ASCII is part of any code on a box; and what is refused here is never sent to a service.
+    // No code on a box contains anything but ASCII, and what is refused here is never sent to a service.
     let Some(text) = std::str::from_utf8(bytes)
         .ok()
         .filter(|text| text.is_ascii())
@@ -150,7 +147,7 @@ pub fn read(bytes: &[u8]) -> Reading {
         Symbology::Ean if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => {
             Reading::Wrong(Reason::Upc)
         }
-        // An EAN holds digits only: letters here mean that the scanner is set up wrongly.
+        // An EAN contains only digits. With letters, the scanner is set up wrongly.
         Symbology::Ean => Reading::Wrong(Reason::Unreadable),
         Symbology::Gs1 | Symbology::Any => read_upper_case(&text, symbology),
     }
@@ -165,8 +162,8 @@ fn read_upper_case(text: &str, symbology: Symbology) -> Reading {
         gs1::fields_in_brackets(text)
     } else {
         let reading = plain::read(text);
-        // Without separators an element string is told from a plain code by its identifier,
-        // or by beginning with a carton's or an article's number with a good check digit.
+        // Without separators, an element string is recognised by its AIM identifier, or because it begins with a carton's or an
+        // article's number with a correct check digit.
         let as_gs1 = match symbology {
             Symbology::Gs1 => gs1::fields(text),
             Symbology::Ean | Symbology::Any => gs1::fields(text).filter(|_| {
@@ -181,8 +178,8 @@ fn read_upper_case(text: &str, symbology: Symbology) -> Reading {
     })
 }
 
-/// Several named fields as one reading. One field that should be a serial number and cannot be one spoils the whole
-/// code: a batch with a box left out would let that box pass unchecked.
+/// What several named fields mean together. If one should be a serial number and cannot be one, the whole code is unreadable:
+/// otherwise that box of a batch would go unchecked.
 fn from_fields(fields: &[Field<'_>]) -> Reading {
     let mut values: Vec<&str> = fields
         .iter()
@@ -217,7 +214,7 @@ fn from_fields(fields: &[Field<'_>]) -> Reading {
             });
             Reading::Wrong(other.unwrap_or(Reason::Unreadable))
         }
-        // The identifier has said that it is a serial number, and is gone: a leading S belongs to the number itself.
+        // The identifier has been removed already, so a leading S is part of the number.
         [value] => match (Serial::new(value), plain::read(value)) {
             (Some(serial), _) => Reading::Serials(vec![Candidates::one(serial)]),
             (None, Reading::Wrong(reason)) => Reading::Wrong(reason),
@@ -231,7 +228,7 @@ fn from_fields(fields: &[Field<'_>]) -> Reading {
     }
 }
 
-/// The members of one code, each once; unreadable when one is missing or there are too many.
+/// The members of one code, each once. Unreadable if one cannot be a serial number, or if there are too many.
 fn group(members: impl Iterator<Item = Option<Candidates>>) -> Reading {
     let mut seen = HashSet::new();
     let mut serials = Vec::new();
@@ -250,9 +247,9 @@ fn group(members: impl Iterator<Item = Option<Candidates>>) -> Reading {
     }
 }
 
-/// The text by which a repeated scan is recognised: trimmed, AIM identifier dropped, upper-case, lossy.
-/// It always reads as the scanned bytes do: where the identifier changes the meaning (`]E0`: never a serial number), or upper case
-/// would make a known identifier of an unknown one, the text stays as it is.
+/// The text by which a repeated scan is recognised: trimmed, in upper case, without AIM identifier, lossy.
+/// It always means the same as the scanned bytes. If removing the identifier would change the meaning (`]E0`: never a serial
+/// number), or upper case would turn an unknown identifier into a known one, the text stays as it is.
 pub fn normalised(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = trimmed(&text);
@@ -265,12 +262,11 @@ pub fn normalised(bytes: &[u8]) -> String {
     }
 }
 
-/// The scanned text for people: lossy, and with everything in it to be seen.
+/// The scanned text for people: lossy, with invisible characters made visible.
 pub fn visible(bytes: &[u8]) -> String {
     visible::text(&String::from_utf8_lossy(bytes))
 }
 
-/// Without the white space and line ends around it.
 fn trimmed(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\r', '\n'])
 }

@@ -1,4 +1,4 @@
-//! A code that names no fields: it is told by its length, its alphabet and its check digit.
+//! A code without named fields, recognised by its length, its characters and its check digit.
 
 use super::{Candidates, Reading, Serial, check_digits, group};
 use crate::reason::Reason;
@@ -11,7 +11,7 @@ pub(super) fn read(text: &str) -> Reading {
     if let Some(candidates) = candidates(text) {
         return Reading::Serials(vec![candidates]);
     }
-    // A two-dimensional code that lists serial numbers: every entry must be one.
+    // A two-dimensional code that lists serial numbers. Every entry must be one.
     let entries = || {
         text.split([',', ';'])
             .map(str::trim)
@@ -27,7 +27,7 @@ pub(super) fn read(text: &str) -> Reading {
     Reading::Wrong(Reason::Unreadable)
 }
 
-/// A code that no serial number can look like.
+/// A code that cannot be mistaken for a serial number.
 fn other_code(text: &str) -> Option<Reason> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return match text.len() {
@@ -35,7 +35,7 @@ fn other_code(text: &str) -> Option<Reason> {
             15 if check_digits::luhn(text) => Some(Reason::Imei),
             18 if check_digits::gs1(text) => Some(Reason::Carton),
             32 if text.starts_with("89") && check_digits::modulo_97_is_1(text) => Some(Reason::Eid),
-            // An ICCID, a MEID in digits, a misread one of the above: nothing that has a name of its own.
+            // An ICCID, a MEID in digits, or a misread code: there is no reason of its own for these.
             _ => None,
         };
     }
@@ -48,7 +48,7 @@ fn other_code(text: &str) -> Option<Reason> {
     parcel.then_some(Reason::Tracking)
 }
 
-/// Apple's part numbers as they stand on boxes: `MHDH3QN/A`.
+/// Apple's part numbers as printed on boxes: `MHDH3QN/A`.
 fn is_part_number(text: &str) -> bool {
     text.split_once('/').is_some_and(|(number, revision)| {
         (5..=12).contains(&number.len())
@@ -59,7 +59,7 @@ fn is_part_number(text: &str) -> bool {
     })
 }
 
-/// What may be a serial number. A leading `S` or `1S` may be the label's data identifier or part of the number (about one
+/// The serial numbers that this may be. A leading `S` or `1S` may be the label's data identifier or part of the number (about one
 /// random number in 34 begins with S), so both are candidates and the services decide.
 fn candidates(text: &str) -> Option<Candidates> {
     let stripped = text
@@ -72,13 +72,13 @@ fn candidates(text: &str) -> Option<Candidates> {
             stripped,
             unless_known: unless_known(text),
         }),
-        // Fourteen characters behind their data identifier: too long to be a serial number with it.
+        // 14 characters after a data identifier: together they are too long to be a serial number.
         (None, Some(stripped)) => Some(Candidates::one(stripped)),
         (None, None) => None,
     }
 }
 
-/// Other codes that a serial number can look like: asked for all the same, because a service may know it.
+/// Other codes that look like a serial number. The sources are asked all the same: a service may know such a serial number.
 pub(super) fn unless_known(text: &str) -> Option<Reason> {
     let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mac = hexadecimal && text.len() == 12;
@@ -94,7 +94,7 @@ pub(super) fn unless_known(text: &str) -> Option<Reason> {
     }
 }
 
-/// A postal S10 number (`RR473124829GB`) with a good check digit.
+/// A postal S10 number (`RR473124829GB`) with a correct check digit.
 fn is_postal_number(text: &str) -> bool {
     let letters = |part: Option<&str>| {
         part.is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_uppercase()))

@@ -1,4 +1,4 @@
-//! The tables of what each code means, and the promises for any bytes.
+//! Tables of what each code means, and promises that hold for any bytes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,7 +17,7 @@ mod label_promises;
 
 mod edges;
 
-/// "A" for one candidate, "A|B" for a scanned and a stripped one, "?" and the reason for `unless_known`, ", " between members.
+/// "A": one candidate. "A|B": scanned and stripped. "?" and a reason: `unless_known`. ", " separates members.
 fn told(bytes: &[u8]) -> String {
     label_promises::hold_for(bytes);
     match read(bytes) {
@@ -54,7 +54,7 @@ fn a_serial_number_is_read_with_and_without_its_data_identifier() {
         ("SFW2Q4LX0P", "SFW2Q4LX0P|FW2Q4LX0P"),
         ("SSFW2Q4LX0P", "SSFW2Q4LX0P|SFW2Q4LX0P"),
         ("S1SFW2Q4LX0", "S1SFW2Q4LX0|1SFW2Q4LX0"),
-        // Lengths: 8 to 14, with a letter, on both sides of the identifier.
+        // Lengths of 8 to 14 with a letter, with and without the identifier.
         ("ABCDEFG1", "ABCDEFG1"),
         ("ABCDEF1", "unreadable"),
         ("ABCDEFGHJKLM12", "ABCDEFGHJKLM12"),
@@ -68,7 +68,7 @@ fn a_serial_number_is_read_with_and_without_its_data_identifier() {
         ("S12345678901234", "unreadable"),
         ("SABCDEFGHJKLM123", "unreadable"),
         ("12345678", "unreadable"),
-        // I and O are worth a word, never a refusal.
+        // I and O are mentioned, never refused.
         ("C02XKOAAJGIH", "C02XKOAAJGIH"),
     ]);
     assert!(Serial::new("C02XKOAAJG5H").unwrap().has_doubtful_letter());
@@ -110,7 +110,7 @@ fn each_wrong_code_of_the_box_is_told_by_name() {
         ("99000012345678", "unreadable"),
         ("270113177609606898", "unreadable"),
         ("8901410321111851072F", "unreadable"),
-        // Parcels of others, and pieces of their numbers: `tracking` is 1Z with sixteen, and S10.
+        // Other parcel services, and parts of tracking numbers: only 1Z with 16 characters and S10 are `tracking`.
         ("1z999aa10123456784", "tracking"),
         ("]C01Z999AA10123456784", "tracking"),
         ("1Z999AA1012345678/", "unreadable"),
@@ -133,9 +133,9 @@ fn what_only_looks_like_something_else_is_asked_for_and_named_if_unknown() {
         ("F0D1A9BC23EG", "F0D1A9BC23EG"),
         ("F0D1A9BC23E", "F0D1A9BC23E"),
         ("F0D1A9BC23E45", "F0D1A9BC23E45"),
-        // A MAC of digits alone has no letter, and is no candidate.
+        // A MAC of digits alone has no letter, so it is not a candidate.
         ("001122334456", "unreadable"),
-        // Behind a data identifier of its own it is what the label says: a serial number.
+        // After its own data identifier it is what the label says: a serial number.
         ("[)>\u{1e}06\u{1d}SF0D1A9BC23E4\u{1e}\u{4}", "F0D1A9BC23E4"),
         ("F0:D1:A9:BC:23:E4", "unreadable"),
         ("A000000F1234AB", "A000000F1234AB?unreadable"),
@@ -152,7 +152,7 @@ fn an_aim_identifier_is_dropped_when_known_and_an_ean_is_never_a_serial_number()
         ("]d1C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("]Q1 C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("]L0C02XK0AAJG5H", "C02XK0AAJG5H"),
-        // Declared as GS1 and no element string: as it stands.
+        // Declared as GS1, but not an element string: read as it is.
         ("]C1C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("]E00194252020135", "upc"),
         ("]E440123455", "upc"),
@@ -176,7 +176,7 @@ fn a_change_of_the_character_set_is_no_part_of_the_text() {
         ("]z3\\000026HLDRND0002", "HLDRND0002"),
         ("]Q1\\000026HLDRND0002", "HLDRND0002"),
         ("\\000003\\000026HLDRND0002", "HLDRND0002"),
-        // Inside: the text goes on.
+        // In the middle: the text continues after it.
         ("]Q2HLDRND0002,\\000026HLDRND0003", "HLDRND0002, HLDRND0003"),
         ("HLDRND\\0000260002", "HLDRND0002"),
         ("HLDRND0002\\000026", "HLDRND0002"),
@@ -193,7 +193,7 @@ fn a_change_of_the_character_set_is_no_part_of_the_text() {
         ("]J421HLDRND0002", "HLDRND0002"),
         ("\\000026490154203237518", "imei"),
         ("\\000026", "unreadable"),
-        // A doubled backslash is one of the text itself.
+        // A doubled backslash is one backslash of the text.
         (
             "]Q2\\000026[)>\u{1e}06\u{1d}Q1\\\\2\u{1d}SHLDRND0002\u{1e}\u{4}",
             "HLDRND0002",
@@ -202,7 +202,7 @@ fn a_change_of_the_character_set_is_no_part_of_the_text() {
         ("\\\\000026HLDRND0002", "unreadable"),
         ("]Q2\\\\000026HLDRND0002", "unreadable"),
         ("\\000026\\\\000026HLDRND0002", "unreadable"),
-        // No change of the character set.
+        // Not a change of the character set.
         ("\\00026HLDRND0002", "unreadable"),
         ("\\HLDRND0002", "unreadable"),
         ("\\00002AHLDRND0002", "unreadable"),
@@ -234,7 +234,7 @@ fn gs1_element_strings_are_split() {
         ("\u{1d}21C02XK0AAJG5H\u{1d}10LOT7", "C02XK0AAJG5H"),
         ("]C121C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("21C02XK0AAJG", "21C02XK0AAJG"),
-        // The S belongs to the number: AI 21 has said what it is.
+        // The S belongs to the number: AI 21 says that it is a serial number.
         ("]C121SFW2Q4LX0P", "SFW2Q4LX0P"),
         ("(01)00194252020135(21)C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("(01)00194252020135 (21) C02XK0AAJG5H", "C02XK0AAJG5H"),
@@ -281,7 +281,7 @@ fn iso_15434_envelopes_are_split() {
             &message(&["25SUN060704780C02XK0AAJG5H", "1SABCDEFGH1", "SC02XK0AAJG5H"]),
             "C02XK0AAJG5H",
         ),
-        // A member that cannot be a serial number is never left out of its group.
+        // A member that cannot be a serial number is never dropped from its group.
         (&message(&["SC02XK0AAJG5H", "S12"]), "unreadable"),
         (&message(&["SC02XK0AAJG5H", "SA&B=C#D%"]), "unreadable"),
         (&message(&["S490154203237518"]), "imei"),
@@ -298,7 +298,7 @@ fn iso_15434_envelopes_are_split() {
             "[)>\u{1e}05\u{1d}21C02XK0AAJG5H\u{1e}06\u{1d}SC02XK0AAJG5J\u{1e}\u{4}",
             "C02XK0AAJG5H, C02XK0AAJG5J",
         ),
-        // The trailer cut off by a scanner; the header, too.
+        // Scanners may cut off the trailer, and the header.
         ("[)>\u{1e}06\u{1d}SC02XK0AAJG5H", "C02XK0AAJG5H"),
         ("1PMHDH3QN/A\u{1d}SC02XK0AAJG5H", "C02XK0AAJG5H"),
         // Formats and shapes that are not understood.
@@ -376,10 +376,10 @@ fn a_repeat_is_recognised_by_its_text() {
     assert_eq!(normalised(b" ]C0sc02xk0aajg5h\r\n"), "SC02XK0AAJG5H");
     assert_eq!(normalised(b"C02XK0\xffAJG5H"), "C02XK0\u{fffd}AJG5H");
     assert_eq!(normalised(b"]E00194252020135"), "0194252020135");
-    // An identifier that changes the meaning stays: these two are no repeats of each other.
+    // An identifier that changes the meaning stays: neither of these two repeats the other.
     assert_eq!(normalised(b"]C121C02XK0AAJG"), "]C121C02XK0AAJG");
     assert_eq!(normalised(b"21C02XK0AAJG"), "21C02XK0AAJG");
-    // Found by fuzzing: upper case would make Code 93's identifier of an unknown one.
+    // Found by fuzzing: upper case would turn an unknown identifier into Code 93's.
     assert_eq!(normalised(b"]g1194252020135A"), "]g1194252020135A");
 }
 
@@ -406,7 +406,7 @@ fn check_digits_hold() {
     );
 }
 
-/// Texts near the real ones: pieces of codes joined at random.
+/// Texts similar to real ones: pieces of codes, joined at random.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         prop::sample::select(vec![

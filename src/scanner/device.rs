@@ -1,7 +1,8 @@
-//! One scanner that is a device file: it is looked for, opened, read on a thread of its own, lost and found again.
+//! A scanner that is a device file: its own thread finds it, opens it, reads it, and finds it again after it was unplugged.
 
 use std::{
     io,
+    ops::ControlFlow,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
@@ -16,45 +17,46 @@ use rustix::{
 };
 use tokio::sync::oneshot;
 
-use super::{Content, Device, Outlet, State, Teller};
+use super::{Content, Device, Outlet, Reporter, State};
 use crate::runtime::{clock::Moment, pulse};
 
-/// How long to wait before looking for the device again. A serial device that was unplugged needs this rest, too.
+/// How long to wait before looking for the device again. A serial device that was unplugged needs this pause, too.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The first silence after opening, at most: what comes before it may be the rest of a code whose beginning nobody read.
+/// How much silence must follow the opening at most. What arrives before that may be the rest of a code whose beginning was not
+/// read.
 const SETTLE: Duration = Duration::from_millis(80);
 
-/// Names of devices that are shown.
+/// How many names of devices a message lists.
 const SHOWN: usize = 8;
 
 /// An open device.
 pub(super) trait Port: AsFd {
-    /// Reads what has come, without blocking; returns the scans that ended in it. Every error means that the device is lost.
+    /// Reads what has arrived, without blocking, and returns the scans that have ended. After any error the device must be
+    /// opened again.
     fn read(&mut self) -> io::Result<Vec<Content>>;
     /// Has a code begun that has not ended?
     fn pending(&self) -> bool;
-    /// The code that is being read is broken, whatever still comes of it.
+    /// Marks the code that is being read as broken, whatever else still arrives of it.
     fn spoil(&mut self, why: &'static str);
-    /// Silence for as long as a pause: ends the code that has begun.
+    /// Ends the code that has begun, because of a pause.
     fn pause(&mut self) -> Option<Content>;
 }
 
 /// Where to look for the device.
 #[derive(Clone, Debug)]
 pub(super) struct Finder {
-    /// The folder of stable names.
+    /// udev's folder of stable names.
     pub(super) folder: PathBuf,
-    /// How the names of eligible devices end.
+    /// How the names of this type of device end.
     pub(super) ending: &'static str,
-    /// Which of them.
     pub(super) device: Device,
-    /// The folder in which the same scanner would be in another mode, and that mode.
+    /// The folder the same scanner would be in if it were set to another mode, and the name of that mode.
     pub(super) elsewhere: (PathBuf, &'static str),
 }
 
 impl Finder {
-    /// The one device that fits; otherwise the state that says why there is none.
+    /// The one device that matches, or the state that explains why there is none.
     pub(super) fn find(&self) -> Result<PathBuf, State> {
         let (folder, pattern) = match &self.device {
             Device::Auto => (self.folder.clone(), format!("*{}", self.ending)),
@@ -90,7 +92,7 @@ impl Finder {
         }
     }
 
-    /// What the system has where the scanner is not.
+    /// What is plugged in instead of the scanner.
     fn seen(&self) -> String {
         let list = |names: &[String]| {
             let more = if names.len() > SHOWN { ", .." } else { "" };
@@ -119,7 +121,7 @@ impl Finder {
         }
     }
 
-    /// What an error at opening or reading says about the scanner.
+    /// The state that an error from opening the device means.
     pub(super) fn state_of(&self, path: &Path, error: &io::Error) -> State {
         match Errno::from_io_error(error) {
             Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => State::Absent(self.seen()),
@@ -130,7 +132,7 @@ impl Finder {
     }
 }
 
-/// The names in a folder of devices, in order.
+/// The names in a folder, sorted.
 fn names(folder: &Path) -> io::Result<Vec<String>> {
     let mut names: Vec<String> = std::fs::read_dir(folder)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
@@ -179,7 +181,7 @@ fn skip_stars(glob: &[u8], reached: &mut [bool]) {
     }
 }
 
-/// Looks for the device, opens it and lets it go again.
+/// Finds the device, opens it and closes it again.
 pub(super) fn probe<P: Port>(finder: &Finder, open: impl Fn(&Path) -> io::Result<P>) -> State {
     match finder.find() {
         Ok(path) => open(&path).map_or_else(|error| finder.state_of(&path, &error), |_| State::Ok),
@@ -187,7 +189,7 @@ pub(super) fn probe<P: Port>(finder: &Finder, open: impl Fn(&Path) -> io::Result
     }
 }
 
-/// Looks for the device without opening it.
+/// Finds the device without opening it.
 pub(super) fn look(finder: &Finder) -> State {
     match finder.find() {
         Ok(path) => std::fs::metadata(&path)
@@ -196,162 +198,149 @@ pub(super) fn look(finder: &Finder) -> State {
     }
 }
 
-/// Runs the device's thread; the thread ends, and lets the device go, when this future is dropped.
+/// Runs the device's thread. When this future is dropped, the thread closes the device and ends.
 pub(super) async fn run<P, O>(
     finder: Finder,
     open: O,
     pause: Duration,
     outlet: &Outlet,
-    teller: &Teller,
+    reporter: &Reporter,
 ) where
     P: Port,
     O: Fn(&Path) -> io::Result<P> + Send + 'static,
 {
     let (sender, ended) = oneshot::channel::<()>();
-    let started = UnixStream::pair().and_then(|(stay, gone)| {
-        let (outlet, teller) = (outlet.clone(), teller.clone());
-        let name = format!("scanner-{}", teller.name());
+    let started = UnixStream::pair().and_then(|(stop_on_drop, stop)| {
+        let (outlet, reporter) = (outlet.clone(), reporter.clone());
+        let name = format!("scanner-{}", reporter.name());
         let reading = move || {
             let _sender = sender;
-            let thread = Reader {
+            let thread = DeviceThread {
                 finder,
                 pause,
                 outlet,
-                teller,
-                gone,
+                reporter,
+                stop,
             };
-            while let Next::Again = thread.session(&open) {}
+            while thread.session(&open).is_continue() {}
         };
         std::thread::Builder::new()
             .name(name)
             .spawn(reading)
-            .map(|_| stay)
+            .map(|_| stop_on_drop)
     });
     match started {
-        // While this end is open the thread goes on; its closing wakes the thread from any wait.
-        Ok(_stay) => {
+        // When this end of the pair is closed, the thread wakes up from any wait and ends.
+        Ok(_stop_on_drop) => {
             let _ = ended.await;
-            teller.tell(State::Fault("the scanner's thread has ended".to_owned()));
+            reporter.report(State::Fault("the scanner's thread has ended".to_owned()));
         }
-        Err(error) => teller.tell(State::Fault(format!(
+        Err(error) => reporter.report(State::Fault(format!(
             "cannot start the scanner's thread: {error}"
         ))),
     }
 }
 
-/// What a session or a wait came to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// Look for the device again.
-    Again,
-    /// The station has ended.
-    End,
-}
-
-/// What woke a wait.
+/// What ended a wait.
 enum Woken {
     Device,
     Silence,
-    End,
+    Stop,
 }
 
-/// The device's thread.
-struct Reader {
+struct DeviceThread {
     finder: Finder,
     pause: Duration,
     outlet: Outlet,
-    teller: Teller,
-    gone: UnixStream,
+    reporter: Reporter,
+    /// Readable when the thread must end.
+    stop: UnixStream,
 }
 
-impl Reader {
-    /// Finds, opens and reads the device until it is lost; then rests.
-    fn session<P: Port>(&self, open: &impl Fn(&Path) -> io::Result<P>) -> Next {
+impl DeviceThread {
+    /// Finds, opens and reads the device until it is unplugged; then waits before the next try. `Break`: the thread must end.
+    fn session<P: Port>(&self, open: &impl Fn(&Path) -> io::Result<P>) -> ControlFlow<()> {
         match self
             .finder
             .find()
             .and_then(|path| open(&path).map_err(|error| self.finder.state_of(&path, &error)))
         {
             Ok(port) => {
-                if self.listen(port) == Next::End {
-                    return Next::End;
-                }
-                // What is there instead is looked at when udev has taken its name away.
-                self.teller.tell(State::Absent(String::new()));
+                self.listen(port)?;
+                // The next try lists what is there instead: udev has removed the device's name by then.
+                self.reporter.report(State::Absent(String::new()));
             }
-            Err(state) => self.teller.tell(state),
+            Err(state) => self.reporter.report(state),
         }
         match self.wait(None, Some(RETRY)) {
-            Woken::End => Next::End,
-            Woken::Device | Woken::Silence => Next::Again,
+            Woken::Stop => ControlFlow::Break(()),
+            Woken::Device | Woken::Silence => ControlFlow::Continue(()),
         }
     }
 
-    /// Reads the device until it is lost. A code that had begun then is lost with it, and never joins the next one.
-    fn listen(&self, mut port: impl Port) -> Next {
+    /// Reads the device until it is unplugged. A code that has begun by then is dropped, and never joined to the next one.
+    fn listen(&self, mut port: impl Port) -> ControlFlow<()> {
         let (mut settled, mut last) = (false, Moment::now());
         loop {
-            let patience = if settled {
+            let silence = if settled {
                 port.pending().then_some(self.pause)
             } else {
                 Some(self.pause.min(SETTLE))
             };
-            let scans = match self.wait(Some(port.as_fd()), patience) {
-                Woken::End => return Next::End,
+            let scans = match self.wait(Some(port.as_fd()), silence) {
+                Woken::Stop => return ControlFlow::Break(()),
                 Woken::Silence => {
                     let scans = Vec::from_iter(port.pause());
                     if settled {
-                        self.teller.heard(&scans, true);
+                        self.reporter.count_endings(&scans, true);
                     }
                     settled = true;
                     scans
                 }
                 Woken::Device => {
                     let Ok(mut scans) = port.read() else {
-                        return Next::Again;
+                        return ControlFlow::Continue(());
                     };
                     last = Moment::now();
                     if !settled {
                         settled = spoil_first(&mut scans, &mut port);
                     }
-                    self.teller.heard(&scans, false);
+                    self.reporter.count_endings(&scans, false);
                     scans
                 }
             };
             if settled {
-                self.teller.open();
+                self.reporter.report_open();
             }
             for scan in scans {
                 if !self.outlet.send_now(last, scan) {
-                    return Next::End;
+                    return ControlFlow::Break(());
                 }
             }
         }
     }
-}
 
-impl Reader {
-    /// Waits for the device, for the end of the station, or for `patience` to pass.
-    fn wait(&self, device: Option<BorrowedFd<'_>>, patience: Option<Duration>) -> Woken {
+    /// Waits for the device, for the end of the thread, or for `silence` to pass.
+    fn wait(&self, device: Option<BorrowedFd<'_>>, silence: Option<Duration>) -> Woken {
         let since = Instant::now();
-        let mut watched = vec![PollFd::new(&self.gone, PollFlags::IN)];
+        let mut watched = vec![PollFd::new(&self.stop, PollFlags::IN)];
         watched.extend(device.map(|device| PollFd::from_borrowed_fd(device, PollFlags::IN)));
         loop {
-            self.teller.pulse.beat();
-            let left = patience.map(|patience| patience.saturating_sub(since.elapsed()));
+            self.reporter.pulse.beat();
+            let left = silence.map(|silence| silence.saturating_sub(since.elapsed()));
             let turn = left.unwrap_or(pulse::EVERY).min(pulse::EVERY);
             match poll(&mut watched, Timespec::try_from(turn).ok().as_ref()) {
                 Err(Errno::INTR) => {}
                 Ok(0) if left.is_none_or(|left| left > turn) => {}
                 Ok(0) => return Woken::Silence,
-                // The read after a failed wait says what is wrong.
+                // The read that follows a failed wait reports what is wrong.
                 Err(_) => return Woken::Device,
                 Ok(_) => {
                     return if watched
                         .first()
-                        .is_some_and(|gone| !gone.revents().is_empty())
+                        .is_some_and(|stop| !stop.revents().is_empty())
                     {
-                        Woken::End
+                        Woken::Stop
                     } else {
                         Woken::Device
                     };
@@ -361,7 +350,7 @@ impl Reader {
     }
 }
 
-/// The first code after opening, before any silence, may lack its beginning. True when it has ended.
+/// Marks the first code after opening as broken, if no silence came before it: its beginning may be missing. True if it has ended.
 fn spoil_first(scans: &mut [Content], port: &mut impl Port) -> bool {
     const WHY: &str = "the scanner was opened in the middle of a code";
     if let Some(first) = scans.first_mut() {

@@ -1,44 +1,42 @@
-//! Bytes to scans: a line end or a pause ends a code, overlong codes are broken as a whole. Pure.
+//! From bytes to scans: a line end or a pause ends a code; a code that is too long is broken as a whole. Pure.
 
 use std::mem;
 
 use super::Content;
 
-/// Most bytes of one code; what follows up to its end is thrown away.
+/// Most bytes of one code. What follows, up to the code's end, is thrown away.
 pub(super) const LONGEST: usize = 4_096;
 
-/// Why an overlong code is broken.
 const OVERLONG: &str = "the code is longer than 4,096 bytes";
 
-/// ASCII "start of text" and "end of text", "end of transmission block", "end of transmission".
+/// ASCII "start of text", "end of text", "end of transmission" and "end of transmission block".
 const STX: u8 = 0x02;
 const ETX: u8 = 0x03;
 const EOT: u8 = 0x04;
 const ETB: u8 = 0x17;
-/// ASCII separators of two-dimensional codes.
+/// ASCII separators that two-dimensional codes use.
 const GS: u8 = 0x1d;
 const RS: u8 = 0x1e;
 
-/// UTF-8's byte order mark.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Characters that a scanner, a serial line or a terminal server puts around a code: fill (NUL, form feed, tabs), flow control
-/// (XON, XOFF), the frame (SOH, STX, ETX, ETB), and the handshake (ENQ, ACK, NAK, SYN, DLE, BEL). Not those that say something of
-/// what stands before or behind them: backspace, cancel, delete, escape, the shifts to other characters, and the separators.
+/// Characters that a scanner, a serial line or a terminal server may put around a code: fill (NUL, form feed, tabs), flow control
+/// (XON, XOFF), the frame (SOH, STX, ETX, ETB), and the handshake (ENQ, ACK, NAK, SYN, DLE, BEL). Characters that change the
+/// meaning of their neighbours are not fill: backspace, cancel, delete, escape, the shifts to other characters, the separators.
 const fn is_fill(byte: u8) -> bool {
     matches!(byte, 0x00..=STX | ETX | 0x05..=0x07 | b'\t' | 0x0b | 0x0c | 0x10..=ETB)
 }
 
-/// A line without its frame.
+/// The line without the frame around its code.
 fn unframed(line: &[u8]) -> &[u8] {
     let line = trim_start(line, |byte| is_fill(byte) || byte == EOT);
     let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
-    // EOT ends an ISO 15434 message, too, and belongs to it.
+    // EOT also ends an ISO 15434 message, and is part of it.
     let is_message = line.iter().any(|byte| matches!(*byte, GS | RS));
     let is_frame = |byte| is_fill(byte) || (byte == EOT && !is_message);
     let bare = |text| trim_end(trim_start(text, is_frame), is_frame);
     let line = match bare(line) {
-        // A check character behind the frame (LRC): every byte of the code and ETX combined by exclusive or, in some protocols STX, too.
+        // A check character after the frame (LRC): all bytes of the code and ETX, in some protocols also STX, combined by XOR.
         [text @ .., end @ (ETX | ETB), check]
             if [*check, *check ^ STX].contains(&text.iter().fold(*end, |sum, byte| sum ^ byte)) =>
         {
@@ -48,7 +46,7 @@ fn unframed(line: &[u8]) -> &[u8] {
     };
     let is_edge = |byte| is_frame(byte) || byte == b' ';
     match trim_end(trim_start(line, is_edge), is_edge) {
-        // Blanks were scanned: that is answered.
+        // Somebody scanned blanks: that must be answered.
         [] => line,
         code => code,
     }
@@ -87,7 +85,7 @@ impl Framer {
             .split(|byte| matches!(byte, b'\r' | b'\n'))
             .enumerate()
         {
-            // Every piece but the first stands behind a line end.
+            // A line end came before every piece but the first.
             if place > 0 {
                 ended.extend(self.end());
             }
@@ -98,7 +96,7 @@ impl Framer {
 
     /// Adds bytes of the code itself.
     pub(super) fn add(&mut self, bytes: &[u8]) {
-        // Fill between two codes, however long, takes no room.
+        // Fill between two codes takes no room, however long it is.
         let bytes = if self.bytes.is_empty() {
             trim_start(bytes, is_fill)
         } else {
@@ -116,12 +114,13 @@ impl Framer {
         }
     }
 
-    /// The code that is being read is broken, whatever still comes of it.
+    /// Marks the code that is being read as broken, whatever else still arrives of it.
     pub(super) fn spoil(&mut self, why: &'static str) {
         self.spoiled.get_or_insert(why);
     }
 
-    /// An end key, a line end, a pause or the end of the stream. The code comes without its frame; an empty line or frame is no scan.
+    /// Ends the code, because of an end key, a line end, a pause or the end of the stream. Returns it without its frame; an empty
+    /// line or frame is not a scan.
     pub(super) fn end(&mut self) -> Option<Content> {
         let bytes = mem::take(&mut self.bytes);
         match (self.spoiled.take(), unframed(&bytes)) {
@@ -137,7 +136,7 @@ impl Framer {
     }
 }
 
-/// One code in the frames of many scanners and lines, for the tests of every kind of scanner.
+/// One code in the frames of many scanners and serial lines, for the tests of every kind of scanner.
 #[cfg(test)]
 pub(super) const FRAMED: [&[u8]; 23] = [
     b"HLDRND0002",
@@ -159,7 +158,7 @@ pub(super) const FRAMED: [&[u8]; 23] = [
     b"\tHLDRND0002\t",
     b" \x02 HLDRND0002 \x03 ",
     b"\x0bHLDRND0002\x0b\x0c",
-    // A check character behind the frame: all bytes of the code and ETX, with STX or without.
+    // A check character after the frame: all bytes of the code and ETX, with STX or without.
     b"\x02HLDRND0002\x03\x19",
     b"\x02HLDRND0002\x03\x1b",
     b"\x02HLDRND0002\x17\x0f",
@@ -251,7 +250,7 @@ mod tests {
         );
     }
 
-    /// What comes of one line.
+    /// The scan that one line gives.
     fn line(bytes: &[u8]) -> Option<Content> {
         let mut framer = Framer::default();
         assert_eq!(framer.push(bytes), []);

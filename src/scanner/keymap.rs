@@ -1,6 +1,6 @@
-//! Keys to characters for the layouts that scanners type in. Pure; neither Caps Lock nor Num Lock has an effect.
+//! From keys to characters, for the layouts that scanners type in. Pure. Caps Lock and Num Lock have no effect.
 //!
-//! Key codes are those of Linux' `input-event-codes.h`: places on the keyboard, named after what an American one has there.
+//! Key codes are from Linux's `input-event-codes.h`. Each is a place on the keyboard, named after the American key there.
 
 use super::Layout;
 
@@ -16,15 +16,15 @@ pub(super) const RIGHT_ALT: u16 = 100;
 pub(super) const LEFT_META: u16 = 125;
 pub(super) const RIGHT_META: u16 = 126;
 
-/// Caps Lock, Num Lock, Scroll Lock: their state is the computer's, a scanner means what it types.
+/// Caps Lock, Num Lock, Scroll Lock. Their state belongs to the computer; a scanner's keys mean what they say.
 const LOCKS: [u16; 3] = [58, 69, 70];
 
-/// Buttons of mice and pads, which some scanners' composite devices have, type nothing.
+/// Buttons of mice and pads, which some scanners have as composite devices. They type nothing.
 const BUTTONS: std::ops::Range<u16> = 0x100..0x160;
 
 /// The modifier keys that are down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct Modifiers {
     pub(super) shift: bool,
     pub(super) ctrl: bool,
     /// The left Alt key.
@@ -41,18 +41,18 @@ pub(super) enum Stroke {
     Character(char),
     /// An accent that waits for the next character.
     Accent(char),
-    /// A digit of a character's number, typed on the keypad while Alt is held.
+    /// A digit of a character's number, typed on the keypad while Alt is down.
     AltDigit(u8),
     /// An end key.
     End,
     /// A modifier or a lock.
     Nothing,
-    /// A key that means no character we know. It must not be left out: without it another code would remain.
+    /// A key whose character is not known. It must not be left out: what remains would be another code.
     Unknown,
 }
 
-/// What the press of `key` means while `held` is down.
-pub(super) fn stroke(layout: Layout, key: u16, held: Held) -> Stroke {
+/// What pressing `key` means while the `modifiers` are down.
+pub(super) fn stroke(layout: Layout, key: u16, modifiers: Modifiers) -> Stroke {
     match key {
         ENTER | KEYPAD_ENTER | TAB => return Stroke::End,
         LEFT_CTRL | LEFT_SHIFT | RIGHT_SHIFT | LEFT_ALT | RIGHT_CTRL | RIGHT_ALT | LEFT_META
@@ -65,32 +65,34 @@ pub(super) fn stroke(layout: Layout, key: u16, held: Held) -> Stroke {
             .to_digit(10)
             .and_then(|digit| u8::try_from(digit).ok())
         {
-            Some(digit) if (held.alt || held.altgr) && !held.ctrl => Stroke::AltDigit(digit),
+            Some(digit) if (modifiers.alt || modifiers.altgr) && !modifiers.ctrl => {
+                Stroke::AltDigit(digit)
+            }
             _ => Stroke::Character(character),
         };
     }
-    if held.meta {
+    if modifiers.meta {
         return Stroke::Unknown;
     }
     // Ctrl and the left Alt key together are AltGr.
-    let third = if held.altgr || (held.ctrl && held.alt) {
+    let third = if modifiers.altgr || (modifiers.ctrl && modifiers.alt) {
         third_level(layout, key)
     } else {
         None
     };
     match third {
-        // AltGr is made of Ctrl itself, or Ctrl is held besides.
-        Some(stroke) if !held.ctrl || held.alt => return stroke,
+        // No Ctrl, or Ctrl as a part of AltGr (Ctrl and Alt).
+        Some(stroke) if !modifiers.ctrl || modifiers.alt => return stroke,
         Some(Stroke::Character(character)) => {
             return control(character).map_or(Stroke::Unknown, Stroke::Character);
         }
         Some(_) => return Stroke::Unknown,
-        None if held.alt || held.altgr => return Stroke::Unknown,
+        None if modifiers.alt || modifiers.altgr => return Stroke::Unknown,
         None => {}
     }
-    if held.ctrl {
-        // A scanner says GS as Ctrl+]: by the character where the layout has it on a key, else by the American key's place.
-        let typed = |layout| match written(layout, key, held.shift) {
+    if modifiers.ctrl {
+        // A scanner types GS as Ctrl+]: by the layout's own `]` if that is on a key, else by the place of the American one.
+        let typed = |layout| match written(layout, key, modifiers.shift) {
             Some(Stroke::Character(character)) => control(character),
             _ => None,
         };
@@ -98,20 +100,20 @@ pub(super) fn stroke(layout: Layout, key: u16, held: Held) -> Stroke {
             .or_else(|| typed(Layout::Us))
             .map_or(Stroke::Unknown, Stroke::Character);
     }
-    written(layout, key, held.shift).unwrap_or(Stroke::Unknown)
+    written(layout, key, modifiers.shift).unwrap_or(Stroke::Unknown)
 }
 
-/// The control character that Ctrl makes of a character: `]` gives GS, `D` gives EOT.
+/// The control character of Ctrl with a character: `]` gives GS, `D` gives EOT.
 fn control(character: char) -> Option<char> {
     match character.to_ascii_uppercase() {
         upper @ '@'..='_' => u8::try_from(upper).ok().map(|byte| char::from(byte & 0x1f)),
-        // Ctrl+^ without its Shift.
+        // Ctrl+^ without Shift.
         '6' => Some('\x1e'),
         _ => None,
     }
 }
 
-/// Keys whose characters stand side by side, from `first` on: without and with Shift.
+/// The characters of neighbouring keys, starting at key `first`: without and with Shift.
 struct Row {
     first: u16,
     plain: &'static str,
@@ -210,7 +212,7 @@ fn third_level(layout: Layout, key: u16) -> Option<Stroke> {
     Some(Stroke::Character(character))
 }
 
-/// The keypad, the same whatever Num Lock says.
+/// The keypad's characters, whatever the state of Num Lock.
 fn keypad(layout: Layout, key: u16) -> Option<char> {
     Some(match key {
         71..=73 => char::from(b'7' + u8::try_from(key - 71).ok()?),

@@ -8,10 +8,13 @@ mod serial;
 mod stdin;
 mod tcp;
 
+#[cfg(any(test, fuzzing))]
+pub use hid::fuzz;
+
 use std::{
     io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -25,22 +28,22 @@ use crate::{
     health::ScannerCondition,
     runtime::{clock::Moment, name::Name, pulse::Pulse},
 };
+use hid::Keyboard;
+use serial::SerialScanner;
 
-/// Scans of one scanner that may be in progress at the same time. Each scanner has places of its own, so that a flood of one takes
-/// none of another's.
+/// How many scans of one scanner may be in progress at the same time. Each scanner has its own places, so a flood from one does
+/// not block another.
 pub const SCANS_IN_PROGRESS: usize = 32;
 
-/// So many codes in a row that only a pause ended are no chance: the scanner's suffix is not set.
-const UNENDED: u32 = 3;
+/// After this many codes in a row that only a pause ended, the scanner's suffix is taken to be missing.
+const CODES_WITHOUT_END_KEY: u32 = 3;
 
 /// One `[[scanner]]` of the config.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Its name: every scan carries it.
     pub name: Name,
     /// The lane its scans count for.
     pub lane: Name,
-    /// What it is.
     pub kind: Kind,
 }
 
@@ -49,18 +52,15 @@ pub struct Settings {
 pub enum Kind {
     /// A USB keyboard wedge.
     Hid {
-        /// Which device.
         device: Device,
-        /// The keyboard layout the scanner types in.
         layout: Layout,
         /// Silence that ends a scan without an end key.
         pause: Duration,
     },
     /// A USB serial scanner (CDC-ACM).
     Serial {
-        /// Which device.
         device: Device,
-        /// Bits a second.
+        /// Bits per second.
         baud: u32,
         /// Silence that ends a scan without a line end.
         pause: Duration,
@@ -69,7 +69,6 @@ pub enum Kind {
     Stdin,
     /// A TCP port: a line is a scan.
     Tcp {
-        /// Where it listens.
         listen: SocketAddr,
         /// Silence on a connection that ends a scan without a line end.
         pause: Duration,
@@ -87,7 +86,7 @@ impl Kind {
         }
     }
 
-    /// Where it is, in words that begin a sentence of a log or of the doctor.
+    /// Where it is, as the beginning of a sentence in the log or the doctor's output.
     pub fn place(&self) -> String {
         match self {
             Self::Hid {
@@ -110,23 +109,18 @@ impl Kind {
             Self::Tcp { listen, .. } => format!("port {listen}"),
         }
     }
-
-    /// Can it be made to wait? A pipe and a socket can; a keyboard cannot.
-    pub const fn can_wait(&self) -> bool {
-        matches!(self, Self::Stdin | Self::Tcp { .. })
-    }
 }
 
-/// Which device file a scanner is.
+/// Which device file belongs to a scanner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// Exactly one by-id device.
+    /// The only device of its type in udev's folder of stable names.
     Auto,
-    /// A path or a glob.
+    /// A path, or a pattern with `*` and `?` in its file name.
     Path(PathBuf),
 }
 
-/// A keyboard layout that a scanner types in.
+/// The keyboard layout a scanner types in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// QWERTY.
@@ -140,14 +134,12 @@ pub enum Layout {
 /// One scan on its way to the station.
 #[derive(Debug)]
 pub struct Scan {
-    /// The scanner's name.
     pub scanner: Name,
-    /// When its last character came.
+    /// When its last character arrived.
     pub at: Moment,
-    /// What came.
     pub content: Content,
-    /// Its place among its scanner's scans in progress. `None`: all were taken and the scanner cannot be made to wait;
-    /// the station answers `station_fault`. The place is free again when this is dropped.
+    /// Its place among its scanner's scans in progress; free again when this is dropped. `None`: no place was free and the
+    /// scanner cannot be made to wait, so the station answers `station_fault`.
     pub place: Option<OwnedSemaphorePermit>,
 }
 
@@ -156,42 +148,42 @@ pub struct Scan {
 pub enum Content {
     /// A whole code, without its end key or line end.
     Code(Vec<u8>),
-    /// A scan that must be repeated: what was read of it, and why.
+    /// Part of a code: it must be scanned again.
     Broken {
         /// What was read, at most 4,096 bytes.
         bytes: Vec<u8>,
-        /// Why, for log and message ("the scanner's key queue ran over").
+        /// For log and message ("the scanner's key queue ran over").
         why: &'static str,
     },
 }
 
-/// What to do about [`State::Unended`].
+/// The remedy for [`State::Unended`].
 pub const UNENDED_REMEDY: &str = "set the scanner's suffix to Enter (CR), by a barcode in its manual: it answers sooner then, and two quick codes never join";
 
-/// The state of one scanner, for health and doctor.
+/// The state of one scanner, for health and the doctor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// Not opened yet.
     Starting,
     /// Open and listening.
     Ok,
-    /// Open and listening, and its codes arrive without an end key: each is answered only after a pause, and two that follow
-    /// each other quickly would be one.
+    /// Open and listening, but its codes arrive without an end key: each is answered only after a pause, and two in quick
+    /// succession would be read as one.
     Unended,
-    /// No such device now; with what is there instead, in words (empty: nobody has looked yet).
+    /// There is no such device now. The text lists what is there instead; it is empty if that was not looked up yet.
     Absent(String),
-    /// The device is there and may not be opened.
+    /// The device is there, but this user may not open it.
     NoRight,
     /// Another program holds it.
     Busy,
-    /// A stream that ended (end of file); it brings no further scan.
+    /// The stream has reached its end; no more scans will come.
     Ended,
     /// Anything else, in words.
     Fault(String),
 }
 
 impl State {
-    /// Can it bring a scan, as far as anybody knows?
+    /// Can it deliver a scan, as far as is known?
     pub const fn is_there(&self) -> bool {
         matches!(self, Self::Starting | Self::Ok | Self::Unended)
     }
@@ -215,7 +207,7 @@ impl State {
         self.condition().code()
     }
 
-    /// What is found, in words, for doctor and log.
+    /// What was found, for the doctor and the log.
     pub fn describe(&self, kind: &Kind) -> String {
         let what = kind.place();
         match (self, kind) {
@@ -236,7 +228,7 @@ impl State {
         }
     }
 
-    /// What to do about it; `None` when nothing is wrong.
+    /// What to do about it; `None` if nothing is wrong.
     pub fn remedy(&self, kind: &Kind) -> Option<String> {
         let remedy = match (self, kind) {
             (Self::Starting | Self::Ok | Self::Ended, _) => return None,
@@ -277,7 +269,7 @@ impl State {
     }
 }
 
-/// The way from a scanner to the station, with the bound on its scans in progress.
+/// Sends one scanner's scans to the station, and limits how many are in progress.
 #[derive(Clone, Debug)]
 pub struct Outlet {
     scanner: Name,
@@ -286,7 +278,6 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// An outlet for one scanner, with places of its own.
     pub fn new(scanner: Name, station: mpsc::Sender<Scan>) -> Self {
         Self {
             scanner,
@@ -295,7 +286,7 @@ impl Outlet {
         }
     }
 
-    /// Resolves when none of the scanner's scans is in progress. It does not keep the way open.
+    /// Resolves when none of the scanner's scans is in progress. It does not keep the channel to the station open.
     pub fn all_answered(&self) -> impl Future<Output = ()> + use<> {
         let places = Arc::clone(&self.places);
         async move {
@@ -305,8 +296,8 @@ impl Outlet {
         }
     }
 
-    /// Sends a scan of a source that can wait: holds the source back while all places are taken. The scan counts from
-    /// the moment it gets its place: the lines of a long pipe must not grow old before anybody looks at them.
+    /// Sends a scan from a source that can be made to wait, and waits while all places are taken. The scan's time is when it
+    /// gets its place: the last lines of a long pipe must not be past their deadline before they are looked at.
     /// Returns `false` when the station has ended.
     pub async fn send_waiting(&self, content: Content) -> bool {
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
@@ -324,7 +315,8 @@ impl Outlet {
         true
     }
 
-    /// Sends a scan of a device that cannot wait, from the device's own thread. Returns `false` when the station has ended.
+    /// Sends a scan from a device that cannot be made to wait, on the device's own thread. Returns `false` when the station has
+    /// ended.
     pub fn send_now(&self, at: Moment, content: Content) -> bool {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         self.station
@@ -337,14 +329,14 @@ impl Outlet {
             .is_ok()
     }
 
-    /// Resolves when the station has ended and takes no more scans.
+    /// Resolves when the station has ended.
     async fn closed(&self) {
         self.station.closed().await;
     }
 }
 
-/// Runs one scanner until `stop` says so (or its sender is gone). Never returns earlier: a scanner that is away, or whose
-/// stream has ended, is a [`State`], which is told once all its scans have been taken.
+/// Runs one scanner until `stop` is true or its sender is dropped. Never returns earlier: a scanner that is unplugged, or whose
+/// stream has ended, is a [`State`].
 pub async fn run(
     settings: Settings,
     outlet: Outlet,
@@ -352,24 +344,32 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
     pulse: Pulse,
 ) {
-    let teller = Teller::new(settings, state, pulse);
-    let settings = &teller.settings;
+    let reporter = Reporter::new(settings, state, pulse);
+    let settings = &reporter.settings;
     let scanning = async {
-        match &settings.kind {
+        match settings.kind {
             Kind::Hid {
-                device,
+                ref device,
                 layout,
                 pause,
-            } => hid::run(device, *layout, *pause, &outlet, &teller).await,
+            } => {
+                let open = move |path: &Path| Keyboard::open(path, layout);
+                device::run(hid::finder(device), open, pause, &outlet, &reporter).await;
+            }
             Kind::Serial {
-                device,
+                ref device,
                 baud,
                 pause,
-            } => serial::run(device, *baud, *pause, &outlet, &teller).await,
-            Kind::Stdin => stdin::run(settings.name.as_str(), io::stdin(), &outlet, &teller).await,
-            Kind::Tcp { listen, pause } => tcp::run(*listen, *pause, &outlet, &teller).await,
+            } => {
+                let open = move |path: &Path| SerialScanner::open(path, baud);
+                device::run(serial::finder(device), open, pause, &outlet, &reporter).await;
+            }
+            Kind::Stdin => {
+                stdin::run(settings.name.as_str(), io::stdin(), &outlet, &reporter).await
+            }
+            Kind::Tcp { listen, pause } => tcp::run(listen, pause, &outlet, &reporter).await,
         }
-        teller.pulse.through(std::future::pending::<()>()).await;
+        reporter.pulse.through(std::future::pending::<()>()).await;
     };
     tokio::select! {
         () = scanning => {}
@@ -377,53 +377,40 @@ pub async fn run(
     }
 }
 
-/// Tries a scanner as the agent would, without keeping it. Blocks for a moment; meant for the doctor.
+/// Opens a scanner as the agent would and closes it again, for the doctor. Blocks for a moment.
 pub fn probe(settings: &Settings) -> State {
     match &settings.kind {
-        Kind::Hid { device, layout, .. } => hid::probe(device, *layout),
-        Kind::Serial { device, baud, .. } => serial::probe(device, *baud),
+        Kind::Hid { device, layout, .. } => {
+            device::probe(&hid::finder(device), |path| Keyboard::open(path, *layout))
+        }
+        Kind::Serial { device, baud, .. } => device::probe(&serial::finder(device), |path| {
+            SerialScanner::open(path, *baud)
+        }),
         Kind::Stdin => State::Ok,
         Kind::Tcp { listen, .. } => tcp::probe(*listen),
     }
 }
 
-/// Looks whether a scanner is there without touching it: beside a running agent, a try could cost a scan.
+/// Checks whether a scanner is there without opening it: while an agent is running, opening it could cost a scan.
 pub fn look(settings: &Settings) -> State {
     match &settings.kind {
-        Kind::Hid { device, .. } => hid::look(device),
-        Kind::Serial { device, .. } => serial::look(device),
+        Kind::Hid { device, .. } => device::look(&hid::finder(device)),
+        Kind::Serial { device, .. } => device::look(&serial::finder(device)),
         Kind::Stdin | Kind::Tcp { .. } => State::Ok,
     }
 }
 
-/// One read of an event device, for [`typed`].
-#[derive(Clone, Debug, Default)]
-pub struct Read {
-    /// Type, code and value of each event, as the kernel gives them.
-    pub events: Vec<(u16, u16, i32)>,
-    /// The keys that are down, should the scanner's thread ask for them afterwards.
-    pub down: Vec<u16>,
-    /// Does a pause follow?
-    pub pause: bool,
-}
-
-/// The codes that a keyboard-type scanner types, each with the place of the read that ended it: the way of every event,
-/// for the fuzz target.
-pub fn typed(layout: Layout, reads: &[Read]) -> Vec<(usize, Content)> {
-    hid::typed(layout, reads)
-}
-
-/// Tells a scanner's state to health, and to the log when it changes; and that the scanner's loop turns.
+/// Reports a scanner's state to health, and to the log when it changes. Its pulse shows that the scanner's loop is running.
 #[derive(Clone, Debug)]
-struct Teller {
+struct Reporter {
     settings: Settings,
     state: watch::Sender<State>,
     pulse: Pulse,
-    /// Codes in a row that only a pause ended.
+    /// How many codes in a row only a pause has ended.
     unended: Arc<AtomicU32>,
 }
 
-impl Teller {
+impl Reporter {
     fn new(settings: Settings, state: watch::Sender<State>, pulse: Pulse) -> Self {
         Self {
             settings,
@@ -433,11 +420,11 @@ impl Teller {
         }
     }
 
-    /// Takes note of scans that end keys ended, or a pause.
-    fn heard(&self, scans: &[Content], by_pause: bool) {
+    /// Counts codes in a row that ended without an end key.
+    fn count_endings(&self, scans: &[Content], by_pause: bool) {
         match scans.iter().any(|scan| matches!(scan, Content::Code(_))) {
             true if by_pause => {
-                // It stays at the end of its range rather than begin again.
+                // At its maximum the counter stays there instead of wrapping to 0.
                 let _ =
                     self.unended
                         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |unended| {
@@ -449,16 +436,18 @@ impl Teller {
         }
     }
 
-    /// The scanner is open, and its codes have end keys or not.
-    fn open(&self) {
-        self.tell(if self.unended.load(Ordering::Relaxed) < UNENDED {
-            State::Ok
-        } else {
-            State::Unended
-        });
+    /// The scanner is open: with end keys as far as is known, or without.
+    fn report_open(&self) {
+        self.report(
+            if self.unended.load(Ordering::Relaxed) < CODES_WITHOUT_END_KEY {
+                State::Ok
+            } else {
+                State::Unended
+            },
+        );
     }
 
-    fn tell(&self, new: State) {
+    fn report(&self, new: State) {
         let changed = self.state.send_if_modified(|state| {
             let changed = *state != new;
             state.clone_from(&new);

@@ -1,10 +1,9 @@
-//! A USB serial scanner (CDC-ACM, or behind a serial adapter): a line is a scan, and so is what a pause ends.
+//! A USB serial scanner (CDC-ACM, or behind a serial adapter): a line end or a pause ends a scan.
 
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
-    time::Duration,
 };
 
 use rustix::{
@@ -14,8 +13,8 @@ use rustix::{
 use serial2::SerialPort;
 
 use super::{
-    Content, Device, Outlet, State, Teller,
-    device::{self, Finder, Port},
+    Content, Device,
+    device::{Finder, Port},
     framing::Framer,
     hid,
 };
@@ -23,54 +22,16 @@ use super::{
 /// Where udev keeps stable names.
 pub(super) const FOLDER: &str = "/dev/serial/by-id";
 
-/// An open serial port.
-struct Serial {
+pub(super) struct SerialScanner {
     port: SerialPort,
     framer: Framer,
 }
 
-/// Runs the scanner until the future is dropped.
-pub(super) async fn run(
-    device: &Device,
-    baud: u32,
-    pause: Duration,
-    outlet: &Outlet,
-    teller: &Teller,
-) {
-    run_in(Path::new(FOLDER), device, baud, pause, outlet, teller).await;
+pub(super) fn finder(device: &Device) -> Finder {
+    finder_in(Path::new(FOLDER), device)
 }
 
-async fn run_in(
-    folder: &Path,
-    device: &Device,
-    baud: u32,
-    pause: Duration,
-    outlet: &Outlet,
-    teller: &Teller,
-) {
-    device::run(
-        finder(folder, device),
-        move |path| Serial::open(path, baud),
-        pause,
-        outlet,
-        teller,
-    )
-    .await;
-}
-
-/// Looks for the scanner without touching it.
-pub(super) fn look(device: &Device) -> State {
-    device::look(&finder(Path::new(FOLDER), device))
-}
-
-/// Tries the scanner without keeping it.
-pub(super) fn probe(device: &Device, baud: u32) -> State {
-    device::probe(&finder(Path::new(FOLDER), device), |path| {
-        Serial::open(path, baud)
-    })
-}
-
-fn finder(folder: &Path, device: &Device) -> Finder {
+fn finder_in(folder: &Path, device: &Device) -> Finder {
     Finder {
         folder: folder.to_owned(),
         ending: "",
@@ -79,18 +40,18 @@ fn finder(folder: &Path, device: &Device) -> Finder {
     }
 }
 
-impl Serial {
-    fn open(path: &Path, baud: u32) -> io::Result<Self> {
+impl SerialScanner {
+    pub(super) fn open(path: &Path, baud: u32) -> io::Result<Self> {
         let file = open(
             path,
             OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        // Two readers would share a code's characters between them. The lock stops a second Benchlight, TIOCEXCL everybody else
-        // (but not root, hence both).
+        // Two readers would each get some of a code's characters. The lock keeps out a second Benchlight, TIOCEXCL everybody
+        // else except root, hence both.
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         ioctl_tiocexcl(&file)?;
-        // A scanner may let its carrier (DCD) drop between two codes. A port that heeds it is hung up then, as if it were unplugged.
+        // A scanner may drop its carrier (DCD) between two codes. Without CLOCAL the port would hang up then, as if unplugged.
         let mut modes = tcgetattr(&file)?;
         modes.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD;
         tcsetattr(&file, OptionalActions::Now, &modes)?;
@@ -107,13 +68,13 @@ impl Serial {
     }
 }
 
-impl AsFd for Serial {
+impl AsFd for SerialScanner {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.port.as_fd()
     }
 }
 
-impl Port for Serial {
+impl Port for SerialScanner {
     fn read(&mut self) -> io::Result<Vec<Content>> {
         let mut buffer = [0; 4_096];
         match self.port.read(&mut buffer) {

@@ -4,59 +4,59 @@ use std::io::{self, Read};
 
 use tokio::sync::mpsc;
 
-use super::{Outlet, State, Teller, framing::Framer};
+use super::{Outlet, Reporter, State, framing::Framer};
 
-/// Reads `input` to its end. Returns when it has ended and every scan has been taken, or when the station has ended.
+/// Reads `input` to its end. Returns when the station has taken every scan or has ended itself.
 pub(super) async fn run(
     name: &str,
     input: impl Read + Send + 'static,
     outlet: &Outlet,
-    teller: &Teller,
+    reporter: &Reporter,
 ) {
-    // A thread of its own, not tokio's blocking pool: a terminal's read cannot be interrupted, and the pool would hold the
-    // process back at its end. This thread ends with the process.
+    // Its own thread, not tokio's blocking pool: a read from a terminal cannot be interrupted, and the pool would wait for it
+    // when the process ends.
     let (sender, mut chunks) = mpsc::channel(1);
     if let Err(error) = std::thread::Builder::new()
         .name(format!("scanner-{name}"))
         .spawn(move || read_chunks(input, &sender))
     {
-        teller.tell(State::Fault(format!(
+        reporter.report(State::Fault(format!(
             "cannot start a thread to read standard input: {error}"
         )));
         return;
     }
-    teller.tell(State::Ok);
+    reporter.report(State::Ok);
     let mut framer = Framer::default();
-    // Nobody need type, and a busy station holds a pipe back.
-    while let Some(chunk) = teller.pulse.through(chunks.recv()).await {
+    // Waiting is normal, for somebody to type and for a busy station: `through` keeps the pulse alive meanwhile.
+    while let Some(chunk) = reporter.pulse.through(chunks.recv()).await {
         let scans = match chunk {
             Ok(bytes) => framer.push(&bytes),
             Err(error) => {
                 if framer.pending() {
                     framer.spoil("standard input broke off in the middle of a line");
                     if let Some(scan) = framer.end() {
-                        teller.pulse.through(outlet.send_waiting(scan)).await;
+                        reporter.pulse.through(outlet.send_waiting(scan)).await;
                     }
                 }
-                teller.tell(State::Fault(format!("cannot read standard input: {error}")));
+                reporter.report(State::Fault(format!("cannot read standard input: {error}")));
                 return;
             }
         };
         for scan in scans {
-            if !teller.pulse.through(outlet.send_waiting(scan)).await {
+            if !reporter.pulse.through(outlet.send_waiting(scan)).await {
                 return;
             }
         }
     }
     if let Some(scan) = framer.end()
-        && !teller.pulse.through(outlet.send_waiting(scan)).await
+        && !reporter.pulse.through(outlet.send_waiting(scan)).await
     {
         return;
     }
-    teller.tell(State::Ended);
+    reporter.report(State::Ended);
 }
 
-/// Passes on what comes, one chunk at a time, so that a pipe is held back while the station is busy.
+/// Passes the input on one chunk at a time, so that the writer of a pipe has to wait while the station is busy.
 fn read_chunks(mut input: impl Read, chunks: &mpsc::Sender<io::Result<Vec<u8>>>) {
     let mut buffer = vec![0; 4_096];
     loop {

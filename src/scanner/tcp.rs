@@ -1,4 +1,4 @@
-//! A TCP port for network scanners: a line is a scan, and so is what a pause ends. Each connection is framed for itself.
+//! A TCP port for network scanners: a line end or a pause ends a scan. Each connection has its own framer.
 
 use std::{
     io,
@@ -17,37 +17,36 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Outlet, State, Teller, framing::Framer};
+use super::{Outlet, Reporter, State, framing::Framer};
 use crate::runtime::pulse;
 
-/// Connections at the same time. One more closes the one that has been silent for longest: a network scanner that lost
-/// its power leaves a connection behind, and such leftovers must not lock the next one out.
+/// Most connections at the same time. A further one replaces the one that has been silent for longest: a network scanner that
+/// lost power leaves a dead connection behind, and those must not keep a new one out.
 pub(super) const CONNECTIONS: usize = 64;
 
-/// How long to wait before trying again what the system refused.
+/// How long to wait before trying again after an error.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Marks a connection whose scans are being taken by the station: never closed for a newcomer.
+/// Marks a connection whose scans the station is taking right now: it is never closed to make room.
 const BUSY: u64 = u64::MAX;
 
-/// Listens until the station ends. A port that cannot be had is said and tried again.
-pub(super) async fn run(listen: SocketAddr, pause: Duration, outlet: &Outlet, teller: &Teller) {
+/// Listens until the station ends. If the port cannot be opened, reports that and tries again.
+pub(super) async fn run(listen: SocketAddr, pause: Duration, outlet: &Outlet, reporter: &Reporter) {
     loop {
-        teller.pulse.beat();
+        reporter.pulse.beat();
         match TcpListener::bind(listen).await {
             Ok(listener) => {
                 if let Ok(address) = listener.local_addr() {
-                    tracing::info!(scanner = %teller.name(), %address, "scanner port is open");
+                    tracing::info!(scanner = %reporter.name(), %address, "scanner port is open");
                 }
-                return serve(&listener, pause, outlet, teller).await;
+                return serve(&listener, pause, outlet, reporter).await;
             }
-            Err(error) => teller.tell(refused(listen, &error)),
+            Err(error) => reporter.report(refused(listen, &error)),
         }
         sleep(RETRY).await;
     }
 }
 
-/// Tries the port without keeping it.
 pub(super) fn probe(listen: SocketAddr) -> State {
     std::net::TcpListener::bind(listen).map_or_else(|error| refused(listen, &error), |_| State::Ok)
 }
@@ -63,31 +62,31 @@ fn refused(listen: SocketAddr, error: &io::Error) -> State {
 /// One connection as the listener sees it.
 struct Peer {
     /// When it last sent something, in milliseconds since the listener started; or [`BUSY`].
-    heard: Arc<AtomicU64>,
+    last_read: Arc<AtomicU64>,
     task: AbortHandle,
 }
 
-/// Takes connections; returns when the station has ended.
+/// Accepts connections until the station has ended.
 pub(super) async fn serve(
     listener: &TcpListener,
     pause: Duration,
     outlet: &Outlet,
-    teller: &Teller,
+    reporter: &Reporter,
 ) {
     let started = Instant::now();
     let mut peers: Vec<Peer> = Vec::new();
     let mut tasks = JoinSet::new();
-    teller.open();
+    reporter.report_open();
     loop {
-        teller.pulse.beat();
+        reporter.pulse.beat();
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    teller.open();
+                    reporter.report_open();
                     stream
                 }
                 Err(error) => {
-                    teller.tell(State::Fault(format!("cannot take a connection: {error}")));
+                    reporter.report(State::Fault(format!("cannot take a connection: {error}")));
                     sleep(RETRY).await;
                     continue;
                 }
@@ -103,52 +102,51 @@ pub(super) async fn serve(
         if peers.len() >= CONNECTIONS && !close_quietest(&mut peers) {
             continue;
         }
-        let heard = Arc::new(AtomicU64::new(milliseconds(started)));
+        let last_read = Arc::new(AtomicU64::new(milliseconds(started)));
         let connection = Connection {
             stream,
             pause,
             outlet: outlet.clone(),
-            teller: teller.clone(),
-            heard: Arc::clone(&heard),
+            reporter: reporter.clone(),
+            last_read: Arc::clone(&last_read),
             started,
         };
         let task = tasks.spawn(connection.receive());
-        peers.push(Peer { heard, task });
+        peers.push(Peer { last_read, task });
     }
 }
 
-/// Closes the connection that has been silent for longest; false when all are being served.
+/// Closes the connection that has been silent for longest. False if all are busy.
 fn close_quietest(peers: &mut Vec<Peer>) -> bool {
     let quietest = peers
         .iter()
         .enumerate()
-        .map(|(place, peer)| (peer.heard.load(Ordering::Relaxed), place))
+        .map(|(index, peer)| (peer.last_read.load(Ordering::Relaxed), index))
         .min();
     match quietest {
-        Some((heard, place)) if heard != BUSY => {
-            peers.swap_remove(place).task.abort();
+        Some((last_read, index)) if last_read != BUSY => {
+            peers.swap_remove(index).task.abort();
             true
         }
         _ => false,
     }
 }
 
-/// One connection as its reader sees it.
+/// One connection as its own task sees it.
 struct Connection {
     stream: TcpStream,
     pause: Duration,
     outlet: Outlet,
-    teller: Teller,
-    heard: Arc<AtomicU64>,
+    reporter: Reporter,
+    last_read: Arc<AtomicU64>,
     started: Instant,
 }
 
 impl Connection {
-    /// Reads it to its end.
     async fn receive(mut self) {
         let mut framer = Framer::default();
         let mut buffer = vec![0; 4_096];
-        // Has a line end ever ended a code here? Then a code without one is only a part of a code.
+        // Once this connection has sent a line end, a code without one is only part of a code.
         let mut has_ends = false;
         loop {
             let read = self.stream.read(&mut buffer);
@@ -157,7 +155,7 @@ impl Connection {
             } else {
                 Some(read.await)
             };
-            self.heard.store(BUSY, Ordering::Relaxed);
+            self.last_read.store(BUSY, Ordering::Relaxed);
             let mut end_early = |why: Option<&'static str>| {
                 if let Some(why) = why.filter(|_| framer.pending()) {
                     framer.spoil(why);
@@ -167,10 +165,10 @@ impl Connection {
             let (scans, ended) = match read {
                 None => {
                     let scans = end_early(has_ends.then_some("the code broke off: it has no line end, and earlier ones of this connection had"));
-                    self.teller.heard(&scans, true);
+                    self.reporter.count_endings(&scans, true);
                     (scans, false)
                 }
-                // A last line without its line end counts.
+                // A last line without a line end counts, if no earlier line had one.
                 Some(Ok(0)) => (
                     end_early(
                         has_ends.then_some("the connection was closed in the middle of a code"),
@@ -179,7 +177,7 @@ impl Connection {
                 ),
                 Some(Ok(length)) => {
                     let scans = framer.push(buffer.get(..length).unwrap_or_default());
-                    self.teller.heard(&scans, false);
+                    self.reporter.count_endings(&scans, false);
                     has_ends |= !scans.is_empty();
                     (scans, false)
                 }
@@ -189,7 +187,7 @@ impl Connection {
                 ),
             };
             if !scans.is_empty() {
-                self.teller.open();
+                self.reporter.report_open();
             }
             for scan in scans {
                 if !self.outlet.send_waiting(scan).await {
@@ -199,7 +197,7 @@ impl Connection {
             if ended {
                 return;
             }
-            self.heard
+            self.last_read
                 .store(milliseconds(self.started), Ordering::Relaxed);
         }
     }

@@ -1,4 +1,4 @@
-//! Streams from their bytes to the station: standard input and TCP, over real pipes and sockets.
+//! Standard input and TCP over real pipes and sockets, from bytes to the station.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,7 +22,7 @@ use tokio::{
 use super::*;
 
 const SOON: Duration = Duration::from_secs(10);
-/// Long enough for a busy machine to bring what was written together.
+/// Long enough for a busy machine to deliver together what was written together.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A station that takes scans by hand.
@@ -30,7 +30,7 @@ pub(super) struct Bench {
     pub(super) scans: mpsc::Receiver<Scan>,
     pub(super) state: watch::Receiver<State>,
     pub(super) outlet: Outlet,
-    pub(super) teller: Teller,
+    pub(super) reporter: Reporter,
 }
 
 impl Bench {
@@ -39,7 +39,7 @@ impl Bench {
         let (sender, scans) = mpsc::channel(SCANS_IN_PROGRESS);
         let outlet = Outlet::new(name.clone(), sender);
         let (sender, state) = watch::channel(State::Starting);
-        let teller = Teller::new(
+        let reporter = Reporter::new(
             Settings {
                 name,
                 lane: Name::new("main").unwrap(),
@@ -52,11 +52,11 @@ impl Bench {
             scans,
             state,
             outlet,
-            teller,
+            reporter,
         }
     }
 
-    /// A port on which no pause is long enough to end a code.
+    /// A port whose pause is too long to end a code in a test.
     fn on_loopback() -> Self {
         Self::with_pause(Duration::from_secs(3_600))
     }
@@ -85,16 +85,16 @@ impl Bench {
             .clone()
     }
 
-    /// The scanner as `scanner::run` runs it, but with a listener whose port is known.
+    /// Runs the scanner as `scanner::run` does, but with a listener whose port is known.
     async fn serve(&self) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let (outlet, teller) = (self.outlet.clone(), self.teller.clone());
-        let Kind::Tcp { pause, .. } = teller.settings.kind else {
+        let (outlet, reporter) = (self.outlet.clone(), self.reporter.clone());
+        let Kind::Tcp { pause, .. } = reporter.settings.kind else {
             panic!("no port")
         };
         (
             listener.local_addr().unwrap(),
-            tokio::spawn(async move { tcp::serve(&listener, pause, &outlet, &teller).await }),
+            tokio::spawn(async move { tcp::serve(&listener, pause, &outlet, &reporter).await }),
         )
     }
 }
@@ -107,8 +107,8 @@ pub(super) fn code(text: &str) -> Content {
 async fn each_line_of_standard_input_is_a_scan_and_the_end_is_said_when_all_are_taken() {
     let mut bench = Bench::new(Kind::Stdin);
     let (reader, mut writer) = io::pipe().unwrap();
-    let (outlet, teller) = (bench.outlet.clone(), bench.teller.clone());
-    tokio::spawn(async move { stdin::run("left", reader, &outlet, &teller).await });
+    let (outlet, reporter) = (bench.outlet.clone(), bench.reporter.clone());
+    tokio::spawn(async move { stdin::run("left", reader, &outlet, &reporter).await });
     bench.until(|state| *state == State::Ok).await;
     writer
         .write_all(b"C02XK0AAJG5H\r\n\r\nC02XK0AAJG5J\nlast")
@@ -120,7 +120,7 @@ async fn each_line_of_standard_input_is_a_scan_and_the_end_is_said_when_all_are_
     bench.until(|state| *state == State::Ended).await;
 }
 
-/// All frames, a line each.
+/// All frames, one per line.
 fn framed_lines() -> Vec<u8> {
     framing::FRAMED
         .iter()
@@ -131,9 +131,9 @@ fn framed_lines() -> Vec<u8> {
 #[tokio::test]
 async fn the_frame_around_a_code_is_dropped_on_standard_input_and_over_tcp() {
     let mut piped = Bench::new(Kind::Stdin);
-    let (outlet, teller) = (piped.outlet.clone(), piped.teller.clone());
+    let (outlet, reporter) = (piped.outlet.clone(), piped.reporter.clone());
     tokio::spawn(async move {
-        stdin::run("left", io::Cursor::new(framed_lines()), &outlet, &teller).await
+        stdin::run("left", io::Cursor::new(framed_lines()), &outlet, &reporter).await
     });
     let mut connected = Bench::on_loopback();
     let (address, _task) = connected.serve().await;
@@ -167,11 +167,10 @@ async fn a_long_pipe_is_held_back_and_every_line_counts_from_when_it_gets_its_pl
     let lines = (0..500)
         .map(|number| format!("LINE{number:04}\n"))
         .collect::<String>();
-    let (outlet, teller) = (bench.outlet.clone(), bench.teller.clone());
-    let reading =
-        tokio::spawn(
-            async move { stdin::run("left", io::Cursor::new(lines), &outlet, &teller).await },
-        );
+    let (outlet, reporter) = (bench.outlet.clone(), bench.reporter.clone());
+    let reading = tokio::spawn(async move {
+        stdin::run("left", io::Cursor::new(lines), &outlet, &reporter).await
+    });
     let mut held = Vec::new();
     for _ in 0..SCANS_IN_PROGRESS {
         held.push(bench.scans.recv().await.unwrap());
@@ -206,7 +205,7 @@ async fn a_broken_pipe_spoils_the_line_it_broke() {
         }
     }
     let mut bench = Bench::new(Kind::Stdin);
-    stdin::run("left", Breaks(false), &bench.outlet, &bench.teller).await;
+    stdin::run("left", Breaks(false), &bench.outlet, &bench.reporter).await;
     assert_eq!(bench.next().await, code("A1"));
     assert!(matches!(bench.next().await, Content::Broken { bytes, .. } if bytes == b"B22"));
     assert!(matches!(&*bench.state.borrow(), State::Fault(words) if words.contains("gone")));
@@ -255,7 +254,7 @@ async fn over_tcp_a_pause_ends_a_code_and_nothing_that_follows_joins_it() {
     }
     connection.write_all(b"C02XK0AAJG5K\r\n").await.unwrap();
     assert_eq!(bench.next().await, code("C02XK0AAJG5K"));
-    // It has sent a line end now: what comes without one is only a part of a code.
+    // The connection has sent a line end by now: a code without one is only part of a code.
     connection.write_all(b"C02XK0AA").await.unwrap();
     assert!(
         matches!(bench.next().await, Content::Broken { bytes, why } if bytes == b"C02XK0AA" && why.contains("broke off"))
@@ -326,14 +325,14 @@ async fn a_slow_sender_is_waited_for_from_character_to_character() {
         Bench::with_pause(Duration::from_millis(500)),
     );
     let address = near.local_addr().unwrap();
-    let (outlet, teller) = (far.outlet.clone(), far.teller.clone());
+    let (outlet, reporter) = (far.outlet.clone(), far.reporter.clone());
     let _task = tokio::spawn(async move {
-        tcp::serve(&near, Duration::from_millis(500), &outlet, &teller).await
+        tcp::serve(&near, Duration::from_millis(500), &outlet, &reporter).await
     });
     let mut connection = TcpStream::connect(address).await.unwrap();
     for character in b"C02XK0AAJG5H" {
         connection.write_all(&[*character]).await.unwrap();
-        // Let the reader have it before the clock moves on.
+        // Let the connection's task read it before the clock moves on.
         for _ in 0..1_000 {
             tokio::task::yield_now().await;
         }
@@ -358,7 +357,7 @@ async fn connections_of_one_port_take_turns_while_the_station_is_busy() {
     }
     let mut person = TcpStream::connect(address).await.unwrap();
     person.write_all(b"C02XK0AAJG5H\n").await.unwrap();
-    // The person's scan comes as soon as its connection is read and a few places are free: it does not wait for the whole flood.
+    // The person's scan gets through as soon as its connection is read and a few places are free: it does not wait for the flood.
     let mut before = 0;
     loop {
         held.pop_front();
@@ -387,7 +386,7 @@ async fn a_flood_of_one_scanner_takes_no_place_of_another() {
         held.push(timeout(SOON, bench.scans.recv()).await.unwrap().unwrap());
     }
     assert_eq!(bench.outlet.places.available_permits(), 0);
-    // Beside it a keyboard, and a pipe of the same station.
+    // Next to it a keyboard scanner and a pipe of the same station.
     let keyboard = Outlet::new(Name::new("right").unwrap(), bench.outlet.station.clone());
     let pipe = Outlet::new(Name::new("pipe").unwrap(), bench.outlet.station.clone());
     for nth in 0..SCANS_IN_PROGRESS {
@@ -472,12 +471,12 @@ async fn a_port_in_use_is_said_and_taken_when_it_is_free() {
         listen,
         pause: PAUSE,
     });
-    assert_eq!(probe(&bench.teller.settings), State::Busy);
+    assert_eq!(probe(&bench.reporter.settings), State::Busy);
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(run(
-        bench.teller.settings.clone(),
+        bench.reporter.settings.clone(),
         bench.outlet.clone(),
-        bench.teller.state.clone(),
+        bench.reporter.state.clone(),
         stopped,
         Pulse::default(),
     ));
@@ -490,7 +489,7 @@ async fn a_port_in_use_is_said_and_taken_when_it_is_free() {
     stop.send(true).unwrap();
     timeout(SOON, running).await.unwrap().unwrap();
     assert_eq!(
-        probe(&bench.teller.settings),
+        probe(&bench.reporter.settings),
         State::Ok,
         "the port is free again"
     );

@@ -1,36 +1,35 @@
 //! The S rule: which of two candidates the box is, by what the sources know of them.
 //!
-//! About one random serial number in 34 begins with S, and some labels put the data identifier `S` before it.
-//! So nothing is stripped blindly: both texts are asked for, and the sources decide.
+//! About one random serial number in 34 begins with S, and some labels put the data identifier `S` in front of the number.
+//! So S is not simply removed: the sources are asked for both texts, and what they know decides.
 
-use super::Testimony;
+use super::Judged;
 use crate::{
     label::{Candidates, Serial},
     readiness::evidence::Finding,
     reason::Reason,
 };
 
-/// What the sources make of the candidates.
 pub(super) enum Choice {
-    /// It is this one, by its place among the candidates.
+    /// The box is this candidate, by index.
     Box(usize),
-    /// A source could not say of one of them: `unknown` with that source's reason.
+    /// A source does not know about one of them: `unknown` with that source's reason.
     Open(Open),
-    /// It is no device's serial number, or nobody can say which of two.
+    /// The code is not a device's serial number, or it cannot be decided which of two it is.
     Rescan(Reason),
 }
 
-/// A code of which a source could not say which box it is, or what of it.
+/// One candidate could not be decided on.
 pub(super) struct Open {
-    /// The candidate that the source could not speak of, by its place.
+    /// The candidate that the source does not know about, by index.
     pub(super) asked: usize,
-    /// The candidate that the box is shown as: the one that is known, else by length.
+    /// The candidate to show, by index: the known one, otherwise by length.
     pub(super) shown: usize,
     pub(super) reason: Reason,
     pub(super) detail: Option<String>,
 }
 
-/// What the sources together know of one candidate.
+/// What all sources together know of one candidate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Known,
@@ -38,15 +37,15 @@ enum Standing {
     Open,
 }
 
-pub(super) fn choose(candidates: &Candidates, all: &[(&Serial, Vec<Testimony>)]) -> Choice {
-    let standings: Vec<Standing> = all.iter().map(|(_, heard)| standing(heard)).collect();
+pub(super) fn choose(candidates: &Candidates, all: &[(&Serial, Vec<Judged>)]) -> Choice {
+    let standings: Vec<Standing> = all.iter().map(|(_, judged)| standing(judged)).collect();
     match standings.as_slice() {
         [Standing::NotKnown] => candidates
             .unless_known
             .map_or(Choice::Box(0), Choice::Rescan),
-        // What looks like something else and could not be asked for everywhere may be no device at all: nothing is said of a box.
+        // It looks like something else, and not every source could be asked. It may not be a device at all, so do not judge a box.
         [Standing::Open] if candidates.unless_known.is_some() => open(0, 0, all),
-        // A single candidate that is open: the rule itself weighs what is there.
+        // A single candidate: the rules decide, even if a source does not know.
         [Standing::Open | Standing::Known] => Choice::Box(0),
         [Standing::Known, Standing::NotKnown] => Choice::Box(0),
         [Standing::NotKnown, Standing::Known] => Choice::Box(1),
@@ -63,26 +62,26 @@ pub(super) fn choose(candidates: &Candidates, all: &[(&Serial, Vec<Testimony>)])
     }
 }
 
-fn standing(heard: &[Testimony]) -> Standing {
-    if heard.iter().any(|one| one.evidence.known) {
+fn standing(judged: &[Judged]) -> Standing {
+    if judged.iter().any(|one| one.evidence.known) {
         return Standing::Known;
     }
-    let mut counted = heard.iter().filter(|one| one.counts).peekable();
-    let heard_any = counted.peek().is_some();
-    let denied = |one: &Testimony| {
+    let mut counted = judged.iter().filter(|one| one.counts).peekable();
+    let any_counts = counted.peek().is_some();
+    let denied = |one: &Judged| {
         matches!(
             one.finding,
             Finding::No(Reason::NotFound | Reason::NotInOrg)
         )
     };
-    if heard_any && counted.all(denied) {
+    if any_counts && counted.all(denied) {
         Standing::NotKnown
     } else {
         Standing::Open
     }
 }
 
-/// The known one has 10 or 12 characters and the open one is it with `S` in front.
+/// The second candidate has 10 or 12 characters and the first is the same with `S` in front.
 fn is_plain_with_s(candidates: &Candidates) -> bool {
     candidates.stripped.as_ref().is_some_and(|stripped| {
         matches!(stripped.as_str().len(), 10 | 12)
@@ -90,7 +89,7 @@ fn is_plain_with_s(candidates: &Candidates) -> bool {
     })
 }
 
-/// Neither is known: 11 characters are S and 10, 12 stand as they are, 13 are S and 12.
+/// If neither is known: 11 characters are S and 10, 12 are taken as they are, 13 are S and 12.
 fn shown_by_length(candidates: &Candidates) -> usize {
     let stripped_fits = candidates
         .stripped
@@ -99,11 +98,11 @@ fn shown_by_length(candidates: &Candidates) -> usize {
     usize::from(stripped_fits && candidates.scanned.as_str().len() != 12)
 }
 
-fn open(asked: usize, shown: usize, all: &[(&Serial, Vec<Testimony>)]) -> Choice {
+fn open(asked: usize, shown: usize, all: &[(&Serial, Vec<Judged>)]) -> Choice {
     let unknown = all
         .get(asked)
         .into_iter()
-        .flat_map(|(_, heard)| heard)
+        .flat_map(|(_, judged)| judged)
         .filter(|one| one.counts)
         .find_map(|one| match one.finding {
             Finding::Unknown(reason) => Some((reason, one.evidence.detail.clone())),

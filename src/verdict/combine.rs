@@ -1,8 +1,8 @@
-//! Combining findings about one serial number: the first rule that applies, numbered as in `docs/verdict.md`.
+//! Combines the findings about one serial number: the first rule that applies. The numbers are those of `docs/verdict.md`.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Policy, Testimony};
+use super::{Judged, Policy};
 use crate::{
     readiness::{
         evidence::{Finding, Grade, SourceKind},
@@ -12,7 +12,7 @@ use crate::{
     runtime::times,
 };
 
-/// The order among several `no`, the most telling first. `already_enrolled` stands before them all (rule 1).
+/// Which of several `no` gives the reason: the first in this list. `already_enrolled` comes before all others (rule 1).
 const ORDER: [Reason; 13] = [
     Reason::AlreadyEnrolled,
     Reason::Released,
@@ -29,7 +29,7 @@ const ORDER: [Reason; 13] = [
     Reason::NotFound,
 ];
 
-/// Place in the order of rule 6: 0 is the first.
+/// Index in the order of rule 6: 0 is the worst.
 pub(super) fn severity(reason: Reason) -> usize {
     ORDER
         .iter()
@@ -37,7 +37,7 @@ pub(super) fn severity(reason: Reason) -> usize {
         .unwrap_or(ORDER.len())
 }
 
-/// A `no` about the assignment contradicts a `ready`; one about the device stands beside it.
+/// A `no` about the assignment contradicts a `ready`; one about the device does not.
 const fn about_assignment(reason: Reason) -> bool {
     matches!(
         reason,
@@ -52,29 +52,31 @@ const fn about_assignment(reason: Reason) -> bool {
     )
 }
 
-type Result = (Reason, Option<String>);
+/// A reason, and what to add to its sentence.
+type Ruling = (Reason, Option<String>);
 
-/// Gives the reason and what to add to its sentence. A set in, config order only breaks ties.
-pub(super) fn combine(testimonies: &[Testimony], policy: &Policy) -> Result {
-    let heard = Heard(testimonies.iter().filter(|one| one.counts).collect());
-    rule_1_already_enrolled(&heard)
-        .or_else(|| rule_2_apple_token_for_another_server(&heard))
-        .or_else(|| rule_3_no_beside_ready(&heard))
-        .or_else(|| rule_4_agree_to_wait(&heard))
-        .or_else(|| rule_5_mdm_has_not_fetched(&heard))
-        .or_else(|| rule_6_any_no(&heard, &heard.nos()))
-        .or_else(|| rule_7_any_wait(&heard))
-        .or_else(|| rule_8_required_unknown(&heard))
-        .or_else(|| rule_9_no_good_proof(&heard, policy))
-        .or_else(|| rule_10_settling(&heard, policy))
-        .or_else(|| rule_11_changed_since_fetch(&heard))
-        .unwrap_or_else(|| rule_12_ready(&heard))
+/// The order of the sources in the config only breaks ties.
+pub(super) fn combine(judged: &[Judged], policy: &Policy) -> Ruling {
+    let counted = Counted(judged.iter().filter(|one| one.counts).collect());
+    rule_1_already_enrolled(&counted)
+        .or_else(|| rule_2_apple_token_for_another_server(&counted))
+        .or_else(|| rule_3_no_beside_ready(&counted))
+        .or_else(|| rule_4_agree_to_wait(&counted))
+        .or_else(|| rule_5_mdm_has_not_fetched(&counted))
+        .or_else(|| rule_6_any_no(&counted, &counted.nos()))
+        .or_else(|| rule_7_any_wait(&counted))
+        .or_else(|| rule_8_required_unknown(&counted))
+        .or_else(|| rule_9_no_good_proof(&counted, policy))
+        .or_else(|| rule_10_settling(&counted, policy))
+        .or_else(|| rule_11_changed_since_fetch(&counted))
+        .unwrap_or_else(|| rule_12_ready(&counted))
 }
 
-struct Heard<'a>(Vec<&'a Testimony>);
+/// The evidence that counts.
+struct Counted<'a>(Vec<&'a Judged>);
 
-impl<'a> Heard<'a> {
-    fn nos(&self) -> Vec<(&'a Testimony, Reason)> {
+impl<'a> Counted<'a> {
+    fn nos(&self) -> Vec<(&'a Judged, Reason)> {
         self.0
             .iter()
             .filter_map(|one| {
@@ -87,7 +89,7 @@ impl<'a> Heard<'a> {
             .collect()
     }
 
-    fn ready(&self) -> Vec<(&'a Testimony, Grade)> {
+    fn ready(&self) -> Vec<(&'a Judged, Grade)> {
         self.0
             .iter()
             .filter_map(|one| {
@@ -100,18 +102,18 @@ impl<'a> Heard<'a> {
             .collect()
     }
 
-    fn of(&self, kind: SourceKind) -> Option<&'a Testimony> {
+    fn of(&self, kind: SourceKind) -> Option<&'a Judged> {
         self.0.iter().copied().find(|one| one.evidence.kind == kind)
     }
 
-    fn mdm(&self) -> Option<&'a Testimony> {
+    fn mdm(&self) -> Option<&'a Judged> {
         self.0
             .iter()
             .copied()
             .find(|one| one.evidence.kind.is_mdm())
     }
 
-    fn required_unknown(&self) -> Option<(&'a Testimony, Reason)> {
+    fn required_unknown(&self) -> Option<(&'a Judged, Reason)> {
         self.0
             .iter()
             .filter(|one| one.required)
@@ -122,23 +124,23 @@ impl<'a> Heard<'a> {
     }
 }
 
-fn with_detail(one: &Testimony, reason: Reason) -> Result {
+fn with_detail(one: &Judged, reason: Reason) -> Ruling {
     (reason, one.evidence.detail.clone())
 }
 
-fn rule_1_already_enrolled(heard: &Heard) -> Option<Result> {
-    let (one, reason) = heard
+fn rule_1_already_enrolled(counted: &Counted) -> Option<Ruling> {
+    let (one, reason) = counted
         .nos()
         .into_iter()
         .find(|(_, reason)| *reason == Reason::AlreadyEnrolled)?;
     Some(with_detail(one, reason))
 }
 
-fn rule_2_apple_token_for_another_server(heard: &Heard) -> Option<Result> {
-    let dep = heard
+fn rule_2_apple_token_for_another_server(counted: &Counted) -> Option<Ruling> {
+    let dep = counted
         .of(SourceKind::AppleDep)
         .filter(|one| one.finding == Finding::No(Reason::NotFound))?;
-    let relayed_for_another_server = heard.ready().into_iter().map(|(one, _)| one).find(|one| {
+    let relayed_for_another_server = counted.ready().into_iter().map(|(one, _)| one).find(|one| {
         let servers = (
             one.evidence.server_uuid.as_deref(),
             dep.evidence.server_uuid.as_deref(),
@@ -153,14 +155,14 @@ fn rule_2_apple_token_for_another_server(heard: &Heard) -> Option<Result> {
         );
         return Some((Reason::Contradiction, Some(text)));
     }
-    let business = heard
+    let business = counted
         .of(SourceKind::AppleBusiness)
         .filter(|one| one.finding == Finding::NoObjection)?;
     Some((Reason::Contradiction, Some(both_sides(business, dep))))
 }
 
-fn both_sides(one: &Testimony, other: &Testimony) -> String {
-    let side = |one: &Testimony| {
+fn both_sides(one: &Judged, other: &Judged) -> String {
+    let side = |one: &Judged| {
         let word = one.finding.reason().map_or("no objection", Reason::code);
         format!(
             "{} says {} ({word})",
@@ -171,23 +173,23 @@ fn both_sides(one: &Testimony, other: &Testimony) -> String {
     format!("{}; {}.", side(one), side(other))
 }
 
-fn rule_3_no_beside_ready(heard: &Heard) -> Option<Result> {
-    let nos = heard.nos();
-    let ready = heard.ready();
+fn rule_3_no_beside_ready(counted: &Counted) -> Option<Ruling> {
+    let nos = counted.nos();
+    let ready = counted.ready();
     let against: Vec<_> = nos
         .iter()
         .copied()
         .filter(|(_, reason)| about_assignment(*reason))
         .collect();
     let ((first_ready, _), (first_against, _)) = (*ready.first()?, *against.first()?);
-    let from_apple = |one: &Testimony| !one.evidence.kind.is_mdm();
-    // a. The relay is late: Apple itself says no. The kind decides, not the grade: what was copied once is a copy.
+    let from_apple = |one: &Judged| !one.evidence.kind.is_mdm();
+    // a. The relay is late: Apple itself says no. The kind decides and not the grade, because a copy stays a copy.
     if ready.iter().all(|(one, _)| one.evidence.kind.keeps_copy())
         && against.iter().any(|(one, _)| from_apple(one))
     {
         return rule_6_first_no(&nos);
     }
-    // b. Apple says ready, only the MDM denies it.
+    // b. Apple says ready and only the MDM says no.
     let dep = ready
         .iter()
         .map(|(one, _)| *one)
@@ -196,7 +198,7 @@ fn rule_3_no_beside_ready(heard: &Heard) -> Option<Result> {
         && against.iter().all(|(one, _)| one.evidence.kind.is_mdm())
     {
         let assigned = dep.evidence.assigned_at.or(dep.evidence.device_assigned_at);
-        let older = |one: &Testimony| matches!((one.evidence.as_of, assigned), (Some(as_of), Some(assigned)) if as_of < assigned);
+        let older = |one: &Judged| matches!((one.evidence.as_of, assigned), (Some(as_of), Some(assigned)) if as_of < assigned);
         if !against.iter().all(|(one, _)| older(one)) {
             return Some((Reason::Contradiction, Some(both_sides(dep, first_against))));
         }
@@ -205,19 +207,19 @@ fn rule_3_no_beside_ready(heard: &Heard) -> Option<Result> {
             .copied()
             .filter(|(_, reason)| !about_assignment(*reason))
             .collect();
-        return match rule_6_any_no(heard, &others) {
+        return match rule_6_any_no(counted, &others) {
             Some(result) => Some(result),
             None => Some((Reason::SyncPending, fetch_sentence(first_against))),
         };
     }
-    // c. Apple's two services against each other.
+    // c. Apple's two services contradict each other.
     Some((
         Reason::Contradiction,
         Some(both_sides(first_ready, first_against)),
     ))
 }
 
-fn fetch_sentence(mdm: &Testimony) -> Option<String> {
+fn fetch_sentence(mdm: &Judged) -> Option<String> {
     mdm.evidence.as_of.map(|as_of| {
         format!(
             "{} last fetched from Apple at {}.",
@@ -227,15 +229,15 @@ fn fetch_sentence(mdm: &Testimony) -> Option<String> {
     })
 }
 
-fn rule_4_agree_to_wait(heard: &Heard) -> Option<Result> {
-    let nos = heard.nos();
+fn rule_4_agree_to_wait(counted: &Counted) -> Option<Ruling> {
+    let nos = counted.nos();
     let [(only, Reason::NoProfile)] = nos.as_slice() else {
         return None;
     };
     if only.evidence.kind != SourceKind::AppleDep {
         return None;
     }
-    let mdm = heard.mdm()?;
+    let mdm = counted.mdm()?;
     match mdm.finding {
         Finding::Wait(reason @ (Reason::AssignmentPending | Reason::AssignmentThrottled)) => {
             Some(with_detail(mdm, reason))
@@ -244,12 +246,12 @@ fn rule_4_agree_to_wait(heard: &Heard) -> Option<Result> {
     }
 }
 
-fn rule_5_mdm_has_not_fetched(heard: &Heard) -> Option<Result> {
-    let nos = heard.nos();
+fn rule_5_mdm_has_not_fetched(counted: &Counted) -> Option<Ruling> {
+    let nos = counted.nos();
     let [(mdm, Reason::NotFound)] = nos.as_slice() else {
         return None;
     };
-    let business = heard.of(SourceKind::AppleBusiness)?;
+    let business = counted.of(SourceKind::AppleBusiness)?;
     let applies = mdm.evidence.kind.is_mdm()
         && match business.finding {
             Finding::Wait(Reason::SyncPending) => true,
@@ -263,52 +265,52 @@ fn changed_after(updated_at: Option<Timestamp>, as_of: Option<Timestamp>) -> boo
     matches!((updated_at, as_of), (Some(updated_at), Some(as_of)) if updated_at > as_of)
 }
 
-fn rule_6_any_no(heard: &Heard, nos: &[(&Testimony, Reason)]) -> Option<Result> {
-    // The one `no` that does not stand alone: the missing source might have agreed to wait, or contradicted.
+fn rule_6_any_no(counted: &Counted, nos: &[(&Judged, Reason)]) -> Option<Ruling> {
+    // The only `no` that another source must confirm: the one that cannot be asked might say wait, or contradict it.
     if let [(only, Reason::NotFound | Reason::NoProfile)] = nos
         && only.evidence.kind == SourceKind::AppleDep
-        && let Some((unknown, reason)) = heard.required_unknown()
+        && let Some((unknown, reason)) = counted.required_unknown()
     {
         return Some(with_detail(unknown, reason));
     }
     rule_6_first_no(nos)
 }
 
-fn rule_6_first_no(nos: &[(&Testimony, Reason)]) -> Option<Result> {
+fn rule_6_first_no(nos: &[(&Judged, Reason)]) -> Option<Ruling> {
     let (one, reason) = nos.iter().min_by_key(|(_, reason)| severity(*reason))?;
     Some(with_detail(one, *reason))
 }
 
-fn rule_7_any_wait(heard: &Heard) -> Option<Result> {
-    heard.0.iter().find_map(|one| match one.finding {
+fn rule_7_any_wait(counted: &Counted) -> Option<Ruling> {
+    counted.0.iter().find_map(|one| match one.finding {
         Finding::Wait(reason) => Some(with_detail(one, reason)),
         _ => None,
     })
 }
 
-fn rule_8_required_unknown(heard: &Heard) -> Option<Result> {
-    heard
+fn rule_8_required_unknown(counted: &Counted) -> Option<Ruling> {
+    counted
         .required_unknown()
         .map(|(one, reason)| with_detail(one, reason))
 }
 
-/// A safety net: a checked config cannot come here.
-fn rule_9_no_good_proof(heard: &Heard, policy: &Policy) -> Option<Result> {
-    let proven = heard
+/// A safety net: with a checked config this never applies.
+fn rule_9_no_good_proof(counted: &Counted, policy: &Policy) -> Option<Ruling> {
+    let proven = counted
         .ready()
         .iter()
         .any(|(one, grade)| one.required && *grade >= policy.min_grade);
     (!proven).then_some((Reason::Stale, None))
 }
 
-fn rule_10_settling(heard: &Heard, policy: &Policy) -> Option<Result> {
-    let newest = heard
+fn rule_10_settling(counted: &Counted, policy: &Policy) -> Option<Ruling> {
+    let newest = counted
         .ready()
         .into_iter()
         .filter_map(|(one, _)| Some((one.evidence.assigned_at?, one)))
         .max_by_key(|(at, _)| *at);
     let (assigned_at, one) = newest?;
-    // Without the reply's own clock nobody can say how long ago that was.
+    // Without the reply's own time it is not known how long ago that was.
     let settled = one.evidence.replied_at.is_some_and(|replied_at| {
         let ago: SignedDuration = replied_at.duration_since(assigned_at);
         SignedDuration::try_from(policy.settle).is_ok_and(|settle| ago >= settle)
@@ -321,20 +323,20 @@ fn rule_10_settling(heard: &Heard, policy: &Policy) -> Option<Result> {
     })
 }
 
-fn rule_11_changed_since_fetch(heard: &Heard) -> Option<Result> {
-    let apple_is_ready = heard
+fn rule_11_changed_since_fetch(counted: &Counted) -> Option<Ruling> {
+    let apple_is_ready = counted
         .ready()
         .iter()
         .any(|(one, _)| one.evidence.kind == SourceKind::AppleDep);
-    let (business, mdm) = (heard.of(SourceKind::AppleBusiness)?, heard.mdm()?);
+    let (business, mdm) = (counted.of(SourceKind::AppleBusiness)?, counted.mdm()?);
     (!apple_is_ready && changed_after(business.evidence.updated_at, mdm.evidence.as_of))
         .then(|| (Reason::SyncPending, fetch_sentence(mdm)))
 }
 
-fn rule_12_ready(heard: &Heard) -> Result {
-    let returned = heard.ready().iter().any(|(one, _)| one.evidence.returned);
-    // What a source has to add though it agrees: a migration that failed.
-    let added = heard.0.iter().find_map(|one| one.evidence.detail.clone());
+fn rule_12_ready(counted: &Counted) -> Ruling {
+    let returned = counted.ready().iter().any(|(one, _)| one.evidence.returned);
+    // A source may agree and still have something to say: a migration that failed.
+    let added = counted.0.iter().find_map(|one| one.evidence.detail.clone());
     (
         if returned {
             Reason::ReturnedStock

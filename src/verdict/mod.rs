@@ -1,4 +1,4 @@
-//! The rule: the set of answers and the policy give one verdict, with its reason and words. Pure.
+//! The rule: all answers and the policy give one verdict, with its reason and message. Pure.
 
 mod candidates;
 mod combine;
@@ -14,33 +14,31 @@ use crate::{
     runtime::name::Name,
 };
 
-/// The station's policy (`[verdict]`), as one lane sees it.
+/// The station's policy (`[verdict]`) with one lane's overrides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// The sources in config order, with their kind.
+    /// In config order.
     pub sources: Vec<PolicySource>,
-    /// The weakest grade that makes a box ready.
+    /// The weakest grade with which a box can be ready.
     pub min_grade: Grade,
-    /// How long the sources may take, from the scan.
+    /// How long the sources may take, counted from the scan.
     pub deadline: Duration,
-    /// Devices once pushed, or removed from the MDM, may be green again.
+    /// Devices whose profile was once pushed, or that were removed from the MDM, may be ready.
     pub allow_returned: bool,
-    /// A profile assigned less than this ago is still settling.
+    /// A profile assigned more recently than this is still settling.
     pub settle: Duration,
-    /// First re-check of a waiting box.
+    /// When a waiting box is asked for again the first time.
     pub recheck: Duration,
-    /// For how long a waiting box is asked again.
+    /// How long a waiting box is asked for again.
     pub recheck_for: Duration,
-    /// Hash of the `[verdict]` section and the lane's overrides, 8 hex digits.
+    /// Hash of `[verdict]` and the lane's overrides, 8 hex digits.
     pub hash: String,
 }
 
-/// One configured source as the rule sees it.
+/// What the rule needs to know of one configured source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicySource {
-    /// Its name.
     pub name: Name,
-    /// Its kind.
     pub kind: SourceKind,
     /// Must it agree before a box is ready?
     pub required: bool,
@@ -54,7 +52,7 @@ impl Policy {
             .any(|one| one.name == *source && one.required)
     }
 
-    /// Have all required sources answered? Then nothing more is waited for.
+    /// Have all required sources answered? Then a scan waits no longer.
     pub fn complete(&self, answers: &[Answer]) -> bool {
         self.sources
             .iter()
@@ -62,7 +60,7 @@ impl Policy {
             .all(|source| answers.iter().any(|answer| answer.source == source.name))
     }
 
-    /// Have all sources answered, those outside `require` too?
+    /// Have all sources answered, required or not?
     pub fn exhausted(&self, answers: &[Answer]) -> bool {
         self.sources
             .iter()
@@ -70,32 +68,32 @@ impl Policy {
     }
 }
 
-/// What the answers come to for one box.
+/// The verdict on one box and what it rests on.
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// The reason, and with it the verdict.
+    /// Determines the verdict.
     pub reason: Reason,
-    /// The serial number; `None` for a `rescan`.
+    /// `None` for a `rescan`.
     pub serial: Option<Serial>,
-    /// What to add to the reason's sentence.
+    /// Added to the reason's sentence.
     pub detail: Option<String>,
-    /// Some source holds a record of the serial number.
+    /// Does any source have a record of the serial number?
     pub known: bool,
-    /// Best grade among the ready findings.
+    /// The best grade among the ready findings.
     pub grade: Option<Grade>,
-    /// Newest assignment among the ready findings.
+    /// The newest assignment among the ready findings.
     pub assigned_at: Option<Timestamp>,
-    /// Model name, the first that a source gave.
+    /// The first one that a source gave.
     pub model: Option<String>,
-    /// Device family, the first that a source gave.
+    /// The first one that a source gave.
     pub family: Option<String>,
-    /// What each source said, in config order, as judged by the lane's policy; empty for a `rescan`.
+    /// In config order, as judged by the lane's policy; empty for a `rescan`.
     pub evidence: Vec<Evidence>,
 }
 
 impl Decision {
-    /// A decision that rests on no answer.
+    /// A decision made without any answer.
     pub fn unasked(reason: Reason, serial: Option<Serial>, detail: Option<String>) -> Self {
         Self {
             reason,
@@ -110,35 +108,33 @@ impl Decision {
         }
     }
 
-    /// The sentence for the person.
+    /// The sentence for the person at the bench.
     pub fn message(&self) -> String {
         self.reason.message(self.detail.as_deref())
     }
 }
 
-/// Gives the verdict for one code's candidates from the answers that are there.
+/// Gives the verdict on one code's candidates from the answers so far.
 ///
-/// A required source without an answer counts as `unknown(timeout)`; one outside `require` without an answer,
-/// or with an unknown, counts for nothing.
+/// A required source without an answer counts as `unknown(timeout)`. A source that is not required and has no answer, or an
+/// unknown one, is ignored.
 pub fn decide(candidates: &Candidates, answers: &[Answer], policy: &Policy) -> Decision {
-    let all: Vec<(&Serial, Vec<Testimony>)> = candidates
+    let all: Vec<(&Serial, Vec<Judged>)> = candidates
         .iter()
         .enumerate()
-        .map(|(nth, serial)| (serial, hear(serial, nth, answers, policy)))
+        .map(|(nth, serial)| (serial, judge(serial, nth, answers, policy)))
         .collect();
     match candidates::choose(candidates, &all) {
         candidates::Choice::Box(nth) => match all.get(nth) {
-            Some((serial, testimonies)) => {
-                conclude(serial, testimonies, combine::combine(testimonies, policy))
-            }
+            Some((serial, judged)) => conclude(serial, judged, combine::combine(judged, policy)),
             None => Decision::unasked(Reason::StationFault, None, None),
         },
         candidates::Choice::Open(open) => match (all.get(open.shown), all.get(open.asked)) {
-            (Some((serial, heard)), Some((_, testimonies))) => {
-                let known = heard.iter().any(|one| one.evidence.known);
+            (Some((serial, shown)), Some((_, asked))) => {
+                let known = shown.iter().any(|one| one.evidence.known);
                 Decision {
                     known,
-                    ..conclude(serial, testimonies, (open.reason, open.detail))
+                    ..conclude(serial, asked, (open.reason, open.detail))
                 }
             }
             _ => Decision::unasked(Reason::StationFault, None, None),
@@ -146,24 +142,24 @@ pub fn decide(candidates: &Candidates, answers: &[Answer], policy: &Policy) -> D
         candidates::Choice::Rescan(reason) => Decision {
             known: all
                 .iter()
-                .any(|(_, heard)| heard.iter().any(|one| one.evidence.known)),
+                .any(|(_, judged)| judged.iter().any(|one| one.evidence.known)),
             ..Decision::unasked(reason, None, None)
         },
     }
 }
 
-/// One source's evidence about one candidate, as the rule hears it.
+/// One source's evidence about one candidate, judged by the lane's policy.
 #[derive(Clone, Debug)]
-struct Testimony {
+struct Judged {
     evidence: Evidence,
-    /// The finding as judged by the lane's policy for returned devices.
+    /// The finding after the policy for returned devices.
     finding: Finding,
     required: bool,
-    /// An unknown from a source outside `require` is shown and otherwise ignored.
+    /// False for an unknown from a source that is not required: it is shown, but decides nothing.
     counts: bool,
 }
 
-fn hear(serial: &Serial, nth: usize, answers: &[Answer], policy: &Policy) -> Vec<Testimony> {
+fn judge(serial: &Serial, nth: usize, answers: &[Answer], policy: &Policy) -> Vec<Judged> {
     let one = |source: &PolicySource| {
         let given = answers
             .iter()
@@ -186,7 +182,7 @@ fn hear(serial: &Serial, nth: usize, answers: &[Answer], policy: &Policy) -> Vec
         };
         let finding = evidence.judged(policy.allow_returned);
         let counts = source.required || !matches!(finding, Finding::Unknown(_));
-        Some(Testimony {
+        Some(Judged {
             evidence,
             finding,
             required: source.required,
@@ -198,11 +194,11 @@ fn hear(serial: &Serial, nth: usize, answers: &[Answer], policy: &Policy) -> Vec
 
 fn conclude(
     serial: &Serial,
-    testimonies: &[Testimony],
+    judged: &[Judged],
     (reason, detail): (Reason, Option<String>),
 ) -> Decision {
     let ready = || {
-        testimonies
+        judged
             .iter()
             .filter(|one| matches!(one.finding, Finding::Ready(_)))
     };
@@ -210,7 +206,7 @@ fn conclude(
         reason,
         serial: Some(serial.clone()),
         detail,
-        known: testimonies.iter().any(|one| one.evidence.known),
+        known: judged.iter().any(|one| one.evidence.known),
         grade: ready()
             .filter_map(|one| {
                 if let Finding::Ready(grade) = one.finding {
@@ -221,13 +217,9 @@ fn conclude(
             })
             .max(),
         assigned_at: ready().filter_map(|one| one.evidence.assigned_at).max(),
-        model: testimonies
-            .iter()
-            .find_map(|one| one.evidence.model.clone()),
-        family: testimonies
-            .iter()
-            .find_map(|one| one.evidence.family.clone()),
-        evidence: testimonies
+        model: judged.iter().find_map(|one| one.evidence.model.clone()),
+        family: judged.iter().find_map(|one| one.evidence.family.clone()),
+        evidence: judged
             .iter()
             .map(|one| Evidence {
                 finding: one.finding,
@@ -237,12 +229,12 @@ fn conclude(
     }
 }
 
-/// Is `this` worse for the person than `that`? Worst first: not_ready (in the order of its reasons), unknown, wait, rescan, ready.
+/// Is `this` worse than `that`? Worst first: not_ready (in the order of its reasons), unknown, wait, rescan, ready.
 pub fn worse(this: Reason, that: Reason) -> bool {
     rank(this) < rank(that)
 }
 
-/// The worst of several reasons: a group's one lamp.
+/// The worst of several reasons: what the lamp of a group shows.
 pub fn worst(reasons: impl IntoIterator<Item = Reason>) -> Option<Reason> {
     reasons.into_iter().min_by_key(|reason| rank(*reason))
 }

@@ -5,7 +5,7 @@
     clippy::type_complexity,
     reason = "a test fails by panicking"
 )]
-//! Every combining rule and every candidate rule by name, and the promise over the whole cross product of findings.
+//! Every rule by name, and the promise that holds for the whole cross product of findings.
 
 use super::*;
 use crate::label::{self, Reading};
@@ -109,7 +109,7 @@ fn reason(policy: &Policy, evidence: Vec<Evidence>) -> Reason {
     judge(policy, evidence).reason
 }
 
-/// The rows of "how the views disagree", all three asked.
+/// The rows of "how the views disagree", with all three sources asked.
 #[test]
 fn each_way_the_three_views_disagree_has_its_verdict() {
     use Reason::*;
@@ -256,7 +256,7 @@ fn each_way_the_three_views_disagree_has_its_verdict() {
         );
         assert_eq!(got, *expected, "{what}");
     }
-    // Assigned minutes ago, the MDM has not fetched: none there, as-of older than the assignment.
+    // Assigned minutes ago, and the MDM has not fetched since: no row there, its as-of is older than the assignment.
     let mut dep = says(AppleDep, dep_ready);
     dep.assigned_at = Some(at(AFTER_FETCH));
     assert_eq!(
@@ -283,7 +283,7 @@ fn rule_1_an_enrolled_device_is_never_ready() {
         ],
     );
     assert_eq!(decision.reason, Reason::AlreadyEnrolled);
-    // Before rule 2: Apple's views may contradict each other as they like.
+    // Before rule 2: it does not matter that Apple's views contradict each other.
     let evidence = vec![
         says(Kandji, No(Reason::AlreadyEnrolled)),
         says(AppleDep, No(Reason::NotFound)),
@@ -306,7 +306,7 @@ fn rule_2_an_apple_token_for_another_server_is_said_so() {
         "{}",
         decision.message()
     );
-    // The same server, written in another way: then Apple's denial counts.
+    // The same server, spelled differently: then Apple's `no` counts.
     let decision = judge(
         &policy_of(&[(Kandji, true), (AppleDep, true)]),
         vec![
@@ -361,7 +361,7 @@ fn rule_3a_goes_by_the_kind_of_source_not_by_its_grade() {
         ),
         Reason::Contradiction
     );
-    // Several against it: the first in the order of rule 6, those about the device included. A source that cannot be asked changes nothing.
+    // Several `no`: the first in the order of rule 6, including those about the device. A source that cannot be asked changes nothing.
     let evidence = vec![
         says(Kandji, Ready(Relayed)),
         says(AppleDep, No(Reason::NoProfile)),
@@ -441,7 +441,7 @@ fn rule_3b_an_mdm_that_has_not_fetched_since_the_assignment_makes_the_box_wait()
         reason(&policy, vec![without_as_of, dep(Some(AFTER_FETCH), None)]),
         Reason::Contradiction
     );
-    // Older, but another `no` about the device: that one is the reason.
+    // Older, but there is a `no` about the device: that is the reason.
     let three = all_three();
     let evidence = vec![
         kandji(Reason::NotFound),
@@ -467,7 +467,7 @@ fn rule_3c_apples_services_against_each_other_are_a_contradiction_with_both_side
         message.contains("apple says ready") && message.contains("business says no (released)"),
         "{message}"
     );
-    // A `no` about the device stands beside an assignment: no contradiction.
+    // A `no` about the device does not contradict an assignment.
     assert_eq!(
         reason(
             &policy,
@@ -488,7 +488,7 @@ fn rule_4_needs_that_there_is_no_other_no() {
         says(AppleBusiness, No(Reason::Unassigned)),
     ];
     assert_eq!(reason(&all_three(), evidence), Reason::Unassigned);
-    // Only "no profile" agrees with waiting.
+    // Only `no_profile` agrees with waiting.
     let two = policy_of(&[(Kandji, true), (AppleDep, true)]);
     for no in [Reason::NotFound, Reason::ProfileRemoved] {
         assert_eq!(
@@ -560,7 +560,7 @@ fn rule_5_apple_has_it_and_the_mdm_has_not_fetched_yet() {
         ),
         Reason::WrongServer
     );
-    // Apple's own `not_found` is no matter of a late fetch.
+    // A late fetch does not explain Apple's own `not_found`.
     let apple_alone = policy_of(&[(AppleDep, true), (AppleBusiness, true)]);
     assert_eq!(
         reason(
@@ -861,7 +861,7 @@ fn rule_10_a_fresh_assignment_settles_by_the_replys_own_clock() {
         (kandji.assigned_at, kandji.replied_at) = (Some(end), Some(at(REPLY)));
         assert_eq!(reason(&policy, vec![kandji]), expected, "{end}");
     }
-    // The newest of several counts.
+    // The newest of several assignments counts.
     let mut dep = says(AppleDep, Ready(Apple));
     dep.assigned_at = Some(at("2026-11-23T08:59:30Z"));
     assert_eq!(
@@ -950,7 +950,7 @@ fn the_two_conditions_are_each_a_line_of_evidence_and_the_grade_is_the_best() {
     assert_eq!(decision.assigned_at, Some(at(LONG_AGO)));
 }
 
-/// The S rule. Columns: what Kandji says of the text as scanned, and of the text without S.
+/// The S rule. Columns: what Kandji says of the text as scanned, and without S.
 #[test]
 fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
     use Reason::*;
@@ -1137,7 +1137,7 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
     }
 }
 
-/// A scanner that has yielded a known serial number is proven: its layout and prefix are right.
+/// A scanner that has read a known serial number is proven: its layout and prefix are right.
 #[test]
 fn a_box_is_known_whatever_is_decided_about_it() {
     let decided = |first: Finding, second: Finding| {
@@ -1210,7 +1210,7 @@ fn a_stale_record_is_still_known() {
 #[test]
 fn a_code_that_looks_like_something_else_is_a_rescan_unless_a_source_knows_it() {
     let policy = policy_of(&[(Kandji, true), (AppleBusiness, true)]);
-    // 12 hex digits (a MAC), 14 of them from A to F on (a MEID), a postal number with a good check digit.
+    // 12 hex digits (a MAC), 14 that begin with A to F (a MEID), a postal number with a correct check digit.
     for (code, doubt) in [
         ("A0B1C2D3E4F5", Reason::Unreadable),
         ("A0000012345678", Reason::Unreadable),
@@ -1242,7 +1242,7 @@ fn a_code_that_looks_like_something_else_is_a_rescan_unless_a_source_knows_it() 
             Reason::Assigned,
             "{code}"
         );
-        // Nobody says of a box what may be none: a fault of a service never looks like a fault of the box.
+        // This may not be a box at all, so none is judged: a fault of a service must never look like a fault of a box.
         assert_eq!(
             judge(Unknown(Reason::Offline), No(Reason::NotInOrg)).reason,
             Reason::Offline,
@@ -1259,7 +1259,7 @@ fn a_code_that_looks_like_something_else_is_a_rescan_unless_a_source_knows_it() 
             "{code}"
         );
     }
-    // An ordinary serial number that somebody knows not to be ours is said so, whoever is away.
+    // An ordinary serial number that one source knows is not ours: that answer stands, whichever source is down.
     assert_eq!(
         reason(
             &policy,
@@ -1343,7 +1343,7 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
         AppleBusiness => all.extend([NoObjection, Wait(SyncPending)]),
     }
     let mut evidence: Vec<Evidence> = all.into_iter().map(|finding| says(kind, finding)).collect();
-    // The same findings with the times that the rules compare on the other side.
+    // The same findings, with the times on the other side of what the rules compare them with.
     let mut later = evidence.clone();
     for one in &mut later {
         match kind {
@@ -1370,8 +1370,8 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
     evidence
 }
 
-/// Walks the whole cross product: every finding of each of three sources, with both values of every compared time,
-/// for every way to require them, allowing returned devices or not.
+/// The whole cross product: every finding of each of three sources, both values of every compared time, every choice of required
+/// sources, and returned devices allowed or not.
 #[test]
 fn no_finding_replaced_by_unknown_ever_makes_a_box_ready() {
     let mut walked = 0_u64;
@@ -1405,7 +1405,7 @@ fn no_finding_replaced_by_unknown_ever_makes_a_box_ready() {
                         for (nth, kind) in kinds.iter().enumerate() {
                             let mut replaced = given.clone();
                             replaced[nth] = says(*kind, Unknown(Reason::Offline));
-                            // A source outside `require` is ignored when it does not know: only required ones count here.
+                            // A source that is not required is ignored when it does not know, so only required ones count here.
                             if required[nth] {
                                 let after = reason_of(&policy, &replaced);
                                 assert_ne!(

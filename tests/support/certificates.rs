@@ -5,7 +5,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
-/// A certificate authority of a test.
+/// A test's certificate authority.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -16,12 +16,12 @@ pub struct Certificate {
     pub key: String,
 }
 
-/// How long a certificate counts.
+/// When a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
     Now,
     Expired,
-    /// From yesterday until about a month from now, as public authorities give them.
+    /// From yesterday until about a month from now, like those of public authorities.
     Briefly,
 }
 
@@ -39,7 +39,7 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A server's certificate for `name`: a host name or an address.
+    /// A server certificate for a host name or an address.
     pub fn server(&self, name: &str, validity: Validity) -> Certificate {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -69,7 +69,7 @@ impl Authority {
         self.sign(params)
     }
 
-    /// A client's certificate with the CN `name`.
+    /// A client certificate with the CN `name`.
     pub fn client(&self, name: &str) -> Certificate {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);

@@ -1,4 +1,4 @@
-//! A dashboard: subscribes, collects everything, and comes back after a restart of the broker.
+//! A dashboard: subscribes, collects all messages, and reconnects after a restart of the broker.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,6 @@ use rumqttc::{
 use serde_json::Value;
 use tokio::{sync::Notify, task::JoinHandle};
 
-/// One message that arrived.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub topic: String,
@@ -47,10 +46,9 @@ impl Received {
     }
 }
 
-/// A client that collects.
 pub struct Dashboard {
     received: Arc<Mutex<Vec<Received>>>,
-    /// What the broker answered to each publication, in their order.
+    /// The broker's answers to this client's own messages, in order.
     acks: Arc<Mutex<Vec<PubAckReason>>>,
     news: Arc<Notify>,
     client: AsyncClient,
@@ -58,7 +56,7 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Subscribes `filter` with QoS 1 and waits until the broker has confirmed it.
+    /// Subscribes to `filter` with QoS 1 and waits for the broker's confirmation.
     pub async fn connect(port: u16, user: (&str, &str), filter: &str) -> Self {
         Self::open(
             Self::options(port, user, &format!("test-{}", uuid::Uuid::now_v7())),
@@ -67,7 +65,7 @@ impl Dashboard {
         .await
     }
 
-    /// How that user connects under a client id of its own choice.
+    /// Options for that user with a client id of its own.
     pub fn options(port: u16, (user, password): (&str, &str), client_id: &str) -> MqttOptions {
         let mut options = MqttOptions::new(client_id, Broker::tcp("127.0.0.1", port));
         options.set_clean_start(true);
@@ -129,12 +127,12 @@ impl Dashboard {
         }
     }
 
-    /// Everything so far.
+    /// All messages so far.
     pub fn all(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
 
-    /// Everything so far on topics that end in `channel`.
+    /// All messages so far on topics that end in `channel`.
     pub fn on(&self, channel: &str) -> Vec<Received> {
         self.all()
             .into_iter()
@@ -142,7 +140,7 @@ impl Dashboard {
             .collect()
     }
 
-    /// Counts what arrived on `channel` without copying it.
+    /// Counts the messages on `channel` without copying them.
     pub fn count(&self, channel: &str) -> usize {
         self.received
             .lock()
@@ -152,7 +150,7 @@ impl Dashboard {
             .count()
     }
 
-    /// Waits until `condition` holds for what has arrived.
+    /// Waits until `condition` holds for the messages so far.
     pub async fn wait(
         &self,
         what: &str,
@@ -173,7 +171,7 @@ impl Dashboard {
                 );
             }
             let _ = tokio::time::timeout(Duration::from_millis(200), self.news.notified()).await;
-            // Messages come in bursts; a check of thousands for each of them would take longer than the messages.
+            // Messages come in bursts: checking thousands for each one would take longer than they do.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -194,7 +192,7 @@ impl Dashboard {
             .unwrap();
     }
 
-    /// Does the broker take a message of this client on that topic?
+    /// Does the broker accept a message from this client on that topic?
     pub async fn may_write(&self, topic: &str, payload: impl Into<Bytes>, retained: bool) -> bool {
         let before = self.acks.lock().unwrap().len();
         self.publish(topic, payload, retained, PublishProperties::default())
@@ -211,7 +209,7 @@ impl Dashboard {
         }
     }
 
-    /// How often each `(epoch, seq)` arrived.
+    /// How many times each `(epoch, seq)` has arrived.
     pub fn places(&self) -> BTreeMap<(String, u64), usize> {
         let mut places = BTreeMap::new();
         let messages = self.all();

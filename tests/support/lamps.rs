@@ -1,4 +1,4 @@
-//! The lamps as the station draws them: a terminal on which every change of a lamp is seen, with its time.
+//! A terminal on which the station draws its lamps. It notes every change of a lamp with its time.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
-/// What is lit.
+/// Which lamps are lit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lit {
     pub green: bool,
@@ -42,20 +42,20 @@ impl Lit {
     };
 }
 
-/// A terminal that remembers. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Lamps(Arc<Mutex<Seen>>);
 
 #[derive(Default)]
 struct Seen {
     text: String,
-    /// How much of the text has been looked through.
+    /// How much of the text has been searched.
     read: usize,
     changes: Vec<(Instant, Lit)>,
 }
 
 impl Lamps {
-    /// The watcher, and the end that becomes the station's standard error.
+    /// The watcher, and the end of the terminal that becomes the station's standard error.
     pub fn open() -> (Self, OwnedFd) {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
@@ -83,7 +83,7 @@ impl Lamps {
         std::thread::spawn(move || {
             let mut master = File::from(master);
             let mut buffer = [0; 4096];
-            // It ends with EIO when the last process that has the terminal is gone.
+            // Reading ends with EIO when no process has the terminal open any more.
             while let Ok(length @ 1..) = master.read(&mut buffer) {
                 seen.lock().unwrap().take(&buffer[..length]);
             }
@@ -91,12 +91,12 @@ impl Lamps {
         (lamps, station)
     }
 
-    /// Every change so far.
+    /// All changes so far.
     pub fn changes(&self) -> Vec<(Instant, Lit)> {
         self.0.lock().unwrap().changes.clone()
     }
 
-    /// How often green was lit.
+    /// How many times green was lit.
     pub fn greens(&self) -> usize {
         let changes = self.changes();
         let lit_before = |index: usize| {
@@ -121,7 +121,7 @@ impl Lamps {
             })
     }
 
-    /// The log, and the lamps' drawing.
+    /// All text so far: log lines and drawn lamps.
     pub fn text(&self) -> String {
         self.0.lock().unwrap().text.clone()
     }

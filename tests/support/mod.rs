@@ -1,4 +1,5 @@
-//! What tests share: a real mosquitto with the shipped config, a dashboard that collects, a network that fails on demand.
+//! What tests share: a station in its own process, a real mosquitto with the shipped config, a dashboard, a network that fails on
+//! demand.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -27,7 +28,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A port that is free now.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -36,7 +36,7 @@ pub fn free_port() -> u16 {
         .port()
 }
 
-/// Runs a program that changes the system; `Err`: why it could not.
+/// Runs a program that changes the system. `Err`: why it failed.
 pub fn system(program: &str, words: &[&str]) -> Result<(), String> {
     match Command::new(program).args(words).output() {
         Ok(output) if output.status.success() => Ok(()),
@@ -51,12 +51,12 @@ pub fn system(program: &str, words: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Installs the crypto provider; call it first in each test that may use TLS.
+/// Installs the crypto provider. Call this first in each test that may use TLS.
 pub fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Polls `condition` until it holds; panics with `what` after `within`.
+/// Polls `condition` until it holds. Panics with `what` after `within`.
 pub async fn eventually(what: &str, within: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + within;
     while !condition() {

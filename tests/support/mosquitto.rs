@@ -1,4 +1,4 @@
-//! Debian's mosquitto on free loopback ports: its own mosquitto.conf, and in conf.d the shipped `config/mosquitto/{conf,acl}`.
+//! mosquitto on free loopback ports, with Debian's mosquitto.conf and, in conf.d, the shipped `config/mosquitto/{conf,acl}`.
 
 use std::{
     fs::{self, File},
@@ -13,15 +13,15 @@ use super::{
     free_port,
 };
 
-/// Users as the shipped access list knows them, each with its password. One connection for each: the user name is the client id.
+/// Users of the shipped access list, with their passwords. Each can have one connection, because the user name is the client id.
 pub const STATION: (&str, &str) = ("bench-1", "station secret");
 pub const OTHER_STATION: (&str, &str) = ("bench-2", "another station's secret");
 pub const DASHBOARD: (&str, &str) = ("dashboard", "dashboard secret");
-/// A second program that reads everything.
+/// A second user that may read everything.
 pub const TELEGRAF: (&str, &str) = ("telegraf-scans", "telegraf secret");
 pub const OPERATOR: (&str, &str) = ("operator", "operator secret");
 
-/// The directives of Debian's /etc/mosquitto/mosquitto.conf.
+/// Debian's /etc/mosquitto/mosquitto.conf, without comments.
 pub const OF_DEBIAN: &str = "pid_file /run/mosquitto/mosquitto.pid
 
 persistence true
@@ -32,32 +32,32 @@ log_dest file /var/log/mosquitto/mosquitto.log
 include_dir /etc/mosquitto/conf.d
 ";
 
-/// What differs from the shipped config.
+/// Differences from the shipped config.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Differences {
-    /// Client certificates are asked for, as the shipped config has it in its comments.
+    /// Client certificates are required, as the shipped config's comments describe.
     pub mutual_tls: bool,
     /// Nothing survives a restart.
     pub forgetful: bool,
-    /// The largest packet that it takes; `None`: as shipped.
+    /// The largest packet it accepts. `None`: as shipped.
     pub max_packet_size: Option<u32>,
 }
 
-/// One running mosquitto; killed when dropped.
+/// A running mosquitto, killed when dropped.
 pub struct Mosquitto {
     pub folder: tempfile::TempDir,
-    /// The plain listener's port.
+    /// The port without TLS.
     pub plain: u16,
-    /// The TLS listener's port.
+    /// The port with TLS.
     pub tls: u16,
     pub authority: Authority,
-    /// Counts from the next start.
+    /// Effective from the next start.
     pub differences: Differences,
     child: Option<Child>,
 }
 
 impl Mosquitto {
-    /// Starts one with its own certificate authority; its certificate is for `localhost`.
+    /// Starts it with its own certificate authority and a certificate for `localhost`.
     pub fn start() -> Self {
         Self::start_with(Differences::default())
     }
@@ -79,7 +79,7 @@ impl Mosquitto {
         fs::write(mosquitto.path("ca.pem"), mosquitto.authority.pem()).unwrap();
         mosquitto.use_access_list(&shipped("acl"));
         mosquitto.write_passwords();
-        // A port that was free may be somebody else's by now: tests run side by side.
+        // Tests run in parallel: a port that was free may be taken by now.
         while !mosquitto.tried() {
             assert!(
                 mosquitto.log().contains("Address already in use"),
@@ -92,28 +92,28 @@ impl Mosquitto {
         mosquitto
     }
 
-    /// The folder that stands for all of mosquitto's.
+    /// The folder that replaces all of mosquitto's own.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Takes another server certificate; counts from the next start.
+    /// Replaces the server certificate, effective from the next start.
     pub fn use_certificate(&self, certificate: &Certificate) {
         fs::write(self.path("server.pem"), &certificate.certificate).unwrap();
         fs::write(self.path("server.key"), &certificate.key).unwrap();
     }
 
-    /// Takes another access list; counts from the next start or [`Self::reload`].
+    /// Replaces the access list, effective from the next start or [`Self::reload`].
     pub fn use_access_list(&self, text: &str) {
         fs::write(self.path("acl"), text).unwrap();
     }
 
-    /// SIGHUP: reads the access list again, links stay.
+    /// SIGHUP: reads the access list again and keeps all connections.
     pub fn reload(&self) {
         self.signal("HUP");
     }
 
-    /// SIGSTOP: the kernel still accepts connections, nobody answers.
+    /// SIGSTOP: the kernel still accepts connections, but nothing answers.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
@@ -152,7 +152,7 @@ impl Mosquitto {
             if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
                 return false;
             }
-            // It listens on both, and not somebody else in its place.
+            // It is this process that listens on both ports.
             if TcpStream::connect(("127.0.0.1", self.plain)).is_ok()
                 && TcpStream::connect(("127.0.0.1", self.tls)).is_ok()
             {
@@ -163,7 +163,7 @@ impl Mosquitto {
         }
     }
 
-    /// SIGKILL: nothing is said and nothing is saved.
+    /// SIGKILL: it neither disconnects its clients nor saves anything.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -171,7 +171,7 @@ impl Mosquitto {
         }
     }
 
-    /// SIGTERM, and waits for its end.
+    /// SIGTERM; waits until it has ended.
     pub fn stop(&mut self) {
         self.signal("TERM");
         if let Some(mut child) = self.child.take() {
@@ -185,7 +185,7 @@ impl Mosquitto {
             .concat()
     }
 
-    /// Publishes with Debian's client, to show what others do.
+    /// Publishes with Debian's own client, as other programs would.
     pub fn publish_as(&self, user: (&str, &str), arguments: &[&str]) {
         let port = self.plain.to_string();
         let mut command = Command::new("mosquitto_pub");
@@ -222,7 +222,7 @@ impl Mosquitto {
         );
     }
 
-    /// Debian's config with this test's folders.
+    /// Debian's config with the test's folders.
     fn debians(&self) -> String {
         let mut text = OF_DEBIAN.to_owned();
         for folder in [
@@ -236,11 +236,11 @@ impl Mosquitto {
         if self.differences.forgetful {
             text = text.replace("persistence true", "persistence false");
         }
-        // Started as root it would become the user mosquitto, who may not enter a test's folder. Others ignore the line.
+        // Started by root, it would become the user mosquitto, who may not enter the test's folder. Other users ignore this line.
         text + "user root\n"
     }
 
-    /// The shipped config with this test's ports and folders. A line that is not there any more fails the test.
+    /// The shipped config with the test's ports and folders. Panics if one of the lines to replace is gone.
     fn config(&self) -> String {
         let mut text = shipped("conf");
         let mut replace = |old: &str, new: &str| {

@@ -1,4 +1,4 @@
-//! A network that fails on demand: cuts, stalls, and swallows acknowledgements between a station and its broker.
+//! A network between station and broker that fails on demand: it cuts connections, stalls them, and drops acknowledgements.
 
 use std::sync::{
     Arc, Mutex,
@@ -15,11 +15,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What becomes of the connections that exist now.
+/// What happens to the present connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Flows,
-    /// Open, and nothing gets through: a cable that was pulled.
+    /// Open, but nothing gets through, as with an unplugged cable.
     Stalled,
     Cut,
 }
@@ -28,13 +28,13 @@ struct Shared {
     target: AtomicU16,
     connections: AtomicUsize,
     fates: Mutex<Vec<watch::Sender<Fate>>>,
-    /// PUBACKs of the broker are dropped.
+    /// The broker's PUBACKs are dropped.
     swallow: AtomicBool,
-    /// Cut after this many more bytes towards the broker; `u64::MAX`: never.
+    /// Cut after this many more bytes to the broker; `u64::MAX`: never.
     cut_after: AtomicU64,
 }
 
-/// One TCP proxy on a free loopback port.
+/// A TCP proxy on a free loopback port.
 pub struct Proxy {
     pub port: u16,
     shared: Arc<Shared>,
@@ -56,27 +56,27 @@ impl Proxy {
         Self { port, shared, task }
     }
 
-    /// Connections made so far.
+    /// How many connections there have been.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Ends all connections that exist now.
+    /// Ends the present connections.
     pub fn cut(&self) {
         self.set(Fate::Cut);
     }
 
-    /// Ends them after `bytes` more bytes have gone to the broker.
+    /// Ends them after `bytes` more bytes to the broker.
     pub fn cut_after(&self, bytes: u64) {
         self.shared.cut_after.store(bytes, Ordering::SeqCst);
     }
 
-    /// Stalls all connections that exist now; new ones work.
+    /// Stalls the present connections; new ones work.
     pub fn stall(&self) {
         self.set(Fate::Stalled);
     }
 
-    /// New connections go to that port.
+    /// Sends new connections to that port.
     pub fn lead_to(&self, target: u16) {
         self.shared.target.store(target, Ordering::SeqCst);
     }
@@ -145,7 +145,7 @@ async fn up(
         let many = u64::try_from(read).unwrap();
         if left <= many {
             shared.cut_after.store(u64::MAX, Ordering::SeqCst);
-            // Half a packet may well arrive, as in life.
+            // This may cut a packet in half, as a real network does.
             let _ = to
                 .write_all(&buffer[..usize::try_from(left).unwrap()])
                 .await;
@@ -171,7 +171,7 @@ async fn down(
     let mut pending = Vec::new();
     while let Some(read) = read(&mut from, &mut buffer, &mut fate).await {
         if pending.is_empty() && !shared.swallow.load(Ordering::SeqCst) {
-            // Untouched, so that TLS gets through too.
+            // Unread, so that TLS works too.
             if to.write_all(&buffer[..read]).await.is_err() {
                 return;
             }
@@ -192,7 +192,7 @@ async fn down(
     }
 }
 
-/// `None`: the connection is over.
+/// `None`: the connection has ended.
 async fn read(
     from: &mut OwnedReadHalf,
     buffer: &mut [u8],
@@ -211,7 +211,7 @@ async fn read(
     }
 }
 
-/// The length of the first whole MQTT packet in `bytes`.
+/// The length of the first MQTT packet in `bytes`, if it is complete.
 fn packet_length(bytes: &[u8]) -> Option<usize> {
     let mut length = 0;
     for (index, byte) in bytes.get(1..)?.iter().take(4).enumerate() {

@@ -1,4 +1,4 @@
-//! A real station in a process of its own: the binary, a config in a fresh folder, its pipes.
+//! A real station in its own process: the binary, with a config in a fresh folder and pipes for scans and results.
 
 use std::{
     fs,
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use super::system;
 
-/// Below target/, on the disk of the checkout: /tmp is memory on many machines.
+/// Below target/, on the disk of the checkout: on many machines /tmp is in memory.
 const DISK: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// A folder with a config and credentials, and one with the journal, which lives in it across several runs.
+/// A folder with config and credentials, and one with the journal, which several runs may share.
 pub struct Home {
     folder: TempDir,
     state: TempDir,
@@ -35,9 +35,9 @@ pub struct Answer {
 }
 
 impl Home {
-    /// A station on standard input with terminal lamps; `sources` and `mqtt` are the config's own sections, `more` whatever else.
+    /// A station that reads standard input and draws lamps on the terminal. `sources`, `mqtt` and `more` are sections of its config.
     ///
-    /// Its journal is in memory where that can be had: a disk that others keep busy for a second would rightly be told as `journal_fault`.
+    /// Its journal is in memory if possible: on a disk that others keep busy for a second, the station would rightly say `journal_fault`.
     pub fn new(exit_at_eof: bool, sources: &str, mqtt: &str, more: &str) -> Self {
         let more = format!(
             "[[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n\n{sources}\n{mqtt}\n{more}\n"
@@ -46,7 +46,7 @@ impl Home {
         Self::with(state.unwrap(), exit_at_eof, &more)
     }
 
-    /// A station with its journal on the disk; `sections` is all of its config but `[station]`.
+    /// A station with its journal on the disk. `sections` is its config without `[station]`.
     pub fn on_disk(exit_at_eof: bool, sections: &str) -> Self {
         Self::with(tempfile::tempdir_in(DISK).unwrap(), exit_at_eof, sections)
     }
@@ -66,7 +66,7 @@ impl Home {
         home
     }
 
-    /// A file of this home; what begins with `state` is the journal's.
+    /// The path of a file. Names that begin with `state` are in the journal's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         let folder = if name.starts_with("state") {
             &self.state
@@ -80,26 +80,27 @@ impl Home {
         self.path("benchlight.toml")
     }
 
-    /// Writes a secret that only its owner can read.
+    /// Writes a secret that only its owner may read.
     pub fn credential(&self, name: &str, secret: &str) {
         let path = self.path("credentials").join(name);
         fs::write(&path, secret).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// The program with this home's config, to be completed by the caller.
+    /// The program with this config, for the caller to complete.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_benchlight"));
         command.args(words).arg("--config").arg(self.config());
         command
     }
 
-    /// The same, run by a user who owns this home and nothing else: root may do everything. `Err`: why that cannot be had here.
+    /// The same, run by a user who owns these folders and nothing else, because root may do everything. `Err`: why that is not
+    /// possible here.
     pub fn command_as_nobody(&self, words: &[&str]) -> Result<Command, String> {
         const NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
         let may = |words: &[&str]| system("setpriv", &[&NOBODY, words].concat());
         may(&["true"]).map_err(|why| format!("needs the right to become another user: {why}"))?;
-        // The binary's own folder may be closed to others.
+        // Other users may have no access to the binary's own folder.
         let program = self.path("benchlight");
         fs::copy(env!("CARGO_BIN_EXE_benchlight"), &program).unwrap();
         for folder in [&self.folder, &self.state] {
@@ -146,13 +147,13 @@ impl Home {
         Station::of(command)
     }
 
-    /// What the program wrote to standard error so far, for a test's own message.
+    /// What the program has written to standard error so far, for the message of a failing test.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 }
 
-/// A running station. Dropped, it is killed.
+/// A running station, killed when dropped.
 pub struct Station {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -160,16 +161,16 @@ pub struct Station {
 }
 
 impl Station {
-    /// Starts what `command` says, with pipes for scans and results.
+    /// Starts `command` with pipes for scans and results.
     pub fn of(mut command: Command) -> Self {
         command.stdout(Stdio::piped());
         Self::as_told(command)
     }
 
-    /// Starts what `command` says, with a pipe for scans; results go where `command` says, and can be had here only from a pipe.
+    /// Starts `command` with a pipe for scans. Results go where `command` says; they can be read here only if that is a pipe.
     pub fn as_told(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        // The test's own copies of what the station writes to: a pipe ends when the last of its writers has gone.
+        // Drop the test's own copies of what the station writes to: a pipe ends when its last writer is closed.
         drop(command);
         let (send, lines) = channel();
         if let Some(out) = child.stdout.take() {
@@ -191,7 +192,7 @@ impl Station {
         self.child.id()
     }
 
-    /// Scans one code. A station that is gone takes none; that is for the test to notice.
+    /// Scans one code. If the station has ended, nothing happens; the test must notice that.
     pub fn scan(&mut self, code: &[u8]) {
         if let Some(stdin) = &mut self.stdin {
             let _ = stdin
@@ -201,7 +202,7 @@ impl Station {
         }
     }
 
-    /// The scanner's stream ends.
+    /// Ends the scanner's stream.
     pub fn end_input(&mut self) {
         self.stdin = None;
     }
@@ -214,23 +215,23 @@ impl Station {
         }
     }
 
-    /// The next result line; a test fails without one.
+    /// The next result line. The test fails if there is none.
     pub fn answer(&self) -> Answer {
         self.answer_within(Duration::from_secs(20))
             .expect("an answer within 20 s")
     }
 
-    /// Every result line that is there or still comes before the process closes its output.
+    /// All result lines up to the end of the process's output.
     pub fn rest(&self) -> Vec<Answer> {
         self.lines.iter().map(|line| Answer::parse(&line)).collect()
     }
 
-    /// What the kernel says of its memory now, in bytes.
+    /// Its memory now, according to the kernel.
     pub fn memory(&self) -> Memory {
         Memory::of(self.pid())
     }
 
-    /// Every result line that is there now.
+    /// All result lines that have arrived.
     pub fn so_far(&self) -> Vec<Answer> {
         self.lines
             .try_iter()
@@ -238,7 +239,7 @@ impl Station {
             .collect()
     }
 
-    /// Sends a signal by its name ("TERM").
+    /// Sends a signal, by its name ("TERM").
     pub fn signal(&self, name: &str) {
         let _ = Command::new("kill")
             .arg(format!("-{name}"))
@@ -246,7 +247,7 @@ impl Station {
             .status();
     }
 
-    /// Kills it as a power cut would.
+    /// Kills it, as a power cut would.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -267,14 +268,14 @@ impl Station {
     }
 }
 
-/// What a process holds of the machine's memory, in bytes.
+/// The memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Resident: its own and what it has mapped of files.
+    /// Its own and the resident pages of mapped files.
     pub resident: u64,
-    /// Of which its own, not mapped from files.
+    /// Without mapped files.
     pub own: u64,
-    /// The most that was ever resident.
+    /// The highest `resident` so far.
     pub peak: u64,
 }
 

@@ -1,4 +1,4 @@
-//! TLS in front of a plain server: with a certificate that can be exchanged while it runs.
+//! Terminates TLS in front of a plain server. The certificate can be replaced while it runs.
 
 use std::{
     net::SocketAddr,
@@ -22,7 +22,7 @@ struct Shared {
     links: Mutex<Vec<AbortHandle>>,
 }
 
-/// One door on a free loopback port.
+/// Listens on a free loopback port.
 pub struct TlsDoor {
     pub port: u16,
     shared: Arc<Shared>,
@@ -59,7 +59,7 @@ impl TlsDoor {
         Self { port, shared, task }
     }
 
-    /// Shows another certificate from now on, and ends the connections that saw the one before.
+    /// Replaces the certificate, and ends all connections made with the old one.
     pub fn present(&self, certificate: &Certificate) {
         *self.shared.config.lock().unwrap() = config(certificate);
         self.shared

@@ -1,4 +1,4 @@
-//! A wall clock of one process that a test sets while it runs; boot-time and monotonic clocks stay true.
+//! A wall clock for one process that a test can set while it runs. Boot-time and monotonic clocks stay true.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-/// Set by the test, read by one preloaded process.
+/// Set by the test, read by a preloaded library in the process.
 pub struct WallClock {
     file: fs::File,
     path: PathBuf,
@@ -15,7 +15,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// A clock that is right and as the kernel says. `Err`: why it cannot be had here.
+    /// A clock that shows the true time and passes on what the kernel says of it. `Err`: why that is not possible here.
     pub fn new(folder: &Path) -> Result<Self, String> {
         let (path, library) = (folder.join("clock"), folder.join("wall_clock.so"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/wall_clock.c");
@@ -39,7 +39,7 @@ impl WallClock {
         Ok(clock)
     }
 
-    /// So many seconds ahead (or behind), and whether the kernel says that it is kept.
+    /// Sets it this many seconds ahead (or behind), and whether the kernel says that it is synchronised. `None`: the true answer.
     pub fn set(&self, seconds: i64, synced: Option<bool>) {
         self.file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
         self.file
@@ -47,7 +47,7 @@ impl WallClock {
             .unwrap();
     }
 
-    /// Makes the process of `command` read this clock.
+    /// Makes the process read this clock.
     pub fn for_command(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", &self.library)

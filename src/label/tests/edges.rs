@@ -1,4 +1,4 @@
-//! The edges of what is read: identifiers and values of every length, and each condition that makes a code another one.
+//! Boundaries: identifiers and values of every length, and each condition that changes what a code is.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn as_much_is_read_as_a_scanner_may_deliver() {
 #[test]
 fn every_kind_of_gs1_element_ends_where_its_length_says() {
     table(&[
-        // Values of a known length need no separator: carton, article, 04, date, variant, location, weight.
+        // Values with a fixed length need no separator: carton, article, 04, date, variant, location, weight.
         ("]C10010614141234567890821C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("]C10100194252020135 21C02XK0AAJG5H", "unreadable"),
         ("]C104123456789012345621C02XK0AAJG5H", "C02XK0AAJG5H"),
@@ -29,13 +29,13 @@ fn every_kind_of_gs1_element_ends_where_its_length_says() {
         ("]C1200121C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("]C1410400638133393121C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("]C1310300012321C02XK0AAJG5H", "C02XK0AAJG5H"),
-        // Three and four digits of identifier, any length of value.
+        // Identifiers of three and four digits, with values of any length.
         ("]C1240ABC\u{1d}21C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("]C18008240131\u{1d}21C02XK0AAJG5H", "C02XK0AAJG5H"),
         ("]C124", "unreadable"),
         ("]C1800", "unreadable"),
         ("]C124A5\u{1d}21C02XK0AAJG5H", "unreadable"),
-        // Not declared as GS1, only a carton's or an article's number tells.
+        // Not declared as GS1: only a carton's or an article's number shows that it is.
         ("21C02XK0AAJG5HXX", "unreadable"),
     ]);
 }
@@ -67,7 +67,7 @@ fn a_field_whose_identifier_is_none_spoils_the_envelope() {
         (&with("12"), "unreadable"),
         ("SC02XK0AAJG5H\u{1d}Q1\u{1e}2", "unreadable"),
     ]);
-    // Dun & Bradstreet's form of 25S: UN, nine digits, and a serial number behind them.
+    // Dun & Bradstreet's form of 25S: UN, nine digits, then the serial number.
     table(&[
         (
             "[)>\u{1e}06\u{1d}25SUN06070478XC02XK0AAJG5H\u{1e}\u{4}",
@@ -98,14 +98,14 @@ fn a_postal_number_has_two_letters_at_each_end() {
         ("RR473124829GB", "RR473124829GB?tracking"),
         ("R1473124829GB", "R1473124829GB"),
         ("RR4731248291B", "RR4731248291B"),
-        // Check digits that the formula gives as 10 and 11.
+        // Check digits for which the formula gives 10 and 11.
         ("RR123456710GB", "RR123456710GB?tracking"),
         ("RR123456745GB", "RR123456745GB?tracking"),
         ("RR123456740GB", "RR123456740GB"),
     ]);
 }
 
-/// A waiting box is asked for again in the way in which it was asked for at its scan.
+/// A waiting box is asked for again in the same way as at its scan.
 #[test]
 fn what_was_asked_for_before_is_the_same_candidates_again() {
     for code in [

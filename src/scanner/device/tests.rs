@@ -1,4 +1,4 @@
-//! Which device file a setting means.
+//! Which device file a setting means, and how a device's thread behaves.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -156,9 +156,9 @@ fn what_the_system_refuses_is_told_apart() {
     assert!(matches!(state(Errno::NOTTY), State::Fault(words) if words.contains("/dev/x")));
 }
 
-/// A device that says nothing, or whose driver never returns from a read.
+/// A device that sends nothing, or whose driver never returns from a read.
 struct Double {
-    /// Its other end: open as long as the device is there.
+    /// The other end, open as long as the device is there.
     _far: UnixStream,
     near: UnixStream,
     hangs: bool,
@@ -191,7 +191,7 @@ impl Port for Double {
     }
 }
 
-/// udev makes the device first, and gives the right to it later.
+/// udev creates the device first and sets its permissions later.
 #[tokio::test]
 async fn a_right_that_comes_late_is_taken_up() {
     let folder = folder(&["usb-Double-event-kbd"]);
@@ -209,30 +209,30 @@ async fn a_right_that_comes_late_is_taken_up() {
             hangs: false,
         })
     };
-    let (finder, outlet, teller) = (
+    let (finder, outlet, reporter) = (
         finder(folder.path(), Device::Auto),
         bench.outlet.clone(),
-        bench.teller.clone(),
+        bench.reporter.clone(),
     );
     let _task = tokio::spawn(async move {
-        run(finder, open, Duration::from_millis(80), &outlet, &teller).await
+        run(finder, open, Duration::from_millis(80), &outlet, &reporter).await
     });
     bench.until(|state| *state == State::NoRight).await;
     right.store(true, Ordering::SeqCst);
     bench.until(|state| *state == State::Ok).await;
 }
 
-/// Runs a scanner's thread on a [`Double`] for longer than two signs of life; says who gave none in the last of them.
+/// Runs a scanner's thread on a [`Double`] for more than two intervals of the pulse; returns who was silent in the last one.
 async fn silent(hangs: bool) -> Vec<String> {
     let folder = folder(&["usb-Double-event-kbd"]);
     let finder = finder(folder.path(), Device::Auto);
     let pulses = Pulses::default();
     let mut bench = Bench::new(Kind::Stdin);
-    bench.teller.pulse = pulses.pulse("scanner left");
+    bench.reporter.pulse = pulses.pulse("scanner left");
     let open = move |_: &Path| {
         let (near, far) = UnixStream::pair()?;
         if hangs {
-            // Something to read: the thread goes where it hangs.
+            // There is something to read now, so the thread calls the driver that hangs.
             io::Write::write_all(&mut &far, b"x")?;
         }
         Ok(Double {
@@ -241,9 +241,9 @@ async fn silent(hangs: bool) -> Vec<String> {
             hangs,
         })
     };
-    let (outlet, teller) = (bench.outlet.clone(), bench.teller.clone());
+    let (outlet, reporter) = (bench.outlet.clone(), bench.reporter.clone());
     let task = tokio::spawn(async move {
-        run(finder, open, Duration::from_millis(80), &outlet, &teller).await
+        run(finder, open, Duration::from_millis(80), &outlet, &reporter).await
     });
     if !hangs {
         bench.until(|state| *state == State::Ok).await;

@@ -1,39 +1,37 @@
-//! Key events to scans, for one device. Pure: events go in, codes come out.
+//! From one device's key events to scans. Pure.
 
 use std::collections::BTreeSet;
 
 use super::super::{
     Content, Layout,
     framing::Framer,
-    keymap::{self, Held, Stroke},
+    keymap::{self, Modifiers, Stroke},
 };
 
-/// Stands for a key that means no known character: the code becomes unreadable instead of becoming another code.
+/// Takes the place of a key whose character is not known, so that the code becomes unreadable and not another code.
 const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
 
-/// One event of the device, as far as a scanner is concerned.
+/// The events of the device that matter for a scanner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A key went down.
     Pressed(u16),
-    /// A key went up.
     Released(u16),
-    /// The kernel's queue ran over: events are missing, and what is held down is not known (`SYN_DROPPED`).
+    /// `SYN_DROPPED`: the kernel's queue overflowed. Events are missing, and which keys are down is not known.
     Dropped,
 }
 
-/// One device's keys and the code that they are typing.
+/// The keys of one device that are down, and the code that it is typing.
 #[derive(Debug)]
 pub(super) struct Decoder {
     layout: Layout,
     framer: Framer,
-    /// The modifiers that are down, by key: letting go of one Shift key leaves the other.
+    /// Single keys, not modifiers: when one Shift key is released, the other may still be down.
     down: BTreeSet<u16>,
     /// An accent that waits for its letter.
     accent: Option<char>,
-    /// The number of a character that is being typed on the keypad while Alt is held.
+    /// The number of a character that is being typed on the keypad while Alt is down.
     alt_number: Option<u32>,
-    /// Events are missing; nothing counts until [`Decoder::resume`].
+    /// Events are missing; all others are ignored until [`Decoder::resume`].
     lost: bool,
 }
 
@@ -49,7 +47,7 @@ impl Decoder {
         }
     }
 
-    /// Takes one event; returns the scan that it ends.
+    /// Returns the scan that this event ends.
     pub(super) fn event(&mut self, event: Event) -> Option<Content> {
         match event {
             Event::Dropped => {
@@ -60,14 +58,14 @@ impl Decoder {
             _ if self.lost => None,
             Event::Released(key) => {
                 self.down.remove(&key);
-                if !self.held().alt && !self.held().altgr {
-                    // The number is complete when Alt is let go.
+                if !self.modifiers().alt && !self.modifiers().altgr {
+                    // Releasing Alt completes the number.
                     let number = self.alt_number.take()?;
                     return self.character(u8::try_from(number).map_or(UNKNOWN, char::from));
                 }
                 None
             }
-            Event::Pressed(key) => match keymap::stroke(self.layout, key, self.held()) {
+            Event::Pressed(key) => match keymap::stroke(self.layout, key, self.modifiers()) {
                 Stroke::Nothing => {
                     self.down.insert(key);
                     None
@@ -90,12 +88,12 @@ impl Decoder {
         }
     }
 
-    /// Were events lost? Then the device must be asked which keys are down, and [`Decoder::resume`] be told.
+    /// Were events lost? Then the caller must ask the device which keys are down and call [`Decoder::resume`].
     pub(super) fn lost(&self) -> bool {
         self.lost
     }
 
-    /// Goes on with the keys that are down now. What is left of the code that lost events stays broken, up to its end.
+    /// Continues with the keys that are down now. The code that lost events stays broken up to its end.
     pub(super) fn resume(&mut self, down: impl Iterator<Item = u16>) {
         self.lost = false;
         self.alt_number = None;
@@ -108,12 +106,12 @@ impl Decoder {
         self.framer.pending() || self.accent.is_some() || self.alt_number.is_some()
     }
 
-    /// The code that is being read is broken, whatever still comes of it.
+    /// Marks the code that is being read as broken, whatever else still arrives of it.
     pub(super) fn spoil(&mut self, why: &'static str) {
         self.framer.spoil(why);
     }
 
-    /// An end key or a pause.
+    /// Ends the code, because of an end key or a pause.
     pub(super) fn end(&mut self) -> Option<Content> {
         self.flush_accent();
         if self.alt_number.take().is_some() {
@@ -122,9 +120,9 @@ impl Decoder {
         self.framer.end()
     }
 
-    fn held(&self) -> Held {
+    fn modifiers(&self) -> Modifiers {
         let down = |key| self.down.contains(&key);
-        Held {
+        Modifiers {
             shift: down(keymap::LEFT_SHIFT) || down(keymap::RIGHT_SHIFT),
             ctrl: down(keymap::LEFT_CTRL) || down(keymap::RIGHT_CTRL),
             alt: down(keymap::LEFT_ALT),
@@ -134,13 +132,13 @@ impl Decoder {
     }
 
     fn character(&mut self, character: char) -> Option<Content> {
-        // Some scanners say their end key as a control character: Ctrl+M, Alt+013.
+        // Some scanners send their end key as a control character: Ctrl+M, Alt+013.
         if matches!(character, '\r' | '\n' | '\t') {
             return self.end();
         }
         match self.accent.take() {
             None => self.add(character),
-            // How every keyboard types the bare accent.
+            // Accent and space: how every keyboard types the accent alone.
             Some(accent) if character == ' ' => self.add(accent),
             Some(accent) if character.is_alphabetic() => {
                 self.add(character);
@@ -166,7 +164,7 @@ impl Decoder {
     }
 }
 
-/// The mark that puts an accent on the letter before it.
+/// The combining character that puts an accent on the letter before it.
 fn combining(accent: char) -> char {
     match accent {
         '^' => '\u{302}',

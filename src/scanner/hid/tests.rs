@@ -1,5 +1,6 @@
-//! The event device itself, by keyboards made with uinput; without `/dev/uinput` these tests say that they are skipped. And what it gave once,
-//! recorded in `tests/data`.
+//! Virtual event devices made with uinput, and streams recorded in `tests/data`.
+//!
+//! Without `/dev/uinput` the tests that need it say that they are skipped.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,21 +9,30 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{fs::OpenOptions, io::Write, os::unix::fs::symlink, path::PathBuf, time::Instant};
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    os::unix::fs::symlink,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use evdev::{AttributeSet, EventType, InputEvent, uinput::VirtualDevice};
 use tokio::task::JoinHandle;
 
-use super::*;
+use super::{
+    fuzz::{Read, typed},
+    *,
+};
 use crate::scanner::{
-    Kind,
+    Kind, State, device,
     tests::{Bench, code},
 };
 
-/// Longer than a busy machine needs between two keys of the tests.
+/// More than a busy machine needs between two keys of these tests.
 const PAUSE: Duration = Duration::from_millis(400);
 
-/// A keyboard that the kernel believes in, with its name in a folder like udev's.
+/// A virtual keyboard of the kernel, with its name in a folder like udev's.
 struct Wedge {
     keyboard: VirtualDevice,
     device: PathBuf,
@@ -31,7 +41,7 @@ struct Wedge {
 impl Wedge {
     fn plugged(folder: &Path, name: &str) -> Option<Self> {
         if OpenOptions::new().write(true).open("/dev/uinput").is_err() {
-            // Not by a macro: the test runner keeps back what a test that passes prints.
+            // Not by a macro: the test runner hides what a passing test prints.
             writeln!(
                 io::stderr(),
                 "SKIPPED: /dev/uinput is not there or may not be opened"
@@ -94,10 +104,10 @@ fn start(folder: &Path) -> (Bench, JoinHandle<()>) {
         layout: Layout::Us,
         pause: PAUSE,
     });
-    let (finder, outlet, teller) = (
-        finder(folder, &Device::Auto),
+    let (finder, outlet, reporter) = (
+        finder_in(folder, &Device::Auto),
         bench.outlet.clone(),
-        bench.teller.clone(),
+        bench.reporter.clone(),
     );
     let task = tokio::spawn(async move {
         device::run(
@@ -105,7 +115,7 @@ fn start(folder: &Path) -> (Bench, JoinHandle<()>) {
             |path| Keyboard::open(path, Layout::Us),
             PAUSE,
             &outlet,
-            &teller,
+            &reporter,
         )
         .await
     });
@@ -124,7 +134,7 @@ async fn a_wedge_is_grabbed_read_unplugged_and_found_again() {
     assert_eq!(bench.next().await, code("0123456789"));
     wedge.types("42");
     assert_eq!(bench.next().await, code("42"), "a pause ends a code, too");
-    let second = device::probe(&finder(folder.path(), &Device::Auto), |path| {
+    let second = device::probe(&finder_in(folder.path(), &Device::Auto), |path| {
         Keyboard::open(path, Layout::Us)
     });
     assert_eq!(second, State::Busy, "it is grabbed");
@@ -148,7 +158,7 @@ fn an_overrun_of_the_kernels_queue_breaks_the_code_and_not_the_next() {
         return;
     };
     let mut keyboard = Keyboard::open(&wedge.device, Layout::Us).unwrap();
-    // Nobody reads while far more than the queue's size is typed.
+    // Far more than fits into the kernel's queue is typed while nobody reads.
     (0..500).for_each(|_| wedge.press(3));
     let mut scans = Vec::new();
     while !keyboard.pending() {
@@ -185,7 +195,7 @@ async fn several_wedges_are_listed_and_none_is_taken() {
     );
 }
 
-/// The reads of a stream in evemu's format: each ends with its SYN_REPORT, and a pause follows where nothing comes for so long.
+/// The reads of a stream in evemu's format. Each read ends with its SYN_REPORT; a gap of [`PAUSE`] is a pause.
 fn reads(stream: &str) -> Vec<Read> {
     let hex = |word: &str| u16::from_str_radix(word, 16).unwrap();
     let mut reads: Vec<Read> = Vec::new();
@@ -273,14 +283,14 @@ fn a_german_scanner_is_read_by_its_layout_and_by_no_other() {
 fn a_file_that_is_no_input_device_is_a_fault_and_a_missing_one_is_absent() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("usb-file-event-kbd"), "").unwrap();
-    let found = device::probe(&finder(folder.path(), &Device::Auto), |path| {
+    let found = device::probe(&finder_in(folder.path(), &Device::Auto), |path| {
         Keyboard::open(path, Layout::Us)
     });
     assert!(matches!(found, State::Fault(words) if words.contains("usb-file-event-kbd")));
     assert!(matches!(
-        probe(
-            &Device::Path("/dev/input/by-id/no-such-scanner".into()),
-            Layout::Us
+        device::probe(
+            &finder(&Device::Path("/dev/input/by-id/no-such-scanner".into())),
+            |path| Keyboard::open(path, Layout::Us)
         ),
         State::Absent(_)
     ));

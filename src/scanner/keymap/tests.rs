@@ -9,36 +9,36 @@
 
 use super::*;
 
-const PLAIN: Held = Held {
+const PLAIN: Modifiers = Modifiers {
     shift: false,
     ctrl: false,
     alt: false,
     altgr: false,
     meta: false,
 };
-const SHIFT: Held = Held {
+const SHIFT: Modifiers = Modifiers {
     shift: true,
     ..PLAIN
 };
-const CTRL: Held = Held {
+const CTRL: Modifiers = Modifiers {
     ctrl: true,
     ..PLAIN
 };
-const ALTGR: Held = Held {
+const ALTGR: Modifiers = Modifiers {
     altgr: true,
     ..PLAIN
 };
-const CTRL_ALT: Held = Held {
+const CTRL_ALT: Modifiers = Modifiers {
     ctrl: true,
     alt: true,
     ..PLAIN
 };
 
-/// The keys of a whole keyboard's writing block, row by row.
+/// The keys of a keyboard's main block, row by row.
 const KEYS: [std::ops::RangeInclusive<u16>; 4] = [2..=13, 16..=27, 30..=41, 43..=53];
 
-fn typed(layout: Layout, held: Held) -> String {
-    let character = |key| match stroke(layout, key, held) {
+fn typed(layout: Layout, modifiers: Modifiers) -> String {
+    let character = |key| match stroke(layout, key, modifiers) {
         Stroke::Character(character) | Stroke::Accent(character) => character,
         _ => '\u{fffd}',
     };
@@ -84,10 +84,10 @@ fn the_three_layouts_type_what_is_printed_on_their_keys() {
 
 #[test]
 fn altgr_and_ctrl_with_alt_reach_the_third_level() {
-    for held in [ALTGR, CTRL_ALT] {
+    for modifiers in [ALTGR, CTRL_ALT] {
         let german: String = [8, 9, 10, 11, 12, 16, 27, 86]
             .map(|key| {
-                if let Stroke::Character(character) = stroke(Layout::De, key, held) {
+                if let Stroke::Character(character) = stroke(Layout::De, key, modifiers) {
                     character
                 } else {
                     '\u{fffd}'
@@ -98,7 +98,7 @@ fn altgr_and_ctrl_with_alt_reach_the_third_level() {
         assert_eq!(german, "{[]}\\@~|");
         let french: String = [4, 5, 6, 7, 9, 10, 11, 12, 13]
             .map(|key| {
-                if let Stroke::Character(character) = stroke(Layout::Fr, key, held) {
+                if let Stroke::Character(character) = stroke(Layout::Fr, key, modifiers) {
                     character
                 } else {
                     '\u{fffd}'
@@ -147,7 +147,7 @@ fn control_characters_are_typed_with_ctrl() {
         stroke(
             Layout::Us,
             7,
-            Held {
+            Modifiers {
                 shift: true,
                 ..CTRL
             }
@@ -158,7 +158,7 @@ fn control_characters_are_typed_with_ctrl() {
         stroke(
             Layout::De,
             10,
-            Held {
+            Modifiers {
                 altgr: true,
                 ..CTRL
             }
@@ -188,7 +188,7 @@ fn the_keypad_types_digits_whatever_the_locks_say_and_numbers_of_characters_with
             .collect::<Vec<_>>()
     );
     assert_eq!(
-        stroke(Layout::Us, 73, Held { alt: true, ..PLAIN }),
+        stroke(Layout::Us, 73, Modifiers { alt: true, ..PLAIN }),
         Stroke::AltDigit(9)
     );
     assert_eq!(stroke(Layout::Us, 83, PLAIN), Stroke::Character('.'));
@@ -209,14 +209,14 @@ fn end_keys_end_and_what_is_not_known_is_never_left_out() {
     assert_eq!(stroke(Layout::Us, 102, PLAIN), Stroke::Unknown);
     assert_eq!(stroke(Layout::Us, 115, PLAIN), Stroke::Unknown);
     assert_eq!(
-        stroke(Layout::Us, 30, Held { alt: true, ..PLAIN }),
+        stroke(Layout::Us, 30, Modifiers { alt: true, ..PLAIN }),
         Stroke::Unknown
     );
     assert_eq!(
         stroke(
             Layout::Us,
             19,
-            Held {
+            Modifiers {
                 meta: true,
                 ..PLAIN
             }

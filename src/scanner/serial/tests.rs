@@ -1,4 +1,4 @@
-//! A pseudo-terminal stands in for the scanner: codes, pauses, unplugging, a second reader.
+//! Serial scanners, played by pseudo-terminals: codes, pauses, unplugging, a second reader.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,7 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{fs::File, io::Write, os::unix::fs::symlink, path::PathBuf};
+use std::{fs::File, io::Write, os::unix::fs::symlink, path::PathBuf, time::Duration};
 
 use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -17,12 +17,12 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::scanner::{
-    Kind,
+    Kind, State, device,
     framing::FRAMED,
     tests::{Bench, code},
 };
 
-/// A scanner on a cable: what is written here comes out of its device file.
+/// A scanner on a cable: what is written here can be read from its device file.
 struct Cable {
     scanner: File,
     device: PathBuf,
@@ -68,13 +68,15 @@ fn start(folder: &Path, pause: Duration) -> (Bench, JoinHandle<()>) {
         baud: 9_600,
         pause,
     });
-    let (folder, outlet, teller) = (
+    let (folder, outlet, reporter) = (
         folder.to_owned(),
         bench.outlet.clone(),
-        bench.teller.clone(),
+        bench.reporter.clone(),
     );
     let task = tokio::spawn(async move {
-        run_in(&folder, &Device::Auto, 9_600, pause, &outlet, &teller).await
+        let finder = finder_in(&folder, &Device::Auto);
+        let open = |path: &Path| SerialScanner::open(path, 9_600);
+        device::run(finder, open, pause, &outlet, &reporter).await
     });
     (bench, task)
 }
@@ -124,7 +126,7 @@ async fn the_frame_around_a_code_is_dropped_and_noise_between_codes_is_no_scan()
             framed.escape_ascii().to_string()
         );
     }
-    // A pause after noise ends no code: the next scan is the next code.
+    // A pause after noise does not end a code: the next scan is the next code.
     tokio::time::sleep(2 * SHORT).await;
     cable.types("\x02HLDRND0003\x03");
     assert_eq!(bench.next().await, code("HLDRND0003"), "ended by the pause");
@@ -226,7 +228,7 @@ async fn what_is_typed_while_the_port_is_being_opened_is_broken_and_the_next_cod
     let folder = tempfile::tempdir().unwrap();
     let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
     let scanner = cable.scanner.try_clone().unwrap();
-    // Typed as soon as the port is open: the tail of a code whose beginning nobody read, then a whole one.
+    // Sent as soon as the port is open: the end of a code whose beginning was not read, then a whole one.
     let open = move |path: &Path| {
         let port = Serial::open(path, 9_600)?;
         (&scanner).write_all(b"AAJG5H\rC02XK0AAJG5J\r")?;
@@ -237,13 +239,13 @@ async fn what_is_typed_while_the_port_is_being_opened_is_broken_and_the_next_cod
         baud: 9_600,
         pause: SHORT,
     });
-    let (finder, outlet, teller) = (
-        finder(folder.path(), &Device::Auto),
+    let (finder, outlet, reporter) = (
+        finder_in(folder.path(), &Device::Auto),
         bench.outlet.clone(),
-        bench.teller.clone(),
+        bench.reporter.clone(),
     );
     let _task =
-        tokio::spawn(async move { device::run(finder, open, SHORT, &outlet, &teller).await });
+        tokio::spawn(async move { device::run(finder, open, SHORT, &outlet, &reporter).await });
     assert!(matches!(bench.next().await, Content::Broken { bytes, .. } if bytes == b"AAJG5H"));
     assert_eq!(bench.next().await, code("C02XK0AAJG5J"));
     bench.until(|state| *state == State::Ok).await;
@@ -258,19 +260,19 @@ async fn a_port_that_another_holds_is_busy_and_free_when_the_scanner_stops() {
     let (mut bench, task) = start(folder.path(), LONG);
     bench.until(|state| *state == State::Ok).await;
     let found = || {
-        device::probe(&finder(folder.path(), &Device::Auto), |path| {
-            Serial::open(path, 9_600)
+        device::probe(&finder_in(folder.path(), &Device::Auto), |path| {
+            SerialScanner::open(path, 9_600)
         })
     };
     assert_eq!(found(), State::Busy);
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
-    // The thread lets the port go as soon as it is woken.
+    // The thread closes the port as soon as it is woken.
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while found() != State::Ok {
         assert!(
             std::time::Instant::now() < deadline,
-            "the port was never let go"
+            "the port was never closed"
         );
         tokio::task::yield_now().await;
     }
@@ -312,14 +314,14 @@ async fn codes_beyond_the_places_of_the_station_are_said_so_and_none_is_lost() {
 fn a_file_that_is_no_serial_port_is_a_fault() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "C02XK0AAJG5H\n").unwrap();
-    let found = device::probe(&finder(folder.path(), &Device::Auto), |path| {
-        Serial::open(path, 9_600)
+    let found = device::probe(&finder_in(folder.path(), &Device::Auto), |path| {
+        SerialScanner::open(path, 9_600)
     });
     assert!(matches!(found, State::Fault(words) if words.contains("file")));
     assert!(matches!(
-        probe(
-            &Device::Path("/dev/serial/by-id/no-such-scanner".into()),
-            9_600
+        device::probe(
+            &finder(&Device::Path("/dev/serial/by-id/no-such-scanner".into())),
+            |path| SerialScanner::open(path, 9_600)
         ),
         State::Absent(_)
     ));

@@ -1,4 +1,4 @@
-//! Key events as scanners type them, made from the keymap: whole codes, lost ones, other layouts.
+//! Key events as scanners send them, made from the keymap: whole codes, lost events, other layouts.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,14 +17,14 @@ use crate::scanner::framing;
 
 const KEYPAD: [u16; 10] = [82, 79, 80, 81, 75, 76, 77, 71, 72, 73];
 
-/// The events by which a scanner of this layout types a text: each key pressed and let go, with Shift, AltGr or Ctrl around it.
+/// The events of a scanner with this layout that types `text`: each key pressed and released, with Shift, AltGr or Ctrl around it.
 fn typing(layout: Layout, text: &str) -> Vec<Event> {
     let mut events = Vec::new();
     for character in text.chars() {
-        let (held, key) = keys_of(layout, character);
-        events.extend(held.iter().map(|key| Pressed(*key)));
+        let (down, key) = keys_of(layout, character);
+        events.extend(down.iter().map(|key| Pressed(*key)));
         events.extend([Pressed(key), Released(key)]);
-        events.extend(held.iter().rev().map(|key| Released(*key)));
+        events.extend(down.iter().rev().map(|key| Released(*key)));
     }
     events
 }
@@ -33,36 +33,36 @@ fn keys_of(layout: Layout, character: char) -> (Vec<u16>, u16) {
     if character == '\n' {
         return (vec![], keymap::ENTER);
     }
-    let levels: [(Vec<u16>, Held); 4] = [
-        (vec![], Held::default()),
+    let levels: [(Vec<u16>, Modifiers); 4] = [
+        (vec![], Modifiers::default()),
         (
             vec![keymap::LEFT_SHIFT],
-            Held {
+            Modifiers {
                 shift: true,
-                ..Held::default()
+                ..Modifiers::default()
             },
         ),
         (
             vec![keymap::RIGHT_ALT],
-            Held {
+            Modifiers {
                 altgr: true,
-                ..Held::default()
+                ..Modifiers::default()
             },
         ),
         (
             vec![keymap::LEFT_CTRL],
-            Held {
+            Modifiers {
                 ctrl: true,
-                ..Held::default()
+                ..Modifiers::default()
             },
         ),
     ];
     levels
         .into_iter()
-        .find_map(|(down, held)| {
+        .find_map(|(down, modifiers)| {
             (1..=57)
                 .chain([86])
-                .find(|key| keymap::stroke(layout, *key, held) == Stroke::Character(character))
+                .find(|key| keymap::stroke(layout, *key, modifiers) == Stroke::Character(character))
                 .map(|key| (down, key))
         })
         .unwrap_or_else(|| panic!("{layout:?} has no {character:?}"))
@@ -103,7 +103,7 @@ fn a_code_is_what_was_typed_up_to_the_end_key() {
 fn the_frame_around_a_code_is_dropped_when_it_is_typed() {
     let typed = |framed: &[u8]| {
         let mut decoder = Decoder::new(Layout::Us);
-        // As a scanner types them that sends control characters by Alt and their number.
+        // As a scanner types them that sends control characters as Alt and their number.
         let by_number = |byte: u8| {
             let digits = format!("{byte:03}")
                 .into_bytes()
@@ -123,7 +123,7 @@ fn the_frame_around_a_code_is_dropped_when_it_is_typed() {
             .collect();
         decoded(&mut decoder, &events)
     };
-    // A byte order mark is no character that a scanner types.
+    // No scanner types a byte order mark.
     for framed in framing::FRAMED.iter().filter(|framed| framed.is_ascii()) {
         assert_eq!(
             typed(framed),
@@ -148,7 +148,7 @@ fn a_scanner_set_to_another_layout_is_read_in_that_layout() {
             "{layout:?}"
         );
     }
-    // The reason for the setting: Y and Z change places, and the result still looks like a serial number.
+    // Why the setting exists: Y and Z are swapped, and the result still looks like a serial number.
     assert_eq!(
         decoded(
             &mut Decoder::new(Layout::Us),
@@ -295,7 +295,7 @@ fn accents_join_the_letter_they_were_typed_before() {
 fn a_lost_event_breaks_the_code_up_to_its_end_and_not_the_next() {
     let mut decoder = Decoder::new(Layout::Us);
     let events = typing(Layout::Us, "C02XK0AAJG5H\n");
-    // Shift was down when the queue ran over; what the kernel still delivers is ignored.
+    // Shift was down when the queue overflowed; what the kernel still delivers is ignored.
     assert_eq!(decoded(&mut decoder, &events[..11]), []);
     assert_eq!(
         decoded(

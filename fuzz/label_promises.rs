@@ -1,16 +1,16 @@
 //! What `label` promises for any bytes. Shared by the fuzz target and the property tests, which both bring `label` and `reason` into scope.
 
 use super::{
-    label::{self, Reading},
+    label::{self, Meaning},
     reason::Reason,
 };
 
 /// Checks every promise; panics at the first broken one.
 pub(super) fn hold_for(bytes: &[u8]) {
-    let reading = label::read(bytes);
+    let meaning = label::read(bytes);
     let lossy = String::from_utf8_lossy(bytes);
-    match &reading {
-        Reading::Serials(members) => {
+    match &meaning {
+        Meaning::Serials(members) => {
             assert!(
                 (1..=256).contains(&members.len()),
                 "a group has 1 to 256 members"
@@ -44,7 +44,7 @@ pub(super) fn hold_for(bytes: &[u8]) {
                 "no markup and no part of an address is asked for"
             );
         }
-        Reading::Wrong(reason) => {
+        Meaning::Wrong(reason) => {
             use Reason::{Carton, Eid, Imei, PartNumber, Tracking, Unreadable, Upc};
             assert!(
                 matches!(
@@ -58,7 +58,7 @@ pub(super) fn hold_for(bytes: &[u8]) {
 
     let normalised = label::normalised(bytes);
     assert!(
-        label::read(normalised.as_bytes()) == reading,
+        label::read(normalised.as_bytes()) == meaning,
         "what is taken for a repeat reads alike: {normalised:?}"
     );
     if !lossy
@@ -67,7 +67,7 @@ pub(super) fn hold_for(bytes: &[u8]) {
     {
         let spaced = [b" ".as_slice(), &bytes.to_ascii_lowercase(), b"\r\n"].concat();
         assert!(
-            label::read(&spaced) == reading,
+            label::read(&spaced) == meaning,
             "case and surrounding space do not matter"
         );
     }

@@ -1,6 +1,6 @@
 //! Benchlight: lamps on an Apple staging bench that say whether a sealed box is ready to be powered on.
 //!
-//! Read the modules in this order: each uses only those above it, and the last three use them all.
+//! Read the modules in this order: each uses only those above it.
 //!
 //! ```text
 //! person ─▶ scanner ──Scan──▶ station ◀──Answer── readiness ◀── MDM server, Apple

@@ -17,7 +17,7 @@ use std::{
 };
 
 use benchlight::{
-    label::{self, Candidates, Reading, Serial},
+    label::{self, Candidates, Meaning, Serial},
     readiness::{
         Purpose, Service, Settings, Source,
         apple_business::{self as business_source, simulator as apple_business},
@@ -1543,7 +1543,7 @@ async fn every_box_on_the_bench_gets_the_answer_that_its_story_tells() {
         hash: String::new(),
     };
     for row in stock::DEMO {
-        let Reading::Serials(candidates) = label::read(row.serial.as_bytes()) else {
+        let Meaning::Serials(candidates) = label::read(row.serial.as_bytes()) else {
             panic!("{row:?}")
         };
         let (first, second, third) = tokio::join!(

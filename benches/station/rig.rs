@@ -2,10 +2,8 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::SocketAddr,
     path::Path,
     process::{Child, Stdio},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,15 +22,13 @@ use benchlight::{
     runtime::name::Name,
 };
 use jiff::Timestamp;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
 use crate::support::{
     certificates::Validity,
     mosquitto::{Mosquitto, STATION},
     station::Home,
+    tls_terminator::TlsTerminator,
 };
 
 const TOKEN: &str = "kandji-token-of-the-benchmark";
@@ -52,6 +48,8 @@ pub struct Rig {
     pub kandji: Tenant,
     pub mosquitto: Mosquitto,
     pub home: Home,
+    /// In front of Kandji, while this is alive.
+    _tls: Option<TlsTerminator>,
 }
 
 impl Rig {
@@ -63,17 +61,20 @@ impl Rig {
             .await
             .unwrap();
         let ca_file = format!("ca_file = {:?}\n", mosquitto.path("ca.pem"));
-        let (url, broker, ca_file) = match way {
+        let (tls, url, broker, ca_file) = match way {
             Way::Plain => (
+                None,
                 kandji.base(),
                 format!("mqtt://127.0.0.1:{}", mosquitto.plain),
                 String::new(),
             ),
-            Way::Tls => (
-                tls_front(&mosquitto, kandji.address()).await,
-                format!("mqtts://localhost:{}", mosquitto.tls),
-                ca_file,
-            ),
+            Way::Tls => {
+                let certificate = mosquitto.authority.server("localhost", Validity::Now);
+                let tls = TlsTerminator::start(kandji.address(), &certificate).await;
+                let url = format!("https://localhost:{}", tls.port);
+                let broker = format!("mqtts://localhost:{}", mosquitto.tls);
+                (Some(tls), url, broker, ca_file)
+            }
         };
         let home = Home::on_disk(
             false,
@@ -90,6 +91,7 @@ impl Rig {
             kandji,
             mosquitto,
             home,
+            _tls: tls,
         }
     }
 
@@ -137,35 +139,6 @@ impl Drop for Started {
 
 pub fn serial(nth: u64) -> String {
     format!("BXQ{:07}", nth % BOXES)
-}
-
-/// TLS in front of the simulated service, with a certificate from the broker's authority.
-async fn tls_front(mosquitto: &Mosquitto, upstream: SocketAddr) -> String {
-    let certificate = mosquitto.authority.server("localhost", Validity::Now);
-    let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes())
-        .collect::<Result<_, _>>()
-        .unwrap();
-    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
-    let config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((peer, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(mut peer) = acceptor.accept(peer).await else {
-                    return;
-                };
-                let mut service = TcpStream::connect(upstream).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut peer, &mut service).await;
-            });
-        }
-    });
-    format!("https://localhost:{port}")
 }
 
 pub fn journal_settings(state_dir: &Path) -> journal::Settings {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use benchlight::scanner::{
-    Content, Layout,
+    ScannedCode, Layout,
     fuzz::{Read, typed},
 };
 
@@ -22,14 +22,14 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             .any(|&(kind, code, _)| (kind, code) == SYN_DROPPED)
     });
     let (mut seen, mut lost) = (0, false);
-    for (place, content) in typed(layout, &reads) {
-        // What follows lost events in the same read is ignored, so the codes that such a read ends are from before the loss.
-        while seen < place {
+    for (index, code) in typed(layout, &reads) {
+        // What follows a loss in the same read is ignored, so the codes that such a read ends are from before the loss.
+        while seen < index {
             lost |= drops.next().unwrap_or(false);
             seen += 1;
         }
-        let bytes = match content {
-            Content::Code(bytes) => {
+        let bytes = match code {
+            ScannedCode::Whole(bytes) => {
                 assert!(
                     !lost,
                     "a code has characters from before and after a loss, or lacks the lost ones"
@@ -37,7 +37,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
                 assert!(!bytes.is_empty(), "an empty code is not a scan");
                 bytes
             }
-            Content::Broken { bytes, why } => {
+            ScannedCode::Broken { bytes, why } => {
                 assert!(!why.is_empty());
                 lost = false;
                 bytes

@@ -21,7 +21,7 @@ use crate::{
         pulse::{self, Pulse},
         stream::{LOG, RESULTS},
     },
-    scanner,
+    scanner::ScannerState,
     station::{driver::Report, lamp_feed::LampFeed, ring::Ring},
 };
 
@@ -32,7 +32,7 @@ const ANNOUNCED_DAYS: i64 = 30;
 
 /// What every part says of itself.
 pub(super) struct Parts {
-    pub(super) scanners: BTreeMap<Name, watch::Receiver<scanner::State>>,
+    pub(super) scanners: BTreeMap<Name, watch::Receiver<ScannerState>>,
     pub(super) lamps: BTreeMap<Name, watch::Receiver<indicator::LampState>>,
     pub(super) sources: BTreeMap<Name, watch::Receiver<SourceHealth>>,
     pub(super) required: BTreeSet<Name>,
@@ -107,7 +107,7 @@ impl Parts {
             .iter()
             .map(|(name, health)| (name.clone(), health.borrow().clone()))
             .collect();
-        let scanner_health = |(name, state): (&Name, &watch::Receiver<scanner::State>)| {
+        let scanner_health = |(name, state): (&Name, &watch::Receiver<ScannerState>)| {
             let proven = station.scanners.get(name).is_some_and(|seen| seen.proven);
             let state = state.borrow();
             (
@@ -115,7 +115,7 @@ impl Parts {
                 ScannerHealth {
                     state: state.condition(),
                     proven,
-                    unended: *state == scanner::State::Unended,
+                    unended: *state == ScannerState::Unended,
                 },
             )
         };
@@ -314,7 +314,7 @@ mod tests {
 
     /// A station with one scanner, one required source and one that only may object; each sender is what that part says.
     pub(super) struct Bench {
-        scanner: watch::Sender<scanner::State>,
+        scanner: watch::Sender<ScannerState>,
         sources: BTreeMap<&'static str, watch::Sender<SourceHealth>>,
         broker: watch::Sender<publisher::State>,
         journal: watch::Sender<JournalHealth>,
@@ -333,7 +333,7 @@ mod tests {
                 quota_left: None,
                 quota_limit: None,
             };
-            let scanner = watch::Sender::new(scanner::State::Ok);
+            let scanner = watch::Sender::new(ScannerState::Ok);
             let sources: BTreeMap<_, _> = ["kandji", "business"]
                 .map(|source| (source, watch::Sender::new(well.clone())))
                 .into();
@@ -451,10 +451,10 @@ mod tests {
             "a broker that is away keeps no scan from its answer"
         );
         for state in [
-            scanner::State::Absent(String::new()),
-            scanner::State::NoRight,
-            scanner::State::Busy,
-            scanner::State::Ended,
+            ScannerState::Absent(String::new()),
+            ScannerState::NoRight,
+            ScannerState::Busy,
+            ScannerState::Ended,
         ] {
             bench.scanner.send_replace(state);
             assert_eq!(bench.reason(), Some("no_scanner"));
@@ -470,9 +470,9 @@ mod tests {
             .send_modify(|journal| journal.state = JournalCondition::Ok);
         bench.source("kandji", |source| source.failing = None);
         for state in [
-            scanner::State::Starting,
-            scanner::State::Unended,
-            scanner::State::Ok,
+            ScannerState::Starting,
+            ScannerState::Unended,
+            ScannerState::Ok,
         ] {
             bench.scanner.send_replace(state);
             assert_eq!(bench.reason(), None);

@@ -36,7 +36,7 @@ use crate::{
         stream::RESULTS,
         systemd::Systemd,
     },
-    scanner::{self, Outlet, SCANS_IN_PROGRESS, Scan},
+    scanner::{self, SCANS_IN_PROGRESS, Scan, ScanSender, ScannerState},
     station::{
         core::{Core, LaneSettings},
         driver::{self, Report},
@@ -151,7 +151,7 @@ struct Station {
     faulted: Ring,
 }
 
-type ScannerStates = BTreeMap<Name, watch::Receiver<scanner::State>>;
+type ScannerStates = BTreeMap<Name, watch::Receiver<ScannerState>>;
 
 /// Whom health asks.
 struct Gathered<'a> {
@@ -281,9 +281,9 @@ impl Wiring {
     }
 
     /// Each scanner's state: where it says it, and where it is seen.
-    fn scanner_states(&self) -> (Vec<watch::Sender<scanner::State>>, ScannerStates) {
+    fn scanner_states(&self) -> (Vec<watch::Sender<ScannerState>>, ScannerStates) {
         let states = self.config.scanners.iter().map(|settings| {
-            let (state, seen) = watch::channel(scanner::State::Starting);
+            let (state, seen) = watch::channel(ScannerState::Starting);
             (state, (settings.name.clone(), seen))
         });
         states.unzip()
@@ -359,17 +359,17 @@ impl Wiring {
     /// Starts the scanners. Each future that is returned resolves when all scans of one of them are answered.
     fn scanners(
         &mut self,
-        states: Vec<watch::Sender<scanner::State>>,
+        states: Vec<watch::Sender<ScannerState>>,
         scans: mpsc::Sender<Scan>,
     ) -> Vec<impl Future<Output = ()> + use<>> {
         let mut answered = Vec::new();
         for (settings, state) in self.config.scanners.iter().zip(states) {
-            let outlet = Outlet::new(settings.name.clone(), scans.clone());
-            answered.push(outlet.all_answered());
+            let scan_sender = ScanSender::new(settings.name.clone(), scans.clone());
+            answered.push(scan_sender.all_answered());
             let name = format!("scanner {}", settings.name);
             let run = scanner::run(
                 settings.clone(),
-                outlet,
+                scan_sender,
                 state,
                 self.stop_scanners.subscribe(),
                 self.pulses.pulse(&name),
@@ -505,7 +505,7 @@ async fn end_of_input(
     for mut scanner in scanners.into_values() {
         // A channel that closes belongs to a scanner that has ended, too.
         let _ = scanner
-            .wait_for(|state| *state == scanner::State::Ended)
+            .wait_for(|state| *state == ScannerState::Ended)
             .await;
     }
     // A scan keeps its place until it is answered and recorded: when all are free, none is on its way.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config,
     journal::{export, reader::Reader, story},
-    label::{self, Reading, Serial},
+    label::{self, Meaning, Serial},
 };
 
 /// Reads what `order` asks for from the journal of the station that the config at `path` describes.
@@ -52,7 +52,7 @@ fn export(reader: &mut Reader, order: &Export) -> anyhow::Result<u8> {
 }
 
 fn why(reader: &mut Reader, code: &str) -> anyhow::Result<u8> {
-    let Reading::Serials(all) = label::read(code.as_bytes()) else {
+    let Meaning::Serials(all) = label::read(code.as_bytes()) else {
         anyhow::bail!("{:?} is no serial number", label::visible(code.as_bytes()));
     };
     let mut out = io::stdout().lock();

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     runtime::name::Name,
-    scanner::{Device, Kind, Layout, Settings},
+    scanner::{DeviceFile, Layout, ScannerKind, Settings},
 };
 
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 struct Entry {
     name: Option<Found<Name>>,
     lane: Option<Name>,
-    kind: Option<Kind>,
+    kind: Option<ScannerKind>,
     /// Where the kind says which device it is.
     kind_at: Span,
     settings: Option<Settings>,
@@ -127,7 +127,7 @@ fn one(section: Section<'_, '_>, lanes: &[LaneEntry]) -> Entry {
         Some(Word::Serial) => (serial(&section), "device"),
         Some(Word::Stdin) => {
             section.not_for("stdin", &["device", "layout", "pause", "baud", "listen"]);
-            (Some(Kind::Stdin), "kind")
+            (Some(ScannerKind::Stdin), "kind")
         }
         Some(Word::Tcp) => (tcp(&section), "listen"),
         None => (None, "kind"),
@@ -192,7 +192,7 @@ fn lane_of(section: &Section<'_, '_>, lanes: &[LaneEntry]) -> Option<Name> {
     }
 }
 
-fn hid(section: &Section<'_, '_>) -> Option<Kind> {
+fn hid(section: &Section<'_, '_>) -> Option<ScannerKind> {
     let device = device(section, BY_ID_INPUT);
     let layout = section.choice(
         "layout",
@@ -201,26 +201,26 @@ fn hid(section: &Section<'_, '_>) -> Option<Kind> {
     );
     let pause = pause(section, 80);
     section.not_for("hid", &["baud", "listen"]);
-    Some(Kind::Hid {
+    Some(ScannerKind::Hid {
         device: device?,
         layout: layout?.value,
         pause: pause?,
     })
 }
 
-fn serial(section: &Section<'_, '_>) -> Option<Kind> {
+fn serial(section: &Section<'_, '_>) -> Option<ScannerKind> {
     let device = device(section, BY_ID_SERIAL);
     let baud = section.optional("baud", section.number("baud", 50..=4_000_000, 9600));
     let pause = pause(section, 80);
     section.not_for("serial", &["layout", "listen"]);
-    Some(Kind::Serial {
+    Some(ScannerKind::Serial {
         device: device?,
         baud: baud?.map_or(9600, |found| found.value),
         pause: pause?,
     })
 }
 
-fn tcp(section: &Section<'_, '_>) -> Option<Kind> {
+fn tcp(section: &Section<'_, '_>) -> Option<ScannerKind> {
     let listen = section.address("listen", DEFAULT_LISTEN);
     // A network hands a code over in pieces more often than a cable does.
     let pause = pause(section, 500);
@@ -232,7 +232,7 @@ fn tcp(section: &Section<'_, '_>) -> Option<Kind> {
             format!("{listen} takes scans from everybody who reaches it over the network"),
         );
     }
-    Some(Kind::Tcp {
+    Some(ScannerKind::Tcp {
         listen,
         pause: pause?,
     })
@@ -247,34 +247,34 @@ fn pause(section: &Section<'_, '_>, default_ms: u64) -> Option<Duration> {
 }
 
 /// A device file; a bare name or glob counts in the folder of stable names.
-fn device(section: &Section<'_, '_>, by_id: &str) -> Option<Device> {
+fn device(section: &Section<'_, '_>, by_id: &str) -> Option<DeviceFile> {
     if !section.has("device") {
-        return Some(Device::Auto);
+        return Some(DeviceFile::Auto);
     }
     let text = section.text("device", "\"auto\"")?.value;
     Some(if text == "auto" {
-        Device::Auto
+        DeviceFile::Auto
     } else {
-        Device::Path(Path::new(by_id).join(PathBuf::from(text)))
+        DeviceFile::Path(Path::new(by_id).join(PathBuf::from(text)))
     })
 }
 
 /// Two scanners that cannot be open at the same time.
-fn clash(kind: &Kind, other: &Kind) -> Option<(String, &'static str)> {
+fn clash(kind: &ScannerKind, other: &ScannerKind) -> Option<(String, &'static str)> {
     match (kind, other) {
-        (Kind::Hid { device, .. }, Kind::Hid { device: other, .. }) | (Kind::Serial { device, .. }, Kind::Serial { device: other, .. })
+        (ScannerKind::Hid { device, .. }, ScannerKind::Hid { device: other, .. }) | (ScannerKind::Serial { device, .. }, ScannerKind::Serial { device: other, .. })
             if device == other =>
         {
             Some(match device {
-                Device::Auto => (
+                DeviceFile::Auto => (
                     "\"auto\" is the only scanner of its kind, and another scanner is \"auto\" already".to_owned(),
                     "name both devices: `ls /dev/input/by-id /dev/serial/by-id` shows them",
                 ),
-                Device::Path(path) => (format!("another scanner is {} already", path.display()), "give each scanner a device of its own"),
+                DeviceFile::Path(path) => (format!("another scanner is {} already", path.display()), "give each scanner a device of its own"),
             })
         }
-        (Kind::Stdin, Kind::Stdin) => Some(("another scanner reads standard input already".to_owned(), "keep one of them")),
-        (Kind::Tcp { listen, .. }, Kind::Tcp { listen: other, .. }) => {
+        (ScannerKind::Stdin, ScannerKind::Stdin) => Some(("another scanner reads standard input already".to_owned(), "keep one of them")),
+        (ScannerKind::Tcp { listen, .. }, ScannerKind::Tcp { listen: other, .. }) => {
             let overlap = listen.port() != 0
                 && listen.port() == other.port()
                 && (listen.ip() == other.ip() || listen.ip().is_unspecified() || other.ip().is_unspecified());

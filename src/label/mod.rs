@@ -103,7 +103,7 @@ impl Candidates {
 
 /// What one code means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum Meaning {
     /// One serial number, or those of a batch code, which are one group. Never empty, no duplicates, at most 256.
     Serials(Vec<Candidates>),
     /// Another code of the box, with its `rescan` reason.
@@ -124,13 +124,13 @@ enum Field<'a> {
 }
 
 /// Reads a code as it came from a scanner, without its end key. Any bytes have a meaning, found in linear time.
-pub fn read(bytes: &[u8]) -> Reading {
+pub fn read(bytes: &[u8]) -> Meaning {
     // No code on a box contains anything but ASCII, and what is refused here is never sent to a service.
     let Some(text) = std::str::from_utf8(bytes)
         .ok()
         .filter(|text| text.is_ascii())
     else {
-        return Reading::Wrong(Reason::Unreadable);
+        return Meaning::Wrong(Reason::Unreadable);
     };
     let (symbology, text) = aim::split(trimmed(text));
     let text = eci::dropped(text);
@@ -140,20 +140,20 @@ pub fn read(bytes: &[u8]) -> Reading {
             character.is_ascii_control() && ![GS, RS, EOT].contains(&character)
         })
     {
-        return Reading::Wrong(Reason::Unreadable);
+        return Meaning::Wrong(Reason::Unreadable);
     }
     let text = text.to_ascii_uppercase();
     match symbology {
         Symbology::Ean if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => {
-            Reading::Wrong(Reason::Upc)
+            Meaning::Wrong(Reason::Upc)
         }
         // An EAN contains only digits. With letters, the scanner is set up wrongly.
-        Symbology::Ean => Reading::Wrong(Reason::Unreadable),
+        Symbology::Ean => Meaning::Wrong(Reason::Unreadable),
         Symbology::Gs1 | Symbology::Any => read_upper_case(&text, symbology),
     }
 }
 
-fn read_upper_case(text: &str, symbology: Symbology) -> Reading {
+fn read_upper_case(text: &str, symbology: Symbology) -> Meaning {
     let fields = if let Some(message) = text.strip_prefix(envelope::HEADER) {
         envelope::fields(message)
     } else if text.contains([GS, RS, EOT]) {
@@ -161,26 +161,26 @@ fn read_upper_case(text: &str, symbology: Symbology) -> Reading {
     } else if text.starts_with('(') {
         gs1::fields_in_brackets(text)
     } else {
-        let reading = plain::read(text);
+        let meaning = plain::read(text);
         // Without separators, an element string is recognised by its AIM identifier, or because it begins with a carton's or an
         // article's number with a correct check digit.
         let as_gs1 = match symbology {
             Symbology::Gs1 => gs1::fields(text),
             Symbology::Ean | Symbology::Any => gs1::fields(text).filter(|_| {
-                reading == Reading::Wrong(Reason::Unreadable)
+                meaning == Meaning::Wrong(Reason::Unreadable)
                     && (text.starts_with("00") || text.starts_with("01"))
             }),
         };
-        return as_gs1.map_or(reading, |fields| from_fields(&fields));
+        return as_gs1.map_or(meaning, |fields| from_fields(&fields));
     };
-    fields.map_or(Reading::Wrong(Reason::Unreadable), |fields| {
+    fields.map_or(Meaning::Wrong(Reason::Unreadable), |fields| {
         from_fields(&fields)
     })
 }
 
 /// What several named fields mean together. If one should be a serial number and cannot be one, the whole code is unreadable:
 /// otherwise that box of a batch would go unchecked.
-fn from_fields(fields: &[Field<'_>]) -> Reading {
+fn from_fields(fields: &[Field<'_>]) -> Meaning {
     let mut values: Vec<&str> = fields
         .iter()
         .filter_map(|field| {
@@ -212,13 +212,13 @@ fn from_fields(fields: &[Field<'_>]) -> Reading {
                     None
                 }
             });
-            Reading::Wrong(other.unwrap_or(Reason::Unreadable))
+            Meaning::Wrong(other.unwrap_or(Reason::Unreadable))
         }
         // The identifier has been removed already, so a leading S is part of the number.
         [value] => match (Serial::new(value), plain::read(value)) {
-            (Some(serial), _) => Reading::Serials(vec![Candidates::one(serial)]),
-            (None, Reading::Wrong(reason)) => Reading::Wrong(reason),
-            (None, Reading::Serials(_)) => Reading::Wrong(Reason::Unreadable),
+            (Some(serial), _) => Meaning::Serials(vec![Candidates::one(serial)]),
+            (None, Meaning::Wrong(reason)) => Meaning::Wrong(reason),
+            (None, Meaning::Serials(_)) => Meaning::Wrong(Reason::Unreadable),
         },
         values => group(
             values
@@ -229,21 +229,21 @@ fn from_fields(fields: &[Field<'_>]) -> Reading {
 }
 
 /// The members of one code, each once. Unreadable if one cannot be a serial number, or if there are too many.
-fn group(members: impl Iterator<Item = Option<Candidates>>) -> Reading {
+fn group(members: impl Iterator<Item = Option<Candidates>>) -> Meaning {
     let mut seen = HashSet::new();
     let mut serials = Vec::new();
     for member in members {
         let Some(member) = member else {
-            return Reading::Wrong(Reason::Unreadable);
+            return Meaning::Wrong(Reason::Unreadable);
         };
         if seen.insert(member.clone()) {
             serials.push(member);
         }
     }
     if serials.is_empty() || serials.len() > MOST_SERIALS {
-        Reading::Wrong(Reason::Unreadable)
+        Meaning::Wrong(Reason::Unreadable)
     } else {
-        Reading::Serials(serials)
+        Meaning::Serials(serials)
     }
 }
 

@@ -1,15 +1,15 @@
 //! A code without named fields, recognised by its length, its characters and its check digit.
 
-use super::{Candidates, Reading, Serial, check_digits, group};
+use super::{Candidates, Meaning, Serial, check_digits, group};
 use crate::reason::Reason;
 
 /// Reads an upper-case text without control characters.
-pub(super) fn read(text: &str) -> Reading {
+pub(super) fn read(text: &str) -> Meaning {
     if let Some(reason) = other_code(text) {
-        return Reading::Wrong(reason);
+        return Meaning::Wrong(reason);
     }
     if let Some(candidates) = candidates(text) {
-        return Reading::Serials(vec![candidates]);
+        return Meaning::Serials(vec![candidates]);
     }
     // A two-dimensional code that lists serial numbers. Every entry must be one.
     let entries = || {
@@ -24,7 +24,7 @@ pub(super) fn read(text: &str) -> Reading {
             })
         }));
     }
-    Reading::Wrong(Reason::Unreadable)
+    Meaning::Wrong(Reason::Unreadable)
 }
 
 /// A code that cannot be mistaken for a serial number.
@@ -35,7 +35,7 @@ fn other_code(text: &str) -> Option<Reason> {
             15 if check_digits::luhn(text) => Some(Reason::Imei),
             18 if check_digits::gs1(text) => Some(Reason::Carton),
             32 if text.starts_with("89") && check_digits::modulo_97_is_1(text) => Some(Reason::Eid),
-            // An ICCID, a MEID in digits, or a misread code: there is no reason of its own for these.
+            // An ICCID, a MEID in digits, or a misread code: none of them has its own reason.
             _ => None,
         };
     }

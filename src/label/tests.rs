@@ -18,11 +18,11 @@ mod label_promises;
 mod edges;
 
 /// "A": one candidate. "A|B": scanned and stripped. "?" and a reason: `unless_known`. ", " separates members.
-fn told(bytes: &[u8]) -> String {
+fn meaning_of(bytes: &[u8]) -> String {
     label_promises::hold_for(bytes);
     match read(bytes) {
-        Reading::Wrong(reason) => reason.code().to_owned(),
-        Reading::Serials(members) => {
+        Meaning::Wrong(reason) => reason.code().to_owned(),
+        Meaning::Serials(members) => {
             let member = |member: &Candidates| {
                 let serials: Vec<&str> = member.iter().map(Serial::as_str).collect();
                 let doubt = member
@@ -38,7 +38,7 @@ fn told(bytes: &[u8]) -> String {
 
 fn table(rows: &[(&str, &str)]) {
     for (code, expected) in rows {
-        assert_eq!(told(code.as_bytes()), *expected, "for {code:?}");
+        assert_eq!(meaning_of(code.as_bytes()), *expected, "for {code:?}");
     }
 }
 
@@ -333,11 +333,11 @@ fn a_list_of_serial_numbers_is_one_group_and_every_entry_must_be_one() {
             .join(",")
     };
     assert!(
-        matches!(read(list(256).as_bytes()), Reading::Serials(members) if members.len() == 256)
+        matches!(read(list(256).as_bytes()), Meaning::Serials(members) if members.len() == 256)
     );
     assert_eq!(
         read(list(257).as_bytes()),
-        Reading::Wrong(Reason::Unreadable),
+        Meaning::Wrong(Reason::Unreadable),
         "one group has a bound"
     );
 }
@@ -365,10 +365,10 @@ fn nothing_that_is_not_a_code_of_a_box_is_sent_on() {
         ("C02XK0AAJGß", "unreadable"),
         ("\u{a0}C02XK0AAJG5H", "unreadable"),
     ]);
-    assert_eq!(told(b"C02XK0\xffAJG5H"), "unreadable");
-    assert_eq!(told("A".repeat(5_000).as_bytes()), "unreadable");
-    assert_eq!(told(&[b'S'; 100_000]), "unreadable");
-    assert_eq!(told(&[0x1d; 4_096]), "unreadable");
+    assert_eq!(meaning_of(b"C02XK0\xffAJG5H"), "unreadable");
+    assert_eq!(meaning_of("A".repeat(5_000).as_bytes()), "unreadable");
+    assert_eq!(meaning_of(&[b'S'; 100_000]), "unreadable");
+    assert_eq!(meaning_of(&[0x1d; 4_096]), "unreadable");
 }
 
 #[test]
@@ -474,11 +474,11 @@ proptest! {
     #[test]
     fn every_possible_serial_number_is_asked_for_as_it_stands(text in "[A-Z0-9]{8,14}") {
         if let Some(serial) = Serial::new(&text) {
-            let Reading::Serials(members) = read(text.as_bytes()) else { panic!("{text} was refused") };
+            let Meaning::Serials(members) = read(text.as_bytes()) else { panic!("{text} was refused") };
             prop_assert_eq!(members.len(), 1);
             prop_assert_eq!(&members[0].scanned, &serial);
             prop_assert_eq!(members[0].stripped.is_some(), text.strip_prefix("1S").or(text.strip_prefix('S')).and_then(Serial::new).is_some());
-            prop_assert_eq!(read(format!("[)>\x1e06\x1dS{text}\x1e\x04").as_bytes()), Reading::Serials(vec![Candidates::one(serial)]));
+            prop_assert_eq!(read(format!("[)>\x1e06\x1dS{text}\x1e\x04").as_bytes()), Meaning::Serials(vec![Candidates::one(serial)]));
         }
     }
 }

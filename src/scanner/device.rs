@@ -16,8 +16,9 @@ use rustix::{
     io::Errno,
 };
 use tokio::sync::oneshot;
+use wildmatch::WildMatch;
 
-use super::{Content, Device, Outlet, Reporter, State};
+use super::{DeviceFile, Reporter, ScanSender, ScannedCode, ScannerState};
 use crate::runtime::{clock::Moment, pulse};
 
 /// How long to wait before looking for the device again. A serial device that was unplugged needs this pause, too.
@@ -34,13 +35,13 @@ const SHOWN: usize = 8;
 pub(super) trait Port: AsFd {
     /// Reads what has arrived, without blocking, and returns the scans that have ended. After any error the device must be
     /// opened again.
-    fn read(&mut self) -> io::Result<Vec<Content>>;
+    fn read(&mut self) -> io::Result<Vec<ScannedCode>>;
     /// Has a code begun that has not ended?
     fn pending(&self) -> bool;
     /// Marks the code that is being read as broken, whatever else still arrives of it.
     fn spoil(&mut self, why: &'static str);
     /// Ends the code that has begun, because of a pause.
-    fn pause(&mut self) -> Option<Content>;
+    fn pause(&mut self) -> Option<ScannedCode>;
 }
 
 /// Where to look for the device.
@@ -50,17 +51,17 @@ pub(super) struct Finder {
     pub(super) folder: PathBuf,
     /// How the names of this type of device end.
     pub(super) ending: &'static str,
-    pub(super) device: Device,
+    pub(super) device: DeviceFile,
     /// The folder the same scanner would be in if it were set to another mode, and the name of that mode.
     pub(super) elsewhere: (PathBuf, &'static str),
 }
 
 impl Finder {
     /// The one device that matches, or the state that explains why there is none.
-    pub(super) fn find(&self) -> Result<PathBuf, State> {
+    pub(super) fn find(&self) -> Result<PathBuf, ScannerState> {
         let (folder, pattern) = match &self.device {
-            Device::Auto => (self.folder.clone(), format!("*{}", self.ending)),
-            Device::Path(path) => {
+            DeviceFile::Auto => (self.folder.clone(), format!("*{}", self.ending)),
+            DeviceFile::Path(path) => {
                 let path = self.folder.join(path);
                 let name = path
                     .file_name()
@@ -77,13 +78,14 @@ impl Finder {
             Ok(names) => names,
             Err(error) => return Err(self.state_of(&folder, &error)),
         };
-        names.retain(|name| fits(pattern.as_bytes(), name.as_bytes()));
+        let pattern = WildMatch::new(&pattern);
+        names.retain(|name| pattern.matches(name));
         match names.as_slice() {
-            [] => Err(State::Absent(self.seen())),
+            [] => Err(ScannerState::Absent(self.seen())),
             [name] => Ok(folder.join(name)),
             several => {
                 let list = several.join(", ");
-                Err(State::Fault(format!(
+                Err(ScannerState::Fault(format!(
                     "{} devices in {} fit ({list}): name one of them in `device`",
                     several.len(),
                     folder.display()
@@ -114,7 +116,7 @@ impl Finder {
         match (here.is_empty(), there.is_empty()) {
             (true, true) => "no device with a stable name is plugged in".to_owned(),
             (true, false) => format!("seen in {mode} mode: {}", list(&there)),
-            (false, _) if self.device == Device::Auto => {
+            (false, _) if self.device == DeviceFile::Auto => {
                 format!("seen, but no scanner of this kind: {}", list(&here))
             }
             (false, _) => format!("seen: {}", list(&here)),
@@ -122,12 +124,12 @@ impl Finder {
     }
 
     /// The state that an error from opening the device means.
-    pub(super) fn state_of(&self, path: &Path, error: &io::Error) -> State {
+    pub(super) fn state_of(&self, path: &Path, error: &io::Error) -> ScannerState {
         match Errno::from_io_error(error) {
-            Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => State::Absent(self.seen()),
-            Some(Errno::ACCESS | Errno::PERM) => State::NoRight,
-            Some(Errno::BUSY | Errno::AGAIN) => State::Busy,
-            _ => State::Fault(format!("cannot open {}: {error}", path.display())),
+            Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => ScannerState::Absent(self.seen()),
+            Some(Errno::ACCESS | Errno::PERM) => ScannerState::NoRight,
+            Some(Errno::BUSY | Errno::AGAIN) => ScannerState::Busy,
+            _ => ScannerState::Fault(format!("cannot open {}: {error}", path.display())),
         }
     }
 }
@@ -141,59 +143,24 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Does `name` fit a glob of `*` and `?`?
-fn fits(glob: &[u8], name: &[u8]) -> bool {
-    // `reached` holds for each length of the glob whether it fits the name up to here: no glob takes more than glob x name.
-    let mut reached = vec![false; glob.len() + 1];
-    if let Some(first) = reached.first_mut() {
-        *first = true;
-    }
-    skip_stars(glob, &mut reached);
-    for byte in name {
-        let mut next = vec![false; glob.len() + 1];
-        for (place, wanted) in glob.iter().enumerate() {
-            if reached.get(place) != Some(&true) {
-                continue;
-            }
-            let to = if *wanted == b'*' { place } else { place + 1 };
-            if let Some(slot) = next
-                .get_mut(to)
-                .filter(|_| matches!(wanted, b'*' | b'?') || wanted == byte)
-            {
-                *slot = true;
-            }
-        }
-        skip_stars(glob, &mut next);
-        reached = next;
-    }
-    reached.last() == Some(&true)
-}
-
-/// A star may stand for nothing.
-fn skip_stars(glob: &[u8], reached: &mut [bool]) {
-    for (place, wanted) in glob.iter().enumerate() {
-        if *wanted == b'*'
-            && reached.get(place) == Some(&true)
-            && let Some(slot) = reached.get_mut(place + 1)
-        {
-            *slot = true;
-        }
-    }
-}
-
 /// Finds the device, opens it and closes it again.
-pub(super) fn probe<P: Port>(finder: &Finder, open: impl Fn(&Path) -> io::Result<P>) -> State {
+pub(super) fn probe<P: Port>(
+    finder: &Finder,
+    open: impl Fn(&Path) -> io::Result<P>,
+) -> ScannerState {
     match finder.find() {
-        Ok(path) => open(&path).map_or_else(|error| finder.state_of(&path, &error), |_| State::Ok),
+        Ok(path) => {
+            open(&path).map_or_else(|error| finder.state_of(&path, &error), |_| ScannerState::Ok)
+        }
         Err(state) => state,
     }
 }
 
 /// Finds the device without opening it.
-pub(super) fn look(finder: &Finder) -> State {
+pub(super) fn look(finder: &Finder) -> ScannerState {
     match finder.find() {
         Ok(path) => std::fs::metadata(&path)
-            .map_or_else(|error| finder.state_of(&path, &error), |_| State::Ok),
+            .map_or_else(|error| finder.state_of(&path, &error), |_| ScannerState::Ok),
         Err(state) => state,
     }
 }
@@ -203,7 +170,7 @@ pub(super) async fn run<P, O>(
     finder: Finder,
     open: O,
     pause: Duration,
-    outlet: &Outlet,
+    scan_sender: &ScanSender,
     reporter: &Reporter,
 ) where
     P: Port,
@@ -211,14 +178,14 @@ pub(super) async fn run<P, O>(
 {
     let (sender, ended) = oneshot::channel::<()>();
     let started = UnixStream::pair().and_then(|(stop_on_drop, stop)| {
-        let (outlet, reporter) = (outlet.clone(), reporter.clone());
+        let (scan_sender, reporter) = (scan_sender.clone(), reporter.clone());
         let name = format!("scanner-{}", reporter.name());
         let reading = move || {
             let _sender = sender;
             let thread = DeviceThread {
                 finder,
                 pause,
-                outlet,
+                scan_sender,
                 reporter,
                 stop,
             };
@@ -233,9 +200,11 @@ pub(super) async fn run<P, O>(
         // When this end of the pair is closed, the thread wakes up from any wait and ends.
         Ok(_stop_on_drop) => {
             let _ = ended.await;
-            reporter.report(State::Fault("the scanner's thread has ended".to_owned()));
+            reporter.report(ScannerState::Fault(
+                "the scanner's thread has ended".to_owned(),
+            ));
         }
-        Err(error) => reporter.report(State::Fault(format!(
+        Err(error) => reporter.report(ScannerState::Fault(format!(
             "cannot start the scanner's thread: {error}"
         ))),
     }
@@ -251,7 +220,7 @@ enum Woken {
 struct DeviceThread {
     finder: Finder,
     pause: Duration,
-    outlet: Outlet,
+    scan_sender: ScanSender,
     reporter: Reporter,
     /// Readable when the thread must end.
     stop: UnixStream,
@@ -268,7 +237,7 @@ impl DeviceThread {
             Ok(port) => {
                 self.listen(port)?;
                 // The next try lists what is there instead: udev has removed the device's name by then.
-                self.reporter.report(State::Absent(String::new()));
+                self.reporter.report(ScannerState::Absent(String::new()));
             }
             Err(state) => self.reporter.report(state),
         }
@@ -313,7 +282,7 @@ impl DeviceThread {
                 self.reporter.report_open();
             }
             for scan in scans {
-                if !self.outlet.send_now(last, scan) {
+                if !self.scan_sender.send_now(last, scan) {
                     return ControlFlow::Break(());
                 }
             }
@@ -351,11 +320,11 @@ impl DeviceThread {
 }
 
 /// Marks the first code after opening as broken, if no silence came before it: its beginning may be missing. True if it has ended.
-fn spoil_first(scans: &mut [Content], port: &mut impl Port) -> bool {
+fn spoil_first(scans: &mut [ScannedCode], port: &mut impl Port) -> bool {
     const WHY: &str = "the scanner was opened in the middle of a code";
     if let Some(first) = scans.first_mut() {
-        if let Content::Code(bytes) = first {
-            *first = Content::Broken {
+        if let ScannedCode::Whole(bytes) = first {
+            *first = ScannedCode::Broken {
                 bytes: std::mem::take(bytes),
                 why: WHY,
             };

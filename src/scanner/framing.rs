@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::Content;
+use super::ScannedCode;
 
 /// Most bytes of one code. What follows, up to the code's end, is thrown away.
 pub(super) const LONGEST: usize = 4_096;
@@ -79,7 +79,7 @@ pub(super) struct Framer {
 
 impl Framer {
     /// Adds bytes that may hold line ends (CR, LF, or both); returns the codes they end, in order.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Content> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<ScannedCode> {
         let mut ended = Vec::new();
         for (place, line) in bytes
             .split(|byte| matches!(byte, b'\r' | b'\n'))
@@ -121,12 +121,12 @@ impl Framer {
 
     /// Ends the code, because of an end key, a line end, a pause or the end of the stream. Returns it without its frame; an empty
     /// line or frame is not a scan.
-    pub(super) fn end(&mut self) -> Option<Content> {
+    pub(super) fn end(&mut self) -> Option<ScannedCode> {
         let bytes = mem::take(&mut self.bytes);
         match (self.spoiled.take(), unframed(&bytes)) {
-            (Some(why), _) => Some(Content::Broken { bytes, why }),
+            (Some(why), _) => Some(ScannedCode::Broken { bytes, why }),
             (None, []) => None,
-            (None, code) => Some(Content::Code(code.to_vec())),
+            (None, code) => Some(ScannedCode::Whole(code.to_vec())),
         }
     }
 
@@ -179,8 +179,8 @@ mod tests {
 
     use super::*;
 
-    fn code(text: &str) -> Content {
-        Content::Code(text.as_bytes().to_vec())
+    fn code(text: &str) -> ScannedCode {
+        ScannedCode::Whole(text.as_bytes().to_vec())
     }
 
     #[test]
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(framer.push(&[b'X'; 4_096]), []);
         assert_eq!(
             framer.push(b"\n"),
-            [Content::Code(vec![b'X'; 4_096])],
+            [ScannedCode::Whole(vec![b'X'; 4_096])],
             "4,096 bytes are allowed"
         );
         for _ in 0..100 {
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(
             framer.push(b"tail\nA1\n"),
             [
-                Content::Broken {
+                ScannedCode::Broken {
                     bytes: vec![b'X'; 4_096],
                     why: OVERLONG
                 },
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(
             framer.push(b"23\nB2\n"),
             [
-                Content::Broken {
+                ScannedCode::Broken {
                     bytes: b"A123".to_vec(),
                     why: "lost"
                 },
@@ -251,7 +251,7 @@ mod tests {
     }
 
     /// The scan that one line gives.
-    fn line(bytes: &[u8]) -> Option<Content> {
+    fn line(bytes: &[u8]) -> Option<ScannedCode> {
         let mut framer = Framer::default();
         assert_eq!(framer.push(bytes), []);
         framer.end()
@@ -287,8 +287,8 @@ mod tests {
                 }
                 _ => assert_eq!(
                     line(&framed),
-                    Some(Content::Code(framed[1..].to_vec())),
-                    "{check:#x}: unreadable, for ETX stands in it"
+                    Some(ScannedCode::Whole(framed[1..].to_vec())),
+                    "{check:#x}: unreadable, because it contains ETX"
                 ),
             }
         }
@@ -349,7 +349,7 @@ mod tests {
         ] {
             assert_eq!(
                 line(kept),
-                Some(Content::Code(kept.to_vec())),
+                Some(ScannedCode::Whole(kept.to_vec())),
                 "{:?}",
                 kept.escape_ascii().to_string()
             );
@@ -363,7 +363,7 @@ mod tests {
         framer.spoil("lost");
         assert_eq!(
             framer.end(),
-            Some(Content::Broken {
+            Some(ScannedCode::Broken {
                 bytes: b"HLDRND\x03".to_vec(),
                 why: "lost"
             })
@@ -391,7 +391,7 @@ mod tests {
             prop_assert_eq!(&scans, &expected);
 
             let lines = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).map(unframed).filter(|line| !line.is_empty());
-            prop_assert_eq!(scans, lines.map(|line| Content::Code(line.to_vec())).collect::<Vec<_>>());
+            prop_assert_eq!(scans, lines.map(|line| ScannedCode::Whole(line.to_vec())).collect::<Vec<_>>());
         }
     }
 }

@@ -14,7 +14,7 @@ use evdev::{EventSummary, InputEvent, KeyCode, SynchronizationCode, raw_stream::
 use rustix::fs::{Mode, OFlags, open};
 
 use super::{
-    Content, Device, Layout,
+    DeviceFile, Layout, ScannedCode,
     device::{Finder, Port},
     serial,
 };
@@ -31,11 +31,11 @@ pub(super) struct Keyboard {
     decoder: Decoder,
 }
 
-pub(super) fn finder(device: &Device) -> Finder {
+pub(super) fn finder(device: &DeviceFile) -> Finder {
     finder_in(Path::new(FOLDER), device)
 }
 
-fn finder_in(folder: &Path, device: &Device) -> Finder {
+fn finder_in(folder: &Path, device: &DeviceFile) -> Finder {
     Finder {
         folder: folder.to_owned(),
         ending: ENDING,
@@ -78,7 +78,7 @@ impl AsFd for Keyboard {
 }
 
 impl Port for Keyboard {
-    fn read(&mut self) -> io::Result<Vec<Content>> {
+    fn read(&mut self) -> io::Result<Vec<ScannedCode>> {
         let scans = match self.device.fetch_events() {
             Ok(events) => decode(&mut self.decoder, events),
             Err(error)
@@ -105,13 +105,13 @@ impl Port for Keyboard {
         self.decoder.spoil(why);
     }
 
-    fn pause(&mut self) -> Option<Content> {
+    fn pause(&mut self) -> Option<ScannedCode> {
         self.decoder.end()
     }
 }
 
 /// The scans that end with these events.
-fn decode(decoder: &mut Decoder, events: impl Iterator<Item = InputEvent>) -> Vec<Content> {
+fn decode(decoder: &mut Decoder, events: impl Iterator<Item = InputEvent>) -> Vec<ScannedCode> {
     events
         .filter_map(relevant)
         .filter_map(|event| decoder.event(event))

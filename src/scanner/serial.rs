@@ -13,7 +13,7 @@ use rustix::{
 use serial2::SerialPort;
 
 use super::{
-    Content, Device,
+    DeviceFile, ScannedCode,
     device::{Finder, Port},
     framing::Framer,
     hid,
@@ -27,11 +27,11 @@ pub(super) struct SerialScanner {
     framer: Framer,
 }
 
-pub(super) fn finder(device: &Device) -> Finder {
+pub(super) fn finder(device: &DeviceFile) -> Finder {
     finder_in(Path::new(FOLDER), device)
 }
 
-fn finder_in(folder: &Path, device: &Device) -> Finder {
+fn finder_in(folder: &Path, device: &DeviceFile) -> Finder {
     Finder {
         folder: folder.to_owned(),
         ending: "",
@@ -75,7 +75,7 @@ impl AsFd for SerialScanner {
 }
 
 impl Port for SerialScanner {
-    fn read(&mut self) -> io::Result<Vec<Content>> {
+    fn read(&mut self) -> io::Result<Vec<ScannedCode>> {
         let mut buffer = [0; 4_096];
         match self.port.read(&mut buffer) {
             // Unplugged.
@@ -101,7 +101,7 @@ impl Port for SerialScanner {
         self.framer.spoil(why);
     }
 
-    fn pause(&mut self) -> Option<Content> {
+    fn pause(&mut self) -> Option<ScannedCode> {
         self.framer.end()
     }
 }

@@ -4,13 +4,13 @@ use std::io::{self, Read};
 
 use tokio::sync::mpsc;
 
-use super::{Outlet, Reporter, State, framing::Framer};
+use super::{Reporter, ScanSender, ScannerState, framing::Framer};
 
 /// Reads `input` to its end. Returns when the station has taken every scan or has ended itself.
 pub(super) async fn run(
     name: &str,
     input: impl Read + Send + 'static,
-    outlet: &Outlet,
+    scan_sender: &ScanSender,
     reporter: &Reporter,
 ) {
     // Its own thread, not tokio's blocking pool: a read from a terminal cannot be interrupted, and the pool would wait for it
@@ -20,12 +20,12 @@ pub(super) async fn run(
         .name(format!("scanner-{name}"))
         .spawn(move || read_chunks(input, &sender))
     {
-        reporter.report(State::Fault(format!(
+        reporter.report(ScannerState::Fault(format!(
             "cannot start a thread to read standard input: {error}"
         )));
         return;
     }
-    reporter.report(State::Ok);
+    reporter.report(ScannerState::Ok);
     let mut framer = Framer::default();
     // Waiting is normal, for somebody to type and for a busy station: `through` keeps the pulse alive meanwhile.
     while let Some(chunk) = reporter.pulse.through(chunks.recv()).await {
@@ -35,25 +35,27 @@ pub(super) async fn run(
                 if framer.pending() {
                     framer.spoil("standard input broke off in the middle of a line");
                     if let Some(scan) = framer.end() {
-                        reporter.pulse.through(outlet.send_waiting(scan)).await;
+                        reporter.pulse.through(scan_sender.send_waiting(scan)).await;
                     }
                 }
-                reporter.report(State::Fault(format!("cannot read standard input: {error}")));
+                reporter.report(ScannerState::Fault(format!(
+                    "cannot read standard input: {error}"
+                )));
                 return;
             }
         };
         for scan in scans {
-            if !reporter.pulse.through(outlet.send_waiting(scan)).await {
+            if !reporter.pulse.through(scan_sender.send_waiting(scan)).await {
                 return;
             }
         }
     }
     if let Some(scan) = framer.end()
-        && !reporter.pulse.through(outlet.send_waiting(scan)).await
+        && !reporter.pulse.through(scan_sender.send_waiting(scan)).await
     {
         return;
     }
-    reporter.report(State::Ended);
+    reporter.report(ScannerState::Ended);
 }
 
 /// Passes the input on one chunk at a time, so that the writer of a pipe has to wait while the station is busy.

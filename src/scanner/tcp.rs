@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Outlet, Reporter, State, framing::Framer};
+use super::{Reporter, ScanSender, ScannerState, framing::Framer};
 use crate::runtime::pulse;
 
 /// Most connections at the same time. A further one replaces the one that has been silent for longest: a network scanner that
@@ -31,7 +31,12 @@ const RETRY: Duration = Duration::from_secs(1);
 const BUSY: u64 = u64::MAX;
 
 /// Listens until the station ends. If the port cannot be opened, reports that and tries again.
-pub(super) async fn run(listen: SocketAddr, pause: Duration, outlet: &Outlet, reporter: &Reporter) {
+pub(super) async fn run(
+    listen: SocketAddr,
+    pause: Duration,
+    scan_sender: &ScanSender,
+    reporter: &Reporter,
+) {
     loop {
         reporter.pulse.beat();
         match TcpListener::bind(listen).await {
@@ -39,7 +44,7 @@ pub(super) async fn run(listen: SocketAddr, pause: Duration, outlet: &Outlet, re
                 if let Ok(address) = listener.local_addr() {
                     tracing::info!(scanner = %reporter.name(), %address, "scanner port is open");
                 }
-                return serve(&listener, pause, outlet, reporter).await;
+                return serve(&listener, pause, scan_sender, reporter).await;
             }
             Err(error) => reporter.report(refused(listen, &error)),
         }
@@ -47,15 +52,16 @@ pub(super) async fn run(listen: SocketAddr, pause: Duration, outlet: &Outlet, re
     }
 }
 
-pub(super) fn probe(listen: SocketAddr) -> State {
-    std::net::TcpListener::bind(listen).map_or_else(|error| refused(listen, &error), |_| State::Ok)
+pub(super) fn probe(listen: SocketAddr) -> ScannerState {
+    std::net::TcpListener::bind(listen)
+        .map_or_else(|error| refused(listen, &error), |_| ScannerState::Ok)
 }
 
-fn refused(listen: SocketAddr, error: &io::Error) -> State {
+fn refused(listen: SocketAddr, error: &io::Error) -> ScannerState {
     match error.kind() {
-        io::ErrorKind::AddrInUse => State::Busy,
-        io::ErrorKind::PermissionDenied => State::NoRight,
-        _ => State::Fault(format!("cannot listen on {listen}: {error}")),
+        io::ErrorKind::AddrInUse => ScannerState::Busy,
+        io::ErrorKind::PermissionDenied => ScannerState::NoRight,
+        _ => ScannerState::Fault(format!("cannot listen on {listen}: {error}")),
     }
 }
 
@@ -70,7 +76,7 @@ struct Peer {
 pub(super) async fn serve(
     listener: &TcpListener,
     pause: Duration,
-    outlet: &Outlet,
+    scan_sender: &ScanSender,
     reporter: &Reporter,
 ) {
     let started = Instant::now();
@@ -86,7 +92,7 @@ pub(super) async fn serve(
                     stream
                 }
                 Err(error) => {
-                    reporter.report(State::Fault(format!("cannot take a connection: {error}")));
+                    reporter.report(ScannerState::Fault(format!("cannot take a connection: {error}")));
                     sleep(RETRY).await;
                     continue;
                 }
@@ -95,7 +101,7 @@ pub(super) async fn serve(
                 peers.retain(|peer| !peer.task.is_finished());
                 continue;
             }
-            () = outlet.closed() => return,
+            () = scan_sender.closed() => return,
             () = sleep(pulse::EVERY) => continue,
         };
         peers.retain(|peer| !peer.task.is_finished());
@@ -106,7 +112,7 @@ pub(super) async fn serve(
         let connection = Connection {
             stream,
             pause,
-            outlet: outlet.clone(),
+            scan_sender: scan_sender.clone(),
             reporter: reporter.clone(),
             last_read: Arc::clone(&last_read),
             started,
@@ -136,7 +142,7 @@ fn close_quietest(peers: &mut Vec<Peer>) -> bool {
 struct Connection {
     stream: TcpStream,
     pause: Duration,
-    outlet: Outlet,
+    scan_sender: ScanSender,
     reporter: Reporter,
     last_read: Arc<AtomicU64>,
     started: Instant,
@@ -190,7 +196,7 @@ impl Connection {
                 self.reporter.report_open();
             }
             for scan in scans {
-                if !self.outlet.send_waiting(scan).await {
+                if !self.scan_sender.send_waiting(scan).await {
                     return;
                 }
             }

@@ -15,11 +15,13 @@ use std::{
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
+    sync::mpsc,
     task::JoinHandle,
     time::timeout,
 };
 
 use super::*;
+use crate::runtime::clock::Moment;
 
 const SOON: Duration = Duration::from_secs(10);
 /// Long enough for a busy machine to deliver together what was written together.
@@ -28,17 +30,17 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// A station that takes scans by hand.
 pub(super) struct Bench {
     pub(super) scans: mpsc::Receiver<Scan>,
-    pub(super) state: watch::Receiver<State>,
-    pub(super) outlet: Outlet,
+    pub(super) state: watch::Receiver<ScannerState>,
+    pub(super) scan_sender: ScanSender,
     pub(super) reporter: Reporter,
 }
 
 impl Bench {
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: ScannerKind) -> Self {
         let name = Name::new("left").unwrap();
         let (sender, scans) = mpsc::channel(SCANS_IN_PROGRESS);
-        let outlet = Outlet::new(name.clone(), sender);
-        let (sender, state) = watch::channel(State::Starting);
+        let scan_sender = ScanSender::new(name.clone(), sender);
+        let (sender, state) = watch::channel(ScannerState::Starting);
         let reporter = Reporter::new(
             Settings {
                 name,
@@ -51,7 +53,7 @@ impl Bench {
         Self {
             scans,
             state,
-            outlet,
+            scan_sender,
             reporter,
         }
     }
@@ -62,22 +64,22 @@ impl Bench {
     }
 
     fn with_pause(pause: Duration) -> Self {
-        Self::new(Kind::Tcp {
+        Self::new(ScannerKind::Tcp {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             pause,
         })
     }
 
     /// The next scan; its place is free again at once.
-    pub(super) async fn next(&mut self) -> Content {
+    pub(super) async fn next(&mut self) -> ScannedCode {
         timeout(SOON, self.scans.recv())
             .await
             .expect("no scan came")
             .expect("the scanner has ended")
-            .content
+            .code
     }
 
-    pub(super) async fn until(&mut self, wanted: impl Fn(&State) -> bool) -> State {
+    pub(super) async fn until(&mut self, wanted: impl Fn(&ScannerState) -> bool) -> ScannerState {
         timeout(SOON, self.state.wait_for(|state| wanted(state)))
             .await
             .expect("the state did not come")
@@ -88,28 +90,30 @@ impl Bench {
     /// Runs the scanner as `scanner::run` does, but with a listener whose port is known.
     async fn serve(&self) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let (outlet, reporter) = (self.outlet.clone(), self.reporter.clone());
-        let Kind::Tcp { pause, .. } = reporter.settings.kind else {
+        let (scan_sender, reporter) = (self.scan_sender.clone(), self.reporter.clone());
+        let ScannerKind::Tcp { pause, .. } = reporter.settings.kind else {
             panic!("no port")
         };
         (
             listener.local_addr().unwrap(),
-            tokio::spawn(async move { tcp::serve(&listener, pause, &outlet, &reporter).await }),
+            tokio::spawn(
+                async move { tcp::serve(&listener, pause, &scan_sender, &reporter).await },
+            ),
         )
     }
 }
 
-pub(super) fn code(text: &str) -> Content {
-    Content::Code(text.as_bytes().to_vec())
+pub(super) fn code(text: &str) -> ScannedCode {
+    ScannedCode::Whole(text.as_bytes().to_vec())
 }
 
 #[tokio::test]
 async fn each_line_of_standard_input_is_a_scan_and_the_end_is_said_when_all_are_taken() {
-    let mut bench = Bench::new(Kind::Stdin);
+    let mut bench = Bench::new(ScannerKind::Stdin);
     let (reader, mut writer) = io::pipe().unwrap();
-    let (outlet, reporter) = (bench.outlet.clone(), bench.reporter.clone());
-    tokio::spawn(async move { stdin::run("left", reader, &outlet, &reporter).await });
-    bench.until(|state| *state == State::Ok).await;
+    let (scan_sender, reporter) = (bench.scan_sender.clone(), bench.reporter.clone());
+    tokio::spawn(async move { stdin::run("left", reader, &scan_sender, &reporter).await });
+    bench.until(|state| *state == ScannerState::Ok).await;
     writer
         .write_all(b"C02XK0AAJG5H\r\n\r\nC02XK0AAJG5J\nlast")
         .unwrap();
@@ -117,7 +121,7 @@ async fn each_line_of_standard_input_is_a_scan_and_the_end_is_said_when_all_are_
     assert_eq!(bench.next().await, code("C02XK0AAJG5J"));
     drop(writer);
     assert_eq!(bench.next().await, code("last"));
-    bench.until(|state| *state == State::Ended).await;
+    bench.until(|state| *state == ScannerState::Ended).await;
 }
 
 /// All frames, one per line.
@@ -130,10 +134,16 @@ fn framed_lines() -> Vec<u8> {
 
 #[tokio::test]
 async fn the_frame_around_a_code_is_dropped_on_standard_input_and_over_tcp() {
-    let mut piped = Bench::new(Kind::Stdin);
-    let (outlet, reporter) = (piped.outlet.clone(), piped.reporter.clone());
+    let mut piped = Bench::new(ScannerKind::Stdin);
+    let (scan_sender, reporter) = (piped.scan_sender.clone(), piped.reporter.clone());
     tokio::spawn(async move {
-        stdin::run("left", io::Cursor::new(framed_lines()), &outlet, &reporter).await
+        stdin::run(
+            "left",
+            io::Cursor::new(framed_lines()),
+            &scan_sender,
+            &reporter,
+        )
+        .await
     });
     let mut connected = Bench::on_loopback();
     let (address, _task) = connected.serve().await;
@@ -157,38 +167,38 @@ async fn the_frame_around_a_code_is_dropped_on_standard_input_and_over_tcp() {
             framed.escape_ascii().to_string()
         );
     }
-    piped.until(|state| *state == State::Ended).await;
-    assert!(piped.scans.try_recv().is_err(), "noise is no scan");
+    piped.until(|state| *state == ScannerState::Ended).await;
+    assert!(piped.scans.try_recv().is_err(), "noise is not a scan");
 }
 
 #[tokio::test]
 async fn a_long_pipe_is_held_back_and_every_line_counts_from_when_it_gets_its_place() {
-    let mut bench = Bench::new(Kind::Stdin);
+    let mut bench = Bench::new(ScannerKind::Stdin);
     let lines = (0..500)
         .map(|number| format!("LINE{number:04}\n"))
         .collect::<String>();
-    let (outlet, reporter) = (bench.outlet.clone(), bench.reporter.clone());
+    let (scan_sender, reporter) = (bench.scan_sender.clone(), bench.reporter.clone());
     let reading = tokio::spawn(async move {
-        stdin::run("left", io::Cursor::new(lines), &outlet, &reporter).await
+        stdin::run("left", io::Cursor::new(lines), &scan_sender, &reporter).await
     });
     let mut held = Vec::new();
     for _ in 0..SCANS_IN_PROGRESS {
         held.push(bench.scans.recv().await.unwrap());
     }
-    assert_eq!(bench.outlet.places.available_permits(), 0);
+    assert_eq!(bench.scan_sender.places.available_permits(), 0);
     assert!(
         bench.scans.try_recv().is_err(),
         "nothing more comes while all places are taken"
     );
-    assert!(*bench.state.borrow() == State::Ok && !reading.is_finished());
+    assert!(*bench.state.borrow() == ScannerState::Ok && !reading.is_finished());
     let freed = Moment::now();
     held.clear();
     for number in SCANS_IN_PROGRESS..500 {
         let scan = timeout(SOON, bench.scans.recv()).await.unwrap().unwrap();
-        assert_eq!(scan.content, code(&format!("LINE{number:04}")));
+        assert_eq!(scan.code, code(&format!("LINE{number:04}")));
         assert!(scan.at.boot >= freed.boot && scan.place.is_some());
     }
-    bench.until(|state| *state == State::Ended).await;
+    bench.until(|state| *state == ScannerState::Ended).await;
 }
 
 #[tokio::test]
@@ -204,11 +214,11 @@ async fn a_broken_pipe_spoils_the_line_it_broke() {
             Ok(6)
         }
     }
-    let mut bench = Bench::new(Kind::Stdin);
-    stdin::run("left", Breaks(false), &bench.outlet, &bench.reporter).await;
+    let mut bench = Bench::new(ScannerKind::Stdin);
+    stdin::run("left", Breaks(false), &bench.scan_sender, &bench.reporter).await;
     assert_eq!(bench.next().await, code("A1"));
-    assert!(matches!(bench.next().await, Content::Broken { bytes, .. } if bytes == b"B22"));
-    assert!(matches!(&*bench.state.borrow(), State::Fault(words) if words.contains("gone")));
+    assert!(matches!(bench.next().await, ScannedCode::Broken { bytes, .. } if bytes == b"B22"));
+    assert!(matches!(&*bench.state.borrow(), ScannerState::Fault(words) if words.contains("gone")));
 }
 
 #[tokio::test]
@@ -230,7 +240,7 @@ async fn each_connection_is_framed_for_itself_and_an_idle_one_blocks_nobody() {
     second.write_all(b"FVFXY2").await.unwrap();
     drop(second);
     assert!(
-        matches!(bench.next().await, Content::Broken { bytes, why } if bytes == b"FVFXY2" && why.contains("closed")),
+        matches!(bench.next().await, ScannedCode::Broken { bytes, why } if bytes == b"FVFXY2" && why.contains("closed")),
         "its codes have line ends"
     );
     let mut third = TcpStream::connect(address).await.unwrap();
@@ -257,7 +267,7 @@ async fn over_tcp_a_pause_ends_a_code_and_nothing_that_follows_joins_it() {
     // The connection has sent a line end by now: a code without one is only part of a code.
     connection.write_all(b"C02XK0AA").await.unwrap();
     assert!(
-        matches!(bench.next().await, Content::Broken { bytes, why } if bytes == b"C02XK0AA" && why.contains("broke off"))
+        matches!(bench.next().await, ScannedCode::Broken { bytes, why } if bytes == b"C02XK0AA" && why.contains("broke off"))
     );
     connection.write_all(b"C02XK0AAJG5L\r\n").await.unwrap();
     assert_eq!(bench.next().await, code("C02XK0AAJG5L"));
@@ -292,30 +302,30 @@ async fn a_line_end_that_ends_no_code_is_no_sign_that_codes_have_one() {
 async fn over_tcp_codes_without_an_end_are_said_until_one_has_it_whatever_connection_brings_them() {
     let mut bench = Bench::with_pause(PAUSE);
     let (address, _task) = bench.serve().await;
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     for nth in 0..3 {
         assert_eq!(
             *bench.state.borrow(),
-            State::Ok,
+            ScannerState::Ok,
             "once or twice may be chance"
         );
         let mut connection = TcpStream::connect(address).await.unwrap();
         connection.write_all(b"C02XK0AAJG5H").await.unwrap();
         assert_eq!(bench.next().await, code("C02XK0AAJG5H"), "{nth}");
     }
-    bench.until(|state| *state == State::Unended).await;
+    bench.until(|state| *state == ScannerState::Unended).await;
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(b"\0").await.unwrap();
     connection.write_all(b"C02XK0AAJG5").await.unwrap();
     assert_eq!(bench.next().await, code("C02XK0AAJG5"));
     assert_eq!(
         *bench.state.borrow(),
-        State::Unended,
+        ScannerState::Unended,
         "a new connection alone changes nothing"
     );
     connection.write_all(b"C02XK0AAJG5H\r").await.unwrap();
     assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,9 +335,9 @@ async fn a_slow_sender_is_waited_for_from_character_to_character() {
         Bench::with_pause(Duration::from_millis(500)),
     );
     let address = near.local_addr().unwrap();
-    let (outlet, reporter) = (far.outlet.clone(), far.reporter.clone());
+    let (scan_sender, reporter) = (far.scan_sender.clone(), far.reporter.clone());
     let _task = tokio::spawn(async move {
-        tcp::serve(&near, Duration::from_millis(500), &outlet, &reporter).await
+        tcp::serve(&near, Duration::from_millis(500), &scan_sender, &reporter).await
     });
     let mut connection = TcpStream::connect(address).await.unwrap();
     for character in b"C02XK0AAJG5H" {
@@ -362,7 +372,7 @@ async fn connections_of_one_port_take_turns_while_the_station_is_busy() {
     loop {
         held.pop_front();
         let scan = timeout(SOON, bench.scans.recv()).await.unwrap().unwrap();
-        if scan.content == code("C02XK0AAJG5H") {
+        if scan.code == code("C02XK0AAJG5H") {
             break;
         }
         before += 1;
@@ -385,10 +395,16 @@ async fn a_flood_of_one_scanner_takes_no_place_of_another() {
     for _ in 0..SCANS_IN_PROGRESS {
         held.push(timeout(SOON, bench.scans.recv()).await.unwrap().unwrap());
     }
-    assert_eq!(bench.outlet.places.available_permits(), 0);
+    assert_eq!(bench.scan_sender.places.available_permits(), 0);
     // Next to it a keyboard scanner and a pipe of the same station.
-    let keyboard = Outlet::new(Name::new("right").unwrap(), bench.outlet.station.clone());
-    let pipe = Outlet::new(Name::new("pipe").unwrap(), bench.outlet.station.clone());
+    let keyboard = ScanSender::new(
+        Name::new("right").unwrap(),
+        bench.scan_sender.station.clone(),
+    );
+    let pipe = ScanSender::new(
+        Name::new("pipe").unwrap(),
+        bench.scan_sender.station.clone(),
+    );
     for nth in 0..SCANS_IN_PROGRESS {
         assert!(
             timeout(SOON, pipe.send_waiting(code("PIPE")))
@@ -423,7 +439,7 @@ async fn a_client_that_never_ends_its_line_is_bounded_and_answered_once() {
     endless.write_all(&vec![b'X'; 1 << 20]).await.unwrap();
     endless.write_all(b"\nA1\n").await.unwrap();
     assert!(
-        matches!(bench.next().await, Content::Broken { bytes, .. } if bytes.len() == framing::LONGEST)
+        matches!(bench.next().await, ScannedCode::Broken { bytes, .. } if bytes.len() == framing::LONGEST)
     );
     assert_eq!(bench.next().await, code("A1"));
 }
@@ -467,22 +483,22 @@ async fn connections_left_behind_do_not_lock_the_next_scanner_out() {
 async fn a_port_in_use_is_said_and_taken_when_it_is_free() {
     let holder = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let listen = holder.local_addr().unwrap();
-    let mut bench = Bench::new(Kind::Tcp {
+    let mut bench = Bench::new(ScannerKind::Tcp {
         listen,
         pause: PAUSE,
     });
-    assert_eq!(probe(&bench.reporter.settings), State::Busy);
+    assert_eq!(probe(&bench.reporter.settings), ScannerState::Busy);
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(run(
         bench.reporter.settings.clone(),
-        bench.outlet.clone(),
+        bench.scan_sender.clone(),
         bench.reporter.state.clone(),
         stopped,
         Pulse::default(),
     ));
-    bench.until(|state| *state == State::Busy).await;
+    bench.until(|state| *state == ScannerState::Busy).await;
     drop(holder);
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     let mut connection = TcpStream::connect(listen).await.unwrap();
     connection.write_all(b"A1\n").await.unwrap();
     assert_eq!(bench.next().await, code("A1"));
@@ -490,33 +506,33 @@ async fn a_port_in_use_is_said_and_taken_when_it_is_free() {
     timeout(SOON, running).await.unwrap().unwrap();
     assert_eq!(
         probe(&bench.reporter.settings),
-        State::Ok,
+        ScannerState::Ok,
         "the port is free again"
     );
 }
 
 #[test]
 fn every_state_has_words_and_every_fault_a_remedy() {
-    let device = Device::Auto;
+    let device = DeviceFile::Auto;
     let kinds = [
-        Kind::Hid {
+        ScannerKind::Hid {
             device: device.clone(),
             layout: Layout::Us,
             pause: Duration::from_millis(80),
         },
-        Kind::Serial {
+        ScannerKind::Serial {
             device,
             baud: 9_600,
             pause: Duration::from_millis(80),
         },
-        Kind::Stdin,
-        Kind::Tcp {
+        ScannerKind::Stdin,
+        ScannerKind::Tcp {
             listen: (Ipv4Addr::LOCALHOST, 9_000).into(),
             pause: PAUSE,
         },
     ];
     for kind in kinds {
-        let absent = State::Absent("seen: usb-Mouse-event-mouse".to_owned());
+        let absent = ScannerState::Absent("seen: usb-Mouse-event-mouse".to_owned());
         assert!(
             absent
                 .describe(&kind)
@@ -525,17 +541,20 @@ fn every_state_has_words_and_every_fault_a_remedy() {
             absent.describe(&kind)
         );
         for state in [
-            State::Starting,
-            State::Ok,
-            State::Unended,
+            ScannerState::Starting,
+            ScannerState::Ok,
+            ScannerState::Unended,
             absent,
-            State::NoRight,
-            State::Busy,
-            State::Ended,
-            State::Fault("odd".to_owned()),
+            ScannerState::NoRight,
+            ScannerState::Busy,
+            ScannerState::Ended,
+            ScannerState::Fault("odd".to_owned()),
         ] {
             assert!(!state.describe(&kind).is_empty());
-            let well = matches!(state, State::Starting | State::Ok | State::Ended);
+            let well = matches!(
+                state,
+                ScannerState::Starting | ScannerState::Ok | ScannerState::Ended
+            );
             assert_eq!(state.remedy(&kind).is_none(), well, "{kind:?} {state:?}");
         }
     }

@@ -545,7 +545,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        label::{self, Reading},
+        label::{self, Meaning},
         reason::Reason,
     };
 
@@ -560,12 +560,12 @@ mod tests {
                 demo.expected
             );
             match label::read(demo.serial.as_bytes()) {
-                Reading::Serials(candidates) => assert!(
+                Meaning::Serials(candidates) => assert!(
                     candidates.len() == 1 && candidates[0].scanned.as_str() == demo.serial,
                     "{}",
                     demo.serial
                 ),
-                Reading::Wrong(reason) => panic!("{} is read as {}", demo.serial, reason.code()),
+                Meaning::Wrong(reason) => panic!("{} is read as {}", demo.serial, reason.code()),
             }
         }
     }

@@ -115,7 +115,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
                     let id = Uuid::now_v7();
                     let overloaded = scan.place.is_none();
                     places.extend(scan.place.map(|place| (id, place)));
-                    Event::Scanned(NewScan { id, scanner: scan.scanner, at: scan.at, content: scan.content, overloaded })
+                    Event::Scanned(NewScan { id, scanner: scan.scanner, at: scan.at, code: scan.code, overloaded })
                 }
                 None => { scans_open = false; continue }
             },

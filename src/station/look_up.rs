@@ -13,7 +13,7 @@ use crate::{
         clock::{Boot, ClockWatch, Moment},
         name::Name,
     },
-    scanner::Content,
+    scanner::ScannedCode,
 };
 
 /// Asks the sources about one code as the lane would, and gives the records that a scan of it would end in.
@@ -32,12 +32,12 @@ pub async fn look_up(
     let mut core = Core::new(vec![lane], lane_of, Boot::now(), Uuid::now_v7);
     let mut asked = JoinSet::new();
     let at = Moment::now();
-    let content = Content::Code(code.as_bytes().to_vec());
+    let scanned = ScannedCode::Whole(code.as_bytes().to_vec());
     let mut event = Event::Scanned(NewScan {
         id: Uuid::now_v7(),
         scanner: scanner.clone(),
         at,
-        content,
+        code: scanned,
         overloaded: false,
     });
     loop {

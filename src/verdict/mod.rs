@@ -53,7 +53,7 @@ impl Policy {
     }
 
     /// Have all required sources answered? Then a scan waits no longer.
-    pub fn complete(&self, answers: &[Answer]) -> bool {
+    pub fn required_have_answered(&self, answers: &[Answer]) -> bool {
         self.sources
             .iter()
             .filter(|source| source.required)
@@ -61,7 +61,7 @@ impl Policy {
     }
 
     /// Have all sources answered, required or not?
-    pub fn exhausted(&self, answers: &[Answer]) -> bool {
+    pub fn all_have_answered(&self, answers: &[Answer]) -> bool {
         self.sources
             .iter()
             .all(|source| answers.iter().any(|answer| answer.source == source.name))

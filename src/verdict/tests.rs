@@ -8,7 +8,7 @@
 //! Every rule by name, and the promise that holds for the whole cross product of findings.
 
 use super::*;
-use crate::label::{self, Reading};
+use crate::label::{self, Meaning};
 use crate::readiness::evidence::{
     Finding::{No, NoObjection, Ready, Unknown, Wait},
     Grade::{Apple, Relayed},
@@ -433,7 +433,7 @@ fn rule_3b_an_mdm_that_has_not_fetched_since_the_assignment_makes_the_box_wait()
             vec![kandji(Reason::NotFound), dep(Some(FETCH), None)]
         ),
         Reason::Contradiction,
-        "of the same moment is not older"
+        "the same time is not older"
     );
     let mut without_as_of = kandji(Reason::NotFound);
     without_as_of.as_of = None;
@@ -538,7 +538,7 @@ fn rule_5_apple_has_it_and_the_mdm_has_not_fetched_yet() {
     assert_eq!(
         reason(&policy, vec![says(Kandji, No(Reason::NotFound)), together]),
         Reason::NotFound,
-        "of the same moment is not later"
+        "the same time is not later"
     );
     let evidence = vec![
         says(Kandji, No(Reason::NotFound)),
@@ -758,8 +758,8 @@ fn the_policy_says_which_answers_are_waited_for() {
     ] {
         assert_eq!(
             (
-                policy.complete(&from(kinds)),
-                policy.exhausted(&from(kinds))
+                policy.required_have_answered(&from(kinds)),
+                policy.all_have_answered(&from(kinds))
             ),
             (complete, exhausted),
             "{kinds:?}"
@@ -851,7 +851,7 @@ fn rule_10_a_fresh_assignment_settles_by_the_replys_own_clock() {
     assert_eq!(
         assigned(Some(LONG_AGO), None),
         Reason::Settling,
-        "nobody can say how long ago that was"
+        "it is not known how long ago that was"
     );
     for (end, expected) in [
         (Timestamp::MIN, Reason::Assigned),
@@ -897,7 +897,7 @@ fn rule_11_something_changed_at_apple_since_the_mdm_looked() {
     assert_eq!(
         reason(&two, vec![says(Kandji, Ready(Relayed)), business]),
         Reason::Assigned,
-        "of the same moment is not later"
+        "the same time is not later"
     );
 }
 
@@ -993,7 +993,7 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
             Some("C02XK0AAJG"),
         ),
         (
-            "none known: 12 stands as it is",
+            "none known: 12 characters are taken as they are",
             "SC02XK0AAJGA",
             "C02XK0AAJGA",
             No(NotFound),
@@ -1020,7 +1020,7 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
             Some("C02XK0AAJG"),
         ),
         (
-            "both open: 10 stands as it is",
+            "both open: 10 characters are taken as they are",
             "SX0Q000028",
             "X0Q000028",
             Unknown(Offline),
@@ -1216,7 +1216,7 @@ fn a_code_that_looks_like_something_else_is_a_rescan_unless_a_source_knows_it() 
         ("A0000012345678", Reason::Unreadable),
         ("RR473124829GB", Reason::Tracking),
     ] {
-        let Reading::Serials(members) = label::read(code.as_bytes()) else {
+        let Meaning::Serials(members) = label::read(code.as_bytes()) else {
             panic!("{code} is asked for")
         };
         assert_eq!(members.len(), 1, "{code}");

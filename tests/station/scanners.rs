@@ -76,7 +76,7 @@ async fn a_flood_on_one_lane_takes_no_scan_of_another_its_answer() {
     let mut answers = Vec::new();
     let begun = Instant::now();
     let mut scanned = 0;
-    let own = |answers: &[crate::support::station::Answer]| -> Vec<String> {
+    let own = |answers: &[crate::support::station::ResultLine]| -> Vec<String> {
         answers
             .iter()
             .filter(|answer| answer.serial.starts_with("KEYED") && !answer.change)

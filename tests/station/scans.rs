@@ -13,7 +13,7 @@ use crate::support::{
     eventually,
     lamps::{Lamps, Lit},
     mosquitto::{DASHBOARD, Mosquitto, STATION},
-    station::{Answer, Home, Station},
+    station::{Home, ResultLine, Station},
     system,
 };
 
@@ -131,7 +131,7 @@ async fn every_verdict_of_a_piped_run_arrives_once_and_seq_has_no_gap() {
         .expect("it ends at the end of its input");
     assert!(status.success(), "{}", home.log());
     let answers = station.rest();
-    let by_serial: BTreeMap<&str, &Answer> = answers
+    let by_serial: BTreeMap<&str, &ResultLine> = answers
         .iter()
         .filter(|answer| !answer.change)
         .map(|answer| (answer.serial.as_str(), answer))

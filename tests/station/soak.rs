@@ -26,7 +26,7 @@ use crate::support::{
     free_port,
     mosquitto::{DASHBOARD, Mosquitto, OPERATOR, STATION},
     proxy::Proxy,
-    station::{Answer, Home, Station},
+    station::{Home, ResultLine, Station},
 };
 
 const TOKEN: &str = "kandji-secret-token";
@@ -201,7 +201,7 @@ struct Sent {
 #[derive(Default)]
 struct Book {
     sent: Vec<Sent>,
-    answers: Vec<(Answer, Instant)>,
+    answers: Vec<(ResultLine, Instant)>,
     /// From when until when the service gave no answer.
     faulted: Vec<(Instant, Instant)>,
     taken_back: Option<Instant>,
@@ -210,12 +210,12 @@ struct Book {
 }
 
 impl Book {
-    fn scans(&self) -> impl Iterator<Item = &(Answer, Instant)> {
+    fn scans(&self) -> impl Iterator<Item = &(ResultLine, Instant)> {
         self.answers.iter().filter(|(answer, _)| !answer.change)
     }
 
     /// Every scan has its one answer, by serial number and in order. Gives each answer with the moment of its scan.
-    fn matched(&self) -> Vec<(&Answer, Instant, Instant)> {
+    fn matched(&self) -> Vec<(&ResultLine, Instant, Instant)> {
         let mut sent: BTreeMap<&str, Vec<Instant>> = BTreeMap::new();
         for scan in self.sent.iter().rev() {
             sent.entry(&scan.serial).or_default().push(scan.at);

@@ -20,7 +20,7 @@ pub mod lamps;
 pub mod mosquitto;
 pub mod proxy;
 pub mod station;
-pub mod tls_door;
+pub mod tls_terminator;
 pub mod wall_clock;
 
 use std::{

@@ -25,7 +25,7 @@ pub struct Home {
 
 /// One result line of the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ResultLine {
     pub change: bool,
     pub id: String,
     pub serial: String,
@@ -208,22 +208,25 @@ impl Station {
     }
 
     /// The next result line.
-    pub fn answer_within(&self, patience: Duration) -> Option<Answer> {
+    pub fn answer_within(&self, patience: Duration) -> Option<ResultLine> {
         match self.lines.recv_timeout(patience) {
-            Ok(line) => Some(Answer::parse(&line)),
+            Ok(line) => Some(ResultLine::parse(&line)),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
         }
     }
 
     /// The next result line. The test fails if there is none.
-    pub fn answer(&self) -> Answer {
+    pub fn answer(&self) -> ResultLine {
         self.answer_within(Duration::from_secs(20))
             .expect("an answer within 20 s")
     }
 
     /// All result lines up to the end of the process's output.
-    pub fn rest(&self) -> Vec<Answer> {
-        self.lines.iter().map(|line| Answer::parse(&line)).collect()
+    pub fn rest(&self) -> Vec<ResultLine> {
+        self.lines
+            .iter()
+            .map(|line| ResultLine::parse(&line))
+            .collect()
     }
 
     /// Its memory now, according to the kernel.
@@ -232,10 +235,10 @@ impl Station {
     }
 
     /// All result lines that have arrived.
-    pub fn so_far(&self) -> Vec<Answer> {
+    pub fn so_far(&self) -> Vec<ResultLine> {
         self.lines
             .try_iter()
-            .map(|line| Answer::parse(&line))
+            .map(|line| ResultLine::parse(&line))
             .collect()
     }
 
@@ -308,7 +311,7 @@ impl Drop for Station {
     }
 }
 
-impl Answer {
+impl ResultLine {
     fn parse(line: &str) -> Self {
         let (change, line) = line
             .strip_prefix("change ")

@@ -21,7 +21,7 @@ use crate::{
     publisher,
     readiness::http::CLOCK_TOLERANCE,
     runtime::{certificate, credential::Credential, machine::pi_model, name::Name, times},
-    scanner::{self, Kind, UNENDED_REMEDY},
+    scanner::{self, ScannerKind, ScannerState, UNENDED_REMEDY},
 };
 
 /// Records looked at for the rhythm of fetches.
@@ -52,7 +52,7 @@ pub(super) fn scanner(settings: &scanner::Settings, agent: Option<bool>) -> Line
     }
     // Not even tried: the agent may be opening it again just now.
     let state = scanner::look(settings);
-    match (state == scanner::State::Ok, agent) {
+    match (state == ScannerState::Ok, agent) {
         (true, Some(_)) => Line::in_use(part, &format!(": {} is there", kind.place())),
         (true, None) => Line::new(
             part,
@@ -65,24 +65,24 @@ pub(super) fn scanner(settings: &scanner::Settings, agent: Option<bool>) -> Line
 }
 
 /// A good scanner in words.
-fn tried(kind: &Kind) -> String {
+fn tried(kind: &ScannerKind) -> String {
     match kind {
-        Kind::Hid { .. } => format!(
+        ScannerKind::Hid { .. } => format!(
             "{} is there and can be taken for Benchlight alone",
             kind.place()
         ),
-        Kind::Serial { .. } => format!("{} is there and can be opened", kind.place()),
-        Kind::Stdin => "the agent reads its standard input".to_owned(),
-        Kind::Tcp { .. } => format!("{} is free to listen on", kind.place()),
+        ScannerKind::Serial { .. } => format!("{} is there and can be opened", kind.place()),
+        ScannerKind::Stdin => "the agent reads its standard input".to_owned(),
+        ScannerKind::Tcp { .. } => format!("{} is free to listen on", kind.place()),
     }
 }
 
-fn of_scanner(part: String, kind: &Kind, state: &scanner::State, well: &str) -> Line {
-    if *state == scanner::State::Ok {
+fn of_scanner(part: String, kind: &ScannerKind, state: &ScannerState, well: &str) -> Line {
+    if *state == ScannerState::Ok {
         return Line::ok(part, well);
     }
     let mut remedy = state.remedy(kind).unwrap_or_default();
-    if *state == scanner::State::NoRight {
+    if *state == ScannerState::NoRight {
         remedy.push_str("; this was tried as the user who runs the doctor: sudo benchlight doctor tries it as root");
     }
     Line::new(part, State::Fail, state.describe(kind), remedy)

@@ -302,7 +302,7 @@ fn the_demo_is_an_ordinary_config() {
     );
     assert!(config.exit_at_eof);
     assert_eq!(config.policy.settle, Duration::from_secs(2));
-    assert_eq!(config.scanners[0].kind, scanners::Kind::Stdin);
+    assert_eq!(config.scanners[0].kind, scanners::ScannerKind::Stdin);
     assert!(matches!(
         config.lanes[0].indicator,
         lamps::Settings::Terminal { .. }

@@ -767,24 +767,23 @@ fn a_device_without_a_folder_counts_among_the_stable_names() {
     .scanners[0]
         .kind
     {
-        scanners::Kind::Hid { device, .. } | scanners::Kind::Serial { device, .. } => {
-            device.clone()
-        }
+        scanners::ScannerKind::Hid { device, .. }
+        | scanners::ScannerKind::Serial { device, .. } => device.clone(),
         other => panic!("{other:?}"),
     };
     assert_eq!(
         device("hid", "usb-*-event-kbd"),
-        scanners::Device::Path("/dev/input/by-id/usb-*-event-kbd".into())
+        scanners::DeviceFile::Path("/dev/input/by-id/usb-*-event-kbd".into())
     );
     assert_eq!(
         device("serial", "usb-Zebra*"),
-        scanners::Device::Path("/dev/serial/by-id/usb-Zebra*".into())
+        scanners::DeviceFile::Path("/dev/serial/by-id/usb-Zebra*".into())
     );
     assert_eq!(
         device("serial", "/dev/pts/3"),
-        scanners::Device::Path("/dev/pts/3".into())
+        scanners::DeviceFile::Path("/dev/pts/3".into())
     );
-    assert_eq!(device("serial", "auto"), scanners::Device::Auto);
+    assert_eq!(device("serial", "auto"), scanners::DeviceFile::Auto);
 }
 
 #[test]

@@ -14,8 +14,8 @@ fn a_serial_number_is_the_same_whatever_the_case_and_the_space_around_it() {
 fn as_much_is_read_as_a_scanner_may_deliver() {
     let list: Vec<String> = (0..256).map(|number| format!("AB{number:06}")).collect();
     let padded = |length: usize| read(format!("{:,<length$}", list.join(",")).as_bytes());
-    assert!(matches!(padded(4_096), Reading::Serials(members) if members.len() == 256));
-    assert_eq!(padded(4_097), Reading::Wrong(Reason::Unreadable));
+    assert!(matches!(padded(4_096), Meaning::Serials(members) if members.len() == 256));
+    assert_eq!(padded(4_097), Meaning::Wrong(Reason::Unreadable));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_was_asked_for_before_is_the_same_candidates_again() {
         "F0D1A9BC23E4",
         "SR473124829GB",
     ] {
-        let Reading::Serials(members) = read(code.as_bytes()) else {
+        let Meaning::Serials(members) = read(code.as_bytes()) else {
             panic!("{code}")
         };
         let [candidates] = members.as_slice() else {

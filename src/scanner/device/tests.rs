@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     runtime::pulse::Pulses,
-    scanner::{Kind, tests::Bench},
+    scanner::{ScannerKind, tests::Bench},
 };
 
 fn folder(names: &[&str]) -> tempfile::TempDir {
@@ -28,7 +28,7 @@ fn folder(names: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-fn finder(folder: &Path, device: Device) -> Finder {
+fn finder(folder: &Path, device: DeviceFile) -> Finder {
     Finder {
         folder: folder.to_owned(),
         ending: "-event-kbd",
@@ -37,11 +37,11 @@ fn finder(folder: &Path, device: Device) -> Finder {
     }
 }
 
-fn absent(seen: &str) -> State {
-    State::Absent(seen.to_owned())
+fn absent(seen: &str) -> ScannerState {
+    ScannerState::Absent(seen.to_owned())
 }
 
-fn find(folder: &Path, device: Device) -> Result<String, State> {
+fn find(folder: &Path, device: DeviceFile) -> Result<String, ScannerState> {
     finder(folder, device).find().map(|path| {
         path.strip_prefix(folder)
             .unwrap_or(&path)
@@ -58,17 +58,17 @@ fn auto_takes_exactly_one_device_and_otherwise_lists_what_it_saw() {
         "usb-Mouse-event-mouse",
     ]);
     assert_eq!(
-        find(one.path(), Device::Auto),
+        find(one.path(), DeviceFile::Auto),
         Ok("usb-Zebra_DS2208-event-kbd".to_owned())
     );
     assert_eq!(
-        find(folder(&["usb-Mouse-event-mouse"]).path(), Device::Auto),
+        find(folder(&["usb-Mouse-event-mouse"]).path(), DeviceFile::Auto),
         Err(absent(
             "seen, but no scanner of this kind: usb-Mouse-event-mouse"
         ))
     );
     let two = folder(&["usb-B-event-kbd", "usb-A-event-kbd", "usb-C-event-mouse"]);
-    let Err(State::Fault(words)) = find(two.path(), Device::Auto) else {
+    let Err(ScannerState::Fault(words)) = find(two.path(), DeviceFile::Auto) else {
         panic!("two fit")
     };
     assert!(
@@ -77,7 +77,7 @@ fn auto_takes_exactly_one_device_and_otherwise_lists_what_it_saw() {
             && words.contains("`device`"),
         "{words}"
     );
-    let none = find(&one.path().join("no/such/folder"), Device::Auto);
+    let none = find(&one.path().join("no/such/folder"), DeviceFile::Auto);
     assert_eq!(
         none,
         Err(absent("no device with a stable name is plugged in")),
@@ -90,7 +90,7 @@ fn a_scanner_in_another_mode_is_seen_and_long_lists_are_cut() {
     let (here, there) = (folder(&[]), folder(&["usb-Zebra-if00"]));
     let finder = Finder {
         elsewhere: (there.path().to_owned(), "USB serial"),
-        ..finder(here.path(), Device::Auto)
+        ..finder(here.path(), DeviceFile::Auto)
     };
     assert_eq!(
         finder.find(),
@@ -100,7 +100,7 @@ fn a_scanner_in_another_mode_is_seen_and_long_lists_are_cut() {
     let many = folder(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let listed = "seen: usb-00, usb-01, usb-02, usb-03, usb-04, usb-05, usb-06, usb-07, ..";
     assert_eq!(
-        find(many.path(), Device::Path("*Zebra*".into())),
+        find(many.path(), DeviceFile::Path("*Zebra*".into())),
         Err(absent(listed))
     );
 }
@@ -112,7 +112,7 @@ fn a_setting_may_be_a_path_a_name_or_a_glob() {
         "usb-Zebra_2-event-kbd",
         "usb-Honeywell-event-kbd",
     ]);
-    let found = |text: &str| find(folder.path(), Device::Path(text.into()));
+    let found = |text: &str| find(folder.path(), DeviceFile::Path(text.into()));
     assert_eq!(
         found("usb-Zebra_1-event-kbd"),
         Ok("usb-Zebra_1-event-kbd".to_owned())
@@ -130,7 +130,7 @@ fn a_setting_may_be_a_path_a_name_or_a_glob() {
         found("usb-Zebra_?-*")
     );
     assert!(
-        matches!(found("usb-Zebra_?-*"), Err(State::Fault(words)) if words.contains("usb-Zebra_1-event-kbd, usb-Zebra_2-event-kbd"))
+        matches!(found("usb-Zebra_?-*"), Err(ScannerState::Fault(words)) if words.contains("usb-Zebra_1-event-kbd, usb-Zebra_2-event-kbd"))
     );
     assert_eq!(
         found("*Datalogic*"),
@@ -144,16 +144,16 @@ fn a_setting_may_be_a_path_a_name_or_a_glob() {
 fn what_the_system_refuses_is_told_apart() {
     let folder = folder(&["usb-Mouse-event-mouse"]);
     let state = |errno: Errno| {
-        finder(folder.path(), Device::Auto).state_of(Path::new("/dev/x"), &errno.into())
+        finder(folder.path(), DeviceFile::Auto).state_of(Path::new("/dev/x"), &errno.into())
     };
     let seen = absent("seen, but no scanner of this kind: usb-Mouse-event-mouse");
     assert_eq!(state(Errno::NODEV), seen);
     assert_eq!(state(Errno::NOENT), seen);
-    assert_eq!(state(Errno::ACCESS), State::NoRight);
-    assert_eq!(state(Errno::PERM), State::NoRight);
-    assert_eq!(state(Errno::BUSY), State::Busy);
-    assert_eq!(state(Errno::AGAIN), State::Busy);
-    assert!(matches!(state(Errno::NOTTY), State::Fault(words) if words.contains("/dev/x")));
+    assert_eq!(state(Errno::ACCESS), ScannerState::NoRight);
+    assert_eq!(state(Errno::PERM), ScannerState::NoRight);
+    assert_eq!(state(Errno::BUSY), ScannerState::Busy);
+    assert_eq!(state(Errno::AGAIN), ScannerState::Busy);
+    assert!(matches!(state(Errno::NOTTY), ScannerState::Fault(words) if words.contains("/dev/x")));
 }
 
 /// A device that sends nothing, or whose driver never returns from a read.
@@ -171,7 +171,7 @@ impl AsFd for Double {
 }
 
 impl Port for Double {
-    fn read(&mut self) -> io::Result<Vec<Content>> {
+    fn read(&mut self) -> io::Result<Vec<ScannedCode>> {
         if self.hangs {
             // Never returns: nothing will ever come here.
             let (_stays, hangs) = std::sync::mpsc::channel::<()>();
@@ -186,7 +186,7 @@ impl Port for Double {
 
     fn spoil(&mut self, _: &'static str) {}
 
-    fn pause(&mut self) -> Option<Content> {
+    fn pause(&mut self) -> Option<ScannedCode> {
         None
     }
 }
@@ -195,7 +195,7 @@ impl Port for Double {
 #[tokio::test]
 async fn a_right_that_comes_late_is_taken_up() {
     let folder = folder(&["usb-Double-event-kbd"]);
-    let mut bench = Bench::new(Kind::Stdin);
+    let mut bench = Bench::new(ScannerKind::Stdin);
     let right = Arc::new(AtomicBool::new(false));
     let given = Arc::clone(&right);
     let open = move |_: &Path| {
@@ -209,25 +209,32 @@ async fn a_right_that_comes_late_is_taken_up() {
             hangs: false,
         })
     };
-    let (finder, outlet, reporter) = (
-        finder(folder.path(), Device::Auto),
-        bench.outlet.clone(),
+    let (finder, scan_sender, reporter) = (
+        finder(folder.path(), DeviceFile::Auto),
+        bench.scan_sender.clone(),
         bench.reporter.clone(),
     );
     let _task = tokio::spawn(async move {
-        run(finder, open, Duration::from_millis(80), &outlet, &reporter).await
+        run(
+            finder,
+            open,
+            Duration::from_millis(80),
+            &scan_sender,
+            &reporter,
+        )
+        .await
     });
-    bench.until(|state| *state == State::NoRight).await;
+    bench.until(|state| *state == ScannerState::NoRight).await;
     right.store(true, Ordering::SeqCst);
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
 }
 
 /// Runs a scanner's thread on a [`Double`] for more than two intervals of the pulse; returns who was silent in the last one.
 async fn silent(hangs: bool) -> Vec<String> {
     let folder = folder(&["usb-Double-event-kbd"]);
-    let finder = finder(folder.path(), Device::Auto);
+    let finder = finder(folder.path(), DeviceFile::Auto);
     let pulses = Pulses::default();
-    let mut bench = Bench::new(Kind::Stdin);
+    let mut bench = Bench::new(ScannerKind::Stdin);
     bench.reporter.pulse = pulses.pulse("scanner left");
     let open = move |_: &Path| {
         let (near, far) = UnixStream::pair()?;
@@ -241,12 +248,19 @@ async fn silent(hangs: bool) -> Vec<String> {
             hangs,
         })
     };
-    let (outlet, reporter) = (bench.outlet.clone(), bench.reporter.clone());
+    let (scan_sender, reporter) = (bench.scan_sender.clone(), bench.reporter.clone());
     let task = tokio::spawn(async move {
-        run(finder, open, Duration::from_millis(80), &outlet, &reporter).await
+        run(
+            finder,
+            open,
+            Duration::from_millis(80),
+            &scan_sender,
+            &reporter,
+        )
+        .await
     });
     if !hangs {
-        bench.until(|state| *state == State::Ok).await;
+        bench.until(|state| *state == ScannerState::Ok).await;
     }
     tokio::time::sleep(pulse::EVERY).await;
     pulses.silent();
@@ -281,7 +295,7 @@ fn globs() {
         ("", "a", false),
     ] {
         assert_eq!(
-            fits(glob.as_bytes(), name.as_bytes()),
+            WildMatch::new(glob).matches(name),
             expected,
             "{glob} {name}"
         );
@@ -298,6 +312,6 @@ proptest! {
             let from = place.min(glob.len());
             glob.replace_range(from..(from + length).min(glob.len()), "*");
         }
-        prop_assert!(fits(glob.as_bytes(), name.as_bytes()), "{} {}", glob, name);
+        prop_assert!(WildMatch::new(&glob).matches(&name), "{} {}", glob, name);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::{
-    Content, Layout,
+    Layout, ScannedCode,
     framing::Framer,
     keymap::{self, Modifiers, Stroke},
 };
@@ -48,7 +48,7 @@ impl Decoder {
     }
 
     /// Returns the scan that this event ends.
-    pub(super) fn event(&mut self, event: Event) -> Option<Content> {
+    pub(super) fn event(&mut self, event: Event) -> Option<ScannedCode> {
         match event {
             Event::Dropped => {
                 self.lost = true;
@@ -112,7 +112,7 @@ impl Decoder {
     }
 
     /// Ends the code, because of an end key or a pause.
-    pub(super) fn end(&mut self) -> Option<Content> {
+    pub(super) fn end(&mut self) -> Option<ScannedCode> {
         self.flush_accent();
         if self.alt_number.take().is_some() {
             self.add(UNKNOWN);
@@ -131,7 +131,7 @@ impl Decoder {
         }
     }
 
-    fn character(&mut self, character: char) -> Option<Content> {
+    fn character(&mut self, character: char) -> Option<ScannedCode> {
         // Some scanners send their end key as a control character: Ctrl+M, Alt+013.
         if matches!(character, '\r' | '\n' | '\t') {
             return self.end();

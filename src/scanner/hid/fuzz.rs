@@ -1,6 +1,6 @@
 //! Event streams through the scanner's own decoder, for `fuzz/fuzz_targets/hid_events.rs` and for recorded streams.
 
-use super::{Content, InputEvent, Layout, decode, decoder::Decoder};
+use super::{InputEvent, Layout, ScannedCode, decode, decoder::Decoder};
 
 /// One read of an event device.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Read {
 }
 
 /// The codes that a keyboard-type scanner types, each with the index of the read that ended it.
-pub fn typed(layout: Layout, reads: &[Read]) -> Vec<(usize, Content)> {
+pub fn typed(layout: Layout, reads: &[Read]) -> Vec<(usize, ScannedCode)> {
     let mut decoder = Decoder::new(layout);
     let mut scans = Vec::new();
     for (index, read) in reads.iter().enumerate() {
@@ -23,12 +23,12 @@ pub fn typed(layout: Layout, reads: &[Read]) -> Vec<(usize, Content)> {
             .iter()
             .map(|&(kind, code, value)| InputEvent::new(kind, code, value));
         let ended = decode(&mut decoder, events);
-        scans.extend(ended.into_iter().map(|content| (index, content)));
+        scans.extend(ended.into_iter().map(|code| (index, code)));
         if decoder.lost() {
             decoder.resume(read.down.iter().copied());
         }
         if read.pause {
-            scans.extend(decoder.end().map(|content| (index, content)));
+            scans.extend(decoder.end().map(|code| (index, code)));
         }
     }
     scans

@@ -25,7 +25,7 @@ use super::{
     *,
 };
 use crate::scanner::{
-    Kind, State, device,
+    ScannerKind, ScannerState, device,
     tests::{Bench, code},
 };
 
@@ -99,14 +99,14 @@ impl Wedge {
 }
 
 fn start(folder: &Path) -> (Bench, JoinHandle<()>) {
-    let bench = Bench::new(Kind::Hid {
-        device: Device::Auto,
+    let bench = Bench::new(ScannerKind::Hid {
+        device: DeviceFile::Auto,
         layout: Layout::Us,
         pause: PAUSE,
     });
-    let (finder, outlet, reporter) = (
-        finder_in(folder, &Device::Auto),
-        bench.outlet.clone(),
+    let (finder, scan_sender, reporter) = (
+        finder_in(folder, &DeviceFile::Auto),
+        bench.scan_sender.clone(),
         bench.reporter.clone(),
     );
     let task = tokio::spawn(async move {
@@ -114,7 +114,7 @@ fn start(folder: &Path) -> (Bench, JoinHandle<()>) {
             finder,
             |path| Keyboard::open(path, Layout::Us),
             PAUSE,
-            &outlet,
+            &scan_sender,
             &reporter,
         )
         .await
@@ -129,24 +129,26 @@ async fn a_wedge_is_grabbed_read_unplugged_and_found_again() {
         return;
     };
     let (mut bench, _task) = start(folder.path());
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     wedge.types("0123456789\n");
     assert_eq!(bench.next().await, code("0123456789"));
     wedge.types("42");
     assert_eq!(bench.next().await, code("42"), "a pause ends a code, too");
-    let second = device::probe(&finder_in(folder.path(), &Device::Auto), |path| {
+    let second = device::probe(&finder_in(folder.path(), &DeviceFile::Auto), |path| {
         Keyboard::open(path, Layout::Us)
     });
-    assert_eq!(second, State::Busy, "it is grabbed");
+    assert_eq!(second, ScannerState::Busy, "it is grabbed");
     wedge.types("11");
     std::fs::remove_file(&wedge.device).unwrap();
     drop(wedge);
-    bench.until(|state| matches!(state, State::Absent(_))).await;
+    bench
+        .until(|state| matches!(state, ScannerState::Absent(_)))
+        .await;
     while let Ok(scan) = bench.scans.try_recv() {
-        assert_eq!(scan.content, code("11"), "only a pause may have ended it");
+        assert_eq!(scan.code, code("11"), "only a pause may have ended it");
     }
     let mut wedge = Wedge::plugged(folder.path(), "one").unwrap();
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     wedge.types("77\n");
     assert_eq!(bench.next().await, code("77"));
 }
@@ -167,7 +169,7 @@ fn an_overrun_of_the_kernels_queue_breaks_the_code_and_not_the_next() {
     scans.extend(keyboard.read().unwrap());
     assert_eq!(scans, []);
     assert!(
-        matches!(keyboard.pause(), Some(Content::Broken { why, .. }) if why.contains("ran over"))
+        matches!(keyboard.pause(), Some(ScannedCode::Broken { why, .. }) if why.contains("ran over"))
     );
     wedge.types("12\n");
     while scans.is_empty() {
@@ -186,7 +188,10 @@ async fn several_wedges_are_listed_and_none_is_taken() {
         return;
     };
     let (mut bench, _task) = start(folder.path());
-    let State::Fault(words) = bench.until(|state| matches!(state, State::Fault(_))).await else {
+    let ScannerState::Fault(words) = bench
+        .until(|state| matches!(state, ScannerState::Fault(_)))
+        .await
+    else {
         panic!("not a fault")
     };
     assert!(
@@ -222,10 +227,10 @@ fn reads(stream: &str) -> Vec<Read> {
     reads
 }
 
-fn codes(layout: Layout, reads: &[Read]) -> Vec<Content> {
+fn codes(layout: Layout, reads: &[Read]) -> Vec<ScannedCode> {
     typed(layout, reads)
         .into_iter()
-        .map(|(_, content)| content)
+        .map(|(_, code)| code)
         .collect()
 }
 
@@ -256,7 +261,7 @@ fn only_keys_that_change_make_a_code() {
 fn a_code_that_the_kernel_dropped_events_of_is_a_rescan_and_the_next_is_whole() {
     let reads = reads(DROPPED);
     let scans = codes(Layout::Us, &reads);
-    let [Content::Broken { bytes, why }, next] = scans.as_slice() else {
+    let [ScannedCode::Broken { bytes, why }, next] = scans.as_slice() else {
         panic!("{scans:?}")
     };
     assert_eq!(
@@ -283,15 +288,15 @@ fn a_german_scanner_is_read_by_its_layout_and_by_no_other() {
 fn a_file_that_is_no_input_device_is_a_fault_and_a_missing_one_is_absent() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("usb-file-event-kbd"), "").unwrap();
-    let found = device::probe(&finder_in(folder.path(), &Device::Auto), |path| {
+    let found = device::probe(&finder_in(folder.path(), &DeviceFile::Auto), |path| {
         Keyboard::open(path, Layout::Us)
     });
-    assert!(matches!(found, State::Fault(words) if words.contains("usb-file-event-kbd")));
+    assert!(matches!(found, ScannerState::Fault(words) if words.contains("usb-file-event-kbd")));
     assert!(matches!(
         device::probe(
-            &finder(&Device::Path("/dev/input/by-id/no-such-scanner".into())),
+            &finder(&DeviceFile::Path("/dev/input/by-id/no-such-scanner".into())),
             |path| Keyboard::open(path, Layout::Us)
         ),
-        State::Absent(_)
+        ScannerState::Absent(_)
     ));
 }

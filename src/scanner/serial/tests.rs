@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::scanner::{
-    Kind, State, device,
+    ScannerKind, ScannerState, device,
     framing::FRAMED,
     tests::{Bench, code},
 };
@@ -63,20 +63,20 @@ impl Cable {
 }
 
 fn start(folder: &Path, pause: Duration) -> (Bench, JoinHandle<()>) {
-    let bench = Bench::new(Kind::Serial {
-        device: Device::Auto,
+    let bench = Bench::new(ScannerKind::Serial {
+        device: DeviceFile::Auto,
         baud: 9_600,
         pause,
     });
-    let (folder, outlet, reporter) = (
+    let (folder, scan_sender, reporter) = (
         folder.to_owned(),
-        bench.outlet.clone(),
+        bench.scan_sender.clone(),
         bench.reporter.clone(),
     );
     let task = tokio::spawn(async move {
-        let finder = finder_in(&folder, &Device::Auto);
+        let finder = finder_in(&folder, &DeviceFile::Auto);
         let open = |path: &Path| SerialScanner::open(path, 9_600);
-        device::run(finder, open, pause, &outlet, &reporter).await
+        device::run(finder, open, pause, &scan_sender, &reporter).await
     });
     (bench, task)
 }
@@ -89,7 +89,7 @@ async fn codes_end_by_cr_lf_or_both() {
     let folder = tempfile::tempdir().unwrap();
     let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
     let (mut bench, _task) = start(folder.path(), LONG);
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     cable.types("C02XK0AAJG5H\rC02XK0AAJG5J\nC02XK0AAJG5K\r\n\r\n[)>\x1e06\x1dS1\x1e\x04\r");
     for text in [
         "C02XK0AAJG5H",
@@ -113,7 +113,7 @@ async fn the_frame_around_a_code_is_dropped_and_noise_between_codes_is_no_scan()
     let folder = tempfile::tempdir().unwrap();
     let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
     let (mut bench, _task) = start(folder.path(), SHORT);
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     for framed in FRAMED {
         cable
             .scanner
@@ -146,7 +146,7 @@ async fn a_port_does_not_heed_the_carrier() {
             .contains(ControlModes::CLOCAL)
     );
     let (mut bench, _task) = start(folder.path(), LONG);
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     assert!(
         cable
             .settings()
@@ -162,13 +162,13 @@ async fn a_pause_ends_a_code_and_the_moment_of_its_last_character_counts() {
     let folder = tempfile::tempdir().unwrap();
     let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
     let (mut bench, _task) = start(folder.path(), SHORT);
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     cable.types("C02XK0AAJG5H");
     let scan = bench.scans.recv().await.unwrap();
-    assert_eq!(scan.content, code("C02XK0AAJG5H"));
+    assert_eq!(scan.code, code("C02XK0AAJG5H"));
     assert!(
         crate::runtime::clock::Boot::now().since(scan.at.boot) >= SHORT,
-        "the pause is no part of the scan's time"
+        "the pause is not part of the scan's time"
     );
     cable.types("C02XK0AAJG5J");
     assert_eq!(bench.next().await, code("C02XK0AAJG5J"));
@@ -179,41 +179,45 @@ async fn codes_without_an_end_key_are_said_until_one_has_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
     let (mut bench, _task) = start(folder.path(), SHORT);
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     for text in ["C02XK0AAJG5H", "C02XK0AAJG5J"] {
         cable.types(text);
         assert_eq!(bench.next().await, code(text));
         assert_eq!(
             *bench.state.borrow(),
-            State::Ok,
+            ScannerState::Ok,
             "once or twice may be chance"
         );
     }
     cable.types("C02XK0AAJG5K");
     assert_eq!(bench.next().await, code("C02XK0AAJG5K"));
-    bench.until(|state| *state == State::Unended).await;
+    bench.until(|state| *state == ScannerState::Unended).await;
     assert!(
         bench.state.borrow().is_there() && bench.state.borrow().code() == "ok",
         "it works all the same"
     );
     cable.types("C02XK0AAJG5H\r");
     assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
 }
 
 #[tokio::test]
 async fn an_unplugged_scanner_is_said_and_found_again_and_half_a_code_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let (mut bench, task) = start(folder.path(), LONG);
-    bench.until(|state| matches!(state, State::Absent(_))).await;
+    bench
+        .until(|state| matches!(state, ScannerState::Absent(_)))
+        .await;
     let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     cable.types("C02XK0AAJG5H\nC02XK0");
     assert_eq!(bench.next().await, code("C02XK0AAJG5H"));
     cable.unplugged();
-    bench.until(|state| matches!(state, State::Absent(_))).await;
+    bench
+        .until(|state| matches!(state, ScannerState::Absent(_)))
+        .await;
     let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     cable.types("AAJG5J1\n");
     assert_eq!(
         bench.next().await,
@@ -230,25 +234,27 @@ async fn what_is_typed_while_the_port_is_being_opened_is_broken_and_the_next_cod
     let scanner = cable.scanner.try_clone().unwrap();
     // Sent as soon as the port is open: the end of a code whose beginning was not read, then a whole one.
     let open = move |path: &Path| {
-        let port = Serial::open(path, 9_600)?;
+        let port = SerialScanner::open(path, 9_600)?;
         (&scanner).write_all(b"AAJG5H\rC02XK0AAJG5J\r")?;
         Ok(port)
     };
-    let mut bench = Bench::new(Kind::Serial {
-        device: Device::Auto,
+    let mut bench = Bench::new(ScannerKind::Serial {
+        device: DeviceFile::Auto,
         baud: 9_600,
         pause: SHORT,
     });
-    let (finder, outlet, reporter) = (
-        finder_in(folder.path(), &Device::Auto),
-        bench.outlet.clone(),
+    let (finder, scan_sender, reporter) = (
+        finder_in(folder.path(), &DeviceFile::Auto),
+        bench.scan_sender.clone(),
         bench.reporter.clone(),
     );
     let _task =
-        tokio::spawn(async move { device::run(finder, open, SHORT, &outlet, &reporter).await });
-    assert!(matches!(bench.next().await, Content::Broken { bytes, .. } if bytes == b"AAJG5H"));
+        tokio::spawn(
+            async move { device::run(finder, open, SHORT, &scan_sender, &reporter).await },
+        );
+    assert!(matches!(bench.next().await, ScannedCode::Broken { bytes, .. } if bytes == b"AAJG5H"));
     assert_eq!(bench.next().await, code("C02XK0AAJG5J"));
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     cable.types("C02XK0AAJG5K\r");
     assert_eq!(bench.next().await, code("C02XK0AAJG5K"));
 }
@@ -258,18 +264,18 @@ async fn a_port_that_another_holds_is_busy_and_free_when_the_scanner_stops() {
     let folder = tempfile::tempdir().unwrap();
     let cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
     let (mut bench, task) = start(folder.path(), LONG);
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     let found = || {
-        device::probe(&finder_in(folder.path(), &Device::Auto), |path| {
+        device::probe(&finder_in(folder.path(), &DeviceFile::Auto), |path| {
             SerialScanner::open(path, 9_600)
         })
     };
-    assert_eq!(found(), State::Busy);
+    assert_eq!(found(), ScannerState::Busy);
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
     // The thread closes the port as soon as it is woken.
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while found() != State::Ok {
+    while found() != ScannerState::Ok {
         assert!(
             std::time::Instant::now() < deadline,
             "the port was never closed"
@@ -284,14 +290,14 @@ async fn the_thread_ends_when_the_station_takes_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
     let (mut bench, task) = start(folder.path(), LONG);
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     drop(bench.scans);
     cable.types("C02XK0AAJG5H\n");
     tokio::time::timeout(Duration::from_secs(10), task)
         .await
         .unwrap()
         .unwrap();
-    assert!(matches!(&*bench.state.borrow(), State::Fault(_)));
+    assert!(matches!(&*bench.state.borrow(), ScannerState::Fault(_)));
 }
 
 #[tokio::test]
@@ -299,7 +305,7 @@ async fn codes_beyond_the_places_of_the_station_are_said_so_and_none_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut cable = Cable::plugged(folder.path(), "usb-Zebra-if00");
     let (mut bench, _task) = start(folder.path(), LONG);
-    bench.until(|state| *state == State::Ok).await;
+    bench.until(|state| *state == ScannerState::Ok).await;
     let count = crate::scanner::SCANS_IN_PROGRESS + 8;
     let mut held = Vec::new();
     for number in 0..count {
@@ -314,15 +320,17 @@ async fn codes_beyond_the_places_of_the_station_are_said_so_and_none_is_lost() {
 fn a_file_that_is_no_serial_port_is_a_fault() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "C02XK0AAJG5H\n").unwrap();
-    let found = device::probe(&finder_in(folder.path(), &Device::Auto), |path| {
+    let found = device::probe(&finder_in(folder.path(), &DeviceFile::Auto), |path| {
         SerialScanner::open(path, 9_600)
     });
-    assert!(matches!(found, State::Fault(words) if words.contains("file")));
+    assert!(matches!(found, ScannerState::Fault(words) if words.contains("file")));
     assert!(matches!(
         device::probe(
-            &finder(&Device::Path("/dev/serial/by-id/no-such-scanner".into())),
+            &finder(&DeviceFile::Path(
+                "/dev/serial/by-id/no-such-scanner".into()
+            )),
             |path| SerialScanner::open(path, 9_600)
         ),
-        State::Absent(_)
+        ScannerState::Absent(_)
     ));
 }

@@ -83,10 +83,9 @@ impl Core {
                 ));
             }
         }
-        let exhausted = scan
-            .members
-            .iter()
-            .all(|member| member.question.is_none() || lane.policy.exhausted(&member.answers));
+        let all_answered = scan.members.iter().all(|member| {
+            member.question.is_none() || lane.policy.all_have_answered(&member.answers)
+        });
         for (nth, record) in changes {
             let alarm = record.lamp == Signal::Alarm;
             if let Some(member) = self
@@ -106,7 +105,7 @@ impl Core {
                 actions,
             );
         }
-        if exhausted {
+        if all_answered {
             self.forget(id);
         }
     }
@@ -193,7 +192,7 @@ impl Core {
         };
         if self
             .policy(&recheck.one.record.lane)
-            .is_some_and(|policy| policy.exhausted(&recheck.answers))
+            .is_some_and(|policy| policy.all_have_answered(&recheck.answers))
         {
             self.finish_recheck(question, now, actions);
         }

@@ -17,7 +17,7 @@ use super::{
     waiting::WaitingList,
 };
 use crate::{
-    label::{self, Candidates, Reading},
+    label::{self, Candidates, Meaning},
     readiness::{Purpose, evidence::Answer},
     reason::{Reason, Signal},
     record::{RawScan, Record, Recorded, ToRecord},
@@ -25,7 +25,7 @@ use crate::{
         clock::{Boot, Moment},
         name::Name,
     },
-    scanner::Content,
+    scanner::ScannedCode,
     verdict::{self, Policy},
 };
 use after::{PendingChange, Recheck};
@@ -70,7 +70,7 @@ pub struct NewScan {
     /// When its last character came.
     pub at: Moment,
     /// What came.
-    pub content: Content,
+    pub code: ScannedCode,
     /// All places for scans in progress were taken, and the scanner cannot be made to wait.
     pub overloaded: bool,
 }
@@ -267,9 +267,9 @@ impl Core {
         let Some(lane) = self.lanes.get_mut(&lane_name) else {
             return;
         };
-        let (bytes, why_broken) = match new.content {
-            Content::Code(bytes) => (bytes, None),
-            Content::Broken { bytes, why } => (bytes, Some(why)),
+        let (bytes, why_broken) = match new.code {
+            ScannedCode::Whole(bytes) => (bytes, None),
+            ScannedCode::Broken { bytes, why } => (bytes, Some(why)),
         };
         let text = label::normalised(&bytes);
         if why_broken.is_none() && lane.repeats_newest(&text, new.at.boot) {
@@ -281,12 +281,12 @@ impl Core {
             actions.push(Action::Finished(new.id));
             return;
         }
-        let reading = if why_broken.is_some() {
-            Reading::Wrong(Reason::Unreadable)
+        let meaning = if why_broken.is_some() {
+            Meaning::Wrong(Reason::Unreadable)
         } else {
             label::read(&bytes)
         };
-        let is_serial = matches!(reading, Reading::Serials(_));
+        let is_serial = matches!(meaning, Meaning::Serials(_));
         let took_lane = is_serial || !lane.is_same_pull(new.at.boot);
         if took_lane {
             let overtaken = lane.take_over(new.id, text, new.at.boot, is_serial);
@@ -306,12 +306,12 @@ impl Core {
             bytes,
         };
         actions.push(Action::Journal(raw.clone()));
-        let members: Vec<Member> = match reading {
-            Reading::Wrong(reason) => vec![Member::wrong(reason, why_broken)],
-            Reading::Serials(codes) if new.overloaded => {
+        let members: Vec<Member> = match meaning {
+            Meaning::Wrong(reason) => vec![Member::wrong(reason, why_broken)],
+            Meaning::Serials(codes) if new.overloaded => {
                 codes.into_iter().map(Member::overloaded).collect()
             }
-            Reading::Serials(codes) => codes
+            Meaning::Serials(codes) => codes
                 .into_iter()
                 .map(|candidates| Member::open((self.draw_id)(), candidates))
                 .collect(),
@@ -384,7 +384,7 @@ impl Core {
         let over = now.moment.boot.since(scan.at.boot) >= lane.policy.deadline;
         for member in &mut scan.members {
             if let (None, Some(candidates)) = (&member.decision, &member.candidates)
-                && (over || lane.policy.complete(&member.answers))
+                && (over || lane.policy.required_have_answered(&member.answers))
             {
                 member.decision = Some(verdict::decide(candidates, &member.answers, &lane.policy));
             }

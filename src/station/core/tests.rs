@@ -152,12 +152,12 @@ impl Bench {
 
     fn scan_on(&mut self, scanner: &str, text: &str) -> Uuid {
         let id = Uuid::now_v7();
-        let content = Content::Code(text.as_bytes().to_vec());
+        let scanned = ScannedCode::Whole(text.as_bytes().to_vec());
         self.handle(Event::Scanned(NewScan {
             id,
             scanner: name(scanner),
             at: self.moment(),
-            content,
+            code: scanned,
             overloaded: false,
         }));
         id
@@ -696,12 +696,12 @@ fn a_recall_that_cannot_be_recorded_still_alarms_and_is_offered_again() {
 #[test]
 fn too_many_scans_at_once_are_the_stations_fault_and_not_the_boxs() {
     let mut bench = Bench::new();
-    let content = Content::Code(READY.as_bytes().to_vec());
+    let scanned = ScannedCode::Whole(READY.as_bytes().to_vec());
     let scan = NewScan {
         id: Uuid::now_v7(),
         scanner: name("left"),
         at: bench.moment(),
-        content,
+        code: scanned,
         overloaded: true,
     };
     bench.handle(Event::Scanned(scan));
@@ -716,7 +716,7 @@ fn too_many_scans_at_once_are_the_stations_fault_and_not_the_boxs() {
 #[test]
 fn a_broken_scan_asks_for_a_rescan_and_says_why() {
     let mut bench = Bench::new();
-    let content = Content::Broken {
+    let scanned = ScannedCode::Broken {
         bytes: b"C02".to_vec(),
         why: "the scanner's key queue ran over",
     };
@@ -724,7 +724,7 @@ fn a_broken_scan_asks_for_a_rescan_and_says_why() {
         id: Uuid::now_v7(),
         scanner: name("left"),
         at: bench.moment(),
-        content,
+        code: scanned,
         overloaded: false,
     }));
     bench.commit();

@@ -27,7 +27,7 @@ use crate::{
         install_crypto,
         lamps::{Lamps, Lit},
         mosquitto::{DASHBOARD, TELEGRAF},
-        station::{Answer, Home, Station},
+        station::{Home, ResultLine, Station},
         wall_clock::WallClock,
     },
 };
@@ -43,7 +43,7 @@ pub struct Bench {
     pub business: Option<apple_business::Simulator>,
     pub home: Home,
     pub dashboard: Dashboard,
-    pub answers: Vec<Answer>,
+    pub answers: Vec<ResultLine>,
     pub seen: Seen,
     pub clock: Option<WallClock>,
     serials: usize,
@@ -162,14 +162,14 @@ impl Bench {
     }
 
     /// Scans a ready box, and gives the answer.
-    pub fn scan(&mut self, running: &mut Running) -> Answer {
+    pub fn scan(&mut self, running: &mut Running) -> ResultLine {
         let serial = self.ready_box();
         running.station.scan(serial.as_bytes());
         self.answer(running)
     }
 
     /// The next answer that is no change.
-    pub fn answer(&mut self, running: &Running) -> Answer {
+    pub fn answer(&mut self, running: &Running) -> ResultLine {
         loop {
             let answer = running
                 .station
@@ -337,8 +337,8 @@ impl Bench {
     }
 
     /// These answers have arrived, each with its lamp signal.
-    pub async fn arrived(&self, answers: &[Answer]) {
-        let is_there = |all: &[Received], answer: &Answer| {
+    pub async fn arrived(&self, answers: &[ResultLine]) {
+        let is_there = |all: &[Received], answer: &ResultLine| {
             all.iter()
                 .any(|one| one.channel() == "scan" && one.json()["id"] == answer.id.as_str())
         };

@@ -11,7 +11,9 @@ use super::{
     row,
     services::{over_tls, with_apple, with_business},
 };
-use crate::support::{certificates::Validity, tls_door::TlsDoor, wall_clock::WallClock};
+use crate::support::{
+    certificates::Validity, tls_terminator::TlsTerminator, wall_clock::WallClock,
+};
 
 const YEAR: i64 = 365 * 24 * 3_600;
 
@@ -268,8 +270,8 @@ async fn over_a_short_certificate(row: &'static Row, synced: bool) -> Seen {
         .mosquitto
         .authority
         .server("localhost", Validity::Briefly);
-    let door = TlsDoor::start(bench.world.kandji.address(), &certificate).await;
-    over_tls(&bench, door.port);
+    let terminator = TlsTerminator::start(bench.world.kandji.address(), &certificate).await;
+    over_tls(&bench, terminator.port);
     set(&bench, -20 * YEAR, synced);
     bench.break_it();
     let mut running = bench.start_in_trouble();

@@ -21,7 +21,7 @@ use crate::support::{
     certificates::{Authority, Validity},
     dashboard::Received,
     proxy::Proxy,
-    tls_door::TlsDoor,
+    tls_terminator::TlsTerminator,
 };
 
 pub static ROWS: &[Row] = &[
@@ -208,14 +208,14 @@ async fn untrusted(row: &'static Row) -> Seen {
         .authority
         .server("localhost", Validity::Now);
     let strange = Authority::new("somebody").server("localhost", Validity::Now);
-    let door = TlsDoor::start(bench.world.kandji.address(), &good).await;
-    over_tls(&bench, door.port);
+    let terminator = TlsTerminator::start(bench.world.kandji.address(), &good).await;
+    over_tls(&bench, terminator.port);
     let spoil = async |_: &mut Bench| {
-        door.present(&strange);
+        terminator.present(&strange);
         // A request on a connection that is just being cut would be `offline`, and rightly so.
         tokio::time::sleep(Duration::from_millis(300)).await;
     };
-    day(bench, spoil, async |_| door.present(&good)).await
+    day(bench, spoil, async |_| terminator.present(&good)).await
 }
 
 /// Kandji by https, trusted by the authority of this bench.

@@ -68,22 +68,22 @@ fn keys_of(layout: Layout, character: char) -> (Vec<u16>, u16) {
         .unwrap_or_else(|| panic!("{layout:?} has no {character:?}"))
 }
 
-fn decoded(decoder: &mut Decoder, events: &[Event]) -> Vec<Content> {
+fn decoded(decoder: &mut Decoder, events: &[Event]) -> Vec<ScannedCode> {
     events
         .iter()
         .filter_map(|event| decoder.event(*event))
         .collect()
 }
 
-fn code(text: &str) -> Content {
-    Content::Code(text.as_bytes().to_vec())
+fn code(text: &str) -> ScannedCode {
+    ScannedCode::Whole(text.as_bytes().to_vec())
 }
 
 fn text_of(events: &[Event]) -> String {
     let mut decoder = Decoder::new(Layout::Us);
     assert_eq!(decoded(&mut decoder, events), []);
     match decoder.end() {
-        Some(Content::Code(bytes)) => String::from_utf8(bytes).unwrap(),
+        Some(ScannedCode::Whole(bytes)) => String::from_utf8(bytes).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -132,7 +132,7 @@ fn the_frame_around_a_code_is_dropped_when_it_is_typed() {
             framed.escape_ascii().to_string()
         );
     }
-    assert_eq!(typed(b"\x13"), [], "flow control is no scan");
+    assert_eq!(typed(b"\x13"), [], "flow control is not a scan");
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn accents_join_the_letter_they_were_typed_before() {
             .flat_map(|key| [Pressed(*key), Released(*key)])
             .collect();
         assert_eq!(decoded(&mut decoder, &events), []);
-        let Some(Content::Code(bytes)) = decoder.end() else {
+        let Some(ScannedCode::Whole(bytes)) = decoder.end() else {
             panic!("no code")
         };
         String::from_utf8(bytes).unwrap()
@@ -315,8 +315,8 @@ fn a_lost_event_breaks_the_code_up_to_its_end_and_not_the_next() {
     assert!(!decoder.lost());
     let tail = typing(Layout::Us, "JG5H\n");
     let scans = decoded(&mut decoder, &tail);
-    let [Content::Broken { bytes, why }] = scans.as_slice() else {
-        panic!("the rest is no code of its own")
+    let [ScannedCode::Broken { bytes, why }] = scans.as_slice() else {
+        panic!("the rest is not a code of its own")
     };
     assert!(
         bytes.ends_with(b"JG5H") && why.contains("ran over"),
@@ -331,7 +331,7 @@ fn a_code_whose_end_key_was_lost_is_broken_by_the_pause() {
     assert_eq!(decoded(&mut decoder, &[Dropped]), []);
     decoder.resume([keymap::LEFT_SHIFT].into_iter());
     assert!(decoder.pending());
-    assert!(matches!(decoder.end(), Some(Content::Broken { .. })));
+    assert!(matches!(decoder.end(), Some(ScannedCode::Broken { .. })));
     assert_eq!(
         decoded(
             &mut decoder,
@@ -376,7 +376,7 @@ fn a_key_that_hangs_is_bounded() {
         assert_eq!(decoder.event(Pressed(30)), None);
     }
     assert!(
-        matches!(decoder.event(Pressed(keymap::ENTER)), Some(Content::Broken { bytes, .. }) if bytes.len() == 4_096)
+        matches!(decoder.event(Pressed(keymap::ENTER)), Some(ScannedCode::Broken { bytes, .. }) if bytes.len() == 4_096)
     );
 }
 

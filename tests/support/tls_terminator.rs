@@ -23,13 +23,13 @@ struct Shared {
 }
 
 /// Listens on a free loopback port.
-pub struct TlsDoor {
+pub struct TlsTerminator {
     pub port: u16,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
-impl TlsDoor {
+impl TlsTerminator {
     pub async fn start(server: SocketAddr, certificate: &Certificate) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -71,7 +71,7 @@ impl TlsDoor {
     }
 }
 
-impl Drop for TlsDoor {
+impl Drop for TlsTerminator {
     fn drop(&mut self) {
         self.task.abort();
         self.shared

@@ -1,6 +1,6 @@
 //! The rules of the house, kept by reading the sources: who may import whom, what is pure, where a vendor's crate is named.
 //!
-//! They are about words, which stand in macros too. So the code is read as the compiler's own tokens and no further.
+//! The rules are about words, inside macros too. So the sources are read as tokens and not parsed further.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,7 +29,7 @@ const SIMULATOR_KNOWS: [&str; 2] = ["runtime", "simulator"];
 /// The simulators in the services' folders.
 const SIMULATORS: &str = "*/simulator/";
 
-/// Imports that still lead back inside a room. No new ones: what two files need goes into a third, or into what holds both.
+/// Imports that close a ring inside a room and are still there. Add none: what two files need belongs in a third or in their parent.
 const STILL_BACK: [(&str, &str); 6] = [
     ("config::verdict", "config::source"),
     ("indicator::terminal", "indicator::held"),
@@ -39,7 +39,7 @@ const STILL_BACK: [(&str, &str); 6] = [
     ("scanner::serial", "scanner::hid"),
 ];
 
-/// What a pure file may not say, nor `::now`: it has no clock, no I/O, no chance and no `async`.
+/// What a pure file may not say, besides `::now`: it has no clock, no I/O, no random numbers and no `async`.
 const IMPURE: [&str; 23] = [
     "async",
     "await",
@@ -65,7 +65,7 @@ const IMPURE: [&str; 23] = [
     "new_v4",
     "now_v7",
 ];
-/// A moment that is handed in asks no clock.
+/// The type alone is pure: the caller passes the time in.
 const HANDED_IN: &str = "tokio :: time :: Instant";
 
 /// Where a vendor's crate may be named, when that is less than a whole room. Every other crate that is not in `HOUSEHOLD` may
@@ -156,7 +156,7 @@ const STARTS_TASKS: [(&str, &str); 10] = [
 const READS_OTHERS: [&str; 2] = ["readiness/http/json.rs", "readiness/http/host_time.rs"];
 
 const LONGEST_FILE: usize = 750;
-/// How often one name may stand for another.
+/// How many names may stand for another in a row.
 const STEPS: u8 = 8;
 const BANNED_NAMES: [&str; 5] = ["utils", "common", "types", "helpers", "prelude"];
 
@@ -236,7 +236,7 @@ impl Source {
     }
 }
 
-/// Names, signs and brackets of the code in order, without comments and tests. Every text and number is `0`.
+/// The tokens in order, brackets included, without comments and tests. A string or a number is `0`.
 fn words(code: TokenStream) -> Vec<String> {
     let mut words = Vec::new();
     let mut trees = code.into_iter().peekable();
@@ -274,8 +274,8 @@ fn is_cfg_test(attribute: &Group) -> bool {
     attribute.to_string().replace(' ', "") == "[cfg(test)]"
 }
 
-/// Goes on behind an item, statement or field: its `;`, its braces, or a `,` that is not between `<` and `>`. A `,` in a
-/// `where` ends it too early: its rest is then read as production code, never the other way round.
+/// Skips an item, statement or field: up to its `;`, its braces, or a `,` that is not between `<` and `>`. A `,` in a `where`
+/// ends it too early. Then a test is read as production code, never the other way round.
 fn skip_item(trees: &mut Peekable<IntoIter>) {
     let mut depth = 0;
     let mut before = ' ';
@@ -315,7 +315,7 @@ fn paths(code: &[String]) -> Vec<Named> {
     found
 }
 
-/// Reads what stands behind `prefix`, and answers where it ends.
+/// Reads what follows `prefix` and returns where it ends.
 fn path(
     code: &[String],
     start: usize,
@@ -416,7 +416,7 @@ impl<'a> House<'a> {
         }
     }
 
-    /// The module that has what an absolute path names, behind every `pub use`.
+    /// The module that defines what an absolute path names: every `pub use` is followed.
     fn owner(&self, path: &str, steps: u8) -> String {
         let (mut module, mut rest) = (String::new(), path);
         while !rest.is_empty() {
@@ -434,7 +434,7 @@ impl<'a> House<'a> {
         module
     }
 
-    /// Which module needs which of its siblings, itself or by what is below it.
+    /// Which module imports which of its siblings, itself or in its submodules.
     fn arrows(&self) -> Arrows {
         let mut arrows = Arrows::new();
         let named = self
@@ -446,7 +446,7 @@ impl<'a> House<'a> {
             let other = self.owner(&path, STEPS);
             let pairs = module.split("::").zip(other.split("::"));
             let mut shared = String::new();
-            // Up to the first difference: else one of them is above the other.
+            // They are siblings where the paths first differ. If they never do, one contains the other.
             for (from, to) in pairs {
                 if from != to && !module.is_empty() && !other.is_empty() {
                     let (from, to) = (join(&shared, from), join(&shared, to));
@@ -460,7 +460,7 @@ impl<'a> House<'a> {
     }
 }
 
-/// The arrows that lead back to where they start.
+/// The arrows that are part of a ring.
 fn ring(arrows: &Arrows) -> Vec<(&str, &str)> {
     let leads = |from: &String, to: &String| {
         let (mut reached, mut open) = (BTreeSet::new(), vec![from]);
@@ -537,7 +537,7 @@ fn imports(house: &House, order: &[String]) -> Vec<String> {
             .iter()
             .any(|named| named.used_as.as_deref() == Some("*"))
         {
-            found.push(format!("{path} imports names by `*`, which nobody sees"));
+            found.push(format!("{path} imports with `*`: name what is used"));
         }
         let ours: BTreeSet<String> = named
             .iter()
@@ -574,7 +574,7 @@ fn imports(house: &House, order: &[String]) -> Vec<String> {
     found
 }
 
-/// A file that calls itself pure is, with all below it; and what the map calls pure says so itself.
+/// A file that calls itself pure is pure, and so are its submodules. What the map calls pure says so itself.
 fn impure(house: &House, map: &str) -> Vec<String> {
     let mut found = Vec::new();
     let pure = house
@@ -804,7 +804,10 @@ fn the_rules_name_no_place_that_is_gone() {
     let arrows = House::new(&sources).arrows();
     let ring = ring(&arrows);
     for arrow in STILL_BACK {
-        assert!(ring.contains(&arrow), "{arrow:?} leads back no more");
+        assert!(
+            ring.contains(&arrow),
+            "{arrow:?} is in no ring any more: strike it"
+        );
     }
     let one_place = ONE_PLACE.iter().flat_map(|(_, places)| *places);
     let places = STARTS_TASKS.iter().map(|(place, _)| place);
@@ -850,7 +853,7 @@ station/mod.rs | fn pins() -> ::rppal::Gpio {} | station/mod.rs names the crate 
 config/mod.rs | fn go() { let (from, to) = mpsc::channel::<Scan>(8); } | config/mod.rs starts a task or makes a channel (`channel`): the wiring is in app/
 station/mod.rs | use super::indicator; | station/mod.rs imports the sink `indicator`
 station/core/mod.rs | fn f() { select! { _ = super::super::config::read() => {} } } | station/core/mod.rs imports `config`: a part never does
-station/mod.rs | use crate::label::{Label, *}; | station/mod.rs imports names by `*`, which nobody sees
+station/mod.rs | use crate::label::{Label, *}; | station/mod.rs imports with `*`: name what is used
 station/waiting.rs | fn late(at: Instant) -> bool { at.elapsed() > LIMIT } | station/waiting.rs is pure and says `elapsed (`
 station/waiting.rs | use tokio::time::{Instant, sleep}; | station/waiting.rs is pure and says `tokio`
 readiness/wire.rs | struct Page { #[serde(rename = "x", flatten)] rest: Rest } | readiness/wire.rs says `flatten`: a reply's JSON is read by the door alone, where no array passes for a struct

@@ -171,9 +171,9 @@ pub(super) struct Shared {
     /// Counts the times that older rows came into the outbox again.
     pub(super) backlog: watch::Sender<u64>,
     pub(super) ended: watch::Sender<bool>,
-    /// Counts the files: another number means that readers must open the file anew.
+    /// Counts the files: another number means that readers must open the file again.
     pub(super) generation: AtomicU64,
-    /// The journal goes on in an epoch of an earlier process, and the broker's word has not been held against it.
+    /// The journal goes on in an epoch of an earlier process, and it has not been compared with what the broker has heard.
     unconfirmed: AtomicBool,
     /// Held for writing while the file is replaced. A connection opens database and log by name, one after the other: in
     /// between they must not become another file's.

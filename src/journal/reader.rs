@@ -1,4 +1,4 @@
-//! The reading side: a connection of its own, read-only, beside the one that writes. Every call blocks on the disk.
+//! The reading side: its own read-only connection beside the one that writes. Every call blocks on the disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -42,7 +42,7 @@ pub enum ReadFault {
         /// What the system says.
         why: String,
     },
-    /// It is no journal that this build knows.
+    /// Not a journal that this build knows.
     #[error("{} is no journal of this build", .0.display())]
     Foreign(PathBuf),
     /// The disk or the file is damaged; a running agent sets such a file aside by itself.
@@ -517,7 +517,7 @@ impl Reader {
         })
     }
 
-    /// The connection, opened anew when the file was replaced.
+    /// The connection, opened again after the file was replaced.
     fn conn(&mut self) -> Result<&Connection, ReadFault> {
         let path = self.path();
         let (generation, _steady) = match &self.source {

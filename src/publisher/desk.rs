@@ -15,10 +15,10 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     Inputs, Link, Settings, State, Timing,
     command::Reply,
-    kept::Kept,
     message::{Queue, Speaker, Topics},
     outbox::{Ack, Settled},
     reading::{Found, JournalNews, JournalReading, News, Question},
+    retained::Retained,
     session::{Arrival, Fault, Message, Session, SessionEvent},
     stopped,
 };
@@ -57,7 +57,7 @@ pub(super) struct Desk {
     delivery: Delivery,
     /// `None`: commands are not answered.
     backfills: Option<Backfills>,
-    kept: Kept,
+    retained: Retained,
 }
 
 impl Desk {
@@ -83,7 +83,7 @@ impl Desk {
             backfills: settings
                 .commands
                 .then(|| Backfills::new(topics(), settings.no_subscriber)),
-            kept: Kept::new(timing.kept, now),
+            retained: Retained::new(timing.kept, now),
             reading: JournalReading::new(inputs.journal.clone()),
             news: JournalNews::new(&inputs.journal),
             journal: inputs.journal,
@@ -117,7 +117,7 @@ impl Desk {
                     return End::Gone(fault, link.since.elapsed());
                 },
                 // What it had numbered may have other places now.
-                () = self.kept.told(), if self.kept.is_telling() => self.delivery.link_up(self.news.newest(), Instant::now()),
+                () = self.retained.reported(), if self.retained.is_reporting() => self.delivery.link_up(self.news.newest(), Instant::now()),
                 found = self.reading.found(), if self.reading.is_running() => self.found(found),
                 news = self.news.next() => match news {
                     News::Newer(newest) => self.delivery.newest(newest),
@@ -141,7 +141,7 @@ impl Desk {
         self.presence.link_up(now);
         self.delivery.link_up(self.news.link_up(), now);
         link.session.subscribe(&topics.availability);
-        link.hears_health = self.kept.link_up(&self.journal, now);
+        link.hears_health = self.retained.link_up(&self.journal, now);
         if self.presence.is_introduced() || link.hears_health {
             link.session.subscribe_retained(&topics.meta);
         }
@@ -157,7 +157,7 @@ impl Desk {
     /// Looks at what may have changed without an event of this link.
     fn look(&mut self, link: &mut Connection, now: Instant) {
         self.presence.look(&self.facts(), now);
-        self.kept.step(&self.journal, now);
+        self.retained.step(&self.journal, now);
         let confirmed = !self.journal.epoch().is_nil() && !self.journal.is_unconfirmed();
         if link.hears_health && confirmed {
             link.hears_health = false;
@@ -179,7 +179,7 @@ impl Desk {
             let journal = self.journal.clone();
             tokio::spawn(async move { journal.release_set_aside().await });
         }
-        if !self.reading.is_free(now) || self.kept.holds_rows(&self.journal) {
+        if !self.reading.is_free(now) || self.retained.holds_rows(&self.journal) {
             return;
         }
         if let Some(want) = self.delivery.want(now) {
@@ -229,7 +229,7 @@ impl Desk {
             return Some(answer);
         }
         // Meta and health would take the place of what is read there first.
-        let waits = self.kept.state_waits_until(&self.journal);
+        let waits = self.retained.state_waits_until(&self.journal);
         if waits.is_none_or(|until| until <= now) {
             let health_in_flight = link.has(&Sent::Health);
             let facts = self.facts();
@@ -238,7 +238,7 @@ impl Desk {
                 return said;
             }
         }
-        if !link.born || self.kept.holds_rows(&self.journal) {
+        if !link.born || self.retained.holds_rows(&self.journal) {
             return None;
         }
         self.next_record(link, now)
@@ -295,7 +295,7 @@ impl Desk {
             SessionEvent::Arrived(arrival) => self.arrived(arrival),
             SessionEvent::SubscriptionRefused(why) => {
                 tracing::warn!(%why, "the broker refuses a subscription: allow this station to read its own availability, meta and health, and its commands");
-                self.kept.refused(Instant::now());
+                self.retained.refused(Instant::now());
             }
             SessionEvent::Ended(fault) => {
                 // Not every broker says 0x8E when it ends a session for another one (mosquitto 2.0.11 does not).
@@ -362,9 +362,9 @@ impl Desk {
                 self.presence.heard_offline(now);
             }
         } else if arrival.topic == topics.health {
-            self.kept.health(&arrival.payload);
+            self.retained.health(&arrival.payload);
         } else if arrival.topic == topics.meta {
-            self.kept.meta(&arrival.payload);
+            self.retained.meta(&arrival.payload);
             self.presence.heard_meta(&arrival.payload, now);
         } else if arrival.topic == topics.backfill
             && let Some(backfills) = &mut self.backfills
@@ -420,8 +420,8 @@ impl Desk {
         [
             Some(self.delivery.aside_due(&self.timing, link.since)),
             Some(self.reading.retry_at()),
-            self.kept.wake_at(&self.journal),
-            self.kept.state_waits_until(&self.journal),
+            self.retained.wake_at(&self.journal),
+            self.retained.state_waits_until(&self.journal),
             self.delivery.wake_at(now),
             backfills.and_then(|backfills| backfills.wake_at(&self.delivery.pace)),
             quiet,

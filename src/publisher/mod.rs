@@ -8,12 +8,12 @@ mod command;
 mod desk;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod kept;
 pub mod message;
 mod outbox;
 mod pacing;
 mod reach;
 mod reading;
+mod retained;
 #[cfg(test)]
 mod samples;
 mod session;
@@ -47,11 +47,11 @@ pub struct Settings {
     pub url: Url,
     /// User name, if any.
     pub username: Option<String>,
-    /// Password, if any; read anew at every reconnect.
+    /// Password, if any; read again at every reconnect.
     pub password: Option<Credential>,
-    /// An additional trust anchor; `None`: the system's only. Read anew at every reconnect.
+    /// An additional trust anchor; `None`: the system's only. Read again at every reconnect.
     pub ca_file: Option<PathBuf>,
-    /// Client certificate and key: mutual TLS. Both read anew at every reconnect.
+    /// Client certificate and key: mutual TLS. Both read again at every reconnect.
     pub client_certificate: Option<(PathBuf, Credential)>,
     /// First level of every topic.
     pub topic_prefix: String,
@@ -123,7 +123,7 @@ impl Link {
     }
 }
 
-/// Where the publisher takes from.
+/// Where the publisher gets what it sends.
 #[derive(Debug)]
 pub struct Inputs {
     /// The journal: its outbox is what is sent.
@@ -147,7 +147,7 @@ pub struct Timing {
     pub backoff_first: Duration,
     /// Longest of these delays.
     pub backoff_most: Duration,
-    /// A link that is gone is tried again within this time; a try that fails ..
+    /// A lost link is tried again within this time, a failed try ..
     pub reconnect_first: Duration,
     /// .. within this time ..
     pub reconnect: Duration,
@@ -173,15 +173,15 @@ pub struct Timing {
     pub probe: Duration,
     /// Rows set aside are offered again this often.
     pub aside: Duration,
-    /// What the broker keeps of this station is waited for before the first row of a start leaves.
+    /// How long the first row of a start waits for what the broker has retained of this station.
     pub kept: Duration,
     /// Two sessions taken over within this time raise the alarm; a link that lasts this long ends it.
     pub takeover_quiet: Duration,
     /// Back-off under that alarm.
     pub takeover_backoff: Duration,
-    /// A foreign `offline` is answered with `online` after this time.
+    /// Somebody else's `offline` is answered with `online` after this time.
     pub say_online_again: Duration,
-    /// Clean stop: for the PUBACKs that are out.
+    /// Clean stop: how long to wait for outstanding PUBACKs.
     pub stop: Duration,
 }
 
@@ -272,16 +272,16 @@ pub async fn run_with(
     }
 }
 
-/// What a try of the way to the broker showed.
+/// What a test connection to the broker showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Probed {
-    /// What the broker keeps on the station's own `availability`; `None`: nothing, or nothing that this user may read.
+    /// What the broker retains on the station's own `availability`; `None`: nothing, or nothing that this user may read.
     pub availability: Option<String>,
     /// The broker refuses to let this user listen there, in its own word.
     pub refused: Option<String>,
 }
 
-/// Connects as the station would (TLS, user and all), under a client id of its own and without a will, looks at what is kept
+/// Connects as the station would (TLS, user and all), with its own client id and without a will, looks at what is retained
 /// on the station's `availability`, and leaves. Not beside a running agent: a broker that takes the user name for the client id
 /// would end the agent's session, see [`reach`]. Publishes nothing: a right to write shows only when the station writes.
 ///

@@ -1,4 +1,4 @@
-//! The way to the broker without a word of MQTT: name, port and TLS.
+//! Tests the connection to the broker without MQTT: name, port and TLS.
 
 use std::{
     io,
@@ -13,11 +13,11 @@ use super::{Settings, session, tls};
 /// For each step.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Opens a connection as far as TLS goes, and closes it. A session would end the station's own on a broker that takes the user name
-/// for the client id. Blocks: not for an async task.
+/// Opens a connection up to TLS, and closes it. An MQTT session would end the station's own on a broker that uses the user name
+/// as client id. Blocks: not for an async task.
 ///
 /// # Errors
-/// Why there is no way, in words with the remedy.
+/// Why the broker cannot be reached, in words with the remedy.
 pub fn reach(settings: &Settings) -> Result<(), String> {
     let in_words = |error: io::Error| {
         session::io_words(

@@ -53,7 +53,7 @@ impl JournalNews {
         }
     }
 
-    /// The newest row. What came before this call is no news any more.
+    /// The newest row. Whatever came before this call is not reported as news.
     pub(super) fn newest(&mut self) -> Key {
         *self.newest.borrow_and_update()
     }

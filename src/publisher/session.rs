@@ -174,12 +174,12 @@ pub(super) struct Session {
     window: usize,
     packet_max: usize,
     retain: bool,
-    /// Why the session has ended; told once every message that was answered before has been told.
+    /// Why the session has ended. It is reported after every acknowledgement that came before.
     ended: Option<Fault>,
 }
 
 impl Session {
-    /// Connects within that time: files and credentials are read anew, the session is clean and dies with the link, the will says `offline`.
+    /// Connects within that time. Files and credentials are read again; the session is clean and ends with the link; the will says `offline`.
     pub(super) async fn open(
         settings: &Settings,
         timing: &Timing,
@@ -314,7 +314,7 @@ impl Session {
             .no_local(true)
             .preserve_retain(true)
             .retain_forward_rule(RetainForwardRule::Never);
-        // The channel is empty at the birth; an ended session tells its end itself.
+        // The channel is empty at this point, and an ended session reports its end by itself.
         let _ = self.client.try_subscribe_many([filter]);
     }
 
@@ -354,7 +354,7 @@ impl Session {
                         self.answered = self.answered.max(ticket);
                         return SessionEvent::Acked(ticket, ack);
                     }
-                    // The event loop is gone and dropped it: the end is told when the last notice is through.
+                    // The event loop is gone and has dropped it. The end is reported after the last notice.
                 }
                 Some(event) = self.events.recv() => {
                     if let Event::Incoming(packet) = event {
@@ -469,7 +469,7 @@ const fn meaning(reason: PubAckReason) -> Ack {
     }
 }
 
-/// What a packet says of the row that it answers; `None`: it is no PUBACK.
+/// What a packet says of the row that it answers; `None`: it is not a PUBACK.
 #[cfg(any(test, fuzzing))]
 pub(super) fn puback(packet: &[u8]) -> Option<Ack> {
     match Packet::read(&mut packet.into(), Some(INCOMING_MAX)) {

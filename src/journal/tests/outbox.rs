@@ -71,6 +71,36 @@ async fn what_is_delivered_is_told_at_once_and_goes_to_the_disk_with_the_next_re
 }
 
 #[tokio::test]
+async fn what_is_delivered_costs_the_disk_less_with_the_next_record_than_alone() {
+    /// Bytes of log for each of so many scans.
+    async fn cost(alone: bool) -> u64 {
+        const SCANS: usize = 20;
+        let dir = TempDir::new().unwrap();
+        let journal = open(&dir);
+        record_some(&journal, 0..1).await;
+        journal.flush().await;
+        let log = || {
+            let log = fs::metadata(files::beside(&file(&dir), "-wal")).unwrap();
+            log.len()
+        };
+        let before = log();
+        for number in 1..=SCANS {
+            record_some(&journal, number..number + 1).await;
+            journal.sent(rows(&journal));
+            if alone {
+                journal.flush().await;
+            }
+        }
+        (log() - before) / SCANS as u64
+    }
+    let (alone, riding) = (cost(true).await, cost(false).await);
+    assert!(
+        riding + 1_000 <= alone,
+        "a page less: {riding} bytes a scan with the next record, {alone} alone"
+    );
+}
+
+#[tokio::test]
 async fn a_kill_before_the_disk_knows_what_is_delivered_repeats_it_and_loses_none() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);

@@ -395,7 +395,7 @@ impl Writer {
         }
     }
 
-    /// Reads every page of the file on a thread and a connection of its own: that takes seconds for a big journal.
+    /// Reads every page of the file, on its own thread and connection: that takes seconds for a big journal.
     pub(super) fn check(&mut self) {
         if !self.check.begin() {
             return;
@@ -468,7 +468,8 @@ fn lock(state_dir: &Path) -> Result<File, Blocked> {
     Err(Blocked::InUse)
 }
 
-/// Reads every page of a journal, and holds the indexes against the tables: a row that an index has lost would never be delivered. `None`: nothing is wrong with it, or it could not be told.
+/// Reads every page of a journal and compares the indexes with the tables: a row missing from an index would never be delivered.
+/// `None`: nothing is wrong, or the check could not be made.
 fn damage_in(shared: &Shared) -> Option<String> {
     let path = shared.path();
     let open = || {

@@ -67,7 +67,7 @@ impl Writer {
         };
         match store.note(&self.queued.notes) {
             Ok(()) => self.queued.notes.clear(),
-            // Whatever is wrong is met by the next record, too, and told then.
+            // The next record meets the same fault and reports it.
             Err(trouble) => tracing::debug!("a note for the doctor is written later: {trouble:?}"),
         }
     }

@@ -141,7 +141,7 @@ impl Writer {
         }
     }
 
-    /// Holds what the broker has heard against the journal, once in the life of a process. An older copy goes on in a new epoch.
+    /// Compares what the broker has heard with the journal, once in the life of a process. An older copy goes on in a new epoch.
     pub(super) fn confirm(&mut self) {
         let Some(seen) = &self.seen else { return };
         let Some(store) = self.state.store_mut() else {
@@ -190,7 +190,7 @@ impl Writer {
         }
     }
 
-    /// Writes the mark when it is time, on a thread of its own: no scan waits for its sync.
+    /// Writes the mark when it is time, on its own thread: no scan waits for its sync.
     pub(super) fn mark_place(&mut self) {
         if let Some((place, marking)) = self.place.writing.take() {
             if !marking.is_finished() {

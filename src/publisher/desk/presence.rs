@@ -10,9 +10,9 @@ use crate::{
     health::{Health, LinkCondition},
     publisher::{
         Timing,
-        kept::epoch_of_meta,
         message::{self, Meta, Topics},
         outbox::Ack,
+        retained::epoch_of_meta,
         session::Message,
     },
 };
@@ -53,13 +53,13 @@ struct HealthReport {
     differs: bool,
 }
 
-/// Who has said on this station's `meta` who he is.
+/// Who has published this station's `meta`.
 struct Identity {
-    /// An earlier session of this process has.
+    /// An earlier session of this process has done so.
     introduced: bool,
     /// The journal's epochs in this process, the current one last.
     epochs: Vec<Uuid>,
-    /// Somebody else has, by this station's name, on this link.
+    /// Somebody else has done so on this link.
     contested: bool,
 }
 
@@ -96,7 +96,7 @@ impl Presence {
 
     pub(super) fn link_up(&mut self, now: Instant) {
         self.availability_due = Some(now);
-        // Later, what is retained there has been read first: did somebody else introduce himself by this name?
+        // After the first link, what is retained there is read first: has somebody else published under this name?
         self.meta_due = Some(if self.identity.introduced {
             now + self.timing.say_online_again
         } else {
@@ -109,12 +109,12 @@ impl Presence {
         self.last = None;
     }
 
-    /// Has an earlier session of this process said who this station is?
+    /// Has an earlier session of this process published `meta`?
     pub(super) fn is_introduced(&self) -> bool {
         self.identity.introduced
     }
 
-    /// Has somebody else introduced himself by this station's name?
+    /// Has somebody else published `meta` under this station's name?
     pub(super) fn is_contested(&self) -> bool {
         self.identity.contested
     }
@@ -130,7 +130,7 @@ impl Presence {
     /// Looks at what has changed. Compares health only when something may have: a busy bench passes here for every message.
     pub(super) fn look(&mut self, facts: &Facts, now: Instant) {
         if self.identity.epochs.last() != Some(&facts.epoch) {
-            // The journal was made anew: who listens must know.
+            // The journal has begun a new epoch: subscribers must know.
             self.identity.epochs.push(facts.epoch);
             self.meta_due.get_or_insert(now);
         }
@@ -219,7 +219,7 @@ impl Presence {
             .get_or_insert(now + self.timing.say_online_again);
     }
 
-    /// Somebody has introduced himself by this station's name, maybe this process.
+    /// Somebody has published `meta` under this station's name; perhaps this process.
     pub(super) fn heard_meta(&mut self, payload: &[u8], now: Instant) {
         self.identity.contested |= self.identity.introduced
             && epoch_of_meta(payload).is_some_and(|epoch| !self.identity.epochs.contains(&epoch));

@@ -1,4 +1,4 @@
-//! Why there is no session, or no longer one, in words with the remedy.
+//! Why a session could not be opened, or has ended, in words with the remedy.
 
 use std::{io, io::ErrorKind};
 

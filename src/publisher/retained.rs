@@ -1,7 +1,7 @@
-//! What the broker keeps of this station from before it started, read once before the first row of a start leaves.
+//! What the broker has retained of this station from before it started. It is read once, before the first row leaves.
 //!
-//! The retained health names the newest `seq` that this station has ever told. A journal that had fewer records when it started is an
-//! older copy: it would give out numbers a second time.
+//! The retained health names the newest `seq` that this station has published. A journal that had fewer records when it started is an
+//! older copy and would use numbers a second time.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use uuid::Uuid;
 
 use crate::journal::Journal;
 
-/// Links that may end before the answer came. A broker or a network that ends each of them must not hold the rows back for ever.
+/// Links that may end before the answer has come. A broker or network that ends every link must not hold the rows back forever.
 const LINKS: u32 = 3;
 
 /// What is known so far, over all links of this process.
 #[derive(Debug)]
-pub(super) struct Kept {
-    /// How long a link is listened to; as long again, at most, health and meta wait for the journal's word.
+pub(super) struct Retained {
+    /// How long to listen on a link. Health and meta then wait for the journal for as long again, at most.
     listen: Duration,
     until: Instant,
     links: u32,
-    /// `Some(None)`: something is kept there, and it says nothing of a journal.
+    /// `Some(None)`: something is retained there, and it says nothing of a journal.
     health: Option<Option<Heard>>,
     meta: Option<Uuid>,
-    telling: Option<JoinHandle<()>>,
+    reporting: Option<JoinHandle<()>>,
 }
 
 /// A journal's place, as a health says it.
@@ -34,7 +34,7 @@ struct Heard {
     seq: u64,
 }
 
-impl Kept {
+impl Retained {
     pub(super) fn new(listen: Duration, now: Instant) -> Self {
         Self {
             listen,
@@ -42,11 +42,11 @@ impl Kept {
             links: 0,
             health: None,
             meta: None,
-            telling: None,
+            reporting: None,
         }
     }
 
-    /// A link is up. `true`: what is kept there is to be asked for.
+    /// A link is up. `true`: subscribe to what is retained there.
     pub(super) fn link_up(&mut self, journal: &Journal, now: Instant) -> bool {
         if !journal.is_unconfirmed() && !journal.epoch().is_nil() {
             return false;
@@ -57,12 +57,12 @@ impl Kept {
         asks
     }
 
-    /// The health that was kept has arrived. Later ones are this process's own.
+    /// The retained health has arrived. Later ones are this process's own.
     pub(super) fn health(&mut self, payload: &[u8]) {
         self.health.get_or_insert_with(|| heard(payload));
     }
 
-    /// So has the meta.
+    /// The retained meta has arrived.
     pub(super) fn meta(&mut self, payload: &[u8]) {
         self.meta = self.meta.or_else(|| epoch_of_meta(payload));
     }
@@ -72,10 +72,10 @@ impl Kept {
         self.until = self.until.min(now);
     }
 
-    /// Tells the journal once there is nothing left to wait for.
+    /// Reports to the journal once there is nothing left to wait for.
     pub(super) fn step(&mut self, journal: &Journal, now: Instant) {
         if !journal.is_unconfirmed()
-            || self.telling.is_some()
+            || self.reporting.is_some()
             || (self.until > now && !self.is_complete())
         {
             return;
@@ -85,35 +85,35 @@ impl Kept {
             .flatten()
             .and_then(|heard| Some((heard.epoch.or(self.meta)?, heard.seq)));
         let journal = journal.clone();
-        self.telling = Some(tokio::spawn(async move { journal.heard(heard).await }));
+        self.reporting = Some(tokio::spawn(async move { journal.heard(heard).await }));
     }
 
     /// Must the rows wait?
     pub(super) fn holds_rows(&self, journal: &Journal) -> bool {
-        journal.is_unconfirmed() || self.telling.is_some()
+        journal.is_unconfirmed() || self.reporting.is_some()
     }
 
-    /// Is the journal being told?
-    pub(super) fn is_telling(&self) -> bool {
-        self.telling.is_some()
+    /// Is the report to the journal under way?
+    pub(super) fn is_reporting(&self) -> bool {
+        self.reporting.is_some()
     }
 
     /// Resolves when the journal has said that rows may leave. May be dropped and called again.
-    pub(super) async fn told(&mut self) {
-        if let Some(telling) = self.telling.as_mut() {
-            let _ = telling.await;
+    pub(super) async fn reported(&mut self) {
+        if let Some(reporting) = self.reporting.as_mut() {
+            let _ = reporting.await;
         }
-        self.telling = None;
+        self.reporting = None;
     }
 
-    /// Until when health and meta, which would take the place of what is kept, wait at most.
+    /// Until when health and meta wait at most: they would overwrite what is retained.
     pub(super) fn state_waits_until(&self, journal: &Journal) -> Option<Instant> {
         journal.is_unconfirmed().then(|| self.until + self.listen)
     }
 
     /// When to look again.
     pub(super) fn wake_at(&self, journal: &Journal) -> Option<Instant> {
-        (journal.is_unconfirmed() && self.telling.is_none()).then_some(self.until)
+        (journal.is_unconfirmed() && self.reporting.is_none()).then_some(self.until)
     }
 
     fn is_complete(&self) -> bool {

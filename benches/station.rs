@@ -21,6 +21,8 @@
 mod parts;
 #[path = "station/report.rs"]
 mod report;
+#[path = "station/rest.rs"]
+mod rest;
 #[path = "station/rig.rs"]
 mod rig;
 #[path = "../tests/support/mod.rs"]
@@ -35,9 +37,10 @@ use report::Report;
 type Measuring<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 type Bench = (&'static str, for<'a> fn(&'a mut Report) -> Measuring<'a>);
 
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 10] = [
     ("start", |report| Box::pin(whole::start(report))),
     ("idle", |report| Box::pin(whole::idle(report))),
+    ("rest", |report| Box::pin(rest::rest(report))),
     ("scan-to-lamp", |report| {
         Box::pin(whole::scan_to_lamp(report))
     }),

@@ -1,9 +1,10 @@
 //! What is measured: the release binary with a simulated Kandji and a real broker, and a typical record.
 
 use std::{
+    env,
     io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -31,7 +32,7 @@ use crate::support::{
     tls_terminator::TlsTerminator,
 };
 
-const TOKEN: &str = "kandji-token-of-the-benchmark";
+pub const TOKEN: &str = "kandji-token-of-the-benchmark";
 /// Boxes that are scanned in turn, so that none comes again while that would count as a repeat of its last scan.
 const BOXES: u64 = 20;
 
@@ -95,9 +96,20 @@ impl Rig {
         }
     }
 
+    /// The program under measurement: `BENCHLIGHT=FILE` measures another build beside this one.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.home.command(words);
+        if let Some(program) = env::var_os("BENCHLIGHT") {
+            let mut other = Command::new(program);
+            other.args(command.get_args());
+            command = other;
+        }
+        command
+    }
+
     /// Starts the station and returns how long it took to be ready.
     pub fn time_to_ready(&self) -> (Started, Duration) {
-        let mut command = self.home.command(&["run"]);
+        let mut command = self.command(&["run"]);
         let begun = Instant::now();
         let mut child = command
             .stdin(Stdio::piped())

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, sleep_until},
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -58,13 +61,9 @@ fn next<T: Send + Sync>(part: &mut watch::Receiver<T>) -> Next<'_> {
 }
 
 impl Parts {
-    /// Resolves when a part has changed since [`Self::seen`].
+    /// Resolves when a part has changed since [`Self::seen`]. What the station knows of itself changes with the journal.
     async fn changed(&mut self) {
-        let mut all: Vec<Next<'_>> = vec![
-            next(&mut self.broker),
-            next(&mut self.journal),
-            next(&mut self.station),
-        ];
+        let mut all: Vec<Next<'_>> = vec![next(&mut self.broker), next(&mut self.journal)];
         all.extend(self.scanners.values_mut().map(next));
         all.extend(self.lamps.values_mut().map(next));
         all.extend(self.sources.values_mut().map(next));
@@ -85,7 +84,6 @@ impl Parts {
     fn seen(&mut self) {
         self.broker.mark_unchanged();
         self.journal.mark_unchanged();
-        self.station.mark_unchanged();
         self.scanners
             .values_mut()
             .for_each(watch::Receiver::mark_unchanged);
@@ -223,7 +221,7 @@ pub(super) async fn run(
         });
         tokio::select! {
             () = parts.changed() => sleep(TOGETHER).await,
-            () = sleep(pulse::EVERY) => {}
+            () = sleep_until(pulse::next()) => {}
         }
     }
 }

@@ -374,7 +374,7 @@ impl Wiring {
                 self.stop_scanners.subscribe(),
                 self.pulses.pulse(&name),
             );
-            self.tasks.start_ending(name, run);
+            self.tasks.start_ending_on(&self.scan_thread, name, run);
         }
         answered
     }

@@ -1,4 +1,4 @@
-//! The thread of a scan: the station and its sources run on it alone.
+//! The thread of a scan: scanners, station and sources run on it alone.
 //!
 //! So a scan is not handed from one thread to another on its way, and nothing of the publisher's comes between.
 

@@ -55,13 +55,14 @@ impl Tasks {
         }
     }
 
-    /// Starts a task that may end: a scanner whose stream has ended.
-    pub(super) fn start_ending(
+    /// Starts a task there that may end: a scanner whose stream has ended.
+    pub(super) fn start_ending_on(
         &mut self,
+        thread: &ScanThread,
         name: String,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        self.running.insert(name, tokio::spawn(task));
+        self.running.insert(name, thread.spawn(task));
     }
 
     /// Resolves with the name of a task that ended.

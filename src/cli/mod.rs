@@ -101,10 +101,11 @@ fn load(path: &Path) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// The runtime for commands that wait for more than one thing.
+/// The runtime for commands that wait for more than one thing. One worker: a second one would be woken whenever the first has something
+/// to do, and the agent's scans have a thread of their own.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .enable_all()
         .build()?)
 }

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     sync::{oneshot, watch},
-    time::{sleep, timeout},
+    time::{sleep_until, timeout},
 };
 
 use super::{
@@ -31,8 +31,6 @@ use crate::{
 pub(super) const RETRY: Duration = Duration::from_secs(3);
 /// What an output did not take is offered again this soon.
 const AGAIN: Duration = Duration::from_millis(50);
-/// How often the thread's signs of life are looked at: it gives one every 2 s.
-const LOOK: Duration = Duration::from_millis(2_500);
 /// How long the thread may take to end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -75,7 +73,7 @@ pub(super) async fn run(
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             _ = &mut ended => return,
-            () = sleep(LOOK) => {}
+            () = sleep_until(pulse::next()) => {}
         }
         if pulses.silent().is_empty() {
             missed = 0;
@@ -83,8 +81,8 @@ pub(super) async fn run(
         } else {
             missed += 1;
         }
-        // Twice: a process that was stopped and goes on may find its wait over before the thread has run.
-        if missed == 2 {
+        // Not the first time: a process that was stopped and goes on may find its wait over before the thread has run.
+        if missed == 3 {
             tracing::error!(lane = %name, "the lamps' thread hangs");
             return;
         }

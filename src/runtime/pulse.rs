@@ -3,14 +3,26 @@
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use tokio::time::{Instant, sleep_until};
+
 /// Every loop gives a sign of life at least this often. The watchdog looks every third of its ten seconds.
 pub const EVERY: Duration = Duration::from_secs(2);
+
+/// The next moment at which loops that wait give their signs of life: the same for all, so that a station at rest wakes up once for
+/// all of them.
+pub fn next() -> Instant {
+    static BEGINNING: OnceLock<Instant> = OnceLock::new();
+    let now = Instant::now();
+    let beginning = *BEGINNING.get_or_init(|| now);
+    let since = now.saturating_duration_since(beginning).as_nanos() % EVERY.as_nanos();
+    now + EVERY.saturating_sub(Duration::from_nanos(u64::try_from(since).unwrap_or(0)))
+}
 
 /// All that is looked after.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +77,7 @@ impl Pulse {
             tokio::select! {
                 biased;
                 done = &mut wait => return done,
-                () = tokio::time::sleep(EVERY) => {}
+                () = sleep_until(next()) => {}
             }
         }
     }
@@ -95,6 +107,20 @@ mod tests {
             pulses.silent().is_empty(),
             "who has ended is not asked any more"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn loops_that_wait_wake_up_together_and_often_enough() {
+        for pause in [0, 1, 300, 1_999, 700] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let (first, now) = (next(), Instant::now());
+            assert!(first > now && first <= now + EVERY, "after {pause} ms");
+            sleep_until(first - Duration::from_nanos(1)).await;
+            assert!(next() <= first + EVERY);
+        }
+        let first = next();
+        sleep_until(first).await;
+        assert_eq!(next(), first + EVERY);
     }
 
     #[tokio::test(start_paused = true)]

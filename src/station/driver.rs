@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, watch},
+    time::{Instant, sleep_until},
+};
 use tracing::info;
 use uuid::Uuid;
 
@@ -104,9 +107,10 @@ pub async fn run(mut core: Core, mut ends: Ends) {
         if !scans_open && core.is_idle() && *ends.stop.borrow() {
             return;
         }
-        let wake_in = core
-            .wake_at()
-            .map_or(pulse::EVERY, |at| at.since(Boot::now()).min(pulse::EVERY));
+        let wake_in = core.wake_at().map(|at| at.since(Boot::now()));
+        let wake = wake_in.map_or(pulse::next(), |time| {
+            pulse::next().min(Instant::now() + time)
+        });
         let event = tokio::select! {
             // Scans first: the lane goes dark before anything else is done.
             biased;
@@ -121,7 +125,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
             },
             Some(event) = happened.recv() => event,
             Ok(()) = ends.stop.changed() => continue,
-            () = tokio::time::sleep(wake_in) => Event::Timer,
+            () = sleep_until(wake) => Event::Timer,
         };
         let now = Now {
             moment: Moment::now(),

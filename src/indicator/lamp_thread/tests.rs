@@ -17,7 +17,7 @@ use std::{
     time::Instant as Clock,
 };
 
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 
 use super::*;
 use crate::{

@@ -76,7 +76,7 @@ async fn ask(source: &Source, text: &str) -> Evidence {
     answer.evidence.remove(0)
 }
 
-/// How often a path was asked.
+/// How many times a path was requested.
 fn times(requests: &[String], wanted: &str) -> usize {
     requests
         .iter()
@@ -261,7 +261,7 @@ async fn a_session_whose_word_changes_with_every_reply_is_followed() {
             Finding::Ready(Grade::Apple)
         );
     }
-    // At first the account is read beside the devices, and one of the two may meet the other's new word.
+    // At first the account is read at the same time as the devices, and one of the two may need a second session.
     assert!(
         bench.apple.sessions_made() <= 2,
         "{}",
@@ -448,7 +448,7 @@ async fn a_refused_signature_is_the_clocks_fault_only_where_nobody_keeps_the_clo
             "{clock:?} {ahead}"
         );
     }
-    // Apple's clock vouches for ours: then it is the credential.
+    // Apple's clock agrees with ours, so it must be the credential.
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     bench.apple.replace_token();
     assert_eq!(
@@ -472,7 +472,7 @@ async fn a_nonce_and_a_wrong_signature_and_an_old_request_are_refused_by_the_sim
             ("oauth_token", field("access_token")),
             ("oauth_version", "1.0".to_owned()),
         ];
-        // All of these characters are plain ones, so that a list in order is the whole of RFC 5849's rules.
+        // None of these characters needs escaping, so sorting is all that RFC 5849 demands here.
         let joined = fields
             .iter()
             .map(|(name, value)| format!("{name}%3D{value}"))
@@ -998,7 +998,7 @@ async fn a_wrong_server_is_named_beside_the_right_one() {
         configurator.contains("Apple Configurator") && configurator.contains(stock::SERVER_NAME),
         "{configurator}"
     );
-    // Without names the finding is the same.
+    // The finding is the same without names.
     let source = bench.source(SYNCED);
     bench
         .apple
@@ -1143,7 +1143,7 @@ async fn a_token_is_renewed_before_it_ends_and_the_old_one_serves_while_that_fai
     .await;
     let source = bench.source(SYNCED);
     assert_eq!(ask(&source, HEALTHY).await.finding, Finding::NoObjection);
-    // Half of so short a life is its early end.
+    // A token with so short a life is renewed after half of it.
     tokio::time::sleep(Duration::from_millis(2100)).await;
     bench
         .apple
@@ -1387,7 +1387,7 @@ async fn an_assertion_that_is_wrong_in_any_way_gets_no_token() {
 
 // ---- Both ----
 
-/// What is logged.
+/// Collects the log.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -1410,7 +1410,7 @@ async fn no_secret_is_ever_logged_or_told() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
-    // For the whole process: what the other tests log meanwhile must hold no secret either.
+    // For the whole process: what other tests log meanwhile must not contain secrets either.
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let dep = DepBench::new(apple_dep::Options::demo()).await;
@@ -1439,7 +1439,7 @@ async fn no_secret_is_ever_logged_or_told() {
         .iter()
         .map(|name| credential[name].as_str().unwrap().to_owned())
         .collect();
-    // An assertion, and what a refusal repeats of it.
+    // An assertion, and the part of it that a refusal repeats.
     secrets.extend(
         [
             "eyJ",
@@ -1488,7 +1488,7 @@ async fn nothing_but_reads_ever_leaves() {
     );
 }
 
-/// All three services asked side by side, as the station does it, and the rule over what they say.
+/// Asks all three services at the same time, as the station does, and applies the rule to their answers.
 #[tokio::test]
 async fn every_box_on_the_bench_gets_the_answer_that_its_story_tells() {
     let (dep, business) = (

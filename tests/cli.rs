@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use tempfile::TempDir;
 
-/// What a command did.
+/// How a command ended.
 struct Outcome {
     code: i32,
     out: String,
@@ -51,7 +51,7 @@ fn write_private(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A folder as systemd hands it to the unit, and beside it what the examples expect in /etc/benchlight.
+/// A credentials folder as systemd makes it for the unit, and the files that the examples expect in /etc/benchlight.
 fn folder_of_credentials() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
@@ -128,7 +128,7 @@ fn check_refuses_the_shipped_config_without_its_credential() {
         "{}",
         outcome.err
     );
-    // The way without a file.
+    // Without a file.
     let secret = Path::new("made-for-this-test");
     let outcome = benchlight(
         &["check", "--config", &config],
@@ -371,7 +371,7 @@ fn both_licences_are_there_in_full_and_go_into_the_package() {
             && apache.contains("9. Accepting Warranty")
     );
     assert!(manifest.contains("[\"LICENSE-*\", \"usr/share/doc/benchlight/\", \"644\"]"));
-    // Debian's form of it, with every word of the shorter one.
+    // Debian's form, which contains every word of the shorter one.
     let debian = read("systemd/debian/copyright");
     assert!(
         debian.contains("\nLicense: MIT or Apache-2.0\n")
@@ -388,7 +388,7 @@ fn both_licences_are_there_in_full_and_go_into_the_package() {
 
 #[test]
 fn lamps_go_dark_whatever_else_is_wrong_with_the_config() {
-    // Lamps on the terminal have nothing to darken, so `off` gets as far as the rest: a broker is missing, and that is all.
+    // Lamps on a terminal need not be switched off, so only the rest of `off` runs: the only error is the missing broker.
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("bench.toml");
     let text = "[station]\nsite = \"a\"\nname = \"b\"\n[[scanner]]\nname = \"s\"\n[indicator]\nkind = \"terminal\"\n[[source]]\nname = \"k\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n[mqtt]\nurl = \"mqtts://b.example\"\n";
@@ -418,7 +418,7 @@ fn lamps_are_not_tested_beside_a_running_agent() {
         folder.path().display()
     );
     fs::write(&config, &text).unwrap();
-    // As an agent does: on the folder itself, for a lock file can be deleted.
+    // Lock the folder itself, as the agent does, because a lock file can be deleted.
     let lock = fs::File::open(folder.path()).unwrap();
     lock.lock().unwrap();
     let arguments = ["lamps", "test", "--config", config.to_str().unwrap()];
@@ -432,7 +432,7 @@ fn lamps_are_not_tested_beside_a_running_agent() {
     lock.unlock().unwrap();
     let outcome = benchlight(&arguments, &[]);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
-    // No lamps are nothing to test.
+    // Without lamps there is nothing to test.
     fs::write(
         &config,
         text.replace("kind = \"terminal\"", "kind = \"none\""),
@@ -494,7 +494,7 @@ fn an_apple_token_becomes_a_credential_that_check_accepts() {
     );
 }
 
-/// A simulator that was started by its command, with what it printed.
+/// A simulator started by its command, and what it printed.
 struct Simulated {
     process: Child,
     printed: String,
@@ -510,7 +510,7 @@ impl Simulated {
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap());
         let mut printed = String::new();
-        // The boxes come last, and whoever reads them knows that the port is open.
+        // The boxes are printed last, so the port is open by then.
         while !printed.contains("# boxes to scan:\n#   ") {
             assert_ne!(
                 lines.read_line(&mut printed).unwrap(),
@@ -576,7 +576,7 @@ fn a_simulator_prints_the_part_of_a_config_that_asks_it() {
                 & 0o777,
             0o600
         );
-        // apple-business alone proves no profile: it needs another source beside it.
+        // apple-business alone does not prove that a profile is assigned: it needs another source.
         let other = if service == "apple-business" {
             "[[source]]\nname = \"other\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n"
         } else {

@@ -48,10 +48,10 @@ const ADE_TOKENS: &str = "/api/v1/integrations/apple/ade";
 const DEVICES: &str = "/api/v1/devices";
 const READY: Finding = Finding::Ready(Grade::Relayed);
 const SYNCED: ClockWatch = ClockWatch::Fixed { synced: true };
-/// Generous for a busy machine; what must take longer is told by a `short` bench.
+/// Enough for a busy machine. Tests of a deadline use a `short` bench.
 const TOTAL: Duration = Duration::from_secs(5);
 
-/// A station's source and the service that it asks.
+/// A source of a station and the service it asks.
 struct Bench {
     tenant: Tenant,
     source: Source,
@@ -164,7 +164,7 @@ impl Bench {
             .unwrap()
     }
 
-    /// The token list is there, and the requests so far are forgotten.
+    /// Loads the token list, then forgets the requests so far.
     async fn warmed(self) -> Self {
         self.source.probe().await.unwrap();
         self.tenant.forget();
@@ -237,7 +237,7 @@ async fn every_box_of_the_demo_comes_out_as_told() {
             }
             _ => bench.ask(sample.serial).await,
         };
-        // Settling is the rule's word for a profile assigned moments before the reply.
+        // The rule calls it settling when a profile was assigned just before the reply.
         let settling = evidence
             .assigned_at
             .zip(evidence.replied_at)
@@ -260,7 +260,7 @@ async fn the_common_table_of_the_demo_is_told_as_kandji_sees_it() {
     let bench = setting.bench().await;
     for demo in DEMO {
         let expected = match demo.mdm {
-            // Told by the samples.
+            // As the samples have it.
             Mdm::Own => continue,
             Mdm::None | Mdm::NotFetchedYet => Finding::No(Reason::NotFound),
             Mdm::Assigned => READY,
@@ -279,7 +279,7 @@ async fn the_common_table_of_the_demo_is_told_as_kandji_sees_it() {
     }
 }
 
-/// One request as somebody else might make it; the status line and headers of the reply.
+/// Sends one request as another program might; returns the reply's status line and headers.
 async fn raw(tenant: &Tenant, request: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -477,7 +477,7 @@ async fn a_box_keeps_its_own_fault_whatever_is_switched() {
         ..Options::new(TOKEN, demo.stock)
     };
     setting.tokens = demo.tokens;
-    // Silence is not waited for.
+    // Nobody waits for a silent service.
     setting.total = Duration::from_millis(600);
     let bench = setting.bench().await.warmed().await;
     let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
@@ -566,7 +566,7 @@ async fn two_candidates_cost_one_request() {
         [format!("GET {ADE_DEVICES}?serial_number={SERIAL}")]
     );
 
-    // A serial number of 11 characters that itself begins with S: its other reading must be looked for everywhere.
+    // A serial number of 11 characters that begins with S itself: its other candidate must be looked for everywhere.
     bench
         .tenant
         .stock(|stock| stock.put(Device::ready("SDMPX0000A1")));
@@ -620,7 +620,7 @@ async fn all_pages_are_read_on_the_configured_host_only() {
     );
     assert_eq!(bench.tenant.counts().total, 1);
 
-    // The exact row is the last of the fifth page.
+    // The exact row is the last one of the fifth page.
     bench.tenant.stock(|stock| stock.devices = crowd(1499));
     bench.tenant.forget();
     assert_eq!(
@@ -1394,7 +1394,7 @@ mod tls {
             path
         }
 
-        /// A TLS front before the tenant; returns its address as an https URL of `host`.
+        /// Terminates TLS in front of the tenant; returns an https URL with `host`.
         async fn front(
             &self,
             tenant: &Tenant,

@@ -55,14 +55,14 @@ const SYNCED: ClockWatch = ClockWatch::Fixed { synced: true };
 const UNSYNCED: ClockWatch = ClockWatch::Fixed { synced: false };
 const TOTAL: Duration = Duration::from_secs(8);
 
-/// The service behind the gateway; held so that it goes on serving.
+/// The service behind the gateway, kept alive.
 enum Behind {
     Kandji(kandji::Tenant),
     Dep(apple_dep::Simulator),
     Business(apple_business::Simulator),
 }
 
-/// One source with a gateway before its service.
+/// One source with a gateway in front of its service.
 struct Bench {
     behind: Behind,
     gateway: Gateway,
@@ -80,7 +80,7 @@ enum Kind {
 const KINDS: [Kind; 3] = [Kind::Kandji, Kind::Dep, Kind::Business];
 
 impl Kind {
-    /// What it says of [`SERIAL`].
+    /// Its finding about [`SERIAL`].
     fn good(self) -> Finding {
         match self {
             Self::Kandji => Finding::Ready(Grade::Relayed),
@@ -89,7 +89,7 @@ impl Kind {
         }
     }
 
-    /// Every read whose reply an answer rests on, with the serial number that needs it.
+    /// Every request that an answer depends on, with a serial number that needs it.
     fn reads(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Kandji => &[
@@ -209,7 +209,7 @@ impl Bench {
         }
     }
 
-    /// A source that has heard nothing yet.
+    /// A source that has not asked anything yet.
     fn source(&self, clocks: impl Into<Clocks>) -> Source {
         Source::with_limits(
             self.settings.clone(),
@@ -243,7 +243,7 @@ async fn ask(source: &Source, serial: &str) -> Evidence {
     answer.evidence.remove(0)
 }
 
-/// A date as HTTP writes it, so much off.
+/// An HTTP date that is off by this much.
 fn date(off: SignedDuration) -> String {
     Timestamp::now()
         .checked_add(off)
@@ -254,8 +254,8 @@ fn date(off: SignedDuration) -> String {
 
 const OLD: SignedDuration = SignedDuration::from_hours(-20);
 
-/// Each read of each source is answered by a reply that is spoilt so; what comes of it must be unknown, by that reason.
-/// `told`: words that the message holds.
+/// Answers each request of each source with a reply that is damaged like this. The finding must be unknown with that reason.
+/// `told`: words that the message must contain.
 async fn spoilt(
     reason: Reason,
     told: &[&str],
@@ -397,7 +397,7 @@ async fn an_encoded_reply_is_garbled_and_its_encoding_is_named() {
         )
         .await;
     }
-    // Compressed, and no header says so.
+    // Compressed, but no header says so.
     spoilt(Reason::GarbledAnswer, &["gzip"], |reply| {
         reply.body = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x03, 0]
     })
@@ -421,7 +421,7 @@ async fn identity_and_a_small_age_spoil_no_answer() {
     }
 }
 
-/// Writes one name of one object twice, at every place where an object begins.
+/// Repeats one name of an object, wherever an object begins.
 async fn twice(told: &'static str, first: &'static str, second: &'static str) {
     for place in 0..3 {
         spoilt(Reason::GarbledAnswer, &[told], move |reply| {
@@ -435,7 +435,7 @@ async fn twice(told: &'static str, first: &'static str, second: &'static str) {
                 .match_indices('{')
                 .map(|(index, _)| index + 1)
                 .collect();
-            // The innermost one where there are fewer.
+            // The innermost one, if there are fewer.
             let at = objects[place.min(objects.len() - 1)];
             let comma = if text[at..].trim_start().starts_with('}') {
                 ""
@@ -531,7 +531,7 @@ async fn an_endless_depth_ends_nobody() {
 
 #[tokio::test]
 async fn an_array_in_the_place_of_an_object_is_garbled() {
-    // Each object becomes the list of its values, in the order in which the station knows its fields.
+    // Each object becomes the list of its values, in the order of the station's own fields.
     for (path, serial, text) in [
         (
             "/api/v1/integrations/apple/ade/devices",
@@ -648,7 +648,7 @@ async fn what_a_host_said_is_known_to_every_source_that_asks_it_and_over_a_resta
                 "{kind:?}, {known}"
             );
         }
-        // Kandji's own last fetch would lie in the future of such a date.
+        // With such a date, Kandji's own last fetch would be in the future.
         if kind != Kind::Kandji {
             assert_eq!(
                 ask(&bench.source(UNSYNCED), SERIAL).await.finding,
@@ -694,12 +694,12 @@ async fn a_host_whose_clock_goes_on_is_believed_with_the_third_reply_and_a_store
 async fn a_clock_of_ours_that_nobody_keeps_spoils_no_answer() {
     for kind in KINDS {
         let bench = Bench::new(kind).await;
-        // The service's clock is good; ours is 20 years behind it.
+        // The service's clock is right; ours is 20 years behind.
         bench
             .gateway
             .change(|_, reply| reply.set("date", &date(SignedDuration::from_hours(20 * 365 * 24))));
         let finding = ask(&bench.source(UNSYNCED), SERIAL).await.finding;
-        // Kandji's last fetch is counted from its own clock, which this gateway has changed alone.
+        // Kandji's last fetch follows its own clock; the gateway has changed only `Date`.
         let expected = if kind == Kind::Kandji {
             Finding::Unknown(Reason::MdmLinkBroken)
         } else {
@@ -730,7 +730,7 @@ async fn faults_keep_their_reasons_whatever_their_date_says() {
 
 #[tokio::test]
 async fn a_web_page_in_the_place_of_a_refusal_names_the_filter() {
-    // Its words are not the service's, whatever they are; and not every page says that it is one.
+    // Whatever this page says, it is not the service's answer; and not every page declares itself as one.
     for (kind, page) in [
         (
             "text/html; charset=utf-8",
@@ -767,7 +767,7 @@ async fn an_error_beside_an_answer_spoils_it() {
         "\"message\":\"API rate limit exceeded\"",
     ] {
         spoilt(Reason::GarbledAnswer, &[], move |reply| {
-            // Where an error is the documented answer, nothing stands beside it.
+            // Where an error is the documented answer, it must come alone.
             let text = if reply.status.starts_with('2') {
                 reply.text()
             } else {
@@ -1071,7 +1071,7 @@ async fn a_pool_of_silent_connections_costs_one_scan_at_most() {
             let source = source.clone();
             async move { ask(&source, SERIAL).await.finding }
         });
-        // A station's deadline later the next scan comes.
+        // The next scan comes one deadline later.
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         let next = tokio::time::timeout(Duration::from_secs(2), ask(&source, SERIAL)).await;
         assert_eq!(

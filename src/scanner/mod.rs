@@ -1,4 +1,4 @@
-//! Where bytes come from: keyboard-wedge and serial scanners, standard input, TCP lines.
+//! Where scanned codes come from: keyboard-type and serial scanners, standard input, TCP.
 
 mod device;
 mod framing;

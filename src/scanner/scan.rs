@@ -27,7 +27,7 @@ pub struct Scan {
 pub enum ScannedCode {
     /// A whole code, without its end key or line end.
     Whole(Vec<u8>),
-    /// Part of a code: it must be scanned again.
+    /// Characters are missing, or there are too many: the code must be scanned again.
     Broken {
         /// What was read, at most 4,096 bytes.
         bytes: Vec<u8>,

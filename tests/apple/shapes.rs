@@ -1,4 +1,4 @@
-//! Apple's replies must be about what was asked, of the documented shape, and of words that the station knows.
+//! Apple's replies must be about what was asked, have the documented shape, and use words that the station knows.
 
 use super::*;
 
@@ -128,7 +128,7 @@ async fn a_device_of_which_a_field_has_another_type_or_an_unknown_word_is_no_ans
         for value in values {
             let mut fields = json!({});
             fields[field] = serde_json::from_str(value).unwrap();
-            // The overlay takes away what is null.
+            // A null in the overlay removes the field.
             bench.apple.faults().clear();
             if fields[field].is_null() {
                 bench.apple.faults().path(

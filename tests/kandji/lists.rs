@@ -1,4 +1,4 @@
-//! A list must answer the question that was asked, hold as many rows as it says, and be of the documented shape.
+//! A list must answer the question, have as many rows as it says, and have the documented shape.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,7 +10,7 @@ const BROKEN: Finding = Finding::Unknown(Reason::MdmLinkBroken);
 const STALE: Finding = Finding::Unknown(Reason::Stale);
 const NOT_FOUND: Finding = Finding::No(Reason::NotFound);
 
-/// What the station makes of `serial` when every `from` in the replies of `path` is written as `to`.
+/// The finding about `serial` when every `from` in the replies of `path` is replaced by `to`.
 async fn rewritten(bench: &Bench, path: &str, from: &str, to: &str, serial: &str) -> Evidence {
     let query = match path {
         ADE_DEVICES => format!("?serial_number={serial}"),
@@ -37,7 +37,7 @@ async fn rewritten(bench: &Bench, path: &str, from: &str, to: &str, serial: &str
     bench.ask(serial).await
 }
 
-/// A service that gives the body that `answer` makes of the path and query asked for; its URL.
+/// The URL of a service whose bodies `answer` makes from each request's path and query.
 async fn scripted(answer: impl Fn(&str) -> Value + Send + Sync + 'static) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -73,7 +73,7 @@ fn ade_row(id: usize, serial: &str) -> Value {
            "failed_assignment_attempts": 0, "mdm_device": null, "dep_account": {"id": "t1", "server_name": "HQ"}, "device_assigned_date": days_ago})
 }
 
-/// What the station makes of these pages of the ADE list, the first for page 1.
+/// The finding from these pages of the ADE list; the first one is page 1.
 async fn paged(pages: Vec<Value>) -> Evidence {
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let url =
@@ -625,7 +625,7 @@ async fn a_row_of_which_a_field_has_another_type_than_documented_is_no_answer() 
     }
 }
 
-/// Takes a good answer apart: each known field in turn is taken away, made null or given a value of each other kind.
+/// Damages a good answer: each known field in turn is removed, made null, or given a value of every other type.
 #[test]
 fn only_a_good_answer_is_ready_whichever_field_is_changed() {
     let serial = Serial::new(SERIAL).unwrap();
@@ -642,7 +642,7 @@ fn only_a_good_answer_is_ready_whichever_field_is_changed() {
         .finding
     };
     assert_eq!(finding(&good), READY);
-    // The field, the kind it is of, and whether it may be absent or null.
+    // The field, its type, and whether it may be absent or null.
     let fields = [
         ("/0/count", "number", false),
         ("/0/results", "list", false),
@@ -691,7 +691,7 @@ fn only_a_good_answer_is_ready_whichever_field_is_changed() {
             *changed.pointer_mut(path).unwrap() = value.clone();
             let good_still = match of {
                 "null" => optional,
-                // Another count does not add up; an empty mdm_device is a device; an empty dep_account names no token.
+                // Another count does not add up; an empty mdm_device is still a device; an empty dep_account names no token.
                 "number" => kind == "number" && path != "/0/count",
                 of => of == kind && of == "text",
             };

@@ -1,4 +1,4 @@
-//! The shipped access list: who may write and read what on the broker, and as whom somebody can connect.
+//! The shipped access list: who may write and read what, and under which client id each user can connect.
 
 use std::{
     collections::BTreeSet,
@@ -32,14 +32,14 @@ const CHANNELS: [&str; 8] = [
     "cmd/backfill",
 ];
 const ALL: &str = "benchlight/v1/#";
-/// What a dashboard hears last: everything before it has arrived, or never does.
+/// The last message to a dashboard: when it arrives, everything before it has arrived or never will.
 const BARRIER: &str = "benchlight/v1/x/bench-1/rsp/barrier";
 
 const fn is_station(user: &str) -> bool {
     matches!(user.as_bytes(), b"bench-1" | b"bench-2")
 }
 
-/// Every user, and the names under which a station could be spoken for.
+/// Every user, and the names a station could be impersonated under.
 fn users() -> [(&'static str, &'static str); 5] {
     [STATION, OTHER_STATION, DASHBOARD, TELEGRAF, OPERATOR]
 }
@@ -62,7 +62,7 @@ async fn a_station_writes_its_own_channels_an_operator_commands_and_nobody_else_
                     "{} on {topic}",
                     user.0
                 );
-                // A retained nothing clears what is kept there.
+                // An empty retained message clears what is retained there.
                 assert_eq!(
                     client.may_write(&topic, "", true).await,
                     right,
@@ -114,7 +114,7 @@ async fn a_station_reads_what_it_said_itself_and_a_dashboard_everything_of_stati
         }
     }
     for user in users() {
-        // The broker agrees to any subscription, and gives what may be read.
+        // The broker accepts any subscription, and sends only what the user may read.
         for filter in ["#", "+/+/+/+/+", "$SYS/#", "$share/group/#"] {
             let client = Dashboard::connect(mosquitto.plain, user, filter).await;
             let heard = kept(&client).await;
@@ -128,7 +128,7 @@ async fn a_station_reads_what_it_said_itself_and_a_dashboard_everything_of_stati
             let may = may.into_iter().filter(|topic| match filter {
                 "#" | "$share/group/#" => true,
                 "+/+/+/+/+" => topic.split('/').count() == 5,
-                // Statistics are nobody's.
+                // No user may read the broker's statistics.
                 _ => false,
             });
             assert_eq!(heard, may.collect(), "{} on {filter}", user.0);
@@ -136,9 +136,9 @@ async fn a_station_reads_what_it_said_itself_and_a_dashboard_everything_of_stati
     }
 }
 
-/// The topics of what arrived, once the broker has nothing more to give.
+/// The topics of all messages that arrived, once there are no more.
 async fn kept(client: &Dashboard) -> BTreeSet<String> {
-    // Its answer to a message comes behind what it gave for the subscription.
+    // The answer to a message comes after all messages of the subscription.
     let _ = client.may_write("other", "", false).await;
     client
         .all()
@@ -166,7 +166,7 @@ async fn nobody_takes_a_stations_connection_by_its_client_id() {
         (OPERATOR, "bench-1"),
     ] {
         let thief = Dashboard::open(Dashboard::options(mosquitto.plain, user, id), ALL).await;
-        // Both are connected at the same time.
+        // Both stay connected at the same time.
         assert!(!thief.may_write("other", "", false).await);
     }
     bench.scan(1).await;

@@ -23,7 +23,7 @@ pub fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-/// The product's times, made quick where a test would have to wait.
+/// The product's times, shortened where a test would have to wait.
 pub fn quick() -> Timing {
     Timing {
         backoff_first: Duration::from_millis(50),
@@ -49,7 +49,7 @@ pub fn quick() -> Timing {
     }
 }
 
-/// A station as the shipped access list knows it.
+/// Settings of a station in the shipped access list.
 pub fn settings(folder: &Path, port: u16) -> Settings {
     Settings {
         site: name("ams1"),
@@ -123,7 +123,7 @@ pub fn change(of: &Recorded) -> Record {
     }
 }
 
-/// A health of a station that is well.
+/// The health of a station without faults.
 pub fn well() -> Health {
     Health {
         unable: None,
@@ -142,7 +142,7 @@ pub fn well() -> Health {
     }
 }
 
-/// A journal of its own, to which a publisher can be attached.
+/// A journal to which a publisher can be attached.
 pub struct Bench {
     pub folder: TempDir,
     pub journal: Journal,
@@ -185,7 +185,7 @@ impl Bench {
         settings(self.folder.path(), port)
     }
 
-    /// Records so many scans.
+    /// Records this many scans.
     pub async fn scan(&mut self, many: u64) -> Vec<Recorded> {
         let mut recorded = Vec::new();
         let numbers: Vec<u64> = (0..many).collect();
@@ -200,13 +200,13 @@ impl Bench {
         recorded
     }
 
-    /// The station ends and starts again.
+    /// Restarts the station.
     pub async fn restart(&mut self) {
         self.journal.close().await;
         self.journal = journal_in(self.folder.path());
     }
 
-    /// The journal's file goes; the next record is the first of a new epoch.
+    /// Deletes the journal's file; the next record is the first of a new epoch.
     pub async fn lose_the_journal(&mut self) {
         let before = self.journal.epoch();
         fs::remove_file(self.folder.path().join("state/journal.sqlite")).unwrap();
@@ -260,7 +260,7 @@ impl Bench {
         self.journal.health().borrow().unsent
     }
 
-    /// Waits until the journal knows that everything is delivered.
+    /// Waits until everything is delivered, according to the journal.
     pub async fn all_sent(&self, within: Duration) {
         let mut health = self.journal.health();
         tokio::time::timeout(within, health.wait_for(|health| health.unsent == 0))
@@ -286,7 +286,7 @@ impl Running {
             .await;
     }
 
-    /// Waits for a link that is away, and returns the words.
+    /// Waits until the link is away, and returns the reason.
     pub async fn away(&mut self) -> String {
         self.until("away", |state| matches!(state.link, Link::Away(_)))
             .await;
@@ -296,7 +296,7 @@ impl Running {
         }
     }
 
-    /// Clean stop.
+    /// Stops it cleanly.
     pub async fn stop(self) {
         self.stop.send(true).unwrap();
         tokio::time::timeout(Duration::from_secs(4), self.task)
@@ -305,7 +305,7 @@ impl Running {
             .unwrap();
     }
 
-    /// Ends it as a kill would.
+    /// Stops it as a kill would.
     pub fn kill(self) {
         self.task.abort();
     }

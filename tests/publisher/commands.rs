@@ -1,4 +1,4 @@
-//! Backfill: the journal again, for whoever may ask and only when it is switched on.
+//! Backfill: records from the journal are sent again, only when this is enabled and only to those who may ask.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ async fn a_backfill_serves_the_journal_again() {
             .any(|json| json["type"] == "io.benchlight.change.v1")
     );
 
-    // An epoch that nobody knows: gone, and said so. The access list does not let the station write where the answer is wanted.
+    // An unknown epoch: the answer is `gone`. The access list does not let the station write to the topic asked for.
     let foreign = PublishProperties {
         response_topic: Some("operators/replies".to_owned()),
         ..PublishProperties::default()
@@ -147,7 +147,7 @@ async fn a_bad_or_retained_or_late_command_is_answered_or_dropped() {
     bench.scan(3).await;
     let epoch = bench.journal.epoch();
     let ask = json!({"epoch": epoch, "from": 1, "to": 3}).to_string();
-    // Retained before the station was there: never seen.
+    // Retained before the station connected: never seen.
     operator
         .publish(COMMAND, ask.clone(), true, PublishProperties::default())
         .await;
@@ -191,7 +191,7 @@ async fn a_bad_or_retained_or_late_command_is_answered_or_dropped() {
             .unwrap()
             .contains("retain")
     );
-    // Past its expiry when its turn comes, behind a long one: dropped without a word.
+    // It waits behind a long one and has expired when its turn comes: dropped silently.
     let expiring = |seconds| PublishProperties {
         message_expiry_interval: Some(seconds),
         ..PublishProperties::default()

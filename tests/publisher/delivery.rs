@@ -18,7 +18,7 @@ use crate::{
 const ALL: &str = "benchlight/v1/#";
 const SOON: Duration = Duration::from_secs(15);
 
-/// Everything is sent in that time; every seq from 1 to `last` arrived, in one epoch, and no id has two bodies.
+/// Everything is sent within that time; every `seq` from 1 to `last` arrived, in one epoch, and no `id` has two bodies.
 async fn everything_arrives(dashboard: &Dashboard, bench: &Bench, last: u64, patience: Duration) {
     bench.all_sent(patience).await;
     dashboard
@@ -114,7 +114,7 @@ async fn a_station_is_born_lives_and_says_goodbye() {
     assert_eq!(dashboard.on("last")[0].payload, scan.payload);
     bench.all_sent(SOON).await;
 
-    // Who comes late finds the state retained, and no result.
+    // A late subscriber gets the retained state, but no results.
     let late = Dashboard::connect(mosquitto.plain, TELEGRAF, ALL).await;
     late.wait("retained state", SOON, |all| all.len() >= 4)
         .await;
@@ -233,7 +233,7 @@ async fn a_half_open_link_is_given_up_and_nothing_is_lost() {
     let stalled = Instant::now();
     bench.scan(300).await;
     let words = running.away().await;
-    // Twice the keep-alive and the grace: 2.2 s here.
+    // Twice the keep-alive and the grace period: 2.2 s here.
     assert!(
         stalled.elapsed() < Duration::from_secs(4),
         "{:?}",
@@ -383,7 +383,7 @@ async fn live_records_overtake_the_backlog_and_the_backlog_keeps_to_its_budget()
 #[tokio::test]
 async fn a_foreign_offline_is_corrected() {
     let mut mosquitto = Mosquitto::start();
-    // What the broker of another site lets through, a bridge for example.
+    // What another site's broker may pass on, through a bridge for example.
     mosquitto.kill();
     mosquitto.use_access_list(&format!(
         "{}\nuser {}\ntopic write benchlight/v1/ams1/bench-1/availability\n",
@@ -517,14 +517,14 @@ async fn a_journal_made_anew_while_the_broker_is_away_is_no_second_station() {
     let mut running = bench.publish_with(bench.settings(proxy.port), timing);
     running.connected().await;
     introduced(&dashboard, bench.journal.epoch()).await;
-    // Nobody listens there.
+    // Nobody subscribes to it.
     let nowhere = free_port();
     proxy.lead_to(nowhere);
     proxy.cut();
     running.away().await;
     bench.lose_the_journal().await;
     proxy.lead_to(mosquitto.plain);
-    // The broker still keeps what this very process said of its epoch before.
+    // The broker still retains what this same process said about its epoch before.
     running.connected().await;
     introduced(&dashboard, bench.journal.epoch()).await;
     proxy.lead_to(nowhere);
@@ -557,7 +557,7 @@ async fn of_more_records_that_the_disk_refused_than_are_kept_the_newest_go_out()
     let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
     let bench = Bench::new();
     let mut running = bench.publish(bench.settings(mosquitto.plain));
-    // Before the publisher has its first turn, as if the broker were away.
+    // Before the publisher runs at all, as if the broker were away.
     let refused: Vec<_> = (0..300).map(scan).collect();
     refused
         .iter()
@@ -641,7 +641,7 @@ async fn the_backlog_drains_fast() {
     running.stop().await;
 }
 
-/// The product's own times: how long a broker may be away, and how soon all is there once it is back.
+/// With the product's own times: how long a broker may be away, and how soon everything has arrived once it is back.
 const AWAY: Duration = Duration::from_secs(30);
 const BACK: Duration = Duration::from_secs(5);
 
@@ -676,7 +676,7 @@ async fn after_thirty_seconds_of_unanswered_connects_everything_is_there_within_
     let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
     let mut bench = Bench::new();
     bench.scan(100).await;
-    // A queue of one, which is full: from then on the kernel drops what asks for a connection, as a network does that leads nowhere.
+    // A queue for one connection, which is full: the kernel drops all further attempts, as a broken network would.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let door = socket.listen(0).unwrap();

@@ -1,4 +1,4 @@
-//! `docs/install.md`, "The broker": its commands, in order and word for word, from a laboratory's authority to the first message.
+//! `docs/install.md`, "The broker": its commands, in order and word for word, up to the first message.
 
 use std::{
     fmt::Write,
@@ -10,10 +10,10 @@ use std::{
 
 use crate::support::{mosquitto::OF_DEBIAN, system};
 
-/// A command that stands in for one that a test cannot run.
+/// Replaces a command that a test cannot run.
 const STAND_INS: [(&str, &str); 4] = [
     ("sudo", r#"exec "$@""#),
-    // What the package brings is on this machine already.
+    // What the package would install is on this machine already.
     (
         "apt",
         r#"[ "$1 $2" = "install -y" ] && shift 2 && for name; do case "$name" in mosquitto|mosquitto-clients|openssl) ;; *) exit 1 ;; esac; done"#,
@@ -46,7 +46,7 @@ esac"#,
     ),
 ];
 
-/// A machine of its own: no network but its own loopback, and nothing that is written stays.
+/// A separate machine: its only network is its own loopback, and nothing written there is kept.
 const MACHINE: &str = r#"
 set -e
 ip link set lo up
@@ -65,7 +65,7 @@ mount -t tmpfs tmpfs /run
 echo "127.0.0.1 broker.example" >> /etc/hosts
 "#;
 
-/// The page's blocks of commands, each with its kind: "sh", "sh broker" and so on.
+/// The page's blocks of commands with their type: "sh", "sh broker" and so on.
 fn blocks(page: &str) -> Vec<(&str, &str)> {
     page.split("\n```")
         .skip(1)
@@ -74,7 +74,7 @@ fn blocks(page: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Runs the chapter on a machine of its own; what it printed, and whether each of its commands did well. `Err`: why it cannot be run here.
+/// Runs the chapter on a separate machine. Returns its output, and whether all commands succeeded. `Err`: why that is not possible here.
 fn run(scratch: &Path) -> Result<(String, bool), String> {
     system(
         "unshare",
@@ -98,7 +98,7 @@ fn run(scratch: &Path) -> Result<(String, bool), String> {
     let mut add = |number: usize, text: &str| {
         let file = scratch.join(format!("block-{number}"));
         fs::write(&file, text).unwrap();
-        // Typed into: what a person pastes. The scanner's and the token's blocks want something, too.
+        // What a person pastes. The blocks of the scanner and the token also ask for input.
         let pasted = if text.contains("mqtt-password") && text.contains("/dev/stdin") {
             "sed -n 's/^bench-1://p' \"$HOME/benchlight-broker/passwords.txt\""
         } else {
@@ -116,7 +116,7 @@ fn run(scratch: &Path) -> Result<(String, bool), String> {
         )
         .unwrap();
     };
-    // A station as the page set it up before, then the chapter.
+    // First a station as the earlier chapters set it up, then this chapter.
     let before = blocks(&page);
     let set_up = [
         "tee /etc/benchlight/benchlight.toml",

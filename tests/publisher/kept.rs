@@ -1,4 +1,4 @@
-//! What the broker keeps of a station from before its start: read before the first row leaves, believed where it can be.
+//! What the broker retained of a station before its start: read before the first row is sent, and believed where possible.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A station that starts again with 10 records, 3 of them new.
+/// A station that restarts with 10 records, 3 of them new.
 async fn started_again() -> (Bench, Uuid) {
     let mut bench = Bench::new();
     bench.scan(7).await;
@@ -55,7 +55,7 @@ async fn all_ten(broker: &Scripted) -> Vec<(String, u64)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_health_with_later_records_makes_a_new_epoch_before_any_row_leaves() {
-    // With the epoch in the health itself, or in the meta beside it.
+    // The epoch is in the health itself, or in the meta beside it.
     for in_meta in [false, true] {
         let (bench, epoch) = started_again().await;
         let own = format!("\"{epoch}\"");
@@ -119,7 +119,7 @@ async fn what_is_not_later_not_this_journals_or_no_health_changes_nothing() {
             kept.map(|(of, seq)| ("/health", health(if of == "own" { &own } else { of }, seq)));
         let broker = broker(kept.clone().into_iter().collect()).await;
         let mut timing = quick();
-        // At once, or after the time is over: nothing else makes the rows leave.
+        // Rows are sent at once, or after the time is up; nothing else releases them.
         timing.kept = if at_once {
             PATIENCE * 10
         } else {
@@ -169,7 +169,7 @@ async fn a_body_larger_than_was_asked_for_does_not_hold_the_rows_back_for_ever()
     let huge = [health("null", "8"), vec![b' '; 1 << 20]].concat();
     let broker = broker(vec![("/health", huge)]).await;
     let running = bench.publish(bench.settings(broker.port));
-    // Each link ends over it, as long as it is asked for.
+    // As long as the station asks for it, each link ends because of it.
     eventually("ten records", PATIENCE, || broker.seqs().len() >= 10).await;
     assert_eq!(bench.journal.epoch(), epoch);
     running.stop().await;

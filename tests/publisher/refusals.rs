@@ -1,4 +1,4 @@
-//! What brokers refuse, and what they do to a link: one row never stops the others, and none is lost.
+//! Brokers that refuse rows or break links: one row never stops the others, and none is lost.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(15);
 
-/// What the journal has set aside, by seq.
+/// The `seq` of every row that the journal has set aside.
 fn set_aside(bench: &Bench) -> Vec<(u64, String)> {
     bench.journal.health().borrow().set_aside.clone()
 }
@@ -239,7 +239,7 @@ async fn what_was_set_aside_is_offered_again_at_the_start_and_later_on_a_stable_
     };
     let running = running_with(&bench, &broker, timing).await;
     until_set_aside(&bench, 2, "payload_format_invalid").await;
-    // The eleventh and twelfth refusal each put it back at once; the next time the broker takes it.
+    // The 11th and 12th refusal each put it back at once; the next time the broker accepts it.
     eventually("it is delivered", SOON, || {
         set_aside(&bench).is_empty() && bench.unsent() == 0 && broker.times(2) == 13
     })
@@ -272,7 +272,7 @@ async fn a_broker_that_is_busy_keeps_everything_and_is_not_hammered() {
     assert!(complete(&broker, 100));
     assert!(set_aside(&bench).is_empty());
     let tries = broker.seqs().len() - 100;
-    // One window at first, then one row after 50, 100, 200, 400, 400 .. ms.
+    // One window at first, then one row each after 50, 100, 200, 400, 400 .. ms.
     assert!(tries <= 32 + 10, "{tries} refused tries");
     running.stop().await;
 }
@@ -392,7 +392,7 @@ async fn a_row_that_breaks_every_link_is_sent_alone_and_then_set_aside() {
         offered[3..].iter().all(|seen| seen.unanswered == 1),
         "alone is alone"
     );
-    // Nobody else was blamed.
+    // No other row was blamed.
     bench.scan(5).await;
     bench.all_sent(SOON).await;
     running.stop().await;
@@ -420,7 +420,7 @@ async fn a_row_that_the_broker_never_answers_does_not_hold_the_others_for_ever()
     })
     .await;
     assert!(set_aside(&bench).is_empty());
-    // It ends links like one that breaks them, and is treated as such.
+    // It ends links like a row that breaks them, and is treated the same.
     eventually("it has ended links", SOON, || broker.times(2) > 1).await;
     bench.scan(6).await;
     until_set_aside(&bench, 2, "breaks_the_link").await;
@@ -429,7 +429,7 @@ async fn a_row_that_the_broker_never_answers_does_not_hold_the_others_for_ever()
     running.stop().await;
 }
 
-/// A broker that does that to every record on its first twenty links, and is well then.
+/// A broker that does this to every record on its first twenty links, and then works.
 async fn ill_broker(reaction: Reaction) -> Scripted {
     Scripted::start(Manners::default(), move |seen| {
         if seen.is_record() && seen.connection < 20 {
@@ -676,7 +676,7 @@ async fn whatever_the_broker_names_as_its_limits_a_quiet_link_stays_and_every_ro
         let broker = Scripted::start(manners, |_| TAKEN).await;
         let mut bench = Bench::new();
         bench.scan(40).await;
-        // Quiet: no health in between.
+        // Otherwise idle: no health in between.
         let timing = Timing {
             health_least: Duration::from_secs(60),
             health_most: Duration::from_secs(60),
@@ -729,7 +729,7 @@ async fn nothing_that_a_broker_sends_ends_the_publisher_or_costs_a_row() {
     let own = |channel: &str| format!("benchlight/v1/ams1/bench-1/{channel}");
     let deep = "[".repeat(8_000);
     let mut nonsense: Vec<Vec<u8>> = [
-        // Answers to what was never asked: PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK; identifiers 0, 33, 65535.
+        // Unsolicited answers: PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK; identifiers 0, 33, 65535.
         &[0x40, 2, 0, 0][..],
         &[0x40, 2, 0, 33],
         &[0x40, 2, 0xff, 0xff],
@@ -739,14 +739,14 @@ async fn nothing_that_a_broker_sends_ends_the_publisher_or_costs_a_row() {
         &[0x90, 3, 0xff, 0xff, 0],
         &[0x90, 4, 0, 1, 0, 0xff],
         &[0xb0, 3, 0xff, 0xff, 0],
-        // A second CONNACK, what only a client says, AUTH, types that there are not.
+        // A second CONNACK, packets that only a client may send, AUTH, and unknown types.
         &[0x20, 3, 0, 0, 0],
         &[0x10, 0],
         &[0x82, 0],
         &[0xc0, 0],
         &[0xf0, 0],
         &[0x00, 0],
-        // A reason that there is not. Lengths: the largest, one that never ends, one behind which nothing comes.
+        // An unknown reason. Lengths: the largest, one that never ends, one with nothing after it.
         &[0xe0, 1, 0xff],
         &[0x30, 0xff, 0xff, 0xff, 0x7f],
         &[0x30, 0xff, 0xff, 0xff, 0xff, 0xff],
@@ -754,7 +754,7 @@ async fn nothing_that_a_broker_sends_ends_the_publisher_or_costs_a_row() {
     ]
     .map(<[u8]>::to_vec)
     .to_vec();
-    // Properties: a topic alias, an expiry, a subscription's number; QoS 2, QoS 3, no topic, no UTF-8; what is kept under the station's own name.
+    // Properties: topic alias, expiry, subscription identifier; QoS 2, QoS 3, no topic, no UTF-8; retained under the station's own name.
     nonsense.push(publish(0, "", &[0x23, 0xff, 0xff], b"x"));
     nonsense.push(publish(0, "x", &[0x02, 0xff, 0xff, 0xff, 0xff], b"x"));
     nonsense.push(publish(0, "x", &[0x0b, 0], b"x"));

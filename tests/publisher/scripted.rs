@@ -1,4 +1,4 @@
-//! A broker that does what the test tells it to: small windows, refusals, acknowledgements in any order, broken links.
+//! A broker that follows a test's script: small windows, refusals, acknowledgements in any order, broken links.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,16 +15,16 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// One PUBLISH as the broker saw it.
+/// A PUBLISH that the broker has received.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The how-manieth connection.
+    /// Number of the connection.
     pub connection: usize,
     pub topic: String,
     pub size: usize,
     pub json: Value,
     pub retained: bool,
-    /// Messages that were unanswered when it came, itself included.
+    /// How many messages were unanswered when it came, including itself.
     pub unanswered: usize,
 }
 
@@ -40,17 +40,17 @@ impl Seen {
     }
 }
 
-/// What the broker does about a PUBLISH.
+/// What the broker does with a PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaction {
     Ack(PubAckReason),
-    /// Answered after the next message, so acknowledgements come out of order.
+    /// Answer it after the next message, so that acknowledgements are out of order.
     After,
-    /// Never answered.
+    /// Never answer it.
     Ignore,
-    /// The connection is closed without a word.
+    /// Close the connection without DISCONNECT.
     Close,
-    /// DISCONNECT with a reason, then closed.
+    /// DISCONNECT with a reason, then close.
     Disconnect(DisconnectReasonCode),
 }
 
@@ -58,7 +58,7 @@ pub const TAKEN: Reaction = Reaction::Ack(PubAckReason::Success);
 
 type React = dyn FnMut(&Seen) -> Reaction + Send;
 
-/// What the broker says of itself.
+/// The broker's settings and behaviour.
 #[derive(Clone, Debug)]
 pub struct Manners {
     pub code: ConnectReturnCode,
@@ -70,11 +70,11 @@ pub struct Manners {
     pub max_qos: Option<u8>,
     pub server_keep_alive: Option<u16>,
     pub session_expiry_interval: Option<u32>,
-    /// What it sends behind the CONNACK of its first two connections, whatever MQTT says of it.
+    /// Bytes sent after the CONNACK of the first two connections, valid MQTT or not.
     pub nonsense: Vec<u8>,
-    /// What is retained on topics that end so.
+    /// Retained messages, by the end of their topic.
     pub kept: Vec<(&'static str, Vec<u8>)>,
-    /// Subscriptions to topics that end so are refused.
+    /// Refuse subscriptions to topics that end like this.
     pub refuses: Option<&'static str>,
 }
 
@@ -155,7 +155,7 @@ impl Scripted {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The seqs of scans and changes in the order they came.
+    /// The `seq` of scans and changes, in order of arrival.
     pub fn seqs(&self) -> Vec<u64> {
         self.seen
             .lock()
@@ -165,7 +165,7 @@ impl Scripted {
             .collect()
     }
 
-    /// How often that record came.
+    /// How many times that record arrived.
     pub fn times(&self, seq: u64) -> usize {
         self.seqs()
             .into_iter()
@@ -222,7 +222,7 @@ impl Served {
         }
     }
 
-    /// `None`: the connection is over.
+    /// `None`: the connection has ended.
     async fn handle(&mut self, packet: Packet) -> Option<()> {
         match packet {
             Packet::Connect(connect, will, _) => {
@@ -354,7 +354,7 @@ impl Served {
             Reaction::Disconnect(reason) => {
                 self.send(Packet::Disconnect(Disconnect::new(reason)))
                     .await?;
-                // Closed with something unread, a connection is reset, and the reason may be lost with it.
+                // Closing with unread data resets the connection, and the reason could be lost.
                 self.stream.shutdown().await.ok()?;
                 while self
                     .stream

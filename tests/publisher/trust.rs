@@ -1,4 +1,4 @@
-//! TLS: whom a station trusts, by what it proves who it is, and faults that mend without a restart.
+//! TLS: which brokers a station trusts, how it authenticates itself, and faults that can be repaired without a restart.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -162,7 +162,7 @@ async fn mutual_tls_lets_the_named_station_in_and_nobody_else() {
     let mut bench = Bench::new();
     bench.scan(3).await;
 
-    // Without a certificate: said in words.
+    // Without a certificate: the message says so.
     let anonymous = Settings {
         username: None,
         password: None,
@@ -173,7 +173,7 @@ async fn mutual_tls_lets_the_named_station_in_and_nobody_else() {
     assert!(words.contains("client_cert_file"), "{words}");
     running.stop().await;
 
-    // With another authority's certificate: said in words; replaced by a good one: in, without a restart.
+    // With another authority's certificate: the message says so. Replaced by a good one: connected without a restart.
     let stranger = Authority::new("a stranger").client("bench-1");
     let certificate_file: PathBuf = bench.folder.path().join("client.pem");
     fs::write(&certificate_file, &stranger.certificate).unwrap();
@@ -188,7 +188,7 @@ async fn mutual_tls_lets_the_named_station_in_and_nobody_else() {
     fs::write(&certificate_file, &good.certificate).unwrap();
     secret(bench.folder.path(), "mqtt-key", &good.key);
     running.connected().await;
-    // No password: the certificate's CN is the user name that the access list knows.
+    // No password: the certificate's CN is the user name in the access list.
     bench.all_sent(SOON).await;
     dashboard
         .wait("everything", SOON, |all| {

@@ -1,4 +1,4 @@
-//! A gateway between a station and a service: it hands every reply on, changed as a test tells it.
+//! A gateway between a station and a service: it passes replies on, changed as a test demands.
 
 use std::{
     net::SocketAddr,
@@ -13,16 +13,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// A reply as it goes over the wire.
+/// A reply as it is sent.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: String,
-    /// `content-length` is written from the body, unless it stands here.
+    /// `content-length` is computed from the body, unless it is given here.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// What stands in the place of the whole reply.
+    /// Sent instead of the whole reply.
     pub raw: Option<Vec<u8>>,
-    /// The connection ends behind it.
+    /// Close the connection after it.
     pub ends: bool,
 }
 
@@ -73,13 +73,13 @@ struct Shared {
     change: Mutex<Option<Change>>,
     heads: Mutex<Vec<String>>,
     connections: AtomicUsize,
-    /// Each connection dies at its second request, before a byte of the reply.
+    /// Close each connection at its second request, before the reply.
     once_only: std::sync::atomic::AtomicBool,
-    /// Connections with a lower number give no more replies.
+    /// Connections with a lower number get no more replies.
     silent_below: AtomicUsize,
 }
 
-/// One gateway on a free loopback port.
+/// Listens on a free loopback port.
 pub struct Gateway {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -109,12 +109,12 @@ impl Gateway {
         }
     }
 
-    /// From now on every reply is changed so; the closure gets the request's path.
+    /// Changes every reply from now on. The closure gets the request's path.
     pub fn change(&self, change: impl Fn(&str, &mut Reply) + Send + Sync + 'static) {
         *self.shared.change.lock().unwrap() = Some(Arc::new(change));
     }
 
-    /// Replies to requests whose path begins so are changed.
+    /// Changes the replies to requests whose path begins like this.
     pub fn change_at(
         &self,
         path: &'static str,
@@ -140,12 +140,12 @@ impl Gateway {
         self.shared.heads.lock().unwrap().clone()
     }
 
-    /// Every connection dies at its second request.
+    /// Closes every connection at its second request.
     pub fn once_only(&self) {
         self.shared.once_only.store(true, Ordering::SeqCst);
     }
 
-    /// The connections that exist now take requests and give no reply any more.
+    /// The present connections accept requests, but get no more replies.
     pub fn fall_silent(&self) {
         self.shared
             .silent_below
@@ -187,7 +187,7 @@ async fn serve(mut station: TcpStream, number: usize, service: SocketAddr, share
     }
 }
 
-/// One message with a `content-length` or none; `None`: the connection is over.
+/// One message, with or without `content-length`. `None`: the connection has ended.
 async fn message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {

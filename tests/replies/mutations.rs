@@ -1,4 +1,4 @@
-//! Replies made by mutation of good ones, one after another, through a real connection: what is not exactly a good answer is unknown.
+//! Mutated replies through a real connection: whatever is not exactly a good answer is unknown.
 
 use benchlight::readiness::Source;
 use proptest::{
@@ -21,15 +21,15 @@ enum Mutation {
     Byte(Index, u8),
     Insert(Index, u8),
     Cut(Index),
-    /// The whole reply, head and all, is cut there.
+    /// Cuts the whole reply, including its head.
     CutAll(Index),
-    /// A byte of the whole reply.
+    /// Changes a byte of the whole reply.
     AnyByte(Index, u8),
-    /// A name of an object is given twice.
+    /// Repeats a name of an object.
     Twice(Index),
-    /// A value is another one.
+    /// Replaces a value.
     Value(Index, &'static str),
-    /// An object is the list of its values.
+    /// Turns an object into the list of its values.
     Unnamed(Index),
     Reordered,
     Behind(&'static str),
@@ -167,7 +167,7 @@ impl Mutation {
     }
 }
 
-/// Changes the text at one of the places where `mark` stands.
+/// Changes the text at one occurrence of `mark`.
 fn change(reply: &mut Reply, at: &Index, mark: &str, change: impl Fn(&str, usize) -> String) {
     let Ok(text) = String::from_utf8(reply.body.clone()) else {
         return;
@@ -227,8 +227,8 @@ fn reversed(value: &Value) -> String {
     }
 }
 
-/// Is this, by a reading of its own, a reply that may count: its status among `statuses`, dated once and now, fresh, plain, whole, JSON
-/// with each name once?
+/// An independent check whether a reply may count: its status is among `statuses`, it has one date, which is now, and it is fresh,
+/// not compressed, complete, and JSON without repeated names.
 fn may_count(bytes: &[u8], statuses: &[u16]) -> bool {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return false;
@@ -273,7 +273,7 @@ fn may_count(bytes: &[u8], statuses: &[u16]) -> bool {
                 .and_then(|length| rest.get(..length)),
             None => Some(rest),
         },
-        // The gateway sends no chunks, so a reply that says so is none.
+        // The gateway never sends chunks, so a reply that claims to be chunked is invalid.
         _ => None,
     };
     let Some(body) = body else { return false };
@@ -344,7 +344,7 @@ fn a_reply_that_is_not_exactly_a_good_answer_is_unknown() {
                 let spoils = (sent.clone(), mutations.clone());
                 bench.gateway.change_at(path, move |reply| {
                     spoils.1.iter().for_each(|mutation| mutation.apply(reply));
-                    // A reply that announces more than comes must not be waited for.
+                    // Nobody must wait for a reply that announces more than it sends.
                     reply.ends = true;
                     spoils.0.lock().unwrap().push(reply.bytes());
                 });
@@ -359,7 +359,7 @@ fn a_reply_that_is_not_exactly_a_good_answer_is_unknown() {
                 };
                 let sent = sent.lock().unwrap();
                 if !matches!(evidence.finding, Finding::Unknown(_)) {
-                    // Of several tries the last one counted.
+                    // The last of several attempts counts.
                     let last = sent.last().expect("it was asked");
                     prop_assert!(
                         may_count(last, statuses),

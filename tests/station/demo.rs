@@ -1,4 +1,4 @@
-//! The demo as a new user meets it: nothing installed, serial numbers typed or piped.
+//! The demo as a new user sees it: nothing installed, serial numbers typed or piped.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -19,7 +19,7 @@ fn demo() -> Child {
         .unwrap()
 }
 
-/// Piped, every box of the bench is answered as its row says, and the exit code is 0.
+/// All boxes of the bench, piped: each answer is the one in its row, and the exit code is 0.
 #[test]
 fn every_box_of_the_demo_ends_as_the_table_says() {
     let mut child = demo();
@@ -70,7 +70,7 @@ fn every_box_of_the_demo_ends_as_the_table_says() {
     );
 }
 
-/// A box that waits turns ready by itself, without being scanned again.
+/// A waiting box becomes ready without being scanned again.
 #[test]
 fn the_pending_box_turns_ready_by_itself() {
     let mut child = demo();
@@ -88,7 +88,7 @@ fn the_pending_box_turns_ready_by_itself() {
             .map_while(Result::ok)
             .try_for_each(|line| send.send(line))
     });
-    // Assigned 20 s after the first scan; a re-check may meet it while it settles.
+    // Assigned 20 s after the first scan. A re-check may come while it is settling.
     loop {
         let change = changes
             .recv_timeout(Duration::from_secs(60))

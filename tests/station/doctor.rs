@@ -1,4 +1,4 @@
-//! The doctor through the real binary: what it finds of each part, and that it takes nothing away from an agent.
+//! The doctor with the real binary: what it finds of each part, and that it does not disturb a running agent.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -43,7 +43,7 @@ const TOKEN: &str = "kandji-secret-token";
 const PATIENCE: Duration = Duration::from_secs(30);
 const PINS: &str = "kind = \"gpio\"\ndriver = \"gpiochip\"\nchip = \"/nonexistent/gpiochip\"\ngreen = 17\nred = 27";
 
-/// What the doctor said.
+/// The doctor's report.
 struct Visit {
     code: i32,
     lines: Vec<Value>,
@@ -51,7 +51,7 @@ struct Visit {
 }
 
 impl Visit {
-    /// Calls the doctor. It finishes within its bound whatever hangs, and it never says a secret.
+    /// Runs the doctor. It finishes in time, whatever hangs, and never prints a secret.
     fn to(home: &Home) -> Self {
         Self::of(
             home.command(&["doctor", "--json"])
@@ -95,7 +95,7 @@ impl Visit {
         }
     }
 
-    /// The one line of that part.
+    /// The only line about that part.
     fn part(&self, part: &str) -> &Value {
         let mut found = self.lines.iter().filter(|line| line["part"] == part);
         let line = found
@@ -146,7 +146,7 @@ fn kandji_source(url: &str, more: &str) -> String {
     )
 }
 
-/// Nothing listens there.
+/// A port on which nothing listens.
 fn no_broker() -> String {
     format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\n", free_port())
 }
@@ -182,7 +182,7 @@ async fn a_sound_station_is_all_well_before_its_first_start_and_after_its_end() 
         "the doctor leaves nothing behind"
     );
 
-    // Without somebody who listens the records would wait.
+    // Without a subscriber the records would wait.
     let _dashboard = world.dashboard().await;
     let mut station = home.start();
     station.scan(world.demo.samples[0].serial.as_bytes());
@@ -238,7 +238,7 @@ async fn a_secret_that_was_written_anew_and_that_systemd_has_not_handed_over_yet
     visit.says("broker", "ok", "lets this station in");
     assert!(!format!("{:?}{}", visit.lines, visit.err).contains("a newer one"));
 
-    // The handed one is refused: nobody is told both to restart and that it is not needed.
+    // The credential handed over is refused: the doctor must not say both that a restart is needed and that it is not.
     fs::write(handed.path().join("kandji-token"), "wrong-token-of-before").unwrap();
     let visit = ask();
     visit.says("source kandji", "fail", "sudo systemctl restart benchlight");
@@ -284,7 +284,7 @@ async fn beside_a_running_agent_its_parts_are_in_use_and_it_loses_nothing() {
         .await
         .unwrap();
     let (visit, home) = visit;
-    // What the agent itself cannot have is not called in use.
+    // A device that the agent cannot open either is not reported as in use.
     assert_eq!(
         (visit.code, visit.failed()),
         (1, vec!["lamps main"]),
@@ -428,7 +428,7 @@ async fn six_broken_parts_are_all_named_with_their_remedies() {
     );
     home.credential("kandji-token", "wrong-token");
     home.credential("apple-dep-token", &dep.credential());
-    // Where the folder should be there is a file.
+    // There is a file in place of the folder.
     fs::write(home.path("state"), "").unwrap();
     let visit = Visit::to(&home);
     assert_eq!(visit.code, 1, "{:#?}", visit.lines);
@@ -466,7 +466,7 @@ async fn six_broken_parts_are_all_named_with_their_remedies() {
     visit.says("journal", "fail", "cannot be written");
     visit.says("clock", "fail", "ahead of what apple's service says");
 
-    // For people: a line for each part, on standard output alone.
+    // For people: one line for each part, only on standard output.
     let output = home.command(&["doctor"]).output().unwrap();
     assert_eq!(
         (
@@ -564,7 +564,7 @@ async fn an_mdms_links_to_apple_are_shown_one_by_one() {
         &format!("name one of these in `tokens`: HQ ({hq}), "),
     );
 
-    // One permission of three is missing: only a box that is not listed would have shown it.
+    // One of three permissions is missing: only a box that is not listed would show it.
     tenant.faults().path("/api/v1/devices", Effect::Status(403));
     let visit = Visit::to(&home);
     visit.says(
@@ -645,7 +645,7 @@ async fn sources_that_do_not_fit_together_are_told() {
         );
     }
 
-    // The servers' ids can be learnt before any of them stands in the config.
+    // The servers' ids can be found out before any of them is in the config.
     change(
         &home,
         &[(
@@ -766,7 +766,7 @@ fn where_nobody_can_tell_whether_an_agent_runs_nothing_that_it_may_hold_is_touch
     );
     change(&home, &[("kind = \"terminal\"", PINS)]);
     home.credential("kandji-token", TOKEN);
-    // As good as no right to the folder.
+    // The same as no permission for the folder.
     let state = home.path("state");
     std::os::unix::fs::symlink(&state, &state).unwrap();
     let visit = Visit::to(&home);

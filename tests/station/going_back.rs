@@ -1,4 +1,4 @@
-//! A journal that goes back in time or loses its files, between two lives of the agent or under it.
+//! A journal that goes back in time or loses its files, between two runs of the agent or during one.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -25,7 +25,7 @@ use crate::support::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A station, what its lamp answered, and whoever listens.
+/// A station, what its lamp answered, and a dashboard.
 struct Bench {
     world: World,
     home: Home,
@@ -87,7 +87,7 @@ impl Bench {
         newest(&self.dashboard.all())
     }
 
-    /// Everything that was answered arrives, and no number is two records'.
+    /// Everything that was answered arrives, and no two records have the same number.
     async fn all_is_delivered(&self) {
         let arrived = |all: &[Received]| -> BTreeSet<String> {
             all.iter()
@@ -126,7 +126,7 @@ impl Bench {
         .await
     }
 
-    /// As `cp` puts a file back.
+    /// Restores a file, as `cp` does.
     fn copy(&self, from: &str, to: &str) {
         assert!(
             Command::new("cp")
@@ -164,7 +164,7 @@ async fn a_copy_put_back_within_the_marks_lag_is_seen_by_the_stations_own_retain
     }
     bench.copy(".copy", "");
 
-    // The broker is away at first: scans are answered at once, and what they were given is not kept.
+    // The broker is away at first: scans are answered at once, but the broker does not retain their numbers.
     bench.world.mosquitto.stop();
     let mut station = bench.home.start();
     bench.scan(&mut station, 2);
@@ -261,7 +261,7 @@ async fn files_taken_away_under_the_agent_cost_no_answer_also_if_it_is_killed_th
         bench.scan(&mut station, 4);
         spoil(&bench);
         let began = Instant::now();
-        // Noticed without a scan; then the next one.
+        // It is noticed without a scan; then comes the next one.
         while !bench
             .home
             .log()
@@ -339,7 +339,7 @@ async fn a_second_agent_is_refused_whatever_is_deleted_in_the_folder_and_all_of_
     );
     bench.scan(&mut station, 1);
     station.kill();
-    // The lock ends with its agent.
+    // The lock is released when its agent ends.
     let mut station = bench.home.start();
     bench.scan(&mut station, 1);
 }

@@ -1,4 +1,4 @@
-//! The record from the command line: what `journal export` and `journal why` print, and their exit codes.
+//! Records on the command line: what `journal export` and `journal why` print, and their exit codes.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -89,7 +89,7 @@ async fn the_record_is_exported_and_one_box_is_told_beside_the_agent_and_after_i
 
     station.kill();
     assert_eq!(call(&home, &["journal", "why", first]).0, 0);
-    // A mistake in another section does not hide the record.
+    // A mistake in another section of the config does not prevent it.
     let text = fs::read_to_string(home.config())
         .unwrap()
         .replace("site = \"test\"", "site = 7");

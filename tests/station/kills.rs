@@ -1,8 +1,8 @@
-//! Killed between every two steps of a scan: what the lamp answered is delivered, `seq` has no gap, no `id` has two bodies.
+//! Kills between any two steps of a scan: what the lamp answered is delivered, `seq` has no gap, no `id` has two bodies.
 //!
-//! A tracer kills the process at the n-th call of one kind in one thread, so that each step of a scan is met: reading it,
-//! writing it down, syncing, answering, sending, hearing the acknowledgement, marking it. Where a kill fell is told afterwards from the
-//! journal, the answers and the broker. A window that was never hit fails the long test.
+//! A tracer kills the process at the n-th call of one type in one thread, so that kills happen at each step of a scan: reading it,
+//! writing it, syncing, answering, sending, receiving the acknowledgement, marking it as delivered. When a kill happened is found out
+//! afterwards from the journal, the answers and the broker. The long test fails if a window was never hit.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,20 +19,20 @@ use serde_json::Value;
 use super::scans::World;
 use crate::support::{dashboard::Dashboard, eventually, station::Home};
 
-/// Where a kill can fall, seen from one scan.
+/// When a kill happened, seen from one scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Window {
-    /// Handed over, and nowhere written down: the person saw no light.
+    /// Scanned but not written anywhere; the person saw no lamp.
     BeforeItsBytesAreKept,
-    /// Its bytes are in the journal, its verdict is not: closed as interrupted at the next start.
+    /// Its bytes are in the journal, but not its verdict: the next start closes it as interrupted.
     BeforeItsVerdictIsSafe,
-    /// Recorded, and the lamp had not answered yet.
+    /// Recorded, but the lamp had not answered yet.
     BeforeTheLampAnswers,
-    /// Answered, and the broker had not got it.
+    /// Answered, but not yet at the broker.
     BeforeTheBrokerHasIt,
-    /// The broker had it, and the journal did not know: it is sent twice.
+    /// At the broker, but the journal did not know: it is sent twice.
     BeforeItIsMarkedAsSent,
-    /// All was done.
+    /// After everything was done.
     AfterAll,
 }
 
@@ -45,7 +45,7 @@ const WINDOWS: [Window; 6] = [
     Window::AfterAll,
 ];
 
-/// Calls at which the tracer kills, with how many of them a thread makes between its start and the end of a few scans.
+/// Calls at which the tracer kills, and how many of them a thread makes from its start to the end of a few scans.
 const STEPS: [(&str, u32); 7] = [
     ("fdatasync", 10),
     ("pwrite64", 50),
@@ -58,7 +58,7 @@ const STEPS: [(&str, u32); 7] = [
 
 const SCANS_EACH: usize = 3;
 
-/// A small generator, so that a failing run can be had again from the seed it prints.
+/// A small random number generator: a failing run can be repeated with the seed it prints.
 struct Dice(u64);
 
 impl Dice {
@@ -76,7 +76,7 @@ struct Ledger {
     /// What the lamp answered: id to reason.
     answered: BTreeMap<String, String>,
     hits: BTreeMap<Window, u64>,
-    /// Scans of which nothing was written down at the kill, or only their bytes; the next start tells which.
+    /// Scans of which the journal had nothing at the kill, or only their bytes; the next start shows which.
     undecided: BTreeSet<String>,
     kills: u64,
 }
@@ -103,7 +103,7 @@ fn run_and_kill(home: &Home, dice: &mut Dice, nth: u64, serials: &[String], ledg
     for serial in serials {
         station.scan(serial.as_bytes());
     }
-    // A kill that did not come by the tracer comes by the clock, some time after the answers.
+    // If the tracer does not kill it, the clock does, some time after the answers.
     let patience = Duration::from_millis(1_500);
     let begun = Instant::now();
     let mut answers = Vec::new();
@@ -122,7 +122,7 @@ fn run_and_kill(home: &Home, dice: &mut Dice, nth: u64, serials: &[String], ledg
     }
 }
 
-/// Tells where the kill fell for each scan, from what is on disk and what has arrived.
+/// Finds out when the kill happened for each scan, from the journal and from what has arrived.
 fn classify(home: &Home, dashboard: &Dashboard, serials: &[String], ledger: &mut Ledger) {
     let arrived: BTreeSet<String> = dashboard
         .on("scan")
@@ -182,12 +182,12 @@ async fn kills(times: u64, seed: u64) -> Ledger {
                 .for_each(|serial| stock.put(Device::ready(serial)))
         });
         run_and_kill(&home, &mut dice, nth, &serials, &mut ledger);
-        // What the broker has reaches the dashboard in a moment.
+        // What the broker has soon reaches the dashboard.
         tokio::time::sleep(Duration::from_millis(15)).await;
         classify(&home, &dashboard, &serials, &mut ledger);
     }
 
-    // One undisturbed run delivers whatever is left. Its own scan shows that it is up: a stop before that is the system's, not its.
+    // An undisturbed run delivers what is left. It is up once it has answered a scan.
     let mut station = home.start();
     world
         .kandji
@@ -243,7 +243,6 @@ async fn kills(times: u64, seed: u64) -> Ledger {
         *ledger.hits.entry(window).or_default() += 1;
     }
 
-    // The promises.
     let mut bodies: HashMap<String, Value> = HashMap::new();
     let mut seqs = BTreeMap::new();
     for received in dashboard
@@ -320,7 +319,7 @@ async fn killed_at_any_step_nothing_that_the_lamp_answered_is_lost() {
     }
 }
 
-/// `BENCHLIGHT_KILLS=1000` makes it longer.
+/// `BENCHLIGHT_KILLS=1000` sets the number of kills.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: at least 200 kills"]
 async fn killed_between_every_two_steps_at_least_200_times() {

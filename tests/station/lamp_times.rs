@@ -1,4 +1,4 @@
-//! When green is seen: services that are quick and slow, boxes that follow each other, through the whole station.
+//! When green can be seen, through the whole station: with quick and slow services, and boxes in quick succession.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use super::scans::{World, start_on};
 use crate::support::lamps::Lamps;
 
 const BOXES: usize = 8;
-/// A machine that is busy sees a line or a lamp this much later.
+/// On a busy machine a line or a lamp is seen up to this much later.
 const SLACK: Duration = Duration::from_millis(150);
-/// What is left less than this before the next scan need not be seen.
+/// A green that would last less than this before the next scan need not be seen.
 const GLIMPSE: Duration = Duration::from_millis(50);
-/// Two answers are this far apart.
+/// The time between two answers.
 const GAP: Duration = Duration::from_millis(80);
 
 struct Scanned {
@@ -22,12 +22,12 @@ struct Scanned {
     answered: Option<Instant>,
 }
 
-/// Every fourth box still waits for its assignment.
+/// Every fourth box still waits for its profile.
 fn is_ready(nth: usize) -> bool {
     nth % 4 != 3
 }
 
-/// Scans boxes, one in `pace`, at a service that takes `service` for each request; tells how many of them were seen to be green.
+/// Scans one box every `pace`, with a service that takes `service` per request. Returns how many boxes were seen to be green.
 async fn greens(service: Duration, pace: Duration) -> usize {
     let world = World::new().await;
     let home = world.home(false, "");
@@ -42,7 +42,7 @@ async fn greens(service: Duration, pace: Duration) -> usize {
     }
     let (lamps, terminal) = Lamps::open();
     let mut station = start_on(terminal, &home, &["run"]);
-    // The first look-up reads more than the others.
+    // The first look-up makes more requests than the others.
     station.scan(b"DEMOREADY001");
     assert_eq!(station.answer().reason, "assigned");
     if !service.is_zero() {
@@ -82,7 +82,7 @@ async fn greens(service: Duration, pace: Duration) -> usize {
         assert!(now < due + Duration::from_secs(20), "an answer is missing");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    // The last one's answer has the rest of its time.
+    // The last box's green lasts its full time.
     tokio::time::sleep(SLACK).await;
     let end = Instant::now();
     judge(
@@ -93,7 +93,7 @@ async fn greens(service: Duration, pace: Duration) -> usize {
     )
 }
 
-/// Each green is the newest box's own, and each box that was ready in time has one.
+/// Each green belongs to the newest box, and each box that was ready in time has one.
 fn judge(scans: &[Scanned], lamps: &Lamps, end: Instant, what: &str) -> usize {
     let changes = lamps.changes();
     let since = |time: Instant| time.saturating_duration_since(scans[0].at).as_millis();
@@ -147,7 +147,7 @@ fn judge(scans: &[Scanned], lamps: &Lamps, end: Instant, what: &str) -> usize {
     seen
 }
 
-/// One in a second and one in 400 ms, side by side.
+/// One box a second and one every 400 ms, at the same time.
 async fn both_paces(service_ms: u64) -> (usize, usize) {
     let service = Duration::from_millis(service_ms);
     tokio::join!(

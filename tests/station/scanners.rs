@@ -1,4 +1,4 @@
-//! Scanners beside each other, and what stands around a code, through the whole station.
+//! Several scanners at once, and the frames around codes, through the whole station.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use crate::support::{dashboard::Received, eventually, free_port, station::Home};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A home whose scanners are these instead of the pipe.
+/// A home with these scanners instead of the pipe.
 fn home_with(world: &World, scanners: &str) -> Home {
     let home = world.home(false, "");
     let config = fs::read_to_string(home.config()).unwrap();
@@ -27,7 +27,7 @@ fn home_with(world: &World, scanners: &str) -> Home {
     home
 }
 
-/// A serial scanner: its end of the line, and its device file.
+/// A serial scanner: the side it sends on, and its device file.
 fn serial_line() -> (File, String) {
     let line: OwnedFd =
         openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
@@ -69,7 +69,7 @@ async fn a_flood_on_one_lane_takes_no_scan_of_another_its_answer() {
     );
     let station = home.start();
     let mut flood = connected(port).await;
-    // It goes on until the station ends: what is not read yet is held back.
+    // It continues until the station ends: what is not read yet waits.
     let flooding = std::thread::spawn(move || {
         (0_u64..).find(|nth| writeln!(flood, "FLOOD{:05}", nth % 100_000).is_err())
     });
@@ -91,7 +91,7 @@ async fn a_flood_on_one_lane_takes_no_scan_of_another_its_answer() {
         );
         answers.extend(station.answer_within(Duration::from_millis(250)));
         answers.extend(station.so_far());
-        // The flood first, and then one box after the other into the thick of it.
+        // The flood first, then single boxes in the middle of it.
         let in_the_thick = answers.len() >= 32 + scanned;
         if in_the_thick && scanned < BOXES && own(&answers).len() == scanned {
             keyed
@@ -197,7 +197,7 @@ async fn a_network_scanner_without_line_ends_is_answered_after_a_pause_and_named
         "{line}"
     );
 
-    // A line end, and from here on a code without one is only a part of a code.
+    // A line end. From here on, a code without one is only part of a code.
     scanner
         .write_all(format!("{}\r\n", world.demo.samples[0].serial).as_bytes())
         .unwrap();

@@ -20,7 +20,7 @@ use crate::support::{
 const PATIENCE: Duration = Duration::from_secs(30);
 const TOKEN: &str = "kandji-secret-token";
 
-/// A simulated Kandji with a box for each of its answers, a broker, and somebody who listens.
+/// A simulated Kandji with a box for each of its answers, a broker, and a dashboard.
 pub(crate) struct World {
     pub(crate) demo: Demo,
     pub(crate) kandji: Tenant,
@@ -45,7 +45,7 @@ impl World {
         Dashboard::connect(self.mosquitto.plain, DASHBOARD, "benchlight/#").await
     }
 
-    /// A station of this world, on standard input.
+    /// A station on standard input that uses all of these.
     pub(crate) fn home(&self, exit_at_eof: bool, more: &str) -> Home {
         let source = format!(
             "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = {:?}\n",
@@ -331,7 +331,7 @@ async fn a_stop_ends_within_five_seconds_and_says_goodbye() {
     let mut station = home.start();
     station.scan(b"DEMOREADY001");
     assert_eq!(station.answer().reason, "assigned");
-    // A scan is under way, and the service is silent.
+    // A scan is in progress, and the service is silent.
     station.scan(b"DEMOQUIET021");
     std::thread::sleep(Duration::from_millis(100));
     station.signal("TERM");
@@ -359,7 +359,7 @@ async fn a_stop_ends_within_five_seconds_and_says_goodbye() {
     assert_eq!(dashboard.count("scan"), 2);
 }
 
-/// Starts a command whose standard error, and so its lamps, is this terminal.
+/// Starts a command whose standard error, and so its lamps, go to this terminal.
 pub(crate) fn start_on(terminal: OwnedFd, home: &Home, words: &[&str]) -> Station {
     let mut command = home.command(words);
     command
@@ -472,7 +472,7 @@ async fn a_scanner_that_was_proven_is_so_after_a_restart() {
 async fn the_right_to_a_keyboard_type_scanner_may_come_late() {
     let world = World::new().await;
     let home = world.home(false, "");
-    // A file in its place: it can be opened, and is no input device.
+    // A file in its place: it can be opened, but is not an input device.
     let device = home.path("usb-wedge-event-kbd");
     fs::write(&device, "").unwrap();
     let config = fs::read_to_string(home.config()).unwrap();

@@ -1,6 +1,6 @@
-//! Hours in little: four scanners, ten scans a second, and a service and a broker that fail again and again.
+//! Hours of work in a short time: four scanners, ten scans a second, and a service and a broker that fail again and again.
 //!
-//! No scan stays without an answer or a message, green never lies, and memory does not grow.
+//! Every scan gets an answer and a message, green is never wrong, and memory does not grow.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,24 +31,24 @@ use crate::support::{
 
 const TOKEN: &str = "kandji-secret-token";
 const LANES: [&str; 4] = ["a", "b", "c", "d"];
-/// Ten a second in all.
+/// Of all scanners together: ten a second.
 const BETWEEN_SCANS: Duration = Duration::from_millis(100);
-/// Boxes of each lane, scanned in turn. Coprime to 5, so that a box does not always meet the same moment of a fault.
+/// How many boxes each lane scans in turn. Not a multiple of 5, so that a box does not always come at the same time of a fault.
 const BOXES: usize = 83;
-/// A fault lasts so long, and as long all is well after it.
+/// How long a fault lasts, and how long everything works after it.
 const PHASE: Duration = Duration::from_millis(2_500);
-/// Memory may grow by this much after the warm-up: the allocator's and SQLite's breathing.
+/// How much memory may grow after the warm-up: the allocator and SQLite vary by this much.
 const BREATHING: u64 = 3_000_000;
 
-/// What the service knows of a box.
+/// What the service says of a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Assigned,
-    /// Assigned, and taken back in the middle of the run.
+    /// Assigned, but no longer from the middle of the run on.
     TakenBack,
     Pending,
     Removed,
-    /// The service has never heard of it.
+    /// Unknown to the service.
     Nobodys,
 }
 
@@ -100,7 +100,7 @@ enum Trouble {
     BrokerAway,
 }
 
-/// Every one of them gives no answer, or none that says anything of the box.
+/// With each of these there is no answer about the box.
 fn effects() -> [Effect; 8] {
     [
         Effect::Status(500),
@@ -116,10 +116,10 @@ fn effects() -> [Effect; 8] {
     ]
 }
 
-/// The troubles of a run in turn. The broker's are rarer in a long one: each lengthens the back-off until a link was stable for a
-/// minute, and a station that is never connected would show nothing.
+/// The faults of a run, in turn. In a long run the broker's are rarer: each lengthens the back-off until a link has been stable
+/// for a minute, and a station that never connects would test nothing.
 fn trouble(nth: usize, long: bool) -> Trouble {
-    // A minute has twelve troubles: each of the three links' once, and every one of the service's.
+    // A minute has twelve faults: each of the three of the links once, and all of the service's.
     let every = if long { 30 } else { 4 };
     let links = [Trouble::LinkCut, Trouble::BrokerAway, Trouble::LinkStalled];
     if nth % every == 1 {
@@ -191,7 +191,6 @@ impl Outside {
     }
 }
 
-/// One scan sent, or one line read.
 #[derive(Debug)]
 struct Sent {
     serial: String,
@@ -202,7 +201,7 @@ struct Sent {
 struct Book {
     sent: Vec<Sent>,
     answers: Vec<(ResultLine, Instant)>,
-    /// From when until when the service gave no answer.
+    /// The times in which the service gave no answer.
     faulted: Vec<(Instant, Instant)>,
     taken_back: Option<Instant>,
     memory: Vec<u64>,
@@ -214,7 +213,7 @@ impl Book {
         self.answers.iter().filter(|(answer, _)| !answer.change)
     }
 
-    /// Every scan has its one answer, by serial number and in order. Gives each answer with the moment of its scan.
+    /// Every scan has exactly one answer, by serial number and in order. Returns each answer with the time of its scan.
     fn matched(&self) -> Vec<(&ResultLine, Instant, Instant)> {
         let mut sent: BTreeMap<&str, Vec<Instant>> = BTreeMap::new();
         for scan in self.sent.iter().rev() {
@@ -240,7 +239,7 @@ impl Book {
         matched
     }
 
-    /// Green only for what the service had called assigned, and never while it said nothing.
+    /// Green only for boxes that the service had called assigned, and never while it gave no answer.
     fn green_never_lied(&self) -> usize {
         let kinds: BTreeMap<String, Kind> = (0..LANES.len())
             .flat_map(|lane| (0..BOXES).map(move |nth| (serial(lane, nth), kind(nth))))
@@ -365,7 +364,7 @@ async fn run(
         if Instant::now() >= next_look {
             next_look += Duration::from_secs(1);
             book.memory.push(station.memory().resident);
-            // A real tenant's quota would be used up in a quarter of an hour of this.
+            // This would use up a real tenant's quota in a quarter of an hour.
             outside.kandji.set_quota_left(10_000);
         }
         if book.taken_back.is_none() && begun.elapsed() > length / 2 {
@@ -395,7 +394,7 @@ async fn run(
     }
 }
 
-/// Reads what the station says for so long.
+/// Reads the station's output for this long.
 async fn listen(station: &Station, book: &mut Book, time: Duration) {
     let until = Instant::now() + time;
     loop {
@@ -413,8 +412,8 @@ async fn listen(station: &Station, book: &mut Book, time: Duration) {
 
 /// Waits until the outbox is empty and the dashboard has every `seq`.
 ///
-/// A broker that is killed may have acknowledged what it had not passed on yet. A dashboard sees that by `seq` and asks for it
-/// again; how many that were is returned, and it is never more than what can be under way at each trouble.
+/// A broker may be killed after it has acknowledged a message and before it passes it on. The dashboard sees the gap in `seq` and
+/// asks again. Returns how many these were: never more than can be in flight at each fault.
 async fn all_arrives(
     outside: &Outside,
     dashboard: &Dashboard,
@@ -468,8 +467,8 @@ async fn all_arrives(
 
 /// Every answer has one message, word for word, and no `id` has two bodies.
 ///
-/// A disk that took over a second for a commit is the one exception: that scan was answered `journal_fault`, and goes out at best once, without
-/// a number. Such a disk may be there now and then, not often.
+/// The only exception is a commit that took over a second: its scan was answered `journal_fault`, and is sent at most once and
+/// without a number. A busy disk may cause this now and then, but not often.
 fn delivered_once(book: &Book, dashboard: &Dashboard) {
     let mut bodies: BTreeMap<String, Value> = BTreeMap::new();
     let mut seqs = BTreeSet::new();
@@ -619,7 +618,7 @@ async fn ten_scans_a_second_for_a_minute_lose_nothing_and_never_lie() {
     soak(Duration::from_mins(1)).await;
 }
 
-/// `BENCHLIGHT_SOAK=10m` makes it shorter.
+/// `BENCHLIGHT_SOAK=10m` sets its length.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: an hour"]
 async fn ten_scans_a_second_for_an_hour_lose_nothing_and_never_lie() {

@@ -1,5 +1,5 @@
-//! Nobody reads what the station says: standard error, standard output, a terminal, systemd. Scans are answered all the same, and it ends when
-//! it is asked to.
+//! Nobody reads the station's output: standard error, standard output, a terminal, systemd. It still answers scans, and ends when
+//! asked to.
 
 use std::{
     fs::File,
@@ -28,19 +28,19 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Within this time SIGTERM ends the agent, whatever is not read.
+/// SIGTERM ends the agent within this time, whatever is not read.
 const END: Duration = Duration::from_secs(5);
-/// More than a queue of lines holds.
+/// More lines than a queue holds.
 const SCANS: usize = 1_200;
 
-/// A station whose standard output and error go where they are told.
+/// A station whose standard output and error go to the given files.
 fn start(home: &Home, out: impl Into<Stdio>, log: impl Into<Stdio>) -> Station {
     let mut command = home.command(&["run"]);
     command.stdout(out).stderr(log);
     Station::as_told(command)
 }
 
-/// A pipe that nobody reads and that takes nothing more.
+/// A full pipe that nobody reads.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (unread, full) = pipe().unwrap();
     rustix::fs::fcntl_setfl(&full, OFlags::NONBLOCK).unwrap();
@@ -53,7 +53,7 @@ fn nobody() -> File {
     File::options().write(true).open("/dev/null").unwrap()
 }
 
-/// Scans so many boxes that no service knows; each of them is answered, recorded, and delivered.
+/// Scans this many unknown boxes. Each is answered, recorded and delivered.
 async fn every_scan_is_answered(station: &mut Station, dashboard: &Dashboard, many: usize) {
     let before = dashboard.places().len();
     for number in 0..many {
@@ -79,7 +79,7 @@ fn ends_when_asked(mut station: Station) {
     assert!(status.success(), "{status}");
 }
 
-/// The newest health that was said.
+/// The newest published health.
 fn health(all: &[Received], field: &str) -> u64 {
     all.iter()
         .rev()
@@ -165,7 +165,7 @@ async fn who_comes_back_to_the_log_is_told_in_one_line_how_much_was_dropped() {
     );
 }
 
-/// The lines of a pipe, read by a thread from now on; they end when the pipe is closed.
+/// The lines of a pipe, read by a thread until the pipe is closed.
 fn lines(from: PipeReader) -> std::sync::mpsc::Receiver<String> {
     let (send, lines) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -177,7 +177,7 @@ fn lines(from: PipeReader) -> std::sync::mpsc::Receiver<String> {
     lines
 }
 
-/// A terminal of 24 rows and 80 columns: its keyboard and screen, and the side of the programs on it.
+/// A terminal of 24 rows and 80 columns: the user's side, and the side of the programs on it.
 fn terminal() -> (OwnedFd, OwnedFd) {
     let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&screen).unwrap();
@@ -208,7 +208,7 @@ async fn a_stopped_terminal_stops_no_scan() {
         let dashboard = world.dashboard().await;
         let (screen, program) = terminal();
         if stopped {
-            // Ctrl-S. Without it the terminal is one whose screen nobody reads: it takes some kilobytes.
+            // Ctrl-S. Without it the terminal's screen is merely not read, and still takes some kilobytes.
             tcflow(&program, Action::OOff).unwrap();
         }
         let home = world.home(false, "");
@@ -219,7 +219,7 @@ async fn a_stopped_terminal_stops_no_scan() {
             .stderr(program);
         let mut station = Station::as_told(command);
         every_scan_is_answered(&mut station, &dashboard, 50).await;
-        // Longer than a lamp's thread may hang before the station gives up.
+        // Longer than a lamp's thread may hang before the agent ends itself.
         tokio::time::sleep(Duration::from_secs(9)).await;
         every_scan_is_answered(&mut station, &dashboard, 50).await;
         ends_when_asked(station);
@@ -235,7 +235,7 @@ async fn a_service_manager_that_does_not_listen_stops_no_scan() {
     let path: PathBuf = home.path("notify");
     let deaf = UnixDatagram::bind(&path).unwrap();
     let mut command = home.command(&["run"]);
-    // Fed ten times a second: a socket holds some hundred words at most.
+    // The watchdog is fed ten times a second, and a socket holds at most some hundred messages.
     command
         .env("NOTIFY_SOCKET", &path)
         .env("WATCHDOG_USEC", "30000")
@@ -260,7 +260,7 @@ async fn a_broker_that_reads_nothing_and_a_journald_that_hangs_stop_no_scan() {
     let world = World::new().await;
     let dashboard = world.dashboard().await;
     let home = world.home(false, "");
-    // As journald has it: a socket, here one that takes nothing more.
+    // A socket like journald's, but full.
     let (unread, log) = UnixStream::pair().unwrap();
     log.set_nonblocking(true).unwrap();
     while (&log).write(&[b'\n'; 1024]).is_ok() {}

@@ -1,4 +1,4 @@
-//! What systemd's watchdog hears of a station.
+//! What a station sends to systemd's watchdog.
 
 use std::{
     io::ErrorKind,
@@ -13,10 +13,10 @@ use crate::{
     support::{free_port, station::Station},
 };
 
-/// The service's own: `WatchdogSec=10`.
+/// `WatchdogSec=10` in the unit.
 const WATCHDOG: Duration = Duration::from_secs(10);
 
-/// Says when each word of that name came, for as long as `time`.
+/// When each notification with that name came, over `time`.
 fn heard(socket: &UnixDatagram, word: &str, time: Duration) -> Vec<Instant> {
     let (mut buffer, mut times, end) = ([0; 1_024], Vec::new(), Instant::now() + time);
     while let Some(left) = end
@@ -80,7 +80,7 @@ async fn a_quiet_station_with_every_kind_of_scanner_is_fed_for_longer_than_the_w
         .env_remove("WATCHDOG_PID");
     let station = Station::of(command);
     let quiet = tokio::task::spawn_blocking(move || {
-        // The scanners that are there, the one that is not, lamps, source and broker: nobody scans.
+        // Present and missing scanners, lamps, source and broker, without any scan.
         let fed = heard(&socket, "WATCHDOG=1", WATCHDOG + Duration::from_secs(5));
         let gaps: Vec<Duration> = fed.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(

@@ -1,4 +1,5 @@
-//! Three witnesses: every way in which Kandji and Apple's two services disagree, by scanning and by `lookup`, and faults that never turn a light green.
+//! Three sources: every way in which Kandji and Apple's two services can disagree, scanned and with `lookup`, and faults that never
+//! make a lamp green.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -79,7 +80,7 @@ impl Court {
         home
     }
 
-    /// One more box that is healthy and ready in all three services.
+    /// Adds a box that is ready in all three services.
     fn put_healthy(&self, serial: &str) {
         self.kandji
             .stock(|stock| stock.put(kandji::stock::Device::ready(serial)));
@@ -177,7 +178,7 @@ async fn lookup_shows_the_witnesses_side_by_side_for_each_way_they_differ() {
     let court = Court::new().await;
     let home = court.home(false);
     let serials: Vec<&str> = DEMO.iter().map(|one| one.serial).collect();
-    // One at a time they would take long only for the box whose service is silent.
+    // At the same time, because the box whose service is silent takes long.
     let output = home
         .command(&["lookup", "--json"])
         .args(&serials)
@@ -211,7 +212,7 @@ async fn lookup_shows_the_witnesses_side_by_side_for_each_way_they_differ() {
     }
 }
 
-/// Any fault of the way, at any one or any two of the three services, for a box that is healthy and ready: unknown, and nothing else.
+/// Any fault of the network or service, at any one or two of the three services, for a ready box: always unknown.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
     let court = Court::new().await;
@@ -243,13 +244,13 @@ async fn a_healthy_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
     for first in 0..3 {
         for second in first..3 {
             for (nth, effect) in effects.iter().enumerate() {
-                // In pairs another effect each time; alone the same one.
+                // In pairs a different effect each time; alone the same one.
                 let other = &effects[(nth * 5 + second) % effects.len()];
                 services[first].all(effect.clone());
                 if second != first {
                     services[second].all(other.clone());
                 }
-                // A box of its own each time: a look-up that a fault delayed may still be on its way to the true answer.
+                // A new box each time: a look-up that a fault has delayed may still get the true answer.
                 let serial = format!("FVFGK{asked:03}Q6L4");
                 court.put_healthy(&serial);
                 station.scan(serial.as_bytes());
@@ -269,7 +270,7 @@ async fn a_healthy_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
         }
     }
     assert_eq!(asked, 6 * effects.len());
-    // And it heals without a restart, once the refused credentials have been tried again.
+    // It recovers without a restart, once the refused credentials have been tried again.
     let begun = std::time::Instant::now();
     loop {
         asked += 1;

@@ -1,4 +1,4 @@
-//! One bad day's bench: services, a broker, a dashboard, and a station whose lamps are watched.
+//! The bench of a bad day: services, a broker, a dashboard, and a station whose lamps are watched.
 
 use std::{
     cell::RefCell,
@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// Two cores are shared by everything that runs; a promise in time is measured, and printed.
+/// Patience for a machine with two busy cores. Promised times are measured and printed.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 const HEALTH: &str = "benchlight/v1/test/bench-1/health";
 
@@ -48,11 +48,11 @@ pub struct Bench {
     pub clock: Option<WallClock>,
     serials: usize,
     broken: Instant,
-    /// The terminal of the newest process.
+    /// The terminal of the station's newest process.
     newest: RefCell<Lamps>,
 }
 
-/// A station that runs, and its lamps.
+/// A running station and its lamps.
 pub struct Running {
     pub station: Station,
     pub lamps: Lamps,
@@ -66,7 +66,7 @@ impl Bench {
     pub async fn in_world(row: &'static Row, world: World) -> Self {
         install_crypto();
         let home = world.home(false, "");
-        // The demo's boxes are not needed: a token of its own that a day may spoil.
+        // A token of its own, which a day may damage, and not the demo's boxes.
         world.kandji.stock(|stock| {
             stock.tokens = vec![Token::healthy(
                 HQ,
@@ -95,7 +95,7 @@ impl Bench {
         bench
     }
 
-    /// Changes the config; a change that finds nothing to change fails the test.
+    /// Changes the config. Panics if there is nothing to change.
     pub fn configure(&self, what: &str, change: impl FnOnce(String) -> String) {
         let before = fs::read_to_string(self.home.config()).unwrap();
         let after = change(before.clone());
@@ -106,7 +106,7 @@ impl Bench {
         fs::write(self.home.config(), after).unwrap();
     }
 
-    /// Starts the station, and waits until health says `able`.
+    /// Starts the station and waits until health says `able`.
     pub async fn start(&self) -> Running {
         let known = self.dashboard.count("health");
         let running = self.start_in_trouble();
@@ -127,7 +127,7 @@ impl Bench {
         self.start_as(self.home.command(&["run"]))
     }
 
-    /// Starts the station by another command.
+    /// Starts the station with another command.
     pub fn start_as(&self, mut command: Command) -> Running {
         if let Some(clock) = &self.clock {
             clock.for_command(&mut command);
@@ -145,7 +145,7 @@ impl Bench {
         }
     }
 
-    /// A box that is ready in every service.
+    /// The serial number of a box that is ready in every service.
     pub fn ready_box(&mut self) -> String {
         self.serials += 1;
         let serial = format!("KXBAD{:05}", self.serials);
@@ -161,14 +161,14 @@ impl Bench {
         serial
     }
 
-    /// Scans a ready box, and gives the answer.
+    /// Scans a ready box and returns the answer.
     pub fn scan(&mut self, running: &mut Running) -> ResultLine {
         let serial = self.ready_box();
         running.station.scan(serial.as_bytes());
         self.answer(running)
     }
 
-    /// The next answer that is no change.
+    /// The next answer that is not a change.
     pub fn answer(&mut self, running: &Running) -> ResultLine {
         loop {
             let answer = running
@@ -182,7 +182,7 @@ impl Bench {
         }
     }
 
-    /// A scan as on any other day: ready, and green once.
+    /// A scan as on an ordinary day: ready, and green once.
     pub async fn scan_is_green(&mut self, running: &mut Running) {
         let greens = running.lamps.greens();
         let answer = self.scan(running);
@@ -196,7 +196,7 @@ impl Bench {
             .await;
     }
 
-    /// A scan as the row tells, with what the lamps show.
+    /// A scan with the answer and the lamps that the row says.
     pub async fn scan_is_as_told(&mut self, running: &mut Running) {
         match self.row.answers {
             Answers::AsAlways => self.scan_is_green(running).await,
@@ -219,12 +219,12 @@ impl Bench {
         }
     }
 
-    /// From now on something is wrong.
+    /// Marks the time of the fault.
     pub fn break_it(&mut self) {
         self.broken = Instant::now();
     }
 
-    /// Health says what the row tells, at once and to whoever comes later.
+    /// Health says what the row says, both live and retained.
     pub async fn health_is_as_told(&mut self) {
         let able = self.row.able;
         let is_told = move |health: &Value| is_told(able, health);
@@ -237,7 +237,7 @@ impl Bench {
         assert!(first.retained && is_told(&first.json()), "{}", first.text());
     }
 
-    /// A wrong barcode's signal is over after two seconds; then idle lamps show whether the station is able.
+    /// The signal for a wrong barcode ends after two seconds; then idle lamps show whether the station is able.
     pub async fn idle_lamps_are_as_told(&mut self, running: &mut Running) {
         // Sooner after a serial number it would count as a slip, and show nothing.
         tokio::time::sleep(Duration::from_millis(600)).await;
@@ -246,14 +246,14 @@ impl Bench {
         self.idle_lamps(running).await;
     }
 
-    /// The lamps of a station that shows no answer. A hold before it ends by itself, after 30 s.
+    /// The lamps of an idle station. A hold signal before that ends by itself after 30 s.
     pub async fn idle_lamps(&self, running: &Running) {
         let wanted = if matches!(self.row.able, Able::No(_)) {
             Lit::RED
         } else {
             Lit::DARK
         };
-        // Longer than any dark or lit part of a rhythm.
+        // Longer than any lit or dark part of a signal.
         self.lamps(running, "the idle lamps", |lamps| {
             lamps.now().0 == wanted && lamps.now().1 > Duration::from_millis(1_100)
         })
@@ -261,17 +261,17 @@ impl Bench {
         self.seen.lamps.set(true);
     }
 
-    /// Time since it was broken or mended.
+    /// Time since the fault or its repair.
     pub fn since(&self) -> Duration {
         self.broken.elapsed()
     }
 
-    /// Something mends it; what follows must make the station well without a restart.
+    /// Marks the time of the repair. The station must recover without a restart.
     pub fn mend(&mut self) {
         self.broken = Instant::now();
     }
 
-    /// Health says that all is well, by itself, and the next box is green.
+    /// Health says that everything works, without a scan, and the next box is green.
     pub async fn well_by_itself(&mut self, running: &mut Running) {
         self.health("able again", |health| health["able"] == true)
             .await;
@@ -279,7 +279,7 @@ impl Bench {
         self.scan_is_green(running).await;
     }
 
-    /// The next box is green, and health says that all is well.
+    /// The next box is green, and health says that everything works.
     pub async fn well_by_a_scan(&mut self, running: &mut Running) {
         self.scan_is_green(running).await;
         self.seen.mended = Some(self.broken.elapsed());
@@ -287,7 +287,7 @@ impl Bench {
             .await;
     }
 
-    /// Every answer so far has arrived, with what the terminal said, and `seq` has no gap in any epoch.
+    /// Every answer so far has arrived and is the same as on the terminal, and `seq` has no gap in any epoch.
     pub async fn nothing_is_lost(&self) {
         self.arrived(&self.answers).await;
         let mut places: std::collections::BTreeMap<String, Vec<u64>> =
@@ -305,8 +305,8 @@ impl Bench {
         }
     }
 
-    /// Every answer so far arrives. A station that is back sooner than the dashboard hears that nobody listens, and offers again with
-    /// the next box; so boxes are scanned until all has come.
+    /// Waits until every answer so far has arrived. A station that reconnects before the dashboard learns that nobody subscribes, and
+    /// tries again with the next box; so boxes are scanned until everything has arrived.
     pub async fn arrived_with_the_next_boxes(&mut self, running: &mut Running) {
         let answers = self.answers.clone();
         let deadline = Instant::now() + PATIENCE;
@@ -336,7 +336,7 @@ impl Bench {
         }
     }
 
-    /// These answers have arrived, each with its lamp signal.
+    /// Waits until these answers have arrived, each with its lamp signal.
     pub async fn arrived(&self, answers: &[ResultLine]) {
         let is_there = |all: &[Received], answer: &ResultLine| {
             all.iter()
@@ -371,7 +371,7 @@ impl Bench {
         }
     }
 
-    /// The scan of that id as it arrived.
+    /// The message of the scan with that id.
     pub fn event(&self, id: &str) -> Value {
         self.dashboard
             .on("scan")
@@ -381,7 +381,7 @@ impl Bench {
             .expect("it arrived")
     }
 
-    /// Waits until the newest health is so.
+    /// Waits until the newest health satisfies `wanted`.
     pub async fn health(&self, what: &str, condition: impl Fn(&Value) -> bool) {
         let newest = |all: &[Received]| {
             all.iter()
@@ -405,7 +405,7 @@ impl Bench {
         }
     }
 
-    /// Waits until the lamps are so.
+    /// Waits until the lamps satisfy `wanted`.
     pub async fn lamps(&self, running: &Running, what: &str, condition: impl Fn(&Lamps) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition(&running.lamps) {
@@ -420,14 +420,14 @@ impl Bench {
         }
     }
 
-    /// The whole way of a day on which something outside breaks and is mended.
+    /// A whole day on which something outside fails and is repaired.
     pub async fn end(self) -> Seen {
         self.nothing_is_lost().await;
         self.seen
     }
 }
 
-/// Does health say what a row tells of it?
+/// Does health say what the row says?
 pub fn is_told(able: Able, health: &Value) -> bool {
     match able {
         Able::Yes => health["able"] == true && health["reason"].is_null(),
@@ -443,10 +443,10 @@ pub fn is_told(able: Able, health: &Value) -> bool {
     }
 }
 
-/// The end of the log, without the drawing.
+/// The end of the log, without the drawn lamps.
 pub fn tail(lamps: &Lamps) -> String {
     let text = lamps.text();
-    // A drawing stands between \x1b7 and \x1b8.
+    // A drawing is between \x1b7 and \x1b8.
     let log: String = text
         .split("\x1b7")
         .map(|part| part.split_once("\x1b8").map_or(part, |(_, after)| after))
@@ -455,7 +455,7 @@ pub fn tail(lamps: &Lamps) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-/// A small filesystem of its own; taken away when dropped.
+/// A small filesystem, unmounted when dropped.
 pub struct SmallDisk(String);
 
 impl SmallDisk {

@@ -1,4 +1,4 @@
-//! Brokers that are away, refusing, frozen or unheard.
+//! Brokers that cannot be reached, refuse, hang or have no subscribers.
 
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ pub static ROWS: &[Row] = &[
     ),
 ];
 
-/// A day on which the broker cannot be reached for three scans. What a frozen broker got before it froze may come from its own buffers,
-/// so not everything is `replayed`.
+/// The broker cannot be reached during three scans. A frozen broker may still deliver what it had received, so not everything is
+/// `replayed`.
 async fn day(
     mut bench: Bench,
     replayed: bool,
@@ -90,7 +90,7 @@ async fn day(
         bench.scan_is_as_told(&mut running).await;
     }
     bench.idle_lamps(&running).await;
-    // The log says so, and health cannot.
+    // The log says so; health cannot be published.
     bench
         .lamps(&running, "that the link is given up", |lamps| {
             tail(lamps).contains("the broker is away; records wait in the journal")
@@ -183,9 +183,9 @@ async fn one_message(row: &'static Row) -> Seen {
     let mut running = bench.start().await;
     bench.scan_is_as_told(&mut running).await;
     bench.break_it();
-    // Sooner after a serial number it would count as a slip, and show nothing.
+    // Sooner after a serial number it would be taken for a stray code of the same trigger pull, and show nothing.
     tokio::time::sleep(Duration::from_millis(600)).await;
-    // A code of 4,000 characters is no serial number, and its text makes the message too large.
+    // A code of 4,000 characters is not a serial number, and its text makes the message too large.
     running.station.scan(&[b'A'; 4_000]);
     let large = bench.answer(&running);
     assert_eq!(large.verdict, "rescan");
@@ -221,7 +221,7 @@ async fn one_message(row: &'static Row) -> Seen {
 
 async fn nobody_listens(row: &'static Row) -> Seen {
     let mut bench = Bench::new(row).await;
-    // Somebody watches health, and nobody takes the scans.
+    // Somebody subscribes to health, but nobody to scans.
     bench.dashboard = Dashboard::connect(
         bench.world.mosquitto.plain,
         TELEGRAF,
@@ -254,7 +254,7 @@ async fn nobody_listens(row: &'static Row) -> Seen {
     bench.end().await
 }
 
-/// Without a scan the oldest row is offered once a minute.
+/// Without scans the oldest row is sent once a minute.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: more than a minute"]
 async fn what_nobody_heard_is_offered_every_minute_without_a_scan() {

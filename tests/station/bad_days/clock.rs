@@ -1,4 +1,4 @@
-//! Wall clocks that are years off, or jump while scans run.
+//! Wall clocks that are years off, or jump during scans.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ pub static ROWS: &[Row] = &[
     ),
 ];
 
-/// A bench whose station reads a clock of its own; `Err`: why not.
+/// A bench whose station has its own clock. `Err`: why that is not possible here.
 async fn bench(row: &'static Row) -> Result<Bench, String> {
     with_clock(Bench::new(row).await)
 }
@@ -141,7 +141,7 @@ async fn off(row: &'static Row, seconds: i64) -> Seen {
         (off_by - seconds / YEAR).abs() <= 1,
         "the test's clock is read: {event}"
     );
-    // What is no verdict of its own: stale stays stale by the service's clock.
+    // Stale stays stale: it is decided by the service's clock.
     bench
         .world
         .kandji
@@ -154,7 +154,7 @@ async fn off(row: &'static Row, seconds: i64) -> Seen {
         "a fetch in the service's own future"
     );
     bench.world.kandji.faults().clear();
-    // Time sync steps the clock under the running station.
+    // Time synchronisation sets the clock while the station runs.
     set(&bench, 0, true);
     bench.mend();
     bench.scan_is_green(&mut running).await;
@@ -169,7 +169,7 @@ async fn off(row: &'static Row, seconds: i64) -> Seen {
         bench.event(&bench.answers.last().unwrap().id)["data"]["clock"],
         "synced"
     );
-    // A restart after the step finds its journal well, in the same epoch.
+    // A restart after the step continues the journal in the same epoch.
     running.station.signal("TERM");
     assert!(running.station.ended_within(PATIENCE).unwrap().success());
     let mut running = bench.start().await;
@@ -205,7 +205,7 @@ async fn jumps(row: &'static Row) -> Seen {
     };
     let mut running = bench.start().await;
     bench.break_it();
-    // Each answer takes a while, and the clock jumps in between: years ahead, years behind, an hour, and back.
+    // Each answer takes a while, and meanwhile the clock jumps: years ahead, years behind, an hour, and back.
     bench
         .world
         .kandji
@@ -227,7 +227,7 @@ async fn jumps(row: &'static Row) -> Seen {
             .lamps(&running, "green", |lamps| lamps.greens() == greens + 1)
             .await;
     }
-    // A scan that is repeated is known by the boot-time clock.
+    // Repeated scans are recognised by the boot-time clock.
     let last = bench.ready_box();
     running.station.scan(last.as_bytes());
     assert_eq!(bench.answer(&running).reason, "assigned");
@@ -325,12 +325,12 @@ async fn oauth_fails(row: &'static Row) -> Seen {
     an_hour_off(with_apple(row).await, -3_600).await
 }
 
-/// Apple takes no assertion that is made in the future.
+/// Apple refuses assertions from the future.
 async fn jwt_fails(row: &'static Row) -> Seen {
     an_hour_off(with_business(row).await, 3_600).await
 }
 
-/// An hour: far beyond what Apple takes, and every certificate would still be good.
+/// An hour is far more than Apple accepts, but all certificates would still be valid.
 async fn an_hour_off(bench: Bench, seconds: i64) -> Seen {
     let mut bench = match with_clock(bench) {
         Ok(bench) => bench,

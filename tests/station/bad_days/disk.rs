@@ -1,4 +1,4 @@
-//! Disks that are full, read-only or slow; journals that cannot be read.
+//! Full, read-only and slow disks, and journals that cannot be read.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use super::{
 use crate::support::dashboard::Received;
 
 const SALVAGED: Able = Able::Alarm("journal_salvaged");
-/// Scans before the journal is spoiled.
+/// How many scans there are before the journal is damaged.
 const PAST: u64 = 12;
 
 pub static ROWS: &[Row] = &[
@@ -106,7 +106,7 @@ pub static ROWS: &[Row] = &[
     ),
 ];
 
-/// Records that could not be written went out once, without a place.
+/// Records that could not be written were sent once, without `epoch` and `seq`.
 async fn went_out_without_a_place(bench: &Bench, from: usize) {
     let faulted: Vec<_> = bench.answers[from..]
         .iter()
@@ -141,7 +141,7 @@ async fn full(row: &'static Row) -> Seen {
     let filler = state.join("filler");
     let mut file = fs::File::create(&filler).unwrap();
     while file.write_all(&[1; 512]).is_ok() {}
-    // What SQLite had reserved already is used up first.
+    // Space that SQLite had reserved is used up first.
     let mut before = bench.answers.len();
     while bench.scan(&mut running).reason != "journal_fault" {
         before = bench.answers.len();
@@ -189,7 +189,7 @@ async fn read_only(row: &'static Row) -> Seen {
     bench.end().await
 }
 
-/// As a worn card does it: ext4 meets an error and takes no further write, though files are open for writing.
+/// As with a worn card: after an error ext4 refuses all writes, even to open files.
 async fn turned_read_only(row: &'static Row) -> Seen {
     let mut bench = Bench::new(row).await;
     let (state, image) = (bench.home.path("state"), bench.home.path("card"));
@@ -223,7 +223,7 @@ async fn turned_read_only(row: &'static Row) -> Seen {
     bench.end().await
 }
 
-/// A filesystem on an image.
+/// A filesystem in an image file.
 struct Card(String);
 
 impl Card {
@@ -256,7 +256,7 @@ impl Drop for Card {
     }
 }
 
-/// Each sync of the running station takes so long, as on a worn card.
+/// Each sync of the running station takes this long, as on a worn card.
 struct SlowSync(Child);
 
 impl SlowSync {
@@ -300,7 +300,7 @@ impl SlowSync {
 
 impl Drop for SlowSync {
     fn drop(&mut self) {
-        // Asked nicely it lets go of the station.
+        // On SIGTERM the tracer detaches from the station.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
@@ -327,7 +327,7 @@ async fn slow(row: &'static Row) -> Seen {
     drop(slow);
     bench.mend();
     bench.well_by_itself(&mut running).await;
-    // The commit returned after all: the record stands under an id of its own, and a change takes it back.
+    // The commit succeeded after all: the record has its own id, and a change takes it back.
     let is_recorded = |one: &Received| {
         let event = one.json();
         one.channel() == "scan"
@@ -371,7 +371,7 @@ async fn slow(row: &'static Row) -> Seen {
     bench.end().await
 }
 
-/// A journal that is spoiled while the station is down; `told`: what health must say of the records saved, and of those lost.
+/// A journal damaged while the station is down. `told`: what health must say of saved and lost records.
 async fn day(
     row: &'static Row,
     spoil: impl FnOnce(&fs::File),
@@ -412,7 +412,7 @@ async fn day(
         "{}",
         tail(&running.lamps)
     );
-    // While it is still read nobody can say how much is lost: the first word of the next process is the last one.
+    // How much is lost is not known while it is still being read, so this health is of the process after the next start.
     bench
         .lamps(&running, "the end of the salvage", |lamps| {
             lamps.text().contains("salvaged what could be read")

@@ -1,6 +1,6 @@
-//! Scanners and lamps that are missing, busy or forbidden.
+//! Scanners and lamps that are missing, in use or not permitted.
 //!
-//! Keyboard-type scanners and real pins are held by the virtual bench (`tests/bench`).
+//! The virtual bench (`tests/bench`) tests keyboard-type scanners and real pins.
 
 use std::{
     fs::{self, File},
@@ -23,10 +23,10 @@ use super::{
 use crate::support::{dashboard::Received, free_port, lamps::Lit};
 
 const NO_SCANNER: Able = Able::No("no_scanner");
-/// Lamps on the virtual bench.
+/// Lamps that the virtual bench tests.
 const LAMPS: &str = "tests/bench/guest/lamps.py";
 
-/// "Within 2 s", and a second for a busy machine. Not seen in health, which comes at most once in 5 s.
+/// "Within 2 s", and one more for a busy machine. Not measured by health, which is published at most every 5 s.
 const BACK: Duration = Duration::from_secs(3);
 
 pub static ROWS: &[Row] = &[
@@ -104,7 +104,7 @@ pub static ROWS: &[Row] = &[
     ),
 ];
 
-/// A serial scanner: what it sends, and the name under which the station looks for it.
+/// A serial scanner: the side it sends on, and the name under which the station looks for it.
 struct Serial {
     name: PathBuf,
     port: Option<(OwnedFd, String)>,
@@ -146,7 +146,7 @@ impl Serial {
     }
 }
 
-/// A bench whose only scanner is a serial one.
+/// A bench with a serial scanner only.
 async fn with_serial(row: &'static Row) -> (Bench, Serial) {
     let bench = Bench::new(row).await;
     let serial = Serial::new(&bench);
@@ -165,7 +165,7 @@ async fn state(bench: &Bench, wanted: &str) {
         .await;
 }
 
-/// The scanner works: a box is scanned, and is ready.
+/// The scanner works: a ready box is scanned.
 async fn works(bench: &mut Bench, running: &Running, serial: &Serial) {
     let code = bench.ready_box();
     serial.scan(&code);
@@ -176,7 +176,7 @@ async fn works(bench: &mut Bench, running: &Running, serial: &Serial) {
     );
 }
 
-/// A day on which the only scanner cannot be used.
+/// The only scanner cannot be used.
 async fn day(
     mut bench: Bench,
     running: Running,
@@ -212,7 +212,7 @@ async fn unplugged(row: &'static Row) -> Seen {
     let running = bench.start().await;
     state(&bench, "ok").await;
     works(&mut bench, &running, &serial).await;
-    // Half a code is in the wire.
+    // Half a code is on the wire.
     File::from(serial.port.as_ref().unwrap().0.try_clone().unwrap())
         .write_all(b"KXHALF")
         .unwrap();
@@ -321,7 +321,7 @@ async fn one_of_two(row: &'static Row) -> Seen {
         })
         .await;
     works(&mut bench, &running, &serial).await;
-    // Again at the worst moment: right after it was missed.
+    // Again at the worst time: right after it was missed.
     let before = said(&running, &serial, "is not there");
     serial.unplug();
     bench
@@ -334,7 +334,7 @@ async fn one_of_two(row: &'static Row) -> Seen {
     bench.end().await
 }
 
-/// How often the log has said that of the scanner.
+/// How many times the log has said that of the scanner.
 fn said(running: &Running, serial: &Serial, words: &str) -> usize {
     running
         .lamps
@@ -343,7 +343,7 @@ fn said(running: &Running, serial: &Serial, words: &str) -> usize {
         .count()
 }
 
-/// Plugs the scanner in again; the log says when it is taken up.
+/// Plugs the scanner in again, and waits until the log says that it is open.
 async fn replug(bench: &mut Bench, running: &Running, serial: &mut Serial) {
     let before = said(running, serial, "is open");
     serial.plug();
@@ -401,7 +401,7 @@ async fn no_chip(row: &'static Row) -> Seen {
     let mut running = bench.start().await;
     bench.break_it();
     bench.health_is_as_told().await;
-    // Without a terminal lane there are no result lines; the record and the message are there as always.
+    // Without lamps on a terminal there are no result lines, but records and messages as always.
     for _ in 0..3 {
         let code = bench.ready_box();
         running.station.scan(code.as_bytes());
@@ -418,7 +418,7 @@ async fn no_chip(row: &'static Row) -> Seen {
             .await;
     }
     assert!(running.station.answer_within(Duration::ZERO).is_none());
-    // A chip that comes is to be had on the virtual bench alone.
+    // Only the virtual bench can add a chip later.
     let comes = [
         "missing: health says missing",
         "the lamps are taken without a restart",

@@ -1,7 +1,7 @@
-//! Every bad day of the product's table: what scans answer, what the lamps show, what health says, what is lost, and how it mends.
+//! Every bad day in the product's table: answers, lamps, health, what is lost, and how the station recovers.
 //!
-//! The rows below are the table in `docs/operating.md`, and each is held by the real binary: what a row says is what its day asserts.
-//! `BENCHLIGHT_BAD_DAY=word` runs only the rows whose name holds that word.
+//! The rows are the table in `docs/operating.md`. Each is tested with the real binary: what the row says is what its day asserts.
+//! `BENCHLIGHT_BAD_DAY=word` runs only the rows with that word in their name.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -32,10 +32,10 @@ use std::{
     time::Duration,
 };
 
-/// Days that run side by side: they mostly wait.
+/// How many days run at the same time: they mostly wait.
 const AT_ONCE: usize = 8;
 
-/// What a scan on that day answers.
+/// The answer to a scan on that day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
     /// As on any other day.
@@ -44,27 +44,26 @@ pub enum Answers {
     Unknown(&'static str),
     /// `rescan` with this reason.
     Rescan(&'static str),
-    /// Nothing: no scan comes in, or nobody is there.
+    /// None: no scan arrives, or no station is running.
     Nothing,
 }
 
-/// What health says on that day, and so the idle lamps.
+/// What health says on that day, and so what idle lamps show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Able {
     Yes,
-    /// `able` stays true, and this alarm is raised.
+    /// `able` stays true, with this alarm.
     Alarm(&'static str),
-    /// `able` stays true, and the lamps' state is this.
+    /// `able` stays true, with this state of the lamps.
     Lamps(&'static str),
-    /// `able` is false for this reason, and the idle lamps say *unable*.
+    /// `able` is false for this reason, and idle lamps show *unable*.
     No(&'static str),
-    /// Offline by its will.
+    /// Offline, by its MQTT will.
     Offline,
 }
 
 /// One row of the table.
 pub struct Row {
-    /// The promise.
     pub name: &'static str,
     pub fault: &'static str,
     pub answers: Answers,
@@ -76,23 +75,23 @@ pub struct Row {
 
 type Day = Pin<Box<dyn Future<Output = Seen>>>;
 
-/// What a day came to; everything else was asserted on the way.
+/// The outcome of a day; everything else has been asserted.
 #[derive(Default)]
 pub struct Seen {
-    /// Why it could not be had here.
+    /// Why it could not be tested here.
     pub skipped: Option<String>,
-    /// The tests that hold it, or what this one cannot.
+    /// Which other tests cover it, or what this one cannot test.
     pub elsewhere: Option<String>,
-    /// From the fault (or the scan that met it) until health said so.
+    /// From the fault, or from the first scan with it, until health said so.
     pub told: Option<Duration>,
-    /// From the mending until the station was well again.
+    /// From the repair until the station worked again.
     pub mended: Option<Duration>,
-    /// The idle lamps were as told.
+    /// The idle lamps were as the row says.
     pub lamps: Cell<bool>,
 }
 
 impl Seen {
-    /// A row that a test of one part holds, because its fault is not to be had from outside; the test must be there.
+    /// A row that a unit test covers, because its fault cannot be caused from outside. The test must exist.
     pub fn held_by(file: &str, test: &str) -> Self {
         assert!(
             source(file).contains(&format!("fn {test}(")),
@@ -104,7 +103,7 @@ impl Seen {
         }
     }
 
-    /// A row that a step of the virtual bench holds, because its fault needs a kernel with such hardware; the step must be run, with
+    /// A row that a step of the virtual bench covers, because its fault needs a kernel with such hardware. The step must be run, with
     /// these checks.
     pub fn held_by_bench(file: &str, step: &str, checks: &[&str]) -> Self {
         let text = source(file);
@@ -134,7 +133,7 @@ impl Seen {
         }
     }
 
-    /// The same row, held by more than one.
+    /// The same row, covered by several tests.
     pub fn and(self, other: Self) -> Self {
         let both: Vec<String> = [self.elsewhere, other.elsewhere]
             .into_iter()
@@ -158,7 +157,7 @@ fn source(file: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
-/// Makes a row of its name, its cells and its day.
+/// Makes a row from its name, its cells and its day.
 macro_rules! row {
     ($day:path, $name:literal, $fault:literal, $answers:expr, $able:expr, $lost:literal, $mends:literal) => {
         $crate::bad_days::Row {
@@ -189,7 +188,7 @@ fn all() -> Vec<&'static Row> {
 }
 
 impl Row {
-    /// The row of the document, without times.
+    /// The row in the document, without times.
     fn cells(&self) -> String {
         let answers = match self.answers {
             Answers::AsAlways => "as always".to_owned(),
@@ -211,7 +210,7 @@ impl Row {
     }
 }
 
-/// Runs the days side by side, prints what came of them, and fails with the names of those that did not hold.
+/// Runs the days in parallel, prints the outcomes, and panics with the names of those that failed.
 fn hold(rows: &'static [Row]) {
     let wanted = std::env::var("BENCHLIGHT_BAD_DAY").unwrap_or_default();
     let waiting = Mutex::new(rows.iter().filter(|row| row.name.contains(&wanted)));
@@ -278,9 +277,9 @@ fn hold(rows: &'static [Row]) {
     );
 }
 
-/// One day, on a runtime of its own.
+/// Runs one day on its own runtime.
 fn live_through(row: &'static Row) -> Seen {
-    // Enough threads for those that wait for a terminal line.
+    // Enough threads, since some block while they wait for a terminal line.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(3)
         .enable_all()

@@ -1,4 +1,4 @@
-//! A station that is killed, hangs, or has a namesake.
+//! A station that is killed, hangs, or has the same name as another.
 
 use std::{
     fs,
@@ -69,7 +69,7 @@ async fn killed(row: &'static Row) -> Seen {
     let mut running = bench.start().await;
     bench.scan_is_green(&mut running).await;
     availability(&bench, "online").await;
-    // A scan is under way.
+    // A scan is in progress.
     bench
         .world
         .kandji
@@ -132,7 +132,7 @@ async fn hung(row: &'static Row) -> Seen {
     bench.break_it();
     availability(&bench, "offline").await;
     bench.seen.told = Some(bench.since());
-    // Longer than the deadline and what is allowed after it.
+    // Longer than the deadline and the time allowed after it.
     tokio::time::sleep(Duration::from_millis(5_000).saturating_sub(bench.since())).await;
     running.station.signal("CONT");
     bench.mend();
@@ -151,7 +151,7 @@ async fn hung(row: &'static Row) -> Seen {
     bench.end().await
 }
 
-/// A second station with the name of this bench's, and a journal of its own.
+/// A second station with the same name and its own journal.
 fn namesake(bench: &Bench) -> Home {
     let other = bench.world.home(false, "");
     let (own, others) = (bench.home.path("state"), other.path("state"));
@@ -162,7 +162,7 @@ fn namesake(bench: &Bench) -> Home {
     other
 }
 
-/// Runs both until one of them raises the alarm in its log: that one comes first; and the command that starts it again.
+/// Runs both until one logs the alarm. Returns that one first, and the command that restarts it.
 async fn both(bench: &mut Bench, other: &Home) -> (Running, Running, Command) {
     let mut first = bench.start().await;
     bench.scan_is_green(&mut first).await;
@@ -197,7 +197,7 @@ async fn namesakes(row: &'static Row) -> Seen {
     bench.scan_is_as_told(&mut stays).await;
     bench.scan_is_as_told(&mut gone).await;
     let kept_back = bench.answers.pop().unwrap();
-    // The one that stays away from the broker is called off.
+    // Stop the one that stays away from the broker.
     gone.station.signal("TERM");
     assert!(gone.station.ended_within(PATIENCE).unwrap().success());
     bench.mend();
@@ -205,7 +205,7 @@ async fn namesakes(row: &'static Row) -> Seen {
     bench.nothing_is_lost().await;
     bench.seen.mended = Some(bench.since());
     bench.health("able", |health| health["able"] == true).await;
-    // Alone with the name, it delivers what it kept back.
+    // Now the only one with the name, it delivers what it has kept.
     stays.station.signal("TERM");
     assert!(stays.station.ended_within(PATIENCE).unwrap().success());
     let _gone = bench.start_as(again);
@@ -217,7 +217,7 @@ async fn namesakes(row: &'static Row) -> Seen {
         .and(Seen::held_by("tests/station/bad_days/process.rs", alarm))
 }
 
-/// Whoever raised the alarm stays away from the broker for two and a half minutes at least.
+/// The station that raised the alarm stays away from the broker for at least two and a half minutes.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: up to five minutes"]
 async fn the_alarm_of_two_stations_with_one_name_is_in_health_once_its_station_is_back() {

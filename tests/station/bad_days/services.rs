@@ -1,4 +1,4 @@
-//! Services that are away, slow, failing or refusing; and an MDM that cannot say.
+//! Services that cannot be reached, are slow, fail or refuse; and an MDM that does not know.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -126,7 +126,7 @@ pub static ROWS: &[Row] = &[
     ),
 ];
 
-/// A day on which a service is spoiled and mended while the station runs.
+/// A service fails and is repaired while the station runs.
 async fn day(
     mut bench: Bench,
     spoil: impl AsyncFnOnce(&mut Bench),
@@ -139,7 +139,7 @@ async fn day(
     bench.scan_is_as_told(&mut running).await;
     bench.health_is_as_told().await;
     bench.idle_lamps_are_as_told(&mut running).await;
-    // Still so, and still recorded.
+    // It stays like this, and is still recorded.
     bench.scan_is_as_told(&mut running).await;
     mend(&mut bench).await;
     bench.mend();
@@ -193,7 +193,7 @@ async fn limited(row: &'static Row) -> Seen {
             retry_after: Some("4".to_owned()),
         })
     };
-    // Within `Retry-After` nothing leaves, so the service counts few requests however much is scanned.
+    // No requests are sent within `Retry-After`, so the service counts only a few, however much is scanned.
     day(Bench::new(row).await, spoil, async |bench| {
         bench.world.kandji.faults().clear()
     })
@@ -212,13 +212,13 @@ async fn untrusted(row: &'static Row) -> Seen {
     over_tls(&bench, terminator.port);
     let spoil = async |_: &mut Bench| {
         terminator.present(&strange);
-        // A request on a connection that is just being cut would be `offline`, and rightly so.
+        // A request on a connection that is just being cut would rightly be `offline`.
         tokio::time::sleep(Duration::from_millis(300)).await;
     };
     day(bench, spoil, async |_| terminator.present(&good)).await
 }
 
-/// Kandji by https, trusted by the authority of this bench.
+/// Kandji over https, with a certificate of this bench's authority.
 pub fn over_tls(bench: &Bench, port: u16) {
     let plain = bench.world.kandji.base();
     let ca = bench.world.mosquitto.path("ca.pem");
@@ -238,7 +238,7 @@ async fn refused(row: &'static Row) -> Seen {
     .await
 }
 
-/// A station that asks Apple alone.
+/// A station that asks only Apple.
 pub async fn with_apple(row: &'static Row) -> Bench {
     let mut bench = Bench::new(row).await;
     let apple = apple_dep::serve(apple_dep::Options::demo()).await.unwrap();
@@ -264,7 +264,7 @@ pub async fn with_apple(row: &'static Row) -> Bench {
     bench
 }
 
-/// A station that asks Apple Business, too.
+/// A station that also asks Apple Business.
 pub async fn with_business(row: &'static Row) -> Bench {
     let mut bench = Bench::new(row).await;
     let business = apple_business::serve(apple_business::Options::demo())
@@ -293,7 +293,7 @@ async fn expired(row: &'static Row) -> Seen {
     let mut old: serde_json::Value = serde_json::from_str(&good).unwrap();
     let yesterday = Timestamp::now() - SignedDuration::from_hours(24);
     old["access_token_expiry"] = yesterday.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
-    // Apple refuses it, too.
+    // Apple refuses it as well.
     bench.apple.as_ref().unwrap().faults().all(Effect::Say {
         status: 403,
         text: "token_expired".to_owned(),
@@ -324,7 +324,7 @@ async fn terms(row: &'static Row) -> Seen {
     .await
 }
 
-/// What the MDM says of its own link is read every ten minutes; a scan must not wait so long here, so the station starts on such a day.
+/// The state of the MDM's own link to Apple is read only every ten minutes, so here the fault is there before the station starts.
 async fn on_a_day(
     row: &'static Row,
     spoil: impl Fn(&mut kandji::stock::Token),
@@ -344,7 +344,7 @@ async fn on_a_day(
         .world
         .kandji
         .stock(|stock| stock.tokens.iter_mut().for_each(&mend));
-    // A station that starts reads it at once; one that runs within ten minutes.
+    // A station reads it at its start, and then every ten minutes.
     drop(running);
     let mut running = bench.start().await;
     bench.scan_is_green(&mut running).await;
@@ -363,7 +363,7 @@ async fn stale(row: &'static Row) -> Seen {
 }
 
 async fn kept(row: &'static Row) -> Seen {
-    // A stored reply's date stands still.
+    // The date of a stored reply does not change.
     let yesterday = Timestamp::now() - SignedDuration::from_hours(20);
     with_effect(
         row,
@@ -378,7 +378,7 @@ async fn link_broken(row: &'static Row) -> Seen {
     on_a_day(row, status("BROKEN"), status("SUCCESS")).await
 }
 
-/// Every connection that the station has kept is dead, and nobody says so; new ones work. So it is after a change of the network.
+/// All kept connections are dead without having been closed, and new ones work, as after a change of the network.
 #[tokio::test(flavor = "multi_thread")]
 async fn kept_connections_that_are_dead_cost_one_scan_and_no_restart() {
     let row = ROWS
@@ -406,7 +406,7 @@ async fn kept_connections_that_are_dead_cost_one_scan_and_no_restart() {
     bench
         .lamps(&running, "green", |lamps| lamps.greens() == greens + 1)
         .await;
-    // The boxes of that time are asked again by themselves.
+    // The boxes scanned during the fault are asked for again.
     let is_mended =
         |one: &Received| one.channel() == "change" && one.json()["data"]["reason"] == "assigned";
     bench

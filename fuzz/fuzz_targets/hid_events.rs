@@ -2,7 +2,7 @@
 #![no_main]
 
 use benchlight::scanner::{
-    ScannedCode, Layout,
+    Layout, ScannedCode,
     fuzz::{Read, typed},
 };
 

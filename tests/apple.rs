@@ -648,7 +648,7 @@ async fn a_new_server_token_counts_without_a_restart() {
         ask(&source, HEALTHY).await.finding,
         Finding::Ready(Grade::Apple)
     );
-    for (text, told) in [("", "empty"), ("{}", "consumer_key"), ("no JSON", "import")] {
+    for (text, word) in [("", "empty"), ("{}", "consumer_key"), ("no JSON", "import")] {
         write_credential(bench.folder.path(), "apple-dep-token", text);
         let evidence = ask(&source, HEALTHY).await;
         assert_eq!(
@@ -659,7 +659,7 @@ async fn a_new_server_token_counts_without_a_restart() {
             evidence
                 .detail
                 .as_deref()
-                .is_some_and(|detail| detail.contains(told)),
+                .is_some_and(|detail| detail.contains(word)),
             "{:?}",
             evidence.detail
         );
@@ -1070,7 +1070,7 @@ async fn only_apples_own_404_says_not_in_the_organisation() {
     assert_eq!(
         ask(&source, HEALTHY).await.finding,
         Finding::Unknown(Reason::GarbledAnswer),
-        "a mistyped url is no empty organisation"
+        "a mistyped url is not an empty organisation"
     );
 }
 
@@ -1416,14 +1416,14 @@ async fn no_secret_is_ever_logged_or_told() {
     let dep = DepBench::new(apple_dep::Options::demo()).await;
     let business = BusinessBench::new(apple_business::Options::demo()).await;
     let sources = [dep.source(SYNCED), business.source(SYNCED)];
-    let mut told = String::new();
+    let mut texts = String::new();
     for source in &sources {
-        told += &format!("{source:?} {:?}", ask(source, HEALTHY).await);
+        texts += &format!("{source:?} {:?}", ask(source, HEALTHY).await);
     }
     dep.apple.replace_token();
     business.apple.replace_key().unwrap();
     for source in &sources {
-        told += &format!(
+        texts += &format!(
             "{:?} {:?}",
             ask(source, HEALTHY).await,
             source.probe().await
@@ -1452,7 +1452,7 @@ async fn no_secret_is_ever_logged_or_told() {
     );
     for secret in secrets {
         assert!(!logged.contains(&secret), "{secret} is logged");
-        assert!(!told.contains(&secret), "{secret} is told");
+        assert!(!texts.contains(&secret), "{secret} is shown");
     }
 }
 

@@ -255,10 +255,10 @@ fn date(off: SignedDuration) -> String {
 const OLD: SignedDuration = SignedDuration::from_hours(-20);
 
 /// Answers each request of each source with a reply that is damaged like this. The finding must be unknown with that reason.
-/// `told`: words that the message must contain.
+/// `words`: what that the message must contain.
 async fn spoilt(
     reason: Reason,
-    told: &[&str],
+    words: &[&str],
     spoil: impl Fn(&mut Reply) + Clone + Send + Sync + 'static,
 ) {
     for kind in KINDS {
@@ -273,7 +273,7 @@ async fn spoilt(
             );
             let detail = evidence.detail.unwrap_or_default();
             assert!(
-                told.iter().all(|word| detail.contains(word)),
+                words.iter().all(|word| detail.contains(word)),
                 "{kind:?} {path}: {detail}"
             );
         }
@@ -281,7 +281,7 @@ async fn spoilt(
         assert_eq!(
             ask(&bench.source(SYNCED), SERIAL).await.finding,
             kind.good(),
-            "{kind:?}: well again"
+            "{kind:?}: good again"
         );
         assert_eq!(bench.violations(), Vec::<String>::new());
     }
@@ -422,9 +422,9 @@ async fn identity_and_a_small_age_spoil_no_answer() {
 }
 
 /// Repeats one name of an object, wherever an object begins.
-async fn twice(told: &'static str, first: &'static str, second: &'static str) {
+async fn twice(word: &'static str, first: &'static str, second: &'static str) {
     for place in 0..3 {
-        spoilt(Reason::GarbledAnswer, &[told], move |reply| {
+        spoilt(Reason::GarbledAnswer, &[word], move |reply| {
             let text = reply.text();
             let text = if text.contains('{') {
                 text
@@ -661,7 +661,7 @@ async fn what_a_host_said_is_known_to_every_source_that_asks_it_and_over_a_resta
 
 #[tokio::test]
 async fn a_host_whose_clock_goes_on_is_believed_with_the_third_reply_and_a_stored_reply_never() {
-    let told = |kind: Kind, stored: bool| async move {
+    let check = |kind: Kind, stored: bool| async move {
         let bench = Bench::new(kind).await;
         let (off, kept) = (
             SignedDuration::from_mins(-6),
@@ -686,7 +686,7 @@ async fn a_host_whose_clock_goes_on_is_believed_with_the_third_reply_and_a_store
     };
     let all = KINDS
         .into_iter()
-        .flat_map(|kind| [told(kind, true), told(kind, false)]);
+        .flat_map(|kind| [check(kind, true), check(kind, false)]);
     futures_util::future::join_all(all).await;
 }
 

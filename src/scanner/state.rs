@@ -29,7 +29,7 @@ pub enum ScannerState {
     /// Open and listening, but its codes arrive without an end key: each is answered only after a pause, and two in quick
     /// succession would be read as one.
     Unended,
-    /// There is no such device now. The text lists what is there instead; it is empty if that was not looked up yet.
+    /// The device is missing. The text lists what is there instead; it is empty if that was not looked up yet.
     Absent(String),
     /// The device is there, but this user may not open it.
     NoRight,

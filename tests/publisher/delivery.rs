@@ -211,7 +211,7 @@ async fn a_broker_that_forgets_everything_at_its_restart_loses_nothing() {
         "the backlog says that it is one: {replayed}"
     );
     let late = Dashboard::connect(mosquitto.plain, TELEGRAF, ALL).await;
-    late.wait("state is said anew", SOON, |all| {
+    late.wait("the state is published again", SOON, |all| {
         all.iter()
             .any(|m| m.channel() == "availability" && m.text() == "online")
     })
@@ -299,7 +299,7 @@ async fn what_nobody_heard_follows_when_somebody_listens() {
         .await;
     bench.scan(30).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(bench.unsent(), 60, "0x10 is no delivery");
+    assert_eq!(bench.unsent(), 60, "0x10 is not a delivery");
     let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
     everything_arrives(&dashboard, &bench, 60, SOON).await;
     running

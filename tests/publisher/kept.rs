@@ -90,7 +90,7 @@ async fn a_health_with_later_records_makes_a_new_epoch_before_any_row_leaves() {
         assert_eq!(
             metas,
             [new.to_string()],
-            "the old epoch is not told any more"
+            "the old epoch is no longer reported"
         );
         bench.all_sent(PATIENCE).await;
         running.stop().await;

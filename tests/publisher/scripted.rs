@@ -212,7 +212,7 @@ impl Served {
                         }
                     }
                     Err(mqttbytes::Error::InsufficientBytes(_)) => break,
-                    Err(error) => panic!("the station sends what is no MQTT: {error}"),
+                    Err(error) => panic!("the station sends something that is not MQTT: {error}"),
                 }
             }
             match self.stream.read_buf(&mut buffer).await {

@@ -156,7 +156,9 @@ async fn a_copy_put_back_within_the_marks_lag_is_seen_by_the_stations_own_retain
     bench.scan(&mut station, 3);
     bench.all_is_delivered().await;
     let before = bench
-        .health("six records told", |health| health["journal"]["seq"] == 6)
+        .health("six records reported", |health| {
+            health["journal"]["seq"] == 6
+        })
         .await;
     station.kill();
     for end in ["-wal", "-shm"] {

@@ -105,7 +105,7 @@ async fn a_brokers_refusal_leaks_neither_payload_nor_password_into_the_log() {
     let imei = "490154203237518";
     station.scan(imei.as_bytes());
     assert_eq!(station.answer().reason, "imei");
-    eventually("the refusal is told", PATIENCE, || {
+    eventually("the refusal is reported", PATIENCE, || {
         home.log().contains("does not let")
     })
     .await;
@@ -494,7 +494,7 @@ async fn the_right_to_a_keyboard_type_scanner_may_come_late() {
     system("chmod", &["600", device]).unwrap();
     command.stderr(fs::File::create(home.path("log")).unwrap());
     let station = Station::of(command);
-    eventually("the missing right is told", PATIENCE, || {
+    eventually("the missing permission is reported", PATIENCE, || {
         home.log()
             .contains("may not be opened by this user: add the agent's user to the group `input`")
     })

@@ -139,15 +139,15 @@ async fn who_comes_back_to_the_log_is_told_in_one_line_how_much_was_dropped() {
         .await;
 
     let lines = lines(unread);
-    let told = |what: &str| {
+    let lines_in_log = |what: &str| {
         lines
             .iter()
             .find(|line| line.contains(what))
             .and_then(|line| line.split("lines=").nth(1)?.split(' ').next()?.parse().ok())
     };
-    let dropped: u64 = told("the log was not read").expect("a number of lines");
+    let dropped: u64 = lines_in_log("the log was not read").expect("a number of lines");
     std::thread::spawn(move || BufReader::new(unread_results).lines().for_each(drop));
-    let results: u64 = told("standard output was not read").expect("a number of lines");
+    let results: u64 = lines_in_log("standard output was not read").expect("a number of lines");
     let counted = |all: &[Received]| {
         health(all, "log_dropped") == dropped && health(all, "results_dropped") == results
     };

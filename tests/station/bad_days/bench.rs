@@ -225,11 +225,11 @@ impl Bench {
     }
 
     /// Health says what the row says, both live and retained.
-    pub async fn health_is_as_told(&mut self) {
+    pub async fn health_is_as_expected(&mut self) {
         let able = self.row.able;
         let is_told = move |health: &Value| is_told(able, health);
         self.health("what the row tells of health", is_told).await;
-        self.seen.told = Some(self.broken.elapsed());
+        self.seen.reported = Some(self.broken.elapsed());
         let late = Dashboard::connect(self.world.mosquitto.plain, TELEGRAF, HEALTH).await;
         late.wait("retained health", PATIENCE, |all| !all.is_empty())
             .await;

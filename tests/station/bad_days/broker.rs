@@ -96,7 +96,7 @@ async fn day(
             tail(lamps).contains("the broker is away; records wait in the journal")
         })
         .await;
-    bench.seen.told = Some(bench.since());
+    bench.seen.reported = Some(bench.since());
     let before = bench.answers.len();
     mend(&mut bench).await;
     bench.mend();
@@ -111,9 +111,9 @@ async fn day(
         );
     }
     bench.scan_is_green(&mut running).await;
-    let told = bench.seen.told;
-    bench.health_is_as_told().await;
-    bench.seen.told = told;
+    let reported = bench.seen.reported;
+    bench.health_is_as_expected().await;
+    bench.seen.reported = reported;
     bench
         .health("a link", |health| {
             health["broker"]["state"] == "connected" && health["journal"]["unsent"] == 0
@@ -197,7 +197,7 @@ async fn one_message(row: &'static Row) -> Seen {
                 == serde_json::json!({"seq": 2, "why": "packet_too_large"})
         })
         .await;
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps(&running).await;
     bench.arrived(&bench.answers).await;
     running.station.signal("TERM");
@@ -238,7 +238,7 @@ async fn nobody_listens(row: &'static Row) -> Seen {
             health["broker"]["nobody_listens"] == true && health["journal"]["unsent"] == 3
         })
         .await;
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps(&running).await;
     bench.dashboard =
         Dashboard::connect(bench.world.mosquitto.plain, DASHBOARD, "benchlight/#").await;

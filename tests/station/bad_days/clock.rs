@@ -125,7 +125,7 @@ async fn off(row: &'static Row, seconds: i64) -> Seen {
             health["clock"] == "unsynced"
         })
         .await;
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps(&running).await;
     bench.nothing_is_lost().await;
     let event = bench.event(&bench.answers[0].id);
@@ -238,10 +238,10 @@ async fn jumps(row: &'static Row) -> Seen {
             .station
             .answer_within(Duration::from_millis(900))
             .is_none_or(|answer| answer.serial != last),
-        "a repeat within 1.5 s is no new scan"
+        "a repeat within 1.5 s is not a new scan"
     );
     bench.world.kandji.faults().clear();
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps(&running).await;
     bench.nothing_is_lost().await;
     for answer in &bench.answers {
@@ -275,7 +275,7 @@ async fn over_a_short_certificate(row: &'static Row, synced: bool) -> Seen {
     set(&bench, -20 * YEAR, synced);
     bench.break_it();
     let mut running = bench.start_in_trouble();
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps(&running).await;
     bench.scan_is_as_told(&mut running).await;
     set(&bench, 0, true);
@@ -313,7 +313,7 @@ async fn broker_fails(row: &'static Row) -> Seen {
     bench.seen.mended = Some(bench.since());
     bench.scan_is_green(&mut running).await;
     let mended = bench.seen.mended;
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.seen = Seen {
         mended,
         ..Seen::default()
@@ -339,7 +339,7 @@ async fn an_hour_off(bench: Bench, seconds: i64) -> Seen {
     set(&bench, seconds, false);
     bench.break_it();
     let mut running = bench.start_in_trouble();
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps(&running).await;
     bench.scan_is_as_told(&mut running).await;
     set(&bench, 0, true);

@@ -148,7 +148,7 @@ async fn full(row: &'static Row) -> Seen {
         assert!(before < 60, "the disk is full");
     }
     bench.break_it();
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench
         .health("what is wrong with the disk", |health| {
             health["journal"]["state"] == "full"
@@ -173,7 +173,7 @@ async fn read_only(row: &'static Row) -> Seen {
     disk.remount("ro");
     bench.break_it();
     let mut running = bench.start_in_trouble();
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench
         .health("what is wrong with the disk", |health| {
             health["journal"]["state"] == "read_only"
@@ -207,7 +207,7 @@ async fn turned_read_only(row: &'static Row) -> Seen {
     bench.break_it();
     let before = bench.answers.len();
     bench.scan_is_as_told(&mut running).await;
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench
         .health("what is wrong with the disk", |health| {
             health["journal"]["state"] == "read_only"
@@ -317,7 +317,7 @@ async fn slow(row: &'static Row) -> Seen {
     bench.break_it();
     bench.scan_is_as_told(&mut running).await;
     let late = bench.answers.last().unwrap().clone();
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench
         .health("what is wrong with the disk", |health| {
             health["journal"]["state"] == "slow"
@@ -371,11 +371,11 @@ async fn slow(row: &'static Row) -> Seen {
     bench.end().await
 }
 
-/// A journal damaged while the station is down. `told`: what health must say of saved and lost records.
+/// A journal damaged while the station is down. `expected`: what health must say of saved and lost records.
 async fn day(
     row: &'static Row,
     spoil: impl FnOnce(&fs::File),
-    told: fn(u64, Option<u64>) -> bool,
+    expected: fn(u64, Option<u64>) -> bool,
 ) -> Seen {
     let mut bench = Bench::new(row).await;
     let mut running = bench.start().await;
@@ -399,7 +399,7 @@ async fn day(
     let mut running = bench.start_in_trouble();
     bench.scan_is_as_told(&mut running).await;
     bench.seen.mended = Some(bench.since());
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps(&running).await;
     bench.nothing_is_lost().await;
     let event = bench.event(&bench.answers.last().unwrap().id);
@@ -426,7 +426,7 @@ async fn day(
         health["journal"].get("lost"),
     ) {
         (Some(saved), Some(lost)) => {
-            (lost.is_null() || lost.is_u64()) && told(saved, lost.as_u64())
+            (lost.is_null() || lost.is_u64()) && expected(saved, lost.as_u64())
         }
         _ => false,
     };
@@ -509,7 +509,7 @@ async fn moved(row: &'static Row) -> Seen {
     let mut running = bench.start_as(command);
     bench.scan_is_as_told(&mut running).await;
     bench.seen.mended = Some(bench.since());
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps(&running).await;
     let event = bench.event(&bench.answers.last().unwrap().id);
     assert!(

@@ -184,7 +184,7 @@ async fn day(
     wanted: &str,
     mend: impl FnOnce(&mut Serial),
 ) -> Seen {
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     state(&bench, wanted).await;
     bench.idle_lamps(&running).await;
     mend(serial);
@@ -265,7 +265,7 @@ async fn port_taken(row: &'static Row) -> Seen {
     });
     bench.break_it();
     let running = bench.start_in_trouble();
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     state(&bench, "busy").await;
     bench.idle_lamps(&running).await;
     drop(other);
@@ -312,7 +312,7 @@ async fn one_of_two(row: &'static Row) -> Seen {
         })
         .await;
     bench.scan_is_as_told(&mut running).await;
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps(&running).await;
     replug(&mut bench, &running, &mut serial).await;
     bench
@@ -400,7 +400,7 @@ async fn no_chip(row: &'static Row) -> Seen {
     });
     let mut running = bench.start().await;
     bench.break_it();
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     // Without lamps on a terminal there are no result lines, but records and messages as always.
     for _ in 0..3 {
         let code = bench.ready_box();

@@ -83,7 +83,7 @@ pub struct Seen {
     /// Which other tests cover it, or what this one cannot test.
     pub elsewhere: Option<String>,
     /// From the fault, or from the first scan with it, until health said so.
-    pub told: Option<Duration>,
+    pub reported: Option<Duration>,
     /// From the repair until the station worked again.
     pub mended: Option<Duration>,
     /// The idle lamps were as the row says.
@@ -230,7 +230,7 @@ fn hold(rows: &'static [Row]) {
     });
     let over = over.into_inner().unwrap();
     let mut table = String::from(
-        "| fault | scans answer | able | lost | mends by | told within, well again within |\n|---|---|---|---|---|---|\n",
+        "| fault | scans answer | able | lost | mends by | reported within, works again within |\n|---|---|---|---|---|---|\n",
     );
     let mut failed = Vec::new();
     for row in rows {
@@ -251,7 +251,7 @@ fn hold(rows: &'static [Row]) {
                 _,
                 Some(Seen {
                     elsewhere: Some(test),
-                    told: None,
+                    reported: None,
                     ..
                 }),
             )) => format!("held by {test}"),
@@ -261,7 +261,11 @@ fn hold(rows: &'static [Row]) {
                     .as_ref()
                     .map(|test| format!("; and {test}"))
                     .unwrap_or_default();
-                format!("{}, {}{further}", seconds(seen.told), seconds(seen.mended))
+                format!(
+                    "{}, {}{further}",
+                    seconds(seen.reported),
+                    seconds(seen.mended)
+                )
             }
             Some((_, None)) => {
                 failed.push(row.name);

@@ -81,7 +81,7 @@ async fn killed(row: &'static Row) -> Seen {
     running.station.kill();
     bench.break_it();
     availability(&bench, "offline").await;
-    bench.seen.told = Some(bench.since());
+    bench.seen.reported = Some(bench.since());
     bench.world.kandji.faults().clear();
     bench.mend();
     let mut running = bench.start().await;
@@ -131,7 +131,7 @@ async fn hung(row: &'static Row) -> Seen {
     running.station.signal("STOP");
     bench.break_it();
     availability(&bench, "offline").await;
-    bench.seen.told = Some(bench.since());
+    bench.seen.reported = Some(bench.since());
     // Longer than the deadline and the time allowed after it.
     tokio::time::sleep(Duration::from_millis(5_000).saturating_sub(bench.since())).await;
     running.station.signal("CONT");
@@ -193,7 +193,7 @@ async fn namesakes(row: &'static Row) -> Seen {
     let mut bench = Bench::new(row).await;
     let other = namesake(&bench);
     let (mut gone, mut stays, again) = both(&mut bench, &other).await;
-    bench.seen.told = Some(bench.since());
+    bench.seen.reported = Some(bench.since());
     bench.scan_is_as_told(&mut stays).await;
     bench.scan_is_as_told(&mut gone).await;
     let kept_back = bench.answers.pop().unwrap();
@@ -230,13 +230,17 @@ async fn the_alarm_of_two_stations_with_one_name_is_in_health_once_its_station_i
     let (mut alarmed, mut calm, _) = both(&mut bench, &other).await;
     bench.scan_is_as_told(&mut calm).await;
     bench.scan_is_as_told(&mut alarmed).await;
-    let told = |all: &[Received]| {
+    let alarm_raised = |all: &[Received]| {
         all.iter()
             .any(|one| one.channel() == "health" && is_told(row.able, &one.json()))
     };
     bench
         .dashboard
-        .wait("the alarm in health", Duration::from_secs(310), told)
+        .wait(
+            "the alarm in health",
+            Duration::from_secs(310),
+            alarm_raised,
+        )
         .await;
     println!(
         "the alarm stood in health after {:.0} s",

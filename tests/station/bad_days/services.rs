@@ -137,7 +137,7 @@ async fn day(
     spoil(&mut bench).await;
     bench.break_it();
     bench.scan_is_as_told(&mut running).await;
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps_are_as_told(&mut running).await;
     // It stays like this, and is still recorded.
     bench.scan_is_as_told(&mut running).await;
@@ -301,7 +301,7 @@ async fn expired(row: &'static Row) -> Seen {
     bench.home.credential("apple-dep-token", &old.to_string());
     let mut running = bench.start_in_trouble();
     bench.break_it();
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps(&running).await;
     bench.scan_is_as_told(&mut running).await;
     bench.apple.as_ref().unwrap().faults().clear();
@@ -338,7 +338,7 @@ async fn on_a_day(
     let mut running = bench.start_in_trouble();
     bench.break_it();
     bench.scan_is_as_told(&mut running).await;
-    bench.health_is_as_told().await;
+    bench.health_is_as_expected().await;
     bench.idle_lamps_are_as_told(&mut running).await;
     bench
         .world

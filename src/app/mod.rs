@@ -250,13 +250,12 @@ impl Wiring {
             Boot::now(),
             Uuid::now_v7,
         );
-        let (waited, proven) = remembered(config, journal, self.clock).await;
-        core.restore(waited, Boot::now());
-        core.restore_proven(&proven);
+        core.restore_proven(&proven(config, journal).await);
         let (report, reported) = watch::channel(Report::of(&core));
         let faulted = Ring::new(FAULTED);
         let ends = driver::Ends {
             scans: scans_in,
+            waited: waited(config, journal, self.clock),
             sources: sources.to_vec(),
             journal: journal.clone(),
             lanes: lamps
@@ -404,19 +403,30 @@ impl Wiring {
     }
 }
 
-/// What an earlier run left: the newest record of each serial number that may still be asked again, with its age, and the scanners
-/// that had yielded a known serial number.
-async fn remembered(
+/// The scanners that had yielded a known serial number in an earlier run.
+async fn proven(config: &Config, journal: &Journal) -> BTreeSet<Name> {
+    let scanners = config.scanners.iter().map(|scanner| scanner.name.clone());
+    let (mut reader, scanners) = (journal.reader(), scanners.collect());
+    let reading = move || {
+        let proofs = reader.proofs(&scanners).unwrap_or_default();
+        proofs
+            .into_iter()
+            .filter_map(|(scanner, proof)| proof.map(|_| scanner))
+            .collect()
+    };
+    tokio::task::spawn_blocking(reading)
+        .await
+        .unwrap_or_default()
+}
+
+/// Reads the boxes that may still be asked again, beside the start: a scan need not wait for thousands of them.
+fn waited(
     config: &Config,
     journal: &Journal,
     clock: ClockWatch,
-) -> (Vec<(Record, Duration)>, BTreeSet<Name>) {
+) -> mpsc::Receiver<Vec<(Record, Duration)>> {
+    let (found, waited) = mpsc::channel(1);
     let followed_for = waiting::followed_for(config.policy.recheck_for);
-    let scanners: BTreeSet<Name> = config
-        .scanners
-        .iter()
-        .map(|scanner| scanner.name.clone())
-        .collect();
     let mut reader = journal.reader();
     let (now, synced) = (Timestamp::now(), clock.synced());
     let reasons: Vec<Reason> = Reason::ALL
@@ -424,23 +434,15 @@ async fn remembered(
         .copied()
         .filter(|reason| waiting::is_asked_again(*reason))
         .collect();
-    let reading = move || {
-        let waited = reader.waiting(now, synced, followed_for, &reasons).unwrap_or_else(|error| {
-            warn!(%error, "the boxes that waited before the start could not be read; scan them again");
-            Vec::new()
+    tokio::task::spawn_blocking(move || {
+        let read = reader.waiting(now, synced, followed_for, &reasons, |boxes| {
+            found.blocking_send(boxes).is_ok()
         });
-        let proofs = reader.proofs(&scanners).unwrap_or_default();
-        (
-            waited,
-            proofs
-                .into_iter()
-                .filter_map(|(scanner, proof)| proof.map(|_| scanner))
-                .collect(),
-        )
-    };
-    tokio::task::spawn_blocking(reading)
-        .await
-        .unwrap_or_default()
+        if let Err(error) = read {
+            warn!(%error, "the boxes that waited before the start could not be read; scan them again");
+        }
+    });
+    waited
 }
 
 fn meta(config: &Config, journal: &Journal) -> Meta {

@@ -92,6 +92,14 @@ pub struct Reader {
     open: Option<(u64, Connection)>,
 }
 
+/// The newest row of a box that was not ready.
+struct Unready {
+    row: i64,
+    at: Timestamp,
+    /// Somebody kept the clock.
+    kept: bool,
+}
+
 /// Whose journal it is.
 enum Source {
     /// This process writes it: its file may be replaced.
@@ -192,8 +200,9 @@ impl Reader {
         )
     }
 
-    /// The newest record of each serial number with its age, where that is not over `within` and its reason is one of `reasons`:
-    /// the boxes that were waiting when the agent last ended. `now` is the wall clock; `synced`: it is synchronised.
+    /// Hands the newest record of each serial number with its age to `take`, where that is not over `within` and its reason is one of
+    /// `reasons`: the boxes that were waiting when the agent last ended. Oldest first, a few at a time, until `take` says `false`.
+    /// `now` is the wall clock; `synced`: it is synchronised.
     ///
     /// A clock that is right now may have been years off when a box was recorded. So the time of a record whose clock nobody kept
     /// is not believed then: it was made before the next one whose clock was kept, and no more is known. Such a box is rather asked
@@ -204,36 +213,50 @@ impl Reader {
         synced: bool,
         within: Duration,
         reasons: &[Reason],
-    ) -> Result<Vec<(Record, Duration)>, ReadFault> {
+        mut take: impl FnMut(Vec<(Record, Duration)>) -> bool,
+    ) -> Result<(), ReadFault> {
         let since = nanos(now.checked_sub(within).unwrap_or(Timestamp::MIN));
-        let rows = self.newest_of(since, synced, reasons)?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in rows {
-            found.extend(self.rows(&select("row = ?1"), [row])?);
-        }
-        let mut waiting = Vec::with_capacity(found.len());
+        let mut waiting = Vec::new();
         // From the newest on, so that no row is looked at twice.
         let (mut looked_at, mut before) = (i64::MAX, now);
-        for Stored { row, recorded, .. } in found {
-            let record = recorded.record;
-            let mut at = record.at;
-            if synced && !record.clock_synced {
+        for Unready { row, at, kept } in self.newest_of(since, synced, reasons)? {
+            let mut at = at;
+            if synced && !kept {
                 let sql = "SELECT at FROM record WHERE row > ?1 AND row < ?2 AND clock_synced ORDER BY row LIMIT 1";
-                let kept = self.read(|conn| {
-                    conn.query_row(sql, [row.cast_signed(), looked_at], |found| found.get(0))
+                let next = self.read(|conn| {
+                    conn.prepare_cached(sql)?
+                        .query_row([row, looked_at], |found| found.get(0))
                         .optional()
                 })?;
-                before = kept.map_or(before, row::time);
-                looked_at = row.cast_signed();
+                before = next.map_or(before, row::time);
+                looked_at = row;
                 at = before;
             }
             let age = Duration::try_from(now.duration_since(at)).unwrap_or_default();
             if age <= within {
-                waiting.push((record, age));
+                waiting.push((row, age));
             }
         }
         waiting.reverse();
-        Ok(waiting)
+        for page in waiting.chunks(CHUNK) {
+            let rows: Vec<i64> = page.iter().map(|(row, _)| *row).collect();
+            let ages: BTreeMap<i64, Duration> = page.iter().copied().collect();
+            let found = self.at(&rows)?;
+            let boxes = found.into_iter().filter_map(|stored| {
+                let age = ages.get(&stored.row.cast_signed())?;
+                Some((stored.recorded.record, *age))
+            });
+            if !take(boxes.collect()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The records at these places that are still there, in order of epoch and seq.
+    fn at(&mut self, rows: &[i64]) -> Result<Vec<Stored>, ReadFault> {
+        let sql = select("row IN (SELECT value FROM json_each(?1)) ORDER BY row");
+        self.rows(&sql, [serde_json::json!(rows).to_string()])
     }
 
     /// The rows that are the newest of their serial number, where it is for one of `reasons` and was recorded after `since`, or by
@@ -243,9 +266,9 @@ impl Reader {
         since: i64,
         synced: bool,
         reasons: &[Reason],
-    ) -> Result<Vec<i64>, ReadFault> {
+    ) -> Result<Vec<Unready>, ReadFault> {
         // As the index `record_unready` has it.
-        let unready = "SELECT row, serial, reason FROM record WHERE serial IS NOT NULL AND reason <> 'assigned'";
+        let unready = "SELECT row, serial, reason, at, clock_synced FROM record WHERE serial IS NOT NULL AND reason <> 'assigned'";
         let sql = format!(
             "SELECT * FROM ({unready} AND clock_synced = 1 AND at >= ?1 UNION ALL {unready} AND clock_synced = 0 AND at >= ?2)
              ORDER BY row DESC"
@@ -259,12 +282,16 @@ impl Reader {
             let mut found = unready.query([since, unkept])?;
             let mut rows = Vec::new();
             while let Some(candidate) = found.next()? {
-                let (row, serial): (i64, String) = (candidate.get(0)?, candidate.get(1)?);
-                let reason: String = candidate.get(2)?;
+                let row: i64 = candidate.get(0)?;
+                let (serial, reason): (String, String) = (candidate.get(1)?, candidate.get(2)?);
                 if codes.contains(&reason.as_str())
                     && newest.query_row([serial], |newest| newest.get::<_, i64>(0))? == row
                 {
-                    rows.push(row);
+                    rows.push(Unready {
+                        row,
+                        at: row::time(candidate.get(3)?),
+                        kept: candidate.get(4)?,
+                    });
                 }
             }
             Ok(rows)
@@ -410,11 +437,10 @@ impl Reader {
 
     /// The records of the next places that still have one.
     fn record_page(&mut self, places: &mut VecDeque<(i64, i64)>) -> Result<Vec<Keyed>, ReadFault> {
-        let sql = select("row IN (SELECT value FROM json_each(?1))");
         while !places.is_empty() {
             let next = places.drain(..CHUNK.min(places.len()));
             let rows: Vec<i64> = next.map(|(_, row)| row).collect();
-            let found = self.rows(&sql, [serde_json::json!(rows).to_string()])?;
+            let found = self.at(&rows)?;
             let mut page: Vec<Keyed> = found
                 .into_iter()
                 .map(|stored| {

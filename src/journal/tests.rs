@@ -186,3 +186,21 @@ fn all(dir: &Path) -> Vec<Entry> {
         .unwrap();
     entries
 }
+
+/// The boxes that were waiting, all together.
+fn all_waiting(
+    reader: &mut Reader,
+    now: Timestamp,
+    synced: bool,
+    within: Duration,
+    reasons: &[Reason],
+) -> Vec<(Record, Duration)> {
+    let mut found = Vec::new();
+    reader
+        .waiting(now, synced, within, reasons, |boxes| {
+            found.extend(boxes);
+            true
+        })
+        .unwrap();
+    found
+}

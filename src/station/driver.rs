@@ -1,6 +1,9 @@
 //! Carries the core's actions out: the one task that owns the station's state.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, watch},
@@ -34,6 +37,8 @@ pub type Print = Box<dyn Fn(&Record) + Send + Sync>;
 pub struct Ends {
     /// Scans come in.
     pub scans: mpsc::Receiver<Scan>,
+    /// Boxes that waited when an earlier run ended, with their age, a few at a time.
+    pub waited: mpsc::Receiver<Vec<(Record, Duration)>>,
     /// Who is asked.
     pub sources: Vec<Source>,
     /// What remembers.
@@ -100,7 +105,7 @@ impl Report {
 pub async fn run(mut core: Core, mut ends: Ends) {
     let (events, mut happened) = mpsc::channel::<Event>(1024);
     let mut places: HashMap<Uuid, OwnedSemaphorePermit> = HashMap::new();
-    let mut scans_open = true;
+    let (mut scans_open, mut restoring) = (true, true);
     loop {
         ends.pulse.beat();
         ends.report.send_if_modified(|report| report.update(&core));
@@ -125,6 +130,13 @@ pub async fn run(mut core: Core, mut ends: Ends) {
             },
             Some(event) = happened.recv() => event,
             Ok(()) = ends.stop.changed() => continue,
+            waited = ends.waited.recv(), if restoring => {
+                match waited {
+                    Some(boxes) => core.restore(boxes, Boot::now()),
+                    None => { restoring = false; core.restored() }
+                }
+                continue
+            }
             () = sleep_until(wake) => Event::Timer,
         };
         let now = Now {

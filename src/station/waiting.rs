@@ -1,14 +1,18 @@
 //! The boxes that are asked again by themselves, and when. Pure.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
     label::{Candidates, Serial},
     reason::{Reason, Verdict},
-    record::Record,
-    runtime::clock::Boot,
+    record::{Cause, Change, Record},
+    runtime::{clock::Boot, name::Name},
 };
 
 /// A failed or throttled assignment does not clear by fast asking.
@@ -22,21 +26,88 @@ const BETWEEN_BOXES: Duration = Duration::from_secs(1);
 /// More boxes than a waiting shelf holds; the oldest leave first.
 const MOST: usize = 20_000;
 
-/// One box on the waiting shelf.
+/// One box on the waiting shelf: of its newest record what the next one needs, for there may be thousands.
 #[derive(Clone, Debug)]
 pub struct WaitingBox {
-    /// The newest record of it: its lane, scanner, group and reason.
-    pub record: Record,
+    /// The `id` of its newest record.
+    pub record: Uuid,
     /// The `id` of the scan that it came from.
     pub scan: Uuid,
-    /// What is asked for.
-    pub candidates: Candidates,
+    pub lane: Name,
+    pub reason: Reason,
     /// The serial number under which it stands in the list.
     pub serial: Serial,
+    scanner: Name,
+    group: Option<Uuid>,
+    asked: Box<[Serial]>,
+    model: Option<Box<str>>,
+    family: Option<Box<str>>,
+    times: Times,
+}
+
+/// When a box is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Times {
     next: Boot,
     interval: Duration,
     until: Boot,
     asking: bool,
+}
+
+impl WaitingBox {
+    fn new(record: Record, serial: Serial, times: Times) -> Self {
+        // One text for the same serial number.
+        let asked = record.asked.iter().map(|asked| {
+            if *asked == serial {
+                serial.clone()
+            } else {
+                asked.clone()
+            }
+        });
+        Self {
+            record: record.id,
+            scan: record.scan(),
+            asked: asked.collect(),
+            lane: record.lane,
+            reason: record.reason,
+            serial,
+            scanner: record.scanner,
+            group: record.group,
+            model: record.model.map(String::into_boxed_str),
+            family: record.family.map(String::into_boxed_str),
+            times,
+        }
+    }
+
+    /// What is asked for.
+    pub fn candidates(&self) -> Candidates {
+        Candidates::asked_before(&self.asked)
+            .unwrap_or_else(|| Candidates::one(self.serial.clone()))
+    }
+
+    /// Its newest record, as far as another follows from it.
+    pub fn before(&self) -> Record {
+        let change = Change {
+            scan: self.scan,
+            cause: Cause::Recheck,
+            previous_reason: self.reason,
+        };
+        Record {
+            change: (self.scan != self.record).then_some(change),
+            scanner: self.scanner.clone(),
+            serial: Some(self.serial.clone()),
+            asked: self.asked.to_vec(),
+            model: self.model.as_deref().map(str::to_owned),
+            family: self.family.as_deref().map(str::to_owned),
+            group: self.group,
+            ..Record::bare(
+                self.record,
+                Timestamp::UNIX_EPOCH,
+                self.lane.clone(),
+                self.reason,
+            )
+        }
+    }
 }
 
 /// The lane's times for re-checks.
@@ -51,8 +122,29 @@ pub struct Rhythm {
 /// The list of boxes that wait. Each serial number stands in it once.
 #[derive(Debug, Default)]
 pub struct WaitingList {
-    boxes: Vec<WaitingBox>,
+    /// By the order in which they came.
+    boxes: BTreeMap<u64, WaitingBox>,
+    numbers: BTreeMap<Serial, u64>,
+    /// Those that are not on their way, by when they are asked for and by when their time is over.
+    due: BTreeSet<(Boot, u64)>,
+    ends: BTreeSet<(Boot, u64)>,
+    came: u64,
     not_before: Option<Boot>,
+    /// Recorded since the start, while boxes of an earlier run are still read: those are older.
+    since_start: Restoring,
+}
+
+/// Are boxes of an earlier run still to come?
+#[derive(Debug)]
+enum Restoring {
+    Until(BTreeSet<Serial>),
+    Done,
+}
+
+impl Default for Restoring {
+    fn default() -> Self {
+        Self::Until(BTreeSet::new())
+    }
 }
 
 /// Is a box that ended with this reason asked again?
@@ -87,13 +179,38 @@ const fn is_hourly(reason: Reason) -> bool {
 
 impl WaitingList {
     /// How many boxes wait.
-    pub const fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.boxes.len()
     }
 
     /// A box was recorded, or changed: puts it on the list or takes it off. An older entry of the same serial number leaves.
-    /// `age`: how long ago it was scanned; more than zero only after a restart.
-    pub fn settle(&mut self, record: Record, rhythm: Rhythm, now: Boot, age: Duration) {
+    pub fn settle(&mut self, record: Record, rhythm: Rhythm, now: Boot) {
+        if let (Restoring::Until(settled), Some(serial)) = (&mut self.since_start, &record.serial) {
+            settled.insert(serial.clone());
+        }
+        self.replace(record, rhythm, now, Duration::ZERO);
+    }
+
+    /// The newest record of a box before the start, which was scanned `age` ago. One that was recorded since counts more.
+    pub fn restore(&mut self, record: Record, rhythm: Rhythm, now: Boot, age: Duration) {
+        let newer = match &self.since_start {
+            Restoring::Until(settled) => record
+                .serial
+                .as_ref()
+                .is_some_and(|serial| settled.contains(serial)),
+            Restoring::Done => true,
+        };
+        if !newer {
+            self.replace(record, rhythm, now, age.max(Duration::from_secs(1)));
+        }
+    }
+
+    /// Every box of an earlier run was restored.
+    pub fn restored(&mut self) {
+        self.since_start = Restoring::Done;
+    }
+
+    fn replace(&mut self, record: Record, rhythm: Rhythm, now: Boot, age: Duration) {
         let Some(serial) = record.serial.clone() else {
             return;
         };
@@ -101,8 +218,7 @@ impl WaitingList {
         if !is_asked_again(record.reason) {
             return;
         }
-        let hourly = is_hourly(record.reason);
-        let (first, follow) = if hourly {
+        let (first, follow) = if is_hourly(record.reason) {
             (HOURLY, followed_for(rhythm.recheck_for))
         } else {
             (rhythm.recheck, rhythm.recheck_for)
@@ -110,45 +226,48 @@ impl WaitingList {
         if age >= follow {
             return;
         }
+        if self.boxes.len() >= MOST
+            && let Some((_, oldest)) = self.boxes.first_key_value()
+        {
+            let oldest = oldest.serial.clone();
+            self.take(&oldest);
+        }
         // Intervals double, so the age of a box is about the interval that it had reached.
         let interval = first.max(age.min(SLOWEST));
-        if self.boxes.len() >= MOST {
-            self.boxes.remove(0);
-        }
-        let candidates = Candidates::asked_before(&record.asked)
-            .unwrap_or_else(|| Candidates::one(serial.clone()));
-        let scan = record
-            .change
-            .as_ref()
-            .map_or(record.id, |change| change.scan);
-        let next = now.plus(interval);
-        let until = now.plus(follow.saturating_sub(age));
-        self.boxes.push(WaitingBox {
-            record,
-            scan,
-            candidates,
-            serial,
-            next,
+        let times = Times {
+            next: now.plus(interval),
             interval,
-            until,
+            until: now.plus(follow.saturating_sub(age)),
             asking: false,
-        });
+        };
+        self.came += 1;
+        self.numbers.insert(serial.clone(), self.came);
+        self.queue(self.came, times);
+        self.boxes
+            .insert(self.came, WaitingBox::new(record, serial, times));
     }
 
-    /// The box that is due now, if one is. It is on its way until [`Self::asked`] or [`Self::settle`] hears of it.
+    /// The box that is due now, if one is. It is on its way until [`Self::attempted`] or [`Self::settle`] hears of it.
     pub fn due(&mut self, now: Boot) -> Option<WaitingBox> {
-        self.boxes.retain(|one| one.asking || one.until > now);
+        while let Some((_, number)) = self
+            .ends
+            .first()
+            .copied()
+            .filter(|(until, _)| *until <= now)
+        {
+            self.remove(number);
+        }
         if self.not_before.is_some_and(|not_before| not_before > now) {
             return None;
         }
-        let one = self
-            .boxes
-            .iter_mut()
-            .filter(|one| !one.asking && one.next <= now)
-            .min_by_key(|one| one.next)?;
-        one.asking = true;
+        let (_, number) = self.due.first().copied().filter(|(next, _)| *next <= now)?;
+        let one = self.boxes.get_mut(&number)?;
+        let times = one.times;
+        one.times.asking = true;
+        let one = one.clone();
+        self.unqueue(number, times);
         self.not_before = Some(now.plus(BETWEEN_BOXES));
-        Some(one.clone())
+        Some(one)
     }
 
     /// A re-check changed the box: something moves, so its rhythm begins anew, within the time that it had left. Or it leaves the list.
@@ -156,52 +275,82 @@ impl WaitingList {
         let Some(before) = self.take(serial) else {
             return;
         };
-        self.settle(record, rhythm, now, Duration::ZERO);
-        if let Some(after) = self
-            .boxes
-            .last_mut()
-            .filter(|after| after.scan == before.scan && !is_hourly(after.record.reason))
-        {
-            after.until = before.until;
-        }
+        let after = record.serial.clone();
+        self.settle(record, rhythm, now);
+        self.retime(after.as_ref().unwrap_or(serial), |after| {
+            if after.scan == before.scan && !is_hourly(after.reason) {
+                after.times.until = before.times.until;
+            }
+        });
     }
 
     /// An attempt that changed nothing: the next one after twice the time.
     pub fn attempted(&mut self, serial: &Serial, now: Boot) {
-        if let Some(one) = self.boxes.iter_mut().find(|one| one.serial == *serial) {
-            one.asking = false;
-            if !is_hourly(one.record.reason) {
-                one.interval = one
-                    .interval
-                    .saturating_mul(2)
-                    .min(SLOWEST.max(one.interval));
+        self.retime(serial, |one| {
+            let times = &mut one.times;
+            times.asking = false;
+            if !is_hourly(one.reason) {
+                let doubled = times.interval.saturating_mul(2);
+                times.interval = doubled.min(SLOWEST.max(times.interval));
             }
-            one.next = now.plus(one.interval);
-        }
+            times.next = now.plus(times.interval);
+        });
     }
 
-    /// Is a box on the list with this record? A box scanned again in the meantime has a newer one.
-    pub fn holds(&self, record: Uuid) -> bool {
-        self.boxes.iter().any(|one| one.record.id == record)
+    /// Does the list have this box with this record? A box scanned again in the meantime has a newer one.
+    pub fn holds(&self, serial: &Serial, record: Uuid) -> bool {
+        let number = self.numbers.get(serial);
+        number
+            .and_then(|number| self.boxes.get(number))
+            .is_some_and(|one| one.record == record)
     }
 
     /// When [`Self::due`] may have something.
     pub fn next(&self) -> Option<Boot> {
-        let due = self
-            .boxes
-            .iter()
-            .filter(|one| !one.asking)
-            .map(|one| one.next)
-            .min()?;
+        let (due, _) = *self.due.first()?;
         Some(
             self.not_before
                 .map_or(due, |not_before| due.max(not_before)),
         )
     }
 
+    /// Changes the times of a box, and its places in the queues with them.
+    fn retime(&mut self, serial: &Serial, change: impl FnOnce(&mut WaitingBox)) {
+        let Some(number) = self.numbers.get(serial).copied() else {
+            return;
+        };
+        let Some(one) = self.boxes.get_mut(&number) else {
+            return;
+        };
+        let before = one.times;
+        change(one);
+        let after = one.times;
+        self.unqueue(number, before);
+        self.queue(number, after);
+    }
+
     fn take(&mut self, serial: &Serial) -> Option<WaitingBox> {
-        let at = self.boxes.iter().position(|one| one.serial == *serial)?;
-        Some(self.boxes.remove(at))
+        let number = *self.numbers.get(serial)?;
+        self.remove(number)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<WaitingBox> {
+        let one = self.boxes.remove(&number)?;
+        self.numbers.remove(&one.serial);
+        self.unqueue(number, one.times);
+        Some(one)
+    }
+
+    fn queue(&mut self, number: u64, times: Times) {
+        if !times.asking {
+            self.due.insert((times.next, number));
+            self.ends.insert((times.until, number));
+        }
+    }
+
+    fn unqueue(&mut self, number: u64, times: Times) {
+        self.due.remove(&(times.next, number));
+        self.ends.remove(&(times.until, number));
     }
 }
 

@@ -254,15 +254,13 @@ async fn boxes_that_wait_are_found_again_by_their_newest_record() {
     journal.record(vec![old]).await.unwrap();
 
     let within = Duration::from_secs(72 * 3_600);
-    let found = journal
-        .reader()
-        .waiting(
-            Timestamp::now(),
-            true,
-            within,
-            &[Reason::SyncPending, Reason::Settling],
-        )
-        .unwrap();
+    let found = all_waiting(
+        &mut journal.reader(),
+        Timestamp::now(),
+        true,
+        within,
+        &[Reason::SyncPending, Reason::Settling],
+    );
     assert!(found[0].1 < Duration::from_secs(60), "{:?}", found[0].1);
     assert_eq!(
         found
@@ -272,10 +270,7 @@ async fn boxes_that_wait_are_found_again_by_their_newest_record() {
         [waiting]
     );
     assert_eq!(
-        journal
-            .reader()
-            .waiting(Timestamp::now(), true, within, &[])
-            .unwrap(),
+        all_waiting(&mut journal.reader(), Timestamp::now(), true, within, &[]),
         []
     );
 }
@@ -307,15 +302,13 @@ async fn boxes_that_were_recorded_while_the_clock_was_years_off_are_found_again_
     ];
     journal.record(all).await.unwrap();
     let found = |synced| {
-        let found = journal
-            .reader()
-            .waiting(
-                now,
-                synced,
-                Duration::from_secs(72 * 3_600),
-                &[Reason::SyncPending],
-            )
-            .unwrap();
+        let found = all_waiting(
+            &mut journal.reader(),
+            now,
+            synced,
+            Duration::from_secs(72 * 3_600),
+            &[Reason::SyncPending],
+        );
         found
             .into_iter()
             .map(|(record, age)| (record.serial.unwrap(), age.as_secs() / 3_600))

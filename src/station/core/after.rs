@@ -41,7 +41,7 @@ pub(super) struct PendingChange {
 }
 
 impl Core {
-    /// Takes up the boxes that waited when the process ended: the newest record of each serial number, with its age.
+    /// Takes up boxes that waited when the process ended: the newest record of each serial number, with its age.
     pub fn restore(&mut self, newest_records: Vec<(Record, Duration)>, now: Boot) {
         for (record, age) in newest_records {
             if let Some(policy) = self.policy(&record.lane) {
@@ -49,10 +49,14 @@ impl Core {
                     recheck: policy.recheck,
                     recheck_for: policy.recheck_for,
                 };
-                self.waiting
-                    .settle(record, rhythm, now, age.max(Duration::from_secs(1)));
+                self.waiting.restore(record, rhythm, now, age);
             }
         }
+    }
+
+    /// All of them were taken up.
+    pub fn restored(&mut self) {
+        self.waiting.restored();
     }
 
     /// Weighs what sources outside `require` said after the verdict: it can only make it worse.
@@ -154,9 +158,7 @@ impl Core {
                 Some(serial) => self
                     .waiting
                     .changed(serial, record, rhythm, now.moment.boot),
-                None => self
-                    .waiting
-                    .settle(record, rhythm, now.moment.boot, Duration::ZERO),
+                None => self.waiting.settle(record, rhythm, now.moment.boot),
             }
         }
     }
@@ -191,7 +193,7 @@ impl Core {
             return;
         };
         if self
-            .policy(&recheck.one.record.lane)
+            .policy(&recheck.one.lane)
             .is_some_and(|policy| policy.all_have_answered(&recheck.answers))
         {
             self.finish_recheck(question, now, actions);
@@ -203,23 +205,24 @@ impl Core {
         let Some(Recheck { one, answers, .. }) = self.rechecks.remove(&question) else {
             return;
         };
-        let Some(policy) = self.policy(&one.record.lane) else {
+        let Some(policy) = self.policy(&one.lane) else {
             return;
         };
-        if !self.waiting.holds(one.record.id) {
+        if !self.waiting.holds(&one.serial, one.record) {
             return;
         }
-        let decision = verdict::decide(&one.candidates, &answers, policy);
+        let decision = verdict::decide(&one.candidates(), &answers, policy);
         let tells_nothing = matches!(
             decision.reason.verdict(),
             Verdict::Unknown | Verdict::Rescan
-        ) || decision.reason == one.record.reason;
+        ) || decision.reason == one.reason;
         if tells_nothing {
             self.waiting.attempted(&one.serial, now.moment.boot);
             return;
         }
-        let renewed = one.record.renewed(&decision, &policy.hash);
-        let record = renewed.change_of(&one.record, Cause::Recheck, (self.draw_id)(), now.dated());
+        let before = one.before();
+        let renewed = before.renewed(&decision, &policy.hash);
+        let record = renewed.change_of(&before, Cause::Recheck, (self.draw_id)(), now.dated());
         self.send_change(
             PendingChange {
                 record,
@@ -262,7 +265,7 @@ impl Core {
             let question = (self.draw_id)();
             actions.push(Action::Ask {
                 question,
-                candidates: one.candidates.clone(),
+                candidates: one.candidates(),
                 purpose: Purpose::Recheck,
             });
             self.rechecks.insert(

@@ -441,8 +441,7 @@ impl Core {
         for record in records {
             actions.push(Action::Tell(record.clone()));
             if safe {
-                self.waiting
-                    .settle(record, rhythm, now.moment.boot, Duration::ZERO);
+                self.waiting.settle(record, rhythm, now.moment.boot);
             } else {
                 actions.push(Action::Faulted(record));
             }

@@ -47,7 +47,7 @@ fn record(text: &str, reason: Reason) -> Record {
 fn waiting(boxes: &[(&str, Reason)]) -> WaitingList {
     let mut list = WaitingList::default();
     for (text, reason) in boxes {
-        list.settle(record(text, *reason), RHYTHM, at(0), Duration::ZERO);
+        list.settle(record(text, *reason), RHYTHM, at(0));
     }
     list
 }
@@ -95,7 +95,6 @@ fn what_is_no_serial_number_never_waits() {
         },
         RHYTHM,
         at(0),
-        Duration::ZERO,
     );
     assert_eq!((list.count(), list.next()), (0, None));
 }
@@ -123,7 +122,6 @@ fn a_first_re_check_that_is_slower_than_a_quarter_of_an_hour_stays_as_slow() {
             ..RHYTHM
         },
         at(0),
-        Duration::ZERO,
     );
     assert_eq!(asked_at(&mut list, 6_000), [1_800, 3_600, 5_400]);
 }
@@ -152,7 +150,7 @@ fn failed_and_throttled_assignments_are_asked_for_hourly_for_three_days_at_least
 fn a_restart_goes_on_with_the_time_that_a_box_had_left_and_about_its_interval() {
     let restored = |age| {
         let mut list = WaitingList::default();
-        list.settle(record(FIRST, Reason::NotFound), RHYTHM, at(0), age);
+        list.restore(record(FIRST, Reason::NotFound), RHYTHM, at(0), age);
         list
     };
     assert_eq!(restored(secs(60)).next(), Some(at(60)));
@@ -184,7 +182,6 @@ fn boxes_are_asked_for_the_longest_due_first_and_one_a_second_at_most() {
             ..RHYTHM
         },
         at(0),
-        Duration::ZERO,
     );
     assert_eq!(list.next(), Some(at(5)));
     assert!(list.due(at(4)).is_none());
@@ -231,10 +228,10 @@ fn both_candidates_of_a_code_are_asked_for_again() {
         asked: vec![scanned.clone(), stripped.clone()],
         ..record(FIRST, Reason::Offline)
     };
-    list.settle(both, RHYTHM, at(0), Duration::ZERO);
+    list.settle(both, RHYTHM, at(0));
     let due = list.due(at(10)).unwrap();
     assert_eq!(
-        due.candidates,
+        due.candidates(),
         Candidates {
             scanned,
             stripped: Some(stripped.clone()),
@@ -244,7 +241,7 @@ fn both_candidates_of_a_code_are_asked_for_again() {
     assert_eq!(due.serial, stripped);
     let mut list = waiting(&[(FIRST, Reason::Offline)]);
     assert_eq!(
-        list.due(at(10)).unwrap().candidates,
+        list.due(at(10)).unwrap().candidates(),
         Candidates::one(serial(FIRST))
     );
 }
@@ -253,23 +250,18 @@ fn both_candidates_of_a_code_are_asked_for_again() {
 fn a_box_scanned_again_has_its_newest_record_only() {
     let mut list = waiting(&[(FIRST, Reason::NotFound), (SECOND, Reason::NotFound)]);
     let older = list.due(at(10)).unwrap();
-    assert!(list.holds(older.record.id));
+    assert!(list.holds(&older.serial, older.record));
     let newer = record(FIRST, Reason::Offline);
-    list.settle(newer.clone(), RHYTHM, at(11), Duration::ZERO);
+    list.settle(newer.clone(), RHYTHM, at(11));
     assert_eq!(list.count(), 2);
     assert!(
-        !list.holds(older.record.id),
+        !list.holds(&older.serial, older.record),
         "an answer that is still on its way is about a record of the past"
     );
-    assert!(list.holds(newer.id));
-    list.settle(
-        record(FIRST, Reason::Assigned),
-        RHYTHM,
-        at(12),
-        Duration::ZERO,
-    );
+    assert!(list.holds(&serial(FIRST), newer.id));
+    list.settle(record(FIRST, Reason::Assigned), RHYTHM, at(12));
     assert_eq!(list.count(), 1, "a box that is ready waits no longer");
-    assert!(!list.holds(newer.id));
+    assert!(!list.holds(&serial(FIRST), newer.id));
 }
 
 /// A change of `before` to `reason`.
@@ -292,7 +284,7 @@ fn a_changed_box_begins_anew_within_the_time_that_it_had_left() {
     let one = list.due(at(1_270)).unwrap();
     list.changed(
         &serial(FIRST),
-        change(&one.record, Reason::AssignmentPending),
+        change(&one.before(), Reason::AssignmentPending),
         RHYTHM,
         at(1_271),
     );
@@ -320,7 +312,7 @@ fn a_box_whose_assignment_failed_at_a_re_check_is_followed_for_three_days_from_t
     let one = list.due(at(1_000)).unwrap();
     list.changed(
         &serial(FIRST),
-        change(&one.record, Reason::AssignmentFailed),
+        change(&one.before(), Reason::AssignmentFailed),
         RHYTHM,
         at(1_000),
     );
@@ -336,7 +328,7 @@ fn a_change_that_ends_the_waiting_leaves_the_time_of_the_other_boxes_alone() {
     let one = list.due(at(10)).unwrap();
     list.changed(
         &serial(FIRST),
-        change(&one.record, Reason::Assigned),
+        change(&one.before(), Reason::Assigned),
         RHYTHM,
         at(11),
     );
@@ -347,7 +339,7 @@ fn a_change_that_ends_the_waiting_leaves_the_time_of_the_other_boxes_alone() {
     );
     list.changed(
         &serial(FIRST),
-        change(&one.record, Reason::NotFound),
+        change(&one.before(), Reason::NotFound),
         RHYTHM,
         at(12),
     );
@@ -358,31 +350,111 @@ fn a_change_that_ends_the_waiting_leaves_the_time_of_the_other_boxes_alone() {
     );
 }
 
+/// A box by its number.
+fn numbered(number: usize, reason: Reason) -> Record {
+    record(&format!("C02X{number:08}"), reason)
+}
+
 #[test]
 fn the_list_has_an_end_and_the_oldest_leave_first() {
-    let mut list = waiting(&[(FIRST, Reason::NotFound), (SECOND, Reason::NotFound)]);
-    let another = list.boxes.last().cloned().unwrap();
-    list.boxes.resize(MOST - 1, another);
-    list.settle(
-        record("C02XK0AAJG7K", Reason::NotFound),
-        RHYTHM,
-        at(1),
-        Duration::ZERO,
-    );
-    assert_eq!(list.count(), MOST);
+    let mut list = WaitingList::default();
+    for number in 0..MOST + 2 {
+        list.settle(numbered(number, Reason::NotFound), RHYTHM, at(0));
+        assert_eq!(list.count(), MOST.min(number + 1));
+    }
+    let waits = |number: usize| {
+        list.numbers
+            .contains_key(&serial(&format!("C02X{number:08}")))
+    };
+    assert!(!waits(0) && !waits(1) && waits(2) && waits(MOST + 1));
+}
+
+#[test]
+fn a_box_that_was_scanned_before_its_earlier_record_was_read_keeps_the_newer_one() {
+    let mut list = WaitingList::default();
+    list.settle(record(FIRST, Reason::Assigned), RHYTHM, at(5));
+    list.settle(record(SECOND, Reason::Offline), RHYTHM, at(5));
+    for text in [FIRST, SECOND, "C02XK0AAJG7K"] {
+        list.restore(record(text, Reason::NotFound), RHYTHM, at(6), secs(60));
+    }
+    assert_eq!(list.count(), 2, "the first is ready by now");
     assert_eq!(
-        list.boxes.first().map(|one| one.serial.clone()),
-        Some(serial(FIRST))
+        list.due(at(15)).map(|one| (one.serial, one.reason)),
+        Some((serial(SECOND), Reason::Offline))
     );
-    list.settle(
-        record("C02XK0AAJG8L", Reason::NotFound),
-        RHYTHM,
-        at(2),
-        Duration::ZERO,
-    );
-    assert_eq!(list.count(), MOST);
+    list.restored();
     assert_eq!(
-        list.boxes.first().map(|one| one.serial.clone()),
-        Some(serial(SECOND))
+        list.due(at(66)).map(|one| one.serial),
+        Some(serial("C02XK0AAJG7K"))
     );
+}
+
+/// What this list must do, done with a plain list that is walked whole.
+#[derive(Default)]
+struct Plain {
+    boxes: Vec<(Serial, Boot, Duration, Boot, bool)>,
+}
+
+impl Plain {
+    fn settle(&mut self, record: &Record, now: Boot) {
+        let serial = record.serial.clone().unwrap();
+        self.boxes.retain(|one| one.0 != serial);
+        if is_asked_again(record.reason) {
+            let until = now.plus(RHYTHM.recheck_for);
+            self.boxes.push((
+                serial,
+                now.plus(RHYTHM.recheck),
+                RHYTHM.recheck,
+                until,
+                false,
+            ));
+        }
+    }
+
+    fn due(&mut self, now: Boot) -> Option<Serial> {
+        self.boxes.retain(|one| one.4 || one.3 > now);
+        let waiting = self.boxes.iter_mut().filter(|one| !one.4 && one.1 <= now);
+        let one = waiting.min_by_key(|one| one.1)?;
+        one.4 = true;
+        Some(one.0.clone())
+    }
+
+    fn attempted(&mut self, serial: &Serial, now: Boot) {
+        if let Some(one) = self.boxes.iter_mut().find(|one| one.0 == *serial) {
+            one.2 = one.2.saturating_mul(2).min(SLOWEST);
+            (one.1, one.4) = (now.plus(one.2), false);
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn boxes_come_and_go_as_in_a_list_that_is_walked_whole(
+        steps in proptest::collection::vec((0..6_usize, 0..4_u8, 1..40_000_u64), 1..200)
+    ) {
+        let (mut list, mut plain, mut second) = (WaitingList::default(), Plain::default(), 0);
+        for (number, step, seconds) in steps {
+            second += seconds;
+            match step {
+                0 | 1 => {
+                    let reason = if step == 0 { Reason::NotFound } else { Reason::Assigned };
+                    let record = numbered(number, reason);
+                    plain.settle(&record, at(second));
+                    list.settle(record, RHYTHM, at(second));
+                }
+                2 => {
+                    let due = list.due(at(second));
+                    proptest::prop_assert_eq!(due.map(|one| one.serial), plain.due(at(second)));
+                }
+                _ => {
+                    let serial = numbered(number, Reason::NotFound).serial.unwrap();
+                    plain.attempted(&serial, at(second));
+                    list.attempted(&serial, at(second));
+                }
+            }
+            proptest::prop_assert_eq!(list.count(), plain.boxes.len());
+            let queued = plain.boxes.iter().filter(|one| !one.4).count();
+            proptest::prop_assert_eq!((list.due.len(), list.ends.len()), (queued, queued));
+        }
+    }
 }

@@ -149,12 +149,6 @@ impl fmt::Display for PairFault {
 /// Why the certificate of the server at `host` was refused: `finding` goes on after "its certificate".
 pub fn refused(error: &CertificateError, host: &str) -> CertificateFault {
     use CertificateError as Fault;
-    let make = || {
-        format!(
-            "make a certificate of version 3 with subjectAltName {}, signed by an authority of its own; {MANUAL}",
-            alternative_name(host)
-        )
-    };
     match error {
         Fault::Expired | Fault::ExpiredContext { .. } => {
             CertificateFault::new("has expired", "renew it, or check this station's clock")
@@ -166,27 +160,9 @@ pub fn refused(error: &CertificateError, host: &str) -> CertificateFault {
             "is signed by an authority that this station does not trust",
             "name that authority's certificate with `ca_file`",
         ),
-        Fault::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            CertificateFault::new("names no host (it has no subjectAltName)", make())
-        }
-        Fault::NotValidForNameContext { presented, .. } => {
-            let names: Vec<String> = presented
-                .iter()
-                .take(SHOWN)
-                .map(|name| visible::word(bare(name)))
-                .collect();
-            let more = if presented.len() > SHOWN { ", .." } else { "" };
-            let remedy = format!("write a name of the certificate into `url`, or {}", make());
-            CertificateFault::new(
-                format!(
-                    "is for another name than {host}: {}{more}",
-                    names.join(", ")
-                ),
-                remedy,
-            )
-        }
+        Fault::NotValidForNameContext { presented, .. } => another_name(presented, host),
         Fault::NotValidForName => {
-            CertificateFault::new(format!("is for another name than {host}"), make())
+            CertificateFault::new(format!("is for another name than {host}"), make(host))
         }
         Fault::Revoked => CertificateFault::new("was revoked", "renew it"),
         Fault::BadSignature => {
@@ -208,27 +184,67 @@ pub fn refused(error: &CertificateError, host: &str) -> CertificateFault {
             format!("give it extendedKeyUsage serverAuth; {MANUAL}"),
         ),
         Fault::Other(OtherError(inner)) => match inner.downcast_ref::<webpki::Error>() {
-            Some(webpki::Error::UnsupportedCertVersion) => {
-                CertificateFault::new("is of X.509 version 1", make())
-            }
-            Some(webpki::Error::CaUsedAsEndEntity) => CertificateFault::new(
-                "is an authority's own: authority and server must be apart",
-                make(),
-            ),
-            Some(webpki::Error::EndEntityUsedAsCa) => CertificateFault::new(
-                "is signed by a certificate that is no authority's",
-                format!("sign it with one that has basicConstraints CA:TRUE; {MANUAL}"),
-            ),
-            _ => CertificateFault::new(
-                format!("cannot be trusted ({})", visible::word(&inner.to_string())),
-                make(),
-            ),
+            Some(error) => malformed(error, host),
+            None => untrusted(&inner.to_string(), host),
         },
-        other => CertificateFault::new(
-            format!("cannot be trusted ({})", visible::word(&other.to_string())),
-            make(),
-        ),
+        other => untrusted(&other.to_string(), host),
     }
+}
+
+/// The certificate is for the names in `presented`.
+fn another_name(presented: &[String], host: &str) -> CertificateFault {
+    if presented.is_empty() {
+        return CertificateFault::new("names no host (it has no subjectAltName)", make(host));
+    }
+    let names: Vec<String> = presented
+        .iter()
+        .take(SHOWN)
+        .map(|name| visible::word(bare(name)))
+        .collect();
+    let more = if presented.len() > SHOWN { ", .." } else { "" };
+    CertificateFault::new(
+        format!(
+            "is for another name than {host}: {}{more}",
+            names.join(", ")
+        ),
+        format!(
+            "write a name of the certificate into `url`, or {}",
+            make(host)
+        ),
+    )
+}
+
+/// What the verifier says of a certificate that is not made as one should be.
+fn malformed(error: &webpki::Error, host: &str) -> CertificateFault {
+    match error {
+        webpki::Error::UnsupportedCertVersion => {
+            CertificateFault::new("is of X.509 version 1", make(host))
+        }
+        webpki::Error::CaUsedAsEndEntity => CertificateFault::new(
+            "is an authority's own: authority and server must be apart",
+            make(host),
+        ),
+        webpki::Error::EndEntityUsedAsCa => CertificateFault::new(
+            "is signed by a certificate that is no authority's",
+            format!("sign it with one that has basicConstraints CA:TRUE; {MANUAL}"),
+        ),
+        other => untrusted(&other.to_string(), host),
+    }
+}
+
+fn untrusted(why: &str, host: &str) -> CertificateFault {
+    CertificateFault::new(
+        format!("cannot be trusted ({})", visible::word(why)),
+        make(host),
+    )
+}
+
+/// How to make a good one.
+fn make(host: &str) -> String {
+    format!(
+        "make a certificate of version 3 with subjectAltName {}, signed by an authority of its own; {MANUAL}",
+        alternative_name(host)
+    )
 }
 
 /// The verifier writes `DnsName("broker.example")`.

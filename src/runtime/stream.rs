@@ -22,25 +22,25 @@ use rustix::{
 };
 
 /// Bytes that may wait for a reader: some hundred lines, on top of what a pipe holds.
-const QUEUE: usize = 128 * 1024;
+const ROOM: usize = 128 * 1024;
 
 /// The log, on standard error.
-pub static LOG: Stream = Stream::new("the log", QUEUE);
+pub static LOG: Stream = Stream::new("the log", ROOM);
 /// The result lines, on standard output.
-pub static RESULTS: Stream = Stream::new("standard output", QUEUE);
+pub static RESULTS: Stream = Stream::new("standard output", ROOM);
 
 /// Lines on their way to a reader who may not read.
 #[derive(Debug)]
 pub struct Stream {
     name: &'static str,
     room: usize,
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
     changed: Condvar,
     dropped: AtomicU64,
 }
 
 #[derive(Debug)]
-struct State {
+struct Queue {
     started: bool,
     waiting: Vec<u8>,
     writing: bool,
@@ -50,7 +50,7 @@ struct State {
 
 impl Stream {
     const fn new(name: &'static str, room: usize) -> Self {
-        let state = State {
+        let queue = Queue {
             started: false,
             waiting: Vec::new(),
             writing: false,
@@ -59,7 +59,7 @@ impl Stream {
         Self {
             name,
             room,
-            state: Mutex::new(state),
+            queue: Mutex::new(queue),
             changed: Condvar::new(),
             dropped: AtomicU64::new(0),
         }
@@ -84,11 +84,11 @@ impl Stream {
 
     /// Queues whole lines, or drops them. Never waits for the reader.
     pub fn push(&self, lines: &[u8]) {
-        let mut state = self.lock();
-        if state.waiting.len() + lines.len() > self.room {
-            self.miss(&mut state, lines);
+        let mut queue = self.lock();
+        if queue.waiting.len() + lines.len() > self.room {
+            self.miss(&mut queue, lines);
         } else {
-            state.waiting.extend_from_slice(lines);
+            queue.waiting.extend_from_slice(lines);
             self.changed.notify_all();
         }
     }
@@ -101,7 +101,7 @@ impl Stream {
     /// Waits until everything queued is written, but not for longer than `patience`. Says whether it is.
     pub fn finish(&self, patience: Duration) -> bool {
         let busy =
-            |state: &mut State| state.started && (state.writing || !state.waiting.is_empty());
+            |queue: &mut Queue| queue.started && (queue.writing || !queue.waiting.is_empty());
         let waited = self.changed.wait_timeout_while(self.lock(), patience, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -109,24 +109,24 @@ impl Stream {
     fn write_all(&self, out: &mut impl Write) {
         let mut lines = Vec::new();
         loop {
-            let mut state = self.lock();
-            state.writing = false;
+            let mut queue = self.lock();
+            queue.writing = false;
             self.changed.notify_all();
-            let mut state = self
+            let mut queue = self
                 .changed
-                .wait_while(state, |state| state.waiting.is_empty())
+                .wait_while(queue, |queue| queue.waiting.is_empty())
                 .unwrap_or_else(PoisonError::into_inner);
-            mem::swap(&mut state.waiting, &mut lines);
-            state.writing = true;
-            drop(state);
+            mem::swap(&mut queue.waiting, &mut lines);
+            queue.writing = true;
+            drop(queue);
             let written = out.write_all(&lines);
-            let mut state = self.lock();
+            let mut queue = self.lock();
             if written.is_err() {
                 // A reader that is gone may come back, as a terminal does; each try is cheap.
-                self.miss(&mut state, &lines);
-            } else if state.missed > 0 && state.waiting.is_empty() {
-                let missed = mem::take(&mut state.missed);
-                drop(state);
+                self.miss(&mut queue, &lines);
+            } else if queue.missed > 0 && queue.waiting.is_empty() {
+                let missed = mem::take(&mut queue.missed);
+                drop(queue);
                 tracing::warn!(
                     lines = missed,
                     "{} was not read for a while: lines were dropped",
@@ -137,15 +137,15 @@ impl Stream {
         }
     }
 
-    fn miss(&self, state: &mut State, lines: &[u8]) {
+    fn miss(&self, queue: &mut Queue, lines: &[u8]) {
         let many = lines.split_inclusive(|byte| *byte == b'\n').count() as u64;
-        state.missed += many;
+        queue.missed += many;
         self.dropped.fetch_add(many, Ordering::Relaxed);
     }
 
     /// Held for a copy of a line, never for a write.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -294,11 +294,11 @@ mod tests {
 
     #[test]
     fn a_pipe_that_was_told_not_to_wait_gets_every_line_all_the_same() {
-        let stream: &Stream = Box::leak(Box::new(Stream::new("a test", QUEUE)));
+        let stream: &Stream = Box::leak(Box::new(Stream::new("a test", ROOM)));
         let (mut reader, pipe) = io::pipe().unwrap();
         rustix::fs::fcntl_setfl(&pipe, rustix::fs::OFlags::NONBLOCK).unwrap();
         stream.start(pipe).unwrap();
-        let many = QUEUE / LINE.len();
+        let many = ROOM / LINE.len();
         (0..many).for_each(|_| stream.push(LINE));
         let mut text = vec![0; many * LINE.len()];
         reader.read_exact(&mut text).unwrap();

@@ -1,6 +1,6 @@
 //! The pure heart of the station: events and the time in, actions out. No clock, no I/O, no task.
 
-mod after;
+mod changes;
 mod lane;
 mod scan;
 
@@ -28,7 +28,7 @@ use crate::{
     scanner::ScannedCode,
     verdict::{self, Policy},
 };
-use after::{PendingChange, Recheck};
+use changes::{PendingChange, Recheck};
 use lane::Lane;
 use scan::{Member, ScanInProgress, Stage};
 
@@ -290,13 +290,10 @@ impl Core {
         let took_lane = is_serial || !lane.is_same_pull(new.at.boot);
         if took_lane {
             let overtaken = lane.take_over(new.id, text, new.at.boot, is_serial);
-            if let Some(excused) = overtaken
-                .filter(|_| is_serial)
-                .and_then(|scan| self.scans.get_mut(&scan))
-            {
-                excused.excused = true;
-            }
             actions.push(Action::Show(lane_name.clone(), lane.status));
+            if let Some(wrong_code) = overtaken.and_then(|scan| self.scans.get_mut(&scan)) {
+                wrong_code.excused |= is_serial;
+            }
         }
         let raw = RawScan {
             id: new.id,
@@ -306,7 +303,7 @@ impl Core {
             bytes,
         };
         actions.push(Action::Journal(raw.clone()));
-        let members: Vec<Member> = match meaning {
+        let members = match meaning {
             Meaning::Wrong(reason) => vec![Member::wrong(reason, why_broken)],
             Meaning::Serials(codes) if new.overloaded => {
                 codes.into_iter().map(Member::overloaded).collect()
@@ -316,16 +313,7 @@ impl Core {
                 .map(|candidates| Member::open((self.draw_id)(), candidates))
                 .collect(),
         };
-        for (nth, member) in members.iter().enumerate() {
-            if let (Some(question), Some(candidates)) = (member.question, &member.candidates) {
-                self.questions.insert(question, (new.id, nth));
-                actions.push(Action::Ask {
-                    question,
-                    candidates: candidates.clone(),
-                    purpose: Purpose::Scan,
-                });
-            }
-        }
+        self.ask(new.id, &members, actions);
         let scan = ScanInProgress {
             raw,
             at: new.at,
@@ -337,6 +325,20 @@ impl Core {
         };
         self.scans.insert(new.id, scan);
         self.conclude(new.id, now, actions);
+    }
+
+    /// Asks the sources about each member of a scan that needs it.
+    fn ask(&mut self, scan: Uuid, members: &[Member], actions: &mut Vec<Action>) {
+        for (nth, member) in members.iter().enumerate() {
+            if let (Some(question), Some(candidates)) = (member.question, &member.candidates) {
+                self.questions.insert(question, (scan, nth));
+                actions.push(Action::Ask {
+                    question,
+                    candidates: candidates.clone(),
+                    purpose: Purpose::Scan,
+                });
+            }
+        }
     }
 
     fn answered(&mut self, question: Uuid, answer: Answer, now: Now, actions: &mut Vec<Action>) {
@@ -484,7 +486,7 @@ impl Core {
                 Stage::Late => self.forget(id),
             }
         }
-        self.timer_after(now, actions);
+        self.due_changes(now, actions);
     }
 }
 

@@ -1,4 +1,4 @@
-//! After the answer: late answers that only make it worse, and boxes that are asked again by themselves.
+//! Changes of recorded boxes: answers that come after the verdict, and boxes that are asked about again.
 
 use std::time::Duration;
 
@@ -234,7 +234,7 @@ impl Core {
         );
     }
 
-    pub(super) fn timer_after(&mut self, now: Now, actions: &mut Vec<Action>) {
+    pub(super) fn due_changes(&mut self, now: Now, actions: &mut Vec<Action>) {
         let boot = now.moment.boot;
         let over: Vec<Uuid> = self
             .rechecks

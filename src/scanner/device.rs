@@ -32,7 +32,7 @@ const SETTLE: Duration = Duration::from_millis(80);
 const SHOWN: usize = 8;
 
 /// An open device.
-pub(super) trait Port: AsFd {
+pub(super) trait OpenDevice: AsFd {
     /// Reads what has arrived, without blocking, and returns the scans that have ended. After any error the device must be
     /// opened again.
     fn read(&mut self) -> io::Result<Vec<ScannedCode>>;
@@ -144,7 +144,7 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
 }
 
 /// Finds the device, opens it and closes it again.
-pub(super) fn probe<P: Port>(
+pub(super) fn probe<P: OpenDevice>(
     finder: &Finder,
     open: impl Fn(&Path) -> io::Result<P>,
 ) -> ScannerState {
@@ -173,7 +173,7 @@ pub(super) async fn run<P, O>(
     scan_sender: &ScanSender,
     reporter: &Reporter,
 ) where
-    P: Port,
+    P: OpenDevice,
     O: Fn(&Path) -> io::Result<P> + Send + 'static,
 {
     let (sender, ended) = oneshot::channel::<()>();
@@ -228,14 +228,14 @@ struct DeviceThread {
 
 impl DeviceThread {
     /// Finds, opens and reads the device until it is unplugged; then waits before the next try. `Break`: the thread must end.
-    fn session<P: Port>(&self, open: &impl Fn(&Path) -> io::Result<P>) -> ControlFlow<()> {
+    fn session<P: OpenDevice>(&self, open: &impl Fn(&Path) -> io::Result<P>) -> ControlFlow<()> {
         match self
             .finder
             .find()
             .and_then(|path| open(&path).map_err(|error| self.finder.state_of(&path, &error)))
         {
-            Ok(port) => {
-                self.listen(port)?;
+            Ok(device) => {
+                self.listen(device)?;
                 // The next try lists what is there instead: udev has removed the device's name by then.
                 self.reporter.report(ScannerState::Absent(String::new()));
             }
@@ -248,18 +248,18 @@ impl DeviceThread {
     }
 
     /// Reads the device until it is unplugged. A code that has begun by then is dropped, and never joined to the next one.
-    fn listen(&self, mut port: impl Port) -> ControlFlow<()> {
+    fn listen(&self, mut device: impl OpenDevice) -> ControlFlow<()> {
         let (mut settled, mut last) = (false, Moment::now());
         loop {
             let silence = if settled {
-                port.pending().then_some(self.pause)
+                device.pending().then_some(self.pause)
             } else {
                 Some(self.pause.min(SETTLE))
             };
-            let scans = match self.wait(Some(port.as_fd()), silence) {
+            let scans = match self.wait(Some(device.as_fd()), silence) {
                 Woken::Stop => return ControlFlow::Break(()),
                 Woken::Silence => {
-                    let scans = Vec::from_iter(port.pause());
+                    let scans = Vec::from_iter(device.pause());
                     if settled {
                         self.reporter.count_endings(&scans, true);
                     }
@@ -267,12 +267,12 @@ impl DeviceThread {
                     scans
                 }
                 Woken::Device => {
-                    let Ok(mut scans) = port.read() else {
+                    let Ok(mut scans) = device.read() else {
                         return ControlFlow::Continue(());
                     };
                     last = Moment::now();
                     if !settled {
-                        settled = spoil_first(&mut scans, &mut port);
+                        settled = spoil_first(&mut scans, &mut device);
                     }
                     self.reporter.count_endings(&scans, false);
                     scans
@@ -320,7 +320,7 @@ impl DeviceThread {
 }
 
 /// Marks the first code after opening as broken, if no silence came before it: its beginning may be missing. True if it has ended.
-fn spoil_first(scans: &mut [ScannedCode], port: &mut impl Port) -> bool {
+fn spoil_first(scans: &mut [ScannedCode], device: &mut impl OpenDevice) -> bool {
     const WHY: &str = "the scanner was opened in the middle of a code";
     if let Some(first) = scans.first_mut() {
         if let ScannedCode::Whole(bytes) = first {
@@ -331,8 +331,8 @@ fn spoil_first(scans: &mut [ScannedCode], port: &mut impl Port) -> bool {
         }
         return true;
     }
-    if port.pending() {
-        port.spoil(WHY);
+    if device.pending() {
+        device.spoil(WHY);
     }
     false
 }

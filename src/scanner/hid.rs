@@ -15,10 +15,10 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::{
     DeviceFile, Layout, ScannedCode,
-    device::{Finder, Port},
+    device::{Finder, OpenDevice},
     serial,
 };
-use decoder::{Decoder, Event};
+use decoder::{Decoder, KeyEvent};
 
 /// Where udev keeps stable names, and how those of keyboards end.
 pub(super) const FOLDER: &str = "/dev/input/by-id";
@@ -77,7 +77,7 @@ impl AsFd for Keyboard {
     }
 }
 
-impl Port for Keyboard {
+impl OpenDevice for Keyboard {
     fn read(&mut self) -> io::Result<Vec<ScannedCode>> {
         let scans = match self.device.fetch_events() {
             Ok(events) => decode(&mut self.decoder, events),
@@ -118,12 +118,12 @@ fn decode(decoder: &mut Decoder, events: impl Iterator<Item = InputEvent>) -> Ve
         .collect()
 }
 
-fn relevant(event: InputEvent) -> Option<Event> {
+fn relevant(event: InputEvent) -> Option<KeyEvent> {
     match event.destructure() {
-        EventSummary::Key(_, key, 0) => Some(Event::Released(key.code())),
-        EventSummary::Key(_, key, 1) => Some(Event::Pressed(key.code())),
+        EventSummary::Key(_, key, 0) => Some(KeyEvent::Released(key.code())),
+        EventSummary::Key(_, key, 1) => Some(KeyEvent::Pressed(key.code())),
         EventSummary::Synchronization(_, SynchronizationCode::SYN_DROPPED, _) => {
-            Some(Event::Dropped)
+            Some(KeyEvent::Dropped)
         }
         // This includes key repeat (value 2): a scanner types every character itself.
         _ => None,

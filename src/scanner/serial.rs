@@ -14,7 +14,7 @@ use serial2::SerialPort;
 
 use super::{
     DeviceFile, ScannedCode,
-    device::{Finder, Port},
+    device::{Finder, OpenDevice},
     framing::Framer,
     hid,
 };
@@ -74,7 +74,7 @@ impl AsFd for SerialScanner {
     }
 }
 
-impl Port for SerialScanner {
+impl OpenDevice for SerialScanner {
     fn read(&mut self) -> io::Result<Vec<ScannedCode>> {
         let mut buffer = [0; 4_096];
         match self.port.read(&mut buffer) {

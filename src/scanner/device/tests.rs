@@ -170,7 +170,7 @@ impl AsFd for Double {
     }
 }
 
-impl Port for Double {
+impl OpenDevice for Double {
     fn read(&mut self) -> io::Result<Vec<ScannedCode>> {
         if self.hangs {
             // Never returns: nothing will ever come here.

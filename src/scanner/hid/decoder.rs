@@ -13,7 +13,7 @@ const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
 
 /// The events of the device that matter for a scanner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum KeyEvent {
     Pressed(u16),
     Released(u16),
     /// `SYN_DROPPED`: the kernel's queue overflowed. Events are missing, and which keys are down is not known.
@@ -48,15 +48,15 @@ impl Decoder {
     }
 
     /// Returns the scan that this event ends.
-    pub(super) fn event(&mut self, event: Event) -> Option<ScannedCode> {
+    pub(super) fn event(&mut self, event: KeyEvent) -> Option<ScannedCode> {
         match event {
-            Event::Dropped => {
+            KeyEvent::Dropped => {
                 self.lost = true;
                 self.spoil("the scanner's key queue ran over");
                 None
             }
             _ if self.lost => None,
-            Event::Released(key) => {
+            KeyEvent::Released(key) => {
                 self.down.remove(&key);
                 if !self.modifiers().alt && !self.modifiers().altgr {
                     // Releasing Alt completes the number.
@@ -65,7 +65,7 @@ impl Decoder {
                 }
                 None
             }
-            Event::Pressed(key) => match keymap::stroke(self.layout, key, self.modifiers()) {
+            KeyEvent::Pressed(key) => match keymap::stroke(self.layout, key, self.modifiers()) {
                 Stroke::Nothing => {
                     self.down.insert(key);
                     None

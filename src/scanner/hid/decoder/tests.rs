@@ -10,7 +10,7 @@
 use proptest::prelude::*;
 
 use super::{
-    Event::{Dropped, Pressed, Released},
+    KeyEvent::{Dropped, Pressed, Released},
     *,
 };
 use crate::scanner::framing;
@@ -18,7 +18,7 @@ use crate::scanner::framing;
 const KEYPAD: [u16; 10] = [82, 79, 80, 81, 75, 76, 77, 71, 72, 73];
 
 /// The events of a scanner with this layout that types `text`: each key pressed and released, with Shift, AltGr or Ctrl around it.
-fn typing(layout: Layout, text: &str) -> Vec<Event> {
+fn typing(layout: Layout, text: &str) -> Vec<KeyEvent> {
     let mut events = Vec::new();
     for character in text.chars() {
         let (down, key) = keys_of(layout, character);
@@ -68,7 +68,7 @@ fn keys_of(layout: Layout, character: char) -> (Vec<u16>, u16) {
         .unwrap_or_else(|| panic!("{layout:?} has no {character:?}"))
 }
 
-fn decoded(decoder: &mut Decoder, events: &[Event]) -> Vec<ScannedCode> {
+fn decoded(decoder: &mut Decoder, events: &[KeyEvent]) -> Vec<ScannedCode> {
     events
         .iter()
         .filter_map(|event| decoder.event(*event))
@@ -79,7 +79,7 @@ fn code(text: &str) -> ScannedCode {
     ScannedCode::Whole(text.as_bytes().to_vec())
 }
 
-fn text_of(events: &[Event]) -> String {
+fn text_of(events: &[KeyEvent]) -> String {
     let mut decoder = Decoder::new(Layout::Us);
     assert_eq!(decoded(&mut decoder, events), []);
     match decoder.end() {
@@ -116,7 +116,7 @@ fn the_frame_around_a_code_is_dropped_when_it_is_typed() {
                 .chain([Released(keymap::LEFT_ALT)])
                 .collect::<Vec<_>>()
         };
-        let events: Vec<Event> = framed
+        let events: Vec<KeyEvent> = framed
             .iter()
             .flat_map(|byte| by_number(*byte))
             .chain(typing(Layout::Us, "\n"))
@@ -270,7 +270,7 @@ fn a_key_without_a_character_spoils_the_code_instead_of_leaving_a_shorter_one() 
 fn accents_join_the_letter_they_were_typed_before() {
     let typed = |keys: &[u16]| {
         let mut decoder = Decoder::new(Layout::De);
-        let events: Vec<Event> = keys
+        let events: Vec<KeyEvent> = keys
             .iter()
             .flat_map(|key| [Pressed(*key), Released(*key)])
             .collect();

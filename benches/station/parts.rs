@@ -7,10 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benchlight::{
-    journal::{self, Journal},
-    label,
-};
+use benchlight::{journal::Journal, label};
 
 use crate::{
     report::{Promise, Report, Times, number},
@@ -50,7 +47,11 @@ pub async fn labels(report: &mut Report) {
 
 pub async fn commits(report: &mut Report) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let journal = Journal::open(&journal_settings(folder.path()), &journal::machine_id()).unwrap();
+    let journal = Journal::open(
+        &journal_settings(folder.path()),
+        &benchlight::runtime::machine::identity(),
+    )
+    .unwrap();
     let mut times = Times::default();
     let begun = Instant::now();
     let mut many = 0;
@@ -124,7 +125,11 @@ pub async fn commits(report: &mut Report) {
 pub async fn group_commits(report: &mut Report) {
     const AT_ONCE: u64 = 32;
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let journal = Journal::open(&journal_settings(folder.path()), &journal::machine_id()).unwrap();
+    let journal = Journal::open(
+        &journal_settings(folder.path()),
+        &benchlight::runtime::machine::identity(),
+    )
+    .unwrap();
     let begun = Instant::now();
     let recorders: Vec<_> = (0..AT_ONCE)
         .map(|recorder| {

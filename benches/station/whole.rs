@@ -9,7 +9,7 @@ use std::{
 };
 
 use benchlight::{
-    journal::{self, Journal, reader::Reader},
+    journal::{Journal, reader::Reader},
     simulator::faults::Effect,
 };
 use rustix::{
@@ -208,7 +208,11 @@ pub async fn drain(report: &mut Report) {
     const BACKLOG: u64 = 100_000;
     let rig = Rig::new(Way::Plain, "").await;
     let state_dir = rig.home.path("state");
-    let journal = Journal::open(&journal_settings(&state_dir), &journal::machine_id()).unwrap();
+    let journal = Journal::open(
+        &journal_settings(&state_dir),
+        &benchlight::runtime::machine::identity(),
+    )
+    .unwrap();
     let begun = Instant::now();
     for group in 0..BACKLOG / 500 {
         journal

@@ -24,13 +24,14 @@ use crate::{
     config::{Config, Lane},
     health::{Health, JournalHealth},
     indicator::{self, lines::Line},
-    journal::{self, Journal},
+    journal::Journal,
     publisher::{self, message::Meta},
     readiness::{Source, http::Clocks},
     reason::Reason,
     record::Record,
     runtime::{
         clock::{Boot, ClockWatch},
+        machine,
         name::Name,
         pulse::Pulses,
         stream::RESULTS,
@@ -179,7 +180,7 @@ impl Wiring {
 
     /// What remembers: first to start and last to end.
     fn journal(&mut self) -> anyhow::Result<Journal> {
-        let journal = Journal::open(&self.config.journal, &journal::machine_id())?;
+        let journal = Journal::open(&self.config.journal, &machine::identity())?;
         let thread = journal.clone();
         self.tasks
             .start("journal".to_owned(), async move { thread.ended().await });

@@ -2,8 +2,12 @@
 //!
 //! Beside a running agent it takes nothing away: what the agent holds is looked at, not touched.
 
-mod parts;
+mod broker;
+mod clock;
+mod journal;
+mod lamps;
 mod rhythm;
+mod scanners;
 mod sources;
 
 use std::{
@@ -20,9 +24,13 @@ use super::{CONFIG, FAILED, OK, arguments::Doctor};
 use crate::{
     config::{self, Problems, Readable},
     journal::survey,
-    readiness::http::Clocks,
-    runtime::{clock::ClockWatch, visible},
+    readiness::{self, evidence::SourceKind, http::Clocks},
+    runtime::{clock::ClockWatch, name::Name, visible},
+    scanner,
 };
+
+/// What to do where nobody can tell whether an agent runs.
+const UNTOLD: &str = "run this as root (sudo benchlight doctor), with a `state_dir` that is right";
 
 /// No part is waited for longer; all are tried at the same time.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -258,119 +266,115 @@ impl<T: Send + 'static> Under<T> {
 }
 
 async fn examine(config: Readable) -> Vec<Line> {
-    let agent = config
-        .state_dir
-        .as_deref()
-        .and_then(|dir| survey::in_use(dir).ok());
-    let names: BTreeSet<_> = config
-        .scanners
-        .iter()
-        .map(|settings| settings.name.clone())
-        .collect();
-    let scanners: Vec<_> = config
-        .scanners
-        .into_iter()
-        .map(|settings| {
-            let name = settings.name.clone();
-            (
-                name.clone(),
-                Under::start_blocking(format!("scanner {name}"), move || {
-                    parts::scanner(&settings, agent)
-                }),
-            )
-        })
-        .collect();
-    let lamps = config.lamps;
-    // One after the other: two lanes may share a chip.
-    let lamps = Under::start_blocking("lamps".to_owned(), move || {
-        let named = lamps
-            .iter()
-            .filter_map(|(lane, settings)| Some((lane.as_ref()?, settings)));
-        named
-            .map(|(lane, settings)| parts::lamps(lane, settings, agent))
-            .collect::<Vec<_>>()
-    });
-    let mdms: Vec<_> = config
-        .sources
-        .iter()
-        .filter(|source| source.kind().is_mdm())
-        .map(|source| source.name.clone())
-        .collect();
-    let clocks = config.state_dir.as_deref().map_or_else(
-        || ClockWatch::Kernel.into(),
-        |dir| Clocks::reading(ClockWatch::Kernel, dir),
-    );
-    let sources: Vec<_> = config
-        .sources
-        .into_iter()
-        .map(|settings| {
-            (
-                settings.name.clone(),
-                Under::start(
-                    format!("source {}", settings.name),
-                    sources::examine(settings, clocks.clone()),
-                ),
-            )
-        })
-        .collect();
-    let broker = config
-        .mqtt
-        .map(|settings| Under::start("broker".to_owned(), parts::broker(settings, agent)));
-    let (journal, state_dir) = (config.journal, config.state_dir);
-    let examination = move || {
-        parts::journal(
-            state_dir.as_deref(),
-            journal.as_ref(),
-            agent.unwrap_or_default(),
-            &names,
-        )
-    };
-    let journal = Under::start_blocking("journal".to_owned(), examination);
+    Parts::start(config).end().await
+}
 
-    let seen = journal.end().await;
-    let parts::JournalSeen {
-        lines: of_journal,
-        records,
-        proofs,
-        unended,
-        waits,
-    } = seen.unwrap_or_else(parts::JournalSeen::of);
-    let mut lines = Vec::new();
-    for (name, scanner) in scanners {
-        let line = scanner.end().await.unwrap_or_else(|line| line);
-        let line = parts::with_proof(line, &name, proofs.as_ref());
-        lines.push(parts::with_end_key(line, &name, &unended));
+/// All parts under examination, side by side.
+struct Parts {
+    scanners: Vec<(Name, Under<Line>)>,
+    lamps: Under<Vec<Line>>,
+    sources: Vec<(Name, SourceKind, Under<sources::Seen>)>,
+    max_fetch_age: Option<Duration>,
+    broker: Option<Under<Line>>,
+    journal: Under<journal::JournalSeen>,
+}
+
+impl Parts {
+    fn start(config: Readable) -> Self {
+        let agent = config
+            .state_dir
+            .as_deref()
+            .and_then(|dir| survey::in_use(dir).ok());
+        let names: BTreeSet<_> = config
+            .scanners
+            .iter()
+            .map(|settings| settings.name.clone())
+            .collect();
+        let scanner = |settings: scanner::Settings| {
+            let name = settings.name.clone();
+            let part = format!("scanner {name}");
+            let examination = move || scanners::scanner(&settings, agent);
+            (name, Under::start_blocking(part, examination))
+        };
+        let lamps = config.lamps;
+        // One after the other: two lanes may share a chip.
+        let lamps = Under::start_blocking("lamps".to_owned(), move || {
+            let named = lamps
+                .iter()
+                .filter_map(|(lane, settings)| Some((lane.as_ref()?, settings)));
+            named
+                .map(|(lane, settings)| lamps::lamps(lane, settings, agent))
+                .collect::<Vec<_>>()
+        });
+        let clocks = config.state_dir.as_deref().map_or_else(
+            || ClockWatch::Kernel.into(),
+            |dir| Clocks::reading(ClockWatch::Kernel, dir),
+        );
+        let source = |settings: readiness::Settings| {
+            let (name, kind) = (settings.name.clone(), settings.kind());
+            let examination = sources::examine(settings, clocks.clone());
+            let part = format!("source {name}");
+            (name, kind, Under::start(part, examination))
+        };
+        let (settings, state_dir) = (config.journal, config.state_dir);
+        let journal = Under::start_blocking("journal".to_owned(), move || {
+            let agent = agent.unwrap_or_default();
+            journal::journal(state_dir.as_deref(), settings.as_ref(), agent, &names)
+        });
+        Self {
+            scanners: config.scanners.into_iter().map(scanner).collect(),
+            lamps,
+            sources: config.sources.into_iter().map(source).collect(),
+            max_fetch_age: config.max_fetch_age,
+            broker: config
+                .mqtt
+                .map(|settings| Under::start("broker".to_owned(), broker::broker(settings, agent))),
+            journal,
+        }
     }
-    lines.extend(lamps.end().await.unwrap_or_else(|line| vec![line]));
-    let mut facts = Vec::new();
-    for (name, source) in sources {
-        match source.end().await {
-            Ok(seen) => {
-                lines.extend(seen.lines);
-                facts.extend(seen.facts.map(|facts| (name.clone(), facts)));
+
+    /// The lines of all parts in their order.
+    async fn end(self) -> Vec<Line> {
+        let journal = self
+            .journal
+            .end()
+            .await
+            .unwrap_or_else(journal::JournalSeen::of);
+        let mut lines = Vec::new();
+        for (name, scanner) in self.scanners {
+            let line = scanner.end().await.unwrap_or_else(|line| line);
+            let line = scanners::with_proof(line, &name, journal.proofs.as_ref());
+            lines.push(scanners::with_end_key(line, &name, &journal.unended));
+        }
+        lines.extend(self.lamps.end().await.unwrap_or_else(|line| vec![line]));
+        let mut facts = Vec::new();
+        for (name, kind, source) in self.sources {
+            match source.end().await {
+                Ok(seen) => {
+                    lines.extend(seen.lines);
+                    facts.extend(seen.facts.map(|facts| (name.clone(), facts)));
+                }
+                Err(line) => lines.push(line),
             }
-            Err(line) => lines.push(line),
+            if let (true, Some(records), Some(max_fetch_age)) =
+                (kind.is_mdm(), &journal.records, self.max_fetch_age)
+            {
+                lines.push(rhythm::line(&name, records, max_fetch_age));
+            }
         }
-        if let (true, Some(records), Some(max_fetch_age)) =
-            (mdms.contains(&name), &records, config.max_fetch_age)
-        {
-            lines.push(rhythm::line(&name, records, max_fetch_age));
+        lines.extend(sources::across(&facts));
+        if let Some(broker) = self.broker {
+            let line = broker.end().await.unwrap_or_else(|line| line);
+            lines.push(broker::with_delivery(line, journal.waits));
         }
+        lines.extend(journal.lines);
+        let ahead: Vec<_> = facts
+            .iter()
+            .filter_map(|(name, facts)| Some((name.clone(), facts.ahead?)))
+            .collect();
+        lines.push(clock::clock(ClockWatch::Kernel.synced(), &ahead));
+        lines
     }
-    lines.extend(sources::across(&facts));
-    if let Some(broker) = broker {
-        lines.push(parts::with_delivery(
-            broker.end().await.unwrap_or_else(|line| line),
-            waits,
-        ));
-    }
-    lines.extend(of_journal);
-    let ahead: Vec<_> = facts
-        .iter()
-        .filter_map(|(name, facts)| Some((name.clone(), facts.ahead?)))
-        .collect();
-    lines.push(parts::clock(ClockWatch::Kernel.synced(), &ahead));
-    lines
 }
 
 #[cfg(test)]

@@ -61,6 +61,64 @@ fn ready_hold(section: &Section<'_, '_>) -> Option<Duration> {
     )
 }
 
+/// What `chip` means to a driver.
+fn chip_for(section: &Section<'_, '_>, driver: Option<Driver>) {
+    match driver {
+        Some(Driver::Rppal) => {
+            let remedy = "remove `chip`, or use driver = \"gpiochip\"";
+            section.wrong::<()>(
+                "chip",
+                "rppal drives the Pi's header and takes no chip",
+                remedy,
+            );
+        }
+        Some(Driver::Auto) => {
+            let message = "`chip` counts only with driver = \"gpiochip\"; on a Raspberry Pi \"auto\" is rppal";
+            section.report().warn(Some(&section.place("chip")), message);
+        }
+        Some(Driver::Gpiochip) | None => {}
+    }
+}
+
+fn pins_apart(section: &Section<'_, '_>, fitted: &[(&'static str, u8)]) {
+    for (index, (key, pin)) in fitted.iter().enumerate() {
+        if let Some((earlier, _)) = fitted.iter().take(index).find(|(_, other)| other == pin) {
+            section.wrong::<()>(
+                key,
+                format!("`{key}` is on the same pin as `{earlier}`"),
+                "give each lamp a pin of its own",
+            );
+        }
+    }
+}
+
+/// An active-low lamp must rest on a pin that is pulled up while nobody drives it.
+fn lamps_rest_dark(
+    section: &Section<'_, '_>,
+    fitted: &[(&'static str, u8)],
+    active_low: Option<bool>,
+    external_pull: Option<bool>,
+) {
+    for (key, pin) in fitted {
+        if active_low == Some(true) && external_pull == Some(false) && !PULLED_UP.contains(pin) {
+            let message = format!(
+                "an active-low `{key}` on pin {pin} would light whenever benchlight does not run: the pin rests low"
+            );
+            section.wrong::<()>(
+                key,
+                message,
+                "use a pin from 2 to 8, which rest high, or say external_pull = true if the board has a resistor for it",
+            );
+        }
+    }
+    if external_pull == Some(true) && active_low == Some(false) {
+        section.report().warn(
+            Some(&section.place("external_pull")),
+            "`external_pull` counts only with active_low = true",
+        );
+    }
+}
+
 fn gpio(section: &Section<'_, '_>) -> Option<Gpio> {
     let drivers = [
         ("auto", Driver::Auto),
@@ -70,21 +128,7 @@ fn gpio(section: &Section<'_, '_>) -> Option<Gpio> {
     let driver = section.choice("driver", &drivers, Some("auto"));
     let chip = chip(section);
     if chip.as_ref().is_some_and(|chip| *chip != Chip::Auto) {
-        match driver.as_ref().map(|driver| driver.value) {
-            Some(Driver::Rppal) => {
-                let remedy = "remove `chip`, or use driver = \"gpiochip\"";
-                section.wrong::<()>(
-                    "chip",
-                    "rppal drives the Pi's header and takes no chip",
-                    remedy,
-                );
-            }
-            Some(Driver::Auto) => {
-                let message = "`chip` counts only with driver = \"gpiochip\"; on a Raspberry Pi \"auto\" is rppal";
-                section.report().warn(Some(&section.place("chip")), message);
-            }
-            Some(Driver::Gpiochip) | None => {}
-        }
+        chip_for(section, driver.as_ref().map(|driver| driver.value));
     }
     // Another chip than the header's may have more lines.
     let last = if chip.as_ref().is_none_or(|chip| *chip == Chip::Auto) {
@@ -118,31 +162,8 @@ fn gpio(section: &Section<'_, '_>) -> Option<Gpio> {
         .into_iter()
         .filter_map(|(key, pin)| Some((key, pin?.value)))
         .collect();
-    for (index, (key, pin)) in fitted.iter().enumerate() {
-        if let Some((earlier, _)) = fitted.iter().take(index).find(|(_, other)| other == pin) {
-            section.wrong::<()>(
-                key,
-                format!("`{key}` is on the same pin as `{earlier}`"),
-                "give each lamp a pin of its own",
-            );
-        }
-        if active_low == Some(true) && external_pull == Some(false) && !PULLED_UP.contains(pin) {
-            let message = format!(
-                "an active-low `{key}` on pin {pin} would light whenever benchlight does not run: the pin rests low"
-            );
-            section.wrong::<()>(
-                key,
-                message,
-                "use a pin from 2 to 8, which rest high, or say external_pull = true if the board has a resistor for it",
-            );
-        }
-    }
-    if external_pull == Some(true) && active_low == Some(false) {
-        section.report().warn(
-            Some(&section.place("external_pull")),
-            "`external_pull` counts only with active_low = true",
-        );
-    }
+    pins_apart(section, &fitted);
+    lamps_rest_dark(section, &fitted, active_low, external_pull);
     Some(Gpio {
         driver: driver?.value,
         chip: chip?,

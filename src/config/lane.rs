@@ -53,20 +53,7 @@ pub(super) fn read(document: &Section<'_, '_>, policy: Option<&Policy>) -> Vec<L
         let name = section.required("name", section.name("name", "left"), "\"left\"");
         let allow_returned =
             section.optional("allow_returned", section.flag("allow_returned", false));
-        let lamps = if section.has("indicator") {
-            let title = format!("`indicator` of {}", section.title());
-            let own = section.inner("indicator", title);
-            let at = own
-                .as_ref()
-                .map_or_else(|| section.place("indicator"), |own| own.at().clone());
-            Lamps {
-                settings: own.and_then(indicator::read),
-                at,
-                shared: false,
-            }
-        } else {
-            of_shared(section.at().clone())
-        };
+        let lamps = own_lamps(&section).unwrap_or_else(|| of_shared(section.at().clone()));
         section.finish();
         if let Some(name) = &name
             && lanes.iter().any(|lane: &LaneEntry| {
@@ -109,19 +96,40 @@ pub(super) fn read(document: &Section<'_, '_>, policy: Option<&Policy>) -> Vec<L
         all_lamps.push(lamps);
     }
 
-    if !shared_there && all_lamps.iter().any(|lamps| lamps.shared) {
-        report.warn(
-            None,
-            "there is no [indicator]: results are published, and no lamp shows them",
-        );
-    } else if shared_there && !all_lamps.iter().any(|lamps| lamps.shared) {
-        report.warn(
-            Some(&shared_at),
-            "[indicator] is not used: every lane has its own",
-        );
-    }
+    warn_of_shared(document, shared_there.then_some(&shared_at), &all_lamps);
     lamps_apart(document, &all_lamps);
     lanes
+}
+
+/// The lane's own `indicator`, if it has one.
+fn own_lamps(section: &Section<'_, '_>) -> Option<Lamps> {
+    section.has("indicator").then(|| {
+        let title = format!("`indicator` of {}", section.title());
+        let own = section.inner("indicator", title);
+        let at = own
+            .as_ref()
+            .map_or_else(|| section.place("indicator"), |own| own.at().clone());
+        Lamps {
+            settings: own.and_then(indicator::read),
+            at,
+            shared: false,
+        }
+    })
+}
+
+/// `shared`: where [indicator] is.
+fn warn_of_shared(document: &Section<'_, '_>, shared: Option<&Span>, all: &[Lamps]) {
+    let is_used = all.iter().any(|lamps| lamps.shared);
+    match shared {
+        None if is_used => document.report().warn(
+            None,
+            "there is no [indicator]: results are published, and no lamp shows them",
+        ),
+        Some(at) if !is_used => document
+            .report()
+            .warn(Some(at), "[indicator] is not used: every lane has its own"),
+        _ => {}
+    }
 }
 
 fn lane(

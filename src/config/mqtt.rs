@@ -7,7 +7,10 @@ use url::Url;
 use super::{document::Section, files::Files, station::Station};
 use crate::{
     publisher::{NoSubscriber, Settings},
-    runtime::loopback::{self, is_loopback},
+    runtime::{
+        credential::Credential,
+        loopback::{self, is_loopback},
+    },
 };
 
 const EXAMPLE: &str = "write for example:\n[mqtt]\nurl = \"mqtts://broker.example:8883\"\nusername = \"bench-1\"\npassword_credential = \"mqtt-password\"";
@@ -27,21 +30,7 @@ pub(super) fn read(section: Section<'_, '_>, station: &Station, files: &Files) -
         "\"mqtts://broker.example:8883\"",
     );
     let username = section.optional("username", section.text("username", "\"bench-1\""));
-    let password = files.credential(
-        &section,
-        "password_credential",
-        "mqtt-password",
-        false,
-        |password| password.read_password().map(drop),
-    );
-    let password = section.optional("password_credential", password);
-    if section.has("password_credential") && !section.has("username") {
-        section.wrong::<()>(
-            "password_credential",
-            "a password without a user name",
-            "write for example: username = \"bench-1\"",
-        );
-    }
+    let password = password(&section, files);
     let ca_file = files.trust_anchors(&section, "ca_file");
     let client_certificate = files.client_certificate(&section);
     let topic_prefix = topic_prefix(&section);
@@ -61,17 +50,8 @@ pub(super) fn read(section: Section<'_, '_>, station: &Station, files: &Files) -
     let no_subscriber = section.choice("no_subscriber", &choices, Some("keep"));
     let publish_raw = section.flag("publish_raw", false);
     let commands = section.flag("commands", false);
-    if let Some(url) = &url
-        && url.scheme() == "mqtt"
-    {
-        for key in ["ca_file", "client_cert_file"] {
-            if section.has(key) {
-                section.report().warn(
-                    Some(&section.place(key)),
-                    format!("`{key}` counts only with mqtts://"),
-                );
-            }
-        }
+    if url.as_ref().is_some_and(|url| url.scheme() == "mqtt") {
+        warn_of_tls_keys(&section);
     }
     section.finish();
     Some(Settings {
@@ -89,6 +69,34 @@ pub(super) fn read(section: Section<'_, '_>, station: &Station, files: &Files) -
         publish_raw: publish_raw?,
         commands: commands?,
     })
+}
+
+/// `Some(None)`: absent; `None`: reported.
+fn password(section: &Section<'_, '_>, files: &Files) -> Option<Option<Credential>> {
+    const KEY: &str = "password_credential";
+    let password = files.credential(section, KEY, "mqtt-password", false, |password| {
+        password.read_password().map(drop)
+    });
+    let password = section.optional(KEY, password);
+    if section.has(KEY) && !section.has("username") {
+        section.wrong::<()>(
+            KEY,
+            "a password without a user name",
+            "write for example: username = \"bench-1\"",
+        );
+    }
+    password
+}
+
+fn warn_of_tls_keys(section: &Section<'_, '_>) {
+    for key in ["ca_file", "client_cert_file"] {
+        if section.has(key) {
+            section.report().warn(
+                Some(&section.place(key)),
+                format!("`{key}` counts only with mqtts://"),
+            );
+        }
+    }
 }
 
 /// The broker's URL, with its port written out.

@@ -9,7 +9,7 @@ use std::{
 use super::{
     document::{Found, Section, did_you_mean, listed},
     lane::LaneEntry,
-    problems::Span,
+    problems::{Report, Span},
 };
 use crate::{
     runtime::name::Name,
@@ -56,6 +56,13 @@ pub(super) fn read(document: &Section<'_, '_>, lanes: &[LaneEntry]) -> Option<Ve
         );
         return None;
     }
+    compare(&entries, report);
+    warn_of_lanes_without_scanner(&entries, lanes, report);
+    entries.into_iter().map(|entry| entry.settings).collect()
+}
+
+/// Names, devices and lanes of each scanner beside those before it.
+fn compare(entries: &[Entry], report: &Report) {
     for (index, entry) in entries.iter().enumerate() {
         let earlier = || entries.iter().take(index);
         if let Some(name) = &entry.name
@@ -93,6 +100,9 @@ pub(super) fn read(document: &Section<'_, '_>, lanes: &[LaneEntry]) -> Option<Ve
             report.warn(Some(&name.at), message);
         }
     }
+}
+
+fn warn_of_lanes_without_scanner(entries: &[Entry], lanes: &[LaneEntry], report: &Report) {
     let all_lanes_known = entries.iter().all(|entry| entry.lane.is_some());
     for name in lanes.iter().filter_map(|lane| lane.name.as_ref()) {
         if all_lanes_known
@@ -109,7 +119,6 @@ pub(super) fn read(document: &Section<'_, '_>, lanes: &[LaneEntry]) -> Option<Ve
             );
         }
     }
-    entries.into_iter().map(|entry| entry.settings).collect()
 }
 
 fn one(section: Section<'_, '_>, lanes: &[LaneEntry]) -> Entry {

@@ -135,47 +135,12 @@ fn required(
         .map(|name| name.value.as_str())
         .collect();
     let require = verdict.require.as_ref()?;
-    let mut good = true;
-    if let Some(require) = require {
-        if require.is_empty() {
-            report.problem(
-                &verdict.require_at,
-                "`require` is empty: nothing would have to agree before a lamp is green",
-                "remove it: every source is then required",
-            );
-            return None;
-        }
-        for (index, name) in require.iter().enumerate() {
-            if !names.contains(&name.value) {
-                let remedy = format!(
-                    "{}the sources are {}",
-                    did_you_mean(name.value, &names),
-                    listed(&names)
-                );
-                report.problem(
-                    &name.at,
-                    format!(
-                        "`require` names {:?}, and there is no such source",
-                        name.value
-                    ),
-                    remedy,
-                );
-                good = false;
-            } else if require
-                .iter()
-                .take(index)
-                .any(|earlier| earlier.value == name.value)
-            {
-                report.problem(
-                    &name.at,
-                    format!("`require` names {:?} twice", name.value),
-                    "name each source once",
-                );
-                good = false;
-            }
-        }
+    if let Some(require) = require
+        && !good_names(require, &names, verdict, report)
+    {
+        return None;
     }
-    if !good || sources.is_empty() {
+    if sources.is_empty() {
         return None;
     }
     let is_required = |name: &str| {
@@ -225,6 +190,53 @@ fn required(
         return None;
     }
     Some(list)
+}
+
+/// Whether `require` names sources that are there, each once.
+fn good_names(
+    require: &[Found<&str>],
+    names: &[&str],
+    verdict: &Verdict<'_>,
+    report: &Report,
+) -> bool {
+    if require.is_empty() {
+        report.problem(
+            &verdict.require_at,
+            "`require` is empty: nothing would have to agree before a lamp is green",
+            "remove it: every source is then required",
+        );
+        return false;
+    }
+    let mut good = true;
+    for (index, name) in require.iter().enumerate() {
+        let (message, remedy) = if !names.contains(&name.value) {
+            (
+                format!(
+                    "`require` names {:?}, and there is no such source",
+                    name.value
+                ),
+                format!(
+                    "{}the sources are {}",
+                    did_you_mean(name.value, names),
+                    listed(names)
+                ),
+            )
+        } else if require
+            .iter()
+            .take(index)
+            .any(|earlier| earlier.value == name.value)
+        {
+            (
+                format!("`require` names {:?} twice", name.value),
+                "name each source once".to_owned(),
+            )
+        } else {
+            continue;
+        };
+        report.problem(&name.at, message, remedy);
+        good = false;
+    }
+    good
 }
 
 fn any_of(sources: &[Source], wanted: fn(SourceKind) -> bool) -> bool {

@@ -24,7 +24,6 @@ mod tests;
 mod upgrade;
 mod writer;
 
-pub use machine::machine_id;
 pub use row::Stored;
 pub use settled::Unsent;
 
@@ -116,7 +115,7 @@ impl Drop for Closing {
 }
 
 impl Journal {
-    /// Opens the journal in `state_dir` for the machine named `machine` (see [`machine_id`]) and starts its thread.
+    /// Opens the journal in `state_dir` for the machine named `machine` (see [`crate::runtime::machine::identity`]) and starts its thread.
     ///
     /// A file that is damaged, foreign or newer is set aside, what reads of it is salvaged, and the journal works on in a new
     /// epoch. A directory that cannot be written leaves a journal that answers [`Fault`] until it can be.

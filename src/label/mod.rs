@@ -95,6 +95,14 @@ impl Candidates {
         })
     }
 
+    /// Is what was scanned the other candidate, of 10 or 12 characters as most serial numbers have, with `S` in front?
+    pub fn is_plain_with_s(&self) -> bool {
+        self.stripped.as_ref().is_some_and(|stripped| {
+            matches!(stripped.as_str().len(), 10 | 12)
+                && self.scanned.as_str().strip_prefix('S') == Some(stripped.as_str())
+        })
+    }
+
     /// The candidates in order: as scanned, then stripped. Answers follow this order.
     pub fn iter(&self) -> impl Iterator<Item = &Serial> {
         std::iter::once(&self.scanned).chain(self.stripped.as_ref())

@@ -8,20 +8,20 @@ mod budget;
 mod connections;
 mod door;
 mod fault;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod host_time;
 mod json;
+mod request;
 
 use std::{
-    fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use reqwest::header::HeaderMap;
 use url::Url;
 
 use super::Purpose;
@@ -29,8 +29,7 @@ use crate::{
     reason::Reason,
     runtime::{
         certificate::CertificateFault,
-        clock::{self, Boot, ClockWatch},
-        credential::Secret,
+        clock::{self, Boot},
         loopback::is_loopback,
     },
 };
@@ -40,20 +39,16 @@ use connections::Connections;
 use door::Came;
 pub use door::{NoReply, Refused, Reply};
 pub use fault::{CLOCK_TOLERANCE, Fault, is_of_the_way, under_clock};
+#[cfg(fuzzing)]
+pub use fuzzing::judged;
 pub use host_time::Clocks;
-use host_time::Dated;
+pub use request::{Allowed, Method, Request, below};
+use request::{built, redirected};
 
 /// Hops that a redirect may take (a trailing slash needs one).
 const MAX_HOPS: usize = 3;
 /// So much of a refusal's text is read: a service's own code stands in the first line.
 const REFUSAL_TEXT: usize = 64 * 1024;
-/// Sent with every request: an answer of now, and in plain form.
-const OF_NOW_AND_PLAIN: [(&str, &str); 3] = [
-    ("accept-encoding", "identity"),
-    ("cache-control", "no-cache, no-store"),
-    ("pragma", "no-cache"),
-];
-
 /// Why a client cannot be made. The texts name the object and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientFault {
@@ -78,102 +73,6 @@ pub enum ClientFault {
     /// The HTTP library refused the settings.
     #[error("the HTTP client cannot be made: {0}")]
     Build(reqwest::Error),
-}
-
-/// The methods that a source may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// A plain read.
-    Get,
-    /// A read that carries its question in the body, or a token call.
-    Post,
-}
-
-/// One kind of request that a source may make; everything else is refused before it leaves.
-#[derive(Clone, Debug)]
-pub struct Allowed {
-    /// The method.
-    pub method: Method,
-    /// Scheme, host, port and leading path.
-    pub base: Url,
-    /// The path below `base`, without a leading slash; `*` stands for exactly one segment, "" for `base` itself.
-    pub path: &'static str,
-    /// The query names that may occur.
-    pub query: &'static [&'static str],
-}
-
-impl Allowed {
-    /// A read below `base`.
-    pub fn get(base: &Url, path: &'static str, query: &'static [&'static str]) -> Self {
-        Self {
-            method: Method::Get,
-            base: base.clone(),
-            path,
-            query,
-        }
-    }
-
-    /// A question in a body, below `base`.
-    pub fn post(base: &Url, path: &'static str) -> Self {
-        Self {
-            method: Method::Post,
-            base: base.clone(),
-            path,
-            query: &[],
-        }
-    }
-
-    fn fits(&self, method: Method, url: &Url) -> bool {
-        method == self.method
-            && same_origin(&self.base, url)
-            && self.path_fits(url)
-            && url
-                .query_pairs()
-                .all(|(name, _)| self.query.contains(&&*name))
-    }
-
-    fn path_fits(&self, url: &Url) -> bool {
-        let below = segments(self.base.path()).chain(segments(self.path));
-        let mut asked = segments(url.path());
-        // Nothing that a server could decode into another path.
-        let harmless = |segment: &str| {
-            segment
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
-        };
-        below.into_iter().all(|wanted| {
-            asked.next().is_some_and(|segment| {
-                if wanted == "*" {
-                    harmless(segment)
-                } else {
-                    wanted == segment
-                }
-            })
-        }) && asked.next().is_none()
-    }
-}
-
-fn segments(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter(|segment| !segment.is_empty())
-}
-
-fn same_origin(one: &Url, other: &Url) -> bool {
-    one.scheme() == other.scheme()
-        && one.host() == other.host()
-        && one.port_or_known_default() == other.port_or_known_default()
-}
-
-/// The URL of `path` below `base`, whether or not `base` ends in a slash.
-pub fn below(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    url.set_path(&format!(
-        "{}/{}",
-        base.path().trim_end_matches('/'),
-        path.trim_start_matches('/')
-    ));
-    url.set_query(None);
-    url.set_fragment(None);
-    url
 }
 
 /// How long and how much a request may take.
@@ -225,101 +124,10 @@ pub struct ClientSettings<'a> {
     pub limits: Limits,
 }
 
-/// One question to a service. Its header values are secrets to everybody but the service.
-#[derive(Clone)]
-pub struct Request {
-    method: Method,
-    url: Url,
-    headers: Vec<(&'static str, Secret)>,
-    body: Vec<u8>,
-    documented: &'static [u16],
-}
-
-impl Request {
-    /// A plain read.
-    pub const fn get(url: Url) -> Self {
-        Self {
-            method: Method::Get,
-            url,
-            headers: Vec::new(),
-            body: Vec::new(),
-            documented: &[200],
-        }
-    }
-
-    /// A question in a body (JSON or a form, as `content_type` says).
-    pub fn post(url: Url, content_type: &str, body: Vec<u8>) -> Self {
-        Self {
-            method: Method::Post,
-            url,
-            headers: vec![("content-type", Secret::new(content_type))],
-            body,
-            documented: &[200],
-        }
-    }
-
-    /// Adds a header, by its lower-case name.
-    #[must_use]
-    pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, Secret::new(value)));
-        self
-    }
-
-    /// Names the statuses that are an answer by the service's documents; without it 200 alone is one.
-    #[must_use]
-    pub const fn documented(mut self, statuses: &'static [u16]) -> Self {
-        self.documented = statuses;
-        self
-    }
-}
-
-impl fmt::Debug for Request {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{:?} {}", self.method, self.url)
-    }
-}
-
-/// A text as JSON of one shape, as the door reads it: for the fuzz targets and for tests of what a body says. `None`: it is none.
-pub fn json<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
-    json::shaped(&json::whole(text).ok()?).ok()
-}
-
-/// The answer that the door makes of a reply to a question which documents 200, of a host whose time is `now`: for the fuzz target.
-pub fn judged(status: u16, headers: &[(&str, &str)], body: &[u8], now: Timestamp) -> Option<Value> {
-    let url = Url::parse("https://mdm.example").ok()?;
-    let header = |(name, value): &(&str, &str)| {
-        Some((
-            HeaderName::from_bytes(name.as_bytes()).ok()?,
-            HeaderValue::from_str(value).ok()?,
-        ))
-    };
-    let mut kept = HeaderMap::new();
-    for (name, value) in headers.iter().filter_map(header) {
-        kept.append(name, value);
-    }
-    let [sent, came] = [Boot::now(); 2];
-    let clocks = Clocks::from(ClockWatch::Fixed { synced: false });
-    let came = Came {
-        url: &url,
-        status,
-        headers: kept,
-        sent,
-        came,
-    };
-    clocks
-        .judge(
-            &came.clock_of(),
-            Dated {
-                date: now,
-                sent,
-                came: came.came,
-            },
-        )
-        .ok()?;
-    (status == 200)
-        .then(|| came.answer(body, &clocks).ok())
-        .flatten()
-        .map(|reply| reply.body().clone())
+/// A text as JSON, as the door reads it; `None`: it is none.
+#[cfg(any(test, fuzzing))]
+pub fn json(text: &[u8]) -> Option<serde_json::Value> {
+    json::whole(text).ok()
 }
 
 /// A source's way to its service. Cheap to clone; the clones share limits and connections.
@@ -464,7 +272,7 @@ impl Client {
             match status {
                 300..=399 => {
                     let url = redirected(&request, status, response.headers()).map_err(no)?;
-                    next = Request { url, ..make() };
+                    next = make().at(url);
                 }
                 429 => {
                     return Err(no(rate_limited(
@@ -562,10 +370,7 @@ impl Client {
             Ok(response) => Ok((request, response, [sent, Boot::now()])),
             Err(error) if !error.is_connect() && failed(&error).reason == Reason::Offline => {
                 let fresh = connections.fresh().map_err(|error| failed(&error))?;
-                let request = Request {
-                    url: request.url,
-                    ..make()
-                };
+                let request = make().at(request.url);
                 self.may_leave(&request, purpose)?;
                 let sent = Boot::now();
                 let result = fresh.execute(built(&request)?).await;
@@ -646,62 +451,6 @@ fn rate_limited(why: &str, wait: Option<Duration>) -> Fault {
         retry_at,
         ..Fault::with(Reason::RateLimited, detail)
     }
-}
-
-fn built(request: &Request) -> Result<reqwest::Request, Fault> {
-    let method = match request.method {
-        Method::Get => reqwest::Method::GET,
-        Method::Post => reqwest::Method::POST,
-    };
-    let mut built = reqwest::Request::new(method, request.url.clone());
-    for (name, value) in &request.headers {
-        let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| {
-            Fault::with(
-                Reason::StationFault,
-                format!("The header {name} holds characters that cannot be sent."),
-            )
-        })?;
-        value.set_sensitive(true);
-        built
-            .headers_mut()
-            .insert(HeaderName::from_static(name), value);
-    }
-    for (name, value) in OF_NOW_AND_PLAIN {
-        built.headers_mut().insert(
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        );
-    }
-    if request.method == Method::Post {
-        *built.body_mut() = Some(request.body.clone().into());
-    }
-    Ok(built)
-}
-
-/// The same question with or without the slash at the end of its path, as the service wants it. Any other place is refused: another
-/// host must not get the credential, and another question (a dropped filter lists the fleet) must not pass for ours.
-fn redirected(request: &Request, status: u16, headers: &HeaderMap) -> Result<Url, Fault> {
-    let place = headers
-        .get("location")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| request.url.join(text).ok());
-    let detail = match place {
-        Some(url) if !same_origin(&request.url, &url) => {
-            "The service redirects to another host.".to_owned()
-        }
-        Some(url)
-            if request.method == Method::Get && matches!(status, 301 | 302 | 303 | 307 | 308) =>
-        {
-            if segments(url.path()).eq(segments(request.url.path()))
-                && url.query() == request.url.query()
-            {
-                return Ok(url);
-            }
-            "The service redirects to another question.".to_owned()
-        }
-        _ => format!("The service answered {status}."),
-    };
-    Err(Fault::with(Reason::GarbledAnswer, detail))
 }
 
 /// Can a word that a service gave, a token, be sent back to it in a header?

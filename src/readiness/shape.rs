@@ -224,6 +224,28 @@ mod tests {
     }
 
     #[test]
+    fn an_array_never_passes_for_an_object() {
+        for value in [
+            json!(["x"]),
+            json!([]),
+            json!([["name", "x"]]),
+            json!([{"name": "x"}]),
+            json!("x"),
+            json!(null),
+            json!(1),
+        ] {
+            assert!(Object::read("Kandji's row", &value).is_err(), "{value}");
+            let row = json!({ "part": value });
+            let row = Object::read("Kandji's row", &row).unwrap();
+            assert!(
+                row.value("part")
+                    .is_none_or(|part| Object::read("Its part", part).is_err()),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
     fn no_number_is_read_as_another() {
         for text in [
             "9223372036854775808",

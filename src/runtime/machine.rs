@@ -1,4 +1,4 @@
-//! Which Raspberry Pi this is.
+//! Which machine this is.
 
 use std::fs;
 
@@ -20,6 +20,24 @@ pub fn pi_serial() -> Option<String> {
     DEVICE_TREE
         .iter()
         .find_map(|path| serial_text(&fs::read(path).ok()?))
+}
+
+/// The machine's own identity: the board's serial number, else the machine id, else one fixed word.
+///
+/// A serial number stays when the card is written anew; a machine id is copied along with a cloned card, so it comes last.
+pub fn identity() -> String {
+    DEVICE_TREE
+        .iter()
+        .chain(&["/etc/machine-id"])
+        .find_map(|path| identity_text(&fs::read(path).ok()?))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// A serial number of zeros is one that was never set.
+fn identity_text(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+    (text.bytes().any(|byte| byte != b'0')).then(|| text.to_owned())
 }
 
 fn model_text(bytes: &[u8]) -> Option<String> {
@@ -64,5 +82,19 @@ mod tests {
         for bytes in [&b""[..], b"\0", b"0000000000000000\0", b"\xff\xfe", b"a b"] {
             assert_eq!(serial_text(bytes), None);
         }
+    }
+
+    #[test]
+    fn an_identity_is_trimmed_and_zeros_are_none() {
+        assert_eq!(
+            identity_text(b"10000000abcdef01\0"),
+            Some("10000000abcdef01".to_owned())
+        );
+        assert_eq!(
+            identity_text(b"9703f56c10ce48768f5978e5e23a1520\n"),
+            Some("9703f56c10ce48768f5978e5e23a1520".to_owned())
+        );
+        assert_eq!(identity_text(b"0000000000000000\0"), None);
+        assert_eq!(identity_text(b"\n"), None);
     }
 }

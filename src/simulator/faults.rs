@@ -186,19 +186,21 @@ impl FromStr for Effect {
                     to: to.to_owned(),
                 })
             }
-            (status, text) => {
-                let status = status
-                    .parse()
-                    .ok()
-                    .filter(|status| (400..=599).contains(status))
-                    .ok_or_else(fault)?;
-                Ok(text.map_or(Self::Status(status), |text| Self::Say {
-                    status,
-                    text: text.to_owned(),
-                }))
-            }
+            (status, text) => of_status(status, text).ok_or_else(fault),
         }
     }
+}
+
+/// A refusal or a failure, with a text of its own or without.
+fn of_status(status: &str, text: Option<&str>) -> Option<Effect> {
+    let status = status
+        .parse()
+        .ok()
+        .filter(|status| (400..=599).contains(status))?;
+    Some(text.map_or(Effect::Status(status), |text| Effect::Say {
+        status,
+        text: text.to_owned(),
+    }))
 }
 
 impl fmt::Display for Switch {

@@ -327,8 +327,27 @@ async fn under(
             "<!doctype html><title>Sign in to the guest network</title>",
         )
             .into_response(),
+        Effect::Huge { bytes } => (
+            [(header::CONTENT_TYPE, "application/json")],
+            Body::new(wire::Flood::of_spaces(bytes)),
+        )
+            .into_response(),
+        Effect::Silence(time) | Effect::Delay(time) => {
+            tokio::time::sleep(time).await;
+            served.await
+        }
+        Effect::Reset => ended(wire, End::Reset),
+        Effect::Drop => ended(wire, End::Close),
+        Effect::Redirect(target) => redirect(&format!("{}{asked}", target.trim_end_matches('/'))),
+        changed => change(changed, served.await).await,
+    }
+}
+
+/// The true answer, changed.
+async fn change(effect: Effect, mut response: Response) -> Response {
+    match effect {
         Effect::CutJson | Effect::CutBody => {
-            let (mut parts, body) = served.await.into_parts();
+            let (mut parts, body) = response.into_parts();
             let whole = axum::body::to_bytes(body, usize::MAX)
                 .await
                 .unwrap_or_default();
@@ -342,21 +361,8 @@ async fn under(
                 .insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
             Response::from_parts(parts, Body::new(wire::Flood::cut_after(half)))
         }
-        Effect::Huge { bytes } => (
-            [(header::CONTENT_TYPE, "application/json")],
-            Body::new(wire::Flood::of_spaces(bytes)),
-        )
-            .into_response(),
-        Effect::Silence(time) | Effect::Delay(time) => {
-            tokio::time::sleep(time).await;
-            served.await
-        }
-        Effect::Reset => ended(wire, End::Reset),
-        Effect::Drop => ended(wire, End::Close),
-        Effect::Redirect(target) => redirect(&format!("{}{asked}", target.trim_end_matches('/'))),
-        Effect::Date(text) => dated(served.await, &text),
+        Effect::Date(text) => dated(response, &text),
         Effect::Clock(off) => {
-            let response = served.await;
             let shown = response
                 .headers()
                 .get(header::DATE)
@@ -368,13 +374,11 @@ async fn under(
             )
         }
         Effect::As(status) => {
-            let mut response = served.await;
             *response.status_mut() =
                 StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             response
         }
         Effect::Header { name, value } => {
-            let mut response = served.await;
             // The server writes a date only where none is.
             if !response.headers().contains_key(header::DATE) {
                 response = dated(response, &http_date(Timestamp::now()));
@@ -387,7 +391,7 @@ async fn under(
             response
         }
         Effect::Replace { from, to } => {
-            let (mut parts, body) = served.await.into_parts();
+            let (mut parts, body) = response.into_parts();
             let whole = axum::body::to_bytes(body, usize::MAX)
                 .await
                 .unwrap_or_default();
@@ -397,6 +401,7 @@ async fn under(
                 Body::from(String::from_utf8_lossy(&whole).replace(&from, &to)),
             )
         }
+        _ => response,
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn choose(candidates: &Candidates, all: &[(&Serial, Vec<Judged>)]) ->
         [Standing::NotKnown, Standing::NotKnown] => candidates
             .unless_known
             .map_or(Choice::Box(shown_by_length(candidates)), Choice::Rescan),
-        [Standing::Open, Standing::Known] if is_plain_with_s(candidates) => Choice::Box(1),
+        [Standing::Open, Standing::Known] if candidates.is_plain_with_s() => Choice::Box(1),
         [Standing::Open, Standing::Known] => open(0, 1, all),
         [Standing::Known, Standing::Open] => open(1, 0, all),
         [Standing::Open, _] => open(0, shown_by_length(candidates), all),
@@ -79,14 +79,6 @@ fn standing(judged: &[Judged]) -> Standing {
     } else {
         Standing::Open
     }
-}
-
-/// The second candidate has 10 or 12 characters and the first is the same with `S` in front.
-fn is_plain_with_s(candidates: &Candidates) -> bool {
-    candidates.stripped.as_ref().is_some_and(|stripped| {
-        matches!(stripped.as_str().len(), 10 | 12)
-            && candidates.scanned.as_str().strip_prefix('S') == Some(stripped.as_str())
-    })
 }
 
 /// If neither is known: 11 characters are S and 10, 12 are taken as they are, 13 are S and 12.

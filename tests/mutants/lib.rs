@@ -20,7 +20,6 @@ pub mod readiness {
         use std::time::Duration;
 
         use jiff::Timestamp;
-        use serde::de::DeserializeOwned;
 
         use crate::reason::Reason;
 

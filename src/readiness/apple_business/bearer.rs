@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -17,7 +17,8 @@ use super::{
 use crate::{
     readiness::{
         Purpose,
-        http::{self, Client, Fault, NoReply, Refused, Request},
+        http::{self, Client, Fault, NoReply, Refused, Reply, Request},
+        shape::{Misshaped, Object},
         turn::Turn,
     },
     reason::Reason,
@@ -52,12 +53,39 @@ struct Live {
     ends_at: Instant,
 }
 
-#[derive(Deserialize)]
+impl Live {
+    fn of(granted: &Granted) -> Self {
+        let good_for = clock::lasting(granted.expires_in, LONGEST_LIFE);
+        // A token of a few minutes would be renewed at once for ever.
+        let early = EARLY.min(good_for / 2);
+        Self {
+            token: Secret::new(&granted.access_token),
+            renew_at: Instant::now() + good_for.saturating_sub(early),
+            ends_at: Instant::now() + good_for,
+        }
+    }
+}
+
 struct Granted {
     access_token: String,
     /// Seconds.
     expires_in: f64,
     token_type: Option<String>,
+}
+
+impl Granted {
+    fn read(body: &Value) -> Result<Self, Misshaped> {
+        let granted = Object::read("Apple's token", body)?;
+        let text = |field| granted.typed(field, "text", Value::as_str);
+        let needed = |field| text(field)?.ok_or_else(|| granted.lacks(field));
+        Ok(Self {
+            access_token: needed("access_token")?.to_owned(),
+            expires_in: granted
+                .typed("expires_in", "a number", Value::as_f64)?
+                .ok_or_else(|| granted.lacks("expires_in"))?,
+            token_type: text("token_type")?.map(str::to_owned),
+        })
+    }
 }
 
 impl Bearer {
@@ -109,15 +137,8 @@ impl Bearer {
         })?;
         match self.ask(&key, purpose).await {
             Ok(granted) => {
-                let good_for = clock::lasting(granted.expires_in, LONGEST_LIFE);
-                // A token of a few minutes would be renewed at once for ever.
-                let early = EARLY.min(good_for / 2);
-                let token = Secret::new(&granted.access_token);
-                let live = Live {
-                    token: token.clone(),
-                    renew_at: Instant::now() + good_for.saturating_sub(early),
-                    ends_at: Instant::now() + good_for,
-                };
+                let live = Live::of(&granted);
+                let token = live.token.clone();
                 *self.locked() = State {
                     live: Some(live),
                     refused: None,
@@ -194,29 +215,35 @@ impl Bearer {
                 }
                 no => no.into(),
             })?;
-        let granted: Granted = reply.json()?;
-        if !http::is_word(&granted.access_token) {
-            return Err(reply.fault(
-                Reason::GarbledAnswer,
-                "Apple's token cannot be used: it is empty, or not one line without spaces.",
-            ));
-        }
-        if granted
-            .token_type
-            .as_ref()
-            .is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
-        {
-            return Err(reply.fault(
-                Reason::GarbledAnswer,
-                "Apple's token is of another type than Bearer.",
-            ));
-        }
-        Ok(granted)
+        granted(&reply)
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A token that can be sent back.
+fn granted(reply: &Reply) -> Result<Granted, Fault> {
+    let granted = Granted::read(reply.body())
+        .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))?;
+    if !http::is_word(&granted.access_token) {
+        return Err(reply.fault(
+            Reason::GarbledAnswer,
+            "Apple's token cannot be used: it is empty, or not one line without spaces.",
+        ));
+    }
+    if granted
+        .token_type
+        .as_ref()
+        .is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
+    {
+        return Err(reply.fault(
+            Reason::GarbledAnswer,
+            "Apple's token is of another type than Bearer.",
+        ));
+    }
+    Ok(granted)
 }
 
 /// What the token endpoint's refusal means for the technician.

@@ -40,11 +40,7 @@ fn of_servers(servers: &[Server], expected: &[String]) -> Remark {
             "write the ids of your MDM servers into `expected_servers`",
         );
     }
-    let is_there = |id: &&String| {
-        servers
-            .iter()
-            .any(|server| server.id.eq_ignore_ascii_case(id))
-    };
+    let is_there = |id: &&String| servers.iter().any(|server| server.is(id));
     let missing: Vec<&str> = expected
         .iter()
         .filter(|id| !is_there(id))

@@ -129,7 +129,7 @@ impl Linked {
 pub(super) fn is_expected(id: &str, expected: &[String]) -> bool {
     expected
         .iter()
-        .any(|wanted| wanted.eq_ignore_ascii_case(id))
+        .any(|wanted| spelling::same_uuid(wanted, id))
 }
 
 /// Fills `evidence` with what Apple said about its serial number. `both_named` is the sentence that names the two servers where they differ.

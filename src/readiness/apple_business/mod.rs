@@ -193,7 +193,7 @@ impl AppleBusiness {
         let show = |id: &str| {
             named
                 .iter()
-                .find(|server| server.id.eq_ignore_ascii_case(id))
+                .find(|server| server.is(id))
                 .map_or_else(|| spelling::shown(id), Server::shown)
         };
         let expected: Vec<String> = self.expected.iter().map(|id| show(id)).collect();
@@ -213,9 +213,7 @@ impl AppleBusiness {
             kept => kept.map_or_else(Vec::new, |(_, servers)| servers),
         };
         // A server that the list does not hold is named by the device's own record.
-        if !servers
-            .iter()
-            .any(|server| server.id.eq_ignore_ascii_case(id))
+        if !servers.iter().any(|server| server.is(id))
             && let Ok(reply) = self
                 .readable(&format!("orgDevices/{serial}/assignedServer"), purpose)
                 .await
@@ -268,7 +266,8 @@ impl AppleBusiness {
     }
 }
 
-/// What the bodies of the two reads, with their statuses, say about one serial number: the way of every reply, for the fuzz target.
+/// What the bodies of the two reads, with their statuses, say about one serial number.
+#[cfg(fuzzing)]
 pub fn judged(
     device: (u16, &[u8]),
     linkage: (u16, &[u8]),

@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::finding;
-use crate::readiness::shape::{Misshaped, Object};
+use crate::readiness::{
+    shape::{Misshaped, Object},
+    spelling,
+};
 
 /// One MDM server of the organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,10 +49,7 @@ impl Server {
         let page = finding::answer(page)?;
         for server in page.list("data")? {
             let server = Self::read(server)?;
-            if servers
-                .iter()
-                .any(|one| one.id.eq_ignore_ascii_case(&server.id))
-            {
+            if servers.iter().any(|one| one.is(&server.id)) {
                 return Err(Misshaped(
                     "Apple's list of MDM servers holds one twice.".to_owned(),
                 ));
@@ -75,6 +75,11 @@ impl Server {
             ))),
             _ => Ok(next.map(str::to_owned)),
         }
+    }
+
+    /// Is this its id, in whatever spelling?
+    pub(super) fn is(&self, id: &str) -> bool {
+        spelling::same_uuid(&self.id, id)
     }
 
     /// The server as a sentence names it.

@@ -231,42 +231,8 @@ fn conclude(
     if device.migrating {
         return (Finding::No(Reason::MigrationPending), None);
     }
-    if !expected.profiles.is_empty() {
-        let uuid = device.profile_uuid.as_deref().unwrap_or("");
-        if !expected
-            .profiles
-            .iter()
-            .any(|wanted| wanted.eq_ignore_ascii_case(uuid))
-        {
-            return (
-                Finding::No(Reason::WrongProfile),
-                Some(format!(
-                    "The profile on it is {}.",
-                    if uuid.is_empty() {
-                        "not named".to_owned()
-                    } else {
-                        spelling::shown(uuid)
-                    }
-                )),
-            );
-        }
-    }
-    if !expected.hosts.is_empty() {
-        match profile {
-            Profile::Host(host)
-                if expected
-                    .hosts
-                    .iter()
-                    .any(|wanted| wanted.eq_ignore_ascii_case(host)) => {}
-            Profile::Host(host) => {
-                return (
-                    Finding::No(Reason::WrongProfile),
-                    Some(format!("The profile on it enrolls with {host}.")),
-                );
-            }
-            Profile::Unread(reason, detail) => return (Finding::Unknown(*reason), detail.clone()),
-            Profile::NotAsked => return (Finding::Unknown(Reason::StationFault), None),
-        }
+    if let Some(unexpected) = unexpected(device, profile, expected) {
+        return unexpected;
     }
     let Some(replied_at) = replied_at else {
         return (
@@ -290,6 +256,34 @@ fn conclude(
         }
     }
     (Finding::Ready(Grade::Apple), None)
+}
+
+/// Why the profile on it is not one that counts.
+fn unexpected(
+    device: &Device,
+    profile: &Profile,
+    expected: &Expected,
+) -> Option<(Finding, Option<String>)> {
+    let wrong = |detail: String| Some((Finding::No(Reason::WrongProfile), Some(detail)));
+    let uuid = device.profile_uuid.as_deref().unwrap_or("");
+    let is_one = |all: &[String], one: &str| all.iter().any(|all| all.eq_ignore_ascii_case(one));
+    if !expected.profiles.is_empty() && !is_one(&expected.profiles, uuid) {
+        let named = if uuid.is_empty() {
+            "not named".to_owned()
+        } else {
+            spelling::shown(uuid)
+        };
+        return wrong(format!("The profile on it is {named}."));
+    }
+    if expected.hosts.is_empty() {
+        return None;
+    }
+    match profile {
+        Profile::Host(host) if is_one(&expected.hosts, host) => None,
+        Profile::Host(host) => wrong(format!("The profile on it enrolls with {host}.")),
+        Profile::Unread(reason, detail) => Some((Finding::Unknown(*reason), detail.clone())),
+        Profile::NotAsked => Some((Finding::Unknown(Reason::StationFault), None)),
+    }
 }
 
 #[cfg(test)]

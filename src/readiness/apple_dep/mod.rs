@@ -204,8 +204,8 @@ impl AppleDep {
     }
 }
 
-/// What the body of a reply of that `Date` to `POST /devices` says about one serial number, without a policy: the way of every
-/// reply, for the fuzz target.
+/// What the body of a reply of that `Date` to `POST /devices` says about one serial number, without a policy.
+#[cfg(fuzzing)]
 pub fn judged(body: &[u8], date: Timestamp, serial: &Serial, source: Name) -> Evidence {
     let mut evidence = Evidence::bare(
         source,

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ use crate::{
     readiness::{
         Purpose,
         http::{self, Client, Fault, NoReply, Refused, Reply, Request},
+        shape::{Misshaped, Object},
         turn::Turn,
     },
     reason::Reason,
@@ -58,11 +59,6 @@ struct Live {
     word: Secret,
     /// Which session it is: a late reply to an older one must not replace the word of a newer one.
     number: u64,
-}
-
-#[derive(Deserialize)]
-struct Made {
-    auth_session_token: String,
 }
 
 impl Session {
@@ -162,7 +158,7 @@ impl Session {
                 "Renew the server token in Apple Business or School Manager.",
             ));
         }
-        let (current, made) = {
+        let (current, number) = {
             let state = self.locked();
             (state.current.clone(), state.made)
         };
@@ -191,10 +187,9 @@ impl Session {
                 }
                 no => no.into(),
             })?;
-        let Made { auth_session_token } = reply.json()?;
-        let word = reply
-            .header(SESSION_HEADER)
-            .map_or(auth_session_token, str::to_owned);
+        let made = made(reply.body())
+            .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))?;
+        let word = reply.header(SESSION_HEADER).map_or(made, str::to_owned);
         if !http::is_word(&word) {
             return Err(reply.fault(
                 Reason::GarbledAnswer,
@@ -203,7 +198,7 @@ impl Session {
         }
         let mut state = self.locked();
         // While this one hung another was made, and is in use.
-        if let Some(live) = state.current.clone().filter(|_| state.made != made) {
+        if let Some(live) = state.current.clone().filter(|_| state.made != number) {
             return Ok((live, false));
         }
         state.made += 1;
@@ -233,6 +228,16 @@ impl Session {
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The word of a new session.
+fn made(body: &Value) -> Result<String, Misshaped> {
+    const FIELD: &str = "auth_session_token";
+    let session = Object::read("Apple's session", body)?;
+    session
+        .typed(FIELD, "text", Value::as_str)?
+        .map(str::to_owned)
+        .ok_or_else(|| session.lacks(FIELD))
 }
 
 /// The headers of every call, `/session` too.

@@ -6,7 +6,6 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::HeaderMap;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
@@ -49,22 +48,6 @@ impl Reply {
     /// The body.
     pub const fn body(&self) -> &Value {
         &self.body
-    }
-
-    /// The body as one type.
-    ///
-    /// # Errors
-    /// `garbled_answer` when it is of another shape. The text of the reply stays out of the fault.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        json::shaped(&self.body).map_err(|fault| {
-            self.fault(
-                Reason::GarbledAnswer,
-                &match fault {
-                    JsonFault::Lacks(field) => format!("The answer lacks {field:?}."),
-                    _ => "The answer is not of the form that the service documents.".to_owned(),
-                },
-            )
-        })
     }
 
     /// A fault that this reply stands for, under the rule of the clock.

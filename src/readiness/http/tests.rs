@@ -8,6 +8,7 @@
 )]
 
 use super::*;
+use crate::readiness::shape::Object;
 use crate::runtime::clock::ClockWatch;
 
 fn url(text: &str) -> Url {
@@ -177,7 +178,12 @@ fn no_debug_text_shows_a_header_or_a_body() {
         .answer(br#"{"s3cret":"s3cret"}"#, &clocks)
         .unwrap();
     assert_eq!(format!("{reply:?}"), "Reply(200)");
-    assert!(!format!("{:?}", reply.json::<Vec<String>>().unwrap_err()).contains("s3cret"));
+    let misshaped = Object::read("The answer", reply.body())
+        .unwrap()
+        .list("data")
+        .unwrap_err();
+    let fault = reply.fault(Reason::GarbledAnswer, &misshaped.to_string());
+    assert!(!format!("{fault:?}").contains("s3cret"));
 }
 
 #[test]

@@ -23,9 +23,7 @@ use super::{
     Purpose,
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
-    http::{
-        self, Allowed, Client, ClientFault, Fault, NoReply, QuotaHeaders, Reply, Request, below,
-    },
+    http::{Allowed, Client, ClientFault, Fault, NoReply, QuotaHeaders, Reply, Request, below},
     keeper::Vitals,
     service::{Adapter, Endpoint, Pending},
     shape::Misshaped,
@@ -329,7 +327,8 @@ fn garbled(reply: &Reply, misshaped: &Misshaped) -> Fault {
 }
 
 /// What the bodies of Kandji's replies (ADE device list, ADE tokens, devices), all dated `now`, say about one serial number
-/// where every token and blueprint counts: the way of every reply, for the fuzz target.
+/// where every token and blueprint counts.
+#[cfg(any(test, fuzzing))]
 pub fn judged(
     [rows, tokens, devices]: [&[u8]; 3],
     now: Option<Timestamp>,
@@ -343,7 +342,7 @@ pub fn judged(
         Finding::Unknown(Reason::GarbledAnswer),
     );
     let garbled = Fault::bare(Reason::GarbledAnswer);
-    let json = |body: &[u8]| http::json::<Value>(body).ok_or(&garbled);
+    let json = |body: &[u8]| super::http::json(body).ok_or(&garbled);
     let mut list = List::default();
     let whole = json(rows).is_ok_and(|page| list.take(&page) == Ok(false));
     let Some(rows) = list.rows(serial.as_str()).ok().filter(|_| whole) else {
@@ -371,8 +370,8 @@ pub fn judged(
 
 /// Is there a candidate without a row that may still be an enrolled device?
 ///
-/// Not where the other candidate has a row, 10 or 12 characters, and this one is it with `S` in front: the rule of
-/// candidates takes the known one then, whatever is said of this one. So a label with its data identifier costs one request.
+/// Not where the other candidate has a row and this one is it with `S` in front: the rule of candidates takes the known
+/// one then, whatever is said of this one. So a label with its data identifier costs one request.
 fn needs_devices(candidates: &Candidates, rows: &[Row]) -> bool {
     match &candidates.stripped {
         None => !finding::has_row(&candidates.scanned, rows),
@@ -381,9 +380,10 @@ fn needs_devices(candidates: &Candidates, rows: &[Row]) -> bool {
                 finding::has_row(&candidates.scanned, rows),
                 finding::has_row(stripped, rows),
             );
-            let settled = matches!(stripped.as_str().len(), 10 | 12)
-                && candidates.scanned.as_str().strip_prefix('S') == Some(stripped.as_str());
-            !(stripped_known && (scanned_known || settled))
+            !(stripped_known && (scanned_known || candidates.is_plain_with_s()))
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, Method, Uri};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{JSON, Refused, Service};
+use super::{JSON, Refused, Service, Token};
 
 /// A timestamp this far from the service's clock is refused.
 const WINDOW: SignedDuration = SignedDuration::from_mins(5);
@@ -93,20 +93,11 @@ impl Service {
             return Err(refused());
         }
         let host = text("host").unwrap_or_default().to_ascii_lowercase();
-        let base = base_string(
-            method,
-            &format!("http://{host}{}", uri.path()),
-            uri.query(),
-            &fields,
-        );
-        let key = format!(
-            "{}&{}",
-            escaped(&book.token.consumer_secret),
-            escaped(&book.token.access_secret)
-        );
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key.as_bytes());
-        let given = STANDARD.decode(signature).map_err(|_| refused())?;
-        ring::hmac::verify(&key, base.as_bytes(), &given).map_err(|_| refused())?;
+        let address = format!("http://{host}{}", uri.path());
+        let base = base_string(method, &address, uri.query(), &fields);
+        if !is_signature(signature, &base, &book.token) {
+            return Err(refused());
+        }
         if !book.nonces.insert(nonce) {
             self.log.violation("a nonce was used twice");
             return Err(refused());
@@ -117,6 +108,19 @@ impl Service {
             Ok(())
         }
     }
+}
+
+/// RFC 5849 3.4.2.
+fn is_signature(given: &str, base: &str, token: &Token) -> bool {
+    let key = format!(
+        "{}&{}",
+        escaped(&token.consumer_secret),
+        escaped(&token.access_secret)
+    );
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key.as_bytes());
+    STANDARD
+        .decode(given)
+        .is_ok_and(|given| ring::hmac::verify(&key, base.as_bytes(), &given).is_ok())
 }
 
 /// The fields of an OAuth header, decoded.

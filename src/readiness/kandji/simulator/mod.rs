@@ -330,32 +330,28 @@ fn dispatch(books: &mut Books, request: &Request) -> Result<Response, Refusal> {
         DEVICES => {
             only(&["serial_number", "limit"])?;
             let filter = not_empty(value("serial_number").unwrap_or_default())?;
-            let limit = value("limit")
-                .unwrap_or("300")
-                .parse::<usize>()
-                .ok()
-                .filter(|limit| (1..=PAGE).contains(limit));
-            let Some(limit) = limit else {
-                return Err(Refusal::Misunderstood(
-                    StatusCode::BAD_REQUEST,
-                    "limit is not 1 to 300",
-                ));
-            };
-            Ok(Json(
-                books
-                    .stock
-                    .device_rows(filter)
-                    .into_iter()
-                    .take(limit)
-                    .collect::<Value>(),
-            )
-            .into_response())
+            devices(&books.stock, filter, value("limit").unwrap_or("300"))
         }
         _ => Err(Refusal::Misunderstood(
             StatusCode::NOT_FOUND,
             "no such path",
         )),
     }
+}
+
+fn devices(stock: &Stock, filter: &str, limit: &str) -> Result<Response, Refusal> {
+    let limit = limit
+        .parse::<usize>()
+        .ok()
+        .filter(|limit| (1..=PAGE).contains(limit));
+    let Some(limit) = limit else {
+        return Err(Refusal::Misunderstood(
+            StatusCode::BAD_REQUEST,
+            "limit is not 1 to 300",
+        ));
+    };
+    let rows = stock.device_rows(filter).into_iter().take(limit);
+    Ok(Json(rows.collect::<Value>()).into_response())
 }
 
 fn slash(slash: Slash, uri: &Uri) -> Result<(), Refusal> {

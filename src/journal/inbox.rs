@@ -120,14 +120,47 @@ pub(super) struct Seen {
     pub(super) answer: Option<oneshot::Sender<()>>,
 }
 
-/// Everything that waits.
+/// What is to be written and for which nobody waits.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
-    pub(super) requests: VecDeque<Request>,
+pub(super) struct Queued {
     pub(super) scans: VecDeque<RawScan>,
     pub(super) fates: Vec<(Uuid, Fate)>,
     /// Facts for the doctor, by their counter's name: on or off.
     pub(super) notes: BTreeMap<String, bool>,
+    /// Scans answered `journal_fault`, not counted on disk yet.
+    pub(super) faulted: u64,
+    /// Scans whose bytes found no place, not counted on disk yet.
+    pub(super) overflowed: u64,
+}
+
+impl Queued {
+    /// Takes over what came later.
+    pub(super) fn take(&mut self, mut later: Self) {
+        self.scans.append(&mut later.scans);
+        self.fates.append(&mut later.fates);
+        self.notes.append(&mut later.notes);
+        self.faulted += later.faulted;
+        self.overflowed += later.overflowed;
+    }
+
+    /// Is there anything that goes with the next commit?
+    pub(super) fn has_news(&self) -> bool {
+        !self.scans.is_empty() || !self.fates.is_empty() || self.faulted + self.overflowed > 0
+    }
+
+    /// All but the notes is written.
+    pub(super) fn committed(&mut self) {
+        self.scans.clear();
+        self.fates.clear();
+        (self.faulted, self.overflowed) = (0, 0);
+    }
+}
+
+/// Everything that waits.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    pub(super) requests: VecDeque<Request>,
+    pub(super) queued: Queued,
     pub(super) release: Vec<oneshot::Sender<u64>>,
     pub(super) flush: Vec<oneshot::Sender<()>>,
     pub(super) checked: Option<Checked>,
@@ -135,10 +168,6 @@ pub(super) struct Inbox {
     /// A reader met damage.
     pub(super) suspected: bool,
     pub(super) closing: bool,
-    /// Scans answered `journal_fault`, not counted on disk yet.
-    pub(super) faulted: u64,
-    /// Scans whose bytes found no place, not counted on disk yet.
-    pub(super) overflowed: u64,
     /// Something changed that the writer must look at.
     nudged: bool,
     /// Scans that the writer holds back because it could not write them.
@@ -148,8 +177,9 @@ pub(super) struct Inbox {
 impl Inbox {
     fn urgent(&self) -> bool {
         !self.requests.is_empty()
-            || !self.scans.is_empty()
-            || !self.fates.is_empty()
+            || !self.queued.scans.is_empty()
+            || !self.queued.fates.is_empty()
+            || !self.queued.notes.is_empty()
             || !self.release.is_empty()
             || !self.flush.is_empty()
             || self.checked.is_some()
@@ -157,7 +187,6 @@ impl Inbox {
             || self.suspected
             || self.nudged
             || self.closing
-            || !self.notes.is_empty()
     }
 }
 
@@ -229,7 +258,7 @@ impl Shared {
         loop {
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
             if inbox.urgent() || left == Some(Duration::ZERO) {
-                let held_back = inbox.held_back + inbox.scans.len();
+                let held_back = inbox.held_back + inbox.queued.scans.len();
                 let closing = inbox.closing;
                 return std::mem::replace(
                     &mut *inbox,
@@ -258,7 +287,7 @@ impl Shared {
     /// Is a caller waiting for the disk?
     pub(super) fn hurried(&self) -> bool {
         let inbox = self.lock();
-        !inbox.requests.is_empty() || !inbox.scans.is_empty() || inbox.closing
+        !inbox.requests.is_empty() || !inbox.queued.scans.is_empty() || inbox.closing
     }
 
     /// The writer holds this many scans back: they count against the bound.
@@ -268,10 +297,10 @@ impl Shared {
 
     pub(super) fn scanned(&self, scan: RawScan) {
         self.tell(|inbox| {
-            if inbox.scans.len() + inbox.held_back < SCANS_WAITING {
-                inbox.scans.push_back(scan);
+            if inbox.queued.scans.len() + inbox.held_back < SCANS_WAITING {
+                inbox.queued.scans.push_back(scan);
             } else {
-                inbox.overflowed += 1;
+                inbox.queued.overflowed += 1;
             }
         });
     }
@@ -279,8 +308,8 @@ impl Shared {
     pub(super) fn end_scans(&self, fates: Vec<(Uuid, Fate)>) {
         self.tell(|inbox| {
             // While the disk is away these queue up like the scans, and are bounded like them.
-            let room = SCANS_WAITING.saturating_sub(inbox.fates.len());
-            inbox.fates.extend(fates.into_iter().take(room));
+            let room = SCANS_WAITING.saturating_sub(inbox.queued.fates.len());
+            inbox.queued.fates.extend(fates.into_iter().take(room));
         });
     }
 
@@ -319,7 +348,7 @@ impl Shared {
 
     pub(super) fn note(&self, name: String, on: bool) {
         self.tell(|inbox| {
-            inbox.notes.insert(name, on);
+            inbox.queued.notes.insert(name, on);
         });
     }
 
@@ -384,7 +413,7 @@ impl Shared {
     }
 
     pub(super) fn faulted(&self, records: u64) {
-        self.lock().faulted += records;
+        self.lock().queued.faulted += records;
         self.health
             .send_modify(|health| health.faulted = health.faulted.saturating_add(records));
     }

@@ -10,22 +10,20 @@ mod state;
 mod upkeep;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     fs::File,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use uuid::Uuid;
-
 use super::{
     Fault, OpenFault, Settings,
-    inbox::{Inbox, Seen, Shared},
+    inbox::{Queued, Seen, Shared},
     machine,
-    store::{Fate, Store, Trouble},
+    store::{Store, Trouble},
 };
-use crate::record::{RawScan, Record};
+use crate::record::Record;
 use file::{Blocked, PageCheck, Replaced};
 use state::FileState;
 use upkeep::{PlaceMark, Schedule};
@@ -74,39 +72,6 @@ struct Writer {
     closing: bool,
 }
 
-/// What waits for the disk and for which nobody waits.
-#[derive(Default)]
-struct Queued {
-    scans: VecDeque<RawScan>,
-    fates: Vec<(Uuid, Fate)>,
-    /// Facts for the doctor.
-    notes: BTreeMap<String, bool>,
-    faulted: u64,
-    overflowed: u64,
-}
-
-impl Queued {
-    /// Takes over what came in.
-    fn take(&mut self, inbox: &mut Inbox) {
-        self.scans.append(&mut inbox.scans);
-        self.fates.append(&mut inbox.fates);
-        self.notes.append(&mut inbox.notes);
-        self.faulted += inbox.faulted;
-        self.overflowed += inbox.overflowed;
-    }
-
-    /// Is there anything that goes with the next commit?
-    fn has_news(&self) -> bool {
-        !self.scans.is_empty() || !self.fates.is_empty() || self.faulted + self.overflowed > 0
-    }
-
-    fn committed(&mut self) {
-        self.scans.clear();
-        self.fates.clear();
-        (self.faulted, self.overflowed) = (0, 0);
-    }
-}
-
 impl Writer {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
@@ -132,7 +97,7 @@ impl Writer {
             self.closing = work.closing;
             #[cfg(test)]
             self.shared.seam(self.state.store_mut());
-            self.queued.take(&mut work);
+            self.queued.take(std::mem::take(&mut work.queued));
             if work.seen.is_some() {
                 self.seen = work.seen.take();
             }

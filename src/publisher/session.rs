@@ -5,9 +5,10 @@
 //! than any keep-alive.
 
 mod connect;
+mod watchdog;
 mod words;
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -26,6 +27,7 @@ use super::{
     tls,
 };
 pub(super) use connect::address;
+use watchdog::Watchdog;
 pub(super) use words::io_words;
 
 /// Messages in flight at most, and the bound of the client's own ring.
@@ -158,22 +160,23 @@ pub(super) enum ClientId {
 type Tracked =
     Pin<Box<dyn Future<Output = (u64, Result<PublishResult, PublishNoticeError>)> + Send>>;
 
+/// What the broker allows.
+struct Limits {
+    /// Messages in flight.
+    window: usize,
+    /// Bytes of a packet.
+    packet: usize,
+    retain: bool,
+}
+
 /// One session.
 pub(super) struct Session {
     client: AsyncClient,
     driver: Pin<Box<dyn Future<Output = ConnectionError> + Send>>,
     events: mpsc::Receiver<Event>,
     notices: FuturesUnordered<Tracked>,
-    unanswered: BTreeMap<u64, Instant>,
-    /// The newest message that was answered.
-    answered: u64,
-    tickets: u64,
-    heard: Instant,
-    silence: Duration,
-    patience: Duration,
-    window: usize,
-    packet_max: usize,
-    retain: bool,
+    watchdog: Watchdog,
+    limits: Limits,
     /// Why the session has ended. It is reported after every acknowledgement that came before.
     ended: Option<Fault>,
 }
@@ -195,28 +198,28 @@ impl Session {
                 Fault::new(FaultKind::Away, format!("[mqtt] cannot be used: {error}"))
             })?;
         let (sender, events) = mpsc::channel(256);
-        let now = Instant::now();
         let mut session = Self {
             client,
             driver: Box::pin(drive(event_loop, sender)),
             events,
             notices: FuturesUnordered::new(),
-            unanswered: BTreeMap::new(),
-            answered: 0,
-            tickets: 0,
-            heard: now,
-            silence: 2 * settings.keep_alive + timing.grace,
-            patience: timing.unacknowledged,
-            window: usize::from(WINDOW),
-            packet_max: usize::MAX,
-            retain: true,
+            watchdog: Watchdog::new(
+                2 * settings.keep_alive + timing.grace,
+                timing.unacknowledged,
+                Instant::now(),
+            ),
+            limits: Limits {
+                window: usize::from(WINDOW),
+                packet: usize::MAX,
+                retain: true,
+            },
             ended: None,
         };
         loop {
             tokio::select! {
                 biased;
                 event = session.events.recv() => if let Some(Event::Incoming(Packet::ConnAck(connack))) = event {
-                    session.heard = Instant::now();
+                    session.watchdog.heard(Instant::now());
                     session.accepted(&connack, settings, timing)?;
                     return Ok(session);
                 },
@@ -239,10 +242,10 @@ impl Session {
             return Ok(());
         };
         if let Some(most) = properties.receive_max {
-            self.window = self.window.min(usize::from(most)).max(1);
+            self.limits.window = self.limits.window.min(usize::from(most)).max(1);
         }
         if let Some(most) = properties.max_packet_size {
-            self.packet_max = usize::try_from(most).unwrap_or(usize::MAX);
+            self.limits.packet = usize::try_from(most).unwrap_or(usize::MAX);
         }
         if let Some(seconds) = properties.server_keep_alive {
             // 0: nobody pings. Then a broker that lives is heard when it acknowledges health.
@@ -250,9 +253,9 @@ impl Session {
                 0 => timing.health_most,
                 seconds => Duration::from_secs(u64::from(seconds)),
             };
-            self.silence = 2 * keep_alive + timing.grace;
+            self.watchdog.allow_silence(2 * keep_alive + timing.grace);
         }
-        self.retain = properties.retain_available != Some(0);
+        self.limits.retain = properties.retain_available != Some(0);
         if properties.max_qos == Some(0) {
             return Err(Fault::new(
                 FaultKind::Away,
@@ -262,7 +265,7 @@ impl Session {
         if !self.takes(&smallest(settings)) {
             let words = format!(
                 "the broker takes no message at all: its maximum packet size is {}; raise it there",
-                self.packet_max
+                self.limits.packet
             );
             return Err(Fault::new(FaultKind::Away, words));
         }
@@ -271,12 +274,12 @@ impl Session {
 
     /// Messages in flight.
     pub(super) fn in_flight(&self) -> usize {
-        self.unanswered.len()
+        self.watchdog.in_flight()
     }
 
     /// Is there room for one more?
     pub(super) fn has_room(&self) -> bool {
-        self.ended.is_none() && self.in_flight() < self.window
+        self.ended.is_none() && self.in_flight() < self.limits.window
     }
 
     /// Does the broker take a packet of that size?
@@ -288,21 +291,19 @@ impl Session {
             message.payload.clone(),
             Some(properties(message)),
         );
-        packet.size() + 2 <= self.packet_max
+        packet.size() + 2 <= self.limits.packet
     }
 
     /// Sends with QoS 1; the ticket comes back in [`SessionEvent::Acked`]. `None`: it could not even be queued.
     pub(super) fn publish(&mut self, message: Message) -> Option<u64> {
         let options = PublishOptions::at_least_once()
-            .retain(message.retained && self.retain)
+            .retain(message.retained && self.limits.retain)
             .properties(properties(&message));
         let notice = self
             .client
             .try_publish_tracked(message.topic, message.payload, options)
             .ok()?;
-        self.tickets += 1;
-        let ticket = self.tickets;
-        self.unanswered.insert(ticket, Instant::now());
+        let ticket = self.watchdog.sent(Instant::now());
         self.notices.push(Box::pin(tracked(ticket, notice)));
         Some(ticket)
     }
@@ -340,25 +341,18 @@ impl Session {
             {
                 return SessionEvent::Ended(fault.clone());
             }
-            let silent = self.heard + self.silence;
-            let overdue = self
-                .unanswered
-                .first_key_value()
-                .map(|(_, since)| *since + self.patience);
-            let watchdog = overdue.map_or(silent, |overdue| overdue.min(silent));
             tokio::select! {
                 biased;
                 Some((ticket, result)) = self.notices.next(), if !self.notices.is_empty() => {
                     if let Some(ack) = ack(&result) {
-                        self.unanswered.remove(&ticket);
-                        self.answered = self.answered.max(ticket);
+                        self.watchdog.answered(ticket);
                         return SessionEvent::Acked(ticket, ack);
                     }
                     // The event loop is gone and has dropped it. The end is reported after the last notice.
                 }
                 Some(event) = self.events.recv() => {
                     if let Event::Incoming(packet) = event {
-                        self.heard = Instant::now();
+                        self.watchdog.heard(Instant::now());
                         match packet {
                             Packet::Publish(publish) => return SessionEvent::Arrived(arrival(publish)),
                             Packet::SubAck(suback) => {
@@ -371,7 +365,7 @@ impl Session {
                     }
                 }
                 error = &mut self.driver, if self.ended.is_none() => self.end(words::session_ended(&error)),
-                () = tokio::time::sleep_until(watchdog), if self.ended.is_none() => self.end(self.given_up(silent)),
+                () = tokio::time::sleep_until(self.watchdog.due()), if self.ended.is_none() => self.end(self.watchdog.fault(Instant::now())),
             }
         }
     }
@@ -396,26 +390,6 @@ impl Session {
     fn end(&mut self, fault: Fault) {
         self.driver = Box::pin(std::future::pending());
         self.ended = Some(fault);
-    }
-
-    fn given_up(&self, silent: Instant) -> Fault {
-        if silent <= Instant::now() {
-            return Fault::new(
-                FaultKind::Away,
-                "the broker has fallen silent: the link is dead or the broker is frozen",
-            );
-        }
-        let words = "the broker does not acknowledge what it is sent";
-        // The broker speaks, and has answered for others on this session: for later ones, or for all but this one.
-        let answers = self.answered > 0;
-        match self.unanswered.first_key_value() {
-            Some((&ticket, _))
-                if ticket < self.answered || (answers && self.unanswered.len() == 1) =>
-            {
-                Fault::new(FaultKind::Ignored(ticket), words)
-            }
-            _ => Fault::new(FaultKind::Away, words),
-        }
     }
 }
 

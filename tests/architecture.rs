@@ -155,7 +155,10 @@ const STARTS_TASKS: [(&str, &str); 10] = [
 /// Files of `readiness/` that read other JSON than replies: the door itself, and files of this machine.
 const READS_OTHERS: [&str; 2] = ["readiness/http/json.rs", "readiness/http/host_time.rs"];
 
-const LONGEST_FILE: usize = 750;
+/// Lines without the tests.
+const LONGEST_FILE: usize = 600;
+/// Files that are longer still, and may not grow.
+const STILL_LONG: [(&str, usize); 1] = [("journal/salvage.rs", 693)];
 /// How many names may stand for another in a row.
 const STEPS: u8 = 8;
 const BANNED_NAMES: [&str; 5] = ["utils", "common", "types", "helpers", "prelude"];
@@ -699,9 +702,11 @@ fn misshapen(source: &Source) -> Vec<String> {
     let mut found = Vec::new();
     let path = &source.path;
     let lines = source.length();
-    if lines > LONGEST_FILE {
+    let still = STILL_LONG.iter().find(|(listed, _)| listed == path);
+    let most = still.map_or(LONGEST_FILE, |(_, lines)| *lines);
+    if lines > most {
         found.push(format!(
-            "{path} has {lines} lines without its tests, more than {LONGEST_FILE}"
+            "{path} has {lines} lines without its tests, more than {most}"
         ));
     }
     let first = source.text.lines().next().unwrap_or_default();
@@ -806,7 +811,14 @@ fn the_rules_name_no_place_that_is_gone() {
     for arrow in STILL_BACK {
         assert!(
             ring.contains(&arrow),
-            "{arrow:?} is in no ring any more: strike it"
+            "{arrow:?} is no longer in a ring: strike it"
+        );
+    }
+    for (path, _) in STILL_LONG {
+        let long = |source: &Source| source.path == path && source.length() > LONGEST_FILE;
+        assert!(
+            sources.iter().any(long),
+            "{path} is no longer too long: strike it"
         );
     }
     let one_place = ONE_PLACE.iter().flat_map(|(_, places)| *places);

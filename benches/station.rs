@@ -17,6 +17,8 @@
     reason = "a benchmark that cannot measure fails by panicking"
 )]
 
+#[path = "station/journal.rs"]
+mod journal;
 #[path = "station/parts.rs"]
 mod parts;
 #[path = "station/report.rs"]
@@ -37,7 +39,7 @@ use report::Report;
 type Measuring<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 type Bench = (&'static str, for<'a> fn(&'a mut Report) -> Measuring<'a>);
 
-const BENCHES: [Bench; 10] = [
+const BENCHES: [Bench; 13] = [
     ("start", |report| Box::pin(whole::start(report))),
     ("idle", |report| Box::pin(whole::idle(report))),
     ("rest", |report| Box::pin(rest::rest(report))),
@@ -50,6 +52,9 @@ const BENCHES: [Bench; 10] = [
     ("group-commits", |report| {
         Box::pin(parts::group_commits(report))
     }),
+    ("wear", |report| Box::pin(journal::wear(report))),
+    ("growth", |report| Box::pin(journal::growth(report))),
+    ("waiting", |report| Box::pin(journal::waiting(report))),
     ("drain", |report| Box::pin(whole::drain(report))),
     ("size", |report| Box::pin(whole::size(report))),
 ];

@@ -56,8 +56,21 @@ pub struct Rig {
 impl Rig {
     /// `more` is added to `[indicator]`.
     pub async fn new(way: Way, more: &str) -> Self {
+        Self::with_boxes(way, more, []).await
+    }
+
+    /// With further boxes that are ready.
+    pub async fn with_boxes(
+        way: Way,
+        more: &str,
+        further: impl IntoIterator<Item = String>,
+    ) -> Self {
         let mosquitto = Mosquitto::start();
-        let boxes = (0..BOXES).map(|nth| Device::ready(&serial(nth))).collect();
+        let boxes = (0..BOXES)
+            .map(serial)
+            .chain(further)
+            .map(|serial| Device::ready(&serial))
+            .collect();
         let kandji = kandji::serve(kandji::Options::new(TOKEN, Stock::of(boxes)))
             .await
             .unwrap();

@@ -29,7 +29,7 @@ use crate::{
     scanner,
 };
 
-/// What to do where nobody can tell whether an agent runs.
+/// What to do if it is unknown whether an agent runs.
 const UNTOLD: &str = "run this as root (sudo benchlight doctor), with a `state_dir` that is right";
 
 /// No part is waited for longer; all are tried at the same time.

@@ -207,7 +207,7 @@ fn overview(entries: &[Entry]) -> String {
     out
 }
 
-/// What to try instead of a word that nobody knows.
+/// What to try instead of an unknown word.
 fn near(word: &str, entries: &[Entry]) -> String {
     let known: Vec<&str> = entries.iter().map(|entry| entry.word.as_str()).collect();
     let shares = |known: &str| {

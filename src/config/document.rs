@@ -251,7 +251,7 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every unknown key.
     pub(super) fn finish(self) {
         let known = self.known.borrow();
         for (key, value) in self.table.into_iter().flatten() {

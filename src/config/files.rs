@@ -1,4 +1,4 @@
-//! Files that the config names: credentials and certificates are there, of the right form, and nobody else's to change.
+//! Files that the config names: credentials and certificates must exist, have the right form, and be protected from others.
 
 use std::path::PathBuf;
 

@@ -15,7 +15,7 @@ enum Kind {
 /// The highest pin of a Pi's header.
 const LAST_PIN: u32 = 27;
 
-/// Pins that pull up at boot: an active-low lamp on them rests dark when nobody drives it.
+/// Pins that pull up at boot: an active-low lamp on them is dark while it is not driven.
 const PULLED_UP: std::ops::RangeInclusive<u8> = 2..=8;
 
 const PIN_KEYS: [&str; 8] = [
@@ -92,7 +92,7 @@ fn pins_apart(section: &Section<'_, '_>, fitted: &[(&'static str, u8)]) {
     }
 }
 
-/// An active-low lamp must rest on a pin that is pulled up while nobody drives it.
+/// An active-low lamp needs a pin that is pulled up while it is not driven.
 fn lamps_rest_dark(
     section: &Section<'_, '_>,
     fitted: &[(&'static str, u8)],

@@ -42,7 +42,7 @@ use problems::{Report, syntax_problem};
 use source::Source;
 use station::Station;
 
-/// Where the config is looked for when nobody says otherwise.
+/// Where the config is unless --config says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/benchlight/benchlight.toml";
 
 /// A config has a few kilobytes; what is larger is another file named by mistake.

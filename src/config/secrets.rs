@@ -1,8 +1,8 @@
-//! A secret that was written into the config by mistake: it is told where it belongs, and no diagnostic repeats it. Pure.
+//! A secret that was written into the config by mistake: diagnostics say where it belongs and do not repeat it. Pure.
 
 use crate::runtime::credential::may_be_a_secret;
 
-/// Keys whose long values are no secrets, and must be seen to be mended.
+/// Keys whose long values are not secrets and are shown, so that they can be corrected.
 const LONG: [&str; 15] = [
     "expected_profiles",
     "expected_servers",
@@ -114,7 +114,7 @@ fn begins(line: &str) -> Option<Begins> {
 /// The key of a line `key = value`, without quotes and without the sections before its last dot.
 fn key_of(line: &str) -> Option<&str> {
     let (key, value) = line.split_once('=')?;
-    // The end of a piece of base64 is no sign.
+    // The `=` that ends base64 does not count.
     if matches!(value.trim(), "" | "=") {
         return None;
     }
@@ -184,7 +184,7 @@ fn secret_value(line: &str) -> Option<usize> {
     None
 }
 
-/// Of `x_credential = "name"` what is no plain name is left out.
+/// From `x_credential = "name"`, leaves out a value that is not a plain name.
 fn without_value(line: &str) -> String {
     let Some((key, value)) = line.split_once('=') else {
         return line.to_owned();

@@ -59,7 +59,7 @@ pub(super) fn read(section: Section<'_, '_>, options: &Options) -> Station {
     }
 }
 
-/// `state_dir`, if it is not there yet or nobody else can change what lies in it.
+/// `state_dir`, if it does not exist yet or others cannot change its contents.
 fn own_folder(section: &Section<'_, '_>, dir: PathBuf) -> Option<PathBuf> {
     const KEY: &str = "state_dir";
     let Ok(metadata) = fs::metadata(&dir) else {

@@ -43,7 +43,7 @@ pub(super) fn read<'t>(section: Section<'_, 't>) -> Verdict<'t> {
             &[("relayed", Grade::Relayed), ("apple", Grade::Apple)],
             Some("relayed"),
         ),
-        // A source is given 10 seconds at most, whoever waits for it.
+        // A source has 10 seconds at most.
         deadline: section.duration(
             "deadline",
             SECOND * 2,

@@ -188,7 +188,7 @@ impl Client {
         self.send_made(|| request.clone(), purpose).await
     }
 
-    /// As [`Client::send`], of a request that must be made anew each time it leaves: one that is signed with a word that is used once.
+    /// As [`Client::send`], for a request that must be built again each time it is sent, because its signature is used once.
     ///
     /// # Errors
     /// As [`Client::send`].
@@ -228,7 +228,7 @@ impl Client {
         self.budget(|budget| budget.held_for(Boot::now()))
     }
 
-    /// The service's quota as last told.
+    /// The service's quota by its last reply.
     pub fn quota(&self) -> Option<Quota> {
         self.budget(|budget| budget.quota(Boot::now()))
     }

@@ -60,7 +60,7 @@ pub(super) struct Now<'a> {
     pub(super) vitals: &'a (dyn Fn() -> Vitals + Send + Sync),
     /// How long no request may leave.
     pub(super) held_for: &'a (dyn Fn() -> Option<Duration> + Send + Sync),
-    /// In how much time the source's background knowledge must be read anew.
+    /// How soon the source's background knowledge must be refreshed.
     pub(super) refresh_in: &'a (dyn Fn() -> Option<Duration> + Send + Sync),
 }
 
@@ -104,7 +104,7 @@ impl Keeper {
         self.change(None, None, vitals);
     }
 
-    /// A look-up failed by a fault of the way: a probe shall confirm it at once. While failing the probes have their own rhythm.
+    /// A look-up failed because the service could not be reached or used: a probe confirms it at once. A failing source is already probed regularly.
     pub(super) fn suspect(&self) {
         if self.health.borrow().failing.is_none() {
             self.suspected.notify_one();
@@ -121,7 +121,7 @@ impl Keeper {
         let mut failed_probes = 0_u32;
         loop {
             let suspected = loop {
-                // Asked anew after each sleep: look-ups meanwhile count as probes.
+                // Computed again after each sleep: look-ups in the meantime count as probes.
                 let due = self.next_in(failed_probes, now);
                 if due.is_zero() {
                     break false;
@@ -159,7 +159,7 @@ impl Keeper {
                     };
                     self.change(Some(fault.reason), fault.detail.as_deref(), (now.vitals)());
                 }
-                // The way is good and the answer was not: neither fails nor mends.
+                // The service is reachable but replied nonsense: leave its health unchanged.
                 Err(_) => {}
             }
         }

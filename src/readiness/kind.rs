@@ -82,7 +82,7 @@ impl SourceKind {
         Self::ALL.iter().copied().find(|kind| kind.code() == code)
     }
 
-    /// An MDM relays what Apple told it.
+    /// An MDM relays what it last heard from Apple.
     pub const fn is_mdm(self) -> bool {
         self.facts().is_mdm
     }

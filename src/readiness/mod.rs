@@ -244,7 +244,7 @@ impl Source {
         self.shared.adapter.examine().await
     }
 
-    /// Days until the credential, or the MDM's own, expires, and what is left of the service's quota, as the last replies told.
+    /// Days until the credential, or the MDM's own, expires, and what is left of the service's quota, by the last replies.
     pub fn vitals(&self) -> Vitals {
         self.shared.vitals()
     }

@@ -76,7 +76,7 @@ pub trait Keys {
 
 /// The settings of one service.
 pub(super) trait ServiceSettings: Sized {
-    /// The URL in the shipped config, which answers nobody.
+    /// The URL in the shipped config, which has to be replaced.
     const EXAMPLE_URL: Option<&'static str>;
 
     /// The API's base URL and the rest.

@@ -1,7 +1,7 @@
 //! Reads a reply's fields, each of the type that its service documents.
 //!
-//! A field that is absent or null says nothing. One of another type makes the reply no answer: whoever wrote it did not write what this
-//! station understands.
+//! A field that is absent or null says nothing. One of another type makes the whole reply unusable: it is not what the
+//! service documents.
 
 use std::ops::RangeInclusive;
 

@@ -1,4 +1,4 @@
-//! Lets one caller at a time make what all need, and nobody wait for one that hangs.
+//! Lets one caller at a time fetch what all need, without making anybody wait for one that hangs.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

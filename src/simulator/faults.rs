@@ -1,4 +1,4 @@
-//! The faults that a simulator can be told to have, and for what.
+//! The faults that can be switched on in a simulator, and for which requests.
 
 use std::{
     fmt,
@@ -37,7 +37,7 @@ pub enum Effect {
         /// Its size.
         bytes: u64,
     },
-    /// No byte for so long, then the true answer: `silence:8s`.
+    /// Nothing for this long, then the true answer: `silence:8s`.
     Silence(Duration),
     /// The true answer so much later: `delay:200ms`.
     Delay(Duration),
@@ -87,7 +87,7 @@ pub struct Switch {
     pub scope: Scope,
     /// What.
     pub effect: Effect,
-    /// For so many requests; `None`: until it is switched off.
+    /// For this many requests; `None`: until it is switched off.
     pub times: Option<u32>,
 }
 
@@ -248,7 +248,7 @@ pub struct Faults(Arc<Mutex<Board>>);
 
 #[derive(Debug, Default)]
 struct Board {
-    /// What belongs to single boxes of the stock: nobody switches it off, and nothing that is switched on hides it.
+    /// Faults of single boxes of the stock: they cannot be switched off, and no other fault hides them.
     of_boxes: Vec<Switch>,
     /// What was switched on.
     switched: Vec<Switch>,

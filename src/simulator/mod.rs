@@ -36,7 +36,7 @@ use wire::{Door, End, Wire};
 
 /// The requests of which the last ones are kept.
 const REMEMBERED: usize = 10_000;
-/// Questions are small; whatever is larger is no question.
+/// Requests are small; a larger one is refused.
 const LARGEST_QUESTION: usize = 1024 * 1024;
 
 /// A simulator that serves until it is dropped or stopped.

@@ -57,11 +57,11 @@ pub enum Mdm {
 pub enum Dep {
     /// `SUCCESS`, `empty`.
     Empty,
-    /// `SUCCESS`, `assigned` so long ago.
+    /// `SUCCESS`, `assigned` this long ago.
     Assigned(Duration),
     /// `SUCCESS`, `assigned` a second before it was asked for first.
     JustNow,
-    /// `SUCCESS`, `empty`, and `assigned` so long after it was asked for first.
+    /// `SUCCESS`, `empty`, and `assigned` this long after the first request for it.
     Soon(Duration),
     /// `SUCCESS`, `assigned`, with a migration deadline.
     Migrating,
@@ -526,7 +526,7 @@ pub(crate) fn boxes() -> Vec<(&'static str, &'static str, &'static str)> {
         .collect()
 }
 
-/// A moment so long before another, as the services write it.
+/// The moment `age` before `now`, as the services write it.
 pub(crate) fn before(now: Timestamp, age: Duration) -> String {
     let at = now.checked_sub(age).unwrap_or(now);
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

@@ -33,7 +33,7 @@ pub(super) type Proofs = BTreeMap<Name, Option<Timestamp>>;
 /// What the journal and its folder showed.
 pub(super) struct JournalSeen {
     pub(super) lines: Vec<Line>,
-    /// The newest records, newest first; `None`: there is no journal that can be read.
+    /// The newest records, newest first; `None`: no journal can be read.
     pub(super) records: Option<Vec<Stored>>,
     /// The proof of each scanner; `None` likewise.
     pub(super) proofs: Option<Proofs>,

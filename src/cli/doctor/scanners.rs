@@ -8,7 +8,7 @@ use crate::{
     scanner::{self, ScannerKind, ScannerState, UNENDED_REMEDY},
 };
 
-/// One scanner. `agent`: does an agent run; `None`: nobody can tell.
+/// One scanner. `agent`: whether an agent runs; `None`: unknown.
 pub(super) fn scanner(settings: &scanner::Settings, agent: Option<bool>) -> Line {
     let (part, kind) = (format!("scanner {}", settings.name), &settings.kind);
     if agent == Some(false) {

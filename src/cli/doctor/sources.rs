@@ -109,7 +109,7 @@ fn of_remark(source: &str, remark: Remark) -> Line {
 
 const AT_ONCE: &str = "; no restart is needed";
 
-/// Adds that the agent and this doctor may hold different secrets: whoever trusts the doctor then would delete the one that works.
+/// Adds that the agent may hold another secret than this doctor. Otherwise somebody might delete the one that works.
 pub(super) fn with_copies<'a>(
     line: &mut Line,
     credentials: impl IntoIterator<Item = &'a Credential>,

@@ -27,7 +27,7 @@ use crate::{
 
 /// So long before its end a token is renewed.
 const EARLY: Duration = Duration::from_mins(5);
-/// Too many token calls are refused too: after a refusal the same key is not tried again for so long.
+/// Apple also refuses too many token requests: after a refusal the same key is not tried again for this long.
 const PAUSE: Duration = Duration::from_secs(5);
 /// A token is not believed to be good for longer; Apple's is for an hour.
 const LONGEST_LIFE: Duration = Duration::from_hours(24);

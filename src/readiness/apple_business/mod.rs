@@ -311,7 +311,7 @@ mod tests {
         runtime::clock::ClockWatch,
     };
 
-    /// Nothing listens there: a request that leaves is told from one that may not by its reason.
+    /// Nothing listens there: the reason shows whether a request was sent or refused.
     const BASE: &str = "http://127.0.0.1:9/v1";
     const TOKEN: &str = "http://127.0.0.1:9/auth/oauth2/token";
 

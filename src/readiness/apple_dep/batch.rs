@@ -17,7 +17,7 @@ use crate::{
 
 /// The most serial numbers that Apple takes in one request.
 const MOST: usize = 1000;
-/// How long a question waits for company: a group's members and a scan's candidates come within it, and nobody sees it.
+/// How long a question waits for others: long enough for a group's members and a scan's candidates, too short to notice.
 const WAIT: Duration = Duration::from_millis(2);
 
 /// One reply to a whole batch, with its `Date`.
@@ -35,7 +35,7 @@ struct Batch {
     outcome: watch::Sender<Option<Arc<Outcome>>>,
 }
 
-/// What one request shall ask.
+/// What one request asks.
 pub(super) struct Asked {
     pub(super) serials: Vec<Serial>,
     /// A scan if one of them is for a scan.
@@ -43,7 +43,7 @@ pub(super) struct Asked {
 }
 
 impl Batches {
-    /// Asks together with whoever asks now. `send` makes the request; it runs on if this caller goes away, for others wait for it too.
+    /// Asks together with concurrent callers. `send` makes the request; it continues if this caller goes away, because others wait for it.
     pub(super) async fn ask<F, Sent>(
         &self,
         serials: &[Serial],

@@ -36,7 +36,7 @@ const ANOTHER: &str = "Apple answered about another device than the one asked fo
 pub(super) struct Reply(Map<String, Value>);
 
 impl Reply {
-    /// Reads a reply's body. A device that nobody asked for, even ourselves in another case, makes the whole of it no answer.
+    /// Reads a reply's body. A device that was not asked for, even ours in another case, makes the whole reply unusable.
     pub(super) fn read(body: &Value, asked: &[Serial]) -> Result<Self, Misshaped> {
         let body = Object::read("Apple's answer", body)?;
         let devices = body

@@ -48,7 +48,7 @@ pub use settings::Settings;
 /// How long a look-up waits beside its answer for the name of the server that the token is for.
 const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
 
-/// After a read of the account that failed, look-ups leave it alone for so long.
+/// How long look-ups do not retry after the account could not be read.
 const ACCOUNT_PAUSE: Duration = Duration::from_mins(1);
 
 /// The MDM server at Apple that the server token is for.
@@ -340,7 +340,7 @@ mod tests {
         runtime::clock::ClockWatch,
     };
 
-    /// Nothing listens there: a request that leaves is told from one that may not by its reason.
+    /// Nothing listens there: the reason shows whether a request was sent or refused.
     const BASE: &str = "http://127.0.0.1:9";
 
     async fn reason(request: Request) -> Reason {

@@ -1,4 +1,4 @@
-//! What Apple's plain-text error codes mean: always that nobody could say, never that a device is not assigned. Pure.
+//! What Apple's plain-text error codes mean: always *unknown*, never that a device is not assigned. Pure.
 
 use crate::reason::Reason;
 

@@ -21,7 +21,7 @@ use crate::runtime::file;
 /// The object identifier of CMS EnvelopedData, 1.2.840.113549.1.7.3, as its bytes stand at the beginning of the structure.
 const ENVELOPED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
 
-/// Files larger than this are no token: Apple's are about 2 KiB.
+/// Larger files are not tokens: Apple's have about 2 KiB.
 const LARGEST: u64 = 1024 * 1024;
 
 /// Why a token could not be imported. The texts name the remedy and never a secret.

@@ -16,7 +16,7 @@ const LONGEST_HOLD: Duration = Duration::from_hours(24);
 const WINDOW: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// The service's quota, as its last reply told it.
+/// The service's quota by its last reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// Requests left in the window.
@@ -116,12 +116,12 @@ impl Budget {
             .filter(|wait| !wait.is_zero())
     }
 
-    /// The service told its quota.
+    /// Notes the quota from a reply.
     pub(super) fn note_quota(&mut self, quota: Quota, now: Boot) {
         self.quota = Some((quota, now.plus(WINDOW)));
     }
 
-    /// The quota as last told.
+    /// The quota by the last reply.
     pub(super) fn quota(&self, now: Boot) -> Option<Quota> {
         self.quota
             .filter(|(_, until)| now < *until)

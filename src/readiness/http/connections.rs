@@ -59,7 +59,7 @@ impl Connections {
         self.locked().clone()
     }
 
-    /// A set without a connection, which nobody else knows: its first request makes a new one.
+    /// A set without connections, not shared with anybody: its first request opens one.
     pub(super) fn fresh(&self) -> reqwest::Result<reqwest::Client> {
         made(&self.tls, &self.user_agent, self.connect)
     }

@@ -1,4 +1,4 @@
-//! The one door for replies: what passes is an answer, whole, of now and to be read in one way; what does not is named.
+//! The one check of every reply: an answer is current, complete and unambiguous; anything else becomes a fault with its reason.
 //!
 //! A source cannot reach a body by another way: it gets a [`Reply`], a [`Refused`] whose text only explains, or a [`Fault`].
 
@@ -27,7 +27,7 @@ use crate::{
 /// The most seconds that an answer may have spent in a cache.
 const OLDEST: u64 = 60;
 
-/// An answer: the status that the service documents, of now, complete, JSON. Its body is never shown by `Debug`.
+/// An answer: a documented status, current, complete, JSON. `Debug` does not show its body.
 #[derive(Clone)]
 pub struct Reply {
     /// The HTTP status, one of those that the request named.
@@ -62,7 +62,7 @@ impl fmt::Debug for Reply {
     }
 }
 
-/// A reply of 4xx, or of a status that nobody documents: it says why there is no answer, and nothing of a box.
+/// A reply with status 4xx or an undocumented one. It explains why there is no answer and says nothing about a box.
 #[derive(Clone)]
 pub struct Refused {
     /// The HTTP status.
@@ -91,7 +91,7 @@ impl Refused {
         }
     }
 
-    /// The fault that it stands for, under the rule of the clock. A web page is told of instead of `detail`: it is no word of the service's.
+    /// The fault it means, under the rule of the clock. For a web page, which the service did not write, the text says so instead of `detail`.
     pub fn fault(&self, reason: Reason, detail: &str) -> Fault {
         let likelier = match reason {
             Reason::CredentialsRefused => {
@@ -374,7 +374,7 @@ impl Came<'_> {
     }
 }
 
-/// The value of a header that may be there once; `Err`: it is there twice. What is no text reads as "".
+/// The value of a header that may occur once; `Err`: it occurs twice. A value that is not text reads as "".
 fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
     let mut values = headers.get_all(name).iter();
     let first = values

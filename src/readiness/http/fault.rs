@@ -66,7 +66,7 @@ pub const fn is_of_the_way(reason: Reason) -> bool {
 /// How far a reply's `Date` may be from our clock, and a time in a reply from its `Date`.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 
-/// The rule of the clock: a refused or expired credential is put down to the clock when nobody keeps ours right
+/// The rule of the clock: a refused or expired credential is blamed on the clock when ours is not synchronised
 /// and the reply's `Date` is absent or far from it. Any other reason stays.
 pub fn under_clock(reason: Reason, clock: ClockWatch, replied_at: Option<Timestamp>) -> Reason {
     let spoiled_by_clocks = matches!(
@@ -80,7 +80,7 @@ pub fn under_clock(reason: Reason, clock: ClockWatch, replied_at: Option<Timesta
     }
 }
 
-/// May our clock be the cause? Both must hold: the kernel says that nobody keeps it, and the service's clock does not vouch for it.
+/// Whether our clock may be the cause: the kernel says it is not synchronised, and the service's clock does not confirm it.
 fn clock_doubtful(clock: ClockWatch, replied_at: Option<Timestamp>, now: Timestamp) -> bool {
     let vouched =
         replied_at.is_some_and(|date| date.duration_since(now).unsigned_abs() <= CLOCK_TOLERANCE);

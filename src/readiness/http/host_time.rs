@@ -1,4 +1,4 @@
-//! The time of a host, by which a reply is known to be of now: a cache, a proxy or a broken gateway can hand out yesterday's.
+//! The clock of each host, to recognise an old reply: a cache, a proxy or a broken gateway can serve yesterday's.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::runtime::{
     file,
 };
 
-/// So many replies that are not believed, and agree, set the host's time anew.
+/// This many rejected replies that agree with each other reset the host's time.
 const AGREEING: usize = 3;
 /// The least time between their requests: a stored answer's `Date` stands still meanwhile, a clock's goes on.
 const APART: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ pub(super) enum Measure {
     Disk,
 }
 
-/// The `Date` is not of now: so much ahead (or, negative, behind), measured so.
+/// The `Date` is not current: how far it is ahead (negative: behind), and by which measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotOfNow {
     pub(super) ahead: SignedDuration,
@@ -169,7 +169,7 @@ impl From<ClockWatch> for Clocks {
 }
 
 impl Clocks {
-    /// With what the agent has written to `state_dir`. A file that is not there, or damaged, is no fault: it knows less then.
+    /// With what the agent has written to `state_dir`. A missing or damaged file is not an error; it only knows less.
     pub fn reading(own: ClockWatch, state_dir: &Path) -> Self {
         let times = read(&path(state_dir))
             .into_iter()
@@ -236,7 +236,7 @@ impl Hosts {
             .iter()
             .filter_map(|(host, time)| Some((host.clone(), time.newest()?)))
             .collect();
-        // Less than what stands there, too: then the host's time was set anew.
+        // Also if it is earlier than the file's: then the host's time was reset.
         let moved = |host: &String, now: &Timestamp| {
             file.holds.get(host).is_none_or(|held| {
                 now < held || now.duration_since(*held).unsigned_abs() >= WRITTEN_EVERY

@@ -14,7 +14,7 @@ const MOST_VALUES: u32 = 500_000;
 /// Why a text is not the JSON that was asked for. It never repeats the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JsonFault {
-    /// It is no JSON, is cut, goes on behind its end, or is too deep.
+    /// Not JSON, truncated, followed by more text, or nested too deeply.
     NotJson,
     /// An object gives one name twice.
     NameTwice,

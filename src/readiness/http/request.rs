@@ -8,7 +8,7 @@ use url::Url;
 use super::fault::Fault;
 use crate::{reason::Reason, runtime::credential::Secret};
 
-/// Sent with every request: an answer of now, and in plain form.
+/// Sent with every request: no cached answer, no compression.
 const OF_NOW_AND_PLAIN: [(&str, &str); 3] = [
     ("accept-encoding", "identity"),
     ("cache-control", "no-cache, no-store"),

@@ -43,7 +43,7 @@ pub(super) struct Records<'a> {
     pub(super) now: Option<Timestamp>,
     /// The token list, or why it could not be had.
     pub(super) tokens: Result<Tokens<'a>, &'a Fault>,
-    /// `/devices`, asked only where there is no row; or why it could not be had.
+    /// `/devices`, asked only if there is no row; or why it could not be read.
     pub(super) devices: Result<&'a [Device], &'a Fault>,
 }
 

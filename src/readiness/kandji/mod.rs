@@ -48,9 +48,9 @@ const DEVICES: &str = "api/v1/devices";
 
 /// The token list is not used when it is older.
 const TOKENS_KEPT: Duration = Duration::from_mins(15);
-/// It is read anew in the background when it is older, so that this costs no scan its time.
+/// It is refreshed in the background when it is older, so that no scan has to wait for it.
 const TOKENS_REFRESHED: Duration = Duration::from_mins(10);
-/// A filter that fits more rows than this many pages hold is no serial number's.
+/// A filter that matches more rows than fit on this many pages is not a serial number.
 const MAX_PAGES: u32 = 5;
 /// The most that one call to the device list gives.
 const DEVICES_LIMIT: usize = 300;
@@ -243,7 +243,7 @@ impl Kandji {
         Ok(devices)
     }
 
-    /// The token list, at most 15 minutes old. Who needs it reads it, and waits for nobody else's read: that one may hang.
+    /// The token list, at most 15 minutes old. Each caller reads it for itself: another's read may hang.
     async fn tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
         match self.kept_tokens() {
             Some(tokens) => Ok(tokens),
@@ -277,7 +277,7 @@ impl Kandji {
     }
 
     async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {
-        // Read anew each time: a new file counts without a restart.
+        // Read for each request: a new file takes effect without a restart.
         let token = self.credential.read_token().map_err(|fault| {
             Fault::with(
                 Reason::CredentialsRefused,

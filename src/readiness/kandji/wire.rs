@@ -73,7 +73,7 @@ impl List {
 /// A record that comes twice stands in the place of one that does not come: pages that repeat, a list that changed while it was read.
 fn none_twice(records: &[Value], id: &str) -> Result<(), Misshaped> {
     let mut seen = HashSet::new();
-    // What has no id is told from others by the whole of it.
+    // A record without an id is compared as a whole.
     let key = |record: &Value| {
         record
             .get(id)
@@ -177,7 +177,7 @@ pub(super) enum Moment {
     /// Null, empty or missing.
     #[default]
     Absent,
-    /// A text that is no moment.
+    /// A text that is not a date and time.
     Garbled,
     At(Timestamp),
 }
@@ -212,7 +212,7 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// A token lasts a year; a century either way is no number of days that anybody meant.
+    /// A token lasts a year; more than a century either way is not a plausible number of days.
     const DAYS: i64 = 36_500;
 
     pub(super) fn read(value: &Value) -> Result<Self, Misshaped> {

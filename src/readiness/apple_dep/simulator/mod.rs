@@ -1,6 +1,6 @@
 //! Apple's Device Assignment Services on loopback: signature, nonce, time, session and headers are verified, every state of a device is served.
 //!
-//! It verifies with `ring` what the source signs with the RustCrypto crates, so that a fault of the one is no fault of the other.
+//! It verifies with `ring` what the source signs with the RustCrypto crates, so that both cannot share a mistake.
 
 mod book;
 mod verify;
@@ -50,7 +50,7 @@ pub struct Options {
     pub devices: HashMap<String, Dep>,
     /// How long a session lives.
     pub session_life: Duration,
-    /// Every so many replies the session's word changes, and the one before is dead at once; 0: never.
+    /// After this many replies the session's word changes, and the old one is invalid at once; 0: never.
     pub rotate_every: u64,
     /// Replies within a minute before 429; 0: no limit.
     pub reads_per_minute: usize,

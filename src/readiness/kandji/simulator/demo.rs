@@ -24,7 +24,7 @@ pub struct Sample {
     pub words: &'static str,
 }
 
-/// A tenant for the demo, and what the station's config must say for the samples to come out as told.
+/// A tenant for the demo, and what the station's config must say for the samples to end as listed.
 #[derive(Clone, Debug)]
 pub struct Demo {
     /// What the tenant holds.
@@ -324,7 +324,7 @@ mod tests {
             .devices
             .iter()
             .map(|device| device.serial.as_str());
-        // A label with the S of "(S) Serial No." in front is no box of its own.
+        // A label with the S of "(S) Serial No." in front is not another box.
         let scanned = demo
             .samples
             .iter()

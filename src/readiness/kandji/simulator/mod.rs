@@ -32,7 +32,7 @@ const TOKEN: &str = "simulated-token";
 const ADE_DEVICES: &str = "/api/v1/integrations/apple/ade/devices";
 const ADE_TOKENS: &str = "/api/v1/integrations/apple/ade";
 const DEVICES: &str = "/api/v1/devices";
-/// Rows of one page of the ADE list; there is no option for it.
+/// Rows in one page of the ADE list; the API has no option for it.
 const PAGE: usize = 300;
 /// Requests of all tokens of a tenant, by the hour.
 const HOURLY: u64 = 10_000;

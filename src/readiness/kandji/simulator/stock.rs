@@ -64,7 +64,7 @@ pub struct Device {
     pub family: String,
     /// Does the ADE list hold it? (An enrolled device need not be in it.)
     pub in_ade: bool,
-    /// It is assigned by itself so long after it was asked for first.
+    /// It becomes assigned this long after the first request for it.
     pub ready_after: Option<Duration>,
     /// When it was asked for first; `None`: not yet.
     pub first_asked: Option<(Instant, Timestamp)>,

@@ -3,6 +3,7 @@
 //! Salvage runs in small steps behind the scans, and starts again from the beginning after a restart: a record that is there
 //! already is not written twice.
 
+mod source;
 mod walk;
 
 use std::{
@@ -14,17 +15,18 @@ use std::{
 };
 
 use jiff::{Timestamp, fmt::strtime};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
 use super::{
-    files::{COMPANIONS, beside, is_emptied, length_of, wal_of},
+    files::{COMPANIONS, beside, length_of, wal_of},
     pages::Pages,
     row::{self, Stored},
     schema,
-    store::{BUSY, Fate, Store, Trouble, count, next_seq},
+    store::{Fate, Store, Trouble, count, next_seq},
 };
 
+use source::{Epoch, Finished, ScanRow, finished_in, open, raw_scan, read_counters, read_epochs};
 use walk::{Walk, passes};
 
 /// How the names of files set aside begin.
@@ -208,28 +210,6 @@ pub(super) fn finished(store: &Store) -> Result<Vec<String>, Trouble> {
     Ok(finished.into_iter().map(|finished| finished.file).collect())
 }
 
-/// One salvage that is finished.
-struct Finished {
-    file: String,
-    at: i64,
-    lost: Option<i64>,
-}
-
-fn finished_in(conn: &Connection) -> rusqlite::Result<Vec<Finished>> {
-    let mut statement = conn.prepare(
-        "SELECT file, at, lost FROM salvage WHERE file IS NOT NULL AND done_at IS NOT NULL",
-    )?;
-    let believed = |lost: i64| lost.clamp(0, schema::SEQ_MAX.cast_signed());
-    let finished = statement.query_map([], |row| {
-        Ok(Finished {
-            file: row.get(0)?,
-            at: row.get(1)?,
-            lost: row.get::<_, Option<i64>>(2)?.map(believed),
-        })
-    })?;
-    finished.collect()
-}
-
 /// An open connection whose file has lost its name, and why.
 pub(super) struct TakenAway {
     pub(super) conn: Connection,
@@ -279,19 +259,6 @@ pub(super) struct Salvage {
     open_scans: u64,
     /// What became of those.
     ended: Option<Fate>,
-}
-
-/// One epoch of the source.
-#[derive(Clone, Default)]
-struct Epoch {
-    /// Records written there and not removed since, as its own table says; `None`: it does not say.
-    expected: Option<u64>,
-    machine: String,
-    created_at: i64,
-    /// Its number here.
-    place: Option<i64>,
-    last: u64,
-    count: u64,
 }
 
 impl Salvage {
@@ -556,65 +523,6 @@ impl Salvage {
     }
 }
 
-/// Opens a damaged file for reading only.
-fn open(copy: &Path) -> rusqlite::Result<Connection> {
-    if is_emptied(copy) {
-        return Err(rusqlite::Error::InvalidPath(copy.to_owned()));
-    }
-    let source = Connection::open_with_flags(
-        copy,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    // SQLite refuses a file that is shorter than its header says, unless it is told that somebody is repairing.
-    source.busy_timeout(BUSY)?;
-    source.pragma_update(None, "writable_schema", true)?;
-    source.pragma_update(None, "trusted_schema", false)?;
-    source.pragma_update(None, "cell_size_check", true)?;
-    source.pragma_update(None, "cache_size", -512)?;
-    source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-    Ok(source)
-}
-
-fn read_epochs(source: &Connection) -> BTreeMap<i64, Epoch> {
-    let read = || {
-        let mut statement =
-            source.prepare("SELECT number, machine, created_at, next_seq, removed FROM epoch")?;
-        let rows = statement.query_map([], |row| {
-            let expected = row
-                .get::<_, i64>(3)?
-                .saturating_sub(1)
-                .saturating_sub(row.get(4)?);
-            let expected = Some(u64::try_from(expected).unwrap_or(0));
-            Ok((
-                row.get(0)?,
-                Epoch {
-                    expected,
-                    machine: row.get(1)?,
-                    created_at: row.get(2)?,
-                    ..Epoch::default()
-                },
-            ))
-        })?;
-        rows.collect::<rusqlite::Result<_>>()
-    };
-    read().unwrap_or_default()
-}
-
-fn read_counters(source: &Connection) -> Vec<(String, u64)> {
-    let read = || {
-        let sql = "SELECT name, value FROM counter WHERE name IN ('dropped', 'interrupted', 'faulted', 'scans_overflowed')";
-        let mut statement = source.prepare(sql)?;
-        let rows = statement.query_map([], |row| {
-            Ok((
-                row.get(0)?,
-                u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
-            ))
-        })?;
-        rows.collect::<rusqlite::Result<_>>()
-    };
-    read().unwrap_or_default()
-}
-
 /// The number that a salvaged epoch gets here: its own where that is free and below the current one.
 fn place_epoch(
     transaction: &Transaction<'_>,
@@ -651,27 +559,6 @@ fn place_epoch(
         params![place, id.as_bytes(), machine, created_at],
     )?;
     Ok(place)
-}
-
-/// A row of `raw_scan` as it is.
-struct ScanRow {
-    id: [u8; 16],
-    at: i64,
-    scanner: String,
-    lane: String,
-    bytes: Option<Vec<u8>>,
-    fate: Option<String>,
-}
-
-fn raw_scan(row: &Row<'_>) -> rusqlite::Result<ScanRow> {
-    Ok(ScanRow {
-        id: row.get(1)?,
-        at: row.get(2)?,
-        scanner: row.get(3)?,
-        lane: row.get(4)?,
-        bytes: row.get(5)?,
-        fate: row.get(6)?,
-    })
 }
 
 /// Saves scans that have no record yet.

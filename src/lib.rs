@@ -11,6 +11,8 @@
 //!                              └──LaneStatus──▶ indicator ─▶ lamps
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
 // What every program needs: clocks, checked names, secrets, private files, systemd. It knows nothing of the product.
 pub mod runtime;
 

@@ -152,6 +152,10 @@ impl Record {
 
 /// A record that is safe on disk, with its place in the journal. Only the journal makes one, after its commit is synced.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::manual_non_exhaustive,
+    reason = "`non_exhaustive` would let the rest of this crate make one"
+)]
 pub struct Recorded {
     /// The journal on this machine.
     pub epoch: Uuid,

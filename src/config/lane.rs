@@ -4,7 +4,7 @@ use super::{
     Lane,
     document::{Found, Section},
     indicator,
-    problems::Span,
+    problems::{Report, Span},
     verdict,
 };
 use crate::{
@@ -33,7 +33,6 @@ struct Lamps {
 }
 
 pub(super) fn read(document: &Section<'_, '_>, policy: Option<&Policy>) -> Vec<LaneEntry> {
-    let report = document.report();
     let section = document.section("indicator");
     let (shared_there, shared_at) = (section.is_there(), section.at().clone());
     let shared = if shared_there {
@@ -55,18 +54,8 @@ pub(super) fn read(document: &Section<'_, '_>, policy: Option<&Policy>) -> Vec<L
             section.optional("allow_returned", section.flag("allow_returned", false));
         let lamps = own_lamps(&section).unwrap_or_else(|| of_shared(section.at().clone()));
         section.finish();
-        if let Some(name) = &name
-            && lanes.iter().any(|lane: &LaneEntry| {
-                lane.name
-                    .as_ref()
-                    .is_some_and(|earlier| earlier.value == name.value)
-            })
-        {
-            report.problem(
-                &name.at,
-                format!("there is already a lane {:?}", name.value.as_str()),
-                "give each lane a name of its own",
-            );
+        if let Some(name) = &name {
+            named_once(name, &lanes, document.report());
         }
         let settings = lane(
             name.as_ref().map(|name| &name.value),
@@ -99,6 +88,17 @@ pub(super) fn read(document: &Section<'_, '_>, policy: Option<&Policy>) -> Vec<L
     warn_of_shared(document, shared_there.then_some(&shared_at), &all_lamps);
     lamps_apart(document, &all_lamps);
     lanes
+}
+
+fn named_once(name: &Found<Name>, earlier: &[LaneEntry], report: &Report) {
+    let mut names = earlier.iter().filter_map(|lane| lane.name.as_ref());
+    if names.any(|earlier| earlier.value == name.value) {
+        report.problem(
+            &name.at,
+            format!("there is already a lane {:?}", name.value.as_str()),
+            "give each lane a name of its own",
+        );
+    }
 }
 
 /// The lane's own `indicator`, if it has one.

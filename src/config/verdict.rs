@@ -169,11 +169,9 @@ fn required(
         } else {
             sources.first().map_or(&verdict.at, |source| &source.at)
         };
-        let message =
-            "only apple-business is required, and it cannot prove that a profile is assigned";
         report.problem(
             place,
-            message,
+            "only apple-business is required, and it cannot prove that a profile is assigned",
             "require a source of kind `kandji` or `apple-dep` as well",
         );
         return None;

@@ -218,7 +218,10 @@ pub(super) struct Shared {
 /// For bad days that a test cannot make from outside: what is done, once, to the writing connection before anything else.
 #[cfg(test)]
 #[derive(Default)]
-pub(super) struct Seam(pub(super) Option<Box<dyn FnOnce(&mut rusqlite::Connection) + Send>>);
+pub(super) struct Seam(pub(super) Option<BadDay>);
+
+#[cfg(test)]
+pub(super) type BadDay = Box<dyn FnOnce(&mut rusqlite::Connection) + Send>;
 
 #[cfg(test)]
 impl std::fmt::Debug for Seam {

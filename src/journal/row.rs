@@ -112,16 +112,6 @@ pub(super) fn insert(statement: &mut CachedStatement<'_>, stored: &Stored) -> ru
 pub(super) fn stored(row: &Row<'_>) -> Result<Stored, Unreadable> {
     let key: i64 = row.get(0)?;
     let unknown = |column: &'static str| Unreadable::Column { row: key, column };
-    let cause: Option<String> = row.get(5)?;
-    let change = match (uuid(row, 4)?, cause, row.get::<_, Option<String>>(6)?) {
-        (None, None, None) => None,
-        (Some(scan), Some(cause), Some(previous)) => Some(Change {
-            scan,
-            cause: Cause::from_code(&cause).ok_or(unknown("cause"))?,
-            previous_reason: Reason::from_code(&previous).ok_or(unknown("previous_reason"))?,
-        }),
-        _ => return Err(unknown("change")),
-    };
     let serial = row
         .get::<_, Option<String>>(11)?
         .map(|text| Serial::new(&text).ok_or(unknown("serial")))
@@ -134,7 +124,7 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, Unreadable> {
     let record = Record {
         id: uuid(row, 2)?.ok_or(unknown("id"))?,
         raw_scan: uuid(row, 3)?,
-        change,
+        change: change(row, key)?,
         at: time(row.get(7)?),
         clock_synced: row.get(8)?,
         lane: Name::new(&row.get::<_, String>(9)?).map_err(|_| unknown("lane"))?,
@@ -172,6 +162,21 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, Unreadable> {
         delivered_at: row.get::<_, Option<i64>>(27)?.map(time),
         set_aside: row.get(28)?,
     })
+}
+
+/// The change that the row `key` is, unless it is a scan's first record.
+fn change(row: &Row<'_>, key: i64) -> Result<Option<Change>, Unreadable> {
+    let unknown = |column: &'static str| Unreadable::Column { row: key, column };
+    let cause: Option<String> = row.get(5)?;
+    match (uuid(row, 4)?, cause, row.get::<_, Option<String>>(6)?) {
+        (None, None, None) => Ok(None),
+        (Some(scan), Some(cause), Some(previous)) => Ok(Some(Change {
+            scan,
+            cause: Cause::from_code(&cause).ok_or(unknown("cause"))?,
+            previous_reason: Reason::from_code(&previous).ok_or(unknown("previous_reason"))?,
+        })),
+        _ => Err(unknown("change")),
+    }
 }
 
 /// A UUID column.

@@ -169,16 +169,7 @@ impl Store {
                 path.display()
             ))));
         }
-        conn.pragma_update(None, "synchronous", "full")?;
-        // Checkpoints are made by hand while no scan is under way: an automatic one would happen inside a scan's commit.
-        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
-        conn.pragma_update(None, "journal_size_limit", files::LOG_LIMIT.cast_signed())?;
-        conn.pragma_update(None, "cache_size", -1024)?;
-        conn.pragma_update(None, "temp_store", "memory")?;
-        conn.pragma_update(None, "trusted_schema", false)?;
-        conn.pragma_update(None, "cell_size_check", true)?;
-        // Blanked texts are overwritten where that costs no further page.
-        conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
+        configure(&conn)?;
         upgrade::to_current(&conn)?;
         upgrade::to_small_pages(&conn, path)?;
 
@@ -192,10 +183,9 @@ impl Store {
             }
         };
         let page_size = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-        let path = path.to_owned();
         let mut store = Self {
             conn,
-            path,
+            path: path.to_owned(),
             epoch: (0, Uuid::nil()),
             files,
             synced: true,
@@ -569,11 +559,25 @@ pub(super) fn count(conn: &Connection, name: &str, more: u64) -> rusqlite::Resul
     Ok(())
 }
 
+/// How a connection that writes works, from its opening on.
+fn configure(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "synchronous", "full")?;
+    // Checkpoints are made by hand while no scan is under way: an automatic one would happen inside a scan's commit.
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "journal_size_limit", files::LOG_LIMIT.cast_signed())?;
+    conn.pragma_update(None, "cache_size", -1024)?;
+    conn.pragma_update(None, "temp_store", "memory")?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    // Blanked texts are overwritten where that costs no further page.
+    conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))
+}
+
 /// Is there room for the index of a log of so many bytes? SQLite maps that file into memory, and a mapped page that the filesystem
 /// has no block for ends the process (SIGBUS) instead of being an error.
 fn room_for_index(path: &Path, log: u64) -> bool {
-    // 32 KiB for 4,096 pages of 4 KiB, twice as much, and something for all else that a start writes.
-    let needed = (1 << 20) + log / 64;
+    // 32 KiB for 4,096 pages, which are 2 MiB of log at 512 bytes each. Twice as much, and something for all else that a start writes.
+    let needed = (1 << 20) + log / 32;
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

@@ -42,43 +42,7 @@ fn tell(out: &mut String, serial: &Serial, rows: &[Stored]) -> fmt::Result {
 
 fn tell_row(out: &mut String, stored: &Stored) -> fmt::Result {
     let record = &stored.recorded.record;
-    let unsynced = if record.clock_synced {
-        ""
-    } else {
-        ", by a clock that was not synchronised"
-    };
-    match &record.change {
-        None => {
-            writeln!(
-                out,
-                "{}  scanned on lane {} by {}{unsynced}",
-                time(record.at),
-                record.lane,
-                record.scanner
-            )?;
-            writeln!(
-                out,
-                "  answer     {} after {} ms",
-                words(record.reason),
-                record.took_ms
-            )?;
-        }
-        Some(change) => {
-            writeln!(
-                out,
-                "{}  changed: {}{unsynced}",
-                time(record.at),
-                cause(change.cause)
-            )?;
-            writeln!(
-                out,
-                "  answer     {}, until then {}",
-                words(record.reason),
-                words(change.previous_reason)
-            )?;
-            writeln!(out, "  concerns   scan {}", change.scan)?;
-        }
-    }
+    tell_answer(out, record)?;
     writeln!(out, "  message    {}", visible::text(&record.message))?;
     writeln!(out, "  next       {}", visible::text(&record.action))?;
     writeln!(out, "  lamp       {}", lamp(record))?;
@@ -107,6 +71,46 @@ fn tell_row(out: &mut String, stored: &Stored) -> fmt::Result {
             visible::text(why)
         ),
         (None, None) => writeln!(out, "  delivered  not yet"),
+    }
+}
+
+fn tell_answer(out: &mut String, record: &Record) -> fmt::Result {
+    let unsynced = if record.clock_synced {
+        ""
+    } else {
+        ", by a clock that was not synchronised"
+    };
+    match &record.change {
+        None => {
+            writeln!(
+                out,
+                "{}  scanned on lane {} by {}{unsynced}",
+                time(record.at),
+                record.lane,
+                record.scanner
+            )?;
+            writeln!(
+                out,
+                "  answer     {} after {} ms",
+                words(record.reason),
+                record.took_ms
+            )
+        }
+        Some(change) => {
+            writeln!(
+                out,
+                "{}  changed: {}{unsynced}",
+                time(record.at),
+                cause(change.cause)
+            )?;
+            writeln!(
+                out,
+                "  answer     {}, until then {}",
+                words(record.reason),
+                words(change.previous_reason)
+            )?;
+            writeln!(out, "  concerns   scan {}", change.scan)
+        }
     }
 }
 

@@ -303,16 +303,7 @@ impl Core {
             bytes,
         };
         actions.push(Action::Journal(raw.clone()));
-        let members = match meaning {
-            Meaning::Wrong(reason) => vec![Member::wrong(reason, why_broken)],
-            Meaning::Serials(codes) if new.overloaded => {
-                codes.into_iter().map(Member::overloaded).collect()
-            }
-            Meaning::Serials(codes) => codes
-                .into_iter()
-                .map(|candidates| Member::open((self.draw_id)(), candidates))
-                .collect(),
-        };
+        let members = self.members(meaning, why_broken, new.overloaded);
         self.ask(new.id, &members, actions);
         let scan = ScanInProgress {
             raw,
@@ -325,6 +316,25 @@ impl Core {
         };
         self.scans.insert(new.id, scan);
         self.conclude(new.id, now, actions);
+    }
+
+    /// One member for each serial number of a code, or one for a wrong code.
+    fn members(
+        &mut self,
+        meaning: Meaning,
+        why_broken: Option<&'static str>,
+        overloaded: bool,
+    ) -> Vec<Member> {
+        match meaning {
+            Meaning::Wrong(reason) => vec![Member::wrong(reason, why_broken)],
+            Meaning::Serials(codes) if overloaded => {
+                codes.into_iter().map(Member::overloaded).collect()
+            }
+            Meaning::Serials(codes) => codes
+                .into_iter()
+                .map(|candidates| Member::open((self.draw_id)(), candidates))
+                .collect(),
+        }
     }
 
     /// Asks the sources about each member of a scan that needs it.

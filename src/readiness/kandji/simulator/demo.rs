@@ -230,12 +230,11 @@ fn somebody_must_act(boxes: &mut Boxes) {
 fn nobody_can_say(boxes: &mut Boxes) {
     let now = Timestamp::now();
     let then = now.checked_sub(Duration::from_hours(72)).unwrap_or(now);
-    let kept = Effect::Date(then.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
     boxes.fails(
         "DEMOSTALE016",
         "stale",
         "a cache answers in Kandji's place, three days old",
-        kept,
+        Effect::Date(then.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()),
     );
     boxes.add(
         "DEMOODD00018",

@@ -4,7 +4,7 @@
 //! (each ends in `…`), then the list of evidence; the message then says `"truncated": true`. The same record always gives the
 //! same bytes, `replay` aside, so that a repeat can be recognised.
 //!
-//! What people read of a message (`message`, `action`, `model`, `family`, the reasons of health and of answers) is [`visible`]. What a program
+//! What people read of a message (`message`, `action`, `model`, `family`, the reasons of health and of answers) is `visible`. What a program
 //! compares stays as it was recorded: `serial`, `raw`, `evidence[].status`, ids, times and codes. (JSON itself escapes control characters.)
 
 mod backfill;

@@ -2,7 +2,7 @@
 //!
 //! A source's credential can often do more than read. So each client holds a list of what it may ask, and a request that is
 //! not on it ends here, before a byte leaves. Redirects are followed by hand, where they differ in a trailing slash only: a credential
-//! never reaches another host. Nothing here logs a header or a body. What comes back passes through the one door ([`door`]).
+//! never reaches another host. Nothing here logs a header or a body. What comes back passes through the one door (`door`).
 
 mod budget;
 mod connections;

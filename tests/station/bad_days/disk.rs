@@ -19,8 +19,8 @@ use super::{
 use crate::support::dashboard::Received;
 
 const SALVAGED: Able = Able::Alarm("journal_salvaged");
-/// How many scans there are before the journal is damaged.
-const PAST: u64 = 12;
+/// How many scans there are before the journal is damaged. Enough that half of the file holds the whole table of contents.
+const PAST: u64 = 40;
 
 pub static ROWS: &[Row] = &[
     row!(

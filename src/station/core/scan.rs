@@ -116,7 +116,6 @@ impl ScanInProgress {
                     id,
                     lamp,
                     group,
-                    raw_scan: Some(self.raw.id),
                     ..self.make_record(member, member.decision.as_ref()?, lane, now)
                 })
             })
@@ -127,7 +126,7 @@ impl ScanInProgress {
         records
     }
 
-    /// A record of one member's decision. Its id, its lamp and what it closes are the caller's.
+    /// A record of one member's decision, which closes the raw scan. Its id and its lamp are the caller's.
     pub(super) fn make_record(
         &self,
         member: &Member,

@@ -584,8 +584,17 @@ fn point_9_the_list_survives_a_restart() {
     let now = restarted.moment().boot;
     restarted
         .core
-        .restore(vec![(record, Duration::from_secs(60))], now);
+        .restore(vec![(record.clone(), Duration::from_secs(60))], now);
     assert_eq!(restarted.core.waiting(), 1);
+    restarted.core.restored();
+    let late = Record {
+        serial: label::Serial::new(OTHER),
+        ..record
+    };
+    restarted
+        .core
+        .restore(vec![(late, Duration::from_secs(60))], now);
+    assert_eq!(restarted.core.waiting(), 1, "the list was closed");
     restarted.pass(Duration::from_secs(60));
     assert_eq!(
         restarted.asked.len(),

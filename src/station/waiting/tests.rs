@@ -458,3 +458,46 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_the_next_record_follows_from_is_kept_whole() {
+    let group = Uuid::now_v7();
+    let scanned = Record {
+        group: Some(group),
+        scanner: Name::new("hand").unwrap(),
+        model: Some("MacBook Air".to_owned()),
+        family: Some("Mac".to_owned()),
+        ..record(FIRST, Reason::NoProfile)
+    };
+    let changed = Record {
+        change: Some(Change {
+            scan: scanned.id,
+            cause: Cause::Recheck,
+            previous_reason: Reason::Timeout,
+        }),
+        ..record(SECOND, Reason::NoProfile)
+    };
+    for newest in [scanned, changed] {
+        let mut list = WaitingList::default();
+        list.settle(newest.clone(), RHYTHM, at(0));
+        let before = list.due(at(10)).unwrap().before();
+        assert_eq!(before.id, newest.id);
+        assert_eq!(before.scan(), newest.scan());
+        assert_eq!(before.change.is_some(), newest.change.is_some());
+        assert_eq!(before.serial, newest.serial);
+        assert_eq!(before.asked, newest.asked);
+        assert_eq!(before.group, newest.group);
+        assert_eq!((before.lane, before.scanner), (newest.lane, newest.scanner));
+        assert_eq!((before.model, before.family), (newest.model, newest.family));
+        assert_eq!(before.reason, newest.reason);
+    }
+}
+
+#[test]
+fn no_box_of_an_earlier_run_comes_after_the_last_one() {
+    let mut list = WaitingList::default();
+    list.restore(record(FIRST, Reason::NoProfile), RHYTHM, at(0), secs(60));
+    list.restored();
+    list.restore(record(SECOND, Reason::NoProfile), RHYTHM, at(0), secs(60));
+    assert_eq!(list.count(), 1);
+}

@@ -44,7 +44,6 @@ pub mod readiness {
     include!("items/readiness.rs");
 }
 pub mod verdict;
-#[cfg(feature = "station")]
 pub mod record;
 #[cfg(feature = "station")]
 pub mod scanner {

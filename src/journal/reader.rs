@@ -354,6 +354,7 @@ fn connect(path: &Path) -> Result<Connection, ReadFault> {
         conn.busy_timeout(Duration::from_secs(2))?;
         conn.pragma_update(None, "trusted_schema", false)?;
         conn.pragma_update(None, "cache_size", -512)?;
+        schema::keep_plans(&conn)?;
         let found = schema::look(&conn)?;
         Ok((conn, found))
     };

@@ -1,6 +1,6 @@
 //! The tables.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 use uuid::Uuid;
 
 /// Says that a SQLite file is a Benchlight journal ("BLJn").
@@ -118,6 +118,13 @@ pub(super) const NEWEST_OF_SERIAL: &str = "SELECT found FROM
 /// The key of a raw scan: 63 bits of its id, most of them random.
 pub(super) fn scan_number(id: Uuid) -> i64 {
     (id.as_u64_pair().1 & i64::MAX.cast_unsigned()).cast_signed()
+}
+
+/// Lets a cached statement keep its plan. Else SQLite parses one that uses a partial index again for each value bound to it, which
+/// costs more than running it.
+pub(super) fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Makes the tables of a new file.

@@ -295,7 +295,9 @@ impl Store {
         }
         let mut written = Vec::with_capacity(batch.groups.len());
         for group in &batch.groups {
-            transaction.execute_batch("SAVEPOINT one_group")?;
+            transaction
+                .prepare_cached("SAVEPOINT one_group")?
+                .execute([])?;
             match self.insert_group(group) {
                 Ok(stored) => written.push(Ok(stored)),
                 // A record that the tables refuse (an id that is there already) must not spoil the others.
@@ -305,7 +307,9 @@ impl Store {
                 }
                 Err(error) => return Err(error),
             }
-            transaction.execute_batch("RELEASE one_group")?;
+            transaction
+                .prepare_cached("RELEASE one_group")?
+                .execute([])?;
         }
         let fewer = settle(&transaction, batch.settled)?;
         if !wanted() {
@@ -561,6 +565,7 @@ pub(super) fn count(conn: &Connection, name: &str, more: u64) -> rusqlite::Resul
 
 /// How a connection that writes works, from its opening on.
 fn configure(conn: &Connection) -> rusqlite::Result<()> {
+    schema::keep_plans(conn)?;
     conn.pragma_update(None, "synchronous", "full")?;
     // Checkpoints are made by hand while no scan is under way: an automatic one would happen inside a scan's commit.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;

@@ -153,7 +153,7 @@ fn of_problems(problems: &Problems, each: bool) -> Vec<Line> {
     if !each {
         let many = problems.list().len();
         let finding = format!(
-            "{many} problem{}, told above",
+            "{many} problem{}, listed above",
             if many == 1 { "" } else { "s" }
         );
         return vec![Line::new(

@@ -229,7 +229,7 @@ fn near(word: &str, entries: &[Entry]) -> String {
         alike => format!("did you mean {}? ", alike.join(", ")),
     };
     format!(
-        "{:?} is no word of a lamp, a verdict, a reason, an alarm or health: {hint}`benchlight explain` lists them",
+        "{:?} is not the name of a lamp signal, a verdict, a reason, an alarm or a health word: {hint}`benchlight explain` lists them",
         crate::runtime::visible::word(word)
     )
 }

@@ -53,7 +53,10 @@ fn export(reader: &mut Reader, order: &Export) -> anyhow::Result<u8> {
 
 fn why(reader: &mut Reader, code: &str) -> anyhow::Result<u8> {
     let Meaning::Serials(all) = label::read(code.as_bytes()) else {
-        anyhow::bail!("{:?} is no serial number", label::visible(code.as_bytes()));
+        anyhow::bail!(
+            "{:?} is not a serial number",
+            label::visible(code.as_bytes())
+        );
     };
     let mut out = io::stdout().lock();
     let mut seen = false;

@@ -64,7 +64,7 @@ fn fields() -> impl for<'w> FormatFields<'w> + 'static {
     .delimited(" ")
 }
 
-/// Starts the thread that writes the log. From now on a panic is told as an error is. Its words may hold a text from outside: one that was cut at
+/// Starts the thread that writes the log. From now on a panic is logged as an error. Its words may hold a text from outside: one that was cut at
 /// a wrong place is quoted whole. The thread that panics does not write them itself: where nobody reads, the process would hang in its end.
 pub(super) fn tell_panics() {
     // Where the system gives no thread for it there is no agent either.

@@ -250,8 +250,8 @@ fn read(document: Section<'_, '_>, options: &Options) -> Parts {
         check: options.check_files,
     };
     let verdict = verdict::read(document.section("verdict"));
-    let sources = source::read(&document, &verdict, &files);
-    let max_fetch_age = verdict.max_fetch_age;
+    let sources = source::read(&document, &verdict.mdm, &files);
+    let max_fetch_age = verdict.mdm.max_fetch_age;
     let policy = verdict::policy(verdict, &sources, document.report());
     let lanes = lane::read(&document, policy.as_ref());
     let scanners = scanner::read(&document, &lanes);

@@ -8,7 +8,6 @@ use super::{
     document::{Found, Section},
     files::Files,
     problems::Span,
-    verdict::Verdict,
 };
 use crate::{
     readiness::{
@@ -23,6 +22,12 @@ use crate::{
     },
 };
 
+/// What `[verdict]` asks of an MDM's answers; what is wrong is `None`.
+pub(super) struct MdmRules {
+    pub(super) max_fetch_age: Option<Duration>,
+    pub(super) expected_blueprints: Option<Vec<String>>,
+}
+
 /// One section; what is wrong is `None`.
 pub(super) struct Source {
     pub(super) at: Span,
@@ -31,15 +36,11 @@ pub(super) struct Source {
     pub(super) settings: Option<Settings>,
 }
 
-pub(super) fn read(
-    document: &Section<'_, '_>,
-    verdict: &Verdict<'_>,
-    files: &Files,
-) -> Vec<Source> {
+pub(super) fn read(document: &Section<'_, '_>, rules: &MdmRules, files: &Files) -> Vec<Source> {
     let sources: Vec<Source> = document
         .sections("source")
         .into_iter()
-        .map(|section| one(section, verdict, files))
+        .map(|section| one(section, rules, files))
         .collect();
     if sources.is_empty() && !document.has("source") {
         let example = "write for example:\n[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"https://acme.api.kandji.io\"\ntoken_credential = \"kandji-token\"";
@@ -84,7 +85,7 @@ pub(super) fn read(
     sources
 }
 
-fn one(section: Section<'_, '_>, verdict: &Verdict<'_>, files: &Files) -> Source {
+fn one(section: Section<'_, '_>, rules: &MdmRules, files: &Files) -> Source {
     let choices: Vec<_> = SourceKind::ALL
         .iter()
         .map(|kind| (kind.code(), *kind))
@@ -99,7 +100,7 @@ fn one(section: Section<'_, '_>, verdict: &Verdict<'_>, files: &Files) -> Source
     let service = kind.as_ref().and_then(|kind| {
         let keys = SourceKeys {
             section: &section,
-            verdict,
+            rules,
             files,
         };
         let read = Service::read(kind.value, &keys);
@@ -160,7 +161,7 @@ fn keys_of_others(kind: SourceKind) -> Vec<&'static str> {
 /// The section as a service reads it.
 struct SourceKeys<'s, 'r, 't> {
     section: &'s Section<'r, 't>,
-    verdict: &'s Verdict<'t>,
+    rules: &'s MdmRules,
     files: &'s Files,
 }
 
@@ -263,11 +264,11 @@ impl Keys for SourceKeys<'_, '_, '_> {
     }
 
     fn max_fetch_age(&self) -> Option<Duration> {
-        self.verdict.max_fetch_age
+        self.rules.max_fetch_age
     }
 
     fn expected_blueprints(&self) -> Option<Vec<String>> {
-        self.verdict.expected_blueprints.clone()
+        self.rules.expected_blueprints.clone()
     }
 }
 

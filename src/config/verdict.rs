@@ -5,7 +5,7 @@ use std::{fmt::Write, time::Duration};
 use super::{
     document::{Found, Section, did_you_mean, listed},
     problems::{Report, Span},
-    source::Source,
+    source::{MdmRules, Source},
     units,
 };
 use crate::{
@@ -20,8 +20,7 @@ pub(super) struct Verdict<'t> {
     require_at: Span,
     min_grade: Option<Found<Grade>>,
     deadline: Option<Duration>,
-    pub(super) max_fetch_age: Option<Duration>,
-    pub(super) expected_blueprints: Option<Vec<String>>,
+    pub(super) mdm: MdmRules,
     blueprints_at: Span,
     allow_returned: Option<bool>,
     settle: Option<Duration>,
@@ -49,10 +48,12 @@ pub(super) fn read<'t>(section: Section<'_, 't>) -> Verdict<'t> {
             SECOND * 2,
             Duration::from_millis(50)..=SECOND * 10,
         ),
-        max_fetch_age: section.duration("max_fetch_age", DAY, SECOND..=DAY * 365),
-        expected_blueprints: section
-            .texts("expected_blueprints")
-            .map(|ids| ids.into_iter().map(|id| id.value.to_owned()).collect()),
+        mdm: MdmRules {
+            max_fetch_age: section.duration("max_fetch_age", DAY, SECOND..=DAY * 365),
+            expected_blueprints: section
+                .texts("expected_blueprints")
+                .map(|ids| ids.into_iter().map(|id| id.value.to_owned()).collect()),
+        },
         blueprints_at: section.place("expected_blueprints"),
         allow_returned: section.flag("allow_returned", false),
         settle: section.duration("settle", MINUTE, Duration::ZERO..=DAY),
@@ -75,6 +76,7 @@ pub(super) fn policy(verdict: Verdict<'_>, sources: &[Source], report: &Report) 
         .all(|source| source.name.is_some() && source.kind.is_some());
     if sources_known
         && verdict
+            .mdm
             .expected_blueprints
             .as_ref()
             .is_some_and(|ids| !ids.is_empty())
@@ -102,8 +104,8 @@ pub(super) fn policy(verdict: Verdict<'_>, sources: &[Source], report: &Report) 
     };
     policy.hash = hash(
         &policy,
-        verdict.max_fetch_age?,
-        &verdict.expected_blueprints?,
+        verdict.mdm.max_fetch_age?,
+        &verdict.mdm.expected_blueprints?,
     );
     Some(policy)
 }
@@ -245,7 +247,7 @@ fn any_of(sources: &[Source], wanted: fn(SourceKind) -> bool) -> bool {
 }
 
 /// 8 hex digits that name the effective values of `[verdict]`: the same on every machine and in every release, so that
-/// two records can be told to have been judged alike.
+/// one can see that two records were judged alike.
 fn hash(policy: &Policy, max_fetch_age: Duration, expected_blueprints: &[String]) -> String {
     let mut text = String::from("require=");
     for source in policy.sources.iter().filter(|source| source.required) {

@@ -261,7 +261,7 @@ fn known_chip(path: &Path) -> Result<Known, LampState> {
     // A pipe would hold the lamps' thread up until somebody writes into it.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.file_type().is_char_device()) {
         return Err(LampState::Missing(format!(
-            "{} is no GPIO chip: it is no device",
+            "{} is not a GPIO chip: it is not a device",
             path.display()
         )));
     }
@@ -277,7 +277,7 @@ fn known_chip(path: &Path) -> Result<Known, LampState> {
         _ => LampState::Fault(format!("{} cannot be opened: {error}", path.display())),
     })?;
     let not_a_chip =
-        |error| LampState::Missing(format!("{} is no GPIO chip: {error}", path.display()));
+        |error| LampState::Missing(format!("{} is not a GPIO chip: {error}", path.display()));
     let device = Device::from_path(path).map_err(not_a_chip)?;
     let info = device.info().map_err(not_a_chip)?;
     Ok(Known {

@@ -6,14 +6,13 @@
 use std::{
     panic,
     sync::{
-        Arc, Mutex, MutexGuard, TryLockError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use super::{LampState, output::Output, signal::Levels};
+use super::{LampState, lock::try_for, output::Output, signal::Levels};
 
 /// The outputs of this process.
 pub(super) static PROCESS: Registry = Registry::new();
@@ -146,21 +145,6 @@ impl Drop for Held {
             && let Some(mut output) = output.take()
         {
             output.put_out();
-        }
-    }
-}
-
-/// The lock, if it can be had in time. A panic under it does not spoil what it guards: the next level is written whole.
-pub(super) fn try_for<T>(mutex: &Mutex<T>, patience: Duration) -> Option<MutexGuard<'_, T>> {
-    let end = Instant::now() + patience;
-    loop {
-        match mutex.try_lock() {
-            Ok(guard) => return Some(guard),
-            Err(TryLockError::Poisoned(guard)) => return Some(guard.into_inner()),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => {
-                thread::sleep(Duration::from_millis(1))
-            }
-            Err(TryLockError::WouldBlock) => return None,
         }
     }
 }

@@ -19,6 +19,7 @@ mod gpiochip;
 pub mod held;
 mod lamp_thread;
 pub mod lines;
+mod lock;
 mod output;
 #[cfg(test)]
 mod recording;

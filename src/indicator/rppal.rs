@@ -95,7 +95,7 @@ impl Pins {
 
 fn state(error: Error) -> LampState {
     match error {
-        Error::UnknownModel => LampState::Missing("this is no Raspberry Pi that rppal knows: set driver = \"gpiochip\"".to_owned()),
+        Error::UnknownModel => LampState::Missing("rppal does not know this Raspberry Pi model: set driver = \"gpiochip\"".to_owned()),
         Error::PinUsed(pin) => LampState::Busy(format!("GPIO{pin} is held by another lane of this process")),
         Error::PinNotAvailable(pin) => LampState::Missing(format!("this Raspberry Pi has no GPIO{pin}")),
         Error::PermissionDenied(path) => LampState::NoRight(format!("no right to open {path}: add the station's user to the group gpio")),

@@ -19,7 +19,7 @@ use rustix::{
     termios::{isatty, tcgetsid, tcgetwinsize},
 };
 
-use super::{held::try_for, signal::Levels};
+use super::{lock::try_for, signal::Levels};
 
 /// The terminal of this process; `None` until the first lane draws on it.
 static SCREEN: Mutex<Option<Screen>> = Mutex::new(None);

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::store::Trouble;
+use super::trouble::Trouble;
 
 /// The log is cut back to this length when it grew longer.
 pub(super) const LOG_LIMIT: u64 = 4 << 20;
@@ -172,17 +172,17 @@ impl Files {
 pub(super) fn in_the_way(path: &Path) -> Option<&'static str> {
     let odd = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
     if odd(path) {
-        return Some("it is a directory, a link or something else, and no plain file");
+        return Some("it is not a regular file, but a directory, a link or something else");
     }
     COMPANIONS
         .iter()
         .any(|companion| odd(&beside(path, companion)))
-        .then_some("its log or index is no plain file")
+        .then_some("its log or index is not a regular file")
 }
 
 /// Makes the files private, and the database if it is missing: SQLite would make it readable by all.
 pub(super) fn make_private(path: &Path) {
-    // What cannot be made or changed is told by whoever opens it.
+    // What cannot be made or changed is reported by whoever opens it.
     let _ = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -21,6 +21,7 @@ pub mod story;
 pub mod survey;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod upgrade;
 mod writer;
 
@@ -215,7 +216,7 @@ impl Journal {
         self.shared.release().await.unwrap_or(0)
     }
 
-    /// Waits until everything that [`Journal::sent`] and [`Journal::set_aside`] were told is written; 2 seconds at most.
+    /// Waits until everything that [`Journal::sent`] and [`Journal::set_aside`] have taken is written; 2 seconds at most.
     pub async fn flush(&self) {
         let _ = timeout(Duration::from_secs(2), self.shared.flush()).await;
     }

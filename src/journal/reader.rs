@@ -22,7 +22,7 @@ use super::{
     row::{self, Stored, Unreadable, nanos},
     schema::{self, Found},
     settled::Unsent,
-    store::Trouble,
+    trouble::Trouble,
 };
 use crate::{label::Serial, runtime::name::Name};
 
@@ -49,7 +49,7 @@ pub enum ReadFault {
         why: String,
     },
     /// Not a journal that this build knows.
-    #[error("{} is no journal of this build", .0.display())]
+    #[error("{} is not a journal that this build can read", .0.display())]
     Foreign(PathBuf),
     /// The disk or the file is damaged; a running agent sets such a file aside by itself.
     #[error("cannot read the journal: {0}")]

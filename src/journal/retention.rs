@@ -11,7 +11,8 @@ use super::{
     Settings,
     files::wal_of,
     row, salvage, schema,
-    store::{Store, Trouble, count},
+    store::{Store, count},
+    trouble::Trouble,
 };
 
 /// Rows removed in one step.

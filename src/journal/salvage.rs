@@ -23,7 +23,8 @@ use super::{
     pages::Pages,
     row::{self, Stored},
     schema,
-    store::{Fate, Store, Trouble, count, next_seq},
+    store::{Fate, Store, count, next_seq, note_loss},
+    trouble::Trouble,
 };
 
 use source::{Epoch, Finished, ScanRow, finished_in, open, raw_scan, read_counters, read_epochs};
@@ -185,23 +186,10 @@ pub(super) fn adopt(store: &mut Store, state_dir: &Path, cause: &str) -> Result<
             noted += transaction.execute(sql, params![now, name, cause])?;
         }
         if forgotten && noted == 0 {
-            note(transaction, "the journal was gone", None)?;
+            note_loss(transaction, "the journal was gone", None)?;
         }
         Ok(())
     })
-}
-
-/// Notes something that the journal went through, for the alarm: of what is lost for good, nothing is left to read.
-pub(super) fn note(
-    transaction: &Transaction<'_>,
-    cause: &str,
-    lost: Option<u64>,
-) -> rusqlite::Result<()> {
-    let now = row::nanos(Timestamp::now());
-    let sql = "INSERT INTO salvage (at, file, cause, saved, lost, done_at) VALUES (?1, NULL, ?2, 0, ?3, ?1)";
-    transaction
-        .execute(sql, params![now, cause, lost.map(u64::cast_signed)])
-        .map(|_| ())
 }
 
 /// The files whose salvage is finished.

@@ -1,7 +1,6 @@
 //! The writing connection: one file, opened, checked and written to. Nothing here waits longer than SQLite itself does.
 
 mod epoch;
-mod trouble;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,6 +20,7 @@ use super::{
     row::{self, Stored},
     schema::{self, Found},
     settled::Settled,
+    trouble::Trouble,
     upgrade,
 };
 use crate::{
@@ -28,8 +28,7 @@ use crate::{
     record::{RawScan, Record, Recorded},
 };
 
-pub(super) use epoch::{HAS_MARK, UNCONFIRMED, next_seq};
-pub(super) use trouble::Trouble;
+pub(super) use epoch::{HAS_MARK, UNCONFIRMED, next_seq, note_loss};
 
 /// How long SQLite itself waits for another process that writes; the writer looks at its callers' time in between.
 pub(super) const BUSY: Duration = Duration::from_millis(50);
@@ -157,7 +156,7 @@ impl Store {
             Found::Newer => return Ok(Err(Trouble::Corrupt("a newer build wrote it".to_owned()))),
             Found::Foreign => {
                 return Ok(Err(Trouble::Corrupt(
-                    "it is no journal of this product".to_owned(),
+                    "it is not a Benchlight journal".to_owned(),
                 )));
             }
         }

@@ -14,7 +14,7 @@ use super::{files::COMPANIONS, salvage};
 /// Does an agent work in this folder? It locks the folder for as long as it lives.
 ///
 /// # Errors
-/// It cannot be told, for want of rights as a rule. Whoever then touches what an agent may hold could darken its lamps.
+/// It cannot be determined, usually for lack of permission. Whoever then touches what an agent may hold could darken its lamps.
 pub fn in_use(state_dir: &Path) -> io::Result<bool> {
     match open_folder(state_dir) {
         Ok(folder) => match folder.try_lock_shared() {

@@ -21,7 +21,8 @@ use super::{
     Fault, OpenFault, Settings,
     inbox::{Queued, Seen, Shared},
     machine,
-    store::{Store, Trouble},
+    store::Store,
+    trouble::Trouble,
 };
 use crate::record::Record;
 use file::{Blocked, PageCheck, Replaced};

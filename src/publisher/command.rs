@@ -155,7 +155,7 @@ impl Backfill {
             .map_err(|error| format!("not understood ({error}): send {{\"epoch\": \"<uuid>\", \"from\": <seq>, \"to\": <seq>}}"))?;
         if from == 0 || to < from {
             return Err(format!(
-                "from {from} to {to} is no range: seq counts from 1, and to is not less than from"
+                "from {from} to {to} is not a range: seq counts from 1, and to is not less than from"
             ));
         }
         Ok(Self {

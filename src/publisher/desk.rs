@@ -441,20 +441,20 @@ impl Desk {
         let refused_topic = self.presence.refused_topic(&facts);
         let quiet = link.since.elapsed() >= self.timing.takeover_quiet;
         self.state.send_if_modified(|state| {
-            let told = State {
+            let next = State {
                 link: Link::Connected,
                 nobody_listens: facts.nobody_listens,
                 session_taken_over: state.session_taken_over && !quiet,
                 refused_topic,
             };
-            if told.nobody_listens && !state.nobody_listens {
+            if next.nobody_listens && !state.nobody_listens {
                 tracing::warn!("the broker says that nobody listens; records are kept until somebody does");
             }
-            if let Some(topic) = told.refused_topic.as_ref().filter(|_| state.refused_topic != told.refused_topic) {
+            if let Some(topic) = next.refused_topic.as_ref().filter(|_| state.refused_topic != next.refused_topic) {
                 tracing::warn!(%topic, "the broker does not let this station write there; records are kept: check its access list");
             }
-            let changed = *state != told;
-            *state = told;
+            let changed = *state != next;
+            *state = next;
             changed
         });
     }

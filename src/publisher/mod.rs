@@ -252,12 +252,12 @@ pub async fn run_with(
         let taken_over = fault.kind == FaultKind::TakenOver
             && again_and_again(&mut takeovers, Instant::now(), timing.takeover_quiet);
         state.send_if_modified(|state| {
-            let told = State { link: Link::Away(fault.words.clone()), session_taken_over: state.session_taken_over || taken_over, ..state.clone() };
-            let changed = *state != told;
+            let next = State { link: Link::Away(fault.words.clone()), session_taken_over: state.session_taken_over || taken_over, ..state.clone() };
+            let changed = *state != next;
             if changed {
                 tracing::warn!(why = %fault.words, "the broker is away; records wait in the journal");
             }
-            *state = told;
+            *state = next;
             changed
         });
         let again = if taken_over {

@@ -38,7 +38,7 @@ use budget::{Budget, Refusal};
 use connections::Connections;
 use door::Came;
 pub use door::{NoReply, Refused, Reply};
-pub use fault::{CLOCK_TOLERANCE, Fault, is_of_the_way, under_clock};
+pub use fault::{CLOCK_TOLERANCE, Fault, affects_every_box, in_future, under_clock};
 #[cfg(fuzzing)]
 pub use fuzzing::judged;
 pub use host_time::Clocks;

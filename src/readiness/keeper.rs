@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::http::{Fault, Quota, is_of_the_way};
+use super::http::{Fault, Quota, affects_every_box};
 use crate::{
     health::SourceHealth,
     reason::Reason,
@@ -20,7 +20,7 @@ use crate::{
 
 /// How often a source is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rhythm {
+pub struct ProbeTimes {
     /// After this long without a look-up.
     pub idle: Duration,
     /// While failing, at first ..
@@ -31,7 +31,7 @@ pub struct Rhythm {
     pub failing_long: Duration,
 }
 
-impl Default for Rhythm {
+impl Default for ProbeTimes {
     fn default() -> Self {
         Self {
             idle: Duration::from_mins(5),
@@ -55,7 +55,7 @@ pub struct Vitals {
 
 /// What the keeper asks of its source between probes.
 #[derive(Clone, Copy)]
-pub(super) struct Now<'a> {
+pub(super) struct SourceFacts<'a> {
     /// What is known beside the findings.
     pub(super) vitals: &'a (dyn Fn() -> Vitals + Send + Sync),
     /// How long no request may leave.
@@ -64,11 +64,11 @@ pub(super) struct Now<'a> {
     pub(super) refresh_in: &'a (dyn Fn() -> Option<Duration> + Send + Sync),
 }
 
-/// One source's health and the rhythm of its probes.
+/// One source's health and the times of its probes.
 #[derive(Debug)]
 pub(super) struct Keeper {
     source: Name,
-    rhythm: Rhythm,
+    times: ProbeTimes,
     health: watch::Sender<SourceHealth>,
     suspected: Notify,
     /// The last probe or good look-up.
@@ -76,7 +76,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(source: Name, rhythm: Rhythm) -> Self {
+    pub(super) fn new(source: Name, times: ProbeTimes) -> Self {
         let unknown_yet = SourceHealth {
             failing: None,
             since: None,
@@ -87,7 +87,7 @@ impl Keeper {
         };
         Self {
             source,
-            rhythm,
+            times,
             health: watch::Sender::new(unknown_yet),
             suspected: Notify::new(),
             contact: Mutex::new(None),
@@ -111,18 +111,18 @@ impl Keeper {
         }
     }
 
-    /// Probes by the rhythm; never ends.
+    /// Probes in turn; never ends.
     pub(super) async fn run<P: Future<Output = Result<(), Fault>>>(
         &self,
         probe: impl Fn() -> P,
-        now: Now<'_>,
+        facts: SourceFacts<'_>,
         pulse: &Pulse,
     ) {
         let mut failed_probes = 0_u32;
         loop {
             let suspected = loop {
                 // Computed again after each sleep: look-ups in the meantime count as probes.
-                let due = self.next_in(failed_probes, now);
+                let due = self.next_in(failed_probes, facts);
                 if due.is_zero() {
                     break false;
                 }
@@ -141,7 +141,7 @@ impl Keeper {
             if !confirmed
                 && result
                     .as_ref()
-                    .is_err_and(|fault| is_of_the_way(fault.reason))
+                    .is_err_and(|fault| affects_every_box(fault.reason))
             {
                 result = pulse.through(probe()).await;
             }
@@ -149,15 +149,19 @@ impl Keeper {
             match result {
                 Ok(()) => {
                     failed_probes = 0;
-                    self.change(None, None, (now.vitals)());
+                    self.change(None, None, (facts.vitals)());
                 }
-                Err(fault) if is_of_the_way(fault.reason) => {
+                Err(fault) if affects_every_box(fault.reason) => {
                     failed_probes = if self.health.borrow().failing.is_some() {
                         failed_probes.saturating_add(1)
                     } else {
                         1
                     };
-                    self.change(Some(fault.reason), fault.detail.as_deref(), (now.vitals)());
+                    self.change(
+                        Some(fault.reason),
+                        fault.detail.as_deref(),
+                        (facts.vitals)(),
+                    );
                 }
                 // The service is reachable but replied nonsense: leave its health unchanged.
                 Err(_) => {}
@@ -165,7 +169,7 @@ impl Keeper {
         }
     }
 
-    fn next_in(&self, failed_probes: u32, now: Now<'_>) -> Duration {
+    fn next_in(&self, failed_probes: u32, facts: SourceFacts<'_>) -> Duration {
         let since_contact = self
             .contact
             .lock()
@@ -174,21 +178,21 @@ impl Keeper {
         let Some(since_contact) = since_contact else {
             return Duration::ZERO;
         };
-        let rhythm = self.rhythm;
+        let times = self.times;
         let due = if self.health.borrow().failing.is_some() {
-            let pause = if failed_probes <= rhythm.failing_probes {
-                rhythm.failing
+            let pause = if failed_probes <= times.failing_probes {
+                times.failing
             } else {
-                rhythm.failing_long
+                times.failing_long
             };
             pause.saturating_sub(since_contact)
         } else {
-            let idle = rhythm.idle.saturating_sub(since_contact);
+            let idle = times.idle.saturating_sub(since_contact);
             // A refresh that does not succeed must not be asked for without a pause.
-            let pause = rhythm.failing.saturating_sub(since_contact);
-            (now.refresh_in)().map_or(idle, |refresh| idle.min(refresh.max(pause)))
+            let pause = times.failing.saturating_sub(since_contact);
+            (facts.refresh_in)().map_or(idle, |refresh| idle.min(refresh.max(pause)))
         };
-        (now.held_for)().map_or(due, |held| due.max(held))
+        (facts.held_for)().map_or(due, |held| due.max(held))
     }
 
     fn touch(&self) {
@@ -255,7 +259,10 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
-            let keeper = Arc::new(Keeper::new(Name::new("test").unwrap(), Rhythm::default()));
+            let keeper = Arc::new(Keeper::new(
+                Name::new("test").unwrap(),
+                ProbeTimes::default(),
+            ));
             let service = Arc::new(Service::default());
             let (kept, asked) = (Arc::clone(&keeper), Arc::clone(&service));
             tokio::spawn(async move {
@@ -267,12 +274,12 @@ mod tests {
                         .unwrap()
                         .map_or(Ok(()), |reason| Err(Fault::bare(reason)))
                 };
-                let now = Now {
+                let facts = SourceFacts {
                     vitals: &Vitals::default,
                     held_for: &|| *asked.held_for.lock().unwrap(),
                     refresh_in: &|| *asked.refresh_in.lock().unwrap(),
                 };
-                kept.run(probe, now, &Pulse::default()).await;
+                kept.run(probe, facts, &Pulse::default()).await;
             });
             Self {
                 keeper,

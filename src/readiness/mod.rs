@@ -190,7 +190,7 @@ impl Source {
             limits,
         };
         let adapter = settings.service.connect(endpoint)?;
-        let keeper = Keeper::new(name.clone(), keeper::Rhythm::default());
+        let keeper = Keeper::new(name.clone(), keeper::ProbeTimes::default());
         Ok(Self {
             shared: Arc::new(Shared {
                 name,
@@ -262,12 +262,12 @@ impl Source {
     /// Keeps its health true in the background; never ends.
     pub async fn run(self, pulse: Pulse) {
         let shared = &self.shared;
-        let now = keeper::Now {
+        let facts = keeper::SourceFacts {
             vitals: &|| shared.vitals(),
             held_for: &|| shared.adapter.client().held_for(),
             refresh_in: &|| shared.adapter.refresh_in(),
         };
-        shared.keeper.run(|| shared.probed(), now, &pulse).await;
+        shared.keeper.run(|| shared.probed(), facts, &pulse).await;
     }
 }
 
@@ -293,11 +293,11 @@ impl Shared {
             Ok(evidence) => evidence,
             Err(_) => self.unknown_to_all(candidates, Reason::Timeout),
         };
-        let of_the_way = evidence.iter().find_map(|entry| match entry.finding {
-            Finding::Unknown(reason) if http::is_of_the_way(reason) => Some(reason),
+        let of_every_box = evidence.iter().find_map(|entry| match entry.finding {
+            Finding::Unknown(reason) if http::affects_every_box(reason) => Some(reason),
             _ => None,
         });
-        match of_the_way {
+        match of_every_box {
             None if evidence
                 .iter()
                 .all(|entry| entry.finding == Finding::Unknown(Reason::GarbledAnswer)) => {}

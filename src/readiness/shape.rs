@@ -108,7 +108,7 @@ impl<'a> Object<'a> {
             None => Ok(None),
             Some(text) => spelling::timestamp(text)
                 .map(Some)
-                .ok_or_else(|| self.says(field, "a text that is no date and time")),
+                .ok_or_else(|| self.says(field, "a text that is not a date and time")),
         }
     }
 

@@ -2,8 +2,6 @@
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 
-use super::http::CLOCK_TOLERANCE;
-
 /// A service's text as it may be shown.
 pub use crate::runtime::visible::word as shown;
 
@@ -18,12 +16,6 @@ pub fn timestamp(text: &str) -> Option<Timestamp> {
     let has_time = text.contains(':');
     let civil = text.parse::<civil::DateTime>().ok().filter(|_| has_time)?;
     TimeZone::UTC.to_timestamp(civil).ok()
-}
-
-/// Is this moment of a reply later than clocks that differ a little can explain, by the reply's own `Date`?
-pub fn in_future(moment: Timestamp, date: Timestamp) -> bool {
-    date.checked_add(CLOCK_TOLERANCE)
-        .is_ok_and(|latest| moment > latest)
 }
 
 /// Do these two write the same id? Services write a uuid with dashes or without, in either case.
@@ -72,27 +64,6 @@ mod tests {
         ] {
             assert_eq!(timestamp(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn the_future_begins_after_five_minutes_and_no_calendar_ends_in_a_panic() {
-        let date: Timestamp = "2026-01-09T22:01:10Z".parse().unwrap_or_default();
-        for (moment, future) in [
-            ("2026-01-09T22:06:10Z", false),
-            ("2026-01-09T22:06:10.000000001Z", true),
-            ("2020-01-01T00:00:00Z", false),
-            ("9999-12-30T22:00:00Z", true),
-            ("-009999-01-02T01:59:59Z", false),
-        ] {
-            assert_eq!(
-                timestamp(moment).map(|moment| in_future(moment, date)),
-                Some(future),
-                "{moment}"
-            );
-        }
-        assert!(
-            in_future(Timestamp::MAX, Timestamp::MIN) && !in_future(Timestamp::MIN, Timestamp::MAX)
-        );
     }
 
     #[test]

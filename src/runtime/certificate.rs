@@ -225,7 +225,7 @@ fn malformed(error: &webpki::Error, host: &str) -> CertificateFault {
             make(host),
         ),
         webpki::Error::EndEntityUsedAsCa => CertificateFault::new(
-            "is signed by a certificate that is no authority's",
+            "is signed by a certificate that is not a certificate authority's",
             format!("sign it with one that has basicConstraints CA:TRUE; {MANUAL}"),
         ),
         other => untrusted(&other.to_string(), host),

@@ -1,4 +1,4 @@
-//! What systemd is told: ready, alive, the state in words, stopping. Nothing where systemd did not start us, and nobody waits until it listens.
+//! What systemd hears from the agent: ready, alive, the state in words, stopping. Nothing where systemd did not start us, and nobody waits until it listens.
 
 use std::{
     env, io,
@@ -22,7 +22,7 @@ use sd_notify::NotifyState;
 #[derive(Clone, Debug)]
 pub struct Systemd {
     watchdog: Option<Duration>,
-    /// The service is up, and systemd could not be told so far.
+    /// The service is up, and systemd could not be notified so far.
     ready_unsaid: Arc<AtomicBool>,
     /// What was said, for tests; systemd hears nothing of it.
     #[cfg(test)]
@@ -93,7 +93,7 @@ impl Systemd {
         }
         let said = say(&format!("{state}\n"));
         if let Err(error) = &said {
-            tracing::debug!(%error, "systemd could not be told");
+            tracing::debug!(%error, "systemd could not be notified");
         }
         said.is_ok()
     }

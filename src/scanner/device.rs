@@ -21,6 +21,11 @@ use wildmatch::WildMatch;
 use super::{DeviceFile, Reporter, ScanSender, ScannedCode, ScannerState};
 use crate::runtime::{clock::Moment, pulse};
 
+/// Where udev lists USB keyboards, and scanners that work as one.
+pub(super) const HID_FOLDER: &str = "/dev/input/by-id";
+/// Where udev lists USB serial ports.
+pub(super) const SERIAL_FOLDER: &str = "/dev/serial/by-id";
+
 /// How long to wait before looking for the device again. A serial device that was unplugged needs this pause, too.
 const RETRY: Duration = Duration::from_secs(1);
 

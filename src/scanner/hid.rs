@@ -15,13 +15,11 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::{
     DeviceFile, Layout, ScannedCode,
-    device::{Finder, OpenDevice},
-    serial,
+    device::{Finder, HID_FOLDER, OpenDevice, SERIAL_FOLDER},
 };
 use decoder::{Decoder, KeyEvent};
 
-/// Where udev keeps stable names, and how those of keyboards end.
-pub(super) const FOLDER: &str = "/dev/input/by-id";
+/// How the names of keyboards end.
 const ENDING: &str = "-event-kbd";
 
 /// An open, grabbed event device. Not `evdev::Device`, which hides SYN_DROPPED and invents key events to make up for it:
@@ -32,7 +30,7 @@ pub(super) struct Keyboard {
 }
 
 pub(super) fn finder(device: &DeviceFile) -> Finder {
-    finder_in(Path::new(FOLDER), device)
+    finder_in(Path::new(HID_FOLDER), device)
 }
 
 fn finder_in(folder: &Path, device: &DeviceFile) -> Finder {
@@ -40,7 +38,7 @@ fn finder_in(folder: &Path, device: &DeviceFile) -> Finder {
         folder: folder.to_owned(),
         ending: ENDING,
         device: device.clone(),
-        elsewhere: (serial::FOLDER.into(), "USB serial"),
+        elsewhere: (SERIAL_FOLDER.into(), "USB serial"),
     }
 }
 

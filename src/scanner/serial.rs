@@ -14,13 +14,9 @@ use serial2::SerialPort;
 
 use super::{
     DeviceFile, ScannedCode,
-    device::{Finder, OpenDevice},
+    device::{Finder, HID_FOLDER, OpenDevice, SERIAL_FOLDER},
     framing::Framer,
-    hid,
 };
-
-/// Where udev keeps stable names.
-pub(super) const FOLDER: &str = "/dev/serial/by-id";
 
 pub(super) struct SerialScanner {
     port: SerialPort,
@@ -28,7 +24,7 @@ pub(super) struct SerialScanner {
 }
 
 pub(super) fn finder(device: &DeviceFile) -> Finder {
-    finder_in(Path::new(FOLDER), device)
+    finder_in(Path::new(SERIAL_FOLDER), device)
 }
 
 fn finder_in(folder: &Path, device: &DeviceFile) -> Finder {
@@ -36,7 +32,7 @@ fn finder_in(folder: &Path, device: &DeviceFile) -> Finder {
         folder: folder.to_owned(),
         ending: "",
         device: device.clone(),
-        elsewhere: (hid::FOLDER.into(), "USB keyboard"),
+        elsewhere: (HID_FOLDER.into(), "USB keyboard"),
     }
 }
 

@@ -112,7 +112,7 @@ impl WaitingBox {
 
 /// The lane's times for re-checks.
 #[derive(Clone, Copy, Debug)]
-pub struct Rhythm {
+pub struct RecheckTimes {
     /// First re-check after this long.
     pub recheck: Duration,
     /// For this long.
@@ -184,15 +184,15 @@ impl WaitingList {
     }
 
     /// A box was recorded, or changed: puts it on the list or takes it off. An older entry of the same serial number leaves.
-    pub fn settle(&mut self, record: Record, rhythm: Rhythm, now: Boot) {
+    pub fn settle(&mut self, record: Record, times: RecheckTimes, now: Boot) {
         if let (Restoring::Until(settled), Some(serial)) = (&mut self.since_start, &record.serial) {
             settled.insert(serial.clone());
         }
-        self.replace(record, rhythm, now, Duration::ZERO);
+        self.replace(record, times, now, Duration::ZERO);
     }
 
     /// The newest record of a box before the start, which was scanned `age` ago. One that was recorded since counts more.
-    pub fn restore(&mut self, record: Record, rhythm: Rhythm, now: Boot, age: Duration) {
+    pub fn restore(&mut self, record: Record, times: RecheckTimes, now: Boot, age: Duration) {
         let newer = match &self.since_start {
             Restoring::Until(settled) => record
                 .serial
@@ -201,7 +201,7 @@ impl WaitingList {
             Restoring::Done => true,
         };
         if !newer {
-            self.replace(record, rhythm, now, age.max(Duration::from_secs(1)));
+            self.replace(record, times, now, age.max(Duration::from_secs(1)));
         }
     }
 
@@ -210,7 +210,7 @@ impl WaitingList {
         self.since_start = Restoring::Done;
     }
 
-    fn replace(&mut self, record: Record, rhythm: Rhythm, now: Boot, age: Duration) {
+    fn replace(&mut self, record: Record, times: RecheckTimes, now: Boot, age: Duration) {
         let Some(serial) = record.serial.clone() else {
             return;
         };
@@ -219,9 +219,9 @@ impl WaitingList {
             return;
         }
         let (first, follow) = if is_hourly(record.reason) {
-            (HOURLY, followed_for(rhythm.recheck_for))
+            (HOURLY, followed_for(times.recheck_for))
         } else {
-            (rhythm.recheck, rhythm.recheck_for)
+            (times.recheck, times.recheck_for)
         };
         if age >= follow {
             return;
@@ -270,13 +270,13 @@ impl WaitingList {
         Some(one)
     }
 
-    /// A re-check changed the box: something moves, so its rhythm begins anew, within the time that it had left. Or it leaves the list.
-    pub fn changed(&mut self, serial: &Serial, record: Record, rhythm: Rhythm, now: Boot) {
+    /// A re-check changed the box: something moves, so its re-checks begin anew, within the time that it had left. Or it leaves the list.
+    pub fn changed(&mut self, serial: &Serial, record: Record, times: RecheckTimes, now: Boot) {
         let Some(before) = self.take(serial) else {
             return;
         };
         let after = record.serial.clone();
-        self.settle(record, rhythm, now);
+        self.settle(record, times, now);
         self.retime(after.as_ref().unwrap_or(serial), |after| {
             if after.scan == before.scan && !is_hourly(after.reason) {
                 after.times.until = before.times.until;

@@ -34,7 +34,7 @@ pub(super) fn clock(synced: bool, ahead: &[(Name, SignedDuration)]) -> Line {
             )
         }
         Some(_) => format!("{kept}; agrees with the services' clocks"),
-        None => format!("{kept}; no service told its time"),
+        None => format!("{kept}; no service stated its time"),
     };
     if off.unsigned_abs() > CLOCK_TOLERANCE {
         Line::new(PART, State::Fail, finding, REMEDY)
@@ -61,7 +61,7 @@ mod tests {
         };
         for (synced, ahead, state, words) in [
             (true, ahead(2), State::Ok, "agrees"),
-            (true, vec![], State::Ok, "no service told"),
+            (true, vec![], State::Ok, "no service stated"),
             (false, ahead(0), State::Warn, "nobody keeps it right"),
             (true, ahead(45), State::Warn, "45 s behind what kandji"),
             (true, ahead(-301), State::Fail, "5 min ahead of what kandji"),

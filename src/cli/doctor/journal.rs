@@ -241,7 +241,7 @@ fn room(dir: &Path, settings: Option<&journal::Settings>) -> Line {
         Err(error) => Line::new(
             PART,
             State::Fail,
-            format!("its room cannot be told: {error}"),
+            format!("its free space cannot be determined: {error}"),
             "check the filesystem of `state_dir`",
         ),
         Ok(free) => {

@@ -184,7 +184,7 @@ impl<'t> Section<'_, 't> {
                 let hint = did_you_mean(text.value, &words);
                 self.wrong(
                     key,
-                    format!("{:?} is no value of `{key}`", text.value),
+                    format!("{:?} is not a value of `{key}`", text.value),
                     format!("{hint}use one of {}", listed(&words)),
                 )
             }

@@ -414,7 +414,7 @@ fn each_rule_is_kept_and_blames_the_right_line() {
         (
             "grade",
             verdict("min_grade = \"aple\""),
-            "19: \"aple\" is no value of `min_grade`",
+            "19: \"aple\" is not a value of `min_grade`",
         ),
         (
             "deadline",

@@ -7,7 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{env, fs, os::unix::process::ExitStatusExt, process};
+use std::{env, fs, os::unix::process::ExitStatusExt, process, thread, time::Instant};
 
 use super::*;
 use crate::indicator::recording::{Recording, Tape};

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::{Store, Trouble};
+use super::Store;
 use crate::journal::{
     mark::{Mark, Place},
-    row, salvage, schema,
+    row, schema,
+    trouble::Trouble,
 };
 
 /// The journal has had a mark: without one it is not to be trusted any more.
@@ -90,7 +91,7 @@ impl Store {
                 Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
             let id = draw_epoch(&transaction, number, machine)?;
             transaction.execute("DELETE FROM counter WHERE name = ?1", [UNCONFIRMED])?;
-            salvage::note(&transaction, cause, lost)?;
+            note_loss(&transaction, cause, lost)?;
             transaction.commit()?;
             self.epoch = (number, id);
             (self.drawn, self.renewed) = (true, Some(cause));
@@ -172,7 +173,7 @@ impl Store {
                 params![old, from.cast_signed() + 1],
             )?;
             transaction.execute("DELETE FROM counter WHERE name = ?1", [UNCONFIRMED])?;
-            salvage::note(
+            note_loss(
                 &transaction,
                 "the broker has heard of records that are not in it",
                 Some(lost),
@@ -221,4 +222,17 @@ pub(in crate::journal) fn next_seq(conn: &Connection, epoch: i64) -> rusqlite::R
         .prepare_cached(sql)?
         .query_row([epoch], |found| found.get(0))?;
     Ok(seq.cast_unsigned())
+}
+
+/// Notes something that the journal went through, for the alarm: of what is lost for good, nothing is left to read.
+pub(in crate::journal) fn note_loss(
+    transaction: &Transaction<'_>,
+    cause: &str,
+    lost: Option<u64>,
+) -> rusqlite::Result<()> {
+    let now = row::nanos(Timestamp::now());
+    let sql = "INSERT INTO salvage (at, file, cause, saved, lost, done_at) VALUES (?1, NULL, ?2, 0, ?3, ?1)";
+    transaction
+        .execute(sql, params![now, cause, lost.map(u64::cast_signed)])
+        .map(|_| ())
 }

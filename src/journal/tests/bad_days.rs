@@ -618,7 +618,7 @@ async fn a_salvage_that_meets_a_full_disk_passes_over_no_row() {
             Ok(true) => break,
             Ok(false) => {}
             Err(trouble) => {
-                assert_eq!(trouble, store::Trouble::Full);
+                assert_eq!(trouble, trouble::Trouble::Full);
                 refused += 1;
                 pages += 10;
             }

@@ -19,8 +19,9 @@ use crate::journal::{
     inbox::{Checked, Shared},
     mark::{self, Mark},
     salvage::{self, Salvage, TakenAway},
-    store::{Fate, Store, Trouble, UNCONFIRMED},
+    store::{Fate, Store, UNCONFIRMED, note_loss},
     survey,
+    trouble::Trouble,
 };
 
 /// A file that is damaged again so soon after a salvage says that the disk is, not the file.
@@ -338,7 +339,7 @@ impl Writer {
             1,
             mark::read(&self.shared.settings.state_dir),
         )?;
-        store.unsynced(|transaction| salvage::note(transaction, why, Some(0)))?;
+        store.unsynced(|transaction| note_loss(transaction, why, Some(0)))?;
         self.take_into_use(store, why).map(|()| true)
     }
 

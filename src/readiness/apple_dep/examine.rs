@@ -22,9 +22,9 @@ pub(super) async fn examine(apple: &AppleDep) -> Examination {
     let finding = format!(
         "token accepted: it is for the MDM server {:?} ({}) of {}, {}",
         account.server_name,
-        account.server_uuid.as_deref().unwrap_or("id not told"),
+        account.server_uuid.as_deref().unwrap_or("id not stated"),
         account.org_name.as_deref().map_or_else(
-            || "an organisation that is not told".to_owned(),
+            || "an organisation that is not named".to_owned(),
             |name| format!("{:?}", spelling::shown(name))
         ),
         days.map_or_else(

@@ -13,6 +13,7 @@ use crate::{
     label::Serial,
     readiness::{
         evidence::{Evidence, Finding, Grade},
+        http,
         shape::{Misshaped, Object},
         spelling,
     },
@@ -247,7 +248,7 @@ fn conclude(
             device.device_assigned_at,
         ),
     ] {
-        if let Some(moment) = moment.filter(|moment| spelling::in_future(*moment, replied_at)) {
+        if let Some(moment) = moment.filter(|moment| http::in_future(*moment, replied_at)) {
             let detail = format!(
                 "Apple dates the {what} {}, in the future.",
                 times::moment(moment)

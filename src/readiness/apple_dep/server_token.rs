@@ -41,10 +41,10 @@ impl TokenFault {
     /// The fault as one of the credential that holds the text.
     pub fn of(self, credential: &Credential) -> CredentialFault {
         let what = match self {
-            Self::NotJson => "is no server token of Apple's (not a JSON object)".to_owned(),
-            Self::Missing(field) => format!("is no whole server token of Apple's (no {field})"),
+            Self::NotJson => "is not an Apple server token (not a JSON object)".to_owned(),
+            Self::Missing(field) => format!("is not a complete Apple server token (no {field})"),
             Self::BadExpiry => {
-                "is no server token of Apple's (its access_token_expiry is not an RFC 3339 date)"
+                "is not an Apple server token (its access_token_expiry is not an RFC 3339 date)"
                     .to_owned()
             }
         };

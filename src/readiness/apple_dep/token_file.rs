@@ -48,12 +48,12 @@ pub enum ImportFault {
     NeedsKey,
     /// The private key cannot be used.
     #[error(
-        "the private key is no unencrypted RSA key in PEM form; an encrypted one is opened by: openssl pkey -in KEY -out PLAIN.pem"
+        "the private key is not an unencrypted RSA key in PEM form; decrypt it with: openssl pkey -in KEY -out PLAIN.pem"
     )]
     BadKey,
     /// The certificate cannot be used.
     #[error(
-        "the certificate is no RSA certificate in PEM form: give the one that was uploaded to Apple"
+        "the certificate is not an RSA certificate in PEM form: give the one that was uploaded to Apple"
     )]
     BadCertificate,
     /// The key and the certificate are no pair.

@@ -144,7 +144,7 @@ impl From<NoReply> for Fault {
                 200..=299 => refused.fault(
                     Reason::GarbledAnswer,
                     &format!(
-                        "{} answered {}, which is no answer to this question: look for a proxy that changes replies.",
+                        "{} answered {}, which does not answer this question: look for a proxy that changes replies.",
                         refused.host, refused.status
                     ),
                 ),

@@ -44,10 +44,9 @@ impl Fault {
     }
 }
 
-/// Is `reason` a fault of the way to a service or of the station's credentials there? Such a fault says
-/// nothing of the box, and a probe tells whether the station can answer a scan at all. A garbled answer is
-/// not among them: the way is good, and the next box may be answered.
-pub const fn is_of_the_way(reason: Reason) -> bool {
+/// Is `reason` a fault of the connection to a service, of the service, or of the station's credentials there? It says nothing of
+/// one box and would meet every other, so a probe can find it. A garbled answer is not among them: the next box may be answered.
+pub const fn affects_every_box(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::Offline
@@ -65,6 +64,12 @@ pub const fn is_of_the_way(reason: Reason) -> bool {
 
 /// How far a reply's `Date` may be from our clock, and a time in a reply from its `Date`.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
+
+/// Is this moment of a reply later than clocks that differ a little can explain, by the reply's own `Date`?
+pub fn in_future(moment: Timestamp, date: Timestamp) -> bool {
+    date.checked_add(CLOCK_TOLERANCE)
+        .is_ok_and(|latest| moment > latest)
+}
 
 /// The rule of the clock: a refused or expired credential is blamed on the clock when ours is not synchronised
 /// and the reply's `Date` is absent or far from it. Any other reason stays.
@@ -173,6 +178,27 @@ mod tests {
     const UNSYNCED: ClockWatch = ClockWatch::Fixed { synced: false };
 
     #[test]
+    fn the_future_begins_after_five_minutes_and_no_calendar_ends_in_a_panic() {
+        let date: Timestamp = "2026-01-09T22:01:10Z".parse().unwrap_or_default();
+        for (moment, future) in [
+            ("2026-01-09T22:06:10Z", false),
+            ("2026-01-09T22:06:10.000000001Z", true),
+            ("2020-01-01T00:00:00Z", false),
+            ("9999-12-30T22:00:00Z", true),
+            ("-009999-01-02T01:59:59Z", false),
+        ] {
+            assert_eq!(
+                moment.parse().map(|moment| in_future(moment, date)).ok(),
+                Some(future),
+                "{moment}"
+            );
+        }
+        assert!(
+            in_future(Timestamp::MAX, Timestamp::MIN) && !in_future(Timestamp::MIN, Timestamp::MAX)
+        );
+    }
+
+    #[test]
     fn the_clock_is_blamed_only_when_nobody_keeps_it_and_the_reply_does_not_vouch_for_it() {
         let now = Timestamp::now();
         let near = now.checked_sub(Duration::from_secs(290)).ok();
@@ -197,7 +223,10 @@ mod tests {
 
     #[test]
     fn faults_of_the_way_are_never_about_the_box() {
-        for reason in Reason::ALL.iter().filter(|reason| is_of_the_way(**reason)) {
+        for reason in Reason::ALL
+            .iter()
+            .filter(|reason| affects_every_box(**reason))
+        {
             assert_eq!(reason.verdict(), Verdict::Unknown, "{}", reason.code());
         }
         for reason in [
@@ -207,7 +236,7 @@ mod tests {
             Reason::Contradiction,
             Reason::JournalFault,
         ] {
-            assert!(!is_of_the_way(reason), "{}", reason.code());
+            assert!(!affects_every_box(reason), "{}", reason.code());
         }
     }
 

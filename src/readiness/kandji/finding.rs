@@ -9,7 +9,7 @@ use crate::{
     label::Serial,
     readiness::{
         evidence::{Evidence, Finding, Grade},
-        http::Fault,
+        http::{self, Fault},
         spelling,
     },
     reason::{Reason, Verdict},
@@ -271,7 +271,7 @@ fn of_assigned(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement 
         ),
     ] {
         if let Some(moment) =
-            moment.filter(|moment| now.is_none_or(|now| spelling::in_future(*moment, now)))
+            moment.filter(|moment| now.is_none_or(|now| http::in_future(*moment, now)))
         {
             return unknown(
                 Reason::GarbledAnswer,
@@ -442,7 +442,7 @@ fn stale(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Optio
                 times::length(age)
             ));
         }
-        if spelling::in_future(fetched, date) {
+        if http::in_future(fetched, date) {
             return says(format!(
                 "Last fetch {} by {name} lies in the future.",
                 times::moment(fetched)

@@ -13,7 +13,7 @@ use crate::{
     runtime::clock::Boot,
     station::{
         status::{LampAnswer, Warning},
-        waiting::{Rhythm, WaitingBox},
+        waiting::{RecheckTimes, WaitingBox},
     },
     verdict,
 };
@@ -45,11 +45,11 @@ impl Core {
     pub fn restore(&mut self, newest_records: Vec<(Record, Duration)>, now: Boot) {
         for (record, age) in newest_records {
             if let Some(policy) = self.policy(&record.lane) {
-                let rhythm = Rhythm {
+                let times = RecheckTimes {
                     recheck: policy.recheck,
                     recheck_for: policy.recheck_for,
                 };
-                self.waiting.restore(record, rhythm, now, age);
+                self.waiting.restore(record, times, now, age);
             }
         }
     }
@@ -150,15 +150,13 @@ impl Core {
             let Some(policy) = self.policy(&record.lane) else {
                 continue;
             };
-            let rhythm = Rhythm {
+            let times = RecheckTimes {
                 recheck: policy.recheck,
                 recheck_for: policy.recheck_for,
             };
             match &change.rechecked {
-                Some(serial) => self
-                    .waiting
-                    .changed(serial, record, rhythm, now.moment.boot),
-                None => self.waiting.settle(record, rhythm, now.moment.boot),
+                Some(serial) => self.waiting.changed(serial, record, times, now.moment.boot),
+                None => self.waiting.settle(record, times, now.moment.boot),
             }
         }
     }

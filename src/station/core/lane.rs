@@ -8,7 +8,7 @@ use crate::{
     runtime::clock::Boot,
     station::{
         status::{LampAnswer, LaneStatus},
-        waiting::Rhythm,
+        waiting::RecheckTimes,
     },
     verdict::Policy,
 };
@@ -45,8 +45,8 @@ impl Lane {
         }
     }
 
-    pub(super) const fn rhythm(&self) -> Rhythm {
-        Rhythm {
+    pub(super) const fn times(&self) -> RecheckTimes {
+        RecheckTimes {
             recheck: self.policy.recheck,
             recheck_for: self.policy.recheck_for,
         }

@@ -440,7 +440,7 @@ impl Core {
             lane.status.alarms += 1;
             actions.push(Action::Show(scan.lane.clone(), lane.status));
         }
-        let rhythm = lane.rhythm();
+        let times = lane.times();
         scan.stage = Stage::Late;
         let seen: Vec<(bool, Reason)> = scan.members.iter().filter_map(Member::seen).collect();
         let scanner = self.scanners.entry(scan.raw.scanner.clone()).or_default();
@@ -453,7 +453,7 @@ impl Core {
         for record in records {
             actions.push(Action::Tell(record.clone()));
             if safe {
-                self.waiting.settle(record, rhythm, now.moment.boot);
+                self.waiting.settle(record, times, now.moment.boot);
             } else {
                 actions.push(Action::Faulted(record));
             }

@@ -11,7 +11,7 @@ use crate::{
 
 const FIRST: &str = "C02XK0AAJG5H";
 const SECOND: &str = "C02XK0AAJG6J";
-const RHYTHM: Rhythm = Rhythm {
+const TIMES: RecheckTimes = RecheckTimes {
     recheck: secs(10),
     recheck_for: secs(86_400),
 };
@@ -47,7 +47,7 @@ fn record(text: &str, reason: Reason) -> Record {
 fn waiting(boxes: &[(&str, Reason)]) -> WaitingList {
     let mut list = WaitingList::default();
     for (text, reason) in boxes {
-        list.settle(record(text, *reason), RHYTHM, at(0));
+        list.settle(record(text, *reason), TIMES, at(0));
     }
     list
 }
@@ -93,7 +93,7 @@ fn what_is_no_serial_number_never_waits() {
             serial: None,
             ..record(FIRST, Reason::Offline)
         },
-        RHYTHM,
+        TIMES,
         at(0),
     );
     assert_eq!((list.count(), list.next()), (0, None));
@@ -117,9 +117,9 @@ fn a_first_re_check_that_is_slower_than_a_quarter_of_an_hour_stays_as_slow() {
     let mut list = WaitingList::default();
     list.settle(
         record(FIRST, Reason::NotFound),
-        Rhythm {
+        RecheckTimes {
             recheck: secs(1_800),
-            ..RHYTHM
+            ..TIMES
         },
         at(0),
     );
@@ -150,7 +150,7 @@ fn failed_and_throttled_assignments_are_asked_for_hourly_for_three_days_at_least
 fn a_restart_goes_on_with_the_time_that_a_box_had_left_and_about_its_interval() {
     let restored = |age| {
         let mut list = WaitingList::default();
-        list.restore(record(FIRST, Reason::NotFound), RHYTHM, at(0), age);
+        list.restore(record(FIRST, Reason::NotFound), TIMES, at(0), age);
         list
     };
     assert_eq!(restored(secs(60)).next(), Some(at(60)));
@@ -177,9 +177,9 @@ fn boxes_are_asked_for_the_longest_due_first_and_one_a_second_at_most() {
     let mut list = waiting(&[(FIRST, Reason::NotFound)]);
     list.settle(
         record(SECOND, Reason::NotFound),
-        Rhythm {
+        RecheckTimes {
             recheck: secs(5),
-            ..RHYTHM
+            ..TIMES
         },
         at(0),
     );
@@ -228,7 +228,7 @@ fn both_candidates_of_a_code_are_asked_for_again() {
         asked: vec![scanned.clone(), stripped.clone()],
         ..record(FIRST, Reason::Offline)
     };
-    list.settle(both, RHYTHM, at(0));
+    list.settle(both, TIMES, at(0));
     let due = list.due(at(10)).unwrap();
     assert_eq!(
         due.candidates(),
@@ -252,14 +252,14 @@ fn a_box_scanned_again_has_its_newest_record_only() {
     let older = list.due(at(10)).unwrap();
     assert!(list.holds(&older.serial, older.record));
     let newer = record(FIRST, Reason::Offline);
-    list.settle(newer.clone(), RHYTHM, at(11));
+    list.settle(newer.clone(), TIMES, at(11));
     assert_eq!(list.count(), 2);
     assert!(
         !list.holds(&older.serial, older.record),
         "an answer that is still on its way is about a record of the past"
     );
     assert!(list.holds(&serial(FIRST), newer.id));
-    list.settle(record(FIRST, Reason::Assigned), RHYTHM, at(12));
+    list.settle(record(FIRST, Reason::Assigned), TIMES, at(12));
     assert_eq!(list.count(), 1, "a box that is ready waits no longer");
     assert!(!list.holds(&serial(FIRST), newer.id));
 }
@@ -285,7 +285,7 @@ fn a_changed_box_begins_anew_within_the_time_that_it_had_left() {
     list.changed(
         &serial(FIRST),
         change(&one.before(), Reason::AssignmentPending),
-        RHYTHM,
+        TIMES,
         at(1_271),
     );
     assert_eq!(
@@ -313,7 +313,7 @@ fn a_box_whose_assignment_failed_at_a_re_check_is_followed_for_three_days_from_t
     list.changed(
         &serial(FIRST),
         change(&one.before(), Reason::AssignmentFailed),
-        RHYTHM,
+        TIMES,
         at(1_000),
     );
     assert!(list.due(at(1_000 + 72 * 3_600 - 1)).is_some());
@@ -329,7 +329,7 @@ fn a_change_that_ends_the_waiting_leaves_the_time_of_the_other_boxes_alone() {
     list.changed(
         &serial(FIRST),
         change(&one.before(), Reason::Assigned),
-        RHYTHM,
+        TIMES,
         at(11),
     );
     assert_eq!(list.count(), 1);
@@ -340,7 +340,7 @@ fn a_change_that_ends_the_waiting_leaves_the_time_of_the_other_boxes_alone() {
     list.changed(
         &serial(FIRST),
         change(&one.before(), Reason::NotFound),
-        RHYTHM,
+        TIMES,
         at(12),
     );
     assert_eq!(
@@ -359,7 +359,7 @@ fn numbered(number: usize, reason: Reason) -> Record {
 fn the_list_has_an_end_and_the_oldest_leave_first() {
     let mut list = WaitingList::default();
     for number in 0..MOST + 2 {
-        list.settle(numbered(number, Reason::NotFound), RHYTHM, at(0));
+        list.settle(numbered(number, Reason::NotFound), TIMES, at(0));
         assert_eq!(list.count(), MOST.min(number + 1));
     }
     let waits = |number: usize| {
@@ -372,10 +372,10 @@ fn the_list_has_an_end_and_the_oldest_leave_first() {
 #[test]
 fn a_box_that_was_scanned_before_its_earlier_record_was_read_keeps_the_newer_one() {
     let mut list = WaitingList::default();
-    list.settle(record(FIRST, Reason::Assigned), RHYTHM, at(5));
-    list.settle(record(SECOND, Reason::Offline), RHYTHM, at(5));
+    list.settle(record(FIRST, Reason::Assigned), TIMES, at(5));
+    list.settle(record(SECOND, Reason::Offline), TIMES, at(5));
     for text in [FIRST, SECOND, "C02XK0AAJG7K"] {
-        list.restore(record(text, Reason::NotFound), RHYTHM, at(6), secs(60));
+        list.restore(record(text, Reason::NotFound), TIMES, at(6), secs(60));
     }
     assert_eq!(list.count(), 2, "the first is ready by now");
     assert_eq!(
@@ -400,14 +400,9 @@ impl Plain {
         let serial = record.serial.clone().unwrap();
         self.boxes.retain(|one| one.0 != serial);
         if is_asked_again(record.reason) {
-            let until = now.plus(RHYTHM.recheck_for);
-            self.boxes.push((
-                serial,
-                now.plus(RHYTHM.recheck),
-                RHYTHM.recheck,
-                until,
-                false,
-            ));
+            let until = now.plus(TIMES.recheck_for);
+            self.boxes
+                .push((serial, now.plus(TIMES.recheck), TIMES.recheck, until, false));
         }
     }
 
@@ -440,7 +435,7 @@ proptest::proptest! {
                     let reason = if step == 0 { Reason::NotFound } else { Reason::Assigned };
                     let record = numbered(number, reason);
                     plain.settle(&record, at(second));
-                    list.settle(record, RHYTHM, at(second));
+                    list.settle(record, TIMES, at(second));
                 }
                 2 => {
                     let due = list.due(at(second));
@@ -479,7 +474,7 @@ fn what_the_next_record_follows_from_is_kept_whole() {
     };
     for newest in [scanned, changed] {
         let mut list = WaitingList::default();
-        list.settle(newest.clone(), RHYTHM, at(0));
+        list.settle(newest.clone(), TIMES, at(0));
         let before = list.due(at(10)).unwrap().before();
         assert_eq!(before.id, newest.id);
         assert_eq!(before.scan(), newest.scan());
@@ -496,8 +491,8 @@ fn what_the_next_record_follows_from_is_kept_whole() {
 #[test]
 fn no_box_of_an_earlier_run_comes_after_the_last_one() {
     let mut list = WaitingList::default();
-    list.restore(record(FIRST, Reason::NoProfile), RHYTHM, at(0), secs(60));
+    list.restore(record(FIRST, Reason::NoProfile), TIMES, at(0), secs(60));
     list.restored();
-    list.restore(record(SECOND, Reason::NoProfile), RHYTHM, at(0), secs(60));
+    list.restore(record(SECOND, Reason::NoProfile), TIMES, at(0), secs(60));
     assert_eq!(list.count(), 1);
 }

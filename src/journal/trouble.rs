@@ -6,7 +6,7 @@ use rusqlite::{ErrorCode, ffi};
 
 /// Why the file cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::journal) enum Trouble {
+pub(super) enum Trouble {
     /// No space left.
     Full,
     /// The file or its filesystem is read-only.
@@ -21,7 +21,7 @@ pub(in crate::journal) enum Trouble {
 
 impl Trouble {
     /// What `error` means for the file at `path`.
-    pub(in crate::journal) fn of(error: &rusqlite::Error, path: &Path) -> Self {
+    pub(super) fn of(error: &rusqlite::Error, path: &Path) -> Self {
         let extended = error.sqlite_extended_error_code().unwrap_or(0);
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
@@ -79,7 +79,7 @@ impl Trouble {
     }
 
     /// What an operation on the directory or the lock file ran into.
-    pub(in crate::journal) fn of_io(error: &std::io::Error, what: &str) -> Self {
+    pub(super) fn of_io(error: &std::io::Error, what: &str) -> Self {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
             std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,

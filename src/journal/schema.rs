@@ -120,8 +120,8 @@ pub(super) fn scan_number(id: Uuid) -> i64 {
     (id.as_u64_pair().1 & i64::MAX.cast_unsigned()).cast_signed()
 }
 
-/// Lets a cached statement keep its plan. Else SQLite parses one that uses a partial index again for each value bound to it, which
-/// costs more than running it.
+/// Lets a cached statement keep its plan. Else SQLite plans it again whenever its values are cleared, if a value could make
+/// another plan better; that costs more than running it.
 pub(super) fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
@@ -181,6 +181,8 @@ pub(super) fn look(conn: &Connection) -> rusqlite::Result<Found> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::StatementStatus;
+
     use super::*;
 
     #[test]
@@ -190,5 +192,26 @@ mod tests {
             (3, 17)
         );
         assert!(row_of(1, (1 << SEQ_BITS) - 1) < row_of(2, 1));
+    }
+
+    #[test]
+    fn a_statement_is_planned_once_however_many_serial_numbers_are_looked_up()
+    -> rusqlite::Result<()> {
+        let conn = Connection::open_in_memory()?;
+        create(&conn)?;
+        let sql = format!("{STRETCHES} {NEWEST_OF_SERIAL}");
+        let planned_again = || -> rusqlite::Result<i32> {
+            for serial in ["A", "B", "C"] {
+                conn.prepare_cached(&sql)?.query([serial])?.next()?;
+            }
+            Ok(conn
+                .prepare_cached(&sql)?
+                .get_status(StatementStatus::RePrepare))
+        };
+        assert!(planned_again()? > 0, "as SQLite does it");
+        keep_plans(&conn)?;
+        conn.flush_prepared_statement_cache();
+        assert_eq!(planned_again()?, 0);
+        Ok(())
     }
 }

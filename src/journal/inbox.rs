@@ -326,8 +326,8 @@ impl Shared {
         });
     }
 
-    pub(super) fn sent(&self, rows: Vec<u64>) {
-        let many = self.settled.sent(rows, Instant::now());
+    pub(super) fn delivered(&self, rows: Vec<u64>) {
+        let many = self.settled.delivered(rows, Instant::now());
         self.tell_unsent();
         // Else the writer finds them when it next looks up, twice a second.
         if many {

@@ -180,8 +180,8 @@ impl Journal {
 
     /// Rows (see [`Stored::row`]) that the broker has acknowledged. They wait for nobody from now on. The file says so with the next
     /// record, or half a minute later: a kill in between repeats them and loses none.
-    pub fn sent(&self, rows: Vec<u64>) {
-        self.shared.sent(rows);
+    pub fn delivered(&self, rows: Vec<u64>) {
+        self.shared.delivered(rows);
     }
 
     /// Sets a row aside that the broker will not take: it stays, is listed in health, and is not offered until
@@ -216,7 +216,7 @@ impl Journal {
         self.shared.release().await.unwrap_or(0)
     }
 
-    /// Waits until everything that [`Journal::sent`] and [`Journal::set_aside`] have taken is written; 2 seconds at most.
+    /// Waits until everything that [`Journal::delivered`] and [`Journal::set_aside`] have taken is written; 2 seconds at most.
     pub async fn flush(&self) {
         let _ = timeout(Duration::from_secs(2), self.shared.flush()).await;
     }

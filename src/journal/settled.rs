@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
     /// It has acknowledged the row, then.
-    Sent(Timestamp),
+    Delivered(Timestamp),
     /// It will not take the row, and why.
     Aside(String),
 }
@@ -47,11 +47,11 @@ struct Known {
 
 impl SettledRows {
     /// Takes note of acknowledged rows. `true`: it is time to write them.
-    pub(super) fn sent(&self, rows: Vec<u64>, now: Instant) -> bool {
+    pub(super) fn delivered(&self, rows: Vec<u64>, now: Instant) -> bool {
         let (mut known, at) = (self.lock(), Timestamp::now());
         known
             .waiting
-            .extend(rows.into_iter().map(|row| (row, Settled::Sent(at))));
+            .extend(rows.into_iter().map(|row| (row, Settled::Delivered(at))));
         known.due.get_or_insert(now + IDLE);
         known.waiting.len() >= BATCH
     }
@@ -185,8 +185,8 @@ mod tests {
     fn they_wait_for_the_next_record_for_half_a_minute_at_most() {
         let (rows, now) = (SettledRows::default(), Instant::now());
         assert!(!rows.is_due(now + IDLE) && rows.due().is_none());
-        assert!(!rows.sent(vec![1, 2], now));
-        assert!(!rows.sent(vec![3], now + IDLE / 2));
+        assert!(!rows.delivered(vec![1, 2], now));
+        assert!(!rows.delivered(vec![3], now + IDLE / 2));
         assert!(!rows.is_due(now + IDLE - Duration::from_millis(1)));
         assert!(rows.is_due(now + IDLE), "counted from the first");
         rows.written(&rows.first(RIDING), 3);
@@ -197,8 +197,8 @@ mod tests {
     fn a_full_batch_and_a_row_set_aside_are_written_at_once() {
         let (rows, now) = (SettledRows::default(), Instant::now());
         let last = BATCH as u64 - 1;
-        assert!(!rows.sent((0..last).collect(), now) && !rows.is_due(now));
-        assert!(rows.sent(vec![last], now) && rows.is_due(now));
+        assert!(!rows.delivered((0..last).collect(), now) && !rows.is_due(now));
+        assert!(rows.delivered(vec![last], now) && rows.is_due(now));
         rows.written(&rows.first(BATCH), 0);
         rows.set_aside(7, "unreadable".to_owned(), now);
         assert!(rows.is_due(now));
@@ -209,9 +209,12 @@ mod tests {
         let (rows, now) = (SettledRows::default(), Instant::now());
         rows.set_aside(1, "busy".to_owned(), now);
         let batch = rows.first(BATCH);
-        rows.sent(vec![1], now);
+        rows.delivered(vec![1], now);
         rows.set_aside(1, "busy".to_owned(), now);
         rows.written(&batch, 1);
-        assert!(matches!(rows.first(BATCH)[..], [(1, Settled::Sent(_))]));
+        assert!(matches!(
+            rows.first(BATCH)[..],
+            [(1, Settled::Delivered(_))]
+        ));
     }
 }

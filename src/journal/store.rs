@@ -393,7 +393,7 @@ impl Store {
         probe().map_err(|error| self.trouble(&error))
     }
 
-    /// One transaction that may be lost in a power cut: marks are repeated then, and that is allowed.
+    /// One transaction that a power cut may lose: the rows concerned are then sent again, which is allowed.
     pub(super) fn unsynced<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
@@ -540,7 +540,7 @@ fn settle(conn: &Connection, rows: &[(u64, Settled)]) -> rusqlite::Result<u64> {
     for (row, settled) in rows {
         let row = row.cast_signed();
         fewer += match settled {
-            Settled::Sent(at) => conn
+            Settled::Delivered(at) => conn
                 .prepare_cached("UPDATE record SET delivered_at = ?2, aside = NULL WHERE row = ?1 AND delivered_at IS NULL")?
                 .execute(params![row, row::nanos(*at)])?,
             Settled::Aside(why) => conn

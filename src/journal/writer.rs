@@ -1,4 +1,5 @@
-//! The one thread that writes: outcomes first and together, then marks, then upkeep in small steps while nobody waits.
+//! The one thread that writes: first the requests that callers wait for, together; then what the broker has settled; then upkeep in
+//! small steps.
 //!
 //! Reading order: this file is the thread's loop, `state` says whether the file can be written, `commit` writes what callers wait for,
 //! `settled` what the broker has said, `file` opens and replaces the file, `upkeep` is all that can wait.
@@ -106,7 +107,7 @@ impl Writer {
             if !requests.is_empty() {
                 self.schedule.busy(Instant::now());
             }
-            self.outcomes(requests);
+            self.commit_requests(requests);
             if self.closing {
                 self.all_settled();
             } else {

@@ -29,7 +29,7 @@ use crate::{
     station::ring::Ring,
 };
 use backfills::Backfills;
-use connection::{Connection, Sent};
+use connection::{Connection, InFlight};
 pub(super) use delivery::Delivery;
 use presence::{Facts, Presence};
 
@@ -214,14 +214,14 @@ impl Desk {
                 if !link.publish(sent, message) {
                     return;
                 }
-            } else if let (Sent::Backfill(seq), Some(backfills)) = (sent, &mut self.backfills) {
+            } else if let (InFlight::Backfill(seq), Some(backfills)) = (sent, &mut self.backfills) {
                 backfills.acked(seq, None);
             }
             // Any other that the broker finds too large is not worth a broken link.
         }
     }
 
-    fn next(&mut self, link: &Connection, now: Instant) -> Option<(Sent, Message)> {
+    fn next(&mut self, link: &Connection, now: Instant) -> Option<(InFlight, Message)> {
         if let Some(online) = self.presence.availability(now) {
             return Some(online);
         }
@@ -231,7 +231,7 @@ impl Desk {
         // Meta and health would take the place of what is read there first.
         let waits = self.retained.state_waits_until(&self.journal);
         if waits.is_none_or(|until| until <= now) {
-            let health_in_flight = link.has(&Sent::Health);
+            let health_in_flight = link.has(&InFlight::Health);
             let facts = self.facts();
             let said = self.presence.meta_or_health(&facts, health_in_flight, now);
             if said.is_some() {
@@ -244,7 +244,7 @@ impl Desk {
         self.next_record(link, now)
     }
 
-    fn next_record(&mut self, link: &Connection, now: Instant) -> Option<(Sent, Message)> {
+    fn next_record(&mut self, link: &Connection, now: Instant) -> Option<(InFlight, Message)> {
         if self.delivery.replayed && !self.delivery.has_live() {
             let backfill = self.next_of_backfill(now);
             if backfill.is_some() {
@@ -258,12 +258,12 @@ impl Desk {
                     if leaving.live_scan {
                         self.presence.sent_live(leaving.message.payload.clone());
                     }
-                    return Some((Sent::Row(leaving.key), leaving.message));
+                    return Some((InFlight::Row(leaving.key), leaving.message));
                 }
                 Err(aside) => self.settle(aside),
             }
         }
-        if !link.has(&Sent::Last)
+        if !link.has(&InFlight::Last)
             && let Some(last) = self.presence.last()
         {
             return Some(last);
@@ -271,12 +271,12 @@ impl Desk {
         self.next_of_backfill(now)
     }
 
-    fn next_of_backfill(&mut self, now: Instant) -> Option<(Sent, Message)> {
+    fn next_of_backfill(&mut self, now: Instant) -> Option<(InFlight, Message)> {
         let Delivery { pace, replayed, .. } = &mut self.delivery;
         let backfills = self.backfills.as_mut()?;
         let (seq, message) = backfills.next(&self.speaker, pace, now)?;
         *replayed = false;
-        Some((Sent::Backfill(seq), message))
+        Some((InFlight::Backfill(seq), message))
     }
 
     /// Sends a record that could not be written, at best once.
@@ -284,7 +284,7 @@ impl Desk {
         let payload = self.speaker.unrecorded(record);
         let message = Message::event(self.speaker.topics().of(record), payload, record.id);
         if link.session.takes(&message) {
-            link.publish(Sent::Unrecorded, message);
+            link.publish(InFlight::Unrecorded, message);
         }
     }
 
@@ -315,25 +315,25 @@ impl Desk {
         let Some(sent) = link.answered(ticket) else {
             return;
         };
-        link.born |= sent == Sent::Availability;
+        link.born |= sent == InFlight::Availability;
         match sent {
-            Sent::Row(key) => {
+            InFlight::Row(key) => {
                 if let Some(settled) = self.delivery.acked(key, ack, Instant::now()) {
                     self.settle(settled);
                 }
             }
-            Sent::Backfill(seq) => {
+            InFlight::Backfill(seq) => {
                 if let Some(backfills) = &mut self.backfills {
                     backfills.acked(seq, Some(ack));
                 }
             }
-            Sent::Answer(reply) => {
+            InFlight::Answer(reply) => {
                 if let Some(backfills) = &mut self.backfills {
                     backfills.answer_acked(*reply, ack);
                 }
             }
-            Sent::Unrecorded => {}
-            Sent::Availability | Sent::Meta | Sent::Health | Sent::Last => {
+            InFlight::Unrecorded => {}
+            InFlight::Availability | InFlight::Meta | InFlight::Health | InFlight::Last => {
                 self.presence.acked(&sent, ack);
             }
         }
@@ -342,7 +342,7 @@ impl Desk {
     /// Reports a row to the journal, which knows from then on what became of it.
     fn settle(&self, settled: Settled) {
         match settled {
-            Settled::Sent(key) => self.journal.sent(vec![key]),
+            Settled::Delivered(key) => self.journal.delivered(vec![key]),
             Settled::Aside(key, why) => {
                 tracing::warn!(
                     row = key,
@@ -375,7 +375,7 @@ impl Desk {
 
     fn link_down(&mut self, link: &Connection, fault: &Fault) {
         let ignored = fault.ignored().and_then(|ticket| match link.sent(ticket) {
-            Some(Sent::Row(key)) => Some(*key),
+            Some(InFlight::Row(key)) => Some(*key),
             _ => None,
         });
         let settled = self
@@ -395,7 +395,7 @@ impl Desk {
         let mut said = false;
         loop {
             if !said && link.session.has_room() {
-                said = link.publish(Sent::Availability, self.presence.goodbye());
+                said = link.publish(InFlight::Availability, self.presence.goodbye());
             }
             if said && link.in_flight() == 0 {
                 break;

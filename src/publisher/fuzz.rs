@@ -135,7 +135,7 @@ impl Play {
     fn settle(&mut self, settled: impl IntoIterator<Item = Settled>) {
         for settled in settled {
             let (key, sent) = match settled {
-                Settled::Sent(key) => (key, true),
+                Settled::Delivered(key) => (key, true),
                 Settled::Aside(key, _) => (key, false),
             };
             self.journal.remove(&key);

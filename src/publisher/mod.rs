@@ -136,7 +136,7 @@ pub struct Inputs {
     pub faulted: Ring,
     /// True: stop.
     pub stop: watch::Receiver<bool>,
-    /// The publisher's loop turns.
+    /// The sign of life of the publisher's loop.
     pub pulse: Pulse,
 }
 

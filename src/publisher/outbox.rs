@@ -20,7 +20,7 @@ use crate::record::Recorded;
 use queues::{CHUNK, Queues};
 pub(super) use queues::{Page, Want};
 use refusals::{Follows, Refusals};
-use suspects::{Finding, Suspects};
+use suspects::{Suspects, Suspicion};
 
 /// A row's place in the order of delivery, over all epochs.
 pub(super) type Key = u64;
@@ -77,11 +77,11 @@ impl Delays {
     }
 }
 
-/// What the journal must hear.
+/// What the broker has decided about a row, for the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
     /// Delivered.
-    Sent(Key),
+    Delivered(Key),
     /// Set aside: the broker will not take it.
     Aside(Key, &'static str),
 }
@@ -148,16 +148,16 @@ impl Outbox {
         for (key, Flight { row, alone }) in std::mem::take(&mut self.in_flight) {
             let finding = match suspicious {
                 true => self.suspects.broke(&row, alone),
-                false if alone => Finding::Suspect,
-                false => Finding::Innocent,
+                false if alone => Suspicion::Suspect,
+                false => Suspicion::Innocent,
             };
             match finding {
-                Finding::Proven => settled.push(self.set_aside(key, BREAKS_THE_LINK)),
-                Finding::Suspect => {
+                Suspicion::Proven => settled.push(self.set_aside(key, BREAKS_THE_LINK)),
+                Suspicion::Suspect => {
                     self.refusals.forget(key);
                     self.suspects.add(row);
                 }
-                Finding::Innocent => {}
+                Suspicion::Innocent => {}
             }
         }
         settled
@@ -279,7 +279,7 @@ impl Outbox {
             Ack::Taken | Ack::Unheard => {
                 self.forget(key);
                 self.accepted(key, row.topic());
-                Some(Settled::Sent(key))
+                Some(Settled::Delivered(key))
             }
             Ack::Busy => {
                 self.busy.until = Some(now + self.busy.backoff.next());

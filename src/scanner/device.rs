@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How much silence must follow the opening at most. What arrives before that may be the rest of a code whose beginning was not
 /// read.
-const SETTLE: Duration = Duration::from_millis(80);
+const QUIET_AFTER_OPEN: Duration = Duration::from_millis(80);
 
 /// How many names of devices a message lists.
 const SHOWN: usize = 8;
@@ -259,7 +259,7 @@ impl DeviceThread {
             let silence = if settled {
                 device.pending().then_some(self.pause)
             } else {
-                Some(self.pause.min(SETTLE))
+                Some(self.pause.min(QUIET_AFTER_OPEN))
             };
             let scans = match self.wait(Some(device.as_fd()), silence) {
                 Woken::Stop => return ControlFlow::Break(()),

@@ -14,7 +14,7 @@ pub const SCANS_IN_PROGRESS: usize = 32;
 #[derive(Debug)]
 pub struct Scan {
     pub scanner: Name,
-    /// When its last character arrived.
+    /// When its last character arrived; for a scanner that can wait, when the scan got its place.
     pub at: Moment,
     pub code: ScannedCode,
     /// Its place among its scanner's scans in progress; free again when this is dropped. `None`: no place was free and the

@@ -55,7 +55,7 @@ pub struct Ends {
     pub clock: ClockWatch,
     /// Ends the station once every scan is answered and no scanner can bring another.
     pub stop: watch::Receiver<bool>,
-    /// The driver's loop turns.
+    /// The sign of life of the driver's loop.
     pub pulse: Pulse,
 }
 

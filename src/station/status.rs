@@ -10,7 +10,8 @@ use crate::{
 /// One lane as its lamps must show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneStatus {
-    /// Counts the scans that took the lane over; 0: none since the start. A new number darkens the lane at once.
+    /// Counts the times that a scan took the lane over or its answer was shown again; 0: never. A new number darkens the lane,
+    /// at least briefly.
     pub scan: u64,
     /// When the newest of them was scanned.
     pub scanned_at: Boot,

@@ -11,7 +11,7 @@ async fn a_past(dir: &TempDir) -> Vec<Stored> {
     let journal = open(dir);
     record_some(&journal, 0..200).await;
     let rows = journal.reader().unsent(0, 1000).unwrap();
-    journal.sent(
+    journal.delivered(
         rows.iter()
             .map(|stored| stored.row)
             .filter(|row| row % 2 == 0)

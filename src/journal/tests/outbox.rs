@@ -21,11 +21,11 @@ async fn a_row_leaves_the_outbox_only_when_it_is_marked() {
     let journal = open(&dir);
     record_some(&journal, 0..5).await;
     let waiting = rows(&journal);
-    journal.sent(vec![waiting[0], waiting[2]]);
+    journal.delivered(vec![waiting[0], waiting[2]]);
     journal.flush().await;
     assert_eq!(rows(&journal), [waiting[1], waiting[3], waiting[4]]);
     assert_eq!(journal.health().borrow().unsent, 3);
-    journal.sent(vec![waiting[0]]);
+    journal.delivered(vec![waiting[0]]);
     journal.flush().await;
     assert_eq!(
         journal.health().borrow().unsent,
@@ -41,7 +41,7 @@ async fn marks_are_written_by_themselves_within_a_moment() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     record_some(&journal, 0..2).await;
-    journal.sent(rows(&journal));
+    journal.delivered(rows(&journal));
     health_is(&journal, |health| health.unsent == 0).await;
     let stored = journal.reader().unsent(0, 10).unwrap();
     assert!(stored.is_empty());
@@ -59,7 +59,7 @@ async fn what_is_delivered_is_told_at_once_and_goes_to_the_disk_with_the_next_re
     let journal = open(&dir);
     record_some(&journal, 0..3).await;
     let waiting = rows(&journal);
-    journal.sent(vec![waiting[0], waiting[2]]);
+    journal.delivered(vec![waiting[0], waiting[2]]);
     assert_eq!(rows(&journal), [waiting[1]]);
     assert_eq!(journal.health().borrow().unsent, 1);
     // It lies there for some looks of the thread at its files.
@@ -86,7 +86,7 @@ async fn what_is_delivered_costs_the_disk_less_with_the_next_record_than_alone()
         let before = log();
         for number in 1..=SCANS {
             record_some(&journal, number..number + 1).await;
-            journal.sent(rows(&journal));
+            journal.delivered(rows(&journal));
             if alone {
                 journal.flush().await;
             }
@@ -106,7 +106,7 @@ async fn a_kill_before_the_disk_knows_what_is_delivered_repeats_it_and_loses_non
     let journal = open(&dir);
     record_some(&journal, 0..3).await;
     let waiting = rows(&journal);
-    journal.sent(waiting[..2].to_vec());
+    journal.delivered(waiting[..2].to_vec());
     let killed = copy(&dir);
     assert_eq!(rows(&open(&killed)), waiting);
     journal.close().await;
@@ -122,11 +122,11 @@ async fn a_row_that_is_delivered_while_the_journal_is_read_is_not_handed_out_aga
     let mut reader = journal.reader();
     let read = reader.unsent_until_taken(0, 10).unwrap();
     // One of them is even written before the rows are taken, and the other waits.
-    journal.sent(vec![waiting[0]]);
+    journal.delivered(vec![waiting[0]]);
     journal.flush().await;
     journal.set_aside(waiting[3], "packet_too_large");
     journal.flush().await;
-    journal.sent(vec![waiting[1]]);
+    journal.delivered(vec![waiting[1]]);
     let taken: Vec<u64> = read.rows().iter().map(|stored| stored.row).collect();
     assert_eq!(taken, [waiting[2]]);
     journal.release_set_aside().await;
@@ -333,7 +333,7 @@ async fn delivered_rows_go_when_their_time_is_over_and_undelivered_ones_stay() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     let recorded = record_some(&journal, 0..6).await;
-    journal.sent(rows(&journal)[..4].to_vec());
+    journal.delivered(rows(&journal)[..4].to_vec());
     journal.flush().await;
     journal.close().await;
     let conn = rusqlite::Connection::open(file(&dir)).unwrap();
@@ -549,7 +549,7 @@ async fn the_log_does_not_grow_without_bound() {
             // A disk that others keep busy may take some of them too late; what is in the log counts.
             let _ = journal.record(many).await;
         }
-        journal.sent(rows(&journal));
+        journal.delivered(rows(&journal));
         journal.flush().await;
         greatest = greatest.max(
             fs::metadata(dir.path().join("journal.sqlite-wal"))
@@ -658,7 +658,7 @@ async fn the_export_has_the_promised_columns_in_both_formats() {
     journal.scanned(lost.clone());
     journal.close().await;
     let journal = open(&dir);
-    journal.sent(vec![rows(&journal)[0]]);
+    journal.delivered(vec![rows(&journal)[0]]);
     journal.flush().await;
     let delivered = format!(
         "{:.3}",
@@ -749,7 +749,7 @@ async fn the_story_of_a_box_tells_scan_change_sources_lamp_and_delivery() {
     };
     journal.record(vec![first.clone()]).await.unwrap();
     journal.record(vec![change]).await.unwrap();
-    journal.sent(vec![rows(&journal)[0]]);
+    journal.delivered(vec![rows(&journal)[0]]);
     journal.flush().await;
 
     let rows = Reader::open(dir.path()).unwrap().story(&serial(1)).unwrap();

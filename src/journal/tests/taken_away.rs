@@ -21,7 +21,7 @@ async fn while_running(what: &str, same_epoch: bool, spoil: impl Fn(&TempDir)) {
         .into_iter()
         .map(|stored| stored.row)
         .collect();
-    journal.sent(sent);
+    journal.delivered(sent);
     journal.flush().await;
     spoil(&dir);
     let began = Instant::now();

@@ -24,7 +24,7 @@ type Unwritten = (VecDeque<Request>, Trouble);
 
 impl Writer {
     /// Writes everything that callers and lamps wait for. Every request is answered, except those that gave up.
-    pub(super) fn outcomes(&mut self, requests: VecDeque<Request>) {
+    pub(super) fn commit_requests(&mut self, requests: VecDeque<Request>) {
         let Err((requests, mut trouble)) = self.commit(requests, true) else {
             return;
         };

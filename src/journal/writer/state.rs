@@ -147,7 +147,7 @@ impl Writer {
             // A disk that answers slowly is not well yet.
             Ok(()) if now.elapsed() < RETRY => {
                 self.well();
-                self.outcomes(std::collections::VecDeque::new());
+                self.commit_requests(std::collections::VecDeque::new());
             }
             Ok(()) => {}
             Err(Trouble::Corrupt(why)) => self.replace_or_unwell(&why),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{connection::Sent, event_message};
+use super::{connection::InFlight, event_message};
 use crate::{
     publisher::{
         NoSubscriber,
@@ -90,10 +90,10 @@ impl Backfills {
     }
 
     /// The next answer.
-    pub(super) fn answer(&mut self) -> Option<(Sent, Message)> {
+    pub(super) fn answer(&mut self) -> Option<(InFlight, Message)> {
         let answer = self.answers.pop_front()?;
         let message = answer.message();
-        Some((Sent::Answer(Box::new(answer)), message))
+        Some((InFlight::Answer(Box::new(answer)), message))
     }
 
     /// The next record of the backfill under way, within the backlog's budget.

@@ -12,7 +12,7 @@ use crate::publisher::{
 
 /// What a message in flight is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(super) enum InFlight {
     Row(Key),
     Availability,
     Meta,
@@ -30,7 +30,7 @@ pub(super) struct Connection {
     pub(super) born: bool,
     /// What the broker retains of this station's health is listened to.
     pub(super) hears_health: bool,
-    in_flight: BTreeMap<u64, Sent>,
+    in_flight: BTreeMap<u64, InFlight>,
 }
 
 impl Connection {
@@ -48,22 +48,22 @@ impl Connection {
         self.in_flight.len()
     }
 
-    pub(super) fn has(&self, sent: &Sent) -> bool {
+    pub(super) fn has(&self, sent: &InFlight) -> bool {
         self.in_flight.values().any(|other| other == sent)
     }
 
     /// What the message of that ticket is.
-    pub(super) fn sent(&self, ticket: u64) -> Option<&Sent> {
+    pub(super) fn sent(&self, ticket: u64) -> Option<&InFlight> {
         self.in_flight.get(&ticket)
     }
 
     /// The message of that ticket was answered.
-    pub(super) fn answered(&mut self, ticket: u64) -> Option<Sent> {
+    pub(super) fn answered(&mut self, ticket: u64) -> Option<InFlight> {
         self.in_flight.remove(&ticket)
     }
 
     /// `false`: it could not even be queued.
-    pub(super) fn publish(&mut self, sent: Sent, message: Message) -> bool {
+    pub(super) fn publish(&mut self, sent: InFlight, message: Message) -> bool {
         let ticket = self.session.publish(message);
         if let Some(ticket) = ticket {
             self.in_flight.insert(ticket, sent);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
-use super::connection::Sent;
+use super::connection::InFlight;
 use crate::{
     health::{Health, LinkCondition},
     publisher::{
@@ -146,9 +146,9 @@ impl Presence {
     }
 
     /// `online`, when it is due.
-    pub(super) fn availability(&mut self, now: Instant) -> Option<(Sent, Message)> {
+    pub(super) fn availability(&mut self, now: Instant) -> Option<(InFlight, Message)> {
         self.availability_due.take_if(|due| *due <= now)?;
-        Some((Sent::Availability, self.says(message::ONLINE)))
+        Some((InFlight::Availability, self.says(message::ONLINE)))
     }
 
     /// `offline`, for a clean stop.
@@ -162,12 +162,12 @@ impl Presence {
         facts: &Facts,
         health_in_flight: bool,
         now: Instant,
-    ) -> Option<(Sent, Message)> {
+    ) -> Option<(InFlight, Message)> {
         if self.meta_due.take_if(|due| *due <= now).is_some() {
             self.meta.epoch = facts.epoch;
             let payload = message::meta(&self.meta).into();
             let message = Message::retained(&self.topics.meta, payload, Some(message::JSON));
-            return Some((Sent::Meta, message));
+            return Some((InFlight::Meta, message));
         }
         if self.health_due().is_some_and(|due| now < due) || health_in_flight {
             return None;
@@ -179,7 +179,7 @@ impl Presence {
         self.health.said = Some((health, refused));
         self.health.differs = false;
         let message = Message::retained(&self.topics.health, payload.into(), Some(message::JSON));
-        Some((Sent::Health, message))
+        Some((InFlight::Health, message))
     }
 
     /// A scan was sent live.
@@ -188,23 +188,26 @@ impl Presence {
     }
 
     /// `P/last`, when there is a new one.
-    pub(super) fn last(&mut self) -> Option<(Sent, Message)> {
+    pub(super) fn last(&mut self) -> Option<(InFlight, Message)> {
         let payload = self.last.take()?;
         let message = Message::retained(&self.topics.last, payload, Some(message::CLOUD_EVENT));
-        Some((Sent::Last, message))
+        Some((InFlight::Last, message))
     }
 
     /// The broker answered for one of these messages.
-    pub(super) fn acked(&mut self, sent: &Sent, ack: Ack) {
+    pub(super) fn acked(&mut self, sent: &InFlight, ack: Ack) {
         let topic = match sent {
-            Sent::Availability => &self.topics.availability,
-            Sent::Meta => {
+            InFlight::Availability => &self.topics.availability,
+            InFlight::Meta => {
                 self.identity.introduced |= ack != Ack::Busy;
                 &self.topics.meta
             }
-            Sent::Health => &self.topics.health,
-            Sent::Last => &self.topics.last,
-            Sent::Row(_) | Sent::Answer(_) | Sent::Unrecorded | Sent::Backfill(_) => return,
+            InFlight::Health => &self.topics.health,
+            InFlight::Last => &self.topics.last,
+            InFlight::Row(_)
+            | InFlight::Answer(_)
+            | InFlight::Unrecorded
+            | InFlight::Backfill(_) => return,
         };
         match ack {
             Ack::Refused(_) => self.refused = Some(topic.clone()),

@@ -26,7 +26,7 @@ struct Breaks {
 
 /// What follows for a row that was in flight when a link broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum Suspicion {
     /// It is read again like any other.
     Innocent,
     /// It is sent alone from now on.
@@ -81,9 +81,9 @@ impl Suspects {
     }
 
     /// A link broke with that row in flight.
-    pub(super) fn broke(&mut self, row: &Row, alone: bool) -> Finding {
+    pub(super) fn broke(&mut self, row: &Row, alone: bool) -> Suspicion {
         if alone && self.was_set_aside(row.key) {
-            return Finding::Proven;
+            return Suspicion::Proven;
         }
         let accepted = self.accepted.get(row.topic()).copied().unwrap_or_default();
         let breaks = self.breaks.entry(row.key).or_default();
@@ -94,10 +94,10 @@ impl Suspects {
         };
         *count = count.saturating_add(1);
         match (alone, *breaks) {
-            (true, breaks) if accepted && breaks.alone >= BREAKS_ALONE => Finding::Proven,
-            (true, _) => Finding::Suspect,
-            (false, breaks) if breaks.among_others >= BREAKS => Finding::Suspect,
-            (false, _) => Finding::Innocent,
+            (true, breaks) if accepted && breaks.alone >= BREAKS_ALONE => Suspicion::Proven,
+            (true, _) => Suspicion::Suspect,
+            (false, breaks) if breaks.among_others >= BREAKS => Suspicion::Suspect,
+            (false, _) => Suspicion::Innocent,
         }
     }
 

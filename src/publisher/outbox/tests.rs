@@ -130,7 +130,7 @@ impl Bench {
     fn settle(&mut self, settled: impl IntoIterator<Item = Settled>) {
         for settled in settled {
             match settled {
-                Settled::Sent(key) => {
+                Settled::Delivered(key) => {
                     self.unsent.remove(&key).expect("a row is delivered once");
                 }
                 Settled::Aside(key, why) => {
@@ -247,7 +247,7 @@ async fn a_row_that_was_acknowledged_is_not_sent_again_while_the_journal_still_n
     bench.outbox.link_down(false, bench.now);
     bench.outbox.link_up(before + 2, bench.now);
     reading.ask(Question::Unsent(bench.outbox.want(bench.now).unwrap()));
-    journal.sent(vec![before + 1]);
+    journal.delivered(vec![before + 1]);
     let Some(Found::Unsent(want, page)) = reading.found().await else {
         panic!("the journal cannot be read");
     };

@@ -152,7 +152,7 @@ pub struct Core {
     lanes: BTreeMap<Name, Lane>,
     lane_of: BTreeMap<Name, Name>,
     scans: HashMap<Uuid, ScanInProgress>,
-    /// Questions under way: of a scan's member, or of a re-check.
+    /// Open questions of scans: which scan, and which member of it. Those of re-checks are in `rechecks`.
     questions: HashMap<Uuid, (Uuid, usize)>,
     rechecks: HashMap<Uuid, Recheck>,
     changes: HashMap<Uuid, PendingChange>,

@@ -31,6 +31,8 @@ mod scanners;
 mod scans;
 #[path = "station/soak.rs"]
 mod soak;
+#[path = "station/takeover.rs"]
+mod takeover;
 #[path = "station/unread.rs"]
 mod unread;
 #[path = "station/watchdog.rs"]

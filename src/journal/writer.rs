@@ -1,5 +1,4 @@
-//! The one thread that writes: first the requests that callers wait for, together; then what the broker has settled; then upkeep in
-//! small steps.
+//! The one thread that writes: requests that callers wait for, then what the broker has settled, then upkeep in small steps.
 //!
 //! Reading order: this file is the thread's loop, `state` says whether the file can be written, `commit` writes what callers wait for,
 //! `settled` what the broker has said, `file` opens and replaces the file, `upkeep` is all that can wait.

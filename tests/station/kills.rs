@@ -83,23 +83,7 @@ struct Ledger {
 
 fn run_and_kill(home: &Home, dice: &mut Dice, nth: u64, serials: &[String], ledger: &mut Ledger) {
     let (call, most) = STEPS[usize::try_from(nth).unwrap() % STEPS.len()];
-    let inject = format!(
-        "inject={call}:signal=SIGKILL:when={}",
-        1 + dice.below(u64::from(most))
-    );
-    let trace = format!("trace={call}");
-    let mut station = home.start_under(&[
-        "strace",
-        "-D",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-    ]);
+    let mut station = home.start_and_kill_at(call, 1 + dice.below(u64::from(most)));
     for serial in serials {
         station.scan(serial.as_bytes());
     }

@@ -147,6 +147,24 @@ impl Home {
         Station::of(command)
     }
 
+    /// Starts `run` under a tracer that kills it at the `nth` call named `call`, counted in each thread.
+    pub fn start_and_kill_at(&self, call: &str, nth: u64) -> Station {
+        let trace = format!("trace={call}");
+        let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
+        self.start_under(&[
+            "strace",
+            "-D",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &trace,
+            "-e",
+            &inject,
+        ])
+    }
+
     /// What the program has written to standard error so far, for the message of a failing test.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()

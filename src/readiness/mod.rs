@@ -12,12 +12,13 @@ pub mod http;
 pub mod kandji;
 pub mod keeper;
 pub mod kind;
+pub mod replica;
 pub mod service;
 pub mod shape;
 pub mod spelling;
 mod turn;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, pin::Pin, sync::Arc};
 #[cfg(feature = "simulate")]
 use std::{io, net::SocketAddr};
 
@@ -138,6 +139,9 @@ macro_rules! simulators {
 #[cfg(feature = "simulate")]
 services!(simulators);
 
+/// What is under way at a service.
+type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// For what a source is asked: scans go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
@@ -247,6 +251,11 @@ impl Source {
     /// Days until the credential, or the MDM's own, expires, and what is left of the service's quota, by the last replies.
     pub fn vitals(&self) -> Vitals {
         self.shared.vitals()
+    }
+
+    /// Can the service list all of its devices, so that this source can have a replica?
+    pub fn is_listed(&self) -> bool {
+        self.shared.adapter.listed().is_some()
     }
 
     /// How far the service's clock was ahead of ours at its last reply; `None`: no reply with a `Date` yet.

@@ -1,9 +1,10 @@
 //! What the folder of one service provides: its settings, read from the config's keys, and its client.
 
-use std::{path::Path, pin::Pin, time::Duration};
+use std::{path::Path, time::Duration};
 
 use url::Url;
 
+pub(super) use super::{Pending, replica::Listed};
 use super::{
     Purpose,
     evidence::Evidence,
@@ -120,9 +121,6 @@ impl Endpoint<'_> {
     }
 }
 
-/// What is under way at a service.
-pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
 /// The client of one service.
 pub(super) trait Adapter: Send + Sync {
     /// Evidence for each candidate, in their order; the caller fills in `took`.
@@ -147,6 +145,11 @@ pub(super) trait Adapter: Send + Sync {
 
     /// How soon its background knowledge must be read again; `None`: it keeps none.
     fn refresh_in(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Its list of all devices; `None`: it cannot have a replica.
+    fn listed(&self) -> Option<&dyn Listed> {
         None
     }
 }

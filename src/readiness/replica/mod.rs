@@ -1,0 +1,113 @@
+//! A local copy of what one source knows of all its devices, for when the service is slow or cannot be reached.
+//!
+//! A pass reads the service's whole list into the store. The copy is disposable: it is deleted and filled again whenever it cannot
+//! be trusted.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Pending, evidence::Evidence, http::Fault};
+use crate::{label::Serial, runtime::clock::Boot};
+
+/// When a row answers a scan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Never: there is no copy.
+    #[default]
+    Off,
+    /// In the place of a live answer that does not come.
+    Fallback,
+    /// At once.
+    First,
+}
+
+/// A source's keys about its replica.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    pub mode: Mode,
+    /// From the start of one pass to the start of the next.
+    pub refresh: Duration,
+    /// A row older than this does not answer.
+    pub max_replica_age: Duration,
+    /// The share of the service's limit that this station may use.
+    pub quota_share: f64,
+}
+
+/// One record of a service's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedRow {
+    /// The service's own id of the record.
+    pub id: String,
+    pub serial: Serial,
+    /// What the service's rule needs of the record, in a form that only the service's folder reads.
+    pub body: Vec<u8>,
+}
+
+/// One page of a service's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    pub rows: Vec<ListedRow>,
+    /// How many records the whole list has, if the service says so.
+    pub total: Option<u64>,
+    /// The cursor of the next page; `None`: this was the last one.
+    pub next: Option<String>,
+    /// The reply's own `Date`.
+    pub date: Timestamp,
+}
+
+/// What a pass reads besides the list: tokens, account, servers, profiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Whose list it is. The rows of another account are deleted.
+    pub account: String,
+    /// In a form that only the service's folder reads.
+    pub body: Vec<u8>,
+    /// The `Date` of the oldest reply they rest on.
+    pub date: Timestamp,
+}
+
+/// A moment by both clocks that outlast this process. The boot-time clock counts only within the boot `boot_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAt {
+    pub boot_id: Uuid,
+    pub boot: Boot,
+    /// The service's own time at that moment.
+    pub date: Timestamp,
+}
+
+/// A record as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRow {
+    pub body: Vec<u8>,
+    /// The later of two moments: the start of the last complete pass, and the request of the page that brought the present content.
+    pub read_at: ReadAt,
+}
+
+/// The facts of the last complete pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFacts {
+    pub body: Vec<u8>,
+    /// The start of that pass.
+    pub read_at: ReadAt,
+}
+
+/// A service's list of all its devices, read page by page. One pass at a time reads it, and one request of it is under way at a time.
+pub trait Listed: Send + Sync {
+    /// Reads what the rule needs besides the rows; the first thing in each pass.
+    fn facts(&self) -> Pending<'_, Result<Facts, Fault>>;
+
+    /// Reads the page behind the cursor `next`, as an earlier page gave it; `None`: the first page. A malformed record makes the whole
+    /// page a fault.
+    fn page<'a>(&'a self, next: Option<&'a str>) -> Pending<'a, Result<Page, Fault>>;
+
+    /// What the service's rule says of one serial number by all of its rows, at the service's time `now`.
+    fn judge(
+        &self,
+        serial: &Serial,
+        rows: &[StoredRow],
+        facts: &StoredFacts,
+        now: Timestamp,
+    ) -> Evidence;
+}

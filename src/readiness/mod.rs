@@ -6,6 +6,7 @@
 pub mod apple_business;
 pub mod apple_dep;
 mod apple_hosts;
+mod compact;
 pub mod evidence;
 pub mod examination;
 pub mod http;
@@ -149,6 +150,8 @@ pub enum Purpose {
     Scan,
     /// A waiting box is asked again; never into a source's last 20 % of quota.
     Recheck,
+    /// The whole list is read for the replica; as little of the quota as a re-check.
+    Pass,
 }
 
 /// A service that can be asked about serial numbers. Cheap to clone; the clones are one source.
@@ -312,7 +315,7 @@ impl Shared {
                 .all(|entry| entry.finding == Finding::Unknown(Reason::GarbledAnswer)) => {}
             None => self.keeper.good(self.vitals()),
             // A re-check that is kept back for the sake of scans says nothing about the service.
-            Some(Reason::RateLimited) if purpose == Purpose::Recheck => {}
+            Some(Reason::RateLimited) if purpose != Purpose::Scan => {}
             Some(_) => self.keeper.suspect(),
         }
         evidence

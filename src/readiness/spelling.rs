@@ -18,10 +18,14 @@ pub fn timestamp(text: &str) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(civil).ok()
 }
 
-/// Do these two write the same id? Services write a uuid with dashes or without, in either case.
+/// An id in one spelling. Services write a uuid with dashes or without, in either case.
+pub fn bare_uuid(text: &str) -> String {
+    text.trim().replace('-', "").to_ascii_lowercase()
+}
+
+/// Do these two write the same id?
 pub fn same_uuid(one: &str, other: &str) -> bool {
-    let bare = |text: &str| text.trim().replace('-', "").to_ascii_lowercase();
-    bare(one) == bare(other)
+    bare_uuid(one) == bare_uuid(other)
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Budget {
         if let Some(wait) = self.held_for(now) {
             return Err(Refusal::Held(wait));
         }
-        if purpose == Purpose::Recheck
+        if purpose != Purpose::Scan
             && let Some((quota, until)) = self.quota
             && now < until
             && quota.left.saturating_mul(5) <= quota.limit
@@ -85,7 +85,9 @@ impl Budget {
             }
             let allowed = match purpose {
                 Purpose::Scan => self.reads_per_minute,
-                Purpose::Recheck => self.reads_per_minute - self.reads_per_minute.div_ceil(5),
+                Purpose::Recheck | Purpose::Pass => {
+                    self.reads_per_minute - self.reads_per_minute.div_ceil(5)
+                }
             };
             if self.sent.len() >= allowed {
                 let wait = self

@@ -5,12 +5,14 @@
 
 mod examine;
 mod finding;
+mod listed;
 mod settings;
 #[cfg(feature = "simulate")]
 pub mod simulator;
 mod wire;
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,7 +27,7 @@ use super::{
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, NoReply, QuotaHeaders, Reply, Request, below},
     keeper::Vitals,
-    service::{Adapter, Endpoint, Pending},
+    service::{Adapter, Endpoint, Listed, Pending},
     shape::Misshaped,
 };
 use crate::{
@@ -74,6 +76,8 @@ struct Kandji {
     credential: Credential,
     policy: Policy,
     tokens: Mutex<Option<Arc<TokenList>>>,
+    /// The ids of the records in the present pass that no code on a box can name. They count in the list's total.
+    unasked: Mutex<HashSet<String>>,
 }
 
 impl Adapter for Kandji {
@@ -121,6 +125,10 @@ impl Adapter for Kandji {
             TOKENS_REFRESHED.saturating_sub(tokens.age())
         }))
     }
+
+    fn listed(&self) -> Option<&dyn Listed> {
+        Some(self)
+    }
 }
 
 /// The ADE tokens as last read.
@@ -156,6 +164,7 @@ impl Kandji {
             credential: settings.token,
             policy: settings.policy,
             tokens: Mutex::default(),
+            unasked: Mutex::default(),
         })
     }
 
@@ -269,11 +278,16 @@ impl Kandji {
     }
 
     fn kept_tokens(&self) -> Option<Arc<TokenList>> {
+        self.last_tokens()
+            .filter(|tokens| tokens.age() < TOKENS_KEPT)
+    }
+
+    /// The token list as last read, of whatever age.
+    fn last_tokens(&self) -> Option<Arc<TokenList>> {
         self.tokens
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-            .filter(|tokens| tokens.age() < TOKENS_KEPT)
     }
 
     async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {

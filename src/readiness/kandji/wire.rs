@@ -3,13 +3,57 @@
 
 use std::collections::HashSet;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::serde::timestamp::nanosecond};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::readiness::{
+    compact,
     shape::{Misshaped, Object},
     spelling,
 };
+
+/// One page of a list.
+struct Page<'a> {
+    count: i64,
+    records: &'a [Value],
+    next: bool,
+}
+
+impl<'a> Page<'a> {
+    /// `first`: the first page was asked for.
+    fn read(page: &'a Value, first: bool) -> Result<Self, Misshaped> {
+        let page = Object::read("Kandji's list", page)?;
+        let count = page
+            .number("count", 0..=i64::MAX)?
+            .ok_or_else(|| page.lacks("count"))?;
+        // Of the links only counts whether they are there: they name another host.
+        let link = |name| match page.text(name)? {
+            Some(_) => Ok(true),
+            None if page.has(name) && page.value(name).is_none() => Ok(false),
+            None => Err(page.lacks(name)),
+        };
+        let (next, previous) = (link("next")?, link("previous")?);
+        if previous == first {
+            return Err(Misshaped(
+                "Kandji gave another page of its list than the one asked for.".to_owned(),
+            ));
+        }
+        Ok(Self {
+            count,
+            records: page.list("results")?,
+            next,
+        })
+    }
+
+    /// With this page the list holds as many records as `held`.
+    fn misfit(&self, held: i64) -> Misshaped {
+        let (count, further) = (self.count, if self.next { "a" } else { "no" });
+        Misshaped(format!(
+            "Kandji's list does not add up: its count is {count}, it holds {held} rows and names {further} further page."
+        ))
+    }
+}
 
 /// The rows of a list that comes in pages, held to what the list says of itself.
 #[derive(Debug, Default)]
@@ -22,43 +66,22 @@ pub(super) struct List {
 impl List {
     /// Takes the page that was asked for next; is there one more?
     pub(super) fn take(&mut self, page: &Value) -> Result<bool, Misshaped> {
-        let page = Object::read("Kandji's list", page)?;
-        let count = page
-            .number("count", 0..=i64::MAX)?
-            .ok_or_else(|| page.lacks("count"))?;
-        // Of the links only counts whether they are there: they name another host.
-        let link = |name| match page.text(name)? {
-            Some(_) => Ok(true),
-            None if page.has(name) && page.value(name).is_none() => Ok(false),
-            None => Err(page.lacks(name)),
-        };
-        let (next, previous) = (link("next")?, link("previous")?);
-        if previous != (self.pages > 0) {
-            return Err(Misshaped(
-                "Kandji gave another page of its list than the one asked for.".to_owned(),
-            ));
-        }
+        let page = Page::read(page, self.pages == 0)?;
+        let Page { count, next, .. } = page;
         if self.pages > 0 && count != self.count {
             return Err(Misshaped(format!(
                 "The count of Kandji's list changed from {} to {count} between two pages.",
                 self.count
             )));
         }
-        self.rows.extend_from_slice(page.list("results")?);
+        self.rows.extend_from_slice(page.records);
         self.pages += 1;
         self.count = count;
         let held = i64::try_from(self.rows.len()).unwrap_or(i64::MAX);
         if (next && held < count) || (!next && held == count) {
             return Ok(next);
         }
-        let further = if next {
-            "a further page"
-        } else {
-            "no further page"
-        };
-        Err(Misshaped(format!(
-            "Kandji's list does not add up: its count is {count}, it holds {held} rows and names {further}."
-        )))
+        Err(page.misfit(held))
     }
 
     /// The rows of all pages, in answer to a filter.
@@ -67,6 +90,37 @@ impl List {
         let rows: Vec<Row> = self.rows.iter().map(Row::read).collect::<Result<_, _>>()?;
         answers(filter, rows.iter().map(|row| &*row.serial_number))?;
         Ok(rows)
+    }
+}
+
+/// One page of the whole ADE device list. Between two pages the list may change, so only the reader of all of them knows
+/// whether it adds up.
+pub(super) struct ListPage {
+    /// The rows with the ids of their records.
+    pub(super) rows: Vec<(String, Row)>,
+    pub(super) count: u64,
+    /// There is one more page.
+    pub(super) next: bool,
+}
+
+impl ListPage {
+    pub(super) fn read(page: &Value, first: bool) -> Result<Self, Misshaped> {
+        let page = Page::read(page, first)?;
+        let held = i64::try_from(page.records.len()).unwrap_or(i64::MAX);
+        // An empty page answers nothing unless the list is empty.
+        if held > page.count || (held == 0 && (page.count > 0 || page.next)) {
+            return Err(page.misfit(held));
+        }
+        none_twice(page.records, "id")?;
+        let read = |record| {
+            let id = Object::read("Kandji's row", record)?.needed_text("id")?;
+            Ok((id.to_ascii_lowercase(), Row::read(record)?))
+        };
+        Ok(Self {
+            rows: page.records.iter().map(read).collect::<Result<_, _>>()?,
+            count: page.count.try_into().unwrap_or(0),
+            next: page.next,
+        })
     }
 }
 
@@ -87,23 +141,32 @@ fn none_twice(records: &[Value], id: &str) -> Result<(), Misshaped> {
 }
 
 /// One ADE row. Rows are ordered by the first field: the newest is the greatest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// The replica keeps it in this form, without the serial number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Row {
+    #[serde(with = "nanosecond::optional")]
     pub(super) device_assigned_date: Option<Timestamp>,
-    pub(super) serial_number: String,
     pub(super) profile_status: Option<String>,
+    #[serde(with = "nanosecond::optional")]
     pub(super) profile_assign_time: Option<Timestamp>,
     pub(super) last_assignment_status: Option<String>,
     pub(super) failed_assignment_attempts: i64,
     pub(super) mdm_device: Enrolled,
+    #[serde(with = "compact::id")]
     pub(super) blueprint_id: Option<String>,
     /// The id of `blueprint`, which is an object or the id alone, differing per endpoint and year.
+    #[serde(with = "compact::id")]
     pub(super) blueprint: Option<String>,
     pub(super) use_blueprint_routing: bool,
     /// The ADE token: its id, and the name of its server.
+    #[serde(with = "compact::named_id")]
     pub(super) dep_account: Option<(String, Option<String>)>,
     pub(super) model: Option<String>,
     pub(super) device_family: Option<String>,
+    /// Last: its spelling decides nothing.
+    #[serde(skip)]
+    pub(super) serial_number: String,
 }
 
 impl Row {
@@ -148,7 +211,7 @@ impl Row {
 }
 
 /// `mdm_device`: null means awaiting enrollment, whatever the profile's status says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Enrolled {
     #[default]
     No,
@@ -172,14 +235,14 @@ impl Enrolled {
 }
 
 /// A moment of a token that is judged for itself: what cannot be read there spoils that token alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Moment {
     /// Null, empty or missing.
     #[default]
     Absent,
     /// A text that is not a date and time.
     Garbled,
-    At(Timestamp),
+    At(#[serde(with = "nanosecond::required")] Timestamp),
 }
 
 impl Moment {
@@ -199,7 +262,7 @@ impl Moment {
 }
 
 /// One ADE token: the MDM's link to one MDM server at Apple.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Token {
     pub(super) id: String,
     pub(super) server_name: Option<String>,

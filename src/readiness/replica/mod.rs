@@ -8,7 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Pending, evidence::Evidence, http::Fault};
+use super::{
+    Pending,
+    evidence::{Evidence, Finding, Grade},
+    http::Fault,
+};
 use crate::{label::Serial, runtime::clock::Boot};
 
 /// When a row answers a scan.
@@ -83,6 +87,21 @@ pub struct StoredRow {
     pub body: Vec<u8>,
     /// The later of two moments: the start of the last complete pass, and the request of the page that brought the present content.
     pub read_at: ReadAt,
+}
+
+/// `evidence`, as the service's rule gives it for these rows, as what it is: a copy, as old as the oldest of them. The time of the
+/// reply, from which `settle` counts, is the moment at which it was read.
+pub(super) fn of_copy(evidence: Evidence, rows: &[StoredRow]) -> Evidence {
+    let read = rows.iter().map(|row| row.read_at.date).min();
+    Evidence {
+        finding: match evidence.finding {
+            Finding::Ready(_) => Finding::Ready(Grade::Relayed),
+            finding => finding,
+        },
+        as_of: evidence.as_of.into_iter().chain(read).min(),
+        replied_at: read,
+        ..evidence
+    }
 }
 
 /// The facts of the last complete pass.

@@ -9,8 +9,20 @@
 
 use serde_json::{Value, json};
 
-use super::*;
-use crate::{readiness::evidence::SourceKind, runtime::name::Name};
+use uuid::Uuid;
+
+use super::{
+    super::listed::{self, FORM},
+    *,
+};
+use crate::{
+    readiness::{
+        compact,
+        evidence::SourceKind,
+        replica::{ReadAt, StoredRow},
+    },
+    runtime::{clock::Boot, name::Name},
+};
 
 const SERIAL: &str = "TESTKANDJ001";
 const NOW: &str = "2026-11-23T12:00:00Z";
@@ -66,6 +78,15 @@ fn merge(value: &mut Value, changes: Value) {
     }
 }
 
+fn bare(reason: Reason) -> Evidence {
+    Evidence::bare(
+        Name::new("kandji").unwrap(),
+        SourceKind::Kandji,
+        Serial::new(SERIAL).unwrap(),
+        Finding::Unknown(reason),
+    )
+}
+
 fn any_policy() -> Policy {
     Policy {
         tokens: Vec::new(),
@@ -109,12 +130,7 @@ impl Given {
     }
 
     fn judged(&self) -> Evidence {
-        let bare = Evidence::bare(
-            Name::new("kandji").unwrap(),
-            SourceKind::Kandji,
-            Serial::new(SERIAL).unwrap(),
-            Finding::Unknown(Reason::StationFault),
-        );
+        let bare = bare(Reason::StationFault);
         let records = Records {
             rows: &self.rows,
             now: self.now,
@@ -125,6 +141,38 @@ impl Given {
             devices: self.devices.as_deref(),
         };
         judge(bare, &records, &self.policy)
+    }
+}
+
+impl Given {
+    /// The evidence from the same rows and tokens as the replica keeps them, read just now, and what it must be. `None`: what a
+    /// replica holds was read whole and dated.
+    fn stored(&self) -> Option<[Evidence; 2]> {
+        let (now, _) = self.now.zip(self.tokens_now)?;
+        let tokens = compact::written(FORM, self.tokens.as_ref().ok()?).unwrap();
+        let tokens: Vec<Token> = compact::read(FORM, &tokens).unwrap();
+        let stored = |row: &Row| StoredRow {
+            body: compact::written(FORM, row).unwrap(),
+            read_at: ReadAt {
+                boot_id: Uuid::nil(),
+                boot: Boot::from_duration(Duration::ZERO),
+                date: now,
+            },
+        };
+        let serial = Serial::new(SERIAL).unwrap();
+        let ours = |row: &&Row| serial.is(&row.serial_number);
+        let rows: Vec<StoredRow> = self.rows.iter().filter(ours).map(stored).collect();
+        let copy = listed::judge(bare(Reason::Stale), &rows, &tokens, now, &self.policy);
+        let live = self.judged();
+        let wanted = if rows.is_empty() {
+            bare(Reason::Stale)
+        } else {
+            Evidence {
+                as_of: live.as_of.map_or(Some(now), |as_of| Some(as_of.min(now))),
+                ..live
+            }
+        };
+        Some([copy, wanted])
     }
 }
 
@@ -489,6 +537,19 @@ fn every_row_of_the_table_gives_its_finding() {
 }
 
 #[test]
+fn stored_rows_give_the_finding_of_the_live_answer_in_every_row_of_the_table() {
+    let mut judged = 0;
+    for (name, given, ..) in table() {
+        let Some([copy, wanted]) = given.stored() else {
+            continue;
+        };
+        assert_eq!(copy, wanted, "{name}");
+        judged += u32::from(copy.known);
+    }
+    assert!(judged > 60, "{judged}");
+}
+
+#[test]
 fn a_row_that_only_contains_the_serial_number_is_no_row_of_it() {
     let serial = Serial::new(SERIAL).unwrap();
     let rows = |texts: &[&str]| -> Vec<Row> {
@@ -823,6 +884,12 @@ mod properties {
             }
         }
 
+        #[test]
+        fn stored_rows_give_the_finding_of_the_live_answer(given in any_given()) {
+            if let Some([copy, wanted]) = given.stored() {
+                prop_assert_eq!(copy, wanted);
+            }
+        }
     }
 
     proptest! {

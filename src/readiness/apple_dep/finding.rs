@@ -5,13 +5,15 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::serde::timestamp::nanosecond};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::{
     label::Serial,
     readiness::{
+        compact,
         evidence::{Evidence, Finding, Grade},
         http,
         shape::{Misshaped, Object},
@@ -28,6 +30,21 @@ pub struct Expected {
     pub profiles: Vec<String>,
     /// Hosts that a profile's url may name; empty: not asked.
     pub hosts: Vec<String>,
+}
+
+impl Expected {
+    /// The uuid of the profile whose host must be read; `Err`: there is none to read.
+    pub(super) fn wanted_profile<'d>(&self, device: &'d Device) -> Result<&'d str, Profile> {
+        if self.hosts.is_empty() || !device.has_profile() {
+            return Err(Profile::NotAsked);
+        }
+        device.profile_uuid.as_deref().ok_or_else(|| {
+            Profile::Unread(
+                Reason::GarbledAnswer,
+                Some("Apple does not name the profile on it.".to_owned()),
+            )
+        })
+    }
 }
 
 const ANOTHER: &str = "Apple answered about another device than the one asked for.";
@@ -96,13 +113,16 @@ impl Said {
     }
 }
 
-/// The fields of a device that count.
-#[derive(Clone, Debug)]
+/// The fields of a device that count. The replica keeps it in this form.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Device {
     status: Option<String>,
     /// 32 hex digits. It stays when a profile is removed: only the status proves anything.
-    pub(super) profile_uuid: Option<String>,
+    #[serde(with = "compact::id")]
+    profile_uuid: Option<String>,
+    #[serde(with = "nanosecond::optional")]
     assigned_at: Option<Timestamp>,
+    #[serde(with = "nanosecond::optional")]
     device_assigned_at: Option<Timestamp>,
     migrating: bool,
     model: Option<String>,
@@ -110,7 +130,7 @@ pub(super) struct Device {
 }
 
 impl Device {
-    fn read(record: &Object<'_>) -> Result<Self, Misshaped> {
+    pub(super) fn read(record: &Object<'_>) -> Result<Self, Misshaped> {
         let owned = |field| Ok(record.text(field)?.map(str::to_owned));
         let (description, model) = (record.shown("description")?, record.shown("model")?);
         Ok(Self {
@@ -125,7 +145,7 @@ impl Device {
     }
 
     /// Is its profile in place, so that which one it is matters?
-    pub(super) fn has_profile(&self) -> bool {
+    fn has_profile(&self) -> bool {
         matches!(self.status.as_deref(), Some("assigned" | "pushed"))
     }
 }

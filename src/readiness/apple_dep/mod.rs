@@ -6,6 +6,7 @@
 mod batch;
 mod examine;
 mod finding;
+mod listed;
 mod oauth;
 mod refusal;
 pub mod server_token;
@@ -16,6 +17,7 @@ pub mod simulator;
 pub mod token_file;
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,7 +33,7 @@ use super::{
     examination::Examination,
     http::{self, Allowed, Client, ClientFault, Fault, Request},
     keeper::Vitals,
-    service::{Adapter, Endpoint, Pending},
+    service::{Adapter, Endpoint, Listed, Pending},
     shape::{Misshaped, Object},
 };
 use crate::{
@@ -94,6 +96,8 @@ struct Known {
     /// When a look-up last asked for it.
     account_asked: Option<Instant>,
     hosts: Hosts,
+    /// The hosts of the profiles that the present pass has met, by the profile's uuid; `None`: it could not be read.
+    listed_hosts: HashMap<String, Option<String>>,
 }
 
 impl Adapter for AppleDep {
@@ -129,6 +133,10 @@ impl Adapter for AppleDep {
             credential_days,
             ..Vitals::default()
         }
+    }
+
+    fn listed(&self) -> Option<&dyn Listed> {
+        Some(self)
     }
 }
 
@@ -200,7 +208,8 @@ impl AppleDep {
 
     /// The MDM server that the token is for, read from Apple.
     async fn account(&self) -> Result<Account, Fault> {
-        self.shared.account(Purpose::Scan).await
+        let (account, _) = self.shared.account(Purpose::Scan).await?;
+        Ok(account)
     }
 }
 
@@ -233,6 +242,7 @@ fn allowed(base: &Url) -> Vec<Allowed> {
         Allowed::get(base, "account", &[]),
         Allowed::get(base, "profile", &["profile_uuid"]),
         Allowed::post(base, "devices"),
+        Allowed::post(base, "server/devices"),
     ]
 }
 
@@ -260,13 +270,11 @@ impl Shared {
 
     /// The account, read once for each token; `None` while it cannot be had.
     async fn account_once(&self, purpose: Purpose) -> Option<Account> {
-        let access_token = self.session.token().ok()?.access_token;
+        if let Some(account) = self.known_account() {
+            return Some(account);
+        }
         {
             let mut known = self.known();
-            if let Some((_, account)) = known.account.as_ref().filter(|(of, _)| *of == access_token)
-            {
-                return Some(account.clone());
-            }
             if known
                 .account_asked
                 .is_some_and(|asked| asked.elapsed() < ACCOUNT_PAUSE)
@@ -275,10 +283,20 @@ impl Shared {
             }
             known.account_asked = Some(Instant::now());
         }
-        self.account(purpose).await.ok()
+        let (account, _) = self.account(purpose).await.ok()?;
+        Some(account)
     }
 
-    async fn account(&self, purpose: Purpose) -> Result<Account, Fault> {
+    /// The account as last read, if it is the present token's.
+    fn known_account(&self) -> Option<Account> {
+        let access_token = self.session.token().ok()?.access_token;
+        let known = self.known();
+        let (of, account) = known.account.as_ref()?;
+        (*of == access_token).then(|| account.clone())
+    }
+
+    /// The account, and the reply's `Date`.
+    async fn account(&self, purpose: Purpose) -> Result<(Account, Timestamp), Fault> {
         let access_token = self.session.token()?.access_token;
         let reply = self
             .session
@@ -287,7 +305,7 @@ impl Shared {
         let account =
             Account::read(reply.body()).map_err(|misshaped| garbled(&reply, &misshaped))?;
         self.known().account = Some((access_token, account.clone()));
-        Ok(account)
+        Ok((account, reply.date))
     }
 
     /// The host of the device's profile, where the station's policy asks for it.
@@ -295,14 +313,9 @@ impl Shared {
         let Said::Device(device) = said else {
             return Profile::NotAsked;
         };
-        if self.expected.hosts.is_empty() || !device.has_profile() {
-            return Profile::NotAsked;
-        }
-        let Some(uuid) = device.profile_uuid.as_deref() else {
-            return Profile::Unread(
-                Reason::GarbledAnswer,
-                Some("Apple does not name the profile on it.".to_owned()),
-            );
+        let uuid = match self.expected.wanted_profile(device) {
+            Ok(uuid) => uuid,
+            Err(profile) => return profile,
         };
         let asked_at = Boot::now();
         let known = self.known().hosts.of(uuid, asked_at);
@@ -374,7 +387,6 @@ mod tests {
             "profile/devices",
             "devices/disown",
             "devices/activationlock",
-            "server/devices",
             "devices/sync",
             "account-driven-enrollment/profile",
         ] {
@@ -387,6 +399,7 @@ mod tests {
         for path in [
             "",
             "devices",
+            "server/devices",
             "profile/devices",
             "beta-enrollment/tokens",
             "account/x",
@@ -412,10 +425,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_needed_leaves() {
         let base: Url = BASE.parse().unwrap();
-        assert_eq!(
-            reason(Request::post(below(&base, "devices"), JSON, b"{}".to_vec())).await,
-            Reason::Offline
-        );
+        for path in ["devices", "server/devices"] {
+            assert_eq!(
+                reason(Request::post(below(&base, path), JSON, b"{}".to_vec())).await,
+                Reason::Offline,
+                "{path}"
+            );
+        }
         for path in ["session", "account", "profile"] {
             assert_eq!(
                 reason(Request::get(below(&base, path))).await,

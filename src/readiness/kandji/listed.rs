@@ -49,16 +49,13 @@ impl Listed for Kandji {
         now: Timestamp,
     ) -> Evidence {
         let bare = self.bare(serial, Reason::Stale);
-        // Whoever read the token list last, its newest reading counts.
-        let newer = self
-            .last_tokens()
-            .filter(|tokens| tokens.date > facts.read_at.date);
-        match newer {
-            Some(tokens) => judge(bare, rows, &tokens.list, now, &self.policy),
-            None => match compact::read::<Vec<Token>>(FORM, &facts.body) {
-                Some(tokens) => judge(bare, rows, &tokens, now, &self.policy),
-                None => bare,
-            },
+        // As this process has read it last, for a scan or in a pass, it is never older than the one of a complete pass.
+        if let Some(tokens) = self.last_tokens() {
+            return judge(bare, rows, &tokens.list, now, &self.policy);
+        }
+        match compact::read::<Vec<Token>>(FORM, &facts.body) {
+            Some(tokens) => judge(bare, rows, &tokens, now, &self.policy),
+            None => bare,
         }
     }
 }

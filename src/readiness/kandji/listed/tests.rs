@@ -44,10 +44,13 @@ use crate::{
 const TOKEN: &str = "t0ken-of-the-tests";
 const PATH: &str = "/api/v1/integrations/apple/ade/devices";
 
+const READY: Finding = Finding::Ready(Grade::Relayed);
+const BROKEN: Finding = Finding::Unknown(Reason::MdmLinkBroken);
+
 struct Bench {
     tenant: Tenant,
     kandji: Kandji,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 async fn bench(devices: Vec<Device>) -> Bench {
@@ -62,6 +65,14 @@ async fn bench(devices: Vec<Device>) -> Bench {
         TOKEN.as_bytes(),
     )
     .unwrap();
+    Bench {
+        kandji: source(&tenant, &folder),
+        tenant,
+        folder,
+    }
+}
+
+fn source(tenant: &Tenant, folder: &TempDir) -> Kandji {
     let settings = Settings {
         token: CredentialStore::new(folder.path()).credential("kandji-token"),
         policy: Policy {
@@ -78,11 +89,7 @@ async fn bench(devices: Vec<Device>) -> Bench {
         clocks: ClockWatch::Fixed { synced: true }.into(),
         limits: Limits::default(),
     };
-    Bench {
-        kandji: Kandji::new(settings, endpoint).unwrap(),
-        tenant,
-        _folder: folder,
-    }
+    Kandji::new(settings, endpoint).unwrap()
 }
 
 fn numbered(numbers: impl IntoIterator<Item = usize>) -> Vec<Device> {
@@ -95,6 +102,11 @@ fn numbered(numbers: impl IntoIterator<Item = usize>) -> Vec<Device> {
 impl Bench {
     async fn page(&self, next: Option<&str>) -> Result<Page, Fault> {
         self.kandji.page(next).await
+    }
+
+    /// The source after a restart of the station.
+    fn again(&self) -> Kandji {
+        source(&self.tenant, &self.folder)
     }
 
     /// Every page, in order.
@@ -224,7 +236,7 @@ async fn a_stored_row_says_what_the_live_question_says() {
             .map(|row| stored(row, page.date))
             .collect();
         let copy = bench.kandji.judge(&serial, &rows, &facts, page.date);
-        ready += u32::from(copy.finding == Finding::Ready(Grade::Relayed));
+        ready += u32::from(copy.finding == READY);
         assert_eq!(
             copy,
             Evidence {
@@ -288,29 +300,29 @@ async fn a_row_is_as_old_as_its_reading_and_a_profile_settles_until_then() {
 
 #[tokio::test]
 async fn the_newest_reading_of_the_token_list_counts_whoever_made_it() {
-    let bench = bench(numbered([1])).await;
-    let mut facts = bench.facts().await;
-    let page = bench.page(None).await.unwrap();
-    let judged = |facts: &StoredFacts| {
-        let row = &page.rows[0];
-        let rows = [stored(row, page.date)];
-        bench
-            .kandji
-            .judge(&row.serial, &rows, facts, page.date)
-            .finding
+    let broken = |bench: &Bench| {
+        bench.tenant.stock(|stock| {
+            for token in &mut stock.tokens {
+                token.status = "BROKEN".to_owned();
+            }
+        })
     };
-    assert_eq!(judged(&facts), Finding::Ready(Grade::Relayed));
-    bench.tenant.stock(|stock| {
-        for token in &mut stock.tokens {
-            token.status = "BROKEN".to_owned();
-        }
-    });
+    let bench = bench(numbered([1])).await;
+    let facts = bench.facts().await;
+    let page = bench.page(None).await.unwrap();
+    let row = &page.rows[0];
+    let rows = [stored(row, page.date)];
+    let judged = |kandji: &Kandji, facts| kandji.judge(&row.serial, &rows, facts, page.date);
+    assert_eq!(judged(&bench.kandji, &facts).finding, READY);
+    broken(&bench);
+    assert_eq!(judged(&bench.kandji, &facts).finding, READY);
     bench.kandji.fetch_tokens(Purpose::Scan).await.unwrap();
-    facts.read_at.date -= Duration::from_mins(1);
-    assert_eq!(judged(&facts), Finding::Unknown(Reason::MdmLinkBroken));
-    // Facts that are newer than the last live reading.
-    facts.read_at.date += Duration::from_hours(1);
-    assert_eq!(judged(&facts), Finding::Ready(Grade::Relayed));
+    assert_eq!(judged(&bench.kandji, &facts).finding, BROKEN);
+    // After a restart there is only what was stored.
+    let restarted = bench.again();
+    assert_eq!(judged(&restarted, &facts).finding, READY);
+    let facts = bench.facts().await;
+    assert_eq!(judged(&restarted, &facts).finding, BROKEN);
 }
 
 #[tokio::test]

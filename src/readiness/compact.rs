@@ -27,7 +27,7 @@ pub(super) fn read<'b, T: Deserialize<'b>>(form: u8, body: &'b [u8]) -> Option<T
 
 /// An id as a service wrote it. A uuid takes 17 bytes and not 37.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum Id {
+pub(super) enum Id {
     /// With dashes, in lower case.
     Dashed([u8; 16]),
     /// Without dashes, in upper case.
@@ -49,7 +49,7 @@ impl From<&str> for Id {
 
 impl Id {
     /// The id, as it was written.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Dashed(bytes) => Uuid::from_bytes(*bytes).to_string(),
             Self::Bare(bytes) => format!("{:X}", Uuid::from_bytes(*bytes).simple()),

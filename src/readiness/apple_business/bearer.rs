@@ -98,6 +98,10 @@ impl Bearer {
         }
     }
 
+    pub(super) fn client_id(&self) -> &str {
+        &self.identity.client_id
+    }
+
     /// The token to use; `refused` is one that the service does not take any more.
     pub(super) async fn token(
         &self,

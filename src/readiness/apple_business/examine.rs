@@ -2,13 +2,14 @@
 
 use super::{AppleBusiness, wire::Server};
 use crate::readiness::{
+    Purpose,
     examination::{Examination, Remark},
     spelling,
 };
 
 pub(super) async fn examine(apple: &AppleBusiness) -> Examination {
-    match apple.servers().await {
-        Ok(servers) => of_servers(&servers, &apple.expected).into(),
+    match apple.servers(Purpose::Scan).await {
+        Ok((servers, _)) => of_servers(&servers, &apple.expected).into(),
         Err(fault) => {
             let host = apple.base.host_str().unwrap_or_default();
             Remark::of_fault(

@@ -1,6 +1,7 @@
 //! From the organisation's record of a device, and its assigned server, to a finding. Pure.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::serde::timestamp::nanosecond};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
@@ -26,12 +27,13 @@ pub(super) enum Said {
     Garbled(String),
 }
 
-/// What counts of a record. Every field is optional in the service's own examples.
-#[derive(Clone, Debug)]
+/// What counts of a record. Every field is optional in the service's own examples. The replica keeps it in this form.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Device {
     status: Option<String>,
     released: bool,
     migration: Option<String>,
+    #[serde(with = "nanosecond::optional")]
     updated_at: Option<Timestamp>,
     model: Option<String>,
     family: Option<String>,
@@ -46,20 +48,10 @@ impl Said {
             }
             let data = data(body)?
                 .ok_or_else(|| Misshaped("Apple's answer holds no device.".to_owned()))?;
-            of_type(&data, "orgDevices")?;
-            let attributes = data
-                .value("attributes")
-                .ok_or_else(|| data.lacks("attributes"))?;
-            let attributes = Object::read("Apple's record", attributes)?;
-            // The id is the serial number; the attribute may be absent, and must agree where it is there.
-            if data.text("id")? != Some(serial.as_str())
-                || attributes
-                    .text("serialNumber")?
-                    .is_some_and(|named| named != serial.as_str())
-            {
-                return Err(Misshaped(ANOTHER.to_owned()));
+            match record(&data)? {
+                (id, device) if id == serial.as_str() => Ok(Self::Device(Box::new(device))),
+                _ => Err(Misshaped(ANOTHER.to_owned())),
             }
-            Ok(Self::Device(Box::new(Device::read(&attributes)?)))
         };
         read().unwrap_or_else(|misshaped: Misshaped| Self::Garbled(misshaped.to_string()))
     }
@@ -214,6 +206,20 @@ fn conclude(
             Finding::Unknown(Reason::GarbledAnswer),
             Some("Apple's status word is none that this station knows.".to_owned()),
         ),
+    }
+}
+
+/// A device and its serial number, which is the record's id. The attribute may be absent, and must agree where it is there.
+pub(super) fn record<'a>(data: &Object<'a>) -> Result<(&'a str, Device), Misshaped> {
+    of_type(data, "orgDevices")?;
+    let attributes = data
+        .value("attributes")
+        .ok_or_else(|| data.lacks("attributes"))?;
+    let attributes = Object::read("Apple's record", attributes)?;
+    let id = data.needed_text("id")?;
+    match attributes.text("serialNumber")? {
+        Some(named) if named != id => Err(Misshaped(ANOTHER.to_owned())),
+        _ => Ok((id, Device::read(&attributes)?)),
     }
 }
 

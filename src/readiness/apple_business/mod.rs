@@ -7,6 +7,7 @@ mod assertion;
 mod bearer;
 mod examine;
 mod finding;
+mod listed;
 mod settings;
 #[cfg(feature = "simulate")]
 pub mod simulator;
@@ -17,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use url::Url;
 
@@ -25,7 +27,7 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
     http::{self, Allowed, Client, ClientFault, Fault, NoReply, Reply, Request},
-    service::{Adapter, Endpoint, Pending},
+    service::{Adapter, Endpoint, Listed, Pending},
     spelling,
 };
 use crate::{
@@ -69,7 +71,7 @@ impl Adapter for AppleBusiness {
 
     /// The list of servers, which also gives their names.
     fn probe(&self) -> Pending<'_, Result<(), Fault>> {
-        Box::pin(async { self.servers().await.map(drop) })
+        Box::pin(async { self.servers(Purpose::Scan).await.map(drop) })
     }
 
     fn examine(&self) -> Pending<'_, Examination> {
@@ -82,6 +84,10 @@ impl Adapter for AppleBusiness {
 
     fn refresh_in(&self) -> Option<Duration> {
         self.bearer.renew_in()
+    }
+
+    fn listed(&self) -> Option<&dyn Listed> {
+        Some(self)
     }
 }
 
@@ -110,23 +116,25 @@ impl AppleBusiness {
         std::iter::once(scanned).chain(stripped).collect()
     }
 
-    /// The organisation's MDM servers, read from Apple.
-    async fn servers(&self) -> Result<Vec<Server>, Fault> {
+    /// The organisation's MDM servers, read from Apple, and the first reply's `Date`.
+    async fn servers(&self, purpose: Purpose) -> Result<(Vec<Server>, Timestamp), Fault> {
         let mut servers: Vec<Server> = Vec::new();
         let mut cursor: Option<String> = None;
+        let mut date = None;
         for _ in 0..MOST_PAGES {
             let mut url = http::below(&self.base, "mdmServers");
             url.query_pairs_mut().append_pair("limit", PAGE);
             if let Some(cursor) = &cursor {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
-            let reply = self.get(Request::get(url), Purpose::Scan).await?;
+            let reply = self.get(Request::get(url), purpose).await?;
+            let date = *date.get_or_insert(reply.date);
             // The links name whole addresses: only the cursor is followed, on the configured host.
             cursor = Server::read_page(reply.body(), &mut servers)
                 .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))?;
             if cursor.is_none() {
                 *self.known() = Some((Instant::now(), servers.clone()));
-                return Ok(servers);
+                return Ok((servers, date));
             }
         }
         Err(Fault::with(
@@ -190,18 +198,7 @@ impl AppleBusiness {
         let named = tokio::time::timeout(NAMES_WAIT, self.names(serial, id, purpose))
             .await
             .unwrap_or_default();
-        let show = |id: &str| {
-            named
-                .iter()
-                .find(|server| server.is(id))
-                .map_or_else(|| spelling::shown(id), Server::shown)
-        };
-        let expected: Vec<String> = self.expected.iter().map(|id| show(id)).collect();
-        format!(
-            "It is assigned to {}, expected is {}.",
-            show(id),
-            expected.join(" or ")
-        )
+        both_named(&named, id, &self.expected)
     }
 
     /// The servers whose names are known or can be had quickly.
@@ -209,7 +206,10 @@ impl AppleBusiness {
         let kept = self.known().clone();
         let mut servers = match kept {
             Some((read_at, servers)) if read_at.elapsed() < NAMES_KEPT => servers,
-            _ if purpose == Purpose::Scan => self.servers().await.unwrap_or_default(),
+            _ if purpose == Purpose::Scan => match self.servers(purpose).await {
+                Ok((servers, _)) => servers,
+                Err(_) => Vec::new(),
+            },
             kept => kept.map_or_else(Vec::new, |(_, servers)| servers),
         };
         // A server that the list does not hold is named by the device's own record.
@@ -266,6 +266,22 @@ impl AppleBusiness {
     }
 }
 
+/// The sentence that names the server `id` and the expected ones, by the names in `servers`.
+fn both_named(servers: &[Server], id: &str, expected: &[String]) -> String {
+    let show = |id: &str| {
+        servers
+            .iter()
+            .find(|server| server.is(id))
+            .map_or_else(|| spelling::shown(id), Server::shown)
+    };
+    let expected: Vec<String> = expected.iter().map(|id| show(id)).collect();
+    format!(
+        "It is assigned to {}, expected is {}.",
+        show(id),
+        expected.join(" or ")
+    )
+}
+
 /// What the bodies of the two reads, with their statuses, say about one serial number.
 #[cfg(fuzzing)]
 pub fn judged(
@@ -298,6 +314,12 @@ fn allowed(base: &Url, token_url: &Url) -> Vec<Allowed> {
         Allowed::get(base, "orgDevices/*/relationships/assignedServer", &[]),
         Allowed::get(base, "orgDevices/*/assignedServer", &[]),
         Allowed::get(base, "mdmServers", &["limit", "cursor"]),
+        Allowed::get(base, "orgDevices", &["limit", "cursor"]),
+        Allowed::get(
+            base,
+            "mdmServers/*/relationships/devices",
+            &["limit", "cursor"],
+        ),
     ]
 }
 
@@ -358,11 +380,11 @@ mod tests {
             );
         }
         for path in [
-            "orgDevices/",
             "orgDevices/a/b",
             "orgDevices/a%2Fb",
             "users",
-            "mdmServers/1/relationships/devices",
+            "mdmServers/1",
+            "mdmServers/a%2Fb/relationships/devices",
             "orgDeviceActivities/1",
         ] {
             assert_eq!(
@@ -411,6 +433,8 @@ mod tests {
             "orgDevices/C02XK0AAJG5H/relationships/assignedServer",
             "orgDevices/C02XK0AAJG5H/assignedServer",
             "mdmServers",
+            "orgDevices",
+            "mdmServers/1/relationships/devices",
         ] {
             assert_eq!(
                 reason(Request::get(http::below(&base, path))).await,

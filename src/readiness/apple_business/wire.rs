@@ -1,15 +1,18 @@
-//! Apple's list of an organisation's MDM servers as it comes.
+//! Apple's lists of an organisation's MDM servers and devices as they come.
 
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::finding;
+use super::finding::{self, Device};
 use crate::readiness::{
     shape::{Misshaped, Object},
     spelling,
 };
 
-/// One MDM server of the organisation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One MDM server of the organisation. The replica keeps it in this form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Server {
     /// 32 hex digits.
     pub(super) id: String,
@@ -56,24 +59,13 @@ impl Server {
             }
             servers.push(server);
         }
-        let Some(meta) = page.value("meta") else {
-            return Ok(None);
-        };
-        let Some(paging) = Object::read("Apple's list of MDM servers", meta)?.value("paging")
-        else {
-            return Ok(None);
-        };
-        let paging = Object::read("Apple's list of MDM servers", paging)?;
-        let (next, total) = (
-            paging.text("nextCursor")?,
-            paging.number("total", 0..=i64::MAX)?,
-        );
+        let (next, total) = paging("Apple's list of MDM servers", &page)?;
         let held = i64::try_from(servers.len()).unwrap_or(i64::MAX);
         match total {
             Some(total) if next.is_none() && total != held => Err(Misshaped(format!(
                 "Apple's list of MDM servers does not add up: its total is {total}, it holds {held}."
             ))),
-            _ => Ok(next.map(str::to_owned)),
+            _ => Ok(next),
         }
     }
 
@@ -89,4 +81,65 @@ impl Server {
             _ => format!("{:?}", self.name),
         }
     }
+}
+
+/// The cursor of the next page, and how many records the whole list has, if the page says so.
+fn paging(
+    name: &'static str,
+    page: &Object<'_>,
+) -> Result<(Option<String>, Option<i64>), Misshaped> {
+    let Some(meta) = page.value("meta") else {
+        return Ok((None, None));
+    };
+    let Some(paging) = Object::read(name, meta)?.value("paging") else {
+        return Ok((None, None));
+    };
+    let paging = Object::read(name, paging)?;
+    let next = paging.text("nextCursor")?.map(str::to_owned);
+    Ok((next, paging.number("total", 0..=i64::MAX)?))
+}
+
+/// One page of a list of devices.
+pub(super) struct ListPage<T> {
+    pub(super) records: Vec<T>,
+    pub(super) next: Option<String>,
+}
+
+impl<T> ListPage<T> {
+    /// `read` gives the id of a record and what is wanted of it. No record may come twice.
+    fn read<'p>(
+        page: &'p Value,
+        read: impl Fn(Object<'p>) -> Result<(&'p str, T), Misshaped>,
+    ) -> Result<Self, Misshaped> {
+        const NAME: &str = "Apple's list of devices";
+        let page = finding::answer(page)?;
+        let mut seen = HashSet::new();
+        let mut records = Vec::new();
+        for record in page.list("data")? {
+            let (id, record) = read(Object::read("Apple's record", record)?)?;
+            if !seen.insert(id) {
+                return Err(Misshaped(format!("{NAME} holds one twice.")));
+            }
+            records.push(record);
+        }
+        let (next, _) = paging(NAME, &page)?;
+        Ok(Self { records, next })
+    }
+}
+
+/// Devices of the organisation, by their serial numbers.
+pub(super) fn devices(page: &Value) -> Result<ListPage<(String, Device)>, Misshaped> {
+    ListPage::read(page, |record| {
+        let (serial, device) = finding::record(&record)?;
+        Ok((serial, (serial.to_owned(), device)))
+    })
+}
+
+/// The serial numbers of a server's devices.
+pub(super) fn links(page: &Value) -> Result<ListPage<String>, Misshaped> {
+    ListPage::read(page, |record| {
+        finding::of_type(&record, "orgDevices")?;
+        let serial = record.needed_text("id")?;
+        Ok((serial, serial.to_owned()))
+    })
 }

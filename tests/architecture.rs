@@ -61,7 +61,7 @@ const HANDED_IN: &str = "tokio :: time :: Instant";
 /// Where a vendor's crate may be named, when that is less than a whole room. Every other crate that is not in `HOUSEHOLD` may
 /// be named in one room only.
 const ONE_PLACE: [(&str, &[&str]); 16] = [
-    ("rusqlite", &["journal/"]),
+    ("rusqlite", &["journal/", "readiness/replica/store"]),
     ("rumqttc", &["publisher/"]),
     ("reqwest", &["readiness/http.rs", "readiness/http/"]),
     ("hyper", &["readiness/http.rs", "readiness/http/"]),
@@ -114,7 +114,7 @@ const DOMAIN: [&str; 5] = [
 ];
 
 /// Rooms that start tasks or threads or make channels, besides the wiring, with the reason.
-const STARTS_TASKS: [(&str, &str); 10] = [
+const STARTS_TASKS: [(&str, &str); 11] = [
     ("app/", "the wiring"),
     (
         "runtime/stream.rs",
@@ -138,6 +138,10 @@ const STARTS_TASKS: [(&str, &str); 10] = [
     (
         "readiness/",
         "a look-up that several await outlives each of them",
+    ),
+    (
+        "readiness/replica/store",
+        "its thread owns the replica's file: a bulk write must make nobody wait",
     ),
     ("station/", "sources are asked side by side"),
 ];
@@ -827,7 +831,8 @@ station/core/mod.rs | fn now() -> Boot { Boot::now() } | station/core/mod.rs is 
 record.rs | #[derive(Serialize)] struct Record; | record.rs serialises the domain
 config/mod.rs | fn go() { tokio::spawn(work()); } | config/mod.rs starts a task or makes a channel (`spawn`): the wiring is in app/
 config/utils.rs |  | config/utils.rs: `utils` says nothing about what is in it
-station/mod.rs | use rusqlite::Connection; | station/mod.rs names the crate `rusqlite`, which belongs to ["journal/"]
+station/mod.rs | use rusqlite::Connection; | station/mod.rs names the crate `rusqlite`, which belongs to ["journal/", "readiness/replica/store"]
+readiness/replica/mod.rs | use rusqlite::Connection; | readiness/replica/mod.rs names the crate `rusqlite`, which belongs to ["journal/", "readiness/replica/store"]
 station/mod.rs | fn pins() -> ::rppal::Gpio {} | station/mod.rs names the crate `rppal`, which belongs to ["indicator/rppal.rs"]
 config/mod.rs | fn go() { let (from, to) = mpsc::channel::<Scan>(8); } | config/mod.rs starts a task or makes a channel (`channel`): the wiring is in app/
 station/mod.rs | use super::indicator; | station/mod.rs imports the sink `indicator`

@@ -118,6 +118,29 @@ conditions! {
     }
 }
 
+conditions! {
+    /// How well a source's replica is filled. `Shrunken`: its list has lost more than half of its records, and a second pass must
+    /// confirm that.
+    ReplicaCondition {
+        Ok = "ok",
+        Filling = "filling",
+        Behind = "behind",
+        Shrunken = "shrunken",
+    }
+}
+
+/// The local copy of one source's devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaHealth {
+    pub state: ReplicaCondition,
+    /// Records of the last complete pass; before the first one, those that were read so far.
+    pub rows: u64,
+    /// The start of the last complete pass, by the service's clock.
+    pub pass_at: Option<Timestamp>,
+    /// Why the newest pass was not complete.
+    pub fault: Option<Reason>,
+}
+
 /// One scanner's health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScannerHealth {

@@ -1,6 +1,8 @@
 //! Which machine this is.
 
-use std::fs;
+use std::{fs, sync::OnceLock};
+
+use uuid::Uuid;
 
 /// Where a Pi's firmware leaves its serial number.
 const DEVICE_TREE: [&str; 2] = [
@@ -31,6 +33,15 @@ pub fn identity() -> String {
         .chain(&["/etc/machine-id"])
         .find_map(|path| identity_text(&fs::read(path).ok()?))
         .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The id of this boot, within which the boot-time clock counts. One that cannot be read is drawn, so that it equals no other.
+pub fn boot_id() -> Uuid {
+    static ID: OnceLock<Uuid> = OnceLock::new();
+    *ID.get_or_init(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        text.trim().parse().unwrap_or_else(|_| Uuid::now_v7())
+    })
 }
 
 /// A serial number of zeros is one that was never set.

@@ -3,6 +3,7 @@
 //! A pass reads the service's whole list into the store. The copy is disposable: it is deleted and filled again whenever it cannot
 //! be trusted.
 
+pub mod pass;
 pub mod store;
 
 use std::time::Duration;

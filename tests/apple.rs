@@ -45,6 +45,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tempfile::TempDir;
 
+#[path = "apple/bulk.rs"]
+mod bulk;
 #[path = "apple/shapes.rs"]
 mod shapes;
 
@@ -457,55 +459,64 @@ async fn a_refused_signature_is_the_clocks_fault_only_where_nobody_keeps_the_clo
     );
 }
 
+/// Asks for a session as another program might, with this nonce, from so many seconds ago, signed with that access secret.
+async fn session(
+    apple: &apple_dep::Simulator,
+    nonce: &str,
+    age: i64,
+    secret: &str,
+) -> reqwest::Response {
+    let token: serde_json::Value = serde_json::from_str(&apple.credential()).unwrap();
+    let field = |name: &str| token[name].as_str().unwrap().to_owned();
+    let timestamp = (Timestamp::now().as_second() - age).to_string();
+    let fields = [
+        ("oauth_consumer_key", field("consumer_key")),
+        ("oauth_nonce", nonce.to_owned()),
+        ("oauth_signature_method", "HMAC-SHA1".to_owned()),
+        ("oauth_timestamp", timestamp),
+        ("oauth_token", field("access_token")),
+        ("oauth_version", "1.0".to_owned()),
+    ];
+    // None of these characters needs escaping, so sorting is all that RFC 5849 demands here.
+    let joined = fields
+        .iter()
+        .map(|(name, value)| format!("{name}%3D{value}"))
+        .collect::<Vec<_>>()
+        .join("%26");
+    let address = apple.base().replace(':', "%3A").replace('/', "%2F");
+    let key = ring::hmac::Key::new(
+        ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+        format!("{}&{secret}", field("consumer_secret")).as_bytes(),
+    );
+    let signature = ring::hmac::sign(&key, format!("GET&{address}%2Fsession&{joined}").as_bytes());
+    let signature: String =
+        url::form_urlencoded::byte_serialize(base64_of(signature.as_ref()).as_bytes()).collect();
+    let listed = fields
+        .iter()
+        .map(|(name, value)| format!("{name}=\"{value}\""))
+        .collect::<Vec<_>>()
+        .join(", ");
+    reqwest::Client::new()
+        .get(format!("{}/session", apple.base()))
+        .header(
+            "authorization",
+            format!("OAuth realm=\"ADM\", {listed}, oauth_signature=\"{signature}\""),
+        )
+        .header("user-agent", "test")
+        .header("x-server-protocol-version", "10")
+        .header("content-type", "application/json;charset=UTF8")
+        .header("accept", "application/json;charset=UTF8")
+        .send()
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn a_nonce_and_a_wrong_signature_and_an_old_request_are_refused_by_the_simulator() {
     let bench = DepBench::new(apple_dep::Options::demo()).await;
     let token: serde_json::Value = serde_json::from_str(&bench.apple.credential()).unwrap();
     let send = async |nonce: &str, age: i64, secret: &str| {
-        let field = |name: &str| token[name].as_str().unwrap().to_owned();
-        let timestamp = (Timestamp::now().as_second() - age).to_string();
-        let fields = [
-            ("oauth_consumer_key", field("consumer_key")),
-            ("oauth_nonce", nonce.to_owned()),
-            ("oauth_signature_method", "HMAC-SHA1".to_owned()),
-            ("oauth_timestamp", timestamp),
-            ("oauth_token", field("access_token")),
-            ("oauth_version", "1.0".to_owned()),
-        ];
-        // None of these characters needs escaping, so sorting is all that RFC 5849 demands here.
-        let joined = fields
-            .iter()
-            .map(|(name, value)| format!("{name}%3D{value}"))
-            .collect::<Vec<_>>()
-            .join("%26");
-        let address = bench.apple.base().replace(':', "%3A").replace('/', "%2F");
-        let key = ring::hmac::Key::new(
-            ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-            format!("{}&{secret}", field("consumer_secret")).as_bytes(),
-        );
-        let signature =
-            ring::hmac::sign(&key, format!("GET&{address}%2Fsession&{joined}").as_bytes());
-        let signature: String =
-            url::form_urlencoded::byte_serialize(base64_of(signature.as_ref()).as_bytes())
-                .collect();
-        let listed = fields
-            .iter()
-            .map(|(name, value)| format!("{name}=\"{value}\""))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let response = reqwest::Client::new()
-            .get(format!("{}/session", bench.apple.base()))
-            .header(
-                "authorization",
-                format!("OAuth realm=\"ADM\", {listed}, oauth_signature=\"{signature}\""),
-            )
-            .header("user-agent", "test")
-            .header("x-server-protocol-version", "10")
-            .header("content-type", "application/json;charset=UTF8")
-            .header("accept", "application/json;charset=UTF8")
-            .send()
-            .await
-            .unwrap();
+        let response = session(&bench.apple, nonce, age, secret).await;
         response.status().as_u16()
     };
     let secret = token["access_secret"].as_str().unwrap();
@@ -1295,14 +1306,26 @@ async fn the_organisations_servers_are_listed_for_the_technician() {
     );
 }
 
-#[tokio::test]
-async fn an_assertion_that_is_wrong_in_any_way_gets_no_token() {
+fn claims(id: &str) -> serde_json::Value {
+    let now = Timestamp::now().as_second();
+    json!({
+        "iss": apple_business::CLIENT_ID, "sub": apple_business::CLIENT_ID, "aud": "https://account.apple.com/auth/oauth2/v2/token",
+        "iat": now, "exp": now + 600, "jti": id,
+    })
+}
+
+/// Asks for a token as another program might. An assertion that is not `sound` is signed for another text.
+async fn token(
+    apple: &apple_business::Simulator,
+    header: &serde_json::Value,
+    claims: &serde_json::Value,
+    sound: bool,
+) -> reqwest::Response {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
-    let bench = BusinessBench::new(apple_business::Options::demo()).await;
     let random = ring::rand::SystemRandom::new();
-    let armoured = bench.apple.credential();
+    let armoured = apple.credential();
     let base64: String = armoured
         .lines()
         .filter(|line| !line.starts_with("-----"))
@@ -1311,11 +1334,38 @@ async fn an_assertion_that_is_wrong_in_any_way_gets_no_token() {
         .decode(base64)
         .unwrap();
     let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random).unwrap();
-    let now = Timestamp::now().as_second();
-    let good = json!({
-        "iss": apple_business::CLIENT_ID, "sub": apple_business::CLIENT_ID, "aud": "https://account.apple.com/auth/oauth2/v2/token",
-        "iat": now, "exp": now + 600, "jti": "first",
-    });
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header.to_string()),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    );
+    let of = if sound {
+        signed.clone()
+    } else {
+        format!("{signed} ")
+    };
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(&random, of.as_bytes()).unwrap());
+    let form = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("grant_type", "client_credentials")
+        .append_pair("client_id", apple_business::CLIENT_ID)
+        .append_pair(
+            "client_assertion_type",
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        )
+        .append_pair("client_assertion", &format!("{signed}.{signature}"))
+        .append_pair("scope", "business.api")
+        .finish();
+    let request = reqwest::Client::new()
+        .post(apple.token_url())
+        .header("content-type", "application/x-www-form-urlencoded");
+    request.body(form).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_assertion_that_is_wrong_in_any_way_gets_no_token() {
+    let bench = BusinessBench::new(apple_business::Options::demo()).await;
+    let good = claims("first");
+    let now = good["iat"].as_i64().unwrap();
     let with = |name: &str, value: serde_json::Value| {
         let mut claims = good.clone();
         claims["jti"] = json!(format!("with {name} {value}"));
@@ -1324,31 +1374,8 @@ async fn an_assertion_that_is_wrong_in_any_way_gets_no_token() {
     };
     let header = json!({"alg": "ES256", "kid": apple_business::KEY_ID, "typ": "JWT"});
     let send = async |header: &serde_json::Value, claims: &serde_json::Value, sound: bool| {
-        let signed = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header.to_string()),
-            URL_SAFE_NO_PAD.encode(claims.to_string())
-        );
-        let of = if sound {
-            signed.clone()
-        } else {
-            format!("{signed} ")
-        };
-        let signature = URL_SAFE_NO_PAD.encode(key.sign(&random, of.as_bytes()).unwrap());
-        let form = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("grant_type", "client_credentials")
-            .append_pair("client_id", apple_business::CLIENT_ID)
-            .append_pair(
-                "client_assertion_type",
-                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            )
-            .append_pair("client_assertion", &format!("{signed}.{signature}"))
-            .append_pair("scope", "business.api")
-            .finish();
-        let request = reqwest::Client::new()
-            .post(bench.apple.token_url())
-            .header("content-type", "application/x-www-form-urlencoded");
-        request.body(form).send().await.unwrap().status().as_u16()
+        let response = token(&bench.apple, header, claims, sound).await;
+        response.status().as_u16()
     };
     assert_eq!(send(&header, &good, true).await, 200);
     assert_eq!(send(&header, &good, true).await, 400, "its id was used");

@@ -174,6 +174,7 @@ fn a_usage_error_is_64_and_leaves_standard_output_alone() {
         &["lookup"],
         &["simulate", "jamf"],
         &["simulate", "kandji", "--fault", "gremlins"],
+        &["simulate", "kandji", "--boxes", "1000001"],
     ] {
         let outcome = benchlight(arguments, &[]);
         assert_eq!(
@@ -632,6 +633,31 @@ fn a_simulator_has_the_faults_it_is_told() {
         "no token was sent"
     );
     assert_eq!(simulated.stop(Signal::INT), 0);
+}
+
+#[test]
+fn a_simulator_names_its_lists_and_its_generated_boxes() {
+    for (service, list) in [
+        (
+            "kandji",
+            "GET /api/v1/integrations/apple/ade/devices?page=N",
+        ),
+        ("apple-dep", "POST /server/devices with {\"limit\":1000"),
+        (
+            "apple-business",
+            "GET /v1/mdmServers/ID/relationships/devices?limit=1000",
+        ),
+    ] {
+        let simulated = Simulated::start(&["simulate", service, "--boxes", "1000", "--limits"]);
+        let printed = &simulated.printed;
+        for line in [
+            format!("#   {list}"),
+            "# 1000 generated boxes, such as:\n#   JM9DLR5YN1     ".to_owned(),
+        ] {
+            assert!(printed.contains(&line), "{line}: {printed}");
+        }
+        assert_eq!(simulated.stop(Signal::TERM), 0);
+    }
 }
 
 #[test]

@@ -32,12 +32,14 @@ use benchlight::{
     reason::Reason,
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name, pulse::Pulse},
     simulator::{
-        faults::{Effect, Scope, Switch},
+        faults::{Effect, Scope},
         stock::{DEMO, Mdm, SERVER_UUID},
     },
 };
 use tempfile::TempDir;
 
+#[path = "kandji/bulk.rs"]
+mod bulk;
 #[path = "kandji/lists.rs"]
 mod lists;
 
@@ -1329,11 +1331,7 @@ mod health {
     async fn inside_retry_after_the_station_is_unable_and_asks_nothing() {
         let (bench, _keeper) = kept(Setting::of(vec![Device::ready(SERIAL)])).await;
         bench.tenant.forget();
-        bench.tenant.faults().add(Switch {
-            scope: Scope::Everything,
-            effect: "429:30".parse().unwrap(),
-            times: Some(1),
-        });
+        bench.tenant.faults().add("429:30*1".parse().unwrap());
         bench.ask(SERIAL).await;
         until(&bench, Some(Reason::RateLimited)).await;
         assert_eq!(bench.tenant.counts().total, 1);

@@ -10,7 +10,10 @@ use jiff::Timestamp;
 use super::time;
 use crate::config::DEFAULT_PATH;
 #[cfg(feature = "simulate")]
-use crate::{readiness::evidence::SourceKind, simulator::faults::Switch};
+use crate::{
+    readiness::evidence::SourceKind,
+    simulator::{faults::Switch, fleet},
+};
 
 /// The version with the commit it was built from.
 const VERSION: &str = concat!(
@@ -202,15 +205,31 @@ pub(super) struct Simulate {
     /// Write the credential that it accepts into this folder, not out
     #[arg(long, value_name = "FOLDER")]
     pub(super) credentials: Option<PathBuf>,
+    /// List so many generated boxes besides the demo's
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(fleet::MOST)))]
+    pub(super) boxes: u32,
+    /// Keep the limits that the service is known to keep
+    ///
+    /// kandji: 50 requests a second. apple-business: 20 reads a minute.
+    /// Without it only Kandji's 10,000 requests an hour are kept.
+    #[arg(long, verbatim_doc_comment)]
+    pub(super) limits: bool,
     /// A fault to switch on; may be given again
     ///
-    /// The form is EFFECT, SERIAL=EFFECT or /path=EFFECT, and *N behind
-    /// it for N requests only. EFFECT is one of 500 (or another status),
+    /// The form is EFFECT, SERIAL=EFFECT or /path=EFFECT, then #N to begin
+    /// with the Nth request, and *N for N requests only: 429:3600#3*1.
+    /// EFFECT is one of 500 (or another status),
     /// 403:TEXT, 429, 429:30 (Retry-After), html, cut-json, cut-body,
     /// huge:BYTES, silence:8s, delay:200ms, reset, drop, redirect:URL,
     /// date:TEXT, and the true answer changed: clock:-20h (its date is
     /// off), as:206 (its status), header:NAME: VALUE (one more header),
     /// replace:FROM>TO (every FROM in its body written as TO).
+    ///
+    /// For the calls that list everything: list:shift=-1 (a row before this
+    /// page is gone), list:shift=1 (one was added), list:total=1 (the total
+    /// is wrong), list:keep=100 (no more rows than that are left),
+    /// list:stuck (the list never ends). Several: list:shift=1,total=-1.
     ///
     /// While it runs, PUT /_simulator/faults replaces what is switched
     /// on by a JSON array of such texts (or by one a line), GET shows it

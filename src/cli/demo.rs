@@ -18,7 +18,7 @@ use crate::{
     config::demo::{self, Places},
     readiness::{evidence::SourceKind, simulate},
     runtime::{file, stream::LOG},
-    simulator::stock,
+    simulator::{Order, stock},
 };
 
 /// So many boxes of one reason are shown: the list fits a screen.
@@ -35,8 +35,12 @@ pub(super) async fn run() -> anyhow::Result<u8> {
 
     let mut simulators = Vec::new();
     for kind in SourceKind::ALL {
-        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let simulator = simulate(*kind, any_port)
+        let order = Order {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            boxes: 0,
+            limits: false,
+        };
+        let simulator = simulate(*kind, order)
             .await
             .with_context(|| format!("cannot start the simulator of {}", kind.code()))?;
         let (name, secret) = &simulator.credential;

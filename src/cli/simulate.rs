@@ -5,13 +5,25 @@ use std::io::{self, Write};
 use anyhow::Context;
 
 use super::{OK, arguments::Simulate, signals::asked_to_end};
-use crate::{readiness, runtime::file, simulator::Introduction};
+use crate::{
+    readiness,
+    runtime::file,
+    simulator::{Introduction, Order, fleet},
+};
+
+/// The generated boxes that are named.
+const NAMED: u32 = 5;
 
 /// Serves until a signal asks for the end.
 pub(super) async fn simulate(order: Simulate) -> anyhow::Result<u8> {
     // Before anything is said: who reads the address may stop it at once.
     let ended = asked_to_end()?;
-    let introduction = readiness::simulate(order.kind, order.listen)
+    let wanted = Order {
+        listen: order.listen,
+        boxes: order.boxes,
+        limits: order.limits,
+    };
+    let introduction = readiness::simulate(order.kind, wanted)
         .await
         .context("cannot start the simulator")?;
     introduce(&order, &introduction)?;
@@ -43,6 +55,21 @@ fn introduce(order: &Simulate, introduction: &Introduction) -> anyhow::Result<()
                 writeln!(out, "#   {line}")?;
             }
         }
+    }
+    writeln!(out, "# it lists everything, page by page:")?;
+    for call in introduction.lists {
+        writeln!(out, "#   {call}")?;
+    }
+    if order.boxes > 0 {
+        writeln!(out, "# {} generated boxes, such as:", order.boxes)?;
+    }
+    for number in 0..order.boxes.min(NAMED) {
+        let (serial, story) = (fleet::serial(number), fleet::story(number));
+        writeln!(
+            out,
+            "#   {serial:<14} {:<20} {}",
+            story.expected, story.story
+        )?;
     }
     writeln!(out, "# boxes to scan:")?;
     for (serial, reason, words) in &introduction.boxes {

@@ -19,16 +19,16 @@ pub mod shape;
 pub mod spelling;
 mod turn;
 
-use std::{fmt, path::PathBuf, pin::Pin, sync::Arc};
 #[cfg(feature = "simulate")]
-use std::{io, net::SocketAddr};
+use std::io;
+use std::{fmt, path::PathBuf, pin::Pin, sync::Arc};
 
 use jiff::SignedDuration;
 use tokio::{sync::watch, time::Instant};
 use url::Url;
 
 #[cfg(feature = "simulate")]
-use crate::simulator::Introduction;
+use crate::simulator::{Introduction, Order};
 use crate::{
     health::SourceHealth,
     label::Candidates,
@@ -126,13 +126,13 @@ services!(service_enum);
 #[cfg(feature = "simulate")]
 macro_rules! simulators {
     ($($kind:ident $code:literal $folder:ident $facts:tt,)*) => {
-        /// Starts a simulator of that service with the demo's boxes.
+        /// Starts a simulator of that service with the demo's boxes, and as many generated ones as are ordered.
         ///
         /// # Errors
         /// The address cannot be bound, or is not a loopback one.
-        pub async fn simulate(kind: SourceKind, listen: SocketAddr) -> io::Result<Introduction> {
+        pub async fn simulate(kind: SourceKind, order: Order) -> io::Result<Introduction> {
             match kind {
-                $(SourceKind::$kind => $folder::simulator::introduce(listen).await,)*
+                $(SourceKind::$kind => $folder::simulator::introduce(order).await,)*
             }
         }
     };

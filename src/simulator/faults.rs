@@ -9,6 +9,8 @@ use std::{
 
 use jiff::SignedDuration;
 
+use super::listing::ListFault;
+
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -67,6 +69,8 @@ pub enum Effect {
         /// What it says instead.
         to: String,
     },
+    /// A list that is not what it was a page before, or what it says: `list:shift=-1`, `list:total=1`, `list:keep=100`, `list:stuck`.
+    List(ListFault),
 }
 
 /// For what a fault counts.
@@ -80,15 +84,29 @@ pub enum Scope {
     Serial(String),
 }
 
-/// One fault, switched on. As text: `[SERIAL= or /path=]EFFECT[*TIMES]`.
+/// One fault, switched on. As text: `[SERIAL= or /path=]EFFECT[#FIRST][*TIMES]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch {
     /// For what.
     pub scope: Scope,
     /// What.
     pub effect: Effect,
+    /// So many requests that it fits pass unharmed before: `#3` lets two pass.
+    pub spared: u32,
     /// For this many requests; `None`: until it is switched off.
     pub times: Option<u32>,
+}
+
+impl Switch {
+    /// From the first request on, until it is switched off.
+    pub const fn new(scope: Scope, effect: Effect) -> Self {
+        Self {
+            scope,
+            effect,
+            spared: 0,
+            times: None,
+        }
+    }
 }
 
 /// The text is not a [`Switch`].
@@ -96,7 +114,8 @@ pub struct Switch {
 #[error(
     "{0:?} is not a fault: use [SERIAL= or /path=] before one of 500, 401, 403:TEXT, 429, 429:30, html, cut-json, cut-body, huge:BYTES, \
      silence:8s, delay:200ms, reset, drop, redirect:URL, date:TEXT, clock:-20h, as:206, header:NAME: VALUE, \
-     replace:FROM>TO, and *N after it for N requests only"
+     replace:FROM>TO, list:shift=-1,total=1,keep=100,stuck (one or more of them), \
+     then #N to begin with the Nth request, and *N for N requests only"
 )]
 pub struct NotAFault(String);
 
@@ -117,13 +136,19 @@ impl FromStr for Switch {
             }
             _ => (Scope::Everything, text.trim()),
         };
-        let (effect, times) = match rest.rsplit_once('*') {
-            Some((effect, times)) => (effect, Some(times.parse().map_err(|_| fault())?)),
+        let (rest, times) = match rest.rsplit_once('*') {
+            Some((rest, times)) => (rest, Some(times.parse().map_err(|_| fault())?)),
             None => (rest, None),
         };
+        // A text of an effect may contain a `#`; a number alone behind it is never part of one.
+        let first = rest
+            .rsplit_once('#')
+            .and_then(|(effect, first)| Some((effect, first.parse::<u32>().ok()?)));
+        let (effect, first) = first.unwrap_or((rest, 1));
         Ok(Self {
             scope,
             effect: effect.parse().map_err(|_| fault())?,
+            spared: first.checked_sub(1).ok_or_else(fault)?,
             times,
         })
     }
@@ -148,6 +173,7 @@ impl FromStr for Effect {
                 retry_after: value.map(str::to_owned),
             }),
             ("html", None) => Ok(Self::Html),
+            ("list", Some(text)) => text.parse().map(Self::List).map_err(|()| fault()),
             ("cut-json", None) => Ok(Self::CutJson),
             ("cut-body", None) => Ok(Self::CutBody),
             ("huge", Some(bytes)) => Ok(Self::Huge {
@@ -211,6 +237,9 @@ impl fmt::Display for Switch {
             Scope::Serial(serial) => write!(out, "{serial}=")?,
         }
         write!(out, "{}", self.effect)?;
+        if self.spared > 0 {
+            write!(out, "#{}", self.spared.saturating_add(1))?;
+        }
         self.times.map_or(Ok(()), |times| write!(out, "*{times}"))
     }
 }
@@ -238,6 +267,7 @@ impl fmt::Display for Effect {
             Self::As(status) => write!(out, "as:{status}"),
             Self::Header { name, value } => write!(out, "header:{name}: {value}"),
             Self::Replace { from, to } => write!(out, "replace:{from}>{to}"),
+            Self::List(fault) => write!(out, "list:{fault}"),
         }
     }
 }
@@ -265,29 +295,23 @@ impl Faults {
 
     /// Switches a fault on for every request.
     pub fn all(&self, effect: Effect) {
-        self.add(Switch {
-            scope: Scope::Everything,
-            effect,
-            times: None,
-        });
+        self.add(Switch::new(Scope::Everything, effect));
     }
 
     /// Switches a fault on for requests that mention a serial number.
     pub fn serial(&self, serial: &str, effect: Effect) {
-        self.add(Switch {
-            scope: Scope::Serial(serial.to_ascii_uppercase()),
+        self.add(Switch::new(
+            Scope::Serial(serial.to_ascii_uppercase()),
             effect,
-            times: None,
-        });
+        ));
     }
 
     /// Switches a fault on for a path.
     pub fn path(&self, path: &str, effect: Effect) {
-        self.add(Switch {
-            scope: Scope::Path(path.trim_end_matches('/').to_owned()),
+        self.add(Switch::new(
+            Scope::Path(path.trim_end_matches('/').to_owned()),
             effect,
-            times: None,
-        });
+        ));
     }
 
     /// Switches a fault on. The first that fits a request counts.
@@ -339,17 +363,24 @@ impl Faults {
                     .to_ascii_uppercase()
                     .contains(serial)
         };
+        let fits = |switch: &Switch| {
+            switch.times != Some(0)
+                && match &switch.scope {
+                    Scope::Everything => true,
+                    Scope::Path(wanted) => path.trim_end_matches('/') == wanted,
+                    Scope::Serial(serial) => mentions(serial),
+                }
+        };
         let first = |switches: &mut Vec<Switch>| {
-            let switch = switches.iter_mut().find(|switch| {
-                switch.times != Some(0)
-                    && match &switch.scope {
-                        Scope::Everything => true,
-                        Scope::Path(wanted) => path.trim_end_matches('/') == wanted,
-                        Scope::Serial(serial) => mentions(serial),
-                    }
-            })?;
-            switch.times = switch.times.map(|times| times - 1);
-            Some(switch.effect.clone())
+            for switch in switches.iter_mut().filter(|switch| fits(switch)) {
+                if let Some(spared) = switch.spared.checked_sub(1) {
+                    switch.spared = spared;
+                    continue;
+                }
+                switch.times = switch.times.map(|times| times - 1);
+                return Some(switch.effect.clone());
+            }
+            None
         };
         self.with(|board| [first(&mut board.of_boxes), first(&mut board.switched)])
     }
@@ -403,6 +434,13 @@ mod tests {
             "replace:a>",
             "C02XK0AAJG5H=401",
             "/api/v1/devices=reset*2",
+            "/api/v1/devices=429:3600#3*1",
+            "redirect:http://127.0.0.1:9/#top",
+            "cut-json#2",
+            "list:shift=-1#2",
+            "list:shift=1,total=-1*5",
+            "list:keep=0",
+            "/server/devices=list:stuck#2",
         ] {
             assert_eq!(text.parse::<Switch>().unwrap().to_string(), text);
         }
@@ -428,6 +466,16 @@ mod tests {
             "replace:a",
             "replace:>a",
             "C02X=",
+            "500#0",
+            "500#x",
+            "list",
+            "list:",
+            "list:shift",
+            "list:shift=0",
+            "list:shift=one",
+            "list:keep=-1",
+            "list:sorted",
+            "list:stuck,stuck",
         ] {
             let error = text.parse::<Switch>().unwrap_err();
             assert!(error.to_string().contains("cut-json"), "{text}");
@@ -466,6 +514,23 @@ mod tests {
         );
         faults.clear();
         assert_eq!(effect("/ask", "/ask", b""), None);
+    }
+
+    #[test]
+    fn a_switch_spares_the_requests_before_its_first() {
+        let faults = Faults::default();
+        faults.replace_by(b"/list=500#3*1\n/list=403*3").unwrap();
+        let effects: Vec<_> = (0..5)
+            .map(|_| {
+                assert_eq!(faults.effects_on("/other", "/other", b"")[1], None);
+                faults.effects_on("/list", "/list?page=1", b"")[1].clone()
+            })
+            .collect();
+        let [server, denied] = [500, 403].map(|status| Some(Effect::Status(status)));
+        assert_eq!(
+            effects,
+            [denied.clone(), denied.clone(), server, denied, None]
+        );
     }
 
     #[test]

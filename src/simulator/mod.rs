@@ -8,6 +8,8 @@
 //! for one serial number: by flag, through the handle, or by `PUT /_simulator/faults` while it runs.
 
 pub mod faults;
+pub mod fleet;
+pub mod listing;
 pub mod stock;
 mod wire;
 
@@ -112,42 +114,69 @@ pub struct Introduction {
     pub source: String,
     /// The credential's name and content.
     pub credential: (&'static str, String),
+    /// The calls that list everything, page by page.
+    pub lists: &'static [&'static str],
     /// Boxes to scan: serial number, reason, words.
     pub boxes: Vec<(&'static str, &'static str, &'static str)>,
 }
 
-/// A limit of requests within a minute.
-#[derive(Debug, Default)]
-pub(crate) struct PerMinute {
+/// For what a simulator is started by hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    pub listen: SocketAddr,
+    /// Generated boxes besides the demo's.
+    pub boxes: u32,
+    /// Does it keep the limits that the service is known to keep?
+    pub limits: bool,
+}
+
+/// A limit of requests within a time.
+#[derive(Debug)]
+pub(crate) struct Limit {
     /// 0: none.
-    limit: usize,
+    most: usize,
+    within: Duration,
     recent: VecDeque<Instant>,
 }
 
-impl PerMinute {
-    pub(crate) fn new(limit: usize) -> Self {
+impl Limit {
+    pub(crate) const fn new(most: usize, within: Duration) -> Self {
         Self {
-            limit,
+            most,
+            within,
             recent: VecDeque::new(),
         }
     }
 
-    /// Counts a request, unless it is one too many.
-    pub(crate) fn take(&mut self) -> bool {
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// It is one too many: seconds until the next one fits, for `Retry-After`.
+    pub(crate) fn take(&mut self) -> Result<(), u64> {
         let now = Instant::now();
-        let minute = Duration::from_mins(1);
         while self
             .recent
             .front()
-            .is_some_and(|at| now.duration_since(*at) >= minute)
+            .is_some_and(|at| now.duration_since(*at) >= self.within)
         {
             self.recent.pop_front();
         }
-        let fits = self.limit == 0 || self.recent.len() < self.limit;
-        if fits {
+        if self.most > 0 && self.recent.len() >= self.most {
+            let passed = self.recent.front().map_or(Duration::ZERO, Instant::elapsed);
+            let wait = self.within.saturating_sub(passed).as_secs_f64();
+            // Rounded up, so that a request after it fits.
+            return Err(Duration::from_secs_f64(wait.ceil().max(1.0)).as_secs());
+        }
+        // Without a limit nothing is remembered.
+        if self.most > 0 {
             self.recent.push_back(now);
         }
-        fits
+        Ok(())
+    }
+
+    /// How many more fit now; `None`: any number.
+    pub(crate) fn left(&self) -> Option<usize> {
+        (self.most > 0).then(|| self.most.saturating_sub(self.recent.len()))
     }
 }
 
@@ -279,7 +308,7 @@ async fn answer(
     request: Request,
     next: Next,
 ) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, LARGEST_QUESTION).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
@@ -292,6 +321,10 @@ async fn answer(
     }
     let _under_way = front.log.begin(format!("{} {asked}", parts.method));
     let [of_box, switched] = front.faults.effects_on(parts.uri.path(), &asked, &body);
+    // The service itself cuts its list into pages.
+    if let Some(Effect::List(fault)) = &switched {
+        parts.extensions.insert(*fault);
+    }
     let served = next.run(Request::from_parts(parts, Body::from(body)));
     let served = async {
         match switched {
@@ -467,5 +500,29 @@ fn control(front: &Front, method: &Method, body: &Bytes) -> Response {
     match changed {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(words) => (StatusCode::BAD_REQUEST, format!("{words}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_tells_when_the_next_request_fits_and_keeps_its_word() {
+        let mut limit = Limit::new(2, Duration::from_mins(1));
+        assert_eq!(limit.left(), Some(2));
+        assert_eq!(limit.take(), Ok(()));
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!((limit.take(), limit.left()), (Ok(()), Some(0)));
+        let Err(wait) = limit.take() else {
+            unreachable!("a third request within a minute")
+        };
+        assert_eq!(wait, 40);
+        tokio::time::advance(Duration::from_secs(wait)).await;
+        assert_eq!(limit.take(), Ok(()));
+        assert!(limit.take().is_err(), "the second one still counts");
+        let mut none = Limit::new(0, Duration::from_mins(1));
+        assert!((0..1_000).all(|_| none.take().is_ok()));
+        assert_eq!(none.left(), None);
     }
 }

@@ -526,10 +526,9 @@ pub(crate) fn boxes() -> Vec<(&'static str, &'static str, &'static str)> {
         .collect()
 }
 
-/// The moment `age` before `now`, as the services write it.
-pub(crate) fn before(now: Timestamp, age: Duration) -> String {
-    let at = now.checked_sub(age).unwrap_or(now);
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+/// A moment as the services write it.
+pub(crate) fn written(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 #[cfg(test)]

@@ -518,8 +518,8 @@ async fn an_mdms_links_to_apple_are_shown_one_by_one() {
         "00000000-0000-0000-0000-00000000000c",
     );
     let mut stock = Stock {
-        devices: Vec::new(),
         tokens: vec![Token::healthy(hq, "HQ", SERVER_UUID)],
+        ..Stock::default()
     };
     stock.tokens.push(Token {
         status: "BROKEN".to_owned(),
@@ -585,8 +585,8 @@ async fn sources_that_do_not_fit_together_are_told() {
     let tenant = kandji::serve(kandji::Options::new(
         TOKEN,
         Stock {
-            devices: Vec::new(),
             tokens,
+            ..Stock::default()
         },
     ))
     .await

@@ -4,6 +4,7 @@
 
 mod book;
 mod key;
+mod list;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +18,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -27,17 +28,20 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::simulator::{
-    self, Introduction, Log, PerMinute, Running,
+    self, Introduction, Limit, Log, Order, Running,
     faults::{Effect, Faults, Scope, Switch},
+    fleet::{Ages, Fleet},
     stock::{self, Business},
 };
-use book::{Book, SERVERS, Server, Whole};
+use book::{Book, Server, Whole};
 use key::Key;
 
 /// The client of the simulated organisation.
 pub const CLIENT_ID: &str = "BUSINESSAPI.9703f56c-10ce-4876-8f59-e78e5e23a152";
 /// Its key.
 pub const KEY_ID: &str = "d136aa66-0c3b-4bd4-9892-c20e8db024ab";
+/// Reads within a minute, as one client measured the service's limit. Apple documents none.
+pub const MEASURED: usize = 20;
 /// The scope of Apple Business.
 pub const SCOPE: &str = "business.api";
 
@@ -50,11 +54,13 @@ pub struct Options {
     pub switches: Vec<Switch>,
     /// The devices, by serial number.
     pub devices: HashMap<String, Business>,
+    /// Generated devices besides.
+    pub boxes: u32,
     /// For how long the assigned server of a device that is put is not to be had.
     pub linkage_lag: Duration,
     /// How long a token lives.
     pub token_life: Duration,
-    /// Reads within a minute before 429; 0: no limit. One client measured about 20.
+    /// Reads within a minute before 429; 0: no limit. See [`MEASURED`].
     pub reads_per_minute: usize,
     /// The scope that a client must ask for.
     pub scope: String,
@@ -65,15 +71,15 @@ impl Options {
     pub fn demo() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            switches: vec![Switch {
-                scope: Scope::Serial(stock::NOT_TO_BE_ASKED.to_owned()),
-                effect: Effect::Status(500),
-                times: None,
-            }],
+            switches: vec![Switch::new(
+                Scope::Serial(stock::NOT_TO_BE_ASKED.to_owned()),
+                Effect::Status(500),
+            )],
             devices: stock::DEMO
                 .iter()
                 .map(|demo| (demo.serial.to_owned(), demo.business))
                 .collect(),
+            boxes: 0,
             linkage_lag: Duration::ZERO,
             token_life: Duration::from_hours(1),
             reads_per_minute: 0,
@@ -102,9 +108,11 @@ impl Deref for Simulator {
 ///
 /// # Errors
 /// As [`simulator::serve`], or no key can be drawn.
-pub async fn introduce(listen: SocketAddr) -> io::Result<Introduction> {
+pub async fn introduce(order: Order) -> io::Result<Introduction> {
     let options = Options {
-        listen,
+        listen: order.listen,
+        boxes: order.boxes,
+        reads_per_minute: if order.limits { MEASURED } else { 0 },
         ..Options::demo()
     };
     let simulator = serve(options).await?;
@@ -116,6 +124,11 @@ pub async fn introduce(listen: SocketAddr) -> io::Result<Introduction> {
     );
     Ok(Introduction {
         credential: ("apple-business-key", simulator.credential()),
+        lists: &[
+            "GET /v1/orgDevices?limit=1000&cursor=..",
+            "GET /v1/mdmServers",
+            "GET /v1/mdmServers/ID/relationships/devices?limit=1000&cursor=..",
+        ],
         running: simulator.running,
         source,
         boxes: stock::boxes(),
@@ -130,9 +143,11 @@ pub async fn serve(options: Options) -> io::Result<Simulator> {
     let log = Log::default();
     let (listen, faults) = (options.listen, Faults::new(options.switches.clone()));
     let book = Book {
-        recent: PerMinute::new(options.reads_per_minute),
+        recent: Limit::new(options.reads_per_minute, Duration::from_mins(1)),
+        fleet: Fleet::of(options.boxes),
         options,
         key: Key::draw()?,
+        ages: Ages::from_now(),
         linked_from: HashMap::new(),
         overlays: HashMap::new(),
         used: HashSet::new(),
@@ -188,16 +203,16 @@ impl Simulator {
     /// Puts a device into a state, from now on; `None` takes it away.
     pub fn put(&self, serial: &str, device: Option<Business>) {
         let mut book = self.service.locked();
-        match device {
-            Some(device) => {
-                let from = Instant::now() + book.options.linkage_lag;
-                book.linked_from.insert(serial.to_owned(), from);
-                book.options.devices.insert(serial.to_owned(), device);
-            }
-            None => {
-                book.options.devices.remove(serial);
-            }
+        book.ages.put(serial);
+        let from = Instant::now() + book.options.linkage_lag;
+        book.linked_from.insert(serial.to_owned(), from);
+        if book.fleet.has(serial) {
+            return book.fleet.put(serial, device);
         }
+        match device {
+            Some(device) => book.options.devices.insert(serial.to_owned(), device),
+            None => book.options.devices.remove(serial),
+        };
     }
 
     /// Attributes that differ from what the device's state gives; `null` takes one away.
@@ -218,7 +233,7 @@ struct Service {
 fn routes(service: Service) -> Router {
     Router::new()
         .route("/auth/oauth2/token", post(token))
-        .route("/v1/orgDevices", get(devices))
+        .route("/v1/orgDevices", get(list::devices))
         .route("/v1/orgDevices/{serial}", get(device))
         .route(
             "/v1/orgDevices/{serial}/relationships/assignedServer",
@@ -228,7 +243,11 @@ fn routes(service: Service) -> Router {
             "/v1/orgDevices/{serial}/assignedServer",
             get(assigned_server),
         )
-        .route("/v1/mdmServers", get(servers))
+        .route("/v1/mdmServers", get(list::servers))
+        .route(
+            "/v1/mdmServers/{id}/relationships/devices",
+            get(list::of_server),
+        )
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(service)
@@ -258,8 +277,8 @@ async fn token(State(service): State<Service>, headers: HeaderMap, body: Bytes) 
         return refused("invalid_request");
     }
     let mut book = service.locked();
-    if !book.recent.take() {
-        return too_many();
+    if let Err(wait) = book.recent.take() {
+        return too_many(wait);
     }
     if field("scope") != book.options.scope {
         return refused("invalid_scope");
@@ -299,22 +318,6 @@ async fn device(
     })
 }
 
-async fn devices(
-    State(service): State<Service>,
-    headers: HeaderMap,
-    Query(query): Query<HashMap<String, String>>,
-) -> Response {
-    service.read(&headers, |book| {
-        let mut serials: Vec<String> = book.options.devices.keys().cloned().collect();
-        serials.sort();
-        let all: Vec<Value> = serials
-            .iter()
-            .filter_map(|serial| book.device(serial, Whole::List))
-            .collect();
-        paged(all, &query)
-    })
-}
-
 async fn linkage(
     State(service): State<Service>,
     headers: HeaderMap,
@@ -338,19 +341,6 @@ async fn assigned_server(
         book.server_of(&serial).map_or_else(not_found, |server| {
             json_reply(200, &json!({ "data": server_json(server) }))
         })
-    })
-}
-
-async fn servers(
-    State(service): State<Service>,
-    headers: HeaderMap,
-    Query(query): Query<HashMap<String, String>>,
-) -> Response {
-    service.read(&headers, |_| {
-        paged(
-            SERVERS.iter().map(|server| server_json(*server)).collect(),
-            &query,
-        )
     })
 }
 
@@ -389,10 +379,9 @@ impl Service {
                 "Authentication credentials are missing or invalid.",
             );
         }
-        if book.recent.take() {
-            answer(&book)
-        } else {
-            too_many()
+        match book.recent.take() {
+            Ok(()) => answer(&book),
+            Err(wait) => too_many(wait),
         }
     }
 }
@@ -401,40 +390,11 @@ fn server_json((id, name, kind): Server) -> Value {
     json!({ "type": "mdmServers", "id": id, "attributes": { "serverName": name, "serverType": kind } })
 }
 
-/// One page of a list; the cursor is opaque to the client.
-fn paged(all: Vec<Value>, query: &HashMap<String, String>) -> Response {
-    let limit = query
-        .get("limit")
-        .and_then(|limit| limit.parse::<usize>().ok())
-        .unwrap_or(100)
-        .clamp(1, 1000);
-    let from = match query.get("cursor").map(|cursor| {
-        cursor
-            .strip_prefix("after-")
-            .and_then(|from| from.parse::<usize>().ok())
-    }) {
-        None => 0,
-        Some(Some(from)) => from,
-        Some(None) => return error(400, "PARAMETER_ERROR.INVALID", "The cursor is not valid."),
-    };
-    let total = all.len();
-    let page: Vec<Value> = all.into_iter().skip(from).take(limit).collect();
-    let next = from.saturating_add(page.len());
-    let mut paging = json!({ "total": total, "limit": limit });
-    if let (true, Some(paging)) = (next < total, paging.as_object_mut()) {
-        paging.insert("nextCursor".to_owned(), json!(format!("after-{next}")));
-    }
-    json_reply(
-        200,
-        &json!({ "data": page, "links": { "self": "https://elsewhere.example/v1" }, "meta": { "paging": paging } }),
-    )
-}
-
-fn too_many() -> Response {
+fn too_many(wait: u64) -> Response {
     let mut response = error(429, "RATE_LIMIT_EXCEEDED", "Too many requests.");
     response
         .headers_mut()
-        .insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+        .insert(header::RETRY_AFTER, HeaderValue::from(wait));
     response
 }
 

@@ -3,6 +3,7 @@
 //! It verifies with `ring` what the source signs with the RustCrypto crates, so that both cannot share a mistake.
 
 mod book;
+mod list;
 mod verify;
 
 use std::{
@@ -28,11 +29,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::simulator::{
-    self, Introduction, Log, PerMinute, Running,
+    self, Introduction, Limit, Log, Order, Running,
     faults::{Faults, Switch},
+    fleet::{Ages, Fleet},
     stock::{self, Dep},
 };
-use book::Book;
+use book::{Book, Shown};
 
 const SESSION: HeaderName = HeaderName::from_static("x-adm-auth-session");
 const JSON: &str = "application/json;charset=UTF8";
@@ -48,6 +50,8 @@ pub struct Options {
     pub switches: Vec<Switch>,
     /// The devices, by serial number.
     pub devices: HashMap<String, Dep>,
+    /// Generated devices besides.
+    pub boxes: u32,
     /// How long a session lives.
     pub session_life: Duration,
     /// After this many replies the session's word changes, and the old one is invalid at once; 0: never.
@@ -71,6 +75,7 @@ impl Options {
                 .iter()
                 .map(|demo| (demo.serial.to_owned(), demo.dep))
                 .collect(),
+            boxes: 0,
             session_life: Duration::from_mins(10),
             rotate_every: 50,
             reads_per_minute: 0,
@@ -102,9 +107,10 @@ impl Deref for Simulator {
 ///
 /// # Errors
 /// As [`simulator::serve`].
-pub async fn introduce(listen: SocketAddr) -> io::Result<Introduction> {
+pub async fn introduce(order: Order) -> io::Result<Introduction> {
     let options = Options {
-        listen,
+        listen: order.listen,
+        boxes: order.boxes,
         ..Options::demo()
     };
     let simulator = serve(options).await?;
@@ -114,6 +120,7 @@ pub async fn introduce(listen: SocketAddr) -> io::Result<Introduction> {
     );
     Ok(Introduction {
         credential: ("apple-dep-token", simulator.credential()),
+        lists: &["POST /server/devices with {\"limit\":1000,\"cursor\":\"..\"}"],
         running: simulator.running,
         source,
         boxes: stock::boxes(),
@@ -145,13 +152,22 @@ impl Simulator {
         state.sessions.clear();
     }
 
-    /// Puts a device into a state; `None` takes it away.
+    /// Puts a device into a state, from now on; `None` takes it away.
     pub fn put(&self, serial: &str, device: Option<Dep>) {
         let mut state = self.service.locked();
+        state.ages.put(serial);
+        if state.fleet.has(serial) {
+            return state.fleet.put(serial, device);
+        }
         match device {
             Some(device) => state.options.devices.insert(serial.to_owned(), device),
             None => state.options.devices.remove(serial),
         };
+    }
+
+    /// The cursors given out so far are older than seven days.
+    pub fn expire_cursors(&self) {
+        self.service.locked().cursors_expired += 1;
     }
 
     /// A reply's fields that differ from what the device's state gives; `null` takes a field away.
@@ -218,15 +234,21 @@ struct Service {
 }
 
 /// A refusal in Apple's plain text.
-struct Refused(u16, &'static str);
+enum Refused {
+    Code(u16, &'static str),
+    /// With the seconds until the next request fits.
+    TooMany(u64),
+}
 
 impl Service {
     fn new(options: Options, log: Log) -> Self {
         let token = Token::draw(options.token_expiry);
-        let recent = PerMinute::new(options.reads_per_minute);
+        let recent = Limit::new(options.reads_per_minute, Duration::from_mins(1));
         let book = Book {
+            fleet: Fleet::of(options.boxes),
             options,
             token,
+            ages: Ages::from_now(),
             overlays: HashMap::new(),
             first_asked: HashMap::new(),
             nonces: HashSet::new(),
@@ -234,6 +256,7 @@ impl Service {
             made: 0,
             replies: 0,
             recent,
+            cursors_expired: 0,
         };
         Self {
             state: Arc::new(Mutex::new(book)),
@@ -288,7 +311,11 @@ impl Service {
     }
 
     /// Apple's codes come bare and in double quotes with a newline: in turns here.
-    fn refuse(&self, Refused(status, code): &Refused) -> Response {
+    fn refuse(&self, refused: &Refused) -> Response {
+        let (status, code) = match refused {
+            Refused::Code(status, code) => (*status, *code),
+            Refused::TooMany(_) => (429, "TOO_MANY_REQUESTS"),
+        };
         let quoted = {
             let mut book = self.locked();
             book.replies += 1;
@@ -297,17 +324,17 @@ impl Service {
         let body = if quoted {
             format!("\"{code}\"\n")
         } else {
-            (*code).to_owned()
+            code.to_owned()
         };
         let mut response = (
-            StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             body,
         )
             .into_response();
-        if *status == 429 {
+        if let Refused::TooMany(wait) = refused {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+                .insert(header::RETRY_AFTER, HeaderValue::from(*wait));
         }
         self.reply(None, response)
     }
@@ -318,6 +345,7 @@ fn routes(service: Service) -> Router {
         .route("/session", get(session))
         .route("/account", get(account))
         .route("/devices", post(devices))
+        .route("/server/devices", post(list::devices))
         .route("/profile", get(profile))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -376,16 +404,16 @@ async fn devices(State(service): State<Service>, headers: HeaderMap, body: Bytes
         match asked {
             None => {
                 log.violation("MALFORMED_REQUEST_BODY");
-                Err(Refused(400, "MALFORMED_REQUEST_BODY"))
+                Err(Refused::Code(400, "MALFORMED_REQUEST_BODY"))
             }
             Some(asked) if asked.is_empty() || asked.len() > MOST => {
                 log.violation(format!("{} devices in one request", asked.len()));
-                Err(Refused(400, "DEVICE_ID_REQUIRED"))
+                Err(Refused::Code(400, "DEVICE_ID_REQUIRED"))
             }
             Some(asked) => {
                 let devices: serde_json::Map<String, Value> = asked
                     .into_iter()
-                    .map(|serial| (serial.clone(), book.device(&serial)))
+                    .map(|serial| (serial.clone(), book.device(&serial, Shown::Asked)))
                     .collect();
                 Ok(json!({ "devices": devices }))
             }
@@ -399,16 +427,16 @@ async fn profile(
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
     service.within_session(&headers, |_| match query.get("profile_uuid") {
-        None => Err(Refused(400, "PROFILE_UUID_REQUIRED")),
+        None => Err(Refused::Code(400, "PROFILE_UUID_REQUIRED")),
         Some(uuid) if uuid == stock::PROFILE_UUID => Ok(json!({
             "profile_uuid": uuid, "profile_name": "Automated Device Enrollment", "url": stock::PROFILE_URL, "is_mandatory": true,
             "is_mdm_removable": false, "allow_pairing": true, "skip_setup_items": [], "anchor_certs": [], "supervising_host_certs": [],
         })),
-        Some(_) => Err(Refused(404, "PROFILE_NOT_FOUND")),
+        Some(_) => Err(Refused::Code(404, "PROFILE_NOT_FOUND")),
     })
 }
 
 async fn unknown(State(service): State<Service>, method: Method, uri: Uri) -> Response {
     service.log.violation(format!("{method} {}", uri.path()));
-    service.refuse(&Refused(404, "NOT_FOUND"))
+    service.refuse(&Refused::Code(404, "NOT_FOUND"))
 }

@@ -28,7 +28,7 @@ impl Service {
             if text(name) != Some(wanted) {
                 self.log
                     .violation(format!("the header {name} is {:?}", text(name)));
-                return Err(Refused(400, "MALFORMED_REQUEST_BODY"));
+                return Err(Refused::Code(400, "MALFORMED_REQUEST_BODY"));
             }
         }
         Ok(())
@@ -36,7 +36,7 @@ impl Service {
 
     fn not_understood(&self, status: u16, code: &'static str) -> Refused {
         self.log.violation(code);
-        Refused(status, code)
+        Refused::Code(status, code)
     }
 
     /// The OAuth 1.0a header of `GET /session`.
@@ -80,7 +80,7 @@ impl Service {
         );
 
         let mut book = self.locked();
-        let refused = || Refused(401, "oauth_problem_adviceUnauthorized");
+        let refused = || Refused::Code(401, "oauth_problem_adviceUnauthorized");
         let now = Timestamp::now()
             .checked_add(book.options.clock_ahead)
             .map_err(|_| refused())?;
@@ -103,7 +103,7 @@ impl Service {
             return Err(refused());
         }
         if book.token.expiry <= now {
-            Err(Refused(403, "token_expiredForbidden"))
+            Err(Refused::Code(403, "token_expiredForbidden"))
         } else {
             Ok(())
         }

@@ -101,11 +101,8 @@ impl Boxes {
         effect: Effect,
     ) {
         self.add(serial, reason, words, |_| {});
-        self.switches.push(Switch {
-            scope: Scope::Serial(serial.to_owned()),
-            effect,
-            times: None,
-        });
+        self.switches
+            .push(Switch::new(Scope::Serial(serial.to_owned()), effect));
     }
 }
 

@@ -17,12 +17,14 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::simulator::{
-    self, Introduction, Log, Running,
+    self, Introduction, Limit, Log, Order, Running,
     faults::{Faults, Switch},
+    fleet::Fleet,
+    listing::{ListFault, Page},
 };
 use stock::Stock;
 
@@ -34,8 +36,10 @@ const ADE_TOKENS: &str = "/api/v1/integrations/apple/ade";
 const DEVICES: &str = "/api/v1/devices";
 /// Rows in one page of the ADE list; the API has no option for it.
 const PAGE: usize = 300;
-/// Requests of all tokens of a tenant, by the hour.
+/// Requests of all tokens of a tenant, by the hour and by the second.
 const HOURLY: u64 = 10_000;
+const BY_SECOND: usize = 50;
+const HOUR: Duration = Duration::from_hours(1);
 
 /// What the tenant does about the slash at the end of a path. Both forms occur.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,8 +66,10 @@ pub struct Options {
     pub switches: Vec<Switch>,
     /// The slash at the end of a path.
     pub slash: Slash,
-    /// Requests left in this hour.
+    /// Requests left in the first hour; later ones have 10,000.
     pub quota_left: u64,
+    /// Requests within a second before 429; 0: no limit. The service has 50.
+    pub by_second: usize,
 }
 
 impl Options {
@@ -77,6 +83,7 @@ impl Options {
             switches: Vec::new(),
             slash: Slash::default(),
             quota_left: HOURLY,
+            by_second: 0,
         }
     }
 }
@@ -119,6 +126,33 @@ struct Books {
     stock: Stock,
     slash: Slash,
     quota_left: u64,
+    hour_began: Instant,
+    by_second: Limit,
+}
+
+impl Books {
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// It is one too many: seconds until the next one fits.
+    fn within_limits(&mut self) -> Result<(), u64> {
+        if self.hour_began.elapsed() >= HOUR {
+            self.hour_began = Instant::now();
+            self.quota_left = HOURLY;
+        }
+        if self.quota_left == 0 {
+            return Err(self.left_of_this_hour());
+        }
+        self.by_second.take()?;
+        self.quota_left -= 1;
+        Ok(())
+    }
+
+    fn left_of_this_hour(&self) -> u64 {
+        HOUR.saturating_sub(self.hour_began.elapsed())
+            .as_secs()
+            .max(1)
+    }
 }
 
 fn locked(books: &Mutex<Books>) -> std::sync::MutexGuard<'_, Books> {
@@ -135,11 +169,13 @@ struct Desk {
 ///
 /// # Errors
 /// As [`simulator::serve`].
-pub async fn introduce(listen: SocketAddr) -> io::Result<Introduction> {
-    let demo = demo::demo_stock();
+pub async fn introduce(order: Order) -> io::Result<Introduction> {
+    let mut demo = demo::demo_stock();
+    demo.stock.fleet = Fleet::of(order.boxes);
     let options = Options {
-        listen,
+        listen: order.listen,
         switches: demo.switches,
+        by_second: if order.limits { BY_SECOND } else { 0 },
         ..Options::new(TOKEN, demo.stock)
     };
     let running = serve(options).await?.running;
@@ -153,6 +189,7 @@ pub async fn introduce(listen: SocketAddr) -> io::Result<Introduction> {
         running,
         source,
         credential: ("kandji-token", TOKEN.to_owned()),
+        lists: &["GET /api/v1/integrations/apple/ade/devices?page=N"],
         boxes: demo
             .samples
             .iter()
@@ -173,12 +210,15 @@ pub async fn serve(options: Options) -> io::Result<Tenant> {
         switches,
         slash,
         quota_left,
+        by_second,
     } = options;
     let books = Arc::new(Mutex::new(Books {
         token,
         stock,
         slash,
         quota_left,
+        hour_began: Instant::now(),
+        by_second: Limit::new(by_second, Duration::from_secs(1)),
     }));
     let desk = Desk {
         books: Arc::clone(&books),
@@ -192,9 +232,8 @@ pub async fn serve(options: Options) -> io::Result<Tenant> {
 
 async fn answer(State(desk): State<Desk>, request: Request) -> Response {
     let mut books = locked(&desk.books);
-    let reset = seconds_left_of_this_hour();
-    let mut response = if books.quota_left == 0 {
-        let retry_after = [(header::RETRY_AFTER, HeaderValue::from(reset))];
+    let mut response = if let Err(seconds) = books.within_limits() {
+        let retry_after = [(header::RETRY_AFTER, HeaderValue::from(seconds))];
         (
             StatusCode::TOO_MANY_REQUESTS,
             retry_after,
@@ -202,20 +241,20 @@ async fn answer(State(desk): State<Desk>, request: Request) -> Response {
         )
             .into_response()
     } else {
-        books.quota_left -= 1;
         match authorized(&books, request.headers()) {
             Ok(()) => dispatch(&mut books, &request)
                 .unwrap_or_else(|refusal| refusal.noted(&desk.log, request.uri())),
             Err(refusal) => refusal.noted(&desk.log, request.uri()),
         }
     };
-    let left = books.quota_left;
+    let (left, reset) = (books.quota_left, books.left_of_this_hour());
+    let left_by_second = books.by_second.left().unwrap_or(BY_SECOND - 1);
     drop(books);
     for (name, number) in [
         ("x-ratelimit-limit-hour", HOURLY),
         ("x-ratelimit-remaining-hour", left),
-        ("x-ratelimit-limit-second", 50),
-        ("x-ratelimit-remaining-second", 49),
+        ("x-ratelimit-limit-second", to_u64(BY_SECOND)),
+        ("x-ratelimit-remaining-second", to_u64(left_by_second)),
         ("ratelimit-reset", reset),
     ] {
         response
@@ -316,12 +355,10 @@ fn dispatch(books: &mut Books, request: &Request) -> Result<Response, Refusal> {
                     "neither serial_number nor page",
                 ));
             }
-            let filter = value("serial_number").map_or(Ok(""), not_empty)?;
-            page(
-                books.stock.ade_rows(filter),
-                filter,
-                value("page").unwrap_or("1"),
-            )
+            let filter = value("serial_number").map(not_empty).transpose()?;
+            let fault = request.extensions().get().copied();
+            let number = value("page").unwrap_or("1");
+            ade_list(&mut books.stock, filter, number, fault.unwrap_or_default())
         }
         ADE_TOKENS => {
             only(&[])?;
@@ -381,43 +418,90 @@ fn not_empty(filter: &str) -> Result<&str, Refusal> {
     }
 }
 
-fn page(rows: Vec<Value>, filter: &str, page: &str) -> Result<Response, Refusal> {
-    let count = rows.len();
-    let number = page
-        .parse::<usize>()
-        .ok()
-        .filter(|number| *number >= 1 && (*number - 1) * PAGE < count.max(1));
-    let Some(number) = number else {
-        return Err(Refusal::Refused(
-            StatusCode::NOT_FOUND,
-            json!({"detail": "Invalid page."}),
-        ));
+/// One page of the ADE list, whole or filtered.
+fn ade_list(
+    stock: &mut Stock,
+    filter: Option<&str>,
+    number: &str,
+    fault: ListFault,
+) -> Result<Response, Refusal> {
+    let no_page = || Refusal::Refused(StatusCode::NOT_FOUND, json!({"detail": "Invalid page."}));
+    let number = number.parse::<usize>().map_err(|_| no_page())?;
+    let place = number.checked_sub(1).ok_or_else(no_page)?;
+    // The pages are counted by the client: a list without an end gives the page before again.
+    let place = if fault.stuck {
+        place.saturating_sub(1)
+    } else {
+        place
     };
-    // As the service documents it: the host is not the one that was asked.
-    let link = |number: usize| {
-        let filter = if filter.is_empty() {
-            String::new()
-        } else {
-            format!("&serial_number={filter}")
-        };
-        format!("https://simulated.kandji.io{ADE_DEVICES}?page={number}{filter}")
+    let from = place.checked_mul(PAGE).ok_or_else(no_page)?;
+    let matching = filter.map(|filter| stock.ade_rows(filter));
+    let rows = matching
+        .as_ref()
+        .map_or_else(|| stock.ade_count(), Vec::len);
+    let page = fault.page(from, PAGE, rows);
+    if page.places.is_empty() && place > 0 {
+        return Err(no_page());
+    }
+    let results = match matching {
+        Some(rows) => rows
+            .into_iter()
+            .skip(page.rows.start)
+            .take(page.rows.len())
+            .collect(),
+        None => stock.ade_page(page.rows.clone()),
     };
-    let results: Vec<Value> = rows
-        .into_iter()
-        .skip((number - 1) * PAGE)
-        .take(PAGE)
-        .collect();
-    let next = (number * PAGE < count).then(|| link(number + 1));
-    let previous = (number > 1).then(|| link(number - 1));
-    Ok(
-        Json(json!({"count": count, "next": next, "previous": previous, "results": results}))
-            .into_response(),
-    )
+    Ok(shown(&page, results, number, filter))
 }
 
-fn seconds_left_of_this_hour() -> u64 {
-    let hour = Duration::from_hours(1).as_secs();
-    hour - u64::try_from(Timestamp::now().as_second().rem_euclid(3600))
-        .unwrap_or_default()
-        .min(hour - 1)
+fn shown(page: &Page, results: Vec<Value>, number: usize, filter: Option<&str>) -> Response {
+    // As the service documents it: the host is not the one that was asked.
+    let link = |number: usize| {
+        let filter = filter.map_or_else(String::new, |filter| format!("&serial_number={filter}"));
+        format!("https://simulated.kandji.io{ADE_DEVICES}?page={number}{filter}")
+    };
+    let next = page.more.then(|| link(number + 1));
+    let previous = (number > 1).then(|| link(number - 1));
+    Json(json!({"count": page.total, "next": next, "previous": previous, "results": results}))
+        .into_response()
+}
+
+fn to_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_hour_has_its_ten_thousand_requests() {
+        let mut books = Books {
+            token: String::new(),
+            stock: Stock::default(),
+            slash: Slash::Either,
+            quota_left: 2,
+            hour_began: Instant::now(),
+            by_second: Limit::new(BY_SECOND, Duration::from_secs(1)),
+        };
+        assert_eq!([(); 2].map(|()| books.within_limits()), [Ok(()); 2]);
+        tokio::time::advance(Duration::from_mins(20)).await;
+        assert_eq!(books.within_limits(), Err(2_400));
+        tokio::time::advance(Duration::from_mins(40)).await;
+        for second in 0..200 {
+            assert_eq!(
+                [(); BY_SECOND].map(|()| books.within_limits()),
+                [Ok(()); BY_SECOND]
+            );
+            if second == 0 {
+                assert_eq!(books.within_limits(), Err(1), "the 51st of a second");
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(
+            books.within_limits(),
+            Err(3_400),
+            "the 10,001st of the hour"
+        );
+    }
 }

@@ -116,6 +116,7 @@ impl DepBench {
             url: apple.base().parse().unwrap(),
             ca_file: None,
             reads_per_minute: policy.reads_per_minute,
+            replica: Default::default(),
             service: Service::AppleDep(dep_source::Settings {
                 token: CredentialStore::new(folder.path()).credential("apple-dep-token"),
                 user_agent: "benchlight/test".to_owned(),
@@ -917,6 +918,7 @@ impl BusinessBench {
             url: apple.api().parse().unwrap(),
             ca_file: None,
             reads_per_minute: 0,
+            replica: Default::default(),
             service: Service::AppleBusiness(business_source::Settings {
                 identity: business_source::Identity {
                     token_url: apple.token_url().parse().unwrap(),
@@ -1535,6 +1537,7 @@ async fn every_box_on_the_bench_gets_the_answer_that_its_story_tells() {
         url: tenant.base().parse().unwrap(),
         ca_file: None,
         reads_per_minute: 0,
+        replica: Default::default(),
         service: Service::Kandji(kandji_source::Settings {
             token: CredentialStore::new(dep.folder.path()).credential("kandji-token"),
             policy: kandji_source::Policy {

@@ -101,6 +101,7 @@ impl Setting {
             url: self.url.unwrap_or_else(|| tenant.base()).parse().unwrap(),
             ca_file: self.ca_file,
             reads_per_minute: self.reads_per_minute,
+            replica: Default::default(),
             service: Service::Kandji(kandji_source::Settings {
                 token: CredentialStore::new(folder.path()).credential("kandji-token"),
                 policy: kandji_source::Policy {
@@ -1191,6 +1192,7 @@ async fn plain_http_leaves_this_machine_never() {
             url: url.parse().unwrap(),
             ca_file: None,
             reads_per_minute: 0,
+            replica: Default::default(),
             service: Service::Kandji(kandji_source::Settings {
                 token: CredentialStore::new(&PathBuf::from("/nowhere")).credential("kandji-token"),
                 policy: kandji_source::Policy {
@@ -1541,6 +1543,7 @@ mod tls {
                 url: "https://kandji.example".parse().unwrap(),
                 ca_file: Some(path.clone()),
                 reads_per_minute: 0,
+                replica: Default::default(),
                 service: Service::Kandji(kandji_source::Settings {
                     token: CredentialStore::new(folder.path()).credential("kandji-token"),
                     policy: kandji_source::Policy {

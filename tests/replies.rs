@@ -199,6 +199,7 @@ impl Bench {
             url,
             ca_file: None,
             reads_per_minute: 0,
+            replica: Default::default(),
             service,
         };
         Self {

@@ -8,11 +8,13 @@ use super::{
     document::{Found, Section},
     files::Files,
     problems::Span,
+    units,
 };
 use crate::{
     readiness::{
         Service, Settings,
         evidence::SourceKind,
+        replica::{self, Mode},
         service::{CheckText, CheckUrl, Keys, Wrong},
     },
     runtime::{
@@ -97,6 +99,7 @@ fn one(section: Section<'_, '_>, rules: &MdmRules, files: &Files) -> Source {
         "reads_per_minute",
         section.number("reads_per_minute", 0..=1_000_000, 0),
     );
+    let replica = read_replica(&section, kind.as_ref(), reads_per_minute.as_ref(), rules);
     let service = kind.as_ref().and_then(|kind| {
         let keys = SourceKeys {
             section: &section,
@@ -130,6 +133,7 @@ fn one(section: Section<'_, '_>, rules: &MdmRules, files: &Files) -> Source {
             url,
             ca_file: ca_file?,
             reads_per_minute,
+            replica: replica?,
             service,
         })
     })();
@@ -138,6 +142,97 @@ fn one(section: Section<'_, '_>, rules: &MdmRules, files: &Files) -> Source {
         name,
         kind,
         settings,
+    }
+}
+
+/// The keys about the replica and about the share of the service's limit.
+fn read_replica(
+    section: &Section<'_, '_>,
+    kind: Option<&Found<SourceKind>>,
+    reads_per_minute: Option<&Option<Found<u32>>>,
+    rules: &MdmRules,
+) -> Option<replica::Settings> {
+    const DAY: Duration = Duration::from_hours(24);
+    const SECOND: Duration = Duration::from_secs(1);
+    let default = replica::Settings::default();
+    let modes = [
+        ("off", Mode::Off),
+        ("fallback", Mode::Fallback),
+        ("first", Mode::First),
+    ];
+    let mode = section.choice("replica", &modes, Some("off"));
+    let refresh = section.duration("refresh", default.refresh, SECOND * 10..=DAY);
+    let max_replica_age = section.duration(
+        "max_replica_age",
+        default.max_replica_age,
+        SECOND * 20..=DAY,
+    );
+    let quota_share = section.share("quota_share");
+    let no_limit =
+        reads_per_minute.is_some_and(|reads| !reads.as_ref().is_some_and(|reads| reads.value > 0));
+    if let (Some(kind), Some(Some(share))) = (kind, quota_share)
+        && share < 1.0
+        && no_limit
+        && !kind.value.tells_limit()
+    {
+        section.wrong::<()>(
+            "quota_share",
+            format!(
+                "`quota_share` is a share of no limit: {} tells none",
+                kind.value.code()
+            ),
+            "set `reads_per_minute` to what all stations together may use, or remove `quota_share`",
+        );
+    }
+    let settings = replica::Settings {
+        mode: mode?.value,
+        refresh: refresh?,
+        max_replica_age: max_replica_age?,
+        quota_share: quota_share?.unwrap_or(default.quota_share),
+    };
+    let least = settings.refresh * 2;
+    if settings.max_replica_age < least {
+        let (key, remedy) = match units::duration_text(least) {
+            _ if least > DAY => ("refresh", "use refresh = \"12h\" or less".to_owned()),
+            least if section.has("max_replica_age") => (
+                "max_replica_age",
+                format!("use max_replica_age = \"{least}\" or more"),
+            ),
+            least => (
+                "refresh",
+                format!("add max_replica_age = \"{least}\" or more"),
+            ),
+        };
+        let message = "`max_replica_age` is less than twice `refresh`: rows would be too old before the next pass has read them again";
+        return section.wrong(key, message, remedy);
+    }
+    let is_mdm = kind.is_some_and(|kind| kind.value.is_mdm());
+    warn_of_old_rows(section, settings, rules.max_fetch_age.filter(|_| is_mdm));
+    Some(settings)
+}
+
+/// `max_fetch_age`: of an MDM.
+fn warn_of_old_rows(
+    section: &Section<'_, '_>,
+    settings: replica::Settings,
+    max_fetch_age: Option<Duration>,
+) {
+    if settings.mode == Mode::Off {
+        return;
+    }
+    let age = settings.max_replica_age;
+    let warn = |message| {
+        section
+            .report()
+            .warn(Some(&section.place("max_replica_age")), message)
+    };
+    if age > Duration::from_hours(1) {
+        warn("`max_replica_age` is over an hour: a profile removed in that time is not noticed");
+    }
+    if max_fetch_age.is_some_and(|most| age > most) {
+        warn(
+            "`max_replica_age` is over `max_fetch_age`: what the MDM fetched longer ago is stale, and no replica helps",
+        );
     }
 }
 

@@ -9,7 +9,10 @@ use super::{
     units,
 };
 use crate::{
-    readiness::evidence::{Grade, SourceKind},
+    readiness::{
+        evidence::{Grade, SourceKind},
+        replica::Mode,
+    },
     verdict::{Policy, PolicySource},
 };
 
@@ -92,6 +95,9 @@ pub(super) fn policy(verdict: Verdict<'_>, sources: &[Source], report: &Report) 
     } else {
         None
     };
+    if let Some(required) = &required {
+        warn_of_replicas(&verdict, sources, required, report);
+    }
     let mut policy = Policy {
         sources: required?,
         min_grade: verdict.min_grade?.value,
@@ -190,6 +196,43 @@ fn required(
         return None;
     }
     Some(list)
+}
+
+/// What a replica cannot do, and what a green from one does not wait for.
+fn warn_of_replicas(
+    verdict: &Verdict<'_>,
+    sources: &[Source],
+    policy: &[PolicySource],
+    report: &Report,
+) {
+    let modes = sources
+        .iter()
+        .map(|source| Some(source.settings.as_ref()?.replica.mode));
+    let modes: Vec<(&PolicySource, Mode)> = policy
+        .iter()
+        .zip(modes)
+        .filter_map(|(source, mode)| Some((source, mode?)))
+        .collect();
+    let is_first = modes.iter().any(|(_, mode)| *mode == Mode::First);
+    for (source, mode) in &modes {
+        if is_first && !source.required && *mode == Mode::Off {
+            let message = format!(
+                "{} is outside `require` and has no replica: a green answered from a replica does not wait for it",
+                source.name
+            );
+            report.warn(Some(&verdict.require_at), message);
+        }
+    }
+    let of_apple = |(source, mode): &(&PolicySource, Mode)| {
+        *mode != Mode::Off && source.kind.proves() == Some(Grade::Apple)
+    };
+    if let Some(min_grade) = &verdict.min_grade
+        && min_grade.value == Grade::Apple
+        && modes.iter().any(of_apple)
+    {
+        let message = "min_grade = \"apple\" is for live answers only: a replica's answer has the grade \"relayed\", also Apple's";
+        report.warn(Some(&min_grade.at), message);
+    }
 }
 
 /// Whether `require` names sources that are there, each once.

@@ -116,6 +116,8 @@ pub struct ClientSettings<'a> {
     pub ca_file: Option<&'a Path>,
     /// Own limit; 0: none.
     pub reads_per_minute: u32,
+    /// The part of the service's limit that may be used, else of `reads_per_minute`; over 0 to 1.
+    pub quota_share: f64,
     /// Where the service tells its quota, if it does.
     pub quota: Option<QuotaHeaders>,
     /// Our clock, and the hosts'.
@@ -172,7 +174,7 @@ impl Client {
             quota: settings.quota,
             clocks: settings.clocks,
             limits: settings.limits,
-            budget: Mutex::new(Budget::new(settings.reads_per_minute)),
+            budget: Mutex::new(Budget::new(settings.reads_per_minute, settings.quota_share)),
             ahead: Mutex::default(),
         };
         Ok(Self {
@@ -231,6 +233,11 @@ impl Client {
     /// The service's quota by its last reply.
     pub fn quota(&self) -> Option<Quota> {
         self.budget(|budget| budget.quota(Boot::now()))
+    }
+
+    /// Is over half of what may be used of the service's limit still left? `None`: no limit is known.
+    pub fn over_half_left(&self) -> Option<bool> {
+        self.budget(|budget| budget.over_half_left(Boot::now()))
     }
 
     /// How far the service's clock was ahead of ours at its last reply, to the second; `None`: no reply with a `Date` yet.
@@ -347,6 +354,9 @@ impl Client {
                     Refusal::Held(_) => "The service asks for fewer requests.",
                     Refusal::OwnLimit(_) => {
                         "The station's own limit of requests a minute is used up."
+                    }
+                    Refusal::Share(_) => {
+                        "The station's share of the service's limit (quota_share) is used up."
                     }
                     Refusal::KeptForScans(_) => "What is left of the limit is kept for scans.",
                 };

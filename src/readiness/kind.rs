@@ -32,9 +32,9 @@ impl Grade {
 macro_rules! services {
     ($expand:ident) => {
         $expand! {
-            Kandji "kandji" kandji { is_mdm: true, keeps_copy: true, proves: Some(Grade::Relayed), question: "Status in the MDM" },
-            AppleDep "apple-dep" apple_dep { is_mdm: false, keeps_copy: false, proves: Some(Grade::Apple), question: "Profile at Apple" },
-            AppleBusiness "apple-business" apple_business { is_mdm: false, keeps_copy: false, proves: None, question: "MDM server at Apple" },
+            Kandji "kandji" kandji { is_mdm: true, keeps_copy: true, tells_limit: true, proves: Some(Grade::Relayed), question: "Status in the MDM" },
+            AppleDep "apple-dep" apple_dep { is_mdm: false, keeps_copy: false, tells_limit: false, proves: Some(Grade::Apple), question: "Profile at Apple" },
+            AppleBusiness "apple-business" apple_business { is_mdm: false, keeps_copy: false, tells_limit: false, proves: None, question: "MDM server at Apple" },
         }
     };
 }
@@ -44,6 +44,7 @@ pub(crate) use services;
 struct Facts {
     is_mdm: bool,
     keeps_copy: bool,
+    tells_limit: bool,
     proves: Option<Grade>,
     question: &'static str,
 }
@@ -90,6 +91,11 @@ impl SourceKind {
     /// Whether it answers from a copy, so that Apple itself may know better.
     pub const fn keeps_copy(self) -> bool {
         self.facts().keeps_copy
+    }
+
+    /// Whether its replies tell the limit of requests and what is left of it.
+    pub const fn tells_limit(self) -> bool {
+        self.facts().tells_limit
     }
 
     /// The best proof of an assigned profile that it can give; `None`: it knows nothing of profiles.

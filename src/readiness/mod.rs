@@ -56,6 +56,7 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// The station's own limit; 0: none.
     pub reads_per_minute: u32,
+    pub replica: replica::Settings,
     pub service: Service,
 }
 
@@ -193,6 +194,7 @@ impl Source {
             url: settings.url,
             ca_file: settings.ca_file.as_deref(),
             reads_per_minute: settings.reads_per_minute,
+            quota_share: settings.replica.quota_share,
             clocks: clocks.into(),
             limits,
         };

@@ -97,6 +97,7 @@ pub(super) struct Endpoint<'a> {
     pub(super) url: Url,
     pub(super) ca_file: Option<&'a Path>,
     pub(super) reads_per_minute: u32,
+    pub(super) quota_share: f64,
     pub(super) clocks: Clocks,
     pub(super) limits: Limits,
 }
@@ -114,6 +115,7 @@ impl Endpoint<'_> {
             user_agent,
             ca_file: self.ca_file,
             reads_per_minute: self.reads_per_minute,
+            quota_share: self.quota_share,
             quota,
             clocks: self.clocks.clone(),
             limits: self.limits,

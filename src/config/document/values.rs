@@ -80,6 +80,24 @@ impl<'t> Section<'_, 't> {
         }
     }
 
+    /// A part of a whole: over 0, at most 1.
+    pub(in crate::config) fn share(&self, key: &'static str) -> Option<Option<f64>> {
+        let text = match self.value(key) {
+            None => return Some(None),
+            Some((DeValue::Float(float), _)) => float.as_str(),
+            Some((DeValue::Integer(integer), _)) => integer.as_str(),
+            Some((other, _)) => return self.wrong_type(key, "a number", other, "0.5"),
+        };
+        match text.parse::<f64>() {
+            Ok(share) if share > 0.0 && share <= 1.0 => Some(Some(share)),
+            _ => self.wrong(
+                key,
+                format!("`{key}` is out of range"),
+                "use a number over 0.0, at most 1.0",
+            ),
+        }
+    }
+
     /// A duration in a range.
     pub(in crate::config) fn duration(
         &self,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::readiness::evidence::SourceKind;
+use crate::readiness::{evidence::SourceKind, replica};
 
 /// `SMALLEST` with some lines replaced.
 fn with(changes: &[(&str, &str)]) -> String {
@@ -15,6 +15,7 @@ fn with(changes: &[(&str, &str)]) -> String {
         })
 }
 
+const URL: &str = "url = \"https://acme.api.kandji.io\"";
 const DEP: &str = "[[source]]\nname = \"apple\"\nkind = \"apple-dep\"\n";
 const BUSINESS: &str = "[[source]]\nname = \"business\"\nkind = \"apple-business\"\nclient_id = \"B.1\"\nkey_id = \"k\"\nexpected_servers = [\"1F97349736CF4614A94F624E705841AD\"]\n";
 const LANES: &str = "[[lane]]\nname = \"a\"\nindicator = { kind = \"none\" }\n[[lane]]\nname = \"b\"\nindicator = { kind = \"none\" }\n";
@@ -28,6 +29,7 @@ fn each_rule_is_kept_and_blames_the_right_line() {
     let pins = "green = 17\nred = 27";
     let appended = |more: &str| format!("{SMALLEST}{more}");
     let verdict = |more: &str| format!("{SMALLEST}{DEP}[verdict]\n{more}\n");
+    let kandji_with = |more: &str| with(&[(URL, &format!("{URL}\n{more}"))]);
     let cases: Vec<(&str, String, &str)> = vec![
         // names and lanes
         (
@@ -206,6 +208,72 @@ fn each_rule_is_kept_and_blames_the_right_line() {
                 "name = \"left\"\n[[lane]]\nname = \"a\"\nindicator = { kind = \"none\", gren = 1 }",
             )]),
             "8: unknown key `gren` in `indicator` of [[lane]] \"a\"",
+        ),
+        // the replica
+        (
+            "replica",
+            kandji_with("replica = \"on\""),
+            "13: \"on\" is not a value of `replica`",
+        ),
+        (
+            "refresh, too short",
+            kandji_with("refresh = \"9s\""),
+            "13: `refresh` is out of range",
+        ),
+        (
+            "refresh, too long",
+            kandji_with("refresh = \"25h\""),
+            "13: `refresh` is out of range",
+        ),
+        (
+            "max_replica_age, too long",
+            kandji_with("max_replica_age = \"25h\""),
+            "13: `max_replica_age` is out of range",
+        ),
+        (
+            "max_replica_age under twice refresh",
+            kandji_with("refresh = \"20s\"\nmax_replica_age = \"39s\""),
+            "14: `max_replica_age` is less than twice `refresh`: rows would be too old before the next pass has read them again",
+        ),
+        (
+            "the default of max_replica_age under twice refresh",
+            kandji_with("refresh = \"16m\""),
+            "13: `max_replica_age` is less than twice `refresh`: rows would be too old before the next pass has read them again",
+        ),
+        (
+            "refresh over half of the longest max_replica_age",
+            kandji_with("refresh = \"13h\"\nmax_replica_age = \"24h\""),
+            "13: `max_replica_age` is less than twice `refresh`: rows would be too old before the next pass has read them again",
+        ),
+        (
+            "no share",
+            kandji_with("quota_share = 0.0"),
+            "13: `quota_share` is out of range",
+        ),
+        (
+            "a negative share",
+            kandji_with("quota_share = -0.5"),
+            "13: `quota_share` is out of range",
+        ),
+        (
+            "more than all",
+            kandji_with("quota_share = 1.01"),
+            "13: `quota_share` is out of range",
+        ),
+        (
+            "no number",
+            kandji_with("quota_share = nan"),
+            "13: `quota_share` is out of range",
+        ),
+        (
+            "a share in per cent",
+            kandji_with("quota_share = 50"),
+            "13: `quota_share` is out of range",
+        ),
+        (
+            "a share of no limit",
+            appended(&format!("{DEP}quota_share = 0.5")),
+            "18: `quota_share` is a share of no limit: apple-dep tells none",
         ),
         // sources
         (
@@ -570,10 +638,75 @@ fn what_is_allowed_and_strange_is_said() {
             ),
             "bench.toml:16:23: `expected_blueprints` counts only with an MDM as a source",
         ),
+        (
+            "rows of more than an hour",
+            replicated("first", "max_replica_age = \"2h\"", ""),
+            "bench.toml:15:19: `max_replica_age` is over an hour: a profile removed in that time is not noticed",
+        ),
+        (
+            "rows older than what the MDM may have fetched",
+            replicated(
+                "fallback",
+                "max_replica_age = \"1h\"",
+                "[verdict]\nmax_fetch_age = \"59m\"",
+            ),
+            "bench.toml:15:19: `max_replica_age` is over `max_fetch_age`: what the MDM fetched longer ago is stale, and no replica helps",
+        ),
+        (
+            "a source that a green from a replica does not wait for",
+            replicated(
+                "first",
+                "",
+                &format!("{DEP}[verdict]\nrequire = [\"kandji\"]"),
+            ),
+            "bench.toml:22:11: apple is outside `require` and has no replica: a green answered from a replica does not wait for it",
+        ),
+        (
+            "Apple's own word from a replica",
+            format!("{SMALLEST}{DEP}replica = \"fallback\"\n[verdict]\nmin_grade = \"apple\"\n"),
+            "bench.toml:20:13: min_grade = \"apple\" is for live answers only: a replica's answer has the grade \"relayed\", also Apple's",
+        ),
     ];
     for (name, text, expected) in cases {
         assert_eq!(good(&text).warnings, [expected], "{name}");
     }
+}
+
+/// `SMALLEST` with a replica of Kandji, another line for it, and what follows.
+fn replicated(mode: &str, line: &str, end: &str) -> String {
+    let more = format!("{URL}\nreplica = \"{mode}\"\nrefresh = \"10m\"\n{line}");
+    format!("{}{end}\n", with(&[(URL, &more)]))
+}
+
+#[test]
+fn the_keys_of_a_replica_reach_its_source() {
+    let text = format!(
+        "{}{DEP}replica = \"first\"\nreads_per_minute = 10\nquota_share = 1\n",
+        replicated(
+            "fallback",
+            "max_replica_age = \"30m\"\nquota_share = 0.25",
+            ""
+        )
+    );
+    let config = good(&text);
+    assert_eq!(config.warnings, Vec::<String>::new());
+    let replica = |place: usize| config.sources[place].replica;
+    let kandji = replica::Settings {
+        mode: replica::Mode::Fallback,
+        refresh: Duration::from_mins(10),
+        max_replica_age: Duration::from_mins(30),
+        quota_share: 0.25,
+    };
+    let apple = replica::Settings {
+        mode: replica::Mode::First,
+        quota_share: 1.0,
+        ..replica::Settings::default()
+    };
+    assert_eq!((replica(0), replica(1)), (kandji, apple));
+    assert_eq!(
+        good(SMALLEST).sources[0].replica,
+        replica::Settings::default()
+    );
 }
 
 #[test]
@@ -617,6 +750,25 @@ fn what_looks_strange_and_is_right_passes() {
             "name = \"left\"\nkind = \"tcp\"\nlisten = \"127.0.0.1:0\"\nlane = \"main\"",
         )]),
         format!("{SMALLEST}{BUSINESS}[verdict]\nrequire = [\"kandji\"]\n"),
+        // A replica of each source, and of none that is first.
+        replicated(
+            "first",
+            "",
+            &format!("{DEP}replica = \"fallback\"\n[verdict]\nrequire = [\"kandji\"]"),
+        ),
+        replicated(
+            "fallback",
+            "",
+            &format!("{DEP}[verdict]\nrequire = [\"kandji\"]"),
+        ),
+        replicated("off", "max_replica_age = \"24h\"", ""),
+        replicated(
+            "first",
+            "",
+            &format!("{DEP}[verdict]\nmin_grade = \"apple\""),
+        ),
+        format!("{SMALLEST}{DEP}reads_per_minute = 20\nquota_share = 0.5\n"),
+        with(&[(URL, &format!("{URL}\nquota_share = 0.5"))]),
         format!("{SMALLEST}{DEP}[verdict]\nrequire = [\"apple\"]\nmin_grade = \"apple\"\n"),
     ] {
         assert_eq!(good(&text).warnings, Vec::<String>::new(), "{text}");

@@ -53,6 +53,10 @@ source kandji    token_credential "kandji-token"
 source kandji    tokens []
 source kandji    ca_file -
 source kandji    reads_per_minute 0
+source kandji    replica "off"
+source kandji    refresh "10m"
+source kandji    max_replica_age "30m"
+source kandji    quota_share 1.0
 source apple-dep    name -
 source apple-dep    kind -
 source apple-dep    url "https://mdmenrollment.apple.com"
@@ -62,6 +66,10 @@ source apple-dep    expected_profiles []
 source apple-dep    expected_hosts []
 source apple-dep    ca_file -
 source apple-dep    reads_per_minute 0
+source apple-dep    replica "off"
+source apple-dep    refresh "10m"
+source apple-dep    max_replica_age "30m"
+source apple-dep    quota_share 1.0
 source apple-business    name -
 source apple-business    kind -
 source apple-business    url "https://api-business.apple.com/v1"
@@ -73,6 +81,10 @@ source apple-business    key_credential "apple-business-key"
 source apple-business    expected_servers -
 source apple-business    ca_file -
 source apple-business    reads_per_minute 0
+source apple-business    replica "off"
+source apple-business    refresh "10m"
+source apple-business    max_replica_age "30m"
+source apple-business    quota_share 1.0
 verdict      require -
 verdict      min_grade "relayed"
 verdict      deadline "2s"

@@ -343,6 +343,7 @@ mod tests {
             user_agent: USER_AGENT,
             ca_file: None,
             reads_per_minute: 0,
+            quota_share: 1.0,
             quota: None,
             clocks: ClockWatch::Fixed { synced: true }.into(),
             limits: Limits::default(),

@@ -363,6 +363,7 @@ mod tests {
             user_agent: "test",
             ca_file: None,
             reads_per_minute: 0,
+            quota_share: 1.0,
             quota: None,
             clocks: ClockWatch::Fixed { synced: true }.into(),
             limits: Limits::default(),

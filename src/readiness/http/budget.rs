@@ -1,4 +1,4 @@
-//! How many requests may leave: the service's `Retry-After`, its quota, and a limit of our own.
+//! How many requests may leave: the service's `Retry-After`, its quota and our share of it, and a limit of our own.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -30,17 +30,54 @@ pub struct Quota {
 pub(super) enum Refusal {
     /// The service's `Retry-After` runs.
     Held(Duration),
-    /// Our own limit of reads a minute is used up.
+    /// Our own limit of reads a minute, or our share of it, is used up.
     OwnLimit(Duration),
-    /// A re-check would use what is left for people.
+    /// Our share of the service's limit is used up.
+    Share(Duration),
+    /// A re-check or a pass would use what is left for people.
     KeptForScans(Duration),
 }
 
 impl Refusal {
     pub(super) const fn wait(self) -> Duration {
         match self {
-            Self::Held(wait) | Self::OwnLimit(wait) | Self::KeptForScans(wait) => wait,
+            Self::Held(wait)
+            | Self::OwnLimit(wait)
+            | Self::Share(wait)
+            | Self::KeptForScans(wait) => wait,
         }
+    }
+}
+
+/// The requests of the last minute or hour.
+#[derive(Debug)]
+struct Window {
+    length: Duration,
+    sent: VecDeque<Boot>,
+}
+
+impl Window {
+    const fn of(length: Duration) -> Self {
+        Self {
+            length,
+            sent: VecDeque::new(),
+        }
+    }
+
+    /// How many of them were sent.
+    fn used(&mut self, now: Boot) -> usize {
+        let gone = |sent: &Boot| now.since(*sent) >= self.length;
+        while self.sent.front().is_some_and(gone) {
+            self.sent.pop_front();
+        }
+        self.sent.len()
+    }
+
+    /// How long until one more may be sent of `allowed`; `None`: one may.
+    fn wait(&mut self, allowed: usize, now: Boot) -> Option<Duration> {
+        let too_many = self.used(now).checked_sub(allowed)?;
+        let first = self.sent.get(too_many).copied().unwrap_or(now);
+        Some(self.length.saturating_sub(now.since(first)))
     }
 }
 
@@ -48,16 +85,22 @@ impl Refusal {
 #[derive(Debug)]
 pub(super) struct Budget {
     reads_per_minute: usize,
-    sent: VecDeque<Boot>,
+    /// The part of the service's limit that this station may use, else of its own; over 0 to 1.
+    share: f64,
+    minute: Window,
+    /// Counted only for a share: without one the service itself counts.
+    hour: Window,
     held_until: Option<Boot>,
     quota: Option<(Quota, Boot)>,
 }
 
 impl Budget {
-    pub(super) fn new(reads_per_minute: u32) -> Self {
+    pub(super) fn new(reads_per_minute: u32, share: f64) -> Self {
         Self {
             reads_per_minute: usize::try_from(reads_per_minute).unwrap_or(usize::MAX),
-            sent: VecDeque::new(),
+            share,
+            minute: Window::of(MINUTE),
+            hour: Window::of(WINDOW),
             held_until: None,
             quota: None,
         }
@@ -75,34 +118,71 @@ impl Budget {
         {
             return Err(Refusal::KeptForScans(until.since(now)));
         }
-        if self.reads_per_minute > 0 {
-            while self
-                .sent
-                .front()
-                .is_some_and(|sent| now.since(*sent) >= MINUTE)
-            {
-                self.sent.pop_front();
+        let (minute, hour) = (self.minute_limit(), self.hour_limit());
+        let scan = purpose == Purpose::Scan;
+        let allowed = |limit: usize| {
+            if scan {
+                limit
+            } else {
+                limit - limit.div_ceil(5)
             }
-            let allowed = match purpose {
-                Purpose::Scan => self.reads_per_minute,
-                Purpose::Recheck | Purpose::Pass => {
-                    self.reads_per_minute - self.reads_per_minute.div_ceil(5)
-                }
-            };
-            if self.sent.len() >= allowed {
-                let wait = self
-                    .sent
-                    .front()
-                    .map_or(MINUTE, |sent| MINUTE.saturating_sub(now.since(*sent)));
-                return Err(if purpose == Purpose::Scan {
-                    Refusal::OwnLimit(wait)
-                } else {
-                    Refusal::KeptForScans(wait)
-                });
-            }
-            self.sent.push_back(now);
+        };
+        if let Some(limit) = hour
+            && let Some(wait) = self.hour.wait(allowed(limit), now)
+        {
+            return Err(kept_unless(scan, Refusal::Share(wait)));
+        }
+        if let Some(limit) = minute
+            && let Some(wait) = self.minute.wait(allowed(limit), now)
+        {
+            return Err(kept_unless(scan, Refusal::OwnLimit(wait)));
+        }
+        if minute.is_some() {
+            self.minute.sent.push_back(now);
+        }
+        if self.is_shared() {
+            self.hour.used(now);
+            self.hour.sent.push_back(now);
         }
         Ok(())
+    }
+
+    /// Is over half of what this station may use still left? `None`: no limit is known.
+    pub(super) fn over_half_left(&mut self, now: Boot) -> Option<bool> {
+        if self.held_for(now).is_some() {
+            return Some(false);
+        }
+        let told = self
+            .quota(now)
+            .map(|quota| quota.left.saturating_mul(2) > part(quota.limit, self.share));
+        let (minute, hour) = (self.minute_limit(), self.hour_limit());
+        let hour = hour.map(|limit| self.hour.used(now).saturating_mul(2) < limit);
+        let minute = minute.map(|limit| self.minute.used(now).saturating_mul(2) < limit);
+        [told, hour, minute]
+            .into_iter()
+            .flatten()
+            .reduce(|one, other| one && other)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.share < 1.0
+    }
+
+    /// Our share of the limit that the service told last.
+    fn hour_limit(&self) -> Option<usize> {
+        let (quota, _) = self.quota.filter(|_| self.is_shared())?;
+        Some(usize::try_from(part(quota.limit, self.share)).unwrap_or(usize::MAX))
+    }
+
+    /// Our own limit; our share of it, where the service tells none.
+    fn minute_limit(&self) -> Option<usize> {
+        let share = if self.quota.is_some() {
+            1.0
+        } else {
+            self.share
+        };
+        let limit = u64::try_from(self.reads_per_minute).unwrap_or(u64::MAX);
+        (limit > 0).then(|| usize::try_from(part(limit, share)).unwrap_or(usize::MAX))
     }
 
     /// The service said `Retry-After`. A longer hold that runs already stays.
@@ -128,6 +208,23 @@ impl Budget {
         self.quota
             .filter(|(_, until)| now < *until)
             .map(|(quota, _)| quota)
+    }
+}
+
+/// At least one request of `limit`.
+fn part(limit: u64, share: f64) -> u64 {
+    if share >= 1.0 {
+        return limit;
+    }
+    // A limit has far fewer than the 53 bits that a float holds exactly; the fraction is dropped.
+    ((limit as f64 * share) as u64).max(1)
+}
+
+fn kept_unless(scan: bool, refusal: Refusal) -> Refusal {
+    if scan {
+        refusal
+    } else {
+        Refusal::KeptForScans(refusal.wait())
     }
 }
 
@@ -165,7 +262,7 @@ mod tests {
 
     #[test]
     fn nothing_leaves_inside_retry_after_and_a_longer_one_stays() {
-        let mut budget = Budget::new(0);
+        let mut budget = Budget::new(0, 1.0);
         budget.hold(Duration::from_secs(30), at(0));
         budget.hold(Duration::from_secs(5), at(1));
         assert_eq!(
@@ -178,14 +275,14 @@ mod tests {
 
     #[test]
     fn a_retry_after_of_years_is_cut_to_a_day() {
-        let mut budget = Budget::new(0);
+        let mut budget = Budget::new(0, 1.0);
         budget.hold(Duration::from_secs(u64::MAX), at(0));
         assert_eq!(budget.held_for(at(0)), Some(LONGEST_HOLD));
     }
 
     #[test]
     fn rechecks_leave_the_last_fifth_and_scans_use_it() {
-        let mut budget = Budget::new(0);
+        let mut budget = Budget::new(0, 1.0);
         budget.note_quota(
             Quota {
                 left: 201,
@@ -225,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_own_limit_slides_and_keeps_a_fifth_for_scans() {
-        let mut budget = Budget::new(10);
+        let mut budget = Budget::new(10, 1.0);
         for second in 0..8 {
             assert_eq!(budget.take(Purpose::Recheck, at(second)), Ok(()));
         }
@@ -246,6 +343,122 @@ mod tests {
         );
         assert_eq!(budget.take(Purpose::Scan, at(60)), Ok(()));
         assert!(budget.take(Purpose::Scan, at(60)).is_err());
+    }
+
+    const HOURLY: Quota = Quota {
+        left: 1000,
+        limit: 1000,
+    };
+
+    #[test]
+    fn a_share_of_the_services_limit_is_kept_by_the_hour() {
+        let mut budget = Budget::new(0, 0.01);
+        assert_eq!(budget.take(Purpose::Scan, at(0)), Ok(()));
+        // Counted from the first request, before the service has told its limit.
+        budget.note_quota(HOURLY, at(0));
+        for second in 1..8 {
+            assert_eq!(budget.take(Purpose::Pass, at(second)), Ok(()));
+        }
+        let kept = Err(Refusal::KeptForScans(Duration::from_secs(3592)));
+        assert_eq!(budget.take(Purpose::Pass, at(8)), kept);
+        assert_eq!(budget.take(Purpose::Recheck, at(8)), kept);
+        assert_eq!(budget.take(Purpose::Scan, at(8)), Ok(()));
+        assert_eq!(budget.take(Purpose::Scan, at(9)), Ok(()));
+        let used_up = Err(Refusal::Share(Duration::from_secs(3590)));
+        assert_eq!(budget.take(Purpose::Scan, at(10)), used_up);
+        // Whatever the service says is left: another station uses the same tenant.
+        budget.note_quota(HOURLY, at(3000));
+        assert!(budget.take(Purpose::Scan, at(3599)).is_err());
+        assert_eq!(budget.take(Purpose::Scan, at(3600)), Ok(()));
+        assert!(budget.take(Purpose::Scan, at(3600)).is_err());
+    }
+
+    #[test]
+    fn a_share_outlives_what_the_service_told() {
+        let mut budget = Budget::new(0, 0.001);
+        budget.note_quota(HOURLY, at(0));
+        assert_eq!(budget.take(Purpose::Scan, at(4000)), Ok(()));
+        assert!(budget.take(Purpose::Scan, at(4001)).is_err());
+    }
+
+    #[test]
+    fn the_whole_limit_is_the_services_own_to_count() {
+        let mut budget = Budget::new(0, 1.0);
+        budget.note_quota(Quota { left: 1, limit: 1 }, at(0));
+        for second in 0..5000 {
+            assert_eq!(budget.take(Purpose::Scan, at(second)), Ok(()));
+        }
+        assert!(budget.hour.sent.is_empty(), "and takes no memory here");
+    }
+
+    #[test]
+    fn a_share_without_a_limit_of_the_service_is_one_of_reads_a_minute() {
+        let mut budget = Budget::new(20, 0.5);
+        for second in 0..8 {
+            assert_eq!(budget.take(Purpose::Pass, at(second)), Ok(()));
+        }
+        assert!(budget.take(Purpose::Pass, at(8)).is_err());
+        assert_eq!(budget.take(Purpose::Scan, at(8)), Ok(()));
+        assert_eq!(budget.take(Purpose::Scan, at(9)), Ok(()));
+        let used_up = Err(Refusal::OwnLimit(Duration::from_secs(50)));
+        assert_eq!(budget.take(Purpose::Scan, at(10)), used_up);
+        assert_eq!(budget.take(Purpose::Scan, at(60)), Ok(()));
+        // With a limit of the service the station's own counts whole.
+        let mut told = Budget::new(20, 0.5);
+        told.note_quota(HOURLY, at(0));
+        for second in 0..20 {
+            assert_eq!(told.take(Purpose::Scan, at(second)), Ok(()));
+        }
+        assert!(told.take(Purpose::Scan, at(20)).is_err());
+    }
+
+    #[test]
+    fn the_smallest_share_is_one_request_and_no_limit_is_none() {
+        let mut budget = Budget::new(1, 0.01);
+        assert_eq!(budget.take(Purpose::Scan, at(0)), Ok(()));
+        assert!(budget.take(Purpose::Scan, at(1)).is_err());
+        let mut unlimited = Budget::new(0, 1.0);
+        assert_eq!(unlimited.over_half_left(at(0)), None);
+        assert_eq!(Budget::new(0, 0.5).over_half_left(at(0)), None);
+    }
+
+    #[test]
+    fn live_confirmations_stop_at_half_of_what_may_be_used() {
+        // By what the service says is left.
+        let mut told = Budget::new(0, 1.0);
+        for (left, over_half) in [(501, true), (500, false)] {
+            told.note_quota(Quota { left, limit: 1000 }, at(0));
+            assert_eq!(told.over_half_left(at(1)), Some(over_half), "{left}");
+        }
+        assert_eq!(told.over_half_left(at(3601)), None, "told too long ago");
+        // By what this station has used of its share, and by what the others have left of it.
+        let mut shared = Budget::new(0, 0.01);
+        shared.note_quota(HOURLY, at(0));
+        for second in 0..4 {
+            assert_eq!(shared.take(Purpose::Scan, at(second)), Ok(()));
+        }
+        assert_eq!(shared.over_half_left(at(4)), Some(true));
+        assert_eq!(shared.take(Purpose::Scan, at(4)), Ok(()));
+        assert_eq!(shared.over_half_left(at(5)), Some(false));
+        assert_eq!(shared.over_half_left(at(3601)), Some(true));
+        let almost_empty = Quota {
+            left: 5,
+            limit: 1000,
+        };
+        shared.note_quota(almost_empty, at(3700));
+        assert_eq!(shared.over_half_left(at(3700)), Some(false));
+        // By reads a minute.
+        let mut own = Budget::new(4, 1.0);
+        assert_eq!(own.take(Purpose::Scan, at(0)), Ok(()));
+        assert_eq!(own.over_half_left(at(1)), Some(true));
+        assert_eq!(own.take(Purpose::Scan, at(1)), Ok(()));
+        assert_eq!(own.over_half_left(at(2)), Some(false));
+        own.hold(Duration::from_secs(5), at(60));
+        assert_eq!(
+            own.over_half_left(at(61)),
+            Some(false),
+            "inside Retry-After"
+        );
     }
 
     #[test]

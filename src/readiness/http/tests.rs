@@ -29,6 +29,7 @@ fn client(allow: Vec<Allowed>) -> Client {
         user_agent: "benchlight/test",
         ca_file: None,
         reads_per_minute: 0,
+        quota_share: 1.0,
         quota: None,
         clocks: ClockWatch::Fixed { synced: true }.into(),
         limits: Limits {

@@ -42,6 +42,17 @@ pub struct Settings {
     pub quota_share: f64,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Off,
+            refresh: Duration::from_mins(10),
+            max_replica_age: Duration::from_mins(30),
+            quota_share: 1.0,
+        }
+    }
+}
+
 /// One record of a service's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedRow {

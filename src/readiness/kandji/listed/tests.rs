@@ -86,6 +86,7 @@ fn source(tenant: &Tenant, folder: &TempDir) -> Kandji {
         url: tenant.base().parse().unwrap(),
         ca_file: None,
         reads_per_minute: 0,
+        quota_share: 1.0,
         clocks: ClockWatch::Fixed { synced: true }.into(),
         limits: Limits::default(),
     };

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+#[cfg(feature = "simulate")]
+mod simulated;
+
 const OURS: &str = "1F97349736CF4614A94F624E705841AD";
 
 fn device(serial: &str) -> Value {

@@ -7,6 +7,9 @@
 
 use super::*;
 
+#[cfg(feature = "simulate")]
+mod simulated;
+
 fn record(serial: &str) -> Value {
     json!({
         "serial_number": serial, "model": "PERSONAL", "description": "MacBook Air 13 inch, 2024", "color": "PERSONAL", "asset_tag": "PERSONAL",

@@ -166,6 +166,10 @@ pub struct SourceHealth {
     pub quota_left: Option<u64>,
     /// The size of that window.
     pub quota_limit: Option<u64>,
+    /// `None`: it has none.
+    pub replica: Option<ReplicaHealth>,
+    /// The replica's rows are young enough to answer where the service cannot be reached.
+    pub rows_answer: bool,
 }
 
 /// The journal's health.

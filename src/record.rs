@@ -35,6 +35,8 @@ pub enum Cause {
     Recheck,
     /// A source outside `require` answered after the verdict.
     LateAnswer,
+    /// A green that rested on a row of a replica, and that the service itself does not confirm.
+    Recall,
     /// The record reached the disk after the lamp had shown `journal_fault`.
     LateCommit,
 }
@@ -45,15 +47,21 @@ impl Cause {
         match self {
             Self::Recheck => "recheck",
             Self::LateAnswer => "late_answer",
+            Self::Recall => "recall",
             Self::LateCommit => "late_commit",
         }
     }
 
     /// Reads a stable code back.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Recheck, Self::LateAnswer, Self::LateCommit]
-            .into_iter()
-            .find(|cause| cause.code() == code)
+        [
+            Self::Recheck,
+            Self::LateAnswer,
+            Self::Recall,
+            Self::LateCommit,
+        ]
+        .into_iter()
+        .find(|cause| cause.code() == code)
     }
 }
 
@@ -189,6 +197,7 @@ mod tests {
         for (cause, word) in [
             (Cause::Recheck, "recheck"),
             (Cause::LateAnswer, "late_answer"),
+            (Cause::Recall, "recall"),
             (Cause::LateCommit, "late_commit"),
         ] {
             assert_eq!((cause.code(), Cause::from_code(word)), (word, Some(cause)));

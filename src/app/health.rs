@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::{
     health::{Health, JournalCondition, JournalHealth, ScannerHealth, SourceHealth, Unable},
     indicator, publisher,
+    readiness::replica::rule::leaves_its_place,
     reason::Reason,
     runtime::{
         clock::ClockWatch,
@@ -60,10 +61,35 @@ fn next<T: Send + Sync>(part: &mut watch::Receiver<T>) -> Next<'_> {
     })
 }
 
+/// When more of the journal than its rows has changed since `known`.
+fn journal_state<'a>(
+    part: &'a mut watch::Receiver<JournalHealth>,
+    known: &JournalHealth,
+) -> Next<'a> {
+    let without_rows = |health: &JournalHealth| JournalHealth {
+        unsent: 0,
+        seq: 0,
+        ..health.clone()
+    };
+    let known = without_rows(known);
+    Box::pin(async move {
+        while without_rows(&part.borrow_and_update()) == known {
+            if part.changed().await.is_err() {
+                // The part has ended, and stays as it is.
+                return pending().await;
+            }
+        }
+    })
+}
+
 impl Parts {
-    /// Resolves when a part has changed since [`Self::seen`]. What the station knows of itself changes with the journal.
-    async fn changed(&mut self) {
-        let mut all: Vec<Next<'_>> = vec![next(&mut self.broker), next(&mut self.journal)];
+    /// Resolves when a part has changed since [`Self::seen`] and [`Self::gather`], which gave `known`. What changes with every scan
+    /// is left to the next look.
+    async fn changed(&mut self, known: &JournalHealth) {
+        let mut all: Vec<Next<'_>> = vec![
+            next(&mut self.broker),
+            journal_state(&mut self.journal, known),
+        ];
         all.extend(self.scanners.values_mut().map(next));
         all.extend(self.lamps.values_mut().map(next));
         all.extend(self.sources.values_mut().map(next));
@@ -149,7 +175,10 @@ impl Parts {
         let failing = sources
             .iter()
             .filter(|(name, _)| self.required.contains(name))
-            .find_map(|(_, health)| health.failing);
+            .find_map(|(_, health)| {
+                let covered = |reason: &Reason| health.rows_answer && leaves_its_place(*reason);
+                health.failing.filter(|reason| !covered(reason))
+            });
         if let Some(reason) = failing {
             return Some(Unable::Reason(reason));
         }
@@ -214,13 +243,14 @@ pub(super) async fn run(
                 unended(name, scanner.unended);
             }
         }
+        let journal = now.journal.clone();
         health.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;
             changed
         });
         tokio::select! {
-            () = parts.changed() => sleep(TOGETHER).await,
+            () = parts.changed(&journal) => sleep(TOGETHER).await,
             () = sleep_until(pulse::next()) => {}
         }
     }
@@ -330,6 +360,8 @@ mod tests {
                 credential_days: None,
                 quota_left: None,
                 quota_limit: None,
+                replica: None,
+                rows_answer: false,
             };
             let scanner = watch::Sender::new(ScannerState::Ok);
             let sources: BTreeMap<_, _> = ["kandji", "business"]

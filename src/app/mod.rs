@@ -8,6 +8,7 @@ mod watchdog;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,7 +27,11 @@ use crate::{
     indicator::{self, lines::Line},
     journal::Journal,
     publisher::{self, message::Meta},
-    readiness::{Source, http::Clocks},
+    readiness::{
+        self, Source,
+        http::Clocks,
+        replica::{Mode, store::Store},
+    },
     reason::Reason,
     record::Record,
     runtime::{
@@ -39,6 +44,7 @@ use crate::{
     },
     scanner::{self, SCANS_IN_PROGRESS, Scan, ScanSender, ScannerState},
     station::{
+        confirming,
         core::{Core, LaneSettings},
         driver::{self, Report},
         lamp_feed::LampFeed,
@@ -80,9 +86,10 @@ pub enum Ended {
 pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> anyhow::Result<Ended> {
     let mut parts = Wiring::new(config)?;
     let journal = parts.journal()?;
-    let sources = parts.sources()?;
+    let (passed, passes) = mpsc::channel(8);
+    let sources = parts.sources(&passed)?;
     let lamps = parts.lamps()?;
-    let station = parts.station(&journal, &sources, &lamps).await;
+    let station = parts.station(&journal, &sources, &lamps, passes).await;
     let (states, scanners) = parts.scanner_states();
     let (link, link_seen) = watch::channel(publisher::State::starting());
     let health = parts.health(Gathered {
@@ -187,16 +194,35 @@ impl Wiring {
         Ok(journal)
     }
 
-    /// Who is asked.
-    fn sources(&mut self) -> anyhow::Result<Vec<Source>> {
-        let clocks = Clocks::keeping(self.clock, &self.config.journal.state_dir);
+    /// Who is asked. `passed` hears of each complete pass of a replica.
+    fn sources(&mut self, passed: &mpsc::Sender<Name>) -> anyhow::Result<Vec<Source>> {
+        let state_dir = &self.config.journal.state_dir;
+        let clocks = Clocks::keeping(self.clock, state_dir);
+        let kept = |settings: &readiness::Settings| settings.replica.mode != Mode::Off;
+        let store = self
+            .config
+            .sources
+            .iter()
+            .any(kept)
+            .then(|| Store::open(&state_dir.join("replica.sqlite")));
         let mut sources = Vec::new();
         for settings in &self.config.sources {
-            let source = Source::new(settings.clone(), clocks.clone())
-                .with_context(|| format!("source {}", settings.name))?;
+            let source = match &store {
+                Some(store) => Source::with_replica(settings.clone(), clocks.clone(), store),
+                None => Source::new(settings.clone(), clocks.clone()),
+            };
+            let source = source.with_context(|| format!("source {}", settings.name))?;
             let name = format!("source {}", source.name());
             let run = source.clone().run(self.pulses.pulse(&name));
             self.tasks.start_on(&self.scan_thread, name, run);
+            if kept(settings) {
+                // Not on the scans' thread: reading a page must not delay one.
+                let name = format!("replica {}", source.name());
+                let passes = source
+                    .clone()
+                    .run_passes(passed.clone(), self.pulses.pulse(&name));
+                self.tasks.start(name, passes);
+            }
             sources.push(source);
         }
         Ok(sources)
@@ -234,7 +260,13 @@ impl Wiring {
     }
 
     /// The station itself.
-    async fn station(&mut self, journal: &Journal, sources: &[Source], lamps: &[Lamps]) -> Station {
+    async fn station(
+        &mut self,
+        journal: &Journal,
+        sources: &[Source],
+        lamps: &[Lamps],
+        passes: mpsc::Receiver<Name>,
+    ) -> Station {
         let config = &self.config;
         let (scans, scans_in) = mpsc::channel(SCANS_IN_PROGRESS * 8);
         let lanes = config.lanes.iter().map(|lane| LaneSettings {
@@ -257,7 +289,17 @@ impl Wiring {
         let ends = driver::Ends {
             scans: scans_in,
             waited: waited(config, journal, self.clock),
-            sources: sources.to_vec(),
+            sources: sources.into(),
+            outside: Arc::new(
+                config
+                    .policy
+                    .sources
+                    .iter()
+                    .filter(|source| !source.required)
+                    .map(|source| source.name.clone())
+                    .collect(),
+            ),
+            passes,
             journal: journal.clone(),
             lanes: lamps
                 .iter()
@@ -428,6 +470,10 @@ fn waited(
 ) -> mpsc::Receiver<Vec<(Record, Duration)>> {
     let (found, waited) = mpsc::channel(1);
     let followed_for = waiting::followed_for(config.policy.recheck_for);
+    let has_replica = config
+        .sources
+        .iter()
+        .any(|source| source.replica.mode != Mode::Off);
     let mut reader = journal.reader();
     let (now, synced) = (Timestamp::now(), clock.synced());
     let reasons: Vec<Reason> = Reason::ALL
@@ -436,9 +482,11 @@ fn waited(
         .filter(|reason| waiting::is_asked_again(*reason))
         .collect();
     tokio::task::spawn_blocking(move || {
-        let read = reader.waiting(now, synced, followed_for, &reasons, |boxes| {
-            found.blocking_send(boxes).is_ok()
-        });
+        let mut hand = |boxes| found.blocking_send(boxes).is_ok();
+        let mut read = reader.waiting(now, synced, followed_for, &reasons, &mut hand);
+        if has_replica && read.is_ok() {
+            read = reader.greens_by_row(now, confirming::FOLLOWED, hand);
+        }
         if let Err(error) = read {
             warn!(%error, "the boxes that waited before the start could not be read; scan them again");
         }

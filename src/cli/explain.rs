@@ -343,6 +343,8 @@ mod tests {
             credential_days: None,
             quota_left: None,
             quota_limit: None,
+            replica: None,
+            rows_answer: false,
         };
         let mut journal = JournalHealth::sound(uuid::Uuid::nil());
         (journal.salvaged, journal.faulted, journal.set_aside) =

@@ -1,5 +1,6 @@
 //! The reading side: its own read-only connection beside the one that writes. Every call blocks on the disk.
 
+mod greens;
 mod timeline;
 
 mod waiting;

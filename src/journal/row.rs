@@ -221,6 +221,11 @@ struct EvidenceJson {
     family: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used_at: Option<String>,
+    /// Milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    row_age: Option<u64>,
     /// Whole seconds and nanoseconds.
     took: (u64, u32),
 }
@@ -262,6 +267,10 @@ impl EvidenceJson {
             model: evidence.model.clone(),
             family: evidence.family.clone(),
             detail: evidence.detail.clone(),
+            used_at: text(evidence.used_at),
+            row_age: evidence
+                .row_age
+                .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             took: (evidence.took.as_secs(), evidence.took.subsec_nanos()),
         }
     }
@@ -295,6 +304,9 @@ impl EvidenceJson {
             model: self.model,
             family: self.family,
             detail: self.detail,
+            used_at: time(self.used_at)?,
+            heard: false,
+            row_age: self.row_age.map(Duration::from_millis),
             took: Duration::new(self.took.0, self.took.1.min(999_999_999)),
         })
     }

@@ -10,7 +10,7 @@ use crate::{
     readiness::evidence::{Evidence, Finding},
     reason::{Reason, Signal},
     record::{Cause, Record},
-    runtime::visible,
+    runtime::{times, visible},
 };
 
 /// Tells what happened to the box with this serial number, oldest first. `rows` as [`super::reader::Reader::story`] gives
@@ -141,6 +141,11 @@ fn said(evidence: &Evidence) -> String {
             .filter_map(|(name, at)| Some(format!("{name} {}", time(at?)))),
     );
     words.extend(evidence.returned.then(|| "activated before".to_owned()));
+    words.extend(
+        evidence
+            .row_age
+            .map(|age| format!("from the replica, read {} before", times::lasted(age))),
+    );
     words.push(format!("{} ms", evidence.took.as_millis()));
     let detail = evidence
         .detail
@@ -158,6 +163,7 @@ const fn cause(cause: Cause) -> &'static str {
     match cause {
         Cause::Recheck => "the station asked again",
         Cause::LateAnswer => "a source answered after the verdict",
+        Cause::Recall => "a green that the replica had answered was confirmed by nobody any more",
         Cause::LateCommit => "the disk confirmed the record after the lamp had said journal_fault",
     }
 }

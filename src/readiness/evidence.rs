@@ -80,6 +80,12 @@ pub struct Evidence {
     pub family: Option<String>,
     /// What to add to the reason's sentence ("Last fetch 2026-01-09 22:01 UTC."). A whole sentence for a person, nothing personal.
     pub detail: Option<String>,
+    /// When the profile was handed out or the device enrolled (the service's own time for it).
+    pub used_at: Option<Timestamp>,
+    /// A reply about this very serial number came, whatever else could not be read. Not kept in the journal.
+    pub heard: bool,
+    /// How old the row of the replica was that answered in the place of the service; `None`: the service itself answered.
+    pub row_age: Option<Duration>,
     /// How long the source took.
     pub took: Duration,
 }
@@ -104,6 +110,9 @@ impl Evidence {
             model: None,
             family: None,
             detail: None,
+            used_at: None,
+            heard: false,
+            row_age: None,
             took: Duration::ZERO,
         }
     }
@@ -118,11 +127,24 @@ impl Evidence {
     }
 }
 
+/// Whose word an answer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// The service's, just now.
+    #[default]
+    Service,
+    /// A row's, at once: the service was not asked.
+    Row,
+    /// A row's, in the place of the service's, which did not come.
+    Substitute,
+}
+
 /// One source's whole answer to one question: evidence for each candidate, in the candidates' order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The source's name in the config.
     pub source: Name,
+    pub by: By,
     /// One entry for each candidate, in [`crate::label::Candidates::iter`]'s order.
     pub evidence: Vec<Evidence>,
 }

@@ -240,6 +240,12 @@ impl Client {
         self.budget(|budget| budget.over_half_left(Boot::now()))
     }
 
+    /// The service's time now; `None`: it was not heard since the machine started, and nobody keeps our clock.
+    pub fn service_now(&self) -> Option<Timestamp> {
+        let base = &self.shared.allow.first()?.base;
+        self.shared.clocks.at(&door::clock_of(base), Boot::now())
+    }
+
     /// How far the service's clock was ahead of ours at its last reply, to the second; `None`: no reply with a `Date` yet.
     pub fn service_ahead(&self) -> Option<SignedDuration> {
         *self

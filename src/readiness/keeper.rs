@@ -13,7 +13,7 @@ use tokio::{
 
 use super::http::{Fault, Quota, affects_every_box};
 use crate::{
-    health::SourceHealth,
+    health::{ReplicaHealth, SourceHealth},
     reason::Reason,
     runtime::{name::Name, pulse::Pulse},
 };
@@ -84,6 +84,8 @@ impl Keeper {
             credential_days: None,
             quota_left: None,
             quota_limit: None,
+            replica: None,
+            rows_answer: false,
         };
         Self {
             source,
@@ -199,6 +201,17 @@ impl Keeper {
         *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
+    /// How well the replica is filled, and whether its rows may answer.
+    pub(super) fn replica(&self, replica: &ReplicaHealth, rows_answer: bool) {
+        self.health.send_if_modified(|health| {
+            let modified =
+                health.replica.as_ref() != Some(replica) || health.rows_answer != rows_answer;
+            health.replica = Some(replica.clone());
+            health.rows_answer = rows_answer;
+            modified
+        });
+    }
+
     fn change(&self, failing: Option<Reason>, detail: Option<&str>, vitals: Vitals) {
         let mut turned = false;
         self.health.send_if_modified(|health| {
@@ -214,8 +227,15 @@ impl Keeper {
                 credential_days: vitals.credential_days,
                 quota_left: vitals.quota.map(|quota| quota.left),
                 quota_limit: vitals.quota.map(|quota| quota.limit),
+                replica: health.replica.clone(),
+                rows_answer: health.rows_answer,
             };
-            let modified = *health != next;
+            // The quota changes with every scan: whoever watches finds it at the next look.
+            let modified = *health
+                != SourceHealth {
+                    quota_left: health.quota_left,
+                    ..next.clone()
+                };
             *health = next;
             modified
         });

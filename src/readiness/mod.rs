@@ -6,6 +6,7 @@
 pub mod apple_business;
 pub mod apple_dep;
 mod apple_hosts;
+pub mod asking;
 mod compact;
 pub mod evidence;
 pub mod examination;
@@ -21,10 +22,18 @@ mod turn;
 
 #[cfg(feature = "simulate")]
 use std::io;
-use std::{fmt, path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use jiff::SignedDuration;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use url::Url;
 
 #[cfg(feature = "simulate")]
@@ -34,16 +43,18 @@ use crate::{
     label::Candidates,
     reason::Reason,
     runtime::{
+        clock::Boot,
         credential::{Credential, CredentialFault},
         name::Name,
-        pulse::Pulse,
+        pulse::{self, Pulse},
     },
 };
-use evidence::{Answer, Evidence, Finding, SourceKind};
+use evidence::{Answer, By, Evidence, Finding, SourceKind};
 use examination::Examination;
 use http::{ClientFault, Clocks, Fault, Limits};
 use keeper::{Keeper, Vitals};
 use kind::services;
+use replica::{Replica, rule, store::Store};
 use service::{Adapter, Endpoint, Keys, ServiceSettings};
 
 /// One `[[source]]` of the config.
@@ -151,6 +162,8 @@ pub enum Purpose {
     Scan,
     /// A waiting box is asked again; never into a source's last 20 % of quota.
     Recheck,
+    /// A green that rests on rows is confirmed; only while over half of the source's share is left.
+    Confirmation,
     /// The whole list is read for the replica; as little of the quota as a re-check.
     Pass,
 }
@@ -167,6 +180,9 @@ struct Shared {
     limits: Limits,
     adapter: Box<dyn Adapter>,
     keeper: Keeper,
+    replica: Option<Replica>,
+    /// What the last contact ended in; `None`: well, or there was none yet.
+    last_fault: Mutex<Option<Reason>>,
 }
 
 impl Source {
@@ -178,6 +194,18 @@ impl Source {
         Self::with_limits(settings, clocks, Limits::default())
     }
 
+    /// As [`Source::new`], with rows of `store` that may answer, if its settings say so.
+    ///
+    /// # Errors
+    /// As [`Source::new`].
+    pub fn with_replica(
+        settings: Settings,
+        clocks: impl Into<Clocks>,
+        store: &Store,
+    ) -> Result<Self, ClientFault> {
+        Self::make(settings, clocks, Limits::default(), Some(store))
+    }
+
     /// As [`Source::new`], with other limits of time and size.
     ///
     /// # Errors
@@ -187,8 +215,23 @@ impl Source {
         clocks: impl Into<Clocks>,
         limits: Limits,
     ) -> Result<Self, ClientFault> {
+        Self::make(settings, clocks, limits, None)
+    }
+
+    fn make(
+        settings: Settings,
+        clocks: impl Into<Clocks>,
+        limits: Limits,
+        store: Option<&Store>,
+    ) -> Result<Self, ClientFault> {
         let name = settings.name.clone();
         let kind = settings.kind();
+        let replica = store
+            .filter(|_| settings.replica.mode != replica::Mode::Off)
+            .map(|store| {
+                let credential = settings.service.credential().clone();
+                Replica::new(name.clone(), settings.replica, store, credential)
+            });
         let endpoint = Endpoint {
             name: settings.name,
             url: settings.url,
@@ -207,6 +250,8 @@ impl Source {
                 limits,
                 adapter,
                 keeper,
+                replica,
+                last_fault: Mutex::default(),
             }),
         })
     }
@@ -232,6 +277,7 @@ impl Source {
         }
         Answer {
             source: self.shared.name.clone(),
+            by: By::Service,
             evidence,
         }
     }
@@ -285,6 +331,46 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Keeps its replica filled, and gives its name to `passed` after each complete pass. Never ends; at once if it has none.
+    pub async fn run_passes(self, passed: mpsc::Sender<Name>, pulse: Pulse) {
+        let shared = &self.shared;
+        let Some(replica) = &shared.replica else {
+            return;
+        };
+        let passes = replica
+            .passes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let (Some(list), Some(passes)) = (shared.adapter.listed(), passes) else {
+            return;
+        };
+        let credential = || replica.credential.read().ok();
+        let watching = async {
+            let mut standing = replica.standing.clone();
+            let mut known = None;
+            loop {
+                let service = shared.adapter.client().service_now();
+                let young = replica.is_young(service);
+                let now = standing.borrow_and_update().clone();
+                shared.keeper.replica(&now.health, young);
+                if now.progress.is_none() && now.health.fault.is_some() {
+                    *shared.locked_fault() = now.health.fault;
+                }
+                if now.complete != known {
+                    known = now.complete;
+                    *shared.locked_fault() = None;
+                    let _ = passed.send(shared.name.clone()).await;
+                }
+                // The rows grow old by themselves.
+                let _ = tokio::time::timeout_at(pulse::next(), standing.changed()).await;
+            }
+        };
+        tokio::join!(passes.run(list, &credential, &pulse), watching);
+    }
+}
+
 impl fmt::Debug for Source {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -298,6 +384,9 @@ impl fmt::Debug for Source {
 
 impl Shared {
     async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+        if purpose == Purpose::Confirmation && !self.may_confirm() {
+            return self.unknown_to_all(candidates, Reason::RateLimited);
+        }
         let evidence = match tokio::time::timeout(
             self.limits.total,
             self.adapter.look_up(candidates, purpose),
@@ -307,6 +396,7 @@ impl Shared {
             Ok(evidence) => evidence,
             Err(_) => self.unknown_to_all(candidates, Reason::Timeout),
         };
+        self.note(&evidence);
         let of_every_box = evidence.iter().find_map(|entry| match entry.finding {
             Finding::Unknown(reason) if http::affects_every_box(reason) => Some(reason),
             _ => None,
@@ -321,6 +411,38 @@ impl Shared {
             Some(_) => self.keeper.suspect(),
         }
         evidence
+    }
+
+    /// May a green be confirmed live? Else the next pass does it. Apple's device enrollment service answers for many at once, and has
+    /// no limit that a bench would meet.
+    fn may_confirm(&self) -> bool {
+        self.kind == SourceKind::AppleDep
+            || self.adapter.client().over_half_left() == Some(true)
+    }
+
+    /// What a live answer means for the rows.
+    fn note(&self, evidence: &[Evidence]) {
+        let faults = evidence.iter().map(|one| match one.finding {
+            Finding::Unknown(reason) if !one.heard => Some(reason),
+            _ => None,
+        });
+        *self.locked_fault() = faults.min_by_key(Option::is_some).flatten();
+        if let Some(replica) = &self.replica {
+            let now = Boot::now();
+            for one in evidence.iter().filter(|one| rule::strikes(one.finding)) {
+                replica.store.strike(&self.name, &one.serial, now);
+            }
+        }
+    }
+
+    fn last_fault(&self) -> Option<Reason> {
+        *self.locked_fault()
+    }
+
+    fn locked_fault(&self) -> MutexGuard<'_, Option<Reason>> {
+        self.last_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unknown_to_all(&self, candidates: &Candidates, reason: Reason) -> Vec<Evidence> {
@@ -338,9 +460,11 @@ impl Shared {
     }
 
     async fn probed(&self) -> Result<(), Fault> {
-        tokio::time::timeout(self.limits.total, self.adapter.probe())
+        let result = tokio::time::timeout(self.limits.total, self.adapter.probe())
             .await
-            .unwrap_or_else(|_| Err(Fault::bare(Reason::Timeout)))
+            .unwrap_or_else(|_| Err(Fault::bare(Reason::Timeout)));
+        *self.locked_fault() = result.as_ref().err().map(|fault| fault.reason);
+        result
     }
 
     fn vitals(&self) -> Vitals {

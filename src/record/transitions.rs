@@ -1,5 +1,7 @@
 //! How one record follows from another: renewed, changed, not recorded, taken back. Nothing else makes a record from a record.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -7,6 +9,7 @@ use super::{Cause, Change, Record};
 use crate::{
     label::Serial,
     reason::{Reason, Signal, Verdict},
+    runtime::times,
     verdict::Decision,
 };
 
@@ -64,7 +67,8 @@ impl Record {
         id: Uuid,
         (at, clock_synced): (Timestamp, bool),
     ) -> Self {
-        let lost_green = cause == Cause::LateAnswer && before.reason.verdict() == Verdict::Ready;
+        let lost_green = matches!(cause, Cause::LateAnswer | Cause::Recall)
+            && before.reason.verdict() == Verdict::Ready;
         Self {
             id,
             raw_scan: None,
@@ -121,14 +125,33 @@ impl Record {
         }
     }
 
+    /// Is it a green that rests on a row of a replica?
+    pub fn is_green_by_row(&self) -> bool {
+        self.reason.verdict() == Verdict::Ready
+            && self.evidence.iter().any(|one| one.row_age.is_some())
+    }
+
     /// The `id` of the scan that a record or a change is about.
     pub fn scan(&self) -> Uuid {
         self.change.as_ref().map_or(self.id, |change| change.scan)
     }
 }
 
+/// A green says how old the row is that it rests on, if it is older than this.
+const SAID_AGE: Duration = Duration::from_mins(1);
+
 /// The decision's sentence. A serial number that nobody knows may be misread, so it names the letters that Apple does not use.
 pub fn message(decision: &Decision) -> String {
+    let ages = decision.evidence.iter().filter_map(|one| one.row_age);
+    if decision.reason.verdict() == Verdict::Ready
+        && let Some(age) = ages.max().filter(|age| *age > SAID_AGE)
+    {
+        return format!(
+            "{} By the station's replica, read {} ago.",
+            decision.message(),
+            times::lasted(age)
+        );
+    }
     let doubtful = decision
         .serial
         .as_ref()

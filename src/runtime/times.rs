@@ -1,5 +1,7 @@
 //! Moments and lengths of time as people read them.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 /// "2026-01-09 22:01 UTC".
@@ -15,6 +17,11 @@ pub fn length(length: SignedDuration) -> String {
         seconds @ ..172_800 => format!("{} h", (seconds + 1_800) / 3_600),
         seconds => format!("{} days", seconds / 86_400),
     }
+}
+
+/// As [`length`].
+pub fn lasted(time: Duration) -> String {
+    length(SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Carries the core's actions out: the one task that owns the station's state.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,14 +14,18 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::{
-    core::{Action, Core, Event, NewScan, Now, ScannerRecord},
+    core::{Action, Core, Event, GreenToCompare, NewScan, Now, ScannerRecord},
     lamp_feed::LampFeed,
     ring::Ring,
 };
 use crate::{
     journal::Journal,
     label::Candidates,
-    readiness::{Purpose, Source},
+    readiness::{
+        Purpose, Source,
+        asking::ask_for_scan,
+        evidence::{Answer, By},
+    },
     record::Record,
     runtime::{
         clock::{Boot, ClockWatch, Moment},
@@ -40,7 +45,11 @@ pub struct Ends {
     /// Boxes that waited when an earlier run ended, with their age, a few at a time.
     pub waited: mpsc::Receiver<Vec<(Record, Duration)>>,
     /// Who is asked.
-    pub sources: Vec<Source>,
+    pub sources: Arc<[Source]>,
+    /// The sources that only may object.
+    pub outside: Arc<BTreeSet<Name>>,
+    /// The name of each source whose list was read to its end.
+    pub passes: mpsc::Receiver<Name>,
     /// What remembers.
     pub journal: Journal,
     /// What each lane shows.
@@ -137,6 +146,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
                 }
                 continue
             }
+            Some(source) = ends.passes.recv() => Event::Passed(source),
             () = sleep_until(wake) => Event::Timer,
         };
         let now = Now {
@@ -164,7 +174,26 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
             question,
             candidates,
             purpose,
+            rows: None,
         } => ask(question, &candidates, purpose, &ends.sources, events),
+        Action::Ask {
+            question,
+            candidates,
+            rows: Some(terms),
+            ..
+        } => {
+            let (sources, outside) = (Arc::clone(&ends.sources), Arc::clone(&ends.outside));
+            let hand = answers_of(question, events.clone());
+            tokio::spawn(async move {
+                ask_for_scan(&sources, &outside, &candidates, &terms, hand).await;
+            });
+        }
+        Action::LookAtRows { source, greens } => {
+            let source = ends.sources.iter().find(|one| *one.name() == source);
+            if let Some(source) = source.cloned() {
+                tokio::spawn(look_at_rows(source, greens, events.clone()));
+            }
+        }
         Action::Record { batch, records } => {
             let (journal, events) = (ends.journal.clone(), events.clone());
             tokio::spawn(async move {
@@ -178,6 +207,37 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
         }
         Action::Faulted(record) => ends.faulted.push(record),
         Action::Finished(_) => {}
+    }
+}
+
+/// Hands the answers of one question to the core.
+fn answers_of(
+    question: Uuid,
+    events: mpsc::Sender<Event>,
+) -> impl Fn(Answer) + Clone + Send + Sync + 'static {
+    move |answer| {
+        let events = events.clone();
+        tokio::spawn(async move {
+            let _ = events.send(Event::Answered { question, answer }).await;
+        });
+    }
+}
+
+/// Compares greens with the rows of the last pass, one after the other: scans go first.
+async fn look_at_rows(source: Source, greens: Vec<GreenToCompare>, events: mpsc::Sender<Event>) {
+    for green in greens {
+        let event = Event::RowSays {
+            source: source.name().clone(),
+            record: green.record,
+            agrees: source
+                .row(&green.candidates, &green.terms, By::Row)
+                .await
+                .is_some(),
+            serial: green.serial,
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
     }
 }
 

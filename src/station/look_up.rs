@@ -48,6 +48,7 @@ pub async fn look_up(
                     question,
                     candidates,
                     purpose,
+                    ..
                 } => {
                     for source in sources {
                         let (source, candidates) = (source.clone(), candidates.clone());
@@ -60,6 +61,7 @@ pub async fn look_up(
                     }
                 }
                 Action::Show(..)
+                | Action::LookAtRows { .. }
                 | Action::Journal(_)
                 | Action::Tell(_)
                 | Action::Faulted(_)

@@ -42,6 +42,12 @@ pub struct WaitingBox {
     asked: Box<[Serial]>,
     model: Option<Box<str>>,
     family: Option<Box<str>>,
+}
+
+/// A box in the list.
+#[derive(Clone, Debug)]
+struct Entry {
+    one: WaitingBox,
     times: Times,
 }
 
@@ -55,7 +61,7 @@ struct Times {
 }
 
 impl WaitingBox {
-    fn new(record: Record, serial: Serial, times: Times) -> Self {
+    pub fn new(record: Record, serial: Serial) -> Self {
         // One text for the same serial number.
         let asked = record.asked.iter().map(|asked| {
             if *asked == serial {
@@ -75,7 +81,6 @@ impl WaitingBox {
             group: record.group,
             model: record.model.map(String::into_boxed_str),
             family: record.family.map(String::into_boxed_str),
-            times,
         }
     }
 
@@ -123,7 +128,7 @@ pub struct RecheckTimes {
 #[derive(Debug, Default)]
 pub struct WaitingList {
     /// By the order in which they came.
-    boxes: BTreeMap<u64, WaitingBox>,
+    boxes: BTreeMap<u64, Entry>,
     numbers: BTreeMap<Serial, u64>,
     /// Those that are not on their way, by when they are asked for and by when their time is over.
     due: BTreeSet<(Boot, u64)>,
@@ -193,15 +198,19 @@ impl WaitingList {
 
     /// The newest record of a box before the start, which was scanned `age` ago. One that was recorded since counts more.
     pub fn restore(&mut self, record: Record, times: RecheckTimes, now: Boot, age: Duration) {
-        let newer = match &self.since_start {
+        if !self.has_newer(&record) {
+            self.replace(record, times, now, age.max(Duration::from_secs(1)));
+        }
+    }
+
+    /// Was its serial number recorded since the start?
+    pub fn has_newer(&self, record: &Record) -> bool {
+        match &self.since_start {
             Restoring::Until(settled) => record
                 .serial
                 .as_ref()
                 .is_some_and(|serial| settled.contains(serial)),
             Restoring::Done => true,
-        };
-        if !newer {
-            self.replace(record, times, now, age.max(Duration::from_secs(1)));
         }
     }
 
@@ -229,7 +238,7 @@ impl WaitingList {
         if self.boxes.len() >= MOST
             && let Some((_, oldest)) = self.boxes.first_key_value()
         {
-            let oldest = oldest.serial.clone();
+            let oldest = oldest.one.serial.clone();
             self.take(&oldest);
         }
         // Intervals double, so the age of a box is about the interval that it had reached.
@@ -243,8 +252,8 @@ impl WaitingList {
         self.came += 1;
         self.numbers.insert(serial.clone(), self.came);
         self.queue(self.came, times);
-        self.boxes
-            .insert(self.came, WaitingBox::new(record, serial, times));
+        let one = WaitingBox::new(record, serial);
+        self.boxes.insert(self.came, Entry { one, times });
     }
 
     /// The box that is due now, if one is. It is on its way until [`Self::attempted`] or [`Self::settle`] hears of it.
@@ -261,10 +270,10 @@ impl WaitingList {
             return None;
         }
         let (_, number) = self.due.first().copied().filter(|(next, _)| *next <= now)?;
-        let one = self.boxes.get_mut(&number)?;
-        let times = one.times;
-        one.times.asking = true;
-        let one = one.clone();
+        let entry = self.boxes.get_mut(&number)?;
+        let times = entry.times;
+        entry.times.asking = true;
+        let one = entry.one.clone();
         self.unqueue(number, times);
         self.not_before = Some(now.plus(BETWEEN_BOXES));
         Some(one)
@@ -278,7 +287,7 @@ impl WaitingList {
         let after = record.serial.clone();
         self.settle(record, times, now);
         self.retime(after.as_ref().unwrap_or(serial), |after| {
-            if after.scan == before.scan && !is_hourly(after.reason) {
+            if after.one.scan == before.one.scan && !is_hourly(after.one.reason) {
                 after.times.until = before.times.until;
             }
         });
@@ -286,10 +295,10 @@ impl WaitingList {
 
     /// An attempt that changed nothing: the next one after twice the time.
     pub fn attempted(&mut self, serial: &Serial, now: Boot) {
-        self.retime(serial, |one| {
-            let times = &mut one.times;
+        self.retime(serial, |entry| {
+            let times = &mut entry.times;
             times.asking = false;
-            if !is_hourly(one.reason) {
+            if !is_hourly(entry.one.reason) {
                 let doubled = times.interval.saturating_mul(2);
                 times.interval = doubled.min(SLOWEST.max(times.interval));
             }
@@ -302,7 +311,7 @@ impl WaitingList {
         let number = self.numbers.get(serial);
         number
             .and_then(|number| self.boxes.get(number))
-            .is_some_and(|one| one.record == record)
+            .is_some_and(|entry| entry.one.record == record)
     }
 
     /// When [`Self::due`] may have something.
@@ -315,30 +324,30 @@ impl WaitingList {
     }
 
     /// Changes the times of a box, and its places in the queues with them.
-    fn retime(&mut self, serial: &Serial, change: impl FnOnce(&mut WaitingBox)) {
+    fn retime(&mut self, serial: &Serial, change: impl FnOnce(&mut Entry)) {
         let Some(number) = self.numbers.get(serial).copied() else {
             return;
         };
-        let Some(one) = self.boxes.get_mut(&number) else {
+        let Some(entry) = self.boxes.get_mut(&number) else {
             return;
         };
-        let before = one.times;
-        change(one);
-        let after = one.times;
+        let before = entry.times;
+        change(entry);
+        let after = entry.times;
         self.unqueue(number, before);
         self.queue(number, after);
     }
 
-    fn take(&mut self, serial: &Serial) -> Option<WaitingBox> {
+    fn take(&mut self, serial: &Serial) -> Option<Entry> {
         let number = *self.numbers.get(serial)?;
         self.remove(number)
     }
 
-    fn remove(&mut self, number: u64) -> Option<WaitingBox> {
-        let one = self.boxes.remove(&number)?;
-        self.numbers.remove(&one.serial);
-        self.unqueue(number, one.times);
-        Some(one)
+    fn remove(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.boxes.remove(&number)?;
+        self.numbers.remove(&entry.one.serial);
+        self.unqueue(number, entry.times);
+        Some(entry)
     }
 
     fn queue(&mut self, number: u64, times: Times) {

@@ -9,9 +9,12 @@ use jiff::Timestamp;
 
 use crate::{
     label::{Candidates, Serial},
-    readiness::evidence::{Answer, Evidence, Finding, Grade, SourceKind},
+    readiness::{
+        asking::RowTerms,
+        evidence::{Answer, Evidence, Finding, Grade, SourceKind},
+    },
     reason::{Reason, Verdict},
-    runtime::name::Name,
+    runtime::{clock::Boot, name::Name},
 };
 
 /// The station's policy (`[verdict]`) with one lane's overrides.
@@ -50,6 +53,16 @@ impl Policy {
         self.sources
             .iter()
             .any(|one| one.name == *source && one.required)
+    }
+
+    /// How rows of replicas may answer a scan of that moment.
+    pub fn row_terms(&self, scanned: Boot) -> RowTerms {
+        RowTerms {
+            again: None,
+            deadline: scanned.plus(self.deadline),
+            allow_returned: self.allow_returned,
+            min_grade: self.min_grade,
+        }
     }
 
     /// Have all required sources answered? Then a scan waits no longer.

@@ -10,6 +10,7 @@
 use super::*;
 use crate::label::{self, Meaning};
 use crate::readiness::evidence::{
+    By,
     Finding::{No, NoObjection, Ready, Unknown, Wait},
     Grade::{Apple, Relayed},
     SourceKind::{AppleBusiness, AppleDep, Kandji},
@@ -91,6 +92,7 @@ fn says(kind: SourceKind, finding: Finding) -> Evidence {
 
 fn answer(evidence: Evidence) -> Answer {
     Answer {
+        by: By::Service,
         source: evidence.source.clone(),
         evidence: vec![evidence],
     }
@@ -1123,6 +1125,7 @@ fn the_sources_decide_whether_a_leading_s_belongs_to_the_serial_number() {
         let decision = decide(
             &candidates,
             &[Answer {
+                by: By::Service,
                 source: source_name(Kandji),
                 evidence,
             }],
@@ -1156,6 +1159,7 @@ fn a_box_is_known_whatever_is_decided_about_it() {
         decide(
             &candidates,
             &[Answer {
+                by: By::Service,
                 source: source_name(Kandji),
                 evidence,
             }],
@@ -1196,6 +1200,7 @@ fn a_stale_record_is_still_known() {
     let decision = decide(
         &candidates,
         &[Answer {
+            by: By::Service,
             source: source_name(Kandji),
             evidence,
         }],
@@ -1222,6 +1227,7 @@ fn a_code_that_looks_like_something_else_is_a_rescan_unless_a_source_knows_it() 
         assert_eq!(members.len(), 1, "{code}");
         let judge = |kandji, business| {
             let one = |kind, finding| Answer {
+                by: By::Service,
                 source: source_name(kind),
                 evidence: vec![says_of(kind, finding, serial(code))],
             };

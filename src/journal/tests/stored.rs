@@ -515,6 +515,7 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
     let texts = (any_text(), any_text(), any_text(), any_text(), any_text());
     let took = (0..1_000_000_u64, 0..1_000_000_000_u32)
         .prop_map(|(seconds, nanos)| Duration::new(seconds, nanos));
+    let row_age = option::of((0..1_000_000_000_u64).prop_map(Duration::from_millis));
     (
         any_name(),
         kinds,
@@ -523,27 +524,32 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
         any::<(bool, bool)>(),
         times,
         texts,
-        took,
+        (row_age, took),
     )
         .prop_map(
-            |(source, kind, serial, finding, (returned, known), times, texts, took)| Evidence {
-                source,
-                kind,
-                serial,
-                finding,
-                returned,
-                known,
-                status: texts.0,
-                assigned_at: times.0,
-                device_assigned_at: times.1,
-                as_of: times.2,
-                updated_at: times.3,
-                server_uuid: texts.1,
-                replied_at: times.4,
-                model: texts.2,
-                family: texts.3,
-                detail: texts.4,
-                took,
+            |(source, kind, serial, finding, (returned, known), times, texts, (row_age, took))| {
+                Evidence {
+                    source,
+                    kind,
+                    serial,
+                    finding,
+                    returned,
+                    known,
+                    status: texts.0,
+                    assigned_at: times.0,
+                    device_assigned_at: times.1,
+                    as_of: times.2,
+                    updated_at: times.3,
+                    server_uuid: texts.1,
+                    replied_at: times.4,
+                    model: texts.2,
+                    family: texts.3,
+                    detail: texts.4,
+                    used_at: times.0,
+                    heard: false,
+                    row_age,
+                    took,
+                }
             },
         )
 }
@@ -553,6 +559,7 @@ fn any_record() -> impl Strategy<Value = Record> {
     let causes = prop_oneof![
         Just(Cause::Recheck),
         Just(Cause::LateAnswer),
+        Just(Cause::Recall),
         Just(Cause::LateCommit)
     ];
     let change = (id(), causes, any_reason()).prop_map(|(scan, cause, previous_reason)| Change {

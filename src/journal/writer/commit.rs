@@ -119,7 +119,7 @@ impl Writer {
 
     /// Answers the callers of a commit. What came too late for its caller is followed by what was decided for that case.
     fn committed(&mut self, requests: VecDeque<Request>, mut groups: Vec<Group>, rest: bool) {
-        self.count(&groups);
+        let news = self.count(&groups);
         if rest {
             self.queued.committed();
             self.shared.hold_back(0);
@@ -158,20 +158,30 @@ impl Writer {
         for (request, answer) in answers {
             request.answer(answer);
         }
+        // After the answers: waking the publisher would make the lamps later.
+        if news {
+            self.shared.health.send_modify(|_| {});
+            self.shared.newest.send_modify(|_| {});
+        }
     }
 
-    /// Tells health and the publisher of new rows.
-    fn count(&self, groups: &[Group]) {
+    /// Counts new rows for health and the publisher, without waking them; `false`: there are none.
+    fn count(&self, groups: &[Group]) -> bool {
         let rows = || groups.iter().flatten().flatten().map(|stored| stored.row);
-        let Some(newest) = rows().max() else { return };
+        let Some(newest) = rows().max() else {
+            return false;
+        };
         self.shared.settled.recorded(rows().count() as u64);
-        self.shared.health.send_modify(|health| {
+        self.shared.health.send_if_modified(|health| {
             health.unsent = self.shared.settled.unsent();
             health.seq = schema::seq_of(newest.cast_signed());
+            false
         });
-        self.shared
-            .newest
-            .send_if_modified(|known| std::mem::replace(known, newest.max(*known)) < newest);
+        self.shared.newest.send_if_modified(|known| {
+            *known = newest.max(*known);
+            false
+        });
+        true
     }
 
     fn answer_expired(&self, requests: VecDeque<Request>) -> VecDeque<Request> {

@@ -259,6 +259,10 @@ struct EvidenceData<'a> {
     assigned_at: Option<String>,
     as_of: Option<String>,
     took_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_s: Option<u64>,
 }
 
 impl<'a> EvidenceData<'a> {
@@ -279,6 +283,8 @@ impl<'a> EvidenceData<'a> {
             assigned_at: evidence.assigned_at.map(as_known),
             as_of: evidence.as_of.map(as_known),
             took_ms: u64::try_from(evidence.took.as_millis()).unwrap_or(u64::MAX),
+            from: evidence.row_age.map(|_| "replica"),
+            age_s: evidence.row_age.map(|age| age.as_secs()),
         }
     }
 }

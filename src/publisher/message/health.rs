@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{PAYLOAD_MAX, as_known, clock, is_false, is_zero, json, milliseconds, shortened};
 use crate::{
-    health::{Health, JournalHealth, ScannerHealth, SourceHealth},
+    health::{Health, JournalHealth, ReplicaHealth, ScannerHealth, SourceHealth},
     reason::Reason,
     runtime::visible,
 };
@@ -126,6 +126,27 @@ struct HealthSource {
     credential_days: Option<i64>,
     quota_left: Option<u64>,
     quota_limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replica: Option<HealthReplica>,
+}
+
+#[derive(Serialize)]
+struct HealthReplica {
+    state: &'static str,
+    rows: u64,
+    pass_at: Option<String>,
+    fault: Option<&'static str>,
+}
+
+impl HealthReplica {
+    fn of(replica: &ReplicaHealth) -> Self {
+        Self {
+            state: replica.state.code(),
+            rows: replica.rows,
+            pass_at: replica.pass_at.map(as_known),
+            fault: replica.fault.map(Reason::code),
+        }
+    }
 }
 
 impl HealthSource {
@@ -137,6 +158,7 @@ impl HealthSource {
             credential_days: source.credential_days,
             quota_left: source.quota_left,
             quota_limit: source.quota_limit,
+            replica: source.replica.as_ref().map(HealthReplica::of),
         }
     }
 }

@@ -241,6 +241,8 @@ fn sample_health() -> Health {
                 credential_days: Some(112),
                 quota_left: Some(8990),
                 quota_limit: Some(10000),
+                replica: None,
+                rows_answer: false,
             },
         )]
         .into(),

@@ -163,6 +163,7 @@ impl AppleBusiness {
             }
         };
         evidence.replied_at = Some(reply.date);
+        evidence.heard = true;
         let said = Said::read(reply.status, reply.body(), serial);
         let linked = if said.wants_server() {
             Some(self.linked(serial, purpose).await)

@@ -125,6 +125,9 @@ pub(super) struct Device {
     #[serde(with = "nanosecond::optional")]
     device_assigned_at: Option<Timestamp>,
     migrating: bool,
+    /// When the profile was handed out. Not kept in the replica, whose rows bring good news only.
+    #[serde(skip)]
+    pushed_at: Option<Timestamp>,
     model: Option<String>,
     family: Option<String>,
 }
@@ -139,6 +142,10 @@ impl Device {
             assigned_at: record.moment("profile_assign_time")?,
             device_assigned_at: record.moment("device_assigned_date")?,
             migrating: record.text("mdm_migration_deadline")?.is_some(),
+            // A time that cannot be read counts as none.
+            pushed_at: record
+                .text("profile_push_time")?
+                .and_then(spelling::timestamp),
             model: description.or(model),
             family: record.shown("device_family")?,
         })
@@ -222,6 +229,7 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, profile: &Profile, expe
     evidence.known = true;
     evidence.device_assigned_at = device.device_assigned_at;
     evidence.assigned_at = device.assigned_at;
+    evidence.used_at = device.pushed_at;
     let (finding, detail) = conclude(&device, profile, expected, evidence.replied_at);
     // A device once activated: the finding is what it would be were it new, and counts only where the lane allows returned devices.
     evidence.returned = device.status.as_deref() == Some("pushed");

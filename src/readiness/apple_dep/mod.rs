@@ -183,6 +183,7 @@ impl AppleDep {
             match outcome.as_ref() {
                 Ok((reply, date)) => {
                     evidence.replied_at = *date;
+                    evidence.heard = true;
                     let said = reply.device(&evidence.serial);
                     let profile = self.shared.profile_of(&said, purpose).await;
                     finding::judge(&mut evidence, said, &profile, &self.shared.expected);

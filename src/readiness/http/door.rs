@@ -113,6 +113,15 @@ impl Refused {
     }
 }
 
+/// Under which name the clock of a host is known.
+pub(super) fn clock_of(url: &Url) -> String {
+    format!(
+        "{}:{}",
+        url.host_str().unwrap_or_default(),
+        url.port_or_known_default().unwrap_or_default()
+    )
+}
+
 impl fmt::Debug for Refused {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Refused({})", self.status)
@@ -183,11 +192,7 @@ impl Came<'_> {
 
     /// Whose time it is.
     pub(super) fn clock_of(&self) -> String {
-        format!(
-            "{}:{}",
-            self.host(),
-            self.url.port_or_known_default().unwrap_or_default()
-        )
+        clock_of(self.url)
     }
 
     fn no(&self, reason: Reason, detail: String) -> Fault {

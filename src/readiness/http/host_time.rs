@@ -132,6 +132,11 @@ impl HostTime {
         }
     }
 
+    /// Its clock at that moment; `None`: it has not been heard in this boot.
+    fn at(&self, moment: Boot) -> Option<Timestamp> {
+        self.heard.map(|heard| heard.carried(moment))
+    }
+
     /// The newest `Date` believed; `None`: none yet.
     fn newest(&self) -> Option<Timestamp> {
         self.heard.map(|heard| heard.date).or(self.floor)
@@ -214,6 +219,20 @@ impl Clocks {
             drop(written);
         }
         result
+    }
+
+    /// A host's time at that moment (name and port); before anything was heard of it our own clock, if somebody keeps it.
+    pub(super) fn at(&self, host: &str, moment: Boot) -> Option<Timestamp> {
+        let heard = self
+            .locked()
+            .times
+            .get(host)
+            .and_then(|time| time.at(moment));
+        heard.or_else(|| {
+            let since = Boot::now().since(moment);
+            let own = self.own.synced().then(Timestamp::now)?;
+            own.checked_sub(SignedDuration::try_from(since).ok()?).ok()
+        })
     }
 
     fn locked(&self) -> MutexGuard<'_, Hosts> {

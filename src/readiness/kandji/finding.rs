@@ -116,6 +116,7 @@ fn of_row(evidence: Evidence, row: &Row, records: &Records<'_>, policy: &Policy)
             .filter(|word| !word.is_empty()),
         assigned_at: row.profile_assign_time,
         device_assigned_at: row.device_assigned_date,
+        used_at: row.used_at,
         as_of: last_fetch(&tokens),
         server_uuid: one_server(&tokens),
         model: row.model.clone(),

@@ -199,11 +199,11 @@ impl Kandji {
         candidates
             .iter()
             .map(|serial| {
-                finding::judge(
-                    self.bare(serial, Reason::GarbledAnswer),
-                    &records,
-                    &self.policy,
-                )
+                let bare = Evidence {
+                    heard: true,
+                    ..self.bare(serial, Reason::GarbledAnswer)
+                };
+                finding::judge(bare, &records, &self.policy)
             })
             .collect()
     }

@@ -164,6 +164,9 @@ pub(super) struct Row {
     pub(super) dep_account: Option<(String, Option<String>)>,
     pub(super) model: Option<String>,
     pub(super) device_family: Option<String>,
+    /// When the device was enrolled, else when the profile was handed out. Not kept in the replica, whose rows bring good news only.
+    #[serde(skip)]
+    pub(super) used_at: Option<Timestamp>,
     /// Last: its spelling decides nothing.
     #[serde(skip)]
     pub(super) serial_number: String,
@@ -206,8 +209,21 @@ impl Row {
             dep_account,
             model: row.shown("model")?,
             device_family: row.shown("device_family")?,
+            used_at: used_at(&row)?,
         })
     }
+}
+
+/// A time that cannot be read counts as none.
+fn used_at(row: &Object<'_>) -> Result<Option<Timestamp>, Misshaped> {
+    let enrolled = match row.value("mdm_device") {
+        Some(device) => {
+            Moment::read(Object::read("Its mdm_device", device)?.text("enrolled_at")?).known()
+        }
+        None => None,
+    };
+    let pushed = Moment::read(row.text("profile_push_time")?).known();
+    Ok(enrolled.or(pushed))
 }
 
 /// `mdm_device`: null means awaiting enrollment, whatever the profile's status says.

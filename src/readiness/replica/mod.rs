@@ -4,11 +4,13 @@
 //! be trusted.
 
 pub mod pass;
+pub mod rule;
 pub mod store;
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
@@ -16,7 +18,13 @@ use super::{
     evidence::{Evidence, Finding, Grade},
     http::Fault,
 };
-use crate::{label::Serial, runtime::clock::Boot};
+use crate::{
+    label::Serial,
+    runtime::{clock::Boot, credential::Credential, machine, name::Name},
+};
+use pass::{Passes, Standing};
+use rule::Present;
+use store::Store;
 
 /// When a row answers a scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +58,46 @@ impl Default for Settings {
             max_replica_age: Duration::from_mins(30),
             quota_share: 1.0,
         }
+    }
+}
+
+/// One source's replica.
+pub(super) struct Replica {
+    pub(super) settings: Settings,
+    pub(super) store: Store,
+    pub(super) credential: Credential,
+    /// `None`: they run.
+    pub(super) passes: Mutex<Option<Passes>>,
+    pub(super) standing: watch::Receiver<Standing>,
+}
+
+impl Replica {
+    pub(super) fn new(
+        source: Name,
+        settings: Settings,
+        store: &Store,
+        credential: Credential,
+    ) -> Self {
+        let passes = Passes::new(source, store.clone(), settings.refresh);
+        Self {
+            settings,
+            store: store.clone(),
+            credential,
+            standing: passes.standing(),
+            passes: Mutex::new(Some(passes)),
+        }
+    }
+
+    /// Is the last complete pass young enough for its rows to answer? `service`: the service's time now.
+    pub(super) fn is_young(&self, service: Option<Timestamp>) -> bool {
+        let age = self.standing.borrow().complete.and_then(|start| {
+            start.age(Present {
+                boot_id: machine::boot_id(),
+                boot: Boot::now(),
+                service,
+            })
+        });
+        age.is_some_and(|age| age <= self.settings.max_replica_age)
     }
 }
 

@@ -41,6 +41,8 @@ pub type ReadCredential<'a> = &'a (dyn Fn() -> Option<Secret> + Send + Sync);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub health: ReplicaHealth,
+    /// The start of the last complete pass.
+    pub complete: Option<ReadAt>,
     /// The pass under way.
     pub progress: Option<Progress>,
 }
@@ -90,6 +92,7 @@ impl Passes {
             refresh,
             standing: watch::Sender::new(Standing {
                 health,
+                complete: None,
                 progress: None,
             }),
             complete: None,
@@ -137,6 +140,7 @@ impl Passes {
         let is_young = this_boot && answers && age < self.refresh;
         self.complete = Some(start);
         self.standing.send_modify(|standing| {
+            standing.complete = Some(start);
             standing.health.rows = rows;
             standing.health.pass_at = Some(start.date);
             standing.health.state = if is_young {
@@ -277,6 +281,7 @@ impl Passes {
         }
         self.complete = Some(start);
         self.standing.send_modify(|standing| {
+            standing.complete = Some(start);
             standing.health.rows = rows;
             standing.health.pass_at = Some(start.date);
         });

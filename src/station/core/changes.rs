@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Action, Core, Now, scan::Stage};
+use super::{Action, Core, GreenToCompare, Now, scan::Stage};
 use crate::{
     label::Serial,
-    readiness::{Purpose, evidence::Answer},
+    readiness::{
+        Purpose,
+        evidence::{Answer, By},
+    },
     reason::{Signal, Verdict},
     record::{Cause, Record, Recorded, ToRecord},
-    runtime::clock::Boot,
+    runtime::{clock::Boot, name::Name},
     station::{
+        confirming::{Confirmation, confirms},
         status::{LampAnswer, Warning},
         waiting::{RecheckTimes, WaitingBox},
     },
-    verdict,
+    verdict::{self, Decision},
 };
 
 /// How long a re-check waits for its sources.
@@ -23,9 +28,11 @@ const RECHECK_PATIENCE: Duration = Duration::from_secs(10);
 /// A recall that the journal could not take is offered again after this time.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// A waiting box that is being asked for.
+/// A waiting box, or a green that is to be confirmed, that is being asked about.
 pub(super) struct Recheck {
     one: WaitingBox,
+    /// When the green was scanned; `None`: a waiting box.
+    green: Option<Timestamp>,
     answers: Vec<Answer>,
     pub(super) give_up: Boot,
 }
@@ -49,6 +56,9 @@ impl Core {
                     recheck: policy.recheck,
                     recheck_for: policy.recheck_for,
                 };
+                if !self.waiting.has_newer(&record) {
+                    self.confirming.restore(&record, now, age);
+                }
                 self.waiting.restore(record, times, now, age);
             }
         }
@@ -79,16 +89,34 @@ impl Core {
                 continue;
             }
             let decision = verdict::decide(candidates, &member.answers, &lane.policy);
-            if verdict::worse(decision.reason, before.reason) {
+            let cause = if before.is_green_by_row() {
+                match confirms(&decision, before.at) {
+                    Confirmation::Recall => Some(Cause::Recall),
+                    Confirmation::Confirmed
+                        if member.answers.iter().all(|one| one.by == By::Service) =>
+                    {
+                        if let Some(serial) = &before.serial {
+                            self.confirming.confirmed(serial, before.id);
+                        }
+                        None
+                    }
+                    Confirmation::Confirmed | Confirmation::Open => None,
+                }
+            } else {
+                verdict::worse(decision.reason, before.reason).then_some(Cause::LateAnswer)
+            };
+            if let Some(cause) = cause {
                 let record = scan.make_record(member, &decision, lane, now);
                 changes.push((
                     nth,
-                    record.change_of(before, Cause::LateAnswer, (self.draw_id)(), now.dated()),
+                    record.change_of(before, cause, (self.draw_id)(), now.dated()),
                 ));
             }
         }
         let all_answered = scan.members.iter().all(|member| {
-            member.question.is_none() || lane.policy.all_have_answered(&member.answers)
+            member.question.is_none()
+                || lane.policy.all_have_answered(&member.answers)
+                    && member.answers.iter().all(|one| one.by != By::Substitute)
         });
         for (nth, record) in changes {
             let alarm = record.lamp == Signal::Alarm;
@@ -154,6 +182,7 @@ impl Core {
                 recheck: policy.recheck,
                 recheck_for: policy.recheck_for,
             };
+            self.confirming.recorded(&record, now.moment.boot);
             match &change.rechecked {
                 Some(serial) => self.waiting.changed(serial, record, times, now.moment.boot),
                 None => self.waiting.settle(record, times, now.moment.boot),
@@ -200,12 +229,23 @@ impl Core {
 
     /// A changed verdict or reason is recorded and published; one that ends `unknown` is an attempt and changes nothing.
     fn finish_recheck(&mut self, question: Uuid, now: Now, actions: &mut Vec<Action>) {
-        let Some(Recheck { one, answers, .. }) = self.rechecks.remove(&question) else {
+        let Some(Recheck {
+            one,
+            green,
+            answers,
+            ..
+        }) = self.rechecks.remove(&question)
+        else {
             return;
         };
         let Some(policy) = self.policy(&one.lane) else {
             return;
         };
+        if let Some(scanned) = green {
+            let decision = verdict::decide(&one.candidates(), &answers, policy);
+            self.finish_confirmation(&one, &decision, scanned, now, actions);
+            return;
+        }
         if !self.waiting.holds(&one.serial, one.record) {
             return;
         }
@@ -260,20 +300,101 @@ impl Core {
             self.send_change(change, actions);
         }
         if let Some(one) = self.waiting.due(boot) {
-            let question = (self.draw_id)();
-            actions.push(Action::Ask {
-                question,
+            self.ask_again(one, None, boot, actions);
+        }
+        if let Some(green) = self.confirming.due(boot) {
+            self.ask_again(green.one, Some(green.scanned), boot, actions);
+        }
+    }
+
+    fn ask_again(
+        &mut self,
+        one: WaitingBox,
+        green: Option<Timestamp>,
+        boot: Boot,
+        actions: &mut Vec<Action>,
+    ) {
+        let question = (self.draw_id)();
+        actions.push(Action::Ask {
+            question,
+            candidates: one.candidates(),
+            purpose: if green.is_some() {
+                Purpose::Confirmation
+            } else {
+                Purpose::Recheck
+            },
+            rows: None,
+        });
+        let recheck = Recheck {
+            one,
+            green,
+            answers: Vec::new(),
+            give_up: boot.plus(RECHECK_PATIENCE),
+        };
+        self.rechecks.insert(question, recheck);
+    }
+
+    /// What the services themselves say of a green that rested on rows.
+    fn finish_confirmation(
+        &mut self,
+        one: &WaitingBox,
+        decision: &Decision,
+        scanned: Timestamp,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        if !self.confirming.holds(&one.serial, one.record) {
+            return;
+        }
+        match confirms(decision, scanned) {
+            Confirmation::Confirmed => self.confirming.confirmed(&one.serial, one.record),
+            Confirmation::Open => self.confirming.attempted(&one.serial, now.moment.boot),
+            Confirmation::Recall => {
+                self.confirming.confirmed(&one.serial, one.record);
+                let Some(policy) = self.policy(&one.lane) else {
+                    return;
+                };
+                let before = one.before();
+                let renewed = before.renewed(decision, &policy.hash);
+                let record =
+                    renewed.change_of(&before, Cause::Recall, (self.draw_id)(), now.dated());
+                let change = PendingChange {
+                    record,
+                    rechecked: None,
+                    alarm: true,
+                    retry_at: None,
+                };
+                self.send_change(change, actions);
+            }
+        }
+    }
+
+    /// A complete pass is in: the greens that rest on rows of that source are compared with it.
+    pub(super) fn passed(&self, source: Name, now: Now) -> Option<Action> {
+        let green = |one: &WaitingBox| {
+            Some(GreenToCompare {
+                record: one.record,
+                serial: one.serial.clone(),
                 candidates: one.candidates(),
-                purpose: Purpose::Recheck,
-            });
-            self.rechecks.insert(
-                question,
-                Recheck {
-                    one,
-                    answers: Vec::new(),
-                    give_up: boot.plus(RECHECK_PATIENCE),
-                },
-            );
+                terms: self.policy(&one.lane)?.row_terms(now.moment.boot),
+            })
+        };
+        let greens: Vec<GreenToCompare> = self.confirming.of(&source).filter_map(green).collect();
+        (!greens.is_empty()).then_some(Action::LookAtRows { source, greens })
+    }
+
+    pub(super) fn row_says(
+        &mut self,
+        source: &Name,
+        record: Uuid,
+        serial: &Serial,
+        agrees: bool,
+        now: Now,
+    ) {
+        if agrees {
+            self.confirming.row_agrees(source, serial, record);
+        } else {
+            self.confirming.row_differs(serial, record, now.moment.boot);
         }
     }
 }

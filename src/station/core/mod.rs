@@ -13,12 +13,18 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
+    confirming::Confirming,
     status::{LampAnswer, LaneStatus},
     waiting::WaitingList,
 };
 use crate::{
-    label::{self, Candidates, Meaning},
-    readiness::{Purpose, evidence::Answer},
+    label::{self, Candidates, Meaning, Serial},
+    readiness::{
+        Purpose,
+        asking::RowTerms,
+        evidence::{Answer, By},
+        replica::rule,
+    },
     reason::{Reason, Signal},
     record::{RawScan, Record, Recorded, ToRecord},
     runtime::{
@@ -26,7 +32,7 @@ use crate::{
         name::Name,
     },
     scanner::ScannedCode,
-    verdict::{self, Policy},
+    verdict::Policy,
 };
 use changes::{PendingChange, Recheck};
 use lane::Lane;
@@ -55,6 +61,16 @@ pub enum Event {
         batch: Uuid,
         /// The records with their place, or `None`: not recorded (the journal says why in health and log).
         recorded: Option<Vec<Recorded>>,
+    },
+    /// A complete pass has brought all rows of a source.
+    Passed(Name),
+    /// What the rows of a source say of the green with that record.
+    RowSays {
+        source: Name,
+        record: Uuid,
+        serial: Serial,
+        /// It is still good news.
+        agrees: bool,
     },
     /// Time has passed.
     Timer,
@@ -90,6 +106,13 @@ pub enum Action {
         candidates: Candidates,
         /// For a person or for a re-check.
         purpose: Purpose,
+        /// On what terms rows of replicas may answer; `None`: the services alone.
+        rows: Option<RowTerms>,
+    },
+    /// Look whether the rows that a pass has brought still say of these greens what they said; each comes back as [`Event::RowSays`].
+    LookAtRows {
+        source: Name,
+        greens: Vec<GreenToCompare>,
     },
     /// Commit these in one transaction; comes back as [`Event::Recorded`].
     Record {
@@ -104,6 +127,15 @@ pub enum Action {
     Faulted(Record),
     /// The scan is over: its place among the scans in progress is free.
     Finished(Uuid),
+}
+
+/// A green that is compared with the rows of a complete pass.
+#[derive(Clone, Debug)]
+pub struct GreenToCompare {
+    pub record: Uuid,
+    pub serial: Serial,
+    pub candidates: Candidates,
+    pub terms: RowTerms,
 }
 
 /// What the station has seen of one scanner.
@@ -157,6 +189,7 @@ pub struct Core {
     rechecks: HashMap<Uuid, Recheck>,
     changes: HashMap<Uuid, PendingChange>,
     waiting: WaitingList,
+    confirming: Confirming,
     scanners: BTreeMap<Name, ScannerRecord>,
     repeats: u64,
     draw_id: fn() -> Uuid,
@@ -185,6 +218,7 @@ impl Core {
             rechecks: HashMap::new(),
             changes: HashMap::new(),
             waiting: WaitingList::default(),
+            confirming: Confirming::default(),
             repeats: 0,
             draw_id,
         }
@@ -200,6 +234,11 @@ impl Core {
     /// Boxes that are asked again by themselves.
     pub fn waiting(&self) -> usize {
         self.waiting.count()
+    }
+
+    /// Greens that rest on rows and are not confirmed.
+    pub fn unconfirmed(&self) -> usize {
+        self.confirming.count()
     }
 
     /// What was seen of each scanner.
@@ -230,6 +269,7 @@ impl Core {
             .chain(rechecks)
             .chain(retries)
             .chain(self.waiting.next())
+            .chain(self.confirming.next())
             .min()
     }
 
@@ -246,6 +286,13 @@ impl Core {
             Event::Recorded { batch, recorded } => {
                 self.recorded(batch, recorded, now, &mut actions)
             }
+            Event::Passed(source) => actions.extend(self.passed(source, now)),
+            Event::RowSays {
+                source,
+                record,
+                serial,
+                agrees,
+            } => self.row_says(&source, record, &serial, agrees, now),
             Event::Timer => {}
         }
         self.timer(now, &mut actions);
@@ -287,6 +334,7 @@ impl Core {
             label::read(&bytes)
         };
         let is_serial = matches!(meaning, Meaning::Serials(_));
+        let terms = lane.policy.row_terms(new.at.boot);
         let took_lane = is_serial || !lane.is_same_pull(new.at.boot);
         if took_lane {
             let overtaken = lane.take_over(new.id, text, new.at.boot, is_serial);
@@ -304,7 +352,7 @@ impl Core {
         };
         actions.push(Action::Journal(raw.clone()));
         let members = self.members(meaning, why_broken, new.overloaded);
-        self.ask(new.id, &members, actions);
+        self.ask(new.id, &members, &terms, actions);
         let scan = ScanInProgress {
             raw,
             at: new.at,
@@ -338,7 +386,7 @@ impl Core {
     }
 
     /// Asks the sources about each member of a scan that needs it.
-    fn ask(&mut self, scan: Uuid, members: &[Member], actions: &mut Vec<Action>) {
+    fn ask(&mut self, scan: Uuid, members: &[Member], terms: &RowTerms, actions: &mut Vec<Action>) {
         for (nth, member) in members.iter().enumerate() {
             if let (Some(question), Some(candidates)) = (member.question, &member.candidates) {
                 self.questions.insert(question, (scan, nth));
@@ -346,6 +394,7 @@ impl Core {
                     question,
                     candidates: candidates.clone(),
                     purpose: Purpose::Scan,
+                    rows: Some(terms.clone()),
                 });
             }
         }
@@ -368,12 +417,25 @@ impl Core {
         let Some(member) = scan.members.get_mut(nth) else {
             return;
         };
-        let late = member.decision.is_some();
-        if late && lane.policy.requires(&answer.source) {
-            // Too late for this verdict; the re-check of the box will ask again.
-            return;
+        let earlier = member
+            .answers
+            .iter()
+            .position(|one| one.source == answer.source);
+        match earlier.and_then(|nth| member.answers.get_mut(nth)) {
+            // The service itself, behind a row that has answered in its place. That it could not be asked says nothing new.
+            Some(row) if row.by != By::Service && answer.by == By::Service => {
+                if rule::gave_way(&answer.evidence) {
+                    return;
+                }
+                *row = answer;
+            }
+            Some(_) => return,
+            None if member.decision.is_some() && lane.policy.requires(&answer.source) => {
+                // Too late for this verdict; the re-check of the box will ask again.
+                return;
+            }
+            None => member.answers.push(answer),
         }
-        member.answers.push(answer);
         match scan.stage {
             Stage::Asking => self.conclude(id, now, actions),
             // What comes between the verdict and its record is weighed when it is recorded.
@@ -395,11 +457,7 @@ impl Core {
         }
         let over = now.moment.boot.since(scan.at.boot) >= lane.policy.deadline;
         for member in &mut scan.members {
-            if let (None, Some(candidates)) = (&member.decision, &member.candidates)
-                && (over || lane.policy.required_have_answered(&member.answers))
-            {
-                member.decision = Some(verdict::decide(candidates, &member.answers, &lane.policy));
-            }
+            actions.extend(member.decide(&lane.policy, scan.at.boot, over));
         }
         if scan.members.iter().all(|member| member.decision.is_some()) {
             scan.stage = Stage::Recording;
@@ -453,6 +511,7 @@ impl Core {
         for record in records {
             actions.push(Action::Tell(record.clone()));
             if safe {
+                self.confirming.recorded(&record, now.moment.boot);
                 self.waiting.settle(record, times, now.moment.boot);
             } else {
                 actions.push(Action::Faulted(record));

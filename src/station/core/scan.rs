@@ -2,14 +2,21 @@
 
 use uuid::Uuid;
 
-use super::{Now, lane::Lane};
+use super::{Action, Now, lane::Lane};
 use crate::{
     label::{self, Candidates},
-    readiness::evidence::Answer,
+    readiness::{
+        Purpose,
+        asking::RowTerms,
+        evidence::{Answer, By},
+    },
     reason::{Reason, Signal, Verdict},
     record::{RawScan, Record, message},
-    runtime::{clock::Moment, name::Name},
-    verdict::{self, Decision},
+    runtime::{
+        clock::{Boot, Moment},
+        name::Name,
+    },
+    verdict::{self, Decision, Policy},
 };
 
 pub(super) struct ScanInProgress {
@@ -79,6 +86,37 @@ impl Member {
             decision: Some(decision),
             record: None,
         }
+    }
+
+    /// Decides it, if all required sources have answered or it is `over`. A result that is not ready never rests on a row that
+    /// answered at once: gives the question to those services then.
+    pub(super) fn decide(&mut self, policy: &Policy, scanned: Boot, over: bool) -> Option<Action> {
+        let candidates = self.candidates.as_ref()?;
+        if self.decision.is_some() || !(over || policy.required_have_answered(&self.answers)) {
+            return None;
+        }
+        let decision = verdict::decide(candidates, &self.answers, policy);
+        let by_row = |answer: &Answer| answer.by == By::Row;
+        if decision.reason.verdict() == Verdict::Ready || !self.answers.iter().any(by_row) {
+            self.decision = Some(decision);
+            return None;
+        }
+        let rows = self.answers.iter().filter(|answer| by_row(answer));
+        let again = rows.map(|answer| answer.source.clone()).collect();
+        self.answers.retain(|answer| !by_row(answer));
+        if over {
+            self.decision = Some(verdict::decide(candidates, &self.answers, policy));
+            return None;
+        }
+        Some(Action::Ask {
+            question: self.question?,
+            candidates: candidates.clone(),
+            purpose: Purpose::Scan,
+            rows: Some(RowTerms {
+                again: Some(again),
+                ..policy.row_terms(scanned)
+            }),
+        })
     }
 
     /// What it says about its scanner: was a source's own serial number read, and how did it end?

@@ -9,7 +9,7 @@
 
 use super::*;
 use crate::{
-    readiness::evidence::{Evidence, Finding, Grade, SourceKind},
+    readiness::evidence::{By, Evidence, Finding, Grade, SourceKind},
     reason::Signal,
     record::Cause,
     verdict::PolicySource,
@@ -17,6 +17,7 @@ use crate::{
 
 mod records;
 mod rest;
+mod rows;
 
 const READY: &str = "C02XK0AAJG5H";
 const OTHER: &str = "C02XK0AAJG6J";
@@ -31,6 +32,10 @@ struct Bench {
     at: Duration,
     /// Questions asked and not answered yet, newest last.
     asked: Vec<(Uuid, Candidates, Purpose)>,
+    /// The sources that were asked again without a row at once.
+    asked_again: Vec<Vec<Name>>,
+    /// Greens that are to be compared with rows: their records.
+    compared: Vec<(Name, Uuid)>,
     /// Records on their way to the journal.
     recording: Vec<(Uuid, Vec<Record>)>,
     lamps: BTreeMap<Name, LaneStatus>,
@@ -82,6 +87,8 @@ impl Bench {
             core,
             at: Duration::from_secs(1000),
             asked: Vec::new(),
+            asked_again: Vec::new(),
+            compared: Vec::new(),
             recording: Vec::new(),
             lamps: BTreeMap::new(),
             told: Vec::new(),
@@ -122,9 +129,18 @@ impl Bench {
                     question,
                     candidates,
                     purpose,
+                    rows,
                 } => {
+                    self.asked_again.extend(rows.and_then(|terms| terms.again));
                     self.asked.push((question, candidates, purpose));
                     "ask"
+                }
+                Action::LookAtRows { source, greens } => {
+                    let records = greens
+                        .into_iter()
+                        .map(|green| (source.clone(), green.record));
+                    self.compared.extend(records);
+                    "look_at_rows"
                 }
                 Action::Record { batch, records } => {
                     self.recording.push((batch, records.records));
@@ -188,6 +204,7 @@ impl Bench {
             evidence
         });
         let answer = Answer {
+            by: By::Service,
             source: name(source),
             evidence: evidence.collect(),
         };
@@ -529,12 +546,13 @@ fn point_9_a_box_scanned_again_leaves_its_older_entry_and_a_late_re_check_of_it_
     let evidence = vec![Evidence::bare(
         name("kandji"),
         SourceKind::Kandji,
-        label::Serial::new(READY).unwrap(),
+        Serial::new(READY).unwrap(),
         no(Reason::NotFound),
     )];
     bench.handle(Event::Answered {
         question: recheck,
         answer: Answer {
+            by: By::Service,
             source: name("kandji"),
             evidence,
         },
@@ -588,7 +606,7 @@ fn point_9_the_list_survives_a_restart() {
     assert_eq!(restarted.core.waiting(), 1);
     restarted.core.restored();
     let late = Record {
-        serial: label::Serial::new(OTHER),
+        serial: Serial::new(OTHER),
         ..record
     };
     restarted

@@ -244,6 +244,7 @@ async fn a_stored_row_says_what_the_live_question_says() {
             Evidence {
                 as_of: Some(live.as_of.unwrap_or(page.date)),
                 replied_at: Some(page.date),
+                heard: false,
                 ..live
             }
         );

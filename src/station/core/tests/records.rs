@@ -15,7 +15,7 @@ fn told(serial: &str, finding: Finding) -> Evidence {
         ..Evidence::bare(
             name("kandji"),
             SourceKind::Kandji,
-            label::Serial::new(serial).unwrap(),
+            Serial::new(serial).unwrap(),
             finding,
         )
     }
@@ -27,6 +27,7 @@ impl Bench {
         self.at += Duration::from_millis(340);
         let (question, ..) = self.asked.last().cloned().unwrap();
         let answer = Answer {
+            by: By::Service,
             source: evidence.source.clone(),
             evidence: vec![evidence.clone()],
         };
@@ -57,7 +58,7 @@ fn the_record_of_a_scan_holds_all_that_was_found_out() {
     let id = bench.scan(READY);
     let evidence = told(READY, ready());
     bench.tell(&evidence);
-    let serial = label::Serial::new(READY).unwrap();
+    let serial = Serial::new(READY).unwrap();
     let expected = Record {
         id,
         raw_scan: Some(id),
@@ -132,7 +133,7 @@ fn each_member_of_a_group_has_a_record_of_its_own() {
     let serials: Vec<_> = records
         .iter()
         .filter_map(|record| record.serial.as_ref())
-        .map(label::Serial::as_str)
+        .map(Serial::as_str)
         .collect();
     assert_eq!(serials, [READY, OTHER]);
     // None of them reached the disk: each is a message by itself.
@@ -267,6 +268,7 @@ fn both_names_of_a_box_give_way_to_the_one_that_a_source_knows_by_now() {
                 ..Evidence::bare(name("kandji"), SourceKind::Kandji, serial.clone(), finding)
             });
         Answer {
+            by: By::Service,
             source: name("kandji"),
             evidence: evidence.collect(),
         }

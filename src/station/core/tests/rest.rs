@@ -224,6 +224,7 @@ fn a_green_ends_when_a_late_answer_leaves_open_which_box_it_is() {
         Event::Answered {
             question,
             answer: Answer {
+                by: By::Service,
                 source: name(source),
                 evidence: evidence.collect(),
             },
@@ -242,7 +243,7 @@ fn a_green_ends_when_a_late_answer_leaves_open_which_box_it_is() {
         (Reason::Ambiguous, Signal::Alarm)
     );
     assert_eq!(
-        change.serial.as_ref().map(label::Serial::as_str),
+        change.serial.as_ref().map(Serial::as_str),
         Some("C02XK0AAJG"),
         "the box that lost its green is named"
     );

@@ -1,0 +1,193 @@
+//! Asks the sources for a scan: where rows of replicas answer, and where the services must.
+
+use std::{collections::BTreeSet, pin::pin, time::Duration};
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    Purpose, Source,
+    evidence::{Answer, By, Evidence, Finding, Grade},
+    replica::{
+        Mode, Replica,
+        rule::{self, Present},
+        store::Held,
+    },
+};
+use crate::{
+    label::{Candidates, Serial},
+    reason::Reason,
+    runtime::{clock::Boot, machine, name::Name},
+};
+
+/// So long before the deadline a row takes the place of an answer that has not come.
+const BEFORE_DEADLINE: Duration = Duration::from_millis(100);
+/// A disk that does not give a row within this time does not answer.
+const LONGEST_LOOK: Duration = Duration::from_millis(200);
+
+/// On what terms rows may answer a scan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowTerms {
+    /// Only these sources are asked, and their rows answer only in the place of the service; `None`: all sources.
+    pub again: Option<Vec<Name>>,
+    /// When the scan's answer is given at the latest.
+    pub deadline: Boot,
+    pub allow_returned: bool,
+    pub min_grade: Grade,
+}
+
+/// Asks `sources` about the candidates of a scan. `outside`: the sources that only may object. `hand` is given each answer, and the
+/// service's own behind a row that took its place.
+pub async fn ask_for_scan(
+    sources: &[Source],
+    outside: &BTreeSet<Name>,
+    candidates: &Candidates,
+    terms: &RowTerms,
+    hand: impl Fn(Answer) + Clone + Send + Sync + 'static,
+) {
+    let asked = |source: &&Source| {
+        let again = terms.again.as_ref();
+        again.is_none_or(|again| again.contains(source.name()))
+    };
+    let live = |source: &Source| {
+        let (source, candidates) = (source.clone(), candidates.clone());
+        let (terms, hand) = (terms.clone(), hand.clone());
+        tokio::spawn(async move { source.ask_live(&candidates, &terms, hand).await });
+    };
+    let (at_once, others): (Vec<&Source>, Vec<&Source>) = sources
+        .iter()
+        .filter(asked)
+        .partition(|source| terms.again.is_none() && source.answers_at_once());
+    others.into_iter().for_each(live);
+    if at_once.is_empty() {
+        return;
+    }
+    // A source outside `require` is not waited for, so its row must have nothing against a green.
+    let mut objected = false;
+    for source in sources.iter().filter(|one| outside.contains(one.name())) {
+        if source.shared.replica.is_some() {
+            objected |= source.row(candidates, terms, By::Row).await.is_none();
+        }
+    }
+    for source in at_once {
+        match source.row(candidates, terms, By::Row).await {
+            Some(row) if !objected => hand(row),
+            _ => live(source),
+        }
+    }
+}
+
+impl Source {
+    /// Do its rows answer at once? Not while its last contact shows that the credential, the network or the answers are wrong.
+    fn answers_at_once(&self) -> bool {
+        let mode = self
+            .shared
+            .replica
+            .as_ref()
+            .map(|replica| replica.settings.mode);
+        mode == Some(Mode::First) && self.shared.last_fault().is_none_or(rule::leaves_its_place)
+    }
+
+    /// Asks the service; a row takes its place where it cannot answer.
+    async fn ask_live(&self, candidates: &Candidates, terms: &RowTerms, hand: impl Fn(Answer)) {
+        let ask = self.ask(candidates, Purpose::Scan);
+        if self.shared.replica.is_none() {
+            return hand(ask.await);
+        }
+        let mut ask = pin!(ask);
+        let row = || self.row(candidates, terms, By::Substitute);
+        let failing = self.shared.keeper.health().borrow().failing;
+        if failing.is_some_and(rule::leaves_its_place)
+            && let Some(row) = row().await
+        {
+            hand(row);
+            return hand(ask.await);
+        }
+        let left = terms.deadline.since(Boot::now());
+        let at = Instant::now() + left.saturating_sub(BEFORE_DEADLINE);
+        tokio::select! {
+            biased;
+            answer = &mut ask => {
+                let row = if rule::gave_way(&answer.evidence) { row().await } else { None };
+                hand(row.unwrap_or(answer));
+            }
+            () = sleep_until(at) => {
+                if let Some(row) = row().await {
+                    hand(row);
+                }
+                hand(ask.await);
+            }
+        }
+    }
+
+    /// What the rows say of the candidates, if that is good news of one of them and of no other.
+    pub async fn row(&self, candidates: &Candidates, terms: &RowTerms, by: By) -> Option<Answer> {
+        let shared = &self.shared;
+        let begun = Instant::now();
+        let replica = shared.replica.as_ref()?;
+        let listed = shared.adapter.listed()?;
+        let serials: Vec<Serial> = candidates.iter().cloned().collect();
+        let found = replica.look_up(&shared.name, serials).await?;
+        let now = Present {
+            boot_id: machine::boot_id(),
+            boot: Boot::now(),
+            service: shared.adapter.client().service_now(),
+        };
+        let mut answering = 0;
+        let mut evidence = Vec::new();
+        for (serial, held) in candidates.iter().zip(found.held) {
+            let rows = match held {
+                // For choosing between candidates it is not known; a finding is never taken from here.
+                Held::Nothing => {
+                    let nothing = Finding::No(Reason::NotFound);
+                    let (name, kind) = (shared.name.clone(), shared.kind);
+                    evidence.push(Evidence::bare(name, kind, serial.clone(), nothing));
+                    continue;
+                }
+                Held::Doubted => return None,
+                Held::Rows(rows) => rows,
+            };
+            let ages = rows.iter().map(|row| row.read_at.age(now));
+            let age = ages
+                .chain([found.facts.read_at.age(now)])
+                .try_fold(Duration::ZERO, |oldest, age| Some(oldest.max(age?)))?;
+            let service = now
+                .service
+                .unwrap_or_else(|| found.facts.read_at.carried(now));
+            let judged = listed.judge(serial, &rows, &found.facts, service);
+            let finding = judged.judged(terms.allow_returned);
+            let proves = shared.kind.proves();
+            let too_weak = matches!(finding, Finding::Ready(grade) if grade < terms.min_grade)
+                && proves.is_some_and(|live| live >= terms.min_grade);
+            if too_weak || !rule::may_answer(finding, Some(age), &replica.settings) {
+                return None;
+            }
+            answering += 1;
+            evidence.push(Evidence {
+                row_age: Some(age),
+                took: begun.elapsed(),
+                ..judged
+            });
+        }
+        (answering == 1).then(|| Answer {
+            source: shared.name.clone(),
+            by,
+            evidence,
+        })
+    }
+}
+
+impl Replica {
+    /// `None`: nothing answers.
+    async fn look_up(
+        &self,
+        source: &Name,
+        serials: Vec<Serial>,
+    ) -> Option<super::replica::store::Found> {
+        let (store, credential, source) =
+            (self.store.clone(), self.credential.clone(), source.clone());
+        let look = tokio::task::spawn_blocking(move || {
+            store.look_up(&source, &credential.read().ok()?, &serials)
+        });
+        timeout(LONGEST_LOOK, look).await.ok()?.ok()?
+    }
+}

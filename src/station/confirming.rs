@@ -1,0 +1,225 @@
+//! Greens that rest on rows of a replica, until the services themselves have confirmed them. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::waiting::WaitingBox;
+use crate::{
+    label::Serial,
+    readiness::evidence::Finding,
+    reason::{Reason, Verdict},
+    record::Record,
+    runtime::{clock::Boot, name::Name},
+    verdict::Decision,
+};
+
+/// The first live question comes this long after the green ..
+const FIRST: Duration = Duration::from_secs(2);
+/// .. the next ones after twice the time each, up to this.
+const SLOWEST: Duration = Duration::from_secs(15 * 60);
+/// All together at most one box in this time.
+const BETWEEN_BOXES: Duration = Duration::from_millis(250);
+/// A row is never older than this, so a pass has confirmed the green by then or no pass is made any more.
+pub const FOLLOWED: Duration = Duration::from_secs(24 * 3_600);
+/// More greens than a day has; the oldest leave first.
+const MOST: usize = 20_000;
+
+/// What a live answer says of a green.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    Confirmed,
+    /// The green was wrong, or is so by now.
+    Recall,
+    /// Neither: it is asked again.
+    Open,
+}
+
+/// What `decision` says of a green that was scanned at that time.
+pub fn confirms(decision: &Decision, scanned: Timestamp) -> Confirmation {
+    match (decision.reason.verdict(), decision.reason) {
+        (Verdict::Ready, _) => Confirmation::Confirmed,
+        // Handing out the profile and enrolling is what a green is for, unless it was before the scan.
+        (_, Reason::AlreadyEnrolled | Reason::PreviouslyActivated) => {
+            let before = decision.evidence.iter().any(|one| {
+                matches!(
+                    one.finding,
+                    Finding::No(Reason::AlreadyEnrolled | Reason::PreviouslyActivated)
+                ) && one.used_at.is_some_and(|used| used < scanned)
+            });
+            if before {
+                Confirmation::Recall
+            } else {
+                Confirmation::Confirmed
+            }
+        }
+        (Verdict::NotReady, _) | (_, Reason::AssignmentPending | Reason::AssignmentThrottled) => {
+            Confirmation::Recall
+        }
+        _ => Confirmation::Open,
+    }
+}
+
+/// One green.
+#[derive(Clone, Debug)]
+pub struct Green {
+    pub one: WaitingBox,
+    pub scanned: Timestamp,
+    /// The sources whose rows it rests on and that have not confirmed it.
+    left: BTreeSet<Name>,
+    next: Boot,
+    interval: Duration,
+    until: Boot,
+    asking: bool,
+}
+
+/// The greens of the newest record of each serial number.
+#[derive(Debug, Default)]
+pub struct Confirming {
+    greens: BTreeMap<Serial, Green>,
+    /// Those that are not on their way, by when they are asked about.
+    due: BTreeSet<(Boot, Serial)>,
+    not_before: Option<Boot>,
+}
+
+impl Confirming {
+    /// A box was recorded or changed: a green that rests on rows is to be confirmed, any other record ends that.
+    pub fn recorded(&mut self, record: &Record, now: Boot) {
+        self.restore(record, now, Duration::ZERO);
+    }
+
+    /// The newest record of a box before the start, which was made `age` ago.
+    pub fn restore(&mut self, record: &Record, now: Boot, age: Duration) {
+        let Some(serial) = record.serial.clone() else {
+            return;
+        };
+        self.remove(&serial);
+        let left: BTreeSet<Name> = record
+            .evidence
+            .iter()
+            .filter(|one| one.row_age.is_some())
+            .map(|one| one.source.clone())
+            .collect();
+        if record.reason.verdict() != Verdict::Ready || left.is_empty() || age >= FOLLOWED {
+            return;
+        }
+        if self.greens.len() >= MOST {
+            let oldest = self.greens.values().min_by_key(|green| green.until);
+            if let Some(oldest) = oldest.map(|green| green.one.serial.clone()) {
+                self.remove(&oldest);
+            }
+        }
+        let green = Green {
+            one: WaitingBox::new(record.clone(), serial.clone()),
+            scanned: record.at,
+            left,
+            next: now.plus(FIRST),
+            interval: FIRST,
+            until: now.plus(FOLLOWED.saturating_sub(age)),
+            asking: false,
+        };
+        self.due.insert((green.next, serial.clone()));
+        self.greens.insert(serial, green);
+    }
+
+    /// The green that is to be asked about now, if one is. It is on its way until [`Self::attempted`] or [`Self::confirmed`] hears of it.
+    pub fn due(&mut self, now: Boot) -> Option<Green> {
+        if self.not_before.is_some_and(|not_before| not_before > now) {
+            return None;
+        }
+        loop {
+            let (_, serial) = self.due.first().filter(|(next, _)| *next <= now)?.clone();
+            let green = self.greens.get_mut(&serial)?;
+            self.due.remove(&(green.next, serial.clone()));
+            if green.until <= now {
+                self.greens.remove(&serial);
+                continue;
+            }
+            green.asking = true;
+            self.not_before = Some(now.plus(BETWEEN_BOXES));
+            return Some(green.clone());
+        }
+    }
+
+    /// When [`Self::due`] may have something.
+    pub fn next(&self) -> Option<Boot> {
+        let (due, _) = self.due.first()?;
+        Some(
+            self.not_before
+                .map_or(*due, |not_before| not_before.max(*due)),
+        )
+    }
+
+    /// The services said neither that it is ready nor that it is not.
+    pub fn attempted(&mut self, serial: &Serial, now: Boot) {
+        let Some(green) = self.greens.get_mut(serial).filter(|green| green.asking) else {
+            return;
+        };
+        green.asking = false;
+        green.interval = green.interval.saturating_mul(2).min(SLOWEST);
+        green.next = now.plus(green.interval);
+        self.due.insert((green.next, serial.clone()));
+    }
+
+    /// Nothing is left to confirm of this record. One that is not the newest of its serial number is ignored.
+    pub fn confirmed(&mut self, serial: &Serial, record: Uuid) {
+        if self.holds(serial, record) {
+            self.remove(serial);
+        }
+    }
+
+    /// A complete pass of `source` has brought a row that still says what it said.
+    pub fn row_agrees(&mut self, source: &Name, serial: &Serial, record: Uuid) {
+        if let Some(green) = self.greens.get_mut(serial)
+            && green.one.record == record
+        {
+            green.left.remove(source);
+            if green.left.is_empty() {
+                self.remove(serial);
+            }
+        }
+    }
+
+    /// A complete pass has brought a row that says otherwise, or none: the services are asked at once.
+    pub fn row_differs(&mut self, serial: &Serial, record: Uuid, now: Boot) {
+        if let Some(green) = self.greens.get_mut(serial)
+            && green.one.record == record
+            && !green.asking
+        {
+            self.due.remove(&(green.next, serial.clone()));
+            green.next = now;
+            self.due.insert((now, serial.clone()));
+        }
+    }
+
+    /// The greens that wait for a pass of `source`.
+    pub fn of(&self, source: &Name) -> impl Iterator<Item = &WaitingBox> {
+        let left = self
+            .greens
+            .values()
+            .filter(move |green| green.left.contains(source));
+        left.map(|green| &green.one)
+    }
+
+    /// Does the list have this record? A box that was scanned again has a newer one.
+    pub fn holds(&self, serial: &Serial, record: Uuid) -> bool {
+        self.greens
+            .get(serial)
+            .is_some_and(|green| green.one.record == record)
+    }
+
+    /// How many greens are not confirmed.
+    pub fn count(&self) -> usize {
+        self.greens.len()
+    }
+
+    fn remove(&mut self, serial: &Serial) {
+        if let Some(green) = self.greens.remove(serial) {
+            self.due.remove(&(green.next, serial.clone()));
+        }
+    }
+}

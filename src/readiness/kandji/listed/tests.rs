@@ -245,6 +245,8 @@ async fn a_stored_row_says_what_the_live_question_says() {
                 as_of: Some(live.as_of.unwrap_or(page.date)),
                 replied_at: Some(page.date),
                 heard: false,
+                // Of bad news, which no row brings.
+                used_at: None,
                 ..live
             }
         );

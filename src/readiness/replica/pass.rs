@@ -229,6 +229,9 @@ impl Passes {
             .store
             .begin(&self.source, &facts.account, &secret, start)
             .await?;
+        if pass.rows_before().is_none() {
+            self.begin_anew();
+        }
         let mut guard = Guard::default();
         let mut next = None;
         let distinct = loop {
@@ -252,6 +255,16 @@ impl Passes {
         }
         self.finish(pass, facts.body, (start, distinct)).await?;
         Ok(Ended::Complete)
+    }
+
+    /// There is no complete pass: this is the first one, or its file or its rows were deleted.
+    fn begin_anew(&mut self) {
+        self.complete = None;
+        self.standing.send_modify(|standing| {
+            standing.health.state = ReplicaCondition::Filling;
+            standing.health.rows = 0;
+            standing.health.pass_at = None;
+        });
     }
 
     /// A list that is less than half as long is believed when the next complete pass finds it as short.

@@ -22,6 +22,7 @@ use std::{
     thread,
 };
 
+use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
 use super::{ListedRow, ReadAt, StoredFacts, StoredRow};
@@ -186,6 +187,10 @@ impl Store {
         }
         let looked = match reader.look_up(source, credential.reveal(), serials) {
             Ok(looked) => looked?,
+            // Somebody else holds the file: that says nothing about it.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                return None;
+            }
             Err(error) => {
                 *reading = None;
                 let _ = self.requests.send(Request::Doubt(error.to_string()));

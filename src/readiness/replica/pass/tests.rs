@@ -293,11 +293,16 @@ async fn facts_that_cannot_be_read_end_the_pass_and_another_account_begins_anew(
     *script.facts.lock().unwrap() = Err(Fault::bare(Reason::CredentialsRefused));
     assert_eq!(rig.pass(&script).await, Err(Reason::CredentialsRefused));
     assert_eq!(rig.held(), Some(50));
-    let other = Script::of(5);
+    let other = Script::new(|_| Err(Fault::bare(Reason::GarbledAnswer)));
     *other.facts.lock().unwrap() = Ok(Facts {
         account: "other".into(),
         ..facts
     });
+    assert_eq!(rig.pass(&other).await, Err(Reason::GarbledAnswer));
+    let fault = Some(Reason::GarbledAnswer);
+    assert_eq!((rig.held(), rig.health()), (None, (FILLING, 0, fault)));
+    assert_eq!(rig.passes.standing().borrow().health.pass_at, None);
+    other.now_replies(|nth| Ok(page(0..5, 5, nth)));
     rig.pass(&other).await.unwrap();
     assert_eq!((rig.held(), rig.health()), (Some(5), (OK, 5, None)));
 }

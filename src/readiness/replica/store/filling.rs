@@ -127,7 +127,8 @@ impl Opened {
         };
         let mut changed = 0;
         for row in rows {
-            let kept = kept(&self.conn, of_source.number, row)?;
+            let key = schema::key_of(of_source.number, &row.id);
+            let kept = kept(&self.conn, of_source.number, &key, row)?;
             let number = match kept {
                 Some((number, Some(read)))
                     if !shared.strikes().is_struck(name, &row.serial, read) =>
@@ -140,13 +141,8 @@ impl Opened {
                         filling.is_written = true;
                     }
                     changed += 1;
-                    put_row(
-                        &self.conn,
-                        of_source.number,
-                        kept.map(|(number, _)| number),
-                        row,
-                        place,
-                    )?
+                    let over = kept.map(|(number, _)| number);
+                    put_row(&self.conn, of_source.number, (over, &key), row, place)?
                 }
             };
             if number >= LARGEST_ROW {
@@ -262,74 +258,66 @@ impl Opened {
             .iter()
             .filter_map(|(name, strike)| Some((self.sources.get(name)?.number, strike.clone())))
             .collect();
+        // Synced: after a power cut the struck rows would answer again. What else a power cut takes is only read again.
+        self.commit()?;
+        self.conn.pragma_update(None, "synchronous", "full")?;
         self.at_once(|conn| {
             numbered
                 .iter()
                 .try_for_each(|(source, strike)| put_strike(conn, *source, strike))
         })?;
+        self.conn.pragma_update(None, "synchronous", "normal")?;
         shared.strikes().written(&unwritten);
         Ok(())
     }
 }
 
-/// The stored row with this id: its number, and where it was read if it is the same and sound.
+/// The stored row with this key: its number, and where it was read if it is the same and sound.
 fn kept(
     conn: &Connection,
     source: i64,
+    key: &[u8; 16],
     row: &ListedRow,
 ) -> rusqlite::Result<Option<(u32, Option<Place>)>> {
-    let sql = "SELECT row, source, id, serial, body, pass, ms, sum FROM row WHERE key = ?1";
+    let sql = "SELECT row, source, serial, body, pass, ms, sum FROM row WHERE key = ?1";
     let mut statement = conn.prepare_cached(sql)?;
-    let mut found = statement.query([schema::key_of(source, &row.id)])?;
-    while let Some(kept) = found.next()? {
-        let bytes = |column| kept.get_ref(column).map(schema::bytes);
-        let (id, serial, body) = (bytes(2)?, bytes(3)?, bytes(4)?);
-        if kept.get::<_, i64>(1)? != source || id != row.id.as_bytes() {
-            continue;
-        }
-        let place = Place {
-            pass: kept.get(5)?,
-            ms: kept.get(6)?,
-        };
-        let is_same = serial == row.serial.as_str().as_bytes() && body == row.body;
-        let is_sound =
-            kept.get::<_, i64>(7)? == schema::sum_of_row(source, id, serial, body, place);
-        let number = row_number(kept.get(0)?)?;
-        return Ok(Some((number, (is_same && is_sound).then_some(place))));
-    }
-    Ok(None)
+    let mut found = statement.query([key])?;
+    let Some(kept) = found.next()? else {
+        return Ok(None);
+    };
+    let [serial, body] = [kept.get_ref(2)?, kept.get_ref(3)?].map(schema::bytes);
+    let place = Place {
+        pass: kept.get(4)?,
+        ms: kept.get(5)?,
+    };
+    let sum = schema::sum_of_row(kept.get(1)?, key, serial, body, place);
+    let is_same = serial == row.serial.as_str().as_bytes() && body == row.body;
+    let is_sound = kept.get::<_, i64>(6)? == sum && kept.get::<_, i64>(1)? == source;
+    let number = row_number(kept.get(0)?)?;
+    Ok(Some((number, (is_same && is_sound).then_some(place))))
 }
 
 /// Writes a row over the one with the number `over`, or as a new one; returns its number.
 fn put_row(
     conn: &Connection,
     source: i64,
-    over: Option<u32>,
+    (over, key): (Option<u32>, &[u8; 16]),
     row: &ListedRow,
     place: Place,
 ) -> rusqlite::Result<u32> {
-    let (id, serial) = (row.id.as_bytes(), row.serial.as_str().as_bytes());
-    let sum = schema::sum_of_row(source, id, serial, &row.body, place);
-    let values = params![
-        over,
-        source,
-        schema::key_of(source, &row.id),
-        row.id,
-        row.serial.as_str(),
-        row.body,
-        place.pass,
-        place.ms,
-        sum
-    ];
+    let serial = row.serial.as_str();
+    let sum = schema::sum_of_row(source, key, serial.as_bytes(), &row.body, place);
+    let (pass, ms) = (place.pass, place.ms);
     let sql = match over {
         None => {
-            "INSERT INTO row (row, source, key, id, serial, body, pass, ms, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+            "INSERT INTO row (row, source, key, serial, body, pass, ms, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
         }
         Some(_) => {
-            "UPDATE row SET source = ?2, key = ?3, id = ?4, serial = ?5, body = ?6, pass = ?7, ms = ?8, sum = ?9 WHERE row = ?1"
+            "UPDATE row SET source = ?2, key = ?3, serial = ?4, body = ?5, pass = ?6, ms = ?7, sum = ?8 WHERE row = ?1"
         }
     };
-    conn.prepare_cached(sql)?.execute(values)?;
+    conn.prepare_cached(sql)?
+        .execute(params![over, source, key, serial, row.body, pass, ms, sum])?;
     over.map_or_else(|| row_number(conn.last_insert_rowid()), Ok)
 }
 

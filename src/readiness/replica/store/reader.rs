@@ -130,18 +130,18 @@ fn rows_of(
     serial: &Serial,
     mark: (i64, &ReadAt),
 ) -> rusqlite::Result<Rows> {
-    let sql = "SELECT id, serial, body, pass, ms, sum FROM row WHERE serial = ?1 AND source = ?2";
+    let sql = "SELECT key, serial, body, pass, ms, sum FROM row WHERE serial = ?1 AND source = ?2";
     let mut statement = transaction.prepare_cached(sql)?;
     let mut found = statement.query((serial.as_str(), source))?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
-        let (id, serial, body) = (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?);
+        let (key, serial, body) = (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?);
         let place = Place {
             pass: row.get(3)?,
             ms: row.get(4)?,
         };
-        let [id, serial, body] = [id, serial, body].map(schema::bytes);
-        let sound = row.get::<_, i64>(5)? == schema::sum_of_row(source, id, serial, body, place);
+        let [key, serial, body] = [key, serial, body].map(schema::bytes);
+        let sound = row.get::<_, i64>(5)? == schema::sum_of_row(source, key, serial, body, place);
         let read_at = match sound {
             true => read_at(transaction, source, place, mark)?,
             false => None,

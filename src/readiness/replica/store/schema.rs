@@ -22,7 +22,7 @@ pub(super) const VERSION: i32 = 1;
 /// - `meta` has one row. `key` is drawn with the file: accounts and credentials are kept as keyed hashes only.
 /// - `mark` is there once a pass of the source was complete: its number, its start and what it read besides the rows.
 /// - `pass` has those later than the mark that wrote rows.
-/// - `row.key` is a hash of source and id; `row.pass` and `row.ms` are the request of the page that brought the row as it is.
+/// - `row.key` is a hash of source and id, half as long as most ids; `row.pass` and `row.ms` are the request of the page that brought the row as it is.
 /// - `strike`: rows of that serial number read no later than that do not answer. The empty serial number means all.
 /// - `sum` is a hash over the other columns of the row.
 const TABLES: &str = "
@@ -43,10 +43,10 @@ CREATE TABLE strike (
   sum INTEGER NOT NULL, PRIMARY KEY (source, serial)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE row (
-  row INTEGER PRIMARY KEY, source INTEGER NOT NULL, key INTEGER NOT NULL, id TEXT NOT NULL, serial TEXT NOT NULL,
+  row INTEGER PRIMARY KEY, source INTEGER NOT NULL, key BLOB NOT NULL, serial TEXT NOT NULL,
   body BLOB NOT NULL, pass INTEGER NOT NULL, ms INTEGER NOT NULL, sum INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX row_key ON row(key);
+CREATE UNIQUE INDEX row_key ON row(key);
 CREATE INDEX row_serial ON row(serial, source);
 ";
 
@@ -101,28 +101,37 @@ impl Place {
 }
 
 /// A hash over `parts`, of which each has its length before it.
-pub(super) fn sum(parts: &[&[u8]]) -> i64 {
+fn hash<const LENGTH: usize>(parts: &[&[u8]]) -> [u8; LENGTH] {
     let mut digest = digest::Context::new(&digest::SHA256);
     for part in parts {
         digest.update(&(part.len() as u64).to_le_bytes());
         digest.update(part);
     }
-    let mut bytes = [0; 8];
-    for (byte, found) in bytes.iter_mut().zip(digest.finish().as_ref()) {
-        *byte = *found;
-    }
-    i64::from_le_bytes(bytes)
+    first_of(digest.finish().as_ref())
 }
 
-/// A row's key: equal for rows of one source and id, and very rarely for others.
-pub(super) fn key_of(source: i64, id: &str) -> i64 {
-    sum(&[&source.to_le_bytes(), id.as_bytes()])
+fn first_of<const LENGTH: usize>(bytes: &[u8]) -> [u8; LENGTH] {
+    let mut first = [0; LENGTH];
+    for (byte, found) in first.iter_mut().zip(bytes) {
+        *byte = *found;
+    }
+    first
+}
+
+/// The seal over the other columns of a row.
+pub(super) fn sum(parts: &[&[u8]]) -> i64 {
+    i64::from_le_bytes(hash(parts))
+}
+
+/// A row's key: no two records have the same one.
+pub(super) fn key_of(source: i64, id: &str) -> [u8; 16] {
+    hash(&[&source.to_le_bytes(), id.as_bytes()])
 }
 
 /// The seal of a row.
-pub(super) fn sum_of_row(source: i64, id: &[u8], serial: &[u8], body: &[u8], place: Place) -> i64 {
+pub(super) fn sum_of_row(source: i64, key: &[u8], serial: &[u8], body: &[u8], place: Place) -> i64 {
     let place = [source, place.pass, place.ms].map(i64::to_le_bytes);
-    sum(&[place.as_flattened(), id, serial, body])
+    sum(&[place.as_flattened(), key, serial, body])
 }
 
 /// The seal of a moment in a table: `what` is the row that it belongs to.
@@ -181,9 +190,5 @@ pub(super) fn hidden(key: &hmac::Key, what: &str, text: &str) -> [u8; 32] {
     context.update(what.as_bytes());
     context.update(&[0]);
     context.update(text.as_bytes());
-    let mut bytes = [0; 32];
-    for (byte, found) in bytes.iter_mut().zip(context.sign().as_ref()) {
-        *byte = *found;
-    }
-    bytes
+    first_of(context.sign().as_ref())
 }

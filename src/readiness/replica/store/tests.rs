@@ -406,12 +406,12 @@ async fn a_file_whose_small_tables_were_changed_is_not_trusted() {
 #[tokio::test]
 async fn a_row_whose_sum_does_not_fit_answers_for_none_of_its_serial_number() {
     for sql in [
-        "UPDATE row SET body = x'61' WHERE id = 'two'",
-        "UPDATE row SET serial = 'C000000001' WHERE id = 'three'",
-        "UPDATE row SET id = 'four' WHERE id = 'two'",
-        "UPDATE row SET ms = ms + 1 WHERE id = 'two'",
-        "UPDATE row SET pass = pass + 1 WHERE id = 'two'",
-        "UPDATE row SET sum = sum + 1 WHERE id = 'two'",
+        "UPDATE row SET body = x'61' WHERE body = x'62'",
+        "UPDATE row SET serial = 'C000000001' WHERE body = x'63'",
+        "UPDATE row SET key = zeroblob(16) WHERE body = x'62'",
+        "UPDATE row SET ms = ms + 1 WHERE body = x'62'",
+        "UPDATE row SET pass = pass + 1 WHERE body = x'62'",
+        "UPDATE row SET sum = sum + 1 WHERE body = x'62'",
     ] {
         let list = [
             row("one", "C000000001", "a"),

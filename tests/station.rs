@@ -25,6 +25,8 @@ mod journal;
 mod kills;
 #[path = "station/lamp_times.rs"]
 mod lamp_times;
+#[path = "station/replica.rs"]
+mod replica;
 #[path = "station/scanners.rs"]
 mod scanners;
 #[path = "station/scans.rs"]

@@ -1,0 +1,274 @@
+//! The station with a replica of Kandji's list: what a row answers, what it never answers, and how a green is taken back.
+
+use std::time::Duration;
+
+use benchlight::{
+    readiness::kandji::simulator::{
+        self as kandji, Tenant,
+        stock::{Device, Stock},
+    },
+    simulator::faults::Effect,
+};
+use serde_json::Value;
+
+use crate::support::{
+    dashboard::Dashboard,
+    eventually,
+    mosquitto::{DASHBOARD, Mosquitto, STATION},
+    station::{Home, Station},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const TOKEN: &str = "kandji-secret-token";
+const READY: &str = "C02XK0AAJG5H";
+const OTHER: &str = "C02XK0AAJG6J";
+const PENDING: &str = "C02XK0AAJG7K";
+
+struct World {
+    kandji: Tenant,
+    mosquitto: Mosquitto,
+    dashboard: Dashboard,
+}
+
+impl World {
+    async fn new() -> Self {
+        let devices = vec![
+            Device::ready(READY),
+            Device::ready(OTHER),
+            Device::pending(PENDING),
+        ];
+        let options = kandji::Options::new(TOKEN, Stock::of(devices));
+        let mosquitto = Mosquitto::start();
+        Self {
+            kandji: kandji::serve(options).await.unwrap(),
+            dashboard: Dashboard::connect(mosquitto.plain, DASHBOARD, "benchlight/#").await,
+            mosquitto,
+        }
+    }
+
+    fn home(&self, replica: &str) -> Home {
+        let source = format!(
+            "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\n{replica}\n",
+            self.kandji.base()
+        );
+        let mqtt = format!(
+            "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
+            self.mosquitto.plain, STATION.0
+        );
+        let home = Home::new(false, &source, &mqtt, "[verdict]\nsettle = \"0s\"\n");
+        home.credential("kandji-token", TOKEN);
+        home.credential("mqtt-password", STATION.1);
+        home
+    }
+
+    /// A station whose replica is filled.
+    async fn filled(&self, home: &Home) -> Station {
+        let station = home.start();
+        self.until_health("the replica is filled", |kandji, _| {
+            kandji["replica"]["state"] == "ok" && kandji["replica"]["pass_at"].is_string()
+        })
+        .await;
+        station
+    }
+
+    /// Waits for a health message about the source that fits.
+    async fn until_health(&self, what: &str, fits: impl Fn(&Value, &Value) -> bool) {
+        eventually(what, PATIENCE, || {
+            self.dashboard.on("health").last().is_some_and(|message| {
+                let health = message.json();
+                fits(&health["sources"]["kandji"], &health)
+            })
+        })
+        .await;
+    }
+
+    /// The evidence of the newest scan of that serial number on the broker.
+    async fn evidence_of(&self, serial: &str) -> Value {
+        let of_serial = || {
+            let scans = self.dashboard.on("scan");
+            let mut data = scans.iter().rev().map(|scan| scan.json()["data"].clone());
+            data.find(|data| data["serial"] == serial)
+        };
+        eventually("the scan is on the broker", PATIENCE, || {
+            of_serial().is_some()
+        })
+        .await;
+        of_serial().unwrap()["evidence"][0].clone()
+    }
+
+    /// The first change on the broker.
+    async fn change(&self) -> Value {
+        eventually("a change is on the broker", PATIENCE, || {
+            self.dashboard.count("change") > 0
+        })
+        .await;
+        self.dashboard.on("change")[0].json()["data"].clone()
+    }
+
+    fn lose_profile(&self, serial: &str) {
+        self.kandji.stock(|stock| {
+            let device = stock.device(serial).unwrap();
+            stock.put(Device {
+                profile_status: Some("removed".to_owned()),
+                ..device
+            });
+        });
+    }
+}
+
+/// Seldom enough that no second pass comes while a test runs.
+const SELDOM: &str = "refresh = \"1h\"\nmax_replica_age = \"2h\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_service_is_away_young_rows_answer_green_and_nothing_else() {
+    let world = World::new().await;
+    let home = world.home(&format!("replica = \"fallback\"\n{SELDOM}"));
+    let mut station = world.filled(&home).await;
+    world.kandji.faults().all(Effect::Reset);
+    station.scan(READY.as_bytes());
+    let answer = station.answer();
+    assert_eq!(
+        (answer.verdict.as_str(), answer.reason.as_str()),
+        ("ready", "assigned")
+    );
+    let evidence = world.evidence_of(READY).await;
+    assert_eq!(evidence["from"], "replica", "{evidence}");
+    assert!(
+        evidence["age_s"].as_u64().is_some() && evidence["as_of"].is_string(),
+        "{evidence}"
+    );
+    for serial in [PENDING, "C02XK0AAJG8L"] {
+        station.scan(serial.as_bytes());
+        let answer = station.answer();
+        assert_eq!(
+            (answer.verdict.as_str(), answer.reason.as_str()),
+            ("unknown", "offline")
+        );
+        assert!(world.evidence_of(serial).await["from"].is_null());
+    }
+    // A probe has confirmed that the service fails by now, and the station can answer all the same.
+    world
+        .until_health("the failing service is in health", |kandji, health| {
+            kandji["state"] == "offline" && health["able"] == true
+        })
+        .await;
+    // When the service is back, the boxes that were unknown are answered by themselves and the green stays.
+    world.kandji.faults().clear();
+    eventually("both are asked again", PATIENCE, || {
+        world.dashboard.count("change") >= 2
+    })
+    .await;
+    let changes = world.dashboard.on("change");
+    assert!(
+        changes
+            .iter()
+            .all(|change| change.json()["data"]["cause"] == "recheck"),
+        "{:?}",
+        changes
+            .iter()
+            .map(|change| change.json())
+            .collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_credential_is_never_hidden_by_a_row() {
+    let world = World::new().await;
+    let home = world.home(&format!("replica = \"first\"\n{SELDOM}"));
+    let mut station = world.filled(&home).await;
+    world.kandji.faults().all(Effect::Status(401));
+    // The first green rests on a row; its confirmation meets the refusal, and from then on no row answers.
+    station.scan(READY.as_bytes());
+    assert_eq!(station.answer().verdict, "ready");
+    world
+        .until_health("the refusal is noticed", |kandji, health| {
+            kandji["state"] == "credentials_refused" && health["able"] == false
+        })
+        .await;
+    station.scan(OTHER.as_bytes());
+    let answer = station.answer();
+    assert_eq!(
+        (answer.verdict.as_str(), answer.reason.as_str()),
+        ("unknown", "credentials_refused")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_answers_first_and_a_green_that_is_no_longer_true_is_recalled() {
+    let world = World::new().await;
+    let home = world.home(&format!("replica = \"first\"\n{SELDOM}"));
+    let mut station = world.filled(&home).await;
+    world.lose_profile(READY);
+    station.scan(READY.as_bytes());
+    let green = station.answer();
+    assert_eq!((green.change, green.verdict.as_str()), (false, "ready"));
+    let recall = station.answer_within(PATIENCE).expect("a recall");
+    assert_eq!(
+        (
+            recall.change,
+            recall.verdict.as_str(),
+            recall.reason.as_str()
+        ),
+        (true, "not_ready", "profile_removed")
+    );
+    let change = world.change().await;
+    assert_eq!(
+        (
+            &change["cause"],
+            &change["lamp"],
+            &change["previous_verdict"],
+            &change["scan"]
+        ),
+        (
+            &Value::from("recall"),
+            &Value::from("alarm"),
+            &Value::from("ready"),
+            &Value::from(green.id)
+        )
+    );
+    // The row is struck: the next scan of the box is answered by the service.
+    station.scan(READY.as_bytes());
+    assert_eq!(station.answer().reason, "profile_removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_confirmed_survives_a_kill() {
+    let world = World::new().await;
+    let home = world.home(&format!("replica = \"fallback\"\n{SELDOM}"));
+    let mut station = world.filled(&home).await;
+    world.kandji.faults().all(Effect::Reset);
+    station.scan(READY.as_bytes());
+    assert_eq!(station.answer().verdict, "ready");
+    world.evidence_of(READY).await;
+    station.kill();
+    world.lose_profile(READY);
+    world.kandji.faults().clear();
+    let _station = home.start();
+    let change = world.change().await;
+    assert_eq!(
+        (&change["cause"], &change["reason"]),
+        (&Value::from("recall"), &Value::from("profile_removed")),
+        "{change}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_too_old_answers_nothing() {
+    let world = World::new().await;
+    let home = world.home("replica = \"fallback\"\nrefresh = \"10s\"\nmax_replica_age = \"20s\"");
+    let mut station = world.filled(&home).await;
+    world.kandji.faults().all(Effect::Reset);
+    station.scan(READY.as_bytes());
+    assert_eq!(station.answer().verdict, "ready");
+    world
+        .until_health("no row is young enough any more", |kandji, health| {
+            kandji["state"] == "offline" && health["able"] == false
+        })
+        .await;
+    station.scan(OTHER.as_bytes());
+    let answer = station.answer();
+    assert_eq!(
+        (answer.verdict.as_str(), answer.reason.as_str()),
+        ("unknown", "offline")
+    );
+}

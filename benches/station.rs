@@ -21,6 +21,8 @@
 mod journal;
 #[path = "station/parts.rs"]
 mod parts;
+#[path = "station/replica.rs"]
+mod replica;
 #[path = "station/report.rs"]
 mod report;
 #[path = "station/rest.rs"]
@@ -39,7 +41,7 @@ use report::Report;
 type Measuring<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 type Bench = (&'static str, for<'a> fn(&'a mut Report) -> Measuring<'a>);
 
-const BENCHES: [Bench; 13] = [
+const BENCHES: [Bench; 14] = [
     ("start", |report| Box::pin(whole::start(report))),
     ("idle", |report| Box::pin(whole::idle(report))),
     ("rest", |report| Box::pin(rest::rest(report))),
@@ -55,6 +57,7 @@ const BENCHES: [Bench; 13] = [
     ("wear", |report| Box::pin(journal::wear(report))),
     ("growth", |report| Box::pin(journal::growth(report))),
     ("waiting", |report| Box::pin(journal::waiting(report))),
+    ("replica", |report| Box::pin(replica::replica(report))),
     ("drain", |report| Box::pin(whole::drain(report))),
     ("size", |report| Box::pin(whole::size(report))),
 ];

@@ -23,6 +23,8 @@ use crate::{
 };
 
 type Reply = Result<Page, Fault>;
+/// What is wrong with a list, and its pages.
+type Broken = (&'static str, fn(usize) -> Reply);
 
 /// A service whose pages a test writes down: each pass asks for them from the first one.
 struct Script {
@@ -179,7 +181,7 @@ async fn a_pass_reads_every_page_to_the_end_and_the_next_one_deletes_what_is_gon
 
 #[tokio::test]
 async fn a_pass_that_breaks_confirms_and_deletes_nothing() {
-    let broken: [(&str, fn(usize) -> Reply); 5] = [
+    let broken: [Broken; 5] = [
         ("a malformed page", |nth| match nth {
             1 => Err(Fault::bare(Reason::GarbledAnswer)),
             _ => Ok(page(10 * nth..10 * nth + 10, 30, nth)),

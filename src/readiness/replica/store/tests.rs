@@ -21,6 +21,9 @@ use super::*;
 
 const BOOT: Uuid = Uuid::from_u128(7);
 
+/// What happened to a file, and how to do that.
+type Spoiled = (&'static str, fn(&Path));
+
 /// A replica in a folder of its own, and whose it is.
 struct Rig {
     folder: TempDir,
@@ -314,7 +317,7 @@ async fn what_a_kill_between_rows_and_mark_leaves_is_an_earlier_state() {
 
 #[tokio::test]
 async fn a_file_that_is_no_sound_replica_is_deleted_and_filled_again() {
-    let spoiled: [(&str, fn(&Path)); 8] = [
+    let spoiled: [Spoiled; 8] = [
         ("missing", |path| fs::remove_file(path).unwrap()),
         ("emptied", |path| fs::write(path, "").unwrap()),
         ("garbage", |path| {

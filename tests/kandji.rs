@@ -28,6 +28,7 @@ use benchlight::{
                 stock::{Device, Enrollment, HQ, Stock, Token},
             },
         },
+        replica,
     },
     reason::Reason,
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name, pulse::Pulse},
@@ -69,6 +70,7 @@ struct Setting {
     tokens: Vec<String>,
     expected_blueprints: Vec<String>,
     reads_per_minute: u32,
+    quota_share: f64,
 }
 
 impl Setting {
@@ -82,6 +84,7 @@ impl Setting {
             tokens: Vec::new(),
             expected_blueprints: Vec::new(),
             reads_per_minute: 0,
+            quota_share: 1.0,
         }
     }
 
@@ -101,7 +104,10 @@ impl Setting {
             url: self.url.unwrap_or_else(|| tenant.base()).parse().unwrap(),
             ca_file: self.ca_file,
             reads_per_minute: self.reads_per_minute,
-            replica: Default::default(),
+            replica: replica::Settings {
+                quota_share: self.quota_share,
+                ..replica::Settings::default()
+            },
             service: Service::Kandji(kandji_source::Settings {
                 token: CredentialStore::new(folder.path()).credential("kandji-token"),
                 policy: kandji_source::Policy {
@@ -1017,6 +1023,24 @@ async fn the_own_limit_of_reads_a_minute_holds() {
     let evidence = bench.ask(SERIAL).await;
     assert_eq!(evidence.finding, Finding::Unknown(Reason::RateLimited));
     assert!(evidence.detail.unwrap().contains("own limit"));
+}
+
+#[tokio::test]
+async fn a_station_keeps_to_its_share_of_the_tenants_limit() {
+    let mut setting = Setting::of(vec![Device::ready(SERIAL)]);
+    // Five of the tenant's 10,000 requests an hour: two for a probe, three scans.
+    setting.quota_share = 0.0005;
+    let bench = setting.bench().await.warmed().await;
+    for _ in 0..2 {
+        assert_eq!(bench.ask(SERIAL).await.finding, READY);
+    }
+    let kept = bench.ask_for(SERIAL, Purpose::Recheck).await;
+    assert_eq!(kept.finding, Finding::Unknown(Reason::RateLimited));
+    assert_eq!(bench.ask(SERIAL).await.finding, READY);
+    let evidence = bench.ask(SERIAL).await;
+    assert_eq!(evidence.finding, Finding::Unknown(Reason::RateLimited));
+    assert!(evidence.detail.unwrap().contains("quota_share"));
+    assert_eq!(bench.tenant.counts().total, 3);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 
 use std::{os::unix::fs::OpenOptionsExt, time::Duration};
 
+use jiff::SignedDuration;
 use serde_json::json;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -391,6 +392,41 @@ async fn a_malformed_record_makes_the_whole_page_no_page() {
     let [one, other] = [&page.rows[0].id, &page.rows[1].id];
     let detail = bench.detail(Some("2"), replaced(other, one)).await;
     assert!(detail.contains("twice"), "{detail}");
+}
+
+#[tokio::test]
+async fn an_old_a_packed_and_a_refused_page_are_no_page() {
+    let bench = bench(numbered([1])).await;
+    let header = |name: &str, value: &str| Effect::Header {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    let too_many = Effect::TooMany {
+        retry_after: Some("3600".to_owned()),
+    };
+    for (effect, reason) in [
+        (header("Age", "72000"), Reason::Stale),
+        (
+            Effect::Clock(SignedDuration::from_hours(-20)),
+            Reason::Stale,
+        ),
+        (header("Content-Encoding", "gzip"), Reason::GarbledAnswer),
+        (Effect::CutJson, Reason::GarbledAnswer),
+        (Effect::CutBody, Reason::GarbledAnswer),
+        (Effect::Html, Reason::GarbledAnswer),
+        (Effect::Status(401), Reason::CredentialsRefused),
+        (Effect::Status(503), Reason::SourceError),
+        (too_many, Reason::RateLimited),
+    ] {
+        bench.tenant.faults().path(PATH, effect.clone());
+        let fault = bench.page(None).await.unwrap_err();
+        assert_eq!(fault.reason, reason, "{effect:?}");
+        bench.tenant.faults().clear();
+    }
+    bench.tenant.forget();
+    let held = bench.page(None).await.unwrap_err();
+    assert!(held.retry_at.is_some(), "the service's wait is kept");
+    assert_eq!(bench.tenant.requests(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -633,19 +633,27 @@ fn a_strike_that_cannot_be_written_costs_the_file() {
 }
 
 #[tokio::test]
-async fn a_file_deleted_under_it_is_noticed_by_the_look_up_and_by_the_pass() {
-    for looked_up in [true, false] {
+async fn a_file_deleted_or_exchanged_under_it_is_noticed_by_the_look_up_and_by_the_pass() {
+    for (looked_up, exchanged) in [(true, false), (false, false), (true, true), (false, true)] {
         let rig = Rig::new();
         rig.fill(10, &rows(3)).await;
+        rig.checkpoint();
         let mut pass = rig.begin(20).await;
-        fs::remove_file(rig.path()).unwrap();
+        if exchanged {
+            let copy = rig.path().with_file_name("copy");
+            fs::copy(rig.path(), &copy).unwrap();
+            fs::rename(copy, rig.path()).unwrap();
+        } else {
+            fs::remove_file(rig.path()).unwrap();
+        }
         if looked_up {
             assert_eq!(rig.found(&["C000000001"]), None);
         }
-        assert_eq!(pass.page(rows(3), at(20, 1)).await, Err(StoreFault::Lost));
-        assert_eq!(rig.found(&["C000000001"]), None);
+        let lost = pass.page(rows(3), at(20, 1)).await;
+        assert_eq!(lost, Err(StoreFault::Lost), "{looked_up} {exchanged}");
         rig.fill(30, &rows(3)).await;
-        assert_eq!(rig.held("C000000001"), held("assigned", read_at(30, 1)));
+        let read = if exchanged && looked_up { 0 } else { 1 };
+        assert_eq!(rig.held("C000000001"), held("assigned", read_at(30, read)));
     }
 }
 

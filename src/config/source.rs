@@ -169,7 +169,7 @@ fn read_replica(
     );
     let quota_share = section.share("quota_share");
     let no_limit =
-        reads_per_minute.is_some_and(|reads| !reads.as_ref().is_some_and(|reads| reads.value > 0));
+        reads_per_minute.is_some_and(|reads| reads.as_ref().is_none_or(|reads| reads.value == 0));
     if let (Some(kind), Some(Some(share))) = (kind, quota_share)
         && share < 1.0
         && no_limit

@@ -64,10 +64,10 @@ impl Listed for AppleDep {
 impl Shared {
     async fn facts(&self) -> Result<Facts, Fault> {
         let (account, date) = self.account(Purpose::Pass).await?;
-        let server = account.server_uuid.as_deref().map_or_else(
-            || account.server_name.clone(),
-            |uuid| spelling::bare_uuid(uuid),
-        );
+        let server = account
+            .server_uuid
+            .as_deref()
+            .map_or_else(|| account.server_name.clone(), spelling::bare_uuid);
         Ok(Facts {
             account: format!("{} {server}", self.session.url("")),
             body: compact::written(FORM, &account.server_uuid)?,

@@ -473,3 +473,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! `demo`: the whole agent with nothing else installed. It is `run` with a shipped config whose ports are filled in.
 
 mod broker;
+mod words;
 
 use std::{
     fmt::{self, Write as _},
@@ -61,6 +62,10 @@ pub(super) async fn run() -> anyhow::Result<u8> {
         credentials_dir: &credentials,
     };
     let config = demo::config(&places)?;
+    let switches = simulators
+        .iter()
+        .map(|(_, running)| running.faults().clone());
+    words::take_out(switches.collect()).context("cannot read what is typed")?;
     LOG.push(welcome(broker.address())?.as_bytes());
     run_station(config).await
 }
@@ -74,7 +79,8 @@ fn welcome(broker: SocketAddr) -> Result<String, fmt::Error> {
     )?;
     writeln!(
         out,
-        "Type a serial number and press Enter, as a scanner would. Ctrl-D or Ctrl-C ends.\n"
+        "Type a serial number and press Enter, as a scanner would. Ctrl-D or Ctrl-C ends.\n\
+         Type outage, and the services are dead for a minute: boxes that the replica holds go on.\n"
     )?;
     let mut shown: Vec<&str> = Vec::new();
     for one in stock::DEMO {

@@ -9,8 +9,13 @@ use std::{
 use benchlight::simulator::stock;
 
 fn demo() -> Child {
+    demo_with(&[])
+}
+
+fn demo_with(variables: &[(&str, &str)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_benchlight"));
     command
+        .envs(variables.iter().copied())
         .arg("demo")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -104,4 +109,35 @@ fn the_pending_box_turns_ready_by_itself() {
     }
     drop(stdin);
     assert!(child.wait().unwrap().success());
+}
+
+/// The services die at a typed word, and a box that the replica holds is green all the same.
+#[test]
+fn in_an_outage_the_replica_goes_on() {
+    let mut child = demo_with(&[("RUST_LOG", "info")]);
+    let mut stdin = child.stdin.take().unwrap();
+    let mut screen = BufReader::new(child.stderr.take().unwrap()).lines();
+    let filled = |line: &str| line.contains("the replica is filled");
+    let mut lines = screen.by_ref().map_while(Result::ok);
+    assert_eq!(
+        lines.by_ref().filter(|line| filled(line)).take(3).count(),
+        3
+    );
+    writeln!(stdin, "outage").unwrap();
+    let dead = lines.find(|line| line.contains("dead for a minute"));
+    assert!(dead.is_some());
+    // Nobody may wait for a pipe that is full.
+    std::thread::spawn(move || screen.map_while(Result::ok).count());
+    let healthy = stock::DEMO.iter().find(|one| one.expected == "assigned");
+    let healthy = healthy.unwrap().serial;
+    writeln!(stdin, "{healthy}\nDEMOSOON0003").unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        lines.contains(&format!("{healthy} ready assigned")),
+        "{lines}"
+    );
+    assert!(lines.contains("DEMOSOON0003 unknown offline"), "{lines}");
 }

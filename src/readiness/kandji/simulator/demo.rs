@@ -100,7 +100,8 @@ impl Boxes {
         words: &'static str,
         effect: Effect,
     ) {
-        self.add(serial, reason, words, |_| {});
+        // The list has no row of it, for a replica would answer in the place of the fault.
+        self.add(serial, reason, words, |device| device.in_ade = false);
         self.switches
             .push(Switch::new(Scope::Serial(serial.to_owned()), effect));
     }

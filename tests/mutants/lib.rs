@@ -12,6 +12,8 @@ pub mod runtime {
 pub mod reason;
 pub mod label;
 pub mod readiness {
+    #[cfg(feature = "readiness")]
+    mod compact;
     pub mod evidence;
     pub mod kind;
     pub mod spelling;

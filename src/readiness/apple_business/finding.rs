@@ -285,4 +285,4 @@ fn not_found(body: &Value) -> Result<(), Misshaped> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

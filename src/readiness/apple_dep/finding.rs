@@ -316,4 +316,4 @@ fn unexpected(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -521,4 +521,4 @@ fn wrong_server(there: &str, list: &[Token], policy: &Policy) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

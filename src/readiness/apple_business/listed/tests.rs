@@ -3,12 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{super::finding::tests::OURS, *};
 
 #[cfg(feature = "simulate")]
 mod simulated;
-
-const OURS: &str = "1F97349736CF4614A94F624E705841AD";
 
 fn device(serial: &str) -> Value {
     json!({
@@ -145,4 +143,134 @@ fn the_form_of_a_body_changes_only_with_its_number() {
             "0101203146393733343937333643463436313441393446363234453730353834314144024851034d444d",
         ]
     );
+}
+
+mod like_live {
+    //! What is stored says what the live answer says.
+
+    use std::time::Duration;
+
+    use super::{
+        super::super::finding::tests::{OTHER, SERIAL, judged, reply, serial, table},
+        *,
+    };
+    use crate::{
+        readiness::replica::ReadAt,
+        runtime::{clock::Boot, name::Name},
+    };
+
+    fn stored(kept: &Kept) -> StoredRow {
+        StoredRow {
+            body: compact::written(FORM, kept).unwrap(),
+            read_at: ReadAt {
+                boot_id: uuid::Uuid::nil(),
+                boot: Boot::from_duration(Duration::ZERO),
+                date: now(),
+            },
+        }
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-23T09:41:07Z".parse().unwrap()
+    }
+
+    fn bare() -> Evidence {
+        Evidence::bare(
+            Name::new("business").unwrap(),
+            SourceKind::AppleBusiness,
+            serial(),
+            Finding::Unknown(Reason::Stale),
+        )
+    }
+
+    /// The evidence from the device's record as the list shows it, and from the servers that list it.
+    fn from_rows(record: &Value, servers: &[&str]) -> Option<Evidence> {
+        let page = wire::devices(&json!({ "data": [record] })).ok()?;
+        let ours = |(named, device)| (named == SERIAL).then(|| stored(&Kept::Device(device)));
+        let mut rows: Vec<_> = page.records.into_iter().filter_map(ours).collect();
+        rows.extend(servers.iter().map(|id| stored(&Kept::Link(Id::from(*id)))));
+        Some(judge(bare(), &rows, &[OURS.to_lowercase()], &[]))
+    }
+
+    #[test]
+    fn stored_rows_give_the_finding_of_the_live_answer_in_every_row_of_the_table() {
+        let mut judged_alike = 0;
+        for (status, body, linked, _, known) in table() {
+            let live = judged(Said::read(status, &body, &serial()), linked.clone());
+            // What the organisation does not hold is not in its list; and a linkage that is not to be had is in no server's.
+            let (Some(record), None | Some(Linked::To(_))) = (body.get("data"), &linked) else {
+                continue;
+            };
+            let servers: Vec<&str> = match &linked {
+                Some(Linked::To(id)) => vec![id],
+                _ => Vec::new(),
+            };
+            let Some(copy) = from_rows(record, &servers) else {
+                assert_eq!(live.finding, Finding::Unknown(Reason::GarbledAnswer));
+                continue;
+            };
+            let detail = copy.detail.clone();
+            let wanted = Evidence {
+                as_of: Some(now()),
+                replied_at: Some(now()),
+                detail: match live.finding {
+                    // The live sentence without names, which are not known here.
+                    Finding::No(Reason::WrongServer) => detail,
+                    _ => live.detail.clone(),
+                },
+                ..live
+            };
+            if wanted.finding == Finding::Unknown(Reason::StationFault) {
+                assert_eq!(
+                    copy.finding,
+                    Finding::Unknown(Reason::Stale),
+                    "under no server"
+                );
+                continue;
+            }
+            assert_eq!((&copy, copy.known), (&wanted, known), "{body}");
+            judged_alike += 1;
+        }
+        assert!(judged_alike > 15, "{judged_alike}");
+    }
+
+    #[test]
+    fn an_assigned_device_under_no_server_or_under_two_is_asked_about_live() {
+        let finding = |attributes: Value, servers: &[&str]| {
+            let record = reply(&attributes)["data"].clone();
+            from_rows(&record, servers).unwrap().finding
+        };
+        assert_eq!(finding(json!({}), &[OURS]), Finding::NoObjection);
+        let asked_live = [
+            (finding(json!({}), &[]), Reason::Stale),
+            (finding(json!({}), &[OURS, OTHER]), Reason::Contradiction),
+            (finding(json!({}), &[OTHER, OURS]), Reason::Contradiction),
+            (finding(json!({}), &[OURS, OURS]), Reason::Contradiction),
+        ];
+        for (finding, reason) in asked_live {
+            assert_eq!(finding, Finding::Unknown(reason));
+        }
+        let unassigned = finding(json!({"status": "UNASSIGNED"}), &[OURS]);
+        assert_eq!(unassigned, Finding::No(Reason::Unassigned));
+    }
+
+    #[test]
+    fn a_server_that_lists_a_device_without_its_record_proves_nothing() {
+        let device = || {
+            let page = wire::devices(&json!({"data": [reply(&json!({}))["data"]]})).unwrap();
+            stored(&Kept::Device(page.records.into_iter().next().unwrap().1))
+        };
+        let link = || stored(&Kept::Link(Id::from(OURS)));
+        let mut damaged = link();
+        damaged.body.pop();
+        for rows in [
+            vec![],
+            vec![link()],
+            vec![device(), device(), link()],
+            vec![device(), link(), damaged],
+        ] {
+            let evidence = judge(bare(), &rows, &[OURS.to_owned()], &[]);
+            assert_eq!(evidence, bare());
+        }
+    }
 }

@@ -10,26 +10,17 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{
-    super::listed::{self, FORM, Kept, ListPage},
-    *,
-};
-use crate::{
-    readiness::{
-        evidence::SourceKind,
-        replica::{ReadAt, StoredRow},
-    },
-    runtime::name::Name,
-};
+use super::*;
+use crate::{readiness::evidence::SourceKind, runtime::name::Name};
 
-const SERIAL: &str = "C02XK0AAJG5H";
-const UUID: &str = "88FC4E378B4B4E3B9E7C5E0C9B7E5E6B";
+pub(in super::super) const SERIAL: &str = "C02XK0AAJG5H";
+pub(in super::super) const UUID: &str = "88FC4E378B4B4E3B9E7C5E0C9B7E5E6B";
 
-fn now() -> Timestamp {
+pub(in super::super) fn now() -> Timestamp {
     "2026-11-23T09:41:07Z".parse().unwrap()
 }
 
-fn device(fields: &Value) -> Value {
+pub(in super::super) fn device(fields: &Value) -> Value {
     let mut device = json!({
         "serial_number": SERIAL, "model": "MacBook Air", "description": "MacBook Air 13 inch, 2024", "color": "MIDNIGHT", "asset_tag": "",
         "device_family": "Mac", "os": "OSX", "profile_status": "assigned", "profile_uuid": UUID, "profile_assign_time": "2026-01-09T22:01:10Z",
@@ -41,7 +32,7 @@ fn device(fields: &Value) -> Value {
     device
 }
 
-fn judged(body: &Value, profile: &Profile, expected: &Expected) -> Evidence {
+pub(in super::super) fn judged(body: &Value, profile: &Profile, expected: &Expected) -> Evidence {
     let serial = Serial::new(SERIAL).unwrap();
     let mut evidence = Evidence::bare(
         Name::new("apple").unwrap(),
@@ -57,53 +48,7 @@ fn judged(body: &Value, profile: &Profile, expected: &Expected) -> Evidence {
     evidence
 }
 
-fn bare() -> Evidence {
-    Evidence::bare(
-        Name::new("apple").unwrap(),
-        SourceKind::AppleDep,
-        Serial::new(SERIAL).unwrap(),
-        Finding::Unknown(Reason::Stale),
-    )
-}
-
-/// The evidence from the same record as the list shows it and the replica keeps it, read just now, beside the live one. `None`: the
-/// whole page is refused.
-fn stored(fields: &Value, host: Option<&str>, expected: &Expected) -> Option<[Evidence; 2]> {
-    let mut record = device(fields);
-    record.as_object_mut().unwrap().remove("response_status");
-    let page =
-        ListPage::read(&json!({"devices": [record], "cursor": "c", "more_to_follow": false}));
-    let rows: Vec<StoredRow> = page
-        .ok()?
-        .devices
-        .into_iter()
-        .filter(|(serial, _)| serial.as_str() == SERIAL)
-        .map(|(_, device)| StoredRow {
-            body: compact::written(FORM, &Kept::from((device, host.map(str::to_owned)))).unwrap(),
-            read_at: ReadAt {
-                boot_id: uuid::Uuid::nil(),
-                boot: Boot::from_duration(Duration::ZERO),
-                date: now(),
-            },
-        })
-        .collect();
-    let live = json!({ "devices": { SERIAL: device(fields) } });
-    let serial = Serial::new(SERIAL).unwrap();
-    let said = Reply::read(&live, std::slice::from_ref(&serial)).map(|reply| reply.device(&serial));
-    let profile = match said {
-        Ok(Said::Device(device)) => match expected.wanted_profile(&device) {
-            Ok(_) => host.map_or(Profile::Unread(Reason::Stale, None), |host| {
-                Profile::Host(host.to_owned())
-            }),
-            Err(profile) => profile,
-        },
-        _ => Profile::NotAsked,
-    };
-    let copy = listed::judge(bare(), &rows, now(), expected);
-    Some([copy, judged(&live, &profile, expected)])
-}
-
-fn with(fields: &Value) -> Evidence {
+pub(in super::super) fn with(fields: &Value) -> Evidence {
     judged(
         &json!({ "devices": { SERIAL: device(fields) } }),
         &Profile::NotAsked,
@@ -112,7 +57,7 @@ fn with(fields: &Value) -> Evidence {
 }
 
 /// The record, the finding with returned devices allowed, and whether the device is known.
-fn table() -> Vec<(Value, Finding, bool)> {
+pub(in super::super) fn table() -> Vec<(Value, Finding, bool)> {
     let ready = Finding::Ready(Grade::Apple);
     vec![
         (json!({}), ready, true),
@@ -287,62 +232,6 @@ fn every_row_of_the_table() {
         );
         assert_eq!(evidence.judged(true), finding, "{fields}");
     }
-}
-
-#[test]
-fn a_stored_record_gives_the_finding_of_the_live_answer_in_every_row_of_the_table() {
-    let expected = |profiles: &[&str], hosts: &[&str]| Expected {
-        profiles: profiles.iter().map(|&one| one.to_owned()).collect(),
-        hosts: hosts.iter().map(|&one| one.to_owned()).collect(),
-    };
-    let policies = [
-        expected(&[], &[]),
-        expected(&[UUID], &[]),
-        expected(&["0000"], &[]),
-        expected(&[], &["mdm.example.com"]),
-        expected(&["0000"], &["mdm.example.com"]),
-    ];
-    // Only the reply to a question about single devices has this field.
-    let mut fields: Vec<Value> = table().into_iter().map(|(fields, ..)| fields).collect();
-    fields.retain(|fields| fields.get("response_status").is_none());
-    fields.extend([
-        json!({"profile_status": "pushed"}),
-        json!({"profile_status": "pushed", "mdm_migration_deadline": "2026-12-24T00:00:00Z"}),
-        json!({"profile_uuid": ""}),
-        json!({"profile_uuid": "abc"}),
-    ]);
-    let (mut ready, mut others) = (0, 0);
-    for policy in &policies {
-        for host in [None, Some("MDM.example.com"), Some("mdm.example.org")] {
-            for fields in &fields {
-                let Some([copy, live]) = stored(fields, host, policy) else {
-                    assert_eq!(
-                        with(fields).finding,
-                        Finding::Unknown(Reason::GarbledAnswer),
-                        "{fields}"
-                    );
-                    continue;
-                };
-                let wanted = match live.finding {
-                    Finding::Ready(_) => Finding::Ready(Grade::Relayed),
-                    finding => finding,
-                };
-                if fields.get("serial_number").is_some() {
-                    assert_eq!((copy, live.known), (bare(), false), "{fields}");
-                    continue;
-                }
-                ready += u32::from(wanted == Finding::Ready(Grade::Relayed));
-                others += u32::from(wanted != Finding::Ready(Grade::Relayed));
-                let wanted = Evidence {
-                    finding: wanted,
-                    as_of: Some(now()),
-                    ..live
-                };
-                assert_eq!(copy, wanted, "{fields} {host:?} {policy:?}");
-            }
-        }
-    }
-    assert!(ready > 50 && others > 150, "{ready} ready, {others} others");
 }
 
 #[test]

@@ -114,3 +114,126 @@ fn the_form_of_a_body_changes_only_with_its_number() {
         "01010861737369676e6564010188fc4e378b4b4e3b9e7c5e0c9b7e5e6b0180f097cadec3978931018080b9f98eee9589310101194d6163426f6f6b2041697220313320696e63682c203230323401034d6163010f6d646d2e6578616d706c652e636f6d"
     );
 }
+
+mod like_live {
+    //! What is stored says what the live answer says.
+
+    use std::time::Duration;
+
+    use super::{
+        super::super::finding::{
+            Reply,
+            tests::{SERIAL, UUID, device, judged, now, table, with},
+        },
+        *,
+    };
+    use crate::{
+        readiness::{evidence::Grade, replica::ReadAt},
+        runtime::{clock::Boot, name::Name},
+    };
+
+    fn bare() -> Evidence {
+        Evidence::bare(
+            Name::new("apple").unwrap(),
+            SourceKind::AppleDep,
+            Serial::new(SERIAL).unwrap(),
+            Finding::Unknown(Reason::Stale),
+        )
+    }
+
+    /// The evidence from the same record as the list shows it and the replica keeps it, read just now, beside the live one. `None`: the
+    /// whole page is refused.
+    fn stored(fields: &Value, host: Option<&str>, expected: &Expected) -> Option<[Evidence; 2]> {
+        let mut record = device(fields);
+        record.as_object_mut().unwrap().remove("response_status");
+        let page =
+            ListPage::read(&json!({"devices": [record], "cursor": "c", "more_to_follow": false}));
+        let rows: Vec<StoredRow> = page
+            .ok()?
+            .devices
+            .into_iter()
+            .filter(|(serial, _)| serial.as_str() == SERIAL)
+            .map(|(_, device)| StoredRow {
+                body: compact::written(FORM, &Kept::from((device, host.map(str::to_owned))))
+                    .unwrap(),
+                read_at: ReadAt {
+                    boot_id: uuid::Uuid::nil(),
+                    boot: Boot::from_duration(Duration::ZERO),
+                    date: now(),
+                },
+            })
+            .collect();
+        let live = json!({ "devices": { SERIAL: device(fields) } });
+        let serial = Serial::new(SERIAL).unwrap();
+        let said =
+            Reply::read(&live, std::slice::from_ref(&serial)).map(|reply| reply.device(&serial));
+        let profile = match said {
+            Ok(Said::Device(device)) => match expected.wanted_profile(&device) {
+                Ok(_) => host.map_or(Profile::Unread(Reason::Stale, None), |host| {
+                    Profile::Host(host.to_owned())
+                }),
+                Err(profile) => profile,
+            },
+            _ => Profile::NotAsked,
+        };
+        let copy = judge(bare(), &rows, now(), expected);
+        Some([copy, judged(&live, &profile, expected)])
+    }
+
+    #[test]
+    fn a_stored_record_gives_the_finding_of_the_live_answer_in_every_row_of_the_table() {
+        let expected = |profiles: &[&str], hosts: &[&str]| Expected {
+            profiles: profiles.iter().map(|&one| one.to_owned()).collect(),
+            hosts: hosts.iter().map(|&one| one.to_owned()).collect(),
+        };
+        let policies = [
+            expected(&[], &[]),
+            expected(&[UUID], &[]),
+            expected(&["0000"], &[]),
+            expected(&[], &["mdm.example.com"]),
+            expected(&["0000"], &["mdm.example.com"]),
+        ];
+        // Only the reply to a question about single devices has this field.
+        let mut fields: Vec<Value> = table().into_iter().map(|(fields, ..)| fields).collect();
+        fields.retain(|fields| fields.get("response_status").is_none());
+        fields.extend([
+            json!({"profile_status": "pushed"}),
+            json!({"profile_status": "pushed", "mdm_migration_deadline": "2026-12-24T00:00:00Z"}),
+            json!({"profile_uuid": ""}),
+            json!({"profile_uuid": "abc"}),
+        ]);
+        let (mut ready, mut others) = (0, 0);
+        for policy in &policies {
+            for host in [None, Some("MDM.example.com"), Some("mdm.example.org")] {
+                for fields in &fields {
+                    let Some([copy, live]) = stored(fields, host, policy) else {
+                        assert_eq!(
+                            with(fields).finding,
+                            Finding::Unknown(Reason::GarbledAnswer),
+                            "{fields}"
+                        );
+                        continue;
+                    };
+                    let wanted = match live.finding {
+                        Finding::Ready(_) => Finding::Ready(Grade::Relayed),
+                        finding => finding,
+                    };
+                    if fields.get("serial_number").is_some() {
+                        assert_eq!((copy, live.known), (bare(), false), "{fields}");
+                        continue;
+                    }
+                    ready += u32::from(wanted == Finding::Ready(Grade::Relayed));
+                    others += u32::from(wanted != Finding::Ready(Grade::Relayed));
+                    let wanted = Evidence {
+                        finding: wanted,
+                        as_of: Some(now()),
+                        used_at: None,
+                        ..live
+                    };
+                    assert_eq!(copy, wanted, "{fields} {host:?} {policy:?}");
+                }
+            }
+        }
+        assert!(ready > 50 && others > 150, "{ready} ready, {others} others");
+    }
+}

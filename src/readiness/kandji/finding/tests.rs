@@ -9,22 +9,10 @@
 
 use serde_json::{Value, json};
 
-use uuid::Uuid;
+use super::*;
+use crate::{readiness::evidence::SourceKind, runtime::name::Name};
 
-use super::{
-    super::listed::{self, FORM},
-    *,
-};
-use crate::{
-    readiness::{
-        compact,
-        evidence::SourceKind,
-        replica::{ReadAt, StoredRow},
-    },
-    runtime::{clock::Boot, name::Name},
-};
-
-const SERIAL: &str = "TESTKANDJ001";
+pub(in super::super) const SERIAL: &str = "TESTKANDJ001";
 const NOW: &str = "2026-11-23T12:00:00Z";
 
 fn now() -> Timestamp {
@@ -78,7 +66,7 @@ fn merge(value: &mut Value, changes: Value) {
     }
 }
 
-fn bare(reason: Reason) -> Evidence {
+pub(in super::super) fn bare(reason: Reason) -> Evidence {
     Evidence::bare(
         Name::new("kandji").unwrap(),
         SourceKind::Kandji,
@@ -97,13 +85,13 @@ fn any_policy() -> Policy {
 
 /// What was read, with everything well.
 #[derive(Clone, Debug)]
-struct Given {
-    rows: Vec<Row>,
-    tokens: Result<Vec<Token>, Fault>,
+pub(in super::super) struct Given {
+    pub(in super::super) rows: Vec<Row>,
+    pub(in super::super) tokens: Result<Vec<Token>, Fault>,
     devices: Result<Vec<Device>, Fault>,
-    now: Option<Timestamp>,
-    tokens_now: Option<Timestamp>,
-    policy: Policy,
+    pub(in super::super) now: Option<Timestamp>,
+    pub(in super::super) tokens_now: Option<Timestamp>,
+    pub(in super::super) policy: Policy,
 }
 
 impl Given {
@@ -129,7 +117,7 @@ impl Given {
         }
     }
 
-    fn judged(&self) -> Evidence {
+    pub(in super::super) fn judged(&self) -> Evidence {
         let bare = bare(Reason::StationFault);
         let records = Records {
             rows: &self.rows,
@@ -144,43 +132,11 @@ impl Given {
     }
 }
 
-impl Given {
-    /// The evidence from the same rows and tokens as the replica keeps them, read just now, and what it must be. `None`: what a
-    /// replica holds was read whole and dated.
-    fn stored(&self) -> Option<[Evidence; 2]> {
-        let (now, _) = self.now.zip(self.tokens_now)?;
-        let tokens = compact::written(FORM, self.tokens.as_ref().ok()?).unwrap();
-        let tokens: Vec<Token> = compact::read(FORM, &tokens).unwrap();
-        let stored = |row: &Row| StoredRow {
-            body: compact::written(FORM, row).unwrap(),
-            read_at: ReadAt {
-                boot_id: Uuid::nil(),
-                boot: Boot::from_duration(Duration::ZERO),
-                date: now,
-            },
-        };
-        let serial = Serial::new(SERIAL).unwrap();
-        let ours = |row: &&Row| serial.is(&row.serial_number);
-        let rows: Vec<StoredRow> = self.rows.iter().filter(ours).map(stored).collect();
-        let copy = listed::judge(bare(Reason::Stale), &rows, &tokens, now, &self.policy);
-        let live = self.judged();
-        let wanted = if rows.is_empty() {
-            bare(Reason::Stale)
-        } else {
-            Evidence {
-                as_of: live.as_of.map_or(Some(now), |as_of| Some(as_of.min(now))),
-                ..live
-            }
-        };
-        Some([copy, wanted])
-    }
-}
-
 const READY: Finding = Finding::Ready(Grade::Relayed);
 const ACTIVATED: Finding = Finding::No(Reason::PreviouslyActivated);
 
 /// The case, the finding without `allow_returned`, and with it.
-fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
+pub(in super::super) fn table() -> Vec<(&'static str, Given, Finding, Finding)> {
     use Finding::{No, Unknown, Wait};
 
     let both = |name, given, finding| (name, given, finding, finding);
@@ -537,19 +493,6 @@ fn every_row_of_the_table_gives_its_finding() {
 }
 
 #[test]
-fn stored_rows_give_the_finding_of_the_live_answer_in_every_row_of_the_table() {
-    let mut judged = 0;
-    for (name, given, ..) in table() {
-        let Some([copy, wanted]) = given.stored() else {
-            continue;
-        };
-        assert_eq!(copy, wanted, "{name}");
-        judged += u32::from(copy.known);
-    }
-    assert!(judged > 60, "{judged}");
-}
-
-#[test]
 fn a_row_that_only_contains_the_serial_number_is_no_row_of_it() {
     let serial = Serial::new(SERIAL).unwrap();
     let rows = |texts: &[&str]| -> Vec<Row> {
@@ -731,7 +674,7 @@ fn days_left_are_those_of_the_first_token_to_expire() {
     assert_eq!(days_left(&[], Some(now())), None);
 }
 
-mod properties {
+pub(in super::super) mod properties {
     //! Whatever Kandji says, ready needs everything at once.
 
     use proptest::{prelude::*, sample::select};
@@ -795,7 +738,7 @@ mod properties {
     }
 
     prop_compose! {
-        fn any_given()(
+        pub(in super::super::super) fn any_given()(
             rows in prop::collection::vec(any_row(), 0..4), tokens in prop::collection::vec(any_token(), 0..4), tokens_fail in prop::bool::weighted(0.1),
             enrolled in any::<bool>(), date in prop::bool::weighted(0.9), tokens_date in prop::bool::weighted(0.9),
             counted in select(vec![vec![], vec!["t1".to_owned()], vec!["t1".to_owned(), "t2".to_owned()]]),
@@ -881,13 +824,6 @@ mod properties {
                 }
             } else if let [only] = exact.as_slice() {
                 prop_assert!(!proven(only, &given, allow_returned), "a box that is ready is told so: {evidence:?}");
-            }
-        }
-
-        #[test]
-        fn stored_rows_give_the_finding_of_the_live_answer(given in any_given()) {
-            if let Some([copy, wanted]) = given.stored() {
-                prop_assert_eq!(copy, wanted);
             }
         }
     }

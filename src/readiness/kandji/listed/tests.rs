@@ -535,3 +535,65 @@ fn the_form_of_a_body_changes_only_with_its_number() {
         "010102743101024851010241300101c801010753554343455353000280c0f98dc5cad4ea31"
     );
 }
+
+mod like_live {
+    //! What is stored says what the live answer says.
+
+    use proptest::prelude::*;
+
+    use super::{
+        super::super::finding::tests::{Given, SERIAL, bare, properties::any_given, table},
+        *,
+    };
+
+    /// The evidence from the same rows and tokens as the replica keeps them, read just now, and what it must be. `None`: what a
+    /// replica holds was read whole and dated.
+    fn both(given: &Given) -> Option<[Evidence; 2]> {
+        let (now, _) = given.now.zip(given.tokens_now)?;
+        let tokens = compact::written(FORM, given.tokens.as_ref().ok()?).unwrap();
+        let tokens: Vec<Token> = compact::read(FORM, &tokens).unwrap();
+        let stored = |row: &Row| StoredRow {
+            body: compact::written(FORM, row).unwrap(),
+            read_at: read_at(now),
+        };
+        let serial = Serial::new(SERIAL).unwrap();
+        let ours = |row: &&Row| serial.is(&row.serial_number);
+        let rows: Vec<StoredRow> = given.rows.iter().filter(ours).map(stored).collect();
+        let copy = judge(bare(Reason::Stale), &rows, &tokens, now, &given.policy);
+        let live = given.judged();
+        let wanted = if rows.is_empty() {
+            bare(Reason::Stale)
+        } else {
+            Evidence {
+                as_of: live.as_of.map_or(Some(now), |as_of| Some(as_of.min(now))),
+                used_at: None,
+                ..live
+            }
+        };
+        Some([copy, wanted])
+    }
+
+    #[test]
+    fn stored_rows_give_the_finding_of_the_live_answer_in_every_row_of_the_table() {
+        let mut judged = 0;
+        for (name, given, ..) in table() {
+            let Some([copy, wanted]) = both(&given) else {
+                continue;
+            };
+            assert_eq!(copy, wanted, "{name}");
+            judged += u32::from(copy.known);
+        }
+        assert!(judged > 60, "{judged}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn stored_rows_give_the_finding_of_the_live_answer(given in any_given()) {
+            if let Some([copy, wanted]) = both(&given) {
+                prop_assert_eq!(copy, wanted);
+            }
+        }
+    }
+}

@@ -152,6 +152,8 @@ async fn all_devices_and_the_devices_of_each_server_are_read_and_say_what_the_li
         let wanted = Evidence {
             as_of: Some(now),
             replied_at: Some(now),
+            used_at: None,
+            heard: false,
             ..live
         };
         assert_eq!(copy, wanted, "{serial}");

@@ -129,6 +129,8 @@ fn as_copy(live: Evidence, now: Timestamp) -> Evidence {
         },
         as_of: Some(now),
         replied_at: Some(now),
+        used_at: None,
+        heard: false,
         ..live
     }
 }

@@ -15,8 +15,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use benchlight::{
+    config,
+    readiness::{Source, replica::store::Store},
+    runtime::{clock::ClockWatch, pulse::Pulse},
+};
 use rustix::process::{Pid, Signal, kill_process};
-
 use tempfile::TempDir;
 
 /// How a command ended.
@@ -150,6 +154,8 @@ fn every_command_that_needs_the_config_ends_with_78_when_it_is_wrong() {
         &["doctor"],
         &["lamps", "test"],
         &["lamps", "off"],
+        &["replica", "status"],
+        &["replica", "clear"],
     ] {
         let outcome = benchlight(&[arguments, &["--config", &config]].concat(), &[]);
         assert_eq!(outcome.code, 78, "{arguments:?}: {}", outcome.err);
@@ -171,6 +177,8 @@ fn a_usage_error_is_64_and_leaves_standard_output_alone() {
         &["check", "--bogus"],
         &["journal"],
         &["journal", "export", "--since", "yesterday"],
+        &["replica"],
+        &["replica", "clear", "kandji", "apple"],
         &["lookup"],
         &["simulate", "jamf"],
         &["simulate", "kandji", "--fault", "gremlins"],
@@ -252,6 +260,8 @@ fn the_manual_is_one_page_with_every_command_and_names_no_page_that_does_not_exi
         "journal export",
         "journal why SERIAL",
         "lamps test",
+        "replica status",
+        "replica clear [SOURCE]",
         "explain [WORD]",
         "simulate KIND",
     ] {
@@ -297,6 +307,9 @@ fn the_help_of_every_command_fits_the_smallest_terminal() {
         "journal why",
         "lamps",
         "lamps test",
+        "replica",
+        "replica status",
+        "replica clear",
         "credential",
         "credential import-apple-token",
         "simulate",
@@ -669,4 +682,198 @@ fn a_simulator_serves_this_machine_only() {
         "{}",
         outcome.err
     );
+}
+
+/// A config whose one source is a simulated Kandji with a replica, beside its `state_dir`.
+struct Replicated {
+    folder: TempDir,
+    _kandji: Simulated,
+}
+
+impl Replicated {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().to_str().unwrap();
+        let kandji = Simulated::start(&[
+            "simulate",
+            "kandji",
+            "--boxes",
+            "700",
+            "--credentials",
+            place,
+        ]);
+        let state = folder.path().join("state");
+        fs::create_dir(&state).unwrap();
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+        let text = format!(
+            "[station]\nsite = \"a\"\nname = \"b\"\nstate_dir = \"{}\"\ncredentials_dir = \"{place}\"\n[[scanner]]\nname = \"s\"\nkind = \"stdin\"\n[indicator]\nkind = \"none\"\n[mqtt]\nurl = \"mqtt://localhost:1\"\n{}replica = \"first\"\n",
+            state.display(),
+            kandji.printed
+        );
+        fs::write(folder.path().join("bench.toml"), text).unwrap();
+        Self {
+            folder,
+            _kandji: kandji,
+        }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.state().join("replica.sqlite")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        let config = self.folder.path().join("bench.toml");
+        let more = ["--config", config.to_str().unwrap()];
+        benchlight(&[arguments, &more].concat(), &[])
+    }
+
+    /// What the doctor says of the replica: state, finding, remedy.
+    fn doctor(&self) -> [String; 3] {
+        let lines: serde_json::Value =
+            serde_json::from_str(&self.run(&["doctor", "--json"]).out).unwrap();
+        let line = lines
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|line| line["part"] == "source kandji, replica")
+            .unwrap();
+        ["state", "finding", "remedy"].map(|key| line[key].as_str().unwrap().to_owned())
+    }
+
+    /// One complete pass, as the agent makes it. The file stays open as long as the store is there.
+    fn fill(&self) -> Store {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = config::load(&self.folder.path().join("bench.toml")).unwrap();
+        let store = Store::open(&self.file());
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let settings = config.sources.first().unwrap().clone();
+            let source = Source::with_replica(settings, ClockWatch::Kernel, &store).unwrap();
+            let (passed, mut complete) = tokio::sync::mpsc::channel(1);
+            let passes = tokio::spawn(source.run_passes(passed, Pulse::default()));
+            complete.recv().await.unwrap();
+            passes.abort();
+            let _ = passes.await;
+        });
+        store
+    }
+}
+
+#[test]
+fn a_replica_is_shown_by_status_doctor_and_lookup_and_cleared_only_without_an_agent() {
+    const READY: &str = "C02XK0AAJG5H";
+    let bench = Replicated::new();
+    let outcome = bench.run(&["replica", "status"]);
+    assert_eq!(
+        (outcome.code, outcome.out.as_str()),
+        (
+            0,
+            "kandji  filling  0 rows; no complete pass yet, so no row answers\n"
+        )
+    );
+    assert!(!bench.file().exists(), "looking makes no file");
+    let [state, finding, remedy] = bench.doctor();
+    assert_eq!(
+        (state.as_str(), remedy.as_str()),
+        ("warn", "start the agent: it reads the service's whole list"),
+        "{finding}"
+    );
+    let outcome = bench.run(&["lookup", READY]);
+    assert!(
+        outcome.code == 0
+            && outcome
+                .out
+                .contains("kandji: no row of its replica answers"),
+        "{} {}",
+        outcome.out,
+        outcome.err
+    );
+
+    let store = bench.fill();
+    // As the agent does.
+    let agent = fs::File::open(bench.state()).unwrap();
+    agent.lock().unwrap();
+    let outcome = bench.run(&["replica", "status"]);
+    let said = outcome.out.trim_end();
+    assert!(
+        outcome.code == 0
+            && said.starts_with("kandji  ok  7")
+            && said.contains(" rows; last complete pass ")
+            && said.contains(" s ago); a pass takes about 4 reads, 24 an hour: 0.3 % of the 10000"),
+        "{said} {}",
+        outcome.err
+    );
+    let [state, finding, _] = bench.doctor();
+    assert_eq!(state, "ok", "{finding}");
+    assert!(finding.contains("a pass takes about 4 reads"), "{finding}");
+
+    let outcome = bench.run(&["lookup", READY]);
+    assert!(
+        outcome.code == 0
+            && outcome.out.contains(" kandji, row ")
+            && outcome.out.contains(" s old")
+            && !outcome.out.contains("answers no scan"),
+        "{}",
+        outcome.out
+    );
+    let outcome = bench.run(&["lookup", "--json", READY]);
+    let json: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
+    let [live, row] = [&json[0]["evidence"][0], &json[0]["rows"][0]];
+    assert_eq!(live["from"], serde_json::Value::Null, "asked live");
+    assert!(row["from"] == "replica" && row["age_s"].is_u64(), "{row}");
+    assert_eq!(
+        (&row["says"], &live["says"]),
+        (&"ready".into(), &"ready".into())
+    );
+    let outcome = bench.run(&["lookup", "C02ZZZZZZZZZ"]);
+    assert!(
+        outcome.out.contains("its replica has no row of this box"),
+        "{}",
+        outcome.out
+    );
+
+    let before = fs::read(bench.file()).unwrap();
+    for clear in [&["replica", "clear"][..], &["replica", "clear", "kandji"]] {
+        let outcome = bench.run(clear);
+        assert_eq!(outcome.code, 1);
+        assert!(
+            outcome.err.contains("in use by benchlight"),
+            "{}",
+            outcome.err
+        );
+    }
+    assert_eq!(fs::read(bench.file()).unwrap(), before);
+    drop(store);
+    agent.unlock().unwrap();
+    let log = bench.state().join("replica.sqlite-wal");
+    while log.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+
+    let outcome = bench.run(&["replica", "clear", "kanji"]);
+    assert_eq!(outcome.code, 1);
+    assert!(
+        outcome
+            .err
+            .contains("no source \"kanji\"; there are: kandji"),
+        "{}",
+        outcome.err
+    );
+    let outcome = bench.run(&["replica", "clear", "kandji"]);
+    assert!(
+        outcome.code == 0 && outcome.out.starts_with("kandji: 7"),
+        "{} {}",
+        outcome.out,
+        outcome.err
+    );
+    let outcome = bench.run(&["replica", "status"]);
+    assert!(outcome.out.starts_with("kandji  filling  0 rows"));
+    let outcome = bench.run(&["replica", "clear"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    assert!(!bench.file().exists());
+    let outcome = bench.run(&["replica", "clear"]);
+    assert!(outcome.code == 0 && outcome.out.starts_with("there is no replica"));
 }

@@ -30,7 +30,10 @@ use crate::{
     readiness::{
         self, Source,
         http::Clocks,
-        replica::{Mode, store::Store},
+        replica::{
+            Mode,
+            store::{self, Store},
+        },
     },
     reason::Reason,
     record::Record,
@@ -204,7 +207,7 @@ impl Wiring {
             .sources
             .iter()
             .any(kept)
-            .then(|| Store::open(&state_dir.join("replica.sqlite")));
+            .then(|| Store::open(&store::path(state_dir)));
         let mut sources = Vec::new();
         for settings in &self.config.sources {
             let source = match &store {

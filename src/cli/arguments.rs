@@ -69,6 +69,9 @@ pub(super) enum Command {
     /// Read the station's own record
     #[command(subcommand)]
     Journal(Journal),
+    /// Show or empty the local copy of the services' lists
+    #[command(subcommand)]
+    Replica(Replica),
     /// Try the lamps, or darken them
     #[command(subcommand)]
     Lamps(Lamps),
@@ -155,6 +158,24 @@ pub(super) enum Format {
     Csv,
     /// A JSON object a line
     Jsonl,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Replica {
+    /// Say what it holds of each source, how old that is and what it costs
+    ///
+    /// It does not disturb a running agent.
+    #[command(verbatim_doc_comment)]
+    Status,
+    /// Empty it; the agent must be stopped
+    ///
+    /// Without a source the whole file is deleted. The agent fills it again.
+    /// Do this before a card leaves the house.
+    #[command(verbatim_doc_comment)]
+    Clear {
+        /// The source's name in the config
+        source: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ mod broker;
 mod clock;
 mod journal;
 mod lamps;
+mod replica;
 mod rhythm;
 mod scanners;
 mod sources;
@@ -24,7 +25,14 @@ use super::{CONFIG, FAILED, OK, arguments::Doctor};
 use crate::{
     config::{self, Problems, Readable},
     journal::survey,
-    readiness::{self, evidence::SourceKind, http::Clocks},
+    readiness::{
+        self,
+        http::Clocks,
+        replica::{
+            Mode,
+            store::{self, ReadFault, Survey},
+        },
+    },
     runtime::{clock::ClockWatch, name::Name, visible},
     scanner,
 };
@@ -273,7 +281,9 @@ async fn examine(config: Readable) -> Vec<Line> {
 struct Parts {
     scanners: Vec<(Name, Under<Line>)>,
     lamps: Under<Vec<Line>>,
-    sources: Vec<(Name, SourceKind, Under<sources::Seen>)>,
+    sources: Vec<(readiness::Settings, Under<sources::Seen>)>,
+    replica: Option<Under<Result<Survey, ReadFault>>>,
+    agent: bool,
     max_fetch_age: Option<Duration>,
     broker: Option<Under<Line>>,
     journal: Under<journal::JournalSeen>,
@@ -311,20 +321,26 @@ impl Parts {
             |dir| Clocks::reading(ClockWatch::Kernel, dir),
         );
         let source = |settings: readiness::Settings| {
-            let (name, kind) = (settings.name.clone(), settings.kind());
-            let examination = sources::examine(settings, clocks.clone());
-            let part = format!("source {name}");
-            (name, kind, Under::start(part, examination))
+            let examination = sources::examine(settings.clone(), clocks.clone());
+            let part = format!("source {}", settings.name);
+            (settings, Under::start(part, examination))
         };
+        let kept = |settings: &readiness::Settings| settings.replica.mode != Mode::Off;
+        let replica = config.state_dir.as_deref().map(store::path);
+        let replica = replica
+            .filter(|_| config.sources.iter().any(kept))
+            .map(|path| Under::start_blocking("replica".to_owned(), move || store::survey(&path)));
+        let runs = agent.unwrap_or_default();
         let (settings, state_dir) = (config.journal, config.state_dir);
         let journal = Under::start_blocking("journal".to_owned(), move || {
-            let agent = agent.unwrap_or_default();
-            journal::journal(state_dir.as_deref(), settings.as_ref(), agent, &names)
+            journal::journal(state_dir.as_deref(), settings.as_ref(), runs, &names)
         });
         Self {
             scanners: config.scanners.into_iter().map(scanner).collect(),
             lamps,
             sources: config.sources.into_iter().map(source).collect(),
+            replica,
+            agent: runs,
             max_fetch_age: config.max_fetch_age,
             broker: config
                 .mqtt
@@ -347,19 +363,30 @@ impl Parts {
             lines.push(scanners::with_end_key(line, &name, &journal.unended));
         }
         lines.extend(self.lamps.end().await.unwrap_or_else(|line| vec![line]));
+        let survey = match self.replica {
+            Some(replica) => replica.end().await.map_err(|line| lines.push(line)).ok(),
+            None => None,
+        };
         let mut facts = Vec::new();
-        for (name, kind, source) in self.sources {
+        for (settings, source) in self.sources {
+            let mut told = None;
             match source.end().await {
                 Ok(seen) => {
                     lines.extend(seen.lines);
-                    facts.extend(seen.facts.map(|facts| (name.clone(), facts)));
+                    told = seen.facts.as_ref().and_then(|facts| facts.limit);
+                    facts.extend(seen.facts.map(|facts| (settings.name.clone(), facts)));
                 }
                 Err(line) => lines.push(line),
             }
-            if let (true, Some(records), Some(max_fetch_age)) =
-                (kind.is_mdm(), &journal.records, self.max_fetch_age)
-            {
-                lines.push(rhythm::line(&name, records, max_fetch_age));
+            if let Some(survey) = &survey {
+                lines.extend(replica::line(&settings, survey, told, self.agent));
+            }
+            if let (true, Some(records), Some(max_fetch_age)) = (
+                settings.kind().is_mdm(),
+                &journal.records,
+                self.max_fetch_age,
+            ) {
+                lines.push(rhythm::line(&settings.name, records, max_fetch_age));
             }
         }
         lines.extend(sources::across(&facts));

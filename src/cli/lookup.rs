@@ -1,4 +1,6 @@
-//! `lookup`: asks the configured sources once and shows the witnesses side by side.
+//! `lookup`: asks the configured sources once and shows what each of them says side by side, with what their replicas hold.
+
+mod rows;
 
 use std::io::{self, Write};
 
@@ -14,6 +16,7 @@ use crate::{
     runtime::{clock::ClockWatch, name::Name, times, visible},
     station::{core::LaneSettings, look_up::look_up},
 };
+use rows::KeptRow;
 
 /// Nobody could say, or it was no serial number.
 const UNKNOWN: u8 = 2;
@@ -25,10 +28,14 @@ const UNKNOWN: u8 = 2;
 pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow::Result<u8> {
     let clock = ClockWatch::Kernel;
     let clocks = Clocks::reading(clock, &config.journal.state_dir);
+    let store = rows::store(config);
     let sources: Vec<Source> = config
         .sources
         .iter()
-        .map(|source| Source::new(source.clone(), clocks.clone()))
+        .map(|source| match &store {
+            Some(store) => Source::with_replica(source.clone(), clocks.clone(), store),
+            None => Source::new(source.clone(), clocks.clone()),
+        })
         .collect::<Result<_, _>>()?;
     let Some(lane) = config.lanes.first() else {
         anyhow::bail!("the config has no lane")
@@ -38,22 +45,25 @@ pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow
         policy: lane.policy.clone(),
     };
     let scanner = Name::new("lookup")?;
-    let mut records = Vec::new();
+    let (mut records, mut kept) = (Vec::new(), Vec::new());
     for code in codes {
+        // First: the live answer strikes rows that say otherwise.
+        let of_code = rows::of(code, &config.sources, &sources, &lane.policy).await;
         let found = look_up(code, lane.clone(), &scanner, &sources, clock).await;
         if !json {
             let mut out = io::stdout().lock();
             for record in &found {
-                show(&mut out, code, record)?;
+                show(&mut out, code, record, &of_code)?;
             }
         }
         records.extend(found);
+        kept.extend(of_code);
     }
     if json {
         let speaker = Speaker::new(&config.mqtt);
         let all: Vec<_> = records
             .iter()
-            .map(|record| speaker.lookup_data(record))
+            .map(|record| speaker.lookup_data(record, &rows::evidence(record, &kept)))
             .collect();
         let mut out = io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, &all)?;
@@ -77,7 +87,7 @@ fn exit_code(records: &[Record]) -> u8 {
     }
 }
 
-fn show(out: &mut impl Write, code: &str, record: &Record) -> io::Result<()> {
+fn show(out: &mut impl Write, code: &str, record: &Record, kept: &[KeptRow]) -> io::Result<()> {
     let shown = record.serial.as_ref().map_or_else(
         || crate::label::visible(code.as_bytes()),
         ToString::to_string,
@@ -109,9 +119,13 @@ fn show(out: &mut impl Write, code: &str, record: &Record) -> io::Result<()> {
         "took",
     ]
     .map(str::to_owned);
-    let rows: Vec<[String; 8]> = std::iter::once(header)
-        .chain(record.evidence.iter().map(row))
-        .collect();
+    let kept: Vec<&KeptRow> = rows::of_record(record, kept).collect();
+    let mut rows = vec![header];
+    for evidence in &record.evidence {
+        rows.push(row(evidence));
+        let same = kept.iter().filter(|kept| kept.is_of(evidence));
+        rows.extend(same.filter_map(|kept| kept.cells()));
+    }
     for row in &rows {
         write!(out, " ")?;
         for (column, cell) in row.iter().enumerate() {
@@ -125,6 +139,9 @@ fn show(out: &mut impl Write, code: &str, record: &Record) -> io::Result<()> {
             write!(out, " ")?;
         }
         writeln!(out)?;
+    }
+    for note in kept.iter().filter_map(|kept| kept.note()) {
+        writeln!(out, "  {note}")?;
     }
     for evidence in &record.evidence {
         if let Some(detail) = &evidence.detail {
@@ -197,7 +214,7 @@ mod tests {
             ..bare
         };
         let mut out = Vec::new();
-        show(&mut out, "C02XK0AAJG5H\u{202e}", &record).unwrap();
+        show(&mut out, "C02XK0AAJG5H\u{202e}", &record, &[]).unwrap();
         let text = String::from_utf8(out).unwrap();
         for words in [
             "Mac\\u{e0041}",

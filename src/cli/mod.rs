@@ -12,6 +12,7 @@ mod lamps;
 mod log;
 mod lookup;
 mod packaging;
+mod replica;
 mod run;
 mod signals;
 #[cfg(feature = "simulate")]
@@ -74,6 +75,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Doctor(order) => doctor::doctor(config, &order),
         Command::Check => check::check(config),
         Command::Journal(order) => journal::journal(config, &order),
+        Command::Replica(order) => replica::replica(config, &order),
         Command::Lamps(command) => lamps::lamps(config, &command),
         Command::Credential(command) => credential::credential(command),
         #[cfg(feature = "simulate")]

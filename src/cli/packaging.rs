@@ -17,7 +17,7 @@ pub(super) fn completions(shell: Shell) -> anyhow::Result<u8> {
 }
 
 /// Files that a technician meets: (path, what it is).
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("/etc/benchlight/benchlight.toml", "The config."),
     (
         "/etc/benchlight/credentials/",
@@ -34,6 +34,10 @@ const FILES: [(&str, &str); 9] = [
     (
         "/var/lib/benchlight/journal.sqlite",
         "The station's record. journal.corrupt-* beside it were damaged and set aside.",
+    ),
+    (
+        "/var/lib/benchlight/replica.sqlite",
+        "The local copy of the services' lists, if a source has `replica`. It may be deleted while the agent is stopped.",
     ),
     ("/usr/lib/systemd/system/benchlight.service", "The service."),
     (

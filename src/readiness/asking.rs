@@ -121,8 +121,41 @@ impl Source {
 
     /// What the rows say of the candidates, if that is good news of one of them and of no other.
     pub async fn row(&self, candidates: &Candidates, terms: &RowTerms, by: By) -> Option<Answer> {
-        let shared = &self.shared;
         let begun = Instant::now();
+        let rows = self.rows(candidates, terms).await?;
+        let mut answering = 0;
+        let mut evidence = Vec::new();
+        for (serial, row) in candidates.iter().zip(rows) {
+            match row {
+                // For choosing between candidates it is not known; a finding is never taken from here.
+                Row::Nothing => {
+                    let nothing = Finding::No(Reason::NotFound);
+                    let (name, kind) = (self.shared.name.clone(), self.shared.kind);
+                    evidence.push(Evidence::bare(name, kind, serial.clone(), nothing));
+                }
+                Row::Said {
+                    evidence: said,
+                    answers: true,
+                } => {
+                    answering += 1;
+                    evidence.push(Evidence {
+                        took: begun.elapsed(),
+                        ..*said
+                    });
+                }
+                Row::Said { .. } | Row::Doubted => return None,
+            }
+        }
+        (answering == 1).then(|| Answer {
+            source: self.shared.name.clone(),
+            by,
+            evidence,
+        })
+    }
+
+    /// What the rows say of each candidate, good news or not. `None`: no row of this source answers.
+    pub async fn rows(&self, candidates: &Candidates, terms: &RowTerms) -> Option<Vec<Row>> {
+        let shared = &self.shared;
         let replica = shared.replica.as_ref()?;
         let listed = shared.adapter.listed()?;
         let serials: Vec<Serial> = candidates.iter().cloned().collect();
@@ -132,48 +165,49 @@ impl Source {
             boot: Boot::now(),
             service: shared.adapter.client().service_now(),
         };
-        let mut answering = 0;
-        let mut evidence = Vec::new();
-        for (serial, held) in candidates.iter().zip(found.held) {
+        let service = now
+            .service
+            .unwrap_or_else(|| found.facts.read_at.carried(now));
+        let row = |(serial, held): (&Serial, Held)| {
             let rows = match held {
-                // For choosing between candidates it is not known; a finding is never taken from here.
-                Held::Nothing => {
-                    let nothing = Finding::No(Reason::NotFound);
-                    let (name, kind) = (shared.name.clone(), shared.kind);
-                    evidence.push(Evidence::bare(name, kind, serial.clone(), nothing));
-                    continue;
-                }
-                Held::Doubted => return None,
+                Held::Nothing => return Row::Nothing,
+                Held::Doubted => return Row::Doubted,
                 Held::Rows(rows) => rows,
             };
             let ages = rows.iter().map(|row| row.read_at.age(now));
             let age = ages
                 .chain([found.facts.read_at.age(now)])
-                .try_fold(Duration::ZERO, |oldest, age| Some(oldest.max(age?)))?;
-            let service = now
-                .service
-                .unwrap_or_else(|| found.facts.read_at.carried(now));
+                .try_fold(Duration::ZERO, |oldest, age| Some(oldest.max(age?)));
             let judged = listed.judge(serial, &rows, &found.facts, service);
             let finding = judged.judged(terms.allow_returned);
             let proves = shared.kind.proves();
             let too_weak = matches!(finding, Finding::Ready(grade) if grade < terms.min_grade)
                 && proves.is_some_and(|live| live >= terms.min_grade);
-            if too_weak || !rule::may_answer(finding, Some(age), &replica.settings) {
-                return None;
+            Row::Said {
+                answers: !too_weak && rule::may_answer(finding, age, &replica.settings),
+                evidence: Box::new(Evidence {
+                    row_age: age,
+                    ..judged
+                }),
             }
-            answering += 1;
-            evidence.push(Evidence {
-                row_age: Some(age),
-                took: begun.elapsed(),
-                ..judged
-            });
-        }
-        (answering == 1).then(|| Answer {
-            source: shared.name.clone(),
-            by,
-            evidence,
-        })
+        };
+        Some(candidates.iter().zip(found.held).map(row).collect())
     }
+}
+
+/// What a replica says of one serial number.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Row {
+    /// It has no row.
+    Nothing,
+    /// A newer live answer has struck it, or it is damaged.
+    Doubted,
+    Said {
+        /// Its `row_age` is `None` where nobody can say how old the row is.
+        evidence: Box<Evidence>,
+        /// May it answer a scan?
+        answers: bool,
+    },
 }
 
 impl Replica {

@@ -32,9 +32,9 @@ impl Grade {
 macro_rules! services {
     ($expand:ident) => {
         $expand! {
-            Kandji "kandji" kandji { is_mdm: true, keeps_copy: true, tells_limit: true, proves: Some(Grade::Relayed), question: "Status in the MDM" },
-            AppleDep "apple-dep" apple_dep { is_mdm: false, keeps_copy: false, tells_limit: false, proves: Some(Grade::Apple), question: "Profile at Apple" },
-            AppleBusiness "apple-business" apple_business { is_mdm: false, keeps_copy: false, tells_limit: false, proves: None, question: "MDM server at Apple" },
+            Kandji "kandji" kandji { is_mdm: true, keeps_copy: true, requests_an_hour: Some(10_000), rows_per_page: 300, proves: Some(Grade::Relayed), question: "Status in the MDM" },
+            AppleDep "apple-dep" apple_dep { is_mdm: false, keeps_copy: false, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
+            AppleBusiness "apple-business" apple_business { is_mdm: false, keeps_copy: false, requests_an_hour: None, rows_per_page: 1_000, proves: None, question: "MDM server at Apple" },
         }
     };
 }
@@ -44,7 +44,8 @@ pub(crate) use services;
 struct Facts {
     is_mdm: bool,
     keeps_copy: bool,
-    tells_limit: bool,
+    requests_an_hour: Option<u64>,
+    rows_per_page: u64,
     proves: Option<Grade>,
     question: &'static str,
 }
@@ -95,7 +96,17 @@ impl SourceKind {
 
     /// Whether its replies tell the limit of requests and what is left of it.
     pub const fn tells_limit(self) -> bool {
-        self.facts().tells_limit
+        self.requests_an_hour().is_some()
+    }
+
+    /// The limit of requests that the service documents and tells; `None`: neither.
+    pub const fn requests_an_hour(self) -> Option<u64> {
+        self.facts().requests_an_hour
+    }
+
+    /// The most records that one page of its whole list has.
+    pub const fn rows_per_page(self) -> u64 {
+        self.facts().rows_per_page
     }
 
     /// The best proof of an assigned profile that it can give; `None`: it knows nothing of profiles.

@@ -29,6 +29,8 @@ pub(super) struct Seen {
 pub(super) struct Facts {
     /// How far the service's clock is ahead of ours.
     pub(super) ahead: Option<SignedDuration>,
+    /// Requests an hour by the service's last reply.
+    pub(super) limit: Option<u64>,
     kind: SourceKind,
     servers: Vec<MdmServer>,
 }
@@ -71,6 +73,7 @@ pub(super) async fn examine(settings: Settings, clocks: Clocks) -> Seen {
     }
     let facts = Facts {
         ahead: source.clock_ahead(),
+        limit: source.vitals().quota.map(|quota| quota.limit),
         kind: source.kind(),
         servers: examination.servers,
     };

@@ -50,9 +50,20 @@ impl Speaker {
         self.envelope(record, None, Queue::Live)
     }
 
-    /// One element of `lookup --json`: a scan's `data` with `epoch` and `seq` null.
-    pub fn lookup_data<'a>(&self, record: &'a Record) -> impl Serialize + 'a {
-        Data::of(record, None, Queue::Live, self.publish_raw, Cut::NONE)
+    /// One element of `lookup --json`: a scan's `data` with `epoch` and `seq` null, and the rows of replicas beside it.
+    pub fn lookup_data<'a>(
+        &self,
+        record: &'a Record,
+        rows: &[&'a Evidence],
+    ) -> impl Serialize + use<'a> {
+        let row = |evidence: &&'a Evidence| EvidenceData {
+            from: Some("replica"),
+            ..EvidenceData::of(evidence, Cut::NONE)
+        };
+        LookupData {
+            data: Data::of(record, None, Queue::Live, self.publish_raw, Cut::NONE),
+            rows: rows.iter().map(row).collect(),
+        }
     }
 
     fn envelope(&self, record: &Record, place: Option<(Uuid, u64)>, queue: Queue) -> Vec<u8> {
@@ -228,6 +239,14 @@ impl<'a> Data<'a> {
             truncated,
         }
     }
+}
+
+#[derive(Serialize)]
+struct LookupData<'a> {
+    #[serde(flatten)]
+    data: Data<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rows: Vec<EvidenceData<'a>>,
 }
 
 #[derive(Serialize)]

@@ -139,7 +139,7 @@ fn people_read_what_is_there_and_programs_what_was_recorded() {
         [&data["evidence"][0]["status"], &data["raw"]],
         ["assigned\u{200b}", "\u{202e}356938035643809"]
     );
-    let looked_up = serde_json::to_value(open.lookup_data(&record)).unwrap();
+    let looked_up = serde_json::to_value(open.lookup_data(&record, &[])).unwrap();
     assert_eq!(looked_up["message"], data["message"]);
     assert_eq!(
         parsed(&refusal("\"\u{202e}\" is no epoch"))["error"],
@@ -187,8 +187,17 @@ fn an_unrecorded_scan_and_a_look_up_have_no_place_in_the_journal() {
         (&message["data"]["epoch"], &message["data"]["seq"]),
         (&Value::Null, &Value::Null)
     );
-    let looked_up = serde_json::to_value(speaker().lookup_data(&scan())).unwrap();
+    let looked_up = serde_json::to_value(speaker().lookup_data(&scan(), &[])).unwrap();
     assert_eq!(looked_up, message["data"]);
+    // What a replica holds stands beside it.
+    let scan = scan();
+    let rows: Vec<_> = scan.evidence.iter().collect();
+    let looked_up = serde_json::to_value(speaker().lookup_data(&scan, &rows)).unwrap();
+    assert_eq!(looked_up["rows"][0]["from"], "replica");
+    assert_eq!(
+        looked_up["rows"][0]["status"],
+        looked_up["evidence"][0]["status"]
+    );
 }
 
 #[test]

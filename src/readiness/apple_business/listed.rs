@@ -26,7 +26,7 @@ use crate::{
 pub(super) const FORM: u8 = 1;
 
 /// The most that Apple gives in one page.
-const LIMIT: &str = "1000";
+const LIMIT: u64 = SourceKind::AppleBusiness.rows_per_page();
 
 /// What is kept of a serial number: the organisation's record, and a row for each server that lists it.
 #[derive(Serialize, Deserialize)]
@@ -148,7 +148,8 @@ impl AppleBusiness {
     /// The links in a reply name whole addresses: only the cursor is followed, on the configured host.
     async fn list(&self, path: &str, cursor: Option<String>) -> Result<Reply, Fault> {
         let mut url: Url = http::below(&self.base, path);
-        url.query_pairs_mut().append_pair("limit", LIMIT);
+        url.query_pairs_mut()
+            .append_pair("limit", &LIMIT.to_string());
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("cursor", &cursor);
         }

@@ -27,7 +27,7 @@ use crate::{
 pub(super) const FORM: u8 = 1;
 
 /// The most devices that Apple gives in one page.
-const LIMIT: usize = 1000;
+const LIMIT: u64 = SourceKind::AppleDep.rows_per_page();
 
 /// So many profiles are read in one pass. A box with another one is asked about live.
 const MOST_PROFILES: usize = 20;

@@ -2,6 +2,7 @@
 //!
 //! It never fails to open. What is wrong with the file is a fault of the next pass; look-ups then find nothing.
 
+mod beside;
 mod bitmap;
 mod files;
 mod filling;
@@ -14,7 +15,7 @@ mod writer;
 
 use std::{
     fmt, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Sender, channel},
@@ -35,8 +36,14 @@ use reader::{Reader, Rows};
 use strikes::Strikes;
 use writer::{Reply, Request, Which, Writer};
 
+pub use beside::{ReadFault, Survey, clear, survey};
 pub use filling::Counts;
 pub use trouble::StoreFault;
+
+/// Where the replica is.
+pub fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join("replica.sqlite")
+}
 
 /// A list without an end must not fill the disk: four million rows.
 const LARGEST_FILE: u64 = 1 << 30;

@@ -75,6 +75,12 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes of the replica with its log.
+pub(super) fn size(path: &Path) -> u64 {
+    let sizes = [path.to_owned(), beside(path, "-wal")].map(|file| fs::symlink_metadata(file));
+    sizes.into_iter().flatten().map(|found| found.len()).sum()
+}
+
 fn all(path: &Path) -> Vec<PathBuf> {
     let companions = COMPANIONS.iter().map(|companion| beside(path, companion));
     [path.to_owned()].into_iter().chain(companions).collect()

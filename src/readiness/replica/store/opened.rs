@@ -93,57 +93,16 @@ impl Opened {
         let key: [u8; 32] = conn.query_row("SELECT key FROM meta", [], |row| row.get(0))?;
         // What cannot be written cannot be struck either, so nothing is read from it.
         conn.execute("UPDATE meta SET opened = opened + 1", [])?;
-        let mut opened = Self {
+        let InFile { sources, strikes } = load(&conn)?;
+        Ok(Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             files: Files::of(path)?,
-            sources: BTreeMap::new(),
-            in_file: BTreeMap::new(),
+            sources,
+            in_file: strikes,
             is_new,
             pending: None,
             conn,
-        };
-        opened.load()?;
-        Ok(opened)
-    }
-
-    fn load(&mut self) -> rusqlite::Result<()> {
-        let mut held = held(&self.conn)?;
-        let sql = "SELECT number, name, account, credential, sum FROM source";
-        let mut statement = self.conn.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (number, name): (i64, String) = (row.get(0)?, row.get(1)?);
-            let (account, credential): ([u8; 32], [u8; 32]) = (row.get(2)?, row.get(3)?);
-            if row.get::<_, i64>(4)? != sum_of_source(number, &name, &account, &credential) {
-                return Err(schema::damaged());
-            }
-            let name = Name::new(&name).map_err(|_| schema::damaged())?;
-            let mark = mark(&self.conn, number)?;
-            let strikes = strikes(&self.conn, number)?;
-            let newest = newest(&self.conn, number)?
-                .max(mark.map_or(0, |mark| mark.pass))
-                .max(
-                    strikes
-                        .iter()
-                        .map(|(_, place)| place.pass)
-                        .max()
-                        .unwrap_or(0),
-                );
-            self.in_file.insert(name.clone(), (newest, strikes));
-            let of_source = OfSource {
-                number,
-                account,
-                credential,
-                mark,
-                held: held.remove(&number).unwrap_or_default(),
-            };
-            self.sources.insert(name, of_source);
-        }
-        if held.is_empty() {
-            Ok(())
-        } else {
-            Err(schema::damaged())
-        }
+        })
     }
 
     /// Begins a transaction, unless one is open.
@@ -217,6 +176,58 @@ fn check(conn: &Connection) -> Result<(), Trouble> {
         Ok(())
     } else {
         Err(Trouble::Discard(found))
+    }
+}
+
+/// What is known of each source in a file.
+pub(super) struct InFile {
+    pub(super) sources: BTreeMap<Name, OfSource>,
+    /// The newest pass of each, and its strikes.
+    pub(super) strikes: BTreeMap<Name, (i64, Vec<Strike>)>,
+}
+
+/// Reads all of the file once.
+pub(super) fn load(conn: &Connection) -> rusqlite::Result<InFile> {
+    let mut held = held(conn)?;
+    let (mut sources, mut struck) = (BTreeMap::new(), BTreeMap::new());
+    let mut statement =
+        conn.prepare("SELECT number, name, account, credential, sum FROM source")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (number, name): (i64, String) = (row.get(0)?, row.get(1)?);
+        let (account, credential): ([u8; 32], [u8; 32]) = (row.get(2)?, row.get(3)?);
+        if row.get::<_, i64>(4)? != sum_of_source(number, &name, &account, &credential) {
+            return Err(schema::damaged());
+        }
+        let name = Name::new(&name).map_err(|_| schema::damaged())?;
+        let mark = mark(conn, number)?;
+        let strikes = strikes(conn, number)?;
+        let newest = newest(conn, number)?
+            .max(mark.map_or(0, |mark| mark.pass))
+            .max(
+                strikes
+                    .iter()
+                    .map(|(_, place)| place.pass)
+                    .max()
+                    .unwrap_or(0),
+            );
+        struck.insert(name.clone(), (newest, strikes));
+        let of_source = OfSource {
+            number,
+            account,
+            credential,
+            mark,
+            held: held.remove(&number).unwrap_or_default(),
+        };
+        sources.insert(name, of_source);
+    }
+    if held.is_empty() {
+        Ok(InFile {
+            sources,
+            strikes: struck,
+        })
+    } else {
+        Err(schema::damaged())
     }
 }
 

@@ -25,15 +25,15 @@ const BOOT: Uuid = Uuid::from_u128(7);
 type Spoiled = (&'static str, fn(&Path));
 
 /// A replica in a folder of its own, and whose it is.
-struct Rig {
+pub(super) struct Rig {
     folder: TempDir,
     store: Store,
     account: &'static str,
-    credential: Secret,
+    pub(super) credential: Secret,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("replica.sqlite"));
         Self::of(folder, store)
@@ -48,11 +48,11 @@ impl Rig {
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("replica.sqlite")
     }
 
-    fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.folder.path().join("replica.sqlite-wal")
     }
 
@@ -63,7 +63,7 @@ impl Rig {
             .unwrap();
     }
 
-    async fn begin_of(&self, source: &str, second: u64) -> Pass {
+    pub(super) async fn begin_of(&self, source: &str, second: u64) -> Pass {
         self.store
             .begin(
                 &Name::new(source).unwrap(),
@@ -80,7 +80,7 @@ impl Rig {
     }
 
     /// A whole pass that begins at that second.
-    async fn fill(&self, second: u64, rows: &[ListedRow]) -> u64 {
+    pub(super) async fn fill(&self, second: u64, rows: &[ListedRow]) -> u64 {
         let mut pass = self.begin(second).await;
         pass.page(rows.to_vec(), at(second, 1)).await.unwrap();
         pass.finish(b"facts".to_vec()).await.unwrap()
@@ -92,7 +92,7 @@ impl Rig {
         self.store.look_up(&kandji, &self.credential, &serials)
     }
 
-    fn held(&self, serial: &str) -> Held {
+    pub(super) fn held(&self, serial: &str) -> Held {
         self.found(&[serial]).unwrap().held.remove(0)
     }
 
@@ -107,7 +107,7 @@ impl Rig {
         self
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         let elsewhere = tempfile::tempdir().unwrap();
         self.store = Store::open(&elsewhere.path().join("other"));
         // SQLite removes the log when the last connection is closed.
@@ -124,13 +124,13 @@ impl Rig {
         Self::of(folder, store)
     }
 
-    fn struck(&self, serial_number: &str, at: Boot) {
+    pub(super) fn struck(&self, serial_number: &str, at: Boot) {
         let kandji = Name::new("kandji").unwrap();
         self.store.strike(&kandji, &serial(serial_number), at);
     }
 
     /// The file is open and whatever was struck is in it.
-    async fn settled(&self) {
+    pub(super) async fn settled(&self) {
         self.store
             .status(&Name::new("kandji").unwrap())
             .await
@@ -147,11 +147,11 @@ fn wait(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn serial(text: &str) -> Serial {
+pub(super) fn serial(text: &str) -> Serial {
     Serial::new(text).unwrap()
 }
 
-fn at(second: u64, ms: u64) -> Boot {
+pub(super) fn at(second: u64, ms: u64) -> Boot {
     Boot::from_duration(Duration::from_secs(second) + Duration::from_millis(ms))
 }
 
@@ -164,7 +164,7 @@ fn read_at(second: u64, ms: u64) -> ReadAt {
     }
 }
 
-fn row(id: &str, serial_number: &str, body: &str) -> ListedRow {
+pub(super) fn row(id: &str, serial_number: &str, body: &str) -> ListedRow {
     ListedRow {
         id: id.to_owned(),
         serial: serial(serial_number),
@@ -172,7 +172,7 @@ fn row(id: &str, serial_number: &str, body: &str) -> ListedRow {
     }
 }
 
-fn rows(count: usize) -> Vec<ListedRow> {
+pub(super) fn rows(count: usize) -> Vec<ListedRow> {
     (0..count)
         .map(|nth| row(&format!("id-{nth}"), &format!("C{nth:09}"), "assigned"))
         .collect()

@@ -42,6 +42,13 @@ pub enum Cause {
 }
 
 impl Cause {
+    pub const ALL: [Self; 4] = [
+        Self::Recheck,
+        Self::LateAnswer,
+        Self::Recall,
+        Self::LateCommit,
+    ];
+
     /// The stable code in messages and exports.
     pub const fn code(self) -> &'static str {
         match self {
@@ -54,14 +61,7 @@ impl Cause {
 
     /// Reads a stable code back.
     pub fn from_code(code: &str) -> Option<Self> {
-        [
-            Self::Recheck,
-            Self::LateAnswer,
-            Self::Recall,
-            Self::LateCommit,
-        ]
-        .into_iter()
-        .find(|cause| cause.code() == code)
+        Self::ALL.into_iter().find(|cause| cause.code() == code)
     }
 }
 

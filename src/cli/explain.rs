@@ -90,6 +90,9 @@ fn entries() -> Vec<Entry> {
                     vec![sentence(means)],
                     &sentence(action),
                 ),
+                ("Changes", [word, means, action]) if word != "cause" => {
+                    Entry::new(word, CAUSE, vec![sentence(means)], &sentence(action))
+                }
                 ("The words of health", [word, of, means, action]) if word != "word" => Entry::new(
                     word,
                     &format!("a word of health ({of})"),
@@ -121,6 +124,7 @@ fn heading_of_verdict(entries: &mut Vec<Entry>, verdict: &str, line: &str) -> bo
 
 const SIGNAL: &str = "a signal of the lamps";
 const VERDICT: &str = "a verdict";
+const CAUSE: &str = "a cause of a change";
 
 impl Entry {
     fn new(word: &str, kind: &str, means: Vec<String>, action: &str) -> Self {
@@ -195,6 +199,7 @@ fn overview(entries: &[Entry]) -> String {
         ("verdicts", VERDICT),
         ("reasons", "a reason"),
         ("alarms", "an alarm"),
+        ("changes", CAUSE),
         ("health", "a word"),
     ] {
         let words: Vec<&str> = entries
@@ -229,7 +234,7 @@ fn near(word: &str, entries: &[Entry]) -> String {
         alike => format!("did you mean {}? ", alike.join(", ")),
     };
     format!(
-        "{:?} is not the name of a lamp signal, a verdict, a reason, an alarm or a health word: {hint}`benchlight explain` lists them",
+        "{:?} is not the name of a lamp signal, a verdict, a reason, an alarm, a cause of a change or a health word: {hint}`benchlight explain` lists them",
         crate::runtime::visible::word(word)
     )
 }
@@ -332,8 +337,8 @@ mod tests {
     #[test]
     fn every_word_of_health_is_explained() {
         use crate::health::{
-            Health, JournalHealth, LampCondition, LinkCondition, ScannerCondition, ScannerHealth,
-            SourceHealth,
+            Health, JournalHealth, LampCondition, LinkCondition, ReplicaCondition, ReplicaHealth,
+            ScannerCondition, ScannerHealth, SourceHealth,
         };
         let name = |text: &str| crate::runtime::name::Name::new(text).unwrap();
         let source = SourceHealth {
@@ -343,8 +348,13 @@ mod tests {
             credential_days: None,
             quota_left: None,
             quota_limit: None,
-            replica: None,
-            rows_answer: false,
+            replica: Some(ReplicaHealth {
+                state: ReplicaCondition::Behind,
+                rows: 1,
+                pass_at: Some(jiff::Timestamp::UNIX_EPOCH),
+                fault: Some(Reason::Offline),
+            }),
+            rows_answer: true,
         };
         let mut journal = JournalHealth::sound(uuid::Uuid::nil());
         (journal.salvaged, journal.faulted, journal.set_aside) =
@@ -391,6 +401,8 @@ mod tests {
                 None => drop(keys.insert(key.clone())),
             }
         }
+        let replica = message["sources"]["a"]["replica"].as_object().unwrap();
+        keys.extend(replica.keys().cloned());
         // What explains itself, or is itself a list of words.
         let known: BTreeSet<String> = entries()
             .into_iter()
@@ -438,6 +450,9 @@ mod tests {
             "synced",
             "unsynced",
             "no_scanner",
+            "filling",
+            "behind",
+            "shrunken",
             "in_use",
             "warn",
             "fail",
@@ -445,6 +460,16 @@ mod tests {
         for state in states {
             assert!(known.contains(state), "{state}");
         }
+    }
+
+    #[test]
+    fn every_cause_of_a_change_is_explained() {
+        use crate::record::Cause;
+        let mut known: Vec<String> = of_kind(CAUSE).into_iter().map(|entry| entry.word).collect();
+        let mut causes = Cause::ALL.map(|cause| cause.code().to_owned());
+        known.sort_unstable();
+        causes.sort_unstable();
+        assert_eq!(known, causes);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::readiness::replica::Mode;
 
 const SHIPPED: &str = include_str!("../../../config/benchlight.toml");
 
@@ -226,6 +227,7 @@ fn the_examples_pass_and_do_what_their_comments_say() {
         include_str!("../../../config/examples/one-bench.toml"),
         include_str!("../../../config/examples/two-lanes.toml"),
         include_str!("../../../config/examples/mutual-tls.toml"),
+        include_str!("../../../config/examples/replica.toml"),
     ];
     let configs = files.map(good);
     assert!(
@@ -237,7 +239,15 @@ fn the_examples_pass_and_do_what_their_comments_say() {
             .iter()
             .map(|config| config.lanes.len())
             .collect::<Vec<_>>(),
-        [1, 2, 1]
+        [1, 2, 1, 1]
+    );
+    assert_eq!(
+        configs[3]
+            .sources
+            .iter()
+            .map(|source| source.replica.mode)
+            .collect::<Vec<_>>(),
+        [Mode::Fallback, Mode::First]
     );
     assert!(
         configs[1]

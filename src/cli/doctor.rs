@@ -21,7 +21,7 @@ use std::{
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use super::{CONFIG, FAILED, OK, arguments::Doctor};
+use super::{CONFIG, FAILED, OK, arguments::Doctor, replica::present};
 use crate::{
     config::{self, Problems, Readable},
     journal::survey,
@@ -379,7 +379,13 @@ impl Parts {
                 Err(line) => lines.push(line),
             }
             if let Some(survey) = &survey {
-                lines.extend(replica::line(&settings, survey, told, self.agent));
+                lines.extend(replica::line(
+                    &settings,
+                    survey,
+                    told,
+                    self.agent,
+                    present(),
+                ));
             }
             if let (true, Some(records), Some(max_fetch_age)) = (
                 settings.kind().is_mdm(),

@@ -28,7 +28,7 @@ use crate::{
     journal::Journal,
     publisher::{self, message::Meta},
     readiness::{
-        self, Source,
+        self, Passed, Source,
         http::Clocks,
         replica::{
             Mode,
@@ -198,7 +198,7 @@ impl Wiring {
     }
 
     /// Who is asked. `passed` hears of each complete pass of a replica.
-    fn sources(&mut self, passed: &mpsc::Sender<Name>) -> anyhow::Result<Vec<Source>> {
+    fn sources(&mut self, passed: &mpsc::Sender<Passed>) -> anyhow::Result<Vec<Source>> {
         let state_dir = &self.config.journal.state_dir;
         let clocks = Clocks::keeping(self.clock, state_dir);
         let kept = |settings: &readiness::Settings| settings.replica.mode != Mode::Off;
@@ -268,7 +268,7 @@ impl Wiring {
         journal: &Journal,
         sources: &[Source],
         lamps: &[Lamps],
-        passes: mpsc::Receiver<Name>,
+        passes: mpsc::Receiver<Passed>,
     ) -> Station {
         let config = &self.config;
         let (scans, scans_in) = mpsc::channel(SCANS_IN_PROGRESS * 8);

@@ -45,6 +45,7 @@ use crate::{
     runtime::{
         clock::Boot,
         credential::{Credential, CredentialFault},
+        machine,
         name::Name,
         pulse::{self, Pulse},
     },
@@ -166,6 +167,13 @@ pub enum Purpose {
     Confirmation,
     /// The whole list is read for the replica; as little of the quota as a re-check.
     Pass,
+}
+
+/// A complete pass over a source's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub source: Name,
+    pub began: Boot,
 }
 
 /// A service that can be asked about serial numbers. Cheap to clone; the clones are one source.
@@ -332,8 +340,8 @@ impl Source {
 }
 
 impl Source {
-    /// Keeps its replica filled, and gives its name to `passed` after each complete pass. Never ends; at once if it has none.
-    pub async fn run_passes(self, passed: mpsc::Sender<Name>, pulse: Pulse) {
+    /// Keeps its replica filled, and tells `passed` of each complete pass. Never ends; at once if it has none.
+    pub async fn run_passes(self, passed: mpsc::Sender<Passed>, pulse: Pulse) {
         let shared = &self.shared;
         let Some(replica) = &shared.replica else {
             return;
@@ -361,7 +369,13 @@ impl Source {
                 if now.complete != known {
                     known = now.complete;
                     *shared.locked_fault() = None;
-                    let _ = passed.send(shared.name.clone()).await;
+                    // One of an earlier boot was told to an earlier process.
+                    let this_boot = machine::boot_id();
+                    if let Some(start) = known.filter(|start| start.boot_id == this_boot) {
+                        let source = shared.name.clone();
+                        let began = start.boot;
+                        let _ = passed.send(Passed { source, began }).await;
+                    }
                 }
                 // The rows grow old by themselves.
                 let _ = tokio::time::timeout_at(pulse::next(), standing.changed()).await;

@@ -71,6 +71,8 @@ pub struct Green {
     pub scanned: Timestamp,
     /// The sources whose rows it rests on and that have not confirmed it.
     left: BTreeSet<Name>,
+    /// A pass that began earlier says nothing about it.
+    since: Boot,
     next: Boot,
     interval: Duration,
     until: Boot,
@@ -117,6 +119,7 @@ impl Confirming {
             one: WaitingBox::new(record.clone(), serial.clone()),
             scanned: record.at,
             left,
+            since: now,
             next: now.plus(FIRST),
             interval: FIRST,
             until: now.plus(FOLLOWED.saturating_sub(age)),
@@ -196,12 +199,12 @@ impl Confirming {
         }
     }
 
-    /// The greens that wait for a pass of `source`.
-    pub fn of(&self, source: &Name) -> impl Iterator<Item = &WaitingBox> {
+    /// The greens that a pass of `source` may confirm which began at that moment.
+    pub fn of(&self, source: &Name, began: Boot) -> impl Iterator<Item = &WaitingBox> {
         let left = self
             .greens
             .values()
-            .filter(move |green| green.left.contains(source));
+            .filter(move |green| green.left.contains(source) && green.since <= began);
         left.map(|green| &green.one)
     }
 

@@ -22,7 +22,7 @@ use crate::{
     journal::Journal,
     label::Candidates,
     readiness::{
-        Purpose, Source,
+        Passed, Purpose, Source,
         asking::ask_for_scan,
         evidence::{Answer, By},
     },
@@ -48,8 +48,8 @@ pub struct Ends {
     pub sources: Arc<[Source]>,
     /// The sources that only may object.
     pub outside: Arc<BTreeSet<Name>>,
-    /// The name of each source whose list was read to its end.
-    pub passes: mpsc::Receiver<Name>,
+    /// Complete passes over a source's list.
+    pub passes: mpsc::Receiver<Passed>,
     /// What remembers.
     pub journal: Journal,
     /// What each lane shows.
@@ -146,7 +146,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
                 }
                 continue
             }
-            Some(source) = ends.passes.recv() => Event::Passed(source),
+            Some(passed) = ends.passes.recv() => Event::Passed(passed),
             () = sleep_until(wake) => Event::Timer,
         };
         let now = Now {

@@ -9,7 +9,7 @@ use super::{Action, Core, GreenToCompare, Now, scan::Stage};
 use crate::{
     label::Serial,
     readiness::{
-        Purpose,
+        Passed, Purpose,
         evidence::{Answer, By},
     },
     reason::{Signal, Verdict},
@@ -370,7 +370,7 @@ impl Core {
     }
 
     /// A complete pass is in: the greens that rest on rows of that source are compared with it.
-    pub(super) fn passed(&self, source: Name, now: Now) -> Option<Action> {
+    pub(super) fn passed(&self, passed: Passed, now: Now) -> Option<Action> {
         let green = |one: &WaitingBox| {
             Some(GreenToCompare {
                 record: one.record,
@@ -379,8 +379,15 @@ impl Core {
                 terms: self.policy(&one.lane)?.row_terms(now.moment.boot),
             })
         };
-        let greens: Vec<GreenToCompare> = self.confirming.of(&source).filter_map(green).collect();
-        (!greens.is_empty()).then_some(Action::LookAtRows { source, greens })
+        let greens: Vec<GreenToCompare> = self
+            .confirming
+            .of(&passed.source, passed.began)
+            .filter_map(green)
+            .collect();
+        (!greens.is_empty()).then_some(Action::LookAtRows {
+            source: passed.source,
+            greens,
+        })
     }
 
     pub(super) fn row_says(

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     label::{self, Candidates, Meaning, Serial},
     readiness::{
-        Purpose,
+        Passed, Purpose,
         asking::RowTerms,
         evidence::{Answer, By},
         replica::rule,
@@ -63,7 +63,7 @@ pub enum Event {
         recorded: Option<Vec<Recorded>>,
     },
     /// A complete pass has brought all rows of a source.
-    Passed(Name),
+    Passed(Passed),
     /// What the rows of a source say of the green with that record.
     RowSays {
         source: Name,
@@ -286,7 +286,7 @@ impl Core {
             Event::Recorded { batch, recorded } => {
                 self.recorded(batch, recorded, now, &mut actions)
             }
-            Event::Passed(source) => actions.extend(self.passed(source, now)),
+            Event::Passed(passed) => actions.extend(self.passed(passed, now)),
             Event::RowSays {
                 source,
                 record,

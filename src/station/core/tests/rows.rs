@@ -287,9 +287,18 @@ fn only_the_newest_record_of_a_serial_number_is_confirmed() {
 fn a_complete_pass_confirms_by_its_rows_and_has_the_others_asked_at_once() {
     let mut bench = Bench::new();
     let (one, other) = (bench.green_by_row(READY), bench.green_by_row(OTHER));
-    bench.handle(Event::Passed(name("another")));
+    let began = Boot::from_duration(bench.at);
+    let passed = |source, began| {
+        let source = name(source);
+        Event::Passed(Passed { source, began })
+    };
+    bench.pass_ms(100);
+    bench.handle(passed("another", began));
+    // Its rows may have been read before the scans.
+    let earlier = Boot::from_duration(Duration::from_secs(999));
+    bench.handle(passed(KANDJI.0, earlier));
     assert!(bench.compared.is_empty());
-    bench.handle(Event::Passed(name(KANDJI.0)));
+    bench.handle(passed(KANDJI.0, began));
     let mut compared = bench.compared.clone();
     compared.sort_by_key(|(_, record)| *record == other);
     assert_eq!(compared, [(name(KANDJI.0), one), (name(KANDJI.0), other)]);

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     Purpose, Source,
-    evidence::{Answer, By, Evidence, Finding, Grade},
+    evidence::{Answer, By, Evidence, Finding, RowTerms},
     replica::{
         Mode, Replica,
         rule::{self, Present},
@@ -23,17 +23,6 @@ use crate::{
 const BEFORE_DEADLINE: Duration = Duration::from_millis(100);
 /// A disk that does not give a row within this time does not answer.
 const LONGEST_LOOK: Duration = Duration::from_millis(200);
-
-/// On what terms rows may answer a scan.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RowTerms {
-    /// Only these sources are asked, and their rows answer only in the place of the service; `None`: all sources.
-    pub again: Option<Vec<Name>>,
-    /// When the scan's answer is given at the latest.
-    pub deadline: Boot,
-    pub allow_returned: bool,
-    pub min_grade: Grade,
-}
 
 /// Asks `sources` about the candidates of a scan. `outside`: the sources that only may object. `hand` is given each answer, and the
 /// service's own behind a row that took its place.

@@ -5,7 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use super::kind::{Grade, SourceKind};
-use crate::{label::Serial, reason::Reason, runtime::name::Name};
+use crate::{
+    label::Serial,
+    reason::Reason,
+    runtime::{clock::Boot, name::Name},
+};
 
 /// What one source says about one serial number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +129,17 @@ impl Evidence {
             self.finding
         }
     }
+}
+
+/// On what terms rows may answer a scan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowTerms {
+    /// Only these sources are asked, and their rows answer only in the place of the service; `None`: all sources.
+    pub again: Option<Vec<Name>>,
+    /// When the scan's answer is given at the latest.
+    pub deadline: Boot,
+    pub allow_returned: bool,
+    pub min_grade: Grade,
 }
 
 /// Whose word an answer is.

@@ -9,10 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     label::{Candidates, Serial},
-    readiness::{
-        asking::RowTerms,
-        evidence::{Answer, Evidence, Finding, Grade, SourceKind},
-    },
+    readiness::evidence::{Answer, Evidence, Finding, Grade, RowTerms, SourceKind},
     reason::{Reason, Verdict},
     runtime::{clock::Boot, name::Name},
 };

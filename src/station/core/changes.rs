@@ -16,7 +16,7 @@ use crate::{
     record::{Cause, Record, Recorded, ToRecord},
     runtime::{clock::Boot, name::Name},
     station::{
-        confirming::{Confirmation, confirms},
+        confirming::{Confirmation, Confirming, confirms},
         status::{LampAnswer, Warning},
         waiting::{RecheckTimes, WaitingBox},
     },
@@ -45,6 +45,23 @@ pub(super) struct PendingChange {
     /// Raised with the change's record, or without it: a lost green is said even if it cannot be recorded.
     alarm: bool,
     pub(super) retry_at: Option<Boot>,
+}
+
+/// Why `before` changes by what came after it; `None`: it stays. `live`: the services themselves have said all of `decision`.
+fn late_cause(
+    before: &Record,
+    decision: &Decision,
+    live: bool,
+    confirming: &mut Confirming,
+) -> Option<Cause> {
+    if !before.is_green_by_row() {
+        return verdict::worse(decision.reason, before.reason).then_some(Cause::LateAnswer);
+    }
+    let confirmation = confirms(decision, before.at);
+    if let (Confirmation::Confirmed, true, Some(serial)) = (confirmation, live, &before.serial) {
+        confirming.confirmed(serial, before.id);
+    }
+    (confirmation == Confirmation::Recall).then_some(Cause::Recall)
 }
 
 impl Core {
@@ -89,23 +106,8 @@ impl Core {
                 continue;
             }
             let decision = verdict::decide(candidates, &member.answers, &lane.policy);
-            let cause = if before.is_green_by_row() {
-                match confirms(&decision, before.at) {
-                    Confirmation::Recall => Some(Cause::Recall),
-                    Confirmation::Confirmed
-                        if member.answers.iter().all(|one| one.by == By::Service) =>
-                    {
-                        if let Some(serial) = &before.serial {
-                            self.confirming.confirmed(serial, before.id);
-                        }
-                        None
-                    }
-                    Confirmation::Confirmed | Confirmation::Open => None,
-                }
-            } else {
-                verdict::worse(decision.reason, before.reason).then_some(Cause::LateAnswer)
-            };
-            if let Some(cause) = cause {
+            let live = member.answers.iter().all(|one| one.by == By::Service);
+            if let Some(cause) = late_cause(before, &decision, live, &mut self.confirming) {
                 let record = scan.make_record(member, &decision, lane, now);
                 changes.push((
                     nth,

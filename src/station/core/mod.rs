@@ -21,8 +21,7 @@ use crate::{
     label::{self, Candidates, Meaning, Serial},
     readiness::{
         Passed, Purpose,
-        asking::RowTerms,
-        evidence::{Answer, By},
+        evidence::{Answer, By, RowTerms},
         replica::rule,
     },
     reason::{Reason, Signal},

@@ -7,8 +7,7 @@ use crate::{
     label::{self, Candidates},
     readiness::{
         Purpose,
-        asking::RowTerms,
-        evidence::{Answer, By},
+        evidence::{Answer, By, RowTerms},
     },
     reason::{Reason, Signal, Verdict},
     record::{RawScan, Record, message},

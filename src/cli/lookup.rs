@@ -126,7 +126,20 @@ fn show(out: &mut impl Write, code: &str, record: &Record, kept: &[KeptRow]) -> 
         let same = kept.iter().filter(|kept| kept.is_of(evidence));
         rows.extend(same.filter_map(|kept| kept.cells()));
     }
-    for row in &rows {
+    table(out, &rows)?;
+    for note in kept.iter().filter_map(|kept| kept.note()) {
+        writeln!(out, "  {note}")?;
+    }
+    for evidence in &record.evidence {
+        if let Some(detail) = &evidence.detail {
+            writeln!(out, "  {}: {}", evidence.source, visible::text(detail))?;
+        }
+    }
+    writeln!(out)
+}
+
+fn table(out: &mut impl Write, rows: &[[String; 8]]) -> io::Result<()> {
+    for row in rows {
         write!(out, " ")?;
         for (column, cell) in row.iter().enumerate() {
             let width = rows
@@ -140,15 +153,7 @@ fn show(out: &mut impl Write, code: &str, record: &Record, kept: &[KeptRow]) -> 
         }
         writeln!(out)?;
     }
-    for note in kept.iter().filter_map(|kept| kept.note()) {
-        writeln!(out, "  {note}")?;
-    }
-    for evidence in &record.evidence {
-        if let Some(detail) = &evidence.detail {
-            writeln!(out, "  {}: {}", evidence.source, visible::text(detail))?;
-        }
-    }
-    writeln!(out)
+    Ok(())
 }
 
 fn row(evidence: &Evidence) -> [String; 8] {

@@ -1,5 +1,9 @@
 //! Pages of the organisation's lists, and what is kept of them.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use serde_json::{Value, json};
 

@@ -31,6 +31,10 @@ struct Question {
 }
 
 impl Question {
+    #[expect(
+        clippy::result_large_err,
+        reason = "the reply goes out at once, as in all handlers of axum"
+    )]
     fn read(uri: &Uri, fault: Option<Extension<ListFault>>, log: &Log) -> Result<Self, Response> {
         let misunderstood = |code: &str, title: &str| {
             log.violation(format!("{title} {uri}"));

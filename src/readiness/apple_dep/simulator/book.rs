@@ -48,7 +48,7 @@ pub(super) enum Shown {
 
 impl Book {
     pub(super) fn within_limit(&mut self) -> Result<(), Refused> {
-        self.recent.take().map_err(|wait| Refused::TooMany(wait))
+        self.recent.take().map_err(Refused::TooMany)
     }
 
     pub(super) fn opened(&mut self) -> String {

@@ -77,7 +77,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 
 /// Bytes of the replica with its log.
 pub(super) fn size(path: &Path) -> u64 {
-    let sizes = [path.to_owned(), beside(path, "-wal")].map(|file| fs::symlink_metadata(file));
+    let sizes = [path.to_owned(), beside(path, "-wal")].map(fs::symlink_metadata);
     sizes.into_iter().flatten().map(|found| found.len()).sum()
 }
 

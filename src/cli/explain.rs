@@ -261,6 +261,7 @@ fn wrapped(text: &str, indent: &str) -> String {
 mod tests {
     #![allow(
         clippy::unwrap_used,
+        clippy::indexing_slicing,
         clippy::panic,
         reason = "a test fails by panicking"
     )]

@@ -367,7 +367,7 @@ impl BusinessList {
 
     async fn whole(&self, path: &str) -> Vec<Value> {
         let mut pages = vec![self.page(path, None).await];
-        while let Some(next) = pages.last().and_then(|page| cursor(page)) {
+        while let Some(next) = pages.last().and_then(cursor) {
             pages.push(self.page(path, Some(&next)).await);
             assert!(pages.len() < 100, "the list does not end");
         }

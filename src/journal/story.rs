@@ -163,7 +163,7 @@ const fn cause(cause: Cause) -> &'static str {
     match cause {
         Cause::Recheck => "the station asked again",
         Cause::LateAnswer => "a source answered after the verdict",
-        Cause::Recall => "a green that the replica had answered was confirmed by nobody any more",
+        Cause::Recall => "the services did not confirm a green that rested on the replica",
         Cause::LateCommit => "the disk confirmed the record after the lamp had said journal_fault",
     }
 }

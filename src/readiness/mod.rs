@@ -358,12 +358,13 @@ impl Source {
         let watching = async {
             let mut standing = replica.standing.clone();
             let mut known = None;
+            let mut is_news = false;
             loop {
                 let service = shared.adapter.client().service_now();
                 let young = replica.is_young(service);
                 let now = standing.borrow_and_update().clone();
                 shared.keeper.replica(&now.health, young);
-                if now.progress.is_none() && now.health.fault.is_some() {
+                if is_news && now.progress.is_none() && now.health.fault.is_some() {
                     *shared.locked_fault() = now.health.fault;
                 }
                 if now.complete != known {
@@ -378,7 +379,8 @@ impl Source {
                     }
                 }
                 // The rows grow old by themselves.
-                let _ = tokio::time::timeout_at(pulse::next(), standing.changed()).await;
+                let changed = tokio::time::timeout_at(pulse::next(), standing.changed());
+                is_news = changed.await.is_ok();
             }
         };
         tokio::join!(passes.run(list, &credential, &pulse), watching);
@@ -435,11 +437,9 @@ impl Shared {
 
     /// What a live answer means for the rows.
     fn note(&self, evidence: &[Evidence]) {
-        let faults = evidence.iter().map(|one| match one.finding {
-            Finding::Unknown(reason) if !one.heard => Some(reason),
-            _ => None,
-        });
-        *self.locked_fault() = faults.min_by_key(Option::is_some).flatten();
+        let mut last = self.locked_fault();
+        *last = rule::contact(*last, evidence);
+        drop(last);
         if let Some(replica) = &self.replica {
             let now = Boot::now();
             for one in evidence.iter().filter(|one| rule::strikes(one.finding)) {
@@ -476,7 +476,9 @@ impl Shared {
         let result = tokio::time::timeout(self.limits.total, self.adapter.probe())
             .await
             .unwrap_or_else(|_| Err(Fault::bare(Reason::Timeout)));
-        *self.locked_fault() = result.as_ref().err().map(|fault| fault.reason);
+        let mut last = self.locked_fault();
+        *last = rule::ended(*last, result.as_ref().err().map(|fault| fault.reason));
+        drop(last);
         result
     }
 

@@ -40,7 +40,7 @@ use crate::{
         credential::{CredentialStore, Secret},
     },
     simulator::{
-        faults::Faults,
+        faults::{Effect, Faults},
         fleet::{self, Fleet},
         stock::{self, Business, DEMO, DemoBox, Dep, Mdm},
     },
@@ -132,20 +132,24 @@ fn credentials(name: &str, secret: &str) -> TempDir {
     folder
 }
 
+fn kandji_settings(credentials: &Path) -> kandji::Settings {
+    kandji::Settings {
+        token: CredentialStore::new(credentials).credential("kandji-token"),
+        policy: kandji::Policy {
+            tokens: Vec::new(),
+            max_fetch_age: Duration::from_hours(24),
+            expected_blueprints: Vec::new(),
+        },
+    }
+}
+
 async fn kandji(boxes: u32) -> Bench {
     let mut stock = kandji_simulator::demo::demo_stock().stock;
     stock.fleet = Fleet::of(boxes);
     let options = kandji_simulator::Options::new("token", stock);
     let tenant = kandji_simulator::serve(options).await.unwrap();
     let folder = credentials("kandji-token", "token");
-    let settings = kandji::Settings {
-        token: CredentialStore::new(folder.path()).credential("kandji-token"),
-        policy: kandji::Policy {
-            tokens: Vec::new(),
-            max_fetch_age: Duration::from_hours(24),
-            expected_blueprints: Vec::new(),
-        },
-    };
+    let settings = kandji_settings(folder.path());
     let (url, faults) = (tenant.base(), tenant.faults().clone());
     Bench::new(
         &url,
@@ -427,4 +431,69 @@ async fn a_list_that_shrinks_to_nothing_is_believed_when_the_next_pass_finds_the
         let kept = if fault.ends_with("=0") { 0 } else { 100 };
         assert_eq!(left, kept, "{fault}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_failed_pass_is_the_last_contact() {
+    let stock = kandji_simulator::demo::demo_stock().stock;
+    let options = kandji_simulator::Options::new("token", stock);
+    let tenant = kandji_simulator::serve(options).await.unwrap();
+    let folder = credentials("kandji-token", "token");
+    let settings = Settings {
+        name: Name::new("listed").unwrap(),
+        url: tenant.base().parse().unwrap(),
+        ca_file: None,
+        reads_per_minute: 0,
+        replica: replica::Settings {
+            mode: replica::Mode::First,
+            ..replica::Settings::default()
+        },
+        service: Service::Kandji(kandji_settings(folder.path())),
+    };
+    let store = Store::open(&folder.path().join("replica.sqlite"));
+    let clock = ClockWatch::Fixed { synced: true };
+    let source = Source::with_replica(settings, clock, &store).unwrap();
+    tenant.faults().all(Effect::Status(500));
+    let (passed, _passes) = mpsc::channel(1);
+    let passes = tokio::spawn(source.clone().run_passes(passed, Pulse::default()));
+    for _ in 0..200 {
+        if source.shared.last_fault().is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(source.shared.last_fault(), Some(Reason::SourceError));
+    tenant.faults().clear();
+    tenant.faults().all(Effect::Status(401));
+    source.probe().await.unwrap_err();
+    tokio::time::sleep(pulse::EVERY + Duration::from_millis(500)).await;
+    assert_eq!(
+        source.shared.last_fault(),
+        Some(Reason::CredentialsRefused),
+        "each sign of life said again how the pass had ended"
+    );
+    passes.abort();
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_last_contact_until_the_service_says_something_else() {
+    let bench = kandji(1).await;
+    let shared = &bench.source.shared;
+    let one = |reason, heard| Evidence {
+        heard,
+        ..Evidence::bare(
+            shared.name.clone(),
+            shared.kind,
+            Serial::new("C02XK0AAJG5H").unwrap(),
+            Finding::Unknown(reason),
+        )
+    };
+    // The rows were read and the token list was refused.
+    shared.note(&[one(Reason::CredentialsRefused, true)]);
+    assert_eq!(shared.last_fault(), Some(Reason::CredentialsRefused));
+    // Kept back for the sake of scans: the service was not asked.
+    shared.note(&[one(Reason::RateLimited, false)]);
+    assert_eq!(shared.last_fault(), Some(Reason::CredentialsRefused));
+    shared.note(&[one(Reason::MdmLinkBroken, true)]);
+    assert_eq!(shared.last_fault(), None);
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::waiting::WaitingBox;
 use crate::{
     label::Serial,
-    readiness::evidence::Finding,
+    readiness::{Purpose, evidence::Finding},
     reason::{Reason, Verdict},
     record::Record,
     runtime::{clock::Boot, name::Name},
@@ -77,6 +77,19 @@ pub struct Green {
     interval: Duration,
     until: Boot,
     asking: bool,
+    /// A complete pass has not found what it rests on.
+    doubted: bool,
+}
+
+impl Green {
+    /// What a pass contradicts is asked about even where little of the quota is left.
+    pub const fn purpose(&self) -> Purpose {
+        if self.doubted {
+            Purpose::Recheck
+        } else {
+            Purpose::Confirmation
+        }
+    }
 }
 
 /// The greens of the newest record of each serial number.
@@ -99,6 +112,11 @@ impl Confirming {
         let Some(serial) = record.serial.clone() else {
             return;
         };
+        // What an older scan ends in says nothing about a newer green.
+        let is_of_another = |green: &Green| green.one.scan != record.scan();
+        if record.change.is_some() && self.greens.get(&serial).is_some_and(is_of_another) {
+            return;
+        }
         self.remove(&serial);
         let left: BTreeSet<Name> = record
             .evidence
@@ -124,6 +142,7 @@ impl Confirming {
             interval: FIRST,
             until: now.plus(FOLLOWED.saturating_sub(age)),
             asking: false,
+            doubted: false,
         };
         self.due.insert((green.next, serial.clone()));
         self.greens.insert(serial, green);
@@ -191,8 +210,11 @@ impl Confirming {
     pub fn row_differs(&mut self, serial: &Serial, record: Uuid, now: Boot) {
         if let Some(green) = self.greens.get_mut(serial)
             && green.one.record == record
-            && !green.asking
         {
+            green.doubted = true;
+            if green.asking {
+                return;
+            }
             self.due.remove(&(green.next, serial.clone()));
             green.next = now;
             self.due.insert((now, serial.clone()));

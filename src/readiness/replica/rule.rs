@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::{Mode, ReadAt, Settings};
 use crate::{
-    readiness::evidence::{Evidence, Finding},
+    readiness::{
+        evidence::{Evidence, Finding},
+        http::affects_every_box,
+    },
     reason::Reason,
     runtime::clock::{self, Boot},
 };
@@ -51,6 +54,29 @@ pub const fn leaves_its_place(reason: Reason) -> bool {
         reason,
         Reason::Offline | Reason::Timeout | Reason::SourceError | Reason::RateLimited
     )
+}
+
+/// What the last contact with a service ended in, after these live answers.
+pub fn contact(before: Option<Reason>, live: &[Evidence]) -> Option<Reason> {
+    let fault = |one: &Evidence| match one.finding {
+        Finding::Unknown(reason) if !one.heard || affects_every_box(reason) => Some(reason),
+        _ => None,
+    };
+    let faults: Vec<Option<Reason>> = live.iter().map(fault).collect();
+    let refusal = faults.iter().flatten().find(|one| !leaves_its_place(**one));
+    let weakest = faults.iter().min_by_key(|fault| fault.is_some());
+    ended(
+        before,
+        refusal.or(weakest.and_then(Option::as_ref)).copied(),
+    )
+}
+
+/// The same after one contact. A station that keeps to a limit asks nobody, so that says nothing new.
+pub fn ended(before: Option<Reason>, now: Option<Reason>) -> Option<Reason> {
+    match (before, now) {
+        (Some(before), Some(Reason::RateLimited)) if !leaves_its_place(before) => Some(before),
+        _ => now,
+    }
 }
 
 /// Did the live question end, for every serial number asked, in a fault that leaves its place to a row, and without any reply about

@@ -57,11 +57,15 @@ fn late_cause(
     if !before.is_green_by_row() {
         return verdict::worse(decision.reason, before.reason).then_some(Cause::LateAnswer);
     }
+    // Another record is newer, or this one is recalled or confirmed already.
+    let serial = before.serial.as_ref();
+    let serial = serial.filter(|serial| confirming.holds(serial, before.id))?;
     let confirmation = confirms(decision, before.at);
-    if let (Confirmation::Confirmed, true, Some(serial)) = (confirmation, live, &before.serial) {
+    let recalled = confirmation == Confirmation::Recall;
+    if recalled || live && confirmation == Confirmation::Confirmed {
         confirming.confirmed(serial, before.id);
     }
-    (confirmation == Confirmation::Recall).then_some(Cause::Recall)
+    recalled.then_some(Cause::Recall)
 }
 
 impl Core {
@@ -302,17 +306,18 @@ impl Core {
             self.send_change(change, actions);
         }
         if let Some(one) = self.waiting.due(boot) {
-            self.ask_again(one, None, boot, actions);
+            self.ask_again(one, (Purpose::Recheck, None), boot, actions);
         }
         if let Some(green) = self.confirming.due(boot) {
-            self.ask_again(green.one, Some(green.scanned), boot, actions);
+            let asked_as = (green.purpose(), Some(green.scanned));
+            self.ask_again(green.one, asked_as, boot, actions);
         }
     }
 
     fn ask_again(
         &mut self,
         one: WaitingBox,
-        green: Option<Timestamp>,
+        (purpose, green): (Purpose, Option<Timestamp>),
         boot: Boot,
         actions: &mut Vec<Action>,
     ) {
@@ -320,11 +325,7 @@ impl Core {
         actions.push(Action::Ask {
             question,
             candidates: one.candidates(),
-            purpose: if green.is_some() {
-                Purpose::Confirmation
-            } else {
-                Purpose::Recheck
-            },
+            purpose,
             rows: None,
         });
         let recheck = Recheck {

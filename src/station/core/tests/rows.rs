@@ -314,8 +314,85 @@ fn a_complete_pass_confirms_by_its_rows_and_has_the_others_asked_at_once() {
     let (_, candidates, purpose) = bench.asked.last().unwrap();
     assert_eq!(
         (candidates.scanned.as_str(), *purpose),
-        (OTHER, Purpose::Confirmation)
+        (OTHER, Purpose::Recheck)
     );
+}
+
+#[test]
+fn a_green_is_recalled_once_whoever_hears_first_that_it_is_wrong() {
+    let mut bench = Bench::new();
+    bench.scan(READY);
+    let behind = bench.asked.last().cloned().unwrap();
+    bench.hand(KANDJI, READY, ready(), By::Substitute);
+    bench.commit();
+    bench.until_confirmation();
+    let confirmation = bench.asked.last().cloned().unwrap();
+    for question in [confirmation, behind.clone()] {
+        bench.asked.push(question);
+        bench.hand(KANDJI, READY, no(Reason::ProfileRemoved), By::Service);
+    }
+    assert_eq!(bench.recording.len(), 1);
+
+    let mut bench = Bench::new();
+    bench.scan(READY);
+    bench.hand(KANDJI, READY, ready(), By::Substitute);
+    bench.commit();
+    bench.hand(KANDJI, READY, no(Reason::ProfileRemoved), By::Service);
+    bench.fail_commit();
+    for _ in 0..8 {
+        bench.pass(Duration::from_secs(1));
+    }
+    assert_eq!(bench.asked.len(), 1, "its recall waits for the disk");
+    assert_eq!(bench.alarms(), 1);
+}
+
+#[test]
+fn what_comes_late_behind_an_older_record_takes_nothing_back() {
+    let mut bench = Bench::new();
+    bench.scan(READY);
+    let behind = bench.asked.last().cloned().unwrap();
+    bench.hand(KANDJI, READY, ready(), By::Substitute);
+    bench.commit();
+    bench.pass(Duration::from_secs(5));
+    bench.scan(READY);
+    bench.hand(KANDJI, READY, no(Reason::ProfileRemoved), By::Service);
+    bench.commit();
+    bench.asked.push(behind);
+    bench.hand(KANDJI, READY, no(Reason::ProfileRemoved), By::Service);
+    assert!(bench.recording.is_empty());
+}
+
+#[test]
+fn the_recall_of_an_older_record_leaves_the_newer_green_to_be_confirmed() {
+    let mut bench = Bench::new();
+    bench.green_by_row(READY);
+    bench.until_confirmation();
+    let confirmation = bench.asked.last().cloned().unwrap();
+    bench.scan(READY);
+    bench.hand(KANDJI, READY, ready(), By::Row);
+    bench.asked.push(confirmation);
+    bench.hand(KANDJI, READY, no(Reason::NotFound), By::Service);
+    bench.commit();
+    bench.commit();
+    assert_eq!(bench.change().0, Cause::Recall);
+    assert_eq!(bench.core.unconfirmed(), 1);
+}
+
+#[test]
+fn a_green_that_a_pass_contradicts_is_asked_about_beyond_what_confirmations_may_use() {
+    let mut bench = Bench::new();
+    let record = bench.green_by_row(READY);
+    bench.handle(Event::RowSays {
+        source: name(KANDJI.0),
+        record,
+        serial: Serial::new(READY).unwrap(),
+        agrees: false,
+    });
+    let (_, _, purpose) = bench.asked.last().unwrap();
+    assert_eq!(*purpose, Purpose::Recheck);
+    bench.hand(KANDJI, READY, no(Reason::NotFound), By::Service);
+    bench.commit();
+    assert_eq!(bench.change().0, Cause::Recall);
 }
 
 #[test]

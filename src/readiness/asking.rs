@@ -12,6 +12,7 @@ use super::{
         rule::{self, Present},
         store::Held,
     },
+    service::Heard,
 };
 use crate::{
     label::{Candidates, Serial},
@@ -78,7 +79,8 @@ impl Source {
 
     /// Asks the service; a row takes its place where it cannot answer.
     async fn ask_live(&self, candidates: &Candidates, terms: &RowTerms, hand: impl Fn(Answer)) {
-        let ask = self.ask(candidates, Purpose::Scan);
+        let heard = Heard::default();
+        let ask = self.ask_and_note(candidates, Purpose::Scan, &heard);
         if self.shared.replica.is_none() {
             return hand(ask.await);
         }
@@ -100,7 +102,10 @@ impl Source {
                 hand(row.unwrap_or(answer));
             }
             () = sleep_until(at) => {
-                if let Some(row) = row().await {
+                // A reply about this very box may say something else than its row.
+                if !heard.is_noted()
+                    && let Some(row) = row().await
+                {
                     hand(row);
                 }
                 hand(ask.await);

@@ -164,6 +164,14 @@ pub struct Answer {
     pub evidence: Vec<Evidence>,
 }
 
+impl Answer {
+    /// Is it by a row, and by one of this serial number?
+    pub fn is_of(&self, serial: &Serial) -> bool {
+        let mut rows = self.evidence.iter().filter(|one| one.row_age.is_some());
+        rows.any(|one| one.serial == *serial)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

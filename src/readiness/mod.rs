@@ -56,7 +56,7 @@ use http::{ClientFault, Clocks, Fault, Limits};
 use keeper::{Keeper, Vitals};
 use kind::services;
 use replica::{Replica, rule, store::Store};
-use service::{Adapter, Endpoint, Keys, ServiceSettings};
+use service::{Adapter, Endpoint, Heard, Keys, ServiceSettings};
 
 /// One `[[source]]` of the config.
 #[derive(Clone, Debug)]
@@ -277,8 +277,18 @@ impl Source {
     /// Asks about all candidates at once. Never fails: what is not known is a finding. Takes 10 s at most. Each call asks the
     /// service: an older question may hang while the service is well again.
     pub async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Answer {
+        self.ask_and_note(candidates, purpose, &Heard::default())
+            .await
+    }
+
+    async fn ask_and_note(
+        &self,
+        candidates: &Candidates,
+        purpose: Purpose,
+        heard: &Heard,
+    ) -> Answer {
         let started = Instant::now();
-        let mut evidence = self.shared.look_up(candidates, purpose).await;
+        let mut evidence = self.shared.look_up(candidates, purpose, heard).await;
         let took = started.elapsed();
         for entry in &mut evidence {
             entry.took = took;
@@ -359,6 +369,7 @@ impl Source {
             let mut standing = replica.standing.clone();
             let mut known = None;
             let mut is_news = false;
+            let (this_boot, begun) = (machine::boot_id(), Boot::now());
             loop {
                 let service = shared.adapter.client().service_now();
                 let young = replica.is_young(service);
@@ -369,9 +380,14 @@ impl Source {
                 }
                 if now.complete != known {
                     known = now.complete;
-                    *shared.locked_fault() = None;
+                    // One that the file has from before was no contact.
+                    if now
+                        .complete
+                        .is_some_and(|start| start.boot_id == this_boot && start.boot >= begun)
+                    {
+                        *shared.locked_fault() = None;
+                    }
                     // One of an earlier boot was told to an earlier process.
-                    let this_boot = machine::boot_id();
                     if let Some(start) = known.filter(|start| start.boot_id == this_boot) {
                         let source = shared.name.clone();
                         let began = start.boot;
@@ -399,18 +415,29 @@ impl fmt::Debug for Source {
 }
 
 impl Shared {
-    async fn look_up(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+    async fn look_up(
+        &self,
+        candidates: &Candidates,
+        purpose: Purpose,
+        heard: &Heard,
+    ) -> Vec<Evidence> {
         if purpose == Purpose::Confirmation && !self.may_confirm() {
             return self.unknown_to_all(candidates, Reason::RateLimited);
         }
         let evidence = match tokio::time::timeout(
             self.limits.total,
-            self.adapter.look_up(candidates, purpose),
+            self.adapter.look_up(candidates, purpose, heard),
         )
         .await
         {
             Ok(evidence) => evidence,
-            Err(_) => self.unknown_to_all(candidates, Reason::Timeout),
+            Err(_) => {
+                let mut unknown = self.unknown_to_all(candidates, Reason::Timeout);
+                for one in &mut unknown {
+                    one.heard = heard.is_noted();
+                }
+                unknown
+            }
         };
         self.note(&evidence);
         let of_every_box = evidence.iter().find_map(|entry| match entry.finding {

@@ -1,6 +1,10 @@
 //! What the folder of one service provides: its settings, read from the config's keys, and its client.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use url::Url;
 
@@ -123,13 +127,29 @@ impl Endpoint<'_> {
     }
 }
 
+/// Whether a reply about a box has come while its question is still under way.
+#[derive(Debug, Default)]
+pub(super) struct Heard(AtomicBool);
+
+impl Heard {
+    pub(super) fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The client of one service.
 pub(super) trait Adapter: Send + Sync {
-    /// Evidence for each candidate, in their order; the caller fills in `took`.
+    /// Evidence for each candidate, in their order; the caller fills in `took`. `heard` is noted as soon as a reply about one of them
+    /// is there, for the rest of the question may hang.
     fn look_up<'a>(
         &'a self,
         candidates: &'a Candidates,
         purpose: Purpose,
+        heard: &'a Heard,
     ) -> Pending<'a, Vec<Evidence>>;
 
     /// The cheapest reads that show whether a scan can be answered.

@@ -5,13 +5,15 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::waiting::WaitingBox;
 use crate::{
     label::Serial,
-    readiness::{Purpose, evidence::Finding},
+    readiness::{
+        Purpose,
+        evidence::{Evidence, Finding},
+    },
     reason::{Reason, Verdict},
     record::Record,
     runtime::{clock::Boot, name::Name},
@@ -39,17 +41,17 @@ pub enum Confirmation {
     Open,
 }
 
-/// What `decision` says of a green that was scanned at that time.
-pub fn confirms(decision: &Decision, scanned: Timestamp) -> Confirmation {
+/// What `decision` says of the green of `serial` that was scanned so long `ago`.
+pub fn confirms(decision: &Decision, serial: &Serial, ago: Duration) -> Confirmation {
     match (decision.reason.verdict(), decision.reason) {
-        (Verdict::Ready, _) => Confirmation::Confirmed,
+        (Verdict::Ready, _) if decision.serial.as_ref() == Some(serial) => Confirmation::Confirmed,
         // Handing out the profile and enrolling is what a green is for, unless it was before the scan.
         (_, Reason::AlreadyEnrolled | Reason::PreviouslyActivated) => {
             let before = decision.evidence.iter().any(|one| {
                 matches!(
                     one.finding,
                     Finding::No(Reason::AlreadyEnrolled | Reason::PreviouslyActivated)
-                ) && one.used_at.is_some_and(|used| used < scanned)
+                ) && was_used_before(one, ago)
             });
             if before {
                 Confirmation::Recall
@@ -64,15 +66,38 @@ pub fn confirms(decision: &Decision, scanned: Timestamp) -> Confirmation {
     }
 }
 
+/// By the service's own clock: ours may be wrong.
+fn was_used_before(one: &Evidence, ago: Duration) -> bool {
+    match (one.replied_at, one.used_at) {
+        (Some(now), Some(used)) => {
+            Duration::try_from(now.duration_since(used)).is_ok_and(|since| since > ago)
+        }
+        _ => false,
+    }
+}
+
+/// When a green was scanned.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanned {
+    /// In this run: then. Of an earlier run: when it was taken up ..
+    at: Boot,
+    /// .. so long after its scan.
+    age: Duration,
+}
+
+impl Scanned {
+    pub fn ago(self, now: Boot) -> Duration {
+        now.since(self.at).saturating_add(self.age)
+    }
+}
+
 /// One green.
 #[derive(Clone, Debug)]
 pub struct Green {
     pub one: WaitingBox,
-    pub scanned: Timestamp,
+    pub scanned: Scanned,
     /// The sources whose rows it rests on and that have not confirmed it.
     left: BTreeSet<Name>,
-    /// A pass that began earlier says nothing about it.
-    since: Boot,
     next: Boot,
     interval: Duration,
     until: Boot,
@@ -135,9 +160,8 @@ impl Confirming {
         }
         let green = Green {
             one: WaitingBox::new(record.clone(), serial.clone()),
-            scanned: record.at,
+            scanned: Scanned { at: now, age },
             left,
-            since: now,
             next: now.plus(FIRST),
             interval: FIRST,
             until: now.plus(FOLLOWED.saturating_sub(age)),
@@ -226,7 +250,7 @@ impl Confirming {
         let left = self
             .greens
             .values()
-            .filter(move |green| green.left.contains(source) && green.since <= began);
+            .filter(move |green| green.left.contains(source) && green.scanned.at <= began);
         left.map(|green| &green.one)
     }
 

@@ -232,7 +232,7 @@ async fn look_at_rows(source: Source, greens: Vec<GreenToCompare>, events: mpsc:
             agrees: source
                 .row(&green.candidates, &green.terms, By::Row)
                 .await
-                .is_some(),
+                .is_some_and(|row| row.is_of(&green.serial)),
             serial: green.serial,
         };
         if events.send(event).await.is_err() {

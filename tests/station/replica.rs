@@ -272,3 +272,21 @@ async fn a_row_that_is_too_old_answers_nothing() {
         ("unknown", "offline")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_never_answers_over_half_an_answer_about_its_box() {
+    let world = World::new().await;
+    let home = world.home(&format!("replica = \"fallback\"\n{SELDOM}"));
+    let mut station = world.filled(&home).await;
+    // The list has lost the box, and the question whether it is enrolled hangs.
+    world.kandji.stock(|stock| stock.remove(READY));
+    let silence = Effect::Silence(Duration::from_secs(20));
+    world.kandji.faults().path("/api/v1/devices", silence);
+    station.scan(READY.as_bytes());
+    let answer = station.answer();
+    assert_eq!(
+        (answer.verdict.as_str(), answer.reason.as_str()),
+        ("unknown", "timeout")
+    );
+    assert!(world.evidence_of(READY).await["from"].is_null());
+}

@@ -27,7 +27,7 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
     http::{self, Allowed, Client, ClientFault, Fault, NoReply, Reply, Request},
-    service::{Adapter, Endpoint, Listed, Pending},
+    service::{Adapter, Endpoint, Heard, Listed, Pending},
     spelling,
 };
 use crate::{
@@ -65,8 +65,9 @@ impl Adapter for AppleBusiness {
         &'a self,
         candidates: &'a Candidates,
         purpose: Purpose,
+        heard: &'a Heard,
     ) -> Pending<'a, Vec<Evidence>> {
-        Box::pin(self.ask(candidates, purpose))
+        Box::pin(self.ask(candidates, purpose, heard))
     }
 
     /// The list of servers, which also gives their names.
@@ -105,14 +106,15 @@ impl AppleBusiness {
         })
     }
 
-    async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+    async fn ask(&self, candidates: &Candidates, purpose: Purpose, heard: &Heard) -> Vec<Evidence> {
         let stripped = async {
             match &candidates.stripped {
-                Some(serial) => Some(self.one(serial, purpose).await),
+                Some(serial) => Some(self.one(serial, purpose, heard).await),
                 None => None,
             }
         };
-        let (scanned, stripped) = tokio::join!(self.one(&candidates.scanned, purpose), stripped);
+        let (scanned, stripped) =
+            tokio::join!(self.one(&candidates.scanned, purpose, heard), stripped);
         std::iter::once(scanned).chain(stripped).collect()
     }
 
@@ -143,7 +145,7 @@ impl AppleBusiness {
         ))
     }
 
-    async fn one(&self, serial: &Serial, purpose: Purpose) -> Evidence {
+    async fn one(&self, serial: &Serial, purpose: Purpose, heard: &Heard) -> Evidence {
         let mut evidence = Evidence::bare(
             self.name.clone(),
             SourceKind::AppleBusiness,
@@ -164,6 +166,7 @@ impl AppleBusiness {
         };
         evidence.replied_at = Some(reply.date);
         evidence.heard = true;
+        heard.note();
         let said = Said::read(reply.status, reply.body(), serial);
         let linked = if said.wants_server() {
             Some(self.linked(serial, purpose).await)

@@ -33,7 +33,7 @@ use super::{
     examination::Examination,
     http::{self, Allowed, Client, ClientFault, Fault, Request},
     keeper::Vitals,
-    service::{Adapter, Endpoint, Listed, Pending},
+    service::{Adapter, Endpoint, Heard, Listed, Pending},
     shape::{Misshaped, Object},
 };
 use crate::{
@@ -105,8 +105,9 @@ impl Adapter for AppleDep {
         &'a self,
         candidates: &'a Candidates,
         purpose: Purpose,
+        heard: &'a Heard,
     ) -> Pending<'a, Vec<Evidence>> {
-        Box::pin(self.ask(candidates, purpose))
+        Box::pin(self.ask(candidates, purpose, heard))
     }
 
     /// The account is the cheapest read, and the only one that a fresh server without devices answers.
@@ -155,7 +156,7 @@ impl AppleDep {
         })
     }
 
-    async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+    async fn ask(&self, candidates: &Candidates, purpose: Purpose, heard: &Heard) -> Vec<Evidence> {
         let serials: Vec<Serial> = candidates.iter().cloned().collect();
         let shared = self.shared.clone();
         let asked = self
@@ -164,6 +165,13 @@ impl AppleDep {
             .ask(&serials, purpose, move |asked| async move {
                 shared.devices(asked).await
             });
+        let asked = async {
+            let outcome = asked.await;
+            if outcome.is_ok() {
+                heard.note();
+            }
+            outcome
+        };
         let (outcome, account) = tokio::join!(
             asked,
             tokio::time::timeout(ACCOUNT_WAIT, self.shared.account_once(purpose))

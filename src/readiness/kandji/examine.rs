@@ -33,7 +33,7 @@ struct AdeToken {
 pub(super) async fn examine(kandji: &Kandji) -> Examination {
     let (tokens, rows, devices) = tokio::join!(
         ade_tokens(kandji),
-        kandji.rows(NO_SERIAL, Purpose::Scan),
+        kandji.probe_rows(),
         kandji.devices(NO_SERIAL, Purpose::Scan)
     );
     let host = kandji.base.host_str().unwrap_or_default();

@@ -27,7 +27,7 @@ use super::{
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, NoReply, QuotaHeaders, Reply, Request, below},
     keeper::Vitals,
-    service::{Adapter, Endpoint, Listed, Pending},
+    service::{Adapter, Endpoint, Heard, Listed, Pending},
     shape::Misshaped,
 };
 use crate::{
@@ -85,17 +85,15 @@ impl Adapter for Kandji {
         &'a self,
         candidates: &'a Candidates,
         purpose: Purpose,
+        heard: &'a Heard,
     ) -> Pending<'a, Vec<Evidence>> {
-        Box::pin(self.ask(candidates, purpose))
+        Box::pin(self.ask(candidates, purpose, heard))
     }
 
     /// The token list and an empty look-up: both permissions that a scan needs, and the token list is fresh again.
     fn probe(&self) -> Pending<'_, Result<(), Fault>> {
         Box::pin(async {
-            let (tokens, rows) = tokio::join!(
-                self.fetch_tokens(Purpose::Scan),
-                self.rows(NO_SERIAL, Purpose::Scan)
-            );
+            let (tokens, rows) = tokio::join!(self.fetch_tokens(Purpose::Scan), self.probe_rows());
             tokens.map(drop).and(rows.map(drop))
         })
     }
@@ -168,11 +166,13 @@ impl Kandji {
         })
     }
 
-    async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Vec<Evidence> {
+    async fn ask(&self, candidates: &Candidates, purpose: Purpose, heard: &Heard) -> Vec<Evidence> {
         // The filter is a *contains*: the shorter candidate finds the rows of both.
         let shorter = candidates.stripped.as_ref().unwrap_or(&candidates.scanned);
-        let (rows, tokens) =
-            tokio::join!(self.rows(shorter.as_str(), purpose), self.tokens(purpose));
+        let (rows, tokens) = tokio::join!(
+            self.rows(shorter.as_str(), purpose, heard),
+            self.tokens(purpose)
+        );
         let (rows, now) = match rows {
             Ok(read) => read,
             Err(fault) => {
@@ -208,11 +208,18 @@ impl Kandji {
             .collect()
     }
 
+    /// A look-up that finds nothing.
+    async fn probe_rows(&self) -> Result<(Vec<Row>, Option<Timestamp>), Fault> {
+        let heard = Heard::default();
+        self.rows(NO_SERIAL, Purpose::Scan, &heard).await
+    }
+
     /// All rows that the filter gives, and the last page's `Date`. The pages are counted here: the `next` of a reply names another host.
     async fn rows(
         &self,
         filter: &str,
         purpose: Purpose,
+        heard: &Heard,
     ) -> Result<(Vec<Row>, Option<Timestamp>), Fault> {
         let mut list = List::default();
         for page in 1..=MAX_PAGES {
@@ -222,6 +229,7 @@ impl Kandji {
                 url.query_pairs_mut().append_pair("page", &page.to_string());
             }
             let reply = self.get(url, purpose).await?;
+            heard.note();
             if !read(&reply, |page| list.take(page))? {
                 return Ok((
                     list.rows(filter)

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Action, Core, GreenToCompare, Now, scan::Stage};
@@ -16,7 +15,7 @@ use crate::{
     record::{Cause, Record, Recorded, ToRecord},
     runtime::{clock::Boot, name::Name},
     station::{
-        confirming::{Confirmation, Confirming, confirms},
+        confirming::{Confirmation, Confirming, Scanned, confirms},
         status::{LampAnswer, Warning},
         waiting::{RecheckTimes, WaitingBox},
     },
@@ -32,7 +31,7 @@ const RETRY: Duration = Duration::from_secs(10);
 pub(super) struct Recheck {
     one: WaitingBox,
     /// When the green was scanned; `None`: a waiting box.
-    green: Option<Timestamp>,
+    green: Option<Scanned>,
     answers: Vec<Answer>,
     pub(super) give_up: Boot,
 }
@@ -47,11 +46,12 @@ pub(super) struct PendingChange {
     pub(super) retry_at: Option<Boot>,
 }
 
-/// Why `before` changes by what came after it; `None`: it stays. `live`: the services themselves have said all of `decision`.
+/// Why `before` changes by what came after it; `None`: it stays. `live`: the services themselves have said all of `decision`. `ago`:
+/// since the scan.
 fn late_cause(
     before: &Record,
     decision: &Decision,
-    live: bool,
+    (live, ago): (bool, Duration),
     confirming: &mut Confirming,
 ) -> Option<Cause> {
     if !before.is_green_by_row() {
@@ -60,7 +60,7 @@ fn late_cause(
     // Another record is newer, or this one is recalled or confirmed already.
     let serial = before.serial.as_ref();
     let serial = serial.filter(|serial| confirming.holds(serial, before.id))?;
-    let confirmation = confirms(decision, before.at);
+    let confirmation = confirms(decision, serial, ago);
     let recalled = confirmation == Confirmation::Recall;
     if recalled || live && confirmation == Confirmation::Confirmed {
         confirming.confirmed(serial, before.id);
@@ -101,6 +101,7 @@ impl Core {
         if scan.stage != Stage::Late {
             return;
         }
+        let ago = now.moment.boot.since(scan.at.boot);
         let mut changes = Vec::new();
         for (nth, member) in scan.members.iter().enumerate() {
             let (Some(candidates), Some(before)) = (&member.candidates, &member.record) else {
@@ -111,7 +112,7 @@ impl Core {
             }
             let decision = verdict::decide(candidates, &member.answers, &lane.policy);
             let live = member.answers.iter().all(|one| one.by == By::Service);
-            if let Some(cause) = late_cause(before, &decision, live, &mut self.confirming) {
+            if let Some(cause) = late_cause(before, &decision, (live, ago), &mut self.confirming) {
                 let record = scan.make_record(member, &decision, lane, now);
                 changes.push((
                     nth,
@@ -317,7 +318,7 @@ impl Core {
     fn ask_again(
         &mut self,
         one: WaitingBox,
-        (purpose, green): (Purpose, Option<Timestamp>),
+        (purpose, green): (Purpose, Option<Scanned>),
         boot: Boot,
         actions: &mut Vec<Action>,
     ) {
@@ -342,14 +343,14 @@ impl Core {
         &mut self,
         one: &WaitingBox,
         decision: &Decision,
-        scanned: Timestamp,
+        scanned: Scanned,
         now: Now,
         actions: &mut Vec<Action>,
     ) {
         if !self.confirming.holds(&one.serial, one.record) {
             return;
         }
-        match confirms(decision, scanned) {
+        match confirms(decision, &one.serial, scanned.ago(now.moment.boot)) {
             Confirmation::Confirmed => self.confirming.confirmed(&one.serial, one.record),
             Confirmation::Open => self.confirming.attempted(&one.serial, now.moment.boot),
             Confirmation::Recall => {

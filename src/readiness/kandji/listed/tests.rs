@@ -29,7 +29,7 @@ use crate::{
         evidence::{Finding, Grade},
         http::Limits,
         replica::ReadAt,
-        service::{Adapter, Endpoint},
+        service::{Adapter, Endpoint, Heard},
     },
     runtime::{
         clock::{Boot, ClockWatch},
@@ -229,7 +229,7 @@ async fn a_stored_row_says_what_the_live_question_says() {
         let candidates = Candidates::one(serial.clone());
         let live = bench
             .kandji
-            .look_up(&candidates, Purpose::Scan)
+            .look_up(&candidates, Purpose::Scan, &Heard::default())
             .await
             .remove(0);
         let rows: Vec<_> = page

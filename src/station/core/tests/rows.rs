@@ -224,13 +224,19 @@ fn a_box_that_enrolled_after_its_green_is_no_recall_and_one_that_had_enrolled_be
     ] {
         let mut bench = Bench::new();
         bench.green_by_row(READY);
+        let scanned_at = bench.at;
         bench.until_confirmation();
-        let used_at = used.map(|seconds| scanned + jiff::SignedDuration::from_secs(seconds));
+        // The service's clock is years ahead of ours.
+        let replied_at = scanned + jiff::SignedDuration::from_hours(30_000);
+        let ago = jiff::SignedDuration::try_from(bench.at - scanned_at).unwrap();
+        let used_at =
+            used.map(|seconds| replied_at - ago + jiff::SignedDuration::from_secs(seconds));
         bench.hand_with(
             KANDJI.0,
             By::Service,
             |serial| Evidence {
                 known: true,
+                replied_at: Some(replied_at),
                 used_at,
                 ..Evidence::bare(name(KANDJI.0), KANDJI.1, serial, no(reason))
             },
@@ -518,4 +524,33 @@ fn while_the_rows_are_true_no_mixture_is_greener_or_worse_than_the_services_them
         greens, 27,
         "the one world in which all agree, in every mixture"
     );
+}
+
+#[test]
+fn another_box_than_the_green_confirms_nothing() {
+    let mut bench = Bench::new();
+    let label = format!("S{READY}");
+    let (with_s, without) = (Serial::new(&label).unwrap(), Serial::new(READY).unwrap());
+    bench.scan(&label);
+    let says = |ready: Serial, by: By| {
+        move |serial: Serial| {
+            let is_it = serial == ready;
+            let finding = if is_it {
+                self::ready()
+            } else {
+                no(Reason::NotFound)
+            };
+            Evidence {
+                known: is_it,
+                row_age: (is_it && by == By::Row).then_some(Duration::from_secs(5)),
+                ..Evidence::bare(name(KANDJI.0), KANDJI.1, serial, finding)
+            }
+        }
+    };
+    bench.hand_with(KANDJI.0, By::Row, says(without.clone(), By::Row), &label);
+    bench.commit();
+    assert_eq!(bench.last().serial, Some(without));
+    bench.until_confirmation();
+    bench.hand_with(KANDJI.0, By::Service, says(with_s, By::Service), &label);
+    assert_eq!((bench.recording.len(), bench.core.unconfirmed()), (0, 1));
 }

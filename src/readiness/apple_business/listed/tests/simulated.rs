@@ -21,7 +21,7 @@ use crate::{
     readiness::{
         http::Limits,
         replica::ReadAt,
-        service::{Adapter, Endpoint},
+        service::{Adapter, Endpoint, Heard},
     },
     runtime::{
         clock::{Boot, ClockWatch},
@@ -138,7 +138,7 @@ async fn all_devices_and_the_devices_of_each_server_are_read_and_say_what_the_li
         let candidates = Candidates::one(serial.clone());
         let live = bench
             .source
-            .look_up(&candidates, Purpose::Scan)
+            .look_up(&candidates, Purpose::Scan, &Heard::default())
             .await
             .remove(0);
         if copy.finding == Finding::Unknown(Reason::Stale) {

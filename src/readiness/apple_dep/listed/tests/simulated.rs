@@ -18,7 +18,7 @@ use crate::{
         evidence::Grade,
         http::Limits,
         replica::ReadAt,
-        service::{Adapter, Endpoint},
+        service::{Adapter, Endpoint, Heard},
     },
     runtime::{
         clock::{Boot, ClockWatch},
@@ -91,7 +91,10 @@ impl Bench {
 
     async fn live(&self, serial: &Serial) -> Evidence {
         let candidates = Candidates::one(serial.clone());
-        let mut evidence = self.source.look_up(&candidates, Purpose::Scan).await;
+        let mut evidence = self
+            .source
+            .look_up(&candidates, Purpose::Scan, &Heard::default())
+            .await;
         evidence.remove(0)
     }
 

@@ -30,10 +30,7 @@ use crate::{
     readiness::{
         self, Passed, Source,
         http::Clocks,
-        replica::{
-            Mode,
-            store::{self, Store},
-        },
+        replica::store::{self, Store},
     },
     reason::Reason,
     record::Record,
@@ -201,7 +198,7 @@ impl Wiring {
     fn sources(&mut self, passed: &mpsc::Sender<Passed>) -> anyhow::Result<Vec<Source>> {
         let state_dir = &self.config.journal.state_dir;
         let clocks = Clocks::keeping(self.clock, state_dir);
-        let kept = |settings: &readiness::Settings| settings.replica.mode != Mode::Off;
+        let kept = |settings: &readiness::Settings| settings.replica.is_on();
         let store = self
             .config
             .sources
@@ -473,10 +470,7 @@ fn waited(
 ) -> mpsc::Receiver<Vec<(Record, Duration)>> {
     let (found, waited) = mpsc::channel(1);
     let followed_for = waiting::followed_for(config.policy.recheck_for);
-    let has_replica = config
-        .sources
-        .iter()
-        .any(|source| source.replica.mode != Mode::Off);
+    let has_replica = config.sources.iter().any(|source| source.replica.is_on());
     let mut reader = journal.reader();
     let (now, synced) = (Timestamp::now(), clock.synced());
     let reasons: Vec<Reason> = Reason::ALL

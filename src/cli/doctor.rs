@@ -28,10 +28,7 @@ use crate::{
     readiness::{
         self,
         http::Clocks,
-        replica::{
-            Mode,
-            store::{self, ReadFault, Survey},
-        },
+        replica::store::{self, ReadFault, Survey},
     },
     runtime::{clock::ClockWatch, name::Name, visible},
     scanner,
@@ -325,7 +322,7 @@ impl Parts {
             let part = format!("source {}", settings.name);
             (settings, Under::start(part, examination))
         };
-        let kept = |settings: &readiness::Settings| settings.replica.mode != Mode::Off;
+        let kept = |settings: &readiness::Settings| settings.replica.is_on();
         let replica = config.state_dir.as_deref().map(store::path);
         let replica = replica
             .filter(|_| config.sources.iter().any(kept))

@@ -217,7 +217,7 @@ fn warn_of_old_rows(
     settings: replica::Settings,
     max_fetch_age: Option<Duration>,
 ) {
-    if settings.mode == Mode::Off {
+    if !settings.is_on() {
         return;
     }
     let age = settings.max_replica_age;

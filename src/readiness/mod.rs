@@ -55,7 +55,7 @@ use examination::Examination;
 use http::{ClientFault, Clocks, Fault, Limits};
 use keeper::{Keeper, Vitals};
 use kind::services;
-use replica::{Replica, rule, store::Store};
+use replica::{ReadAt, Replica, rule, store::Store};
 use service::{Adapter, Endpoint, Heard, Keys, ServiceSettings};
 
 /// One `[[source]]` of the config.
@@ -234,12 +234,10 @@ impl Source {
     ) -> Result<Self, ClientFault> {
         let name = settings.name.clone();
         let kind = settings.kind();
-        let replica = store
-            .filter(|_| settings.replica.mode != replica::Mode::Off)
-            .map(|store| {
-                let credential = settings.service.credential().clone();
-                Replica::new(name.clone(), settings.replica, store, credential)
-            });
+        let replica = store.filter(|_| settings.replica.is_on()).map(|store| {
+            let credential = settings.service.credential().clone();
+            Replica::new(name.clone(), settings.replica, store, credential)
+        });
         let endpoint = Endpoint {
             name: settings.name,
             url: settings.url,
@@ -380,15 +378,11 @@ impl Source {
                 }
                 if now.complete != known {
                     known = now.complete;
-                    // One that the file has from before was no contact.
-                    if now
-                        .complete
-                        .is_some_and(|start| start.boot_id == this_boot && start.boot >= begun)
-                    {
+                    // One that the file has from before was no contact, and can confirm no green of this run.
+                    let of_this_run =
+                        |start: &ReadAt| start.boot_id == this_boot && start.boot >= begun;
+                    if let Some(start) = known.filter(of_this_run) {
                         *shared.locked_fault() = None;
-                    }
-                    // One of an earlier boot was told to an earlier process.
-                    if let Some(start) = known.filter(|start| start.boot_id == this_boot) {
                         let source = shared.name.clone();
                         let began = start.boot;
                         let _ = passed.send(Passed { source, began }).await;

@@ -4,7 +4,6 @@ use super::{super::replica::Copy, Line, State};
 use crate::readiness::{
     Settings,
     replica::{
-        Mode,
         rule::Present,
         store::{ReadFault, Survey},
     },
@@ -18,7 +17,7 @@ pub(super) fn line(
     agent: bool,
     now: Present,
 ) -> Option<Line> {
-    if settings.replica.mode == Mode::Off {
+    if !settings.replica.is_on() {
         return None;
     }
     let part = format!("source {}, replica", settings.name);

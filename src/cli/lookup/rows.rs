@@ -8,10 +8,7 @@ use crate::{
         Settings, Source,
         asking::Row,
         evidence::Evidence,
-        replica::{
-            Mode,
-            store::{self, ReadFault, Store},
-        },
+        replica::store::{self, ReadFault, Store},
     },
     record::Record,
     runtime::{clock::Boot, name::Name, times},
@@ -41,7 +38,7 @@ pub(super) fn store(config: &Config) -> Option<Store> {
 }
 
 fn is_kept(source: &Settings) -> bool {
-    source.replica.mode != Mode::Off
+    source.replica.is_on()
 }
 
 /// The rows of a code, of each source that keeps a replica.

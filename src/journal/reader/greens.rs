@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{CHUNK, ReadFault, Reader};
+use super::{ReadFault, Reader};
 use crate::{
     journal::{row, schema},
     record::Record,
@@ -20,7 +20,7 @@ impl Reader {
         &mut self,
         now: Timestamp,
         within: Duration,
-        mut take: impl FnMut(Vec<(Record, Duration)>) -> bool,
+        take: impl FnMut(Vec<(Record, Duration)>) -> bool,
     ) -> Result<(), ReadFault> {
         let found = self.read(|conn| {
             let mut newest = conn.prepare(&format!(
@@ -50,17 +50,6 @@ impl Reader {
             }
             Ok(found)
         })?;
-        for page in found.chunks(CHUNK) {
-            let rows: Vec<i64> = page.iter().map(|(row, _)| *row).collect();
-            let records = self.at(&rows)?.into_iter().filter_map(|stored| {
-                let row = stored.row.cast_signed();
-                let age = page.iter().find(|(known, _)| *known == row)?.1;
-                Some((stored.recorded.record, age))
-            });
-            if !take(records.collect()) {
-                break;
-            }
-        }
-        Ok(())
+        self.hand_over(&found, take)
     }
 }

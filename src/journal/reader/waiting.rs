@@ -29,7 +29,7 @@ impl Reader {
         synced: bool,
         within: Duration,
         reasons: &[Reason],
-        mut take: impl FnMut(Vec<(Record, Duration)>) -> bool,
+        take: impl FnMut(Vec<(Record, Duration)>) -> bool,
     ) -> Result<(), ReadFault> {
         let since = nanos(now.checked_sub(within).unwrap_or(Timestamp::MIN));
         let mut waiting = Vec::new();
@@ -54,7 +54,16 @@ impl Reader {
             }
         }
         waiting.reverse();
-        for page in waiting.chunks(CHUNK) {
+        self.hand_over(&waiting, take)
+    }
+
+    /// Reads the records of these rows and hands them to `take` with their ages, a few at a time, until it says `false`.
+    pub(super) fn hand_over(
+        &mut self,
+        found: &[(i64, Duration)],
+        mut take: impl FnMut(Vec<(Record, Duration)>) -> bool,
+    ) -> Result<(), ReadFault> {
+        for page in found.chunks(CHUNK) {
             let rows: Vec<i64> = page.iter().map(|(row, _)| *row).collect();
             let ages: BTreeMap<i64, Duration> = page.iter().copied().collect();
             let found = self.at(&rows)?;

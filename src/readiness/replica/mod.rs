@@ -50,6 +50,13 @@ pub struct Settings {
     pub quota_share: f64,
 }
 
+impl Settings {
+    /// Is a copy kept?
+    pub fn is_on(&self) -> bool {
+        self.mode != Mode::Off
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

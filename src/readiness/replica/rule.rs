@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Mode, ReadAt, Settings};
+use super::{ReadAt, Settings};
 use crate::{
     readiness::{
         evidence::{Evidence, Finding},
@@ -42,7 +42,7 @@ impl ReadAt {
 
 /// May a row with that finding and age answer? Bad news is the service's alone.
 pub fn may_answer(finding: Finding, age: Option<Duration>, settings: &Settings) -> bool {
-    settings.mode != Mode::Off
+    settings.is_on()
         && matches!(finding, Finding::Ready(_) | Finding::NoObjection)
         && age.is_some_and(|age| age <= settings.max_replica_age)
 }
@@ -99,7 +99,7 @@ pub const fn strikes(finding: Finding) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use super::*;
+    use super::{super::Mode, *};
     use crate::{
         label::Serial,
         readiness::evidence::{Grade, SourceKind},

@@ -188,8 +188,22 @@ impl Bench {
         self.pass(Duration::from_millis(ms));
     }
 
-    /// Answers the oldest open question about `serial` for one source.
+    /// Answers the newest question about `serial` for one source.
     fn answer_from(&mut self, source: &str, kind: SourceKind, serial: &str, finding: Finding) {
+        let evidence = |one| Evidence {
+            known: !matches!(finding, Finding::Unknown(_) | Finding::No(Reason::NotFound)),
+            ..Evidence::bare(name(source), kind, one, finding)
+        };
+        self.hand_with(source, By::Service, evidence, serial);
+    }
+
+    fn hand_with(
+        &mut self,
+        source: &str,
+        by: By,
+        evidence: impl Fn(Serial) -> Evidence,
+        serial: &str,
+    ) {
         let (question, candidates, _) = self
             .asked
             .iter()
@@ -197,16 +211,10 @@ impl Bench {
             .find(|(_, candidates, _)| candidates.scanned.as_str() == serial)
             .cloned()
             .expect("it was asked");
-        let evidence = candidates.iter().map(|one| {
-            let mut evidence = Evidence::bare(name(source), kind, one.clone(), finding);
-            evidence.known =
-                !matches!(finding, Finding::Unknown(_) | Finding::No(Reason::NotFound));
-            evidence
-        });
         let answer = Answer {
-            by: By::Service,
             source: name(source),
-            evidence: evidence.collect(),
+            by,
+            evidence: candidates.iter().cloned().map(evidence).collect(),
         };
         self.handle(Event::Answered { question, answer });
     }

@@ -23,28 +23,6 @@ impl Bench {
         );
     }
 
-    fn hand_with(
-        &mut self,
-        source: &str,
-        by: By,
-        evidence: impl Fn(Serial) -> Evidence,
-        serial: &str,
-    ) {
-        let (question, candidates, _) = self
-            .asked
-            .iter()
-            .rev()
-            .find(|(_, candidates, _)| candidates.scanned.as_str() == serial)
-            .cloned()
-            .expect("it was asked");
-        let answer = Answer {
-            source: name(source),
-            by,
-            evidence: candidates.iter().cloned().map(evidence).collect(),
-        };
-        self.handle(Event::Answered { question, answer });
-    }
-
     /// A green of that serial number that rests on a row of Kandji.
     fn green_by_row(&mut self, serial: &str) -> Uuid {
         let id = self.scan(serial);

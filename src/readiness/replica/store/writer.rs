@@ -170,10 +170,13 @@ impl Writer {
             }
             Request::Strikes => {}
             Request::Doubt(why) => {
-                // Opening it again finds out whether it is sound.
-                tracing::warn!("the replica could not be read and is looked through: {why}");
-                self.close();
-                let _ = self.opened();
+                // A file that was exchanged is deleted, because strikes may be missing in it.
+                // Opening the own one again finds out whether it is sound.
+                if self.try_work(|_, _, _| Ok(())).is_ok() {
+                    tracing::warn!("the replica could not be read and is looked through: {why}");
+                    self.close();
+                    let _ = self.opened();
+                }
             }
         }
     }

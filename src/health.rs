@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{reason::Reason, runtime::name::Name};
+use crate::{
+    reason::{Reason, Verdict},
+    runtime::name::Name,
+};
 
 /// The station's health, as `P/health` says it.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,10 +33,92 @@ pub struct Health {
     pub clock_synced: bool,
     /// Boxes that are asked again by themselves.
     pub waiting: usize,
+    /// Boxes scanned since the station's local midnight; `None`: not read from the journal yet.
+    pub today: Option<ByVerdict>,
     /// Lines of the log that were dropped since the start because nobody read standard error.
     pub log_dropped: u64,
     /// Result lines that were dropped since the start because nobody read standard output.
     pub results_dropped: u64,
+}
+
+/// One thing that is wrong now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// `source`, `journal`, `scanner`, `lane`, `broker`, `clock` or `alarm`.
+    pub part: &'static str,
+    /// Which one, where there may be several.
+    pub name: Option<Name>,
+    /// The stable word for what is wrong: a reason, an alarm or a word of health.
+    pub word: &'static str,
+}
+
+impl Health {
+    /// All that is wrong now, what keeps scans from their answers first.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let one = |part, word: Option<&'static str>| {
+            let name = None;
+            word.map(|word| Trouble { part, name, word })
+        };
+        let mut all = Vec::new();
+        all.extend(one("journal", self.journal.state.trouble()));
+        for (name, scanner) in &self.scanners {
+            let unended = scanner.unended.then_some("unended");
+            let word = scanner.state.trouble().or(unended);
+            all.extend(named("scanner", name, word));
+        }
+        for (name, source) in &self.sources {
+            let replica = source.replica.as_ref();
+            let replica = replica.and_then(|replica| replica.state.trouble());
+            let failing = source.failing.map(Reason::code);
+            all.extend(named("source", name, failing.or(replica)));
+        }
+        for (name, lamps) in &self.lamps {
+            all.extend(named("lane", name, lamps.trouble()));
+        }
+        let nobody = self.nobody_listens.then_some("nobody_listens");
+        all.extend(one("broker", self.broker.trouble().or(nobody)));
+        let aside = (!self.journal.set_aside.is_empty()).then_some("set_aside");
+        all.extend(one("journal", aside));
+        all.extend(one("clock", (!self.clock_synced).then_some("unsynced")));
+        let alarms = self.alarms.iter();
+        all.extend(alarms.filter_map(|alarm| one("alarm", Some(alarm))));
+        all
+    }
+}
+
+fn named(part: &'static str, name: &Name, word: Option<&'static str>) -> Option<Trouble> {
+    let name = Some(name.clone());
+    word.map(|word| Trouble { part, name, word })
+}
+
+/// How many boxes of each verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByVerdict(BTreeMap<Verdict, u64>);
+
+impl Default for ByVerdict {
+    fn default() -> Self {
+        Self(Verdict::ALL.map(|verdict| (verdict, 0)).into())
+    }
+}
+
+impl ByVerdict {
+    /// Every verdict, with how many.
+    pub fn iter(&self) -> impl Iterator<Item = (Verdict, u64)> {
+        self.0.iter().map(|(verdict, many)| (*verdict, *many))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(|many| *many == 0)
+    }
+
+    pub fn add(&mut self, verdict: Verdict) {
+        *self.0.entry(verdict).or_default() += 1;
+    }
+
+    pub fn remove(&mut self, verdict: Verdict) {
+        let many = self.0.entry(verdict).or_default();
+        *many = many.saturating_sub(1);
+    }
 }
 
 /// Why the station cannot answer.
@@ -57,7 +142,7 @@ impl Unable {
 
 /// A closed set of words for what health says of one kind of part.
 macro_rules! conditions {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $code:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $code:literal,)* } fine: $($fine:ident)*) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name {
@@ -68,6 +153,14 @@ macro_rules! conditions {
             /// The stable word in `P/health`.
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
+            }
+
+            /// That word, if it says that something is wrong.
+            pub const fn trouble(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$fine)|* => None,
+                    wrong => Some(wrong.code()),
+                }
             }
         }
     };
@@ -83,7 +176,7 @@ conditions! {
         Busy = "busy",
         Ended = "ended",
         Fault = "fault",
-    }
+    } fine: Starting Ok
 }
 
 conditions! {
@@ -95,7 +188,7 @@ conditions! {
         Missing = "missing",
         NoRight = "no_right",
         Fault = "fault",
-    }
+    } fine: Ok None
 }
 
 conditions! {
@@ -104,7 +197,7 @@ conditions! {
         Starting = "starting",
         Connected = "connected",
         Away = "away",
-    }
+    } fine: Starting Connected
 }
 
 conditions! {
@@ -115,7 +208,7 @@ conditions! {
         ReadOnly = "read_only",
         Slow = "slow",
         Fault = "fault",
-    }
+    } fine: Ok
 }
 
 conditions! {
@@ -126,7 +219,7 @@ conditions! {
         Filling = "filling",
         Behind = "behind",
         Shrunken = "shrunken",
-    }
+    } fine: Ok Filling
 }
 
 /// The local copy of one source's devices.
@@ -162,6 +255,8 @@ pub struct SourceHealth {
     pub as_of: Option<Timestamp>,
     /// Days until the credential or the MDM's own token expires.
     pub credential_days: Option<i64>,
+    /// That moment; `None`: not known, or in days only.
+    pub credential_expires: Option<Timestamp>,
     /// Requests left in the service's window.
     pub quota_left: Option<u64>,
     /// The size of that window.
@@ -214,5 +309,115 @@ impl JournalHealth {
             salvaged_rows: 0,
             lost_rows: Some(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn well() -> Health {
+        let scanner = ScannerHealth {
+            state: ScannerCondition::Ok,
+            proven: false,
+            unended: false,
+        };
+        let source = SourceHealth {
+            failing: None,
+            since: None,
+            as_of: None,
+            credential_days: None,
+            credential_expires: None,
+            quota_left: None,
+            quota_limit: None,
+            replica: Some(ReplicaHealth {
+                state: ReplicaCondition::Filling,
+                rows: 0,
+                pass_at: None,
+                fault: None,
+            }),
+            rows_answer: false,
+        };
+        Health {
+            unable: None,
+            alarms: Vec::new(),
+            scanners: [(name("left"), scanner)].into(),
+            lamps: [(name("left"), LampCondition::None)].into(),
+            sources: [(name("kandji"), source)].into(),
+            broker: LinkCondition::Connected,
+            nobody_listens: false,
+            journal: JournalHealth::sound(Uuid::nil()),
+            unheard_faults: 0,
+            clock_synced: true,
+            waiting: 3,
+            today: None,
+            log_dropped: 0,
+            results_dropped: 0,
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_once_what_stops_scans_first() {
+        let mut health = well();
+        assert_eq!(health.troubles(), []);
+        health.alarms = vec!["credential_expiring"];
+        health.clock_synced = false;
+        health.nobody_listens = true;
+        health.journal.state = JournalCondition::Full;
+        health.journal.set_aside = vec![(7, "packet_too_large".to_owned())];
+        health.lamps.insert(name("left"), LampCondition::Busy);
+        for scanner in health.scanners.values_mut() {
+            scanner.unended = true;
+        }
+        for replica in health.sources.values_mut() {
+            replica.replica.as_mut().unwrap().state = ReplicaCondition::Behind;
+        }
+        let said = |health: &Health| {
+            let troubles = health.troubles().into_iter();
+            troubles
+                .map(|trouble| {
+                    let name = trouble
+                        .name
+                        .map_or(String::new(), |name| format!(" {name}"));
+                    format!("{}{name} {}", trouble.part, trouble.word)
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            said(&health),
+            [
+                "journal full",
+                "scanner left unended",
+                "source kandji behind",
+                "lane left busy",
+                "broker nobody_listens",
+                "journal set_aside",
+                "clock unsynced",
+                "alarm credential_expiring",
+            ]
+        );
+        // A part is named with the worse of its words.
+        for source in health.sources.values_mut() {
+            source.failing = Some(Reason::Offline);
+        }
+        for scanner in health.scanners.values_mut() {
+            scanner.state = ScannerCondition::Absent;
+        }
+        health.broker = LinkCondition::Away;
+        let said = said(&health);
+        for word in [
+            "scanner left absent",
+            "source kandji offline",
+            "broker away",
+        ] {
+            assert!(said.iter().any(|said| said == word), "{word}: {said:?}");
+        }
+        assert_eq!(said.len(), 8);
     }
 }

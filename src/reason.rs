@@ -18,6 +18,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    pub const ALL: [Self; 5] = [
+        Self::Ready,
+        Self::Wait,
+        Self::NotReady,
+        Self::Unknown,
+        Self::Rescan,
+    ];
+
     /// Stable: part of messages, exports and terminal output.
     pub const fn code(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::{pending, poll_fn},
     pin::Pin,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -16,7 +17,9 @@ use tracing::{info, warn};
 
 use crate::{
     health::{Health, JournalCondition, JournalHealth, ScannerHealth, SourceHealth, Unable},
-    indicator, publisher,
+    indicator,
+    journal::reader::Day,
+    publisher,
     readiness::replica::rule::leaves_its_place,
     reason::Reason,
     runtime::{
@@ -43,6 +46,7 @@ pub(super) struct Parts {
     pub(super) broker: watch::Receiver<publisher::State>,
     pub(super) journal: watch::Receiver<JournalHealth>,
     pub(super) station: watch::Receiver<Report>,
+    pub(super) today: watch::Receiver<Option<Arc<Day>>>,
     pub(super) clock: ClockWatch,
     pub(super) faulted: Ring,
     /// Lanes that two scanners share.
@@ -159,6 +163,7 @@ impl Parts {
             unheard_faults: self.faulted.dropped(),
             clock_synced: self.clock.synced(),
             waiting: station.waiting,
+            today: self.today.borrow().as_ref().map(|day| day.boxes.clone()),
             log_dropped: LOG.dropped(),
             results_dropped: RESULTS.dropped(),
         }
@@ -358,6 +363,7 @@ mod tests {
                 since: None,
                 as_of: None,
                 credential_days: None,
+                credential_expires: None,
                 quota_left: None,
                 quota_limit: None,
                 replica: None,
@@ -385,6 +391,7 @@ mod tests {
                 broker: broker.subscribe(),
                 journal: journal.subscribe(),
                 station: station.subscribe(),
+                today: watch::channel(None).1,
                 clock: ClockWatch::Fixed { synced: true },
                 faulted: Ring::new(1),
                 shared_lanes: false,

@@ -3,6 +3,7 @@
 mod health;
 mod scan_thread;
 mod tasks;
+mod today;
 mod watchdog;
 
 use std::{
@@ -25,7 +26,7 @@ use crate::{
     config::{Config, Lane},
     health::{Health, JournalHealth},
     indicator::{self, lines::Line},
-    journal::Journal,
+    journal::{Journal, reader::Day},
     publisher::{self, message::Meta},
     readiness::{
         self, Passed, Source,
@@ -92,6 +93,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     let station = parts.station(&journal, &sources, &lamps, passes).await;
     let (states, scanners) = parts.scanner_states();
     let (link, link_seen) = watch::channel(publisher::State::starting());
+    let today = parts.today(&journal);
     let health = parts.health(Gathered {
         journal: &journal,
         sources: &sources,
@@ -99,6 +101,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         station: &station,
         scanners: &scanners,
         link: link_seen.clone(),
+        today,
     });
     parts.publisher(&journal, health, station.faulted, link);
     // Scanners last: from here on people are answered.
@@ -169,6 +172,7 @@ struct Gathered<'a> {
     station: &'a Station,
     scanners: &'a ScannerStates,
     link: watch::Receiver<publisher::State>,
+    today: watch::Receiver<Option<Arc<Day>>>,
 }
 
 impl Wiring {
@@ -331,6 +335,14 @@ impl Wiring {
         states.unzip()
     }
 
+    /// The boxes scanned today, as the journal has them.
+    fn today(&mut self, journal: &Journal) -> watch::Receiver<Option<Arc<Day>>> {
+        let (today, seen) = watch::channel(None);
+        let run = today::run(journal.clone(), today, self.pulses.pulse("today"));
+        self.tasks.start("today".to_owned(), run);
+        seen
+    }
+
     /// Health, gathered from all parts, and the watchdog that is fed while they all give signs of life.
     fn health(&mut self, from: Gathered<'_>) -> watch::Receiver<Health> {
         let config = &self.config;
@@ -357,6 +369,7 @@ impl Wiring {
             broker: from.link,
             journal: from.journal.health(),
             station: from.station.report.clone(),
+            today: from.today,
             clock: self.clock,
             faulted: from.station.faulted.clone(),
             shared_lanes: config.lanes.iter().any(|lane| {

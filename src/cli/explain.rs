@@ -347,6 +347,7 @@ mod tests {
             since: None,
             as_of: None,
             credential_days: None,
+            credential_expires: None,
             quota_left: None,
             quota_limit: None,
             replica: Some(ReplicaHealth {
@@ -378,6 +379,7 @@ mod tests {
             nobody_listens: true,
             journal,
             unheard_faults: 1,
+            today: Some(crate::health::ByVerdict::default()),
             log_dropped: 1,
             results_dropped: 1,
             clock_synced: false,

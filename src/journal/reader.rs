@@ -2,7 +2,7 @@
 
 mod greens;
 mod timeline;
-
+mod today;
 mod waiting;
 
 use std::{
@@ -28,6 +28,7 @@ use super::{
 use crate::{label::Serial, runtime::name::Name};
 
 pub use timeline::{Entry, Unfinished};
+pub use today::{Day, Today};
 
 /// Rows read at a time by [`Reader::export`]: a long export must not hold the log back from being written into the file.
 const CHUNK: usize = 256;

@@ -30,6 +30,7 @@ mod outbox;
 mod slow;
 mod stored;
 mod taken_away;
+mod today;
 
 /// Bytes in a page of a new journal.
 const PAGE: u64 = schema::PAGE_SIZE as u64;

@@ -49,6 +49,8 @@ pub struct Vitals {
     pub as_of: Option<Timestamp>,
     /// Days until the credential or the MDM's own token expires.
     pub credential_days: Option<i64>,
+    /// That moment; `None`: the service tells days only.
+    pub credential_expires: Option<Timestamp>,
     /// The service's quota.
     pub quota: Option<Quota>,
 }
@@ -82,6 +84,7 @@ impl Keeper {
             since: None,
             as_of: None,
             credential_days: None,
+            credential_expires: None,
             quota_left: None,
             quota_limit: None,
             replica: None,
@@ -225,6 +228,7 @@ impl Keeper {
                 },
                 as_of: vitals.as_of,
                 credential_days: vitals.credential_days,
+                credential_expires: vitals.credential_expires,
                 quota_left: vitals.quota.map(|quota| quota.left),
                 quota_limit: vitals.quota.map(|quota| quota.limit),
                 replica: health.replica.clone(),

@@ -137,6 +137,7 @@ pub fn well() -> Health {
         unheard_faults: 0,
         clock_synced: true,
         waiting: 0,
+        today: None,
         log_dropped: 0,
         results_dropped: 0,
     }

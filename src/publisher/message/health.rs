@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{PAYLOAD_MAX, as_known, clock, is_false, is_zero, json, milliseconds, shortened};
 use crate::{
-    health::{Health, JournalHealth, ReplicaHealth, ScannerHealth, SourceHealth},
+    health::{ByVerdict, Health, JournalHealth, ReplicaHealth, ScannerHealth, SourceHealth},
     reason::Reason,
     runtime::visible,
 };
@@ -72,6 +72,8 @@ fn health_message<'a>(
         journal: HealthJournal::of(&health.journal, health.unheard_faults, listed),
         clock: clock(health.clock_synced),
         waiting: health.waiting,
+        today: health.today.as_ref().map(today),
+        problems: health.troubles().len(),
         log_dropped: health.log_dropped,
         results_dropped: health.results_dropped,
         version,
@@ -92,11 +94,20 @@ struct HealthMessage<'a> {
     journal: HealthJournal,
     clock: &'static str,
     waiting: usize,
+    today: Option<BTreeMap<&'static str, u64>>,
+    problems: usize,
     log_dropped: u64,
     results_dropped: u64,
     version: &'a str,
     #[serde(skip_serializing_if = "is_false")]
     truncated: bool,
+}
+
+fn today(boxes: &ByVerdict) -> BTreeMap<&'static str, u64> {
+    let counts = boxes.iter();
+    counts
+        .map(|(verdict, many)| (verdict.code(), many))
+        .collect()
 }
 
 #[derive(Serialize)]
@@ -124,6 +135,7 @@ struct HealthSource {
     since: Option<String>,
     as_of: Option<String>,
     credential_days: Option<i64>,
+    credential_expires: Option<String>,
     quota_left: Option<u64>,
     quota_limit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,6 +168,7 @@ impl HealthSource {
             since: source.since.map(milliseconds),
             as_of: source.as_of.map(as_known),
             credential_days: source.credential_days,
+            credential_expires: source.credential_expires.map(as_known),
             quota_left: source.quota_left,
             quota_limit: source.quota_limit,
             replica: source.replica.as_ref().map(HealthReplica::of),

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     health::{
-        Health, JournalHealth, LampCondition, LinkCondition, ScannerCondition, ScannerHealth,
-        SourceHealth, Unable,
+        ByVerdict, Health, JournalHealth, LampCondition, LinkCondition, ScannerCondition,
+        ScannerHealth, SourceHealth, Unable,
     },
     publisher::samples::{at, id, name, scan, settings},
     readiness::evidence::Evidence,
@@ -248,6 +248,7 @@ fn sample_health() -> Health {
                 since: Some(at("2026-11-23T09:40:00.5Z")),
                 as_of: Some(at("2026-11-23T09:00:00Z")),
                 credential_days: Some(112),
+                credential_expires: Some(at("2027-03-15T08:00:00Z")),
                 quota_left: Some(8990),
                 quota_limit: Some(10000),
                 replica: None,
@@ -266,6 +267,7 @@ fn sample_health() -> Health {
         unheard_faults: 0,
         clock_synced: true,
         waiting: 3,
+        today: Some(ByVerdict::default()),
         log_dropped: 0,
         results_dropped: 0,
     }
@@ -283,10 +285,10 @@ fn health_is_the_sample_of_the_product_field_by_field() {
         json!({
             "time": "2026-11-23T09:41:08.000Z", "able": false, "reason": "offline", "alarms": ["not_found_streak"],
             "scanners": {"left": {"state": "ok", "proven": true}}, "lamps": {"left": "ok"},
-            "sources": {"kandji": {"state": "offline", "since": "2026-11-23T09:40:00.500Z", "as_of": "2026-11-23T09:00:00Z", "credential_days": 112, "quota_left": 8990, "quota_limit": 10000}},
+            "sources": {"kandji": {"state": "offline", "since": "2026-11-23T09:40:00.500Z", "as_of": "2026-11-23T09:00:00Z", "credential_days": 112, "credential_expires": "2027-03-15T08:00:00Z", "quota_left": 8990, "quota_limit": 10000}},
             "broker": {"state": "connected", "nobody_listens": false},
             "journal": {"state": "ok", "epoch": id(1), "seq": 1234, "unsent": 0, "set_aside": [{"seq": 7, "why": "packet_too_large"}], "dropped": 0, "interrupted": 1, "faulted": 0},
-            "clock": "synced", "waiting": 3, "log_dropped": 0, "results_dropped": 0, "version": "0.1.0",
+            "clock": "synced", "waiting": 3, "today": {"ready": 0, "wait": 0, "not_ready": 0, "unknown": 0, "rescan": 0}, "problems": 3, "log_dropped": 0, "results_dropped": 0, "version": "0.1.0",
         })
     );
 }

@@ -124,14 +124,12 @@ impl Adapter for AppleDep {
     }
 
     fn vitals(&self) -> Vitals {
-        let credential_days = self
-            .shared
-            .session
-            .token()
-            .ok()
-            .map(|token| token.days_left(Timestamp::now()));
+        let Ok(token) = self.shared.session.token() else {
+            return Vitals::default();
+        };
         Vitals {
-            credential_days,
+            credential_days: Some(token.days_left(Timestamp::now())),
+            credential_expires: Some(token.access_token_expiry),
             ..Vitals::default()
         }
     }

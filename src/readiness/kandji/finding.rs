@@ -487,6 +487,15 @@ pub(super) fn days_left(counted: &[&Token], now: Option<Timestamp>) -> Option<i6
         .min()
 }
 
+/// When the first of the tokens that count expires, of those that name the moment.
+pub(super) fn expires(counted: &[&Token]) -> Option<Timestamp> {
+    let expiry = |token: &&Token| match token.access_token_expiry {
+        Moment::At(expiry) => Some(expiry),
+        _ => None,
+    };
+    counted.iter().filter_map(expiry).min()
+}
+
 fn same_id(one: &str, other: &str) -> bool {
     one.trim().eq_ignore_ascii_case(other.trim())
 }

@@ -114,6 +114,7 @@ impl Adapter for Kandji {
         Vitals {
             as_of: finding::last_fetch(&counted),
             credential_days: finding::days_left(&counted, tokens.now()),
+            credential_expires: finding::expires(&counted),
             quota: None,
         }
     }

@@ -29,6 +29,8 @@ pub struct Health {
     pub journal: JournalHealth,
     /// Scans answered `journal_fault` that had to make room before the broker could have them.
     pub unheard_faults: u64,
+    /// The web server; `None`: none is configured.
+    pub web: Option<WebCondition>,
     /// Is the wall clock synchronised?
     pub clock_synced: bool,
     /// Boxes that are asked again by themselves.
@@ -44,7 +46,7 @@ pub struct Health {
 /// One thing that is wrong now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// `source`, `journal`, `scanner`, `lane`, `broker`, `clock` or `alarm`.
+    /// `source`, `journal`, `scanner`, `lane`, `broker`, `web`, `clock` or `alarm`.
     pub part: &'static str,
     /// Which one, where there may be several.
     pub name: Option<Name>,
@@ -79,6 +81,7 @@ impl Health {
         all.extend(one("broker", self.broker.trouble().or(nobody)));
         let aside = (!self.journal.set_aside.is_empty()).then_some("set_aside");
         all.extend(one("journal", aside));
+        all.extend(one("web", self.web.and_then(WebCondition::trouble)));
         all.extend(one("clock", (!self.clock_synced).then_some("unsynced")));
         let alarms = self.alarms.iter();
         all.extend(alarms.filter_map(|alarm| one("alarm", Some(alarm))));
@@ -198,6 +201,17 @@ conditions! {
         Connected = "connected",
         Away = "away",
     } fine: Starting Connected
+}
+
+conditions! {
+    /// Whether the web server listens.
+    WebCondition {
+        Starting = "starting",
+        Ok = "ok",
+        Busy = "busy",
+        NoRight = "no_right",
+        Fault = "fault",
+    } fine: Starting Ok
 }
 
 conditions! {
@@ -354,6 +368,7 @@ mod tests {
             nobody_listens: false,
             journal: JournalHealth::sound(Uuid::nil()),
             unheard_faults: 0,
+            web: Some(WebCondition::Ok),
             clock_synced: true,
             waiting: 3,
             today: None,
@@ -369,6 +384,7 @@ mod tests {
         health.alarms = vec!["credential_expiring"];
         health.clock_synced = false;
         health.nobody_listens = true;
+        health.web = Some(WebCondition::Busy);
         health.journal.state = JournalCondition::Full;
         health.journal.set_aside = vec![(7, "packet_too_large".to_owned())];
         health.lamps.insert(name("left"), LampCondition::Busy);
@@ -398,6 +414,7 @@ mod tests {
                 "lane left busy",
                 "broker nobody_listens",
                 "journal set_aside",
+                "web busy",
                 "clock unsynced",
                 "alarm credential_expiring",
             ]

@@ -19,6 +19,9 @@ pub mod runtime;
 // Verdicts, reasons and lamp signals, with the sentences people read. Pure.
 pub mod reason;
 
+// The tables of the manual: what each word means and what to do. Pure.
+pub mod manual;
+
 // The state of every part of the station, in one value.
 pub mod health;
 
@@ -52,6 +55,9 @@ pub mod indicator;
 
 // Sends records and health to the dashboards: MQTT.
 pub mod publisher;
+
+// The page at the bench and /metrics: HTTP.
+pub mod web;
 
 // The config file, checked as a whole.
 pub mod config;

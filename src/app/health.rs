@@ -16,7 +16,9 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    health::{Health, JournalCondition, JournalHealth, ScannerHealth, SourceHealth, Unable},
+    health::{
+        Health, JournalCondition, JournalHealth, ScannerHealth, SourceHealth, Unable, WebCondition,
+    },
     indicator,
     journal::reader::Day,
     publisher,
@@ -47,6 +49,7 @@ pub(super) struct Parts {
     pub(super) journal: watch::Receiver<JournalHealth>,
     pub(super) station: watch::Receiver<Report>,
     pub(super) today: watch::Receiver<Option<Arc<Day>>>,
+    pub(super) web: Option<watch::Receiver<WebCondition>>,
     pub(super) clock: ClockWatch,
     pub(super) faulted: Ring,
     /// Lanes that two scanners share.
@@ -94,6 +97,7 @@ impl Parts {
             next(&mut self.broker),
             journal_state(&mut self.journal, known),
         ];
+        all.extend(self.web.as_mut().map(next));
         all.extend(self.scanners.values_mut().map(next));
         all.extend(self.lamps.values_mut().map(next));
         all.extend(self.sources.values_mut().map(next));
@@ -113,6 +117,9 @@ impl Parts {
     /// What the parts say now is known.
     fn seen(&mut self) {
         self.broker.mark_unchanged();
+        self.web
+            .iter_mut()
+            .for_each(watch::Receiver::mark_unchanged);
         self.journal.mark_unchanged();
         self.scanners
             .values_mut()
@@ -161,6 +168,7 @@ impl Parts {
             nobody_listens: broker.nobody_listens,
             journal,
             unheard_faults: self.faulted.dropped(),
+            web: self.web.as_ref().map(|web| *web.borrow()),
             clock_synced: self.clock.synced(),
             waiting: station.waiting,
             today: self.today.borrow().as_ref().map(|day| day.boxes.clone()),
@@ -392,6 +400,7 @@ mod tests {
                 journal: journal.subscribe(),
                 station: station.subscribe(),
                 today: watch::channel(None).1,
+                web: None,
                 clock: ClockWatch::Fixed { synced: true },
                 faulted: Ring::new(1),
                 shared_lanes: false,

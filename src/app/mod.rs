@@ -1,6 +1,8 @@
 //! The wiring: every channel and every task of the station on one page. Code order is dependency order.
 
 mod health;
+mod page;
+mod restored;
 mod scan_thread;
 mod tasks;
 mod today;
@@ -14,7 +16,6 @@ use std::{
 };
 
 use anyhow::Context;
-use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
@@ -24,7 +25,7 @@ use uuid::Uuid;
 
 use crate::{
     config::{Config, Lane},
-    health::{Health, JournalHealth},
+    health::{Health, JournalHealth, WebCondition},
     indicator::{self, lines::Line},
     journal::{Journal, reader::Day},
     publisher::{self, message::Meta},
@@ -33,8 +34,6 @@ use crate::{
         http::Clocks,
         replica::store::{self, Store},
     },
-    reason::Reason,
-    record::Record,
     runtime::{
         clock::{Boot, ClockWatch},
         machine,
@@ -43,16 +42,19 @@ use crate::{
         stream::RESULTS,
         systemd::Systemd,
     },
-    scanner::{self, SCANS_IN_PROGRESS, Scan, ScanSender, ScannerState},
+    scanner::{self, SCANS_IN_PROGRESS, Scan, ScanSender, ScannerKind, ScannerState},
     station::{
-        confirming,
         core::{Core, LaneSettings},
         driver::{self, Report},
         lamp_feed::LampFeed,
+        news::Announcer,
         ring::Ring,
-        waiting,
+        tally::Tally,
     },
+    web,
 };
+use page::{ForPage, tally};
+use restored::{proven, waited};
 use scan_thread::ScanThread;
 use tasks::Tasks;
 
@@ -94,6 +96,11 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
     let (states, scanners) = parts.scanner_states();
     let (link, link_seen) = watch::channel(publisher::State::starting());
     let today = parts.today(&journal);
+    let (page, page_seen) = watch::channel(WebCondition::Starting);
+    let feeds = lamps
+        .iter()
+        .map(|lamps| (lamps.lane.clone(), lamps.feed.clone()))
+        .collect();
     let health = parts.health(Gathered {
         journal: &journal,
         sources: &sources,
@@ -101,17 +108,31 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         station: &station,
         scanners: &scanners,
         link: link_seen.clone(),
-        today,
+        today: today.clone(),
+        page: parts.config.web.is_some().then_some(page_seen),
     });
-    parts.publisher(&journal, health, station.faulted, link);
+    parts.publisher(&journal, health.clone(), station.faulted.clone(), link);
     // Scanners last: from here on people are answered.
-    let answered = parts.scanners(states, station.scans);
+    let (answered, input_box) = parts.scanners(states, &station.scans);
+    parts.page(
+        page,
+        ForPage {
+            journal: &journal,
+            health,
+            link: link_seen.clone(),
+            today: today.clone(),
+            lamps: feeds,
+            station: &station,
+            input_box,
+        },
+    );
+    drop(station.scans);
     parts.systemd.ready();
     info!(site = %parts.config.site, station = %parts.config.station, version = crate::VERSION, "benchlight is ready");
 
     let end_of_input = end_of_input(
         parts.config.exit_at_eof,
-        scanners,
+        parts.streams(scanners),
         answered,
         station.report,
         journal.health(),
@@ -160,6 +181,8 @@ struct Station {
     scans: mpsc::Sender<Scan>,
     report: watch::Receiver<Report>,
     faulted: Ring,
+    news: Announcer,
+    tally: Arc<Tally>,
 }
 
 type ScannerStates = BTreeMap<Name, watch::Receiver<ScannerState>>;
@@ -173,6 +196,7 @@ struct Gathered<'a> {
     scanners: &'a ScannerStates,
     link: watch::Receiver<publisher::State>,
     today: watch::Receiver<Option<Arc<Day>>>,
+    page: Option<watch::Receiver<WebCondition>>,
 }
 
 impl Wiring {
@@ -290,6 +314,8 @@ impl Wiring {
         core.restore_proven(&proven(config, journal).await);
         let (report, reported) = watch::channel(Report::of(&core));
         let faulted = Ring::new(FAULTED);
+        let news = Announcer::default();
+        let tally = Arc::new(tally(config));
         let ends = driver::Ends {
             scans: scans_in,
             waited: waited(config, journal, self.clock),
@@ -310,6 +336,8 @@ impl Wiring {
                 .map(|lamps| (lamps.lane.clone(), lamps.feed.clone()))
                 .collect(),
             results: result_lines(config),
+            news: news.clone(),
+            tally: Arc::clone(&tally),
             faulted: faulted.clone(),
             report,
             clock: self.clock,
@@ -323,6 +351,8 @@ impl Wiring {
             scans,
             report: reported,
             faulted,
+            news,
+            tally,
         }
     }
 
@@ -370,11 +400,13 @@ impl Wiring {
             journal: from.journal.health(),
             station: from.station.report.clone(),
             today: from.today,
+            web: from.page,
             clock: self.clock,
             faulted: from.station.faulted.clone(),
             shared_lanes: config.lanes.iter().any(|lane| {
                 let scanners = config.scanners.iter();
-                scanners.filter(|one| one.lane == lane.name).count() > 1
+                let readers = scanners.filter(|one| one.kind != ScannerKind::Web);
+                readers.filter(|one| one.lane == lane.name).count() > 1
             }),
         };
         let (health, health_seen) = watch::channel(parts.gather());
@@ -411,16 +443,25 @@ impl Wiring {
         self.tasks.start("publisher".to_owned(), run);
     }
 
-    /// Starts the scanners. Each future that is returned resolves when all scans of one of them are answered.
+    /// Starts the scanners. Each future that is returned resolves when all scans of one of them are answered. The page's input box
+    /// is returned for the page.
     fn scanners(
         &mut self,
         states: Vec<watch::Sender<ScannerState>>,
-        scans: mpsc::Sender<Scan>,
-    ) -> Vec<impl Future<Output = ()> + use<>> {
-        let mut answered = Vec::new();
+        scans: &mpsc::Sender<Scan>,
+    ) -> (Vec<impl Future<Output = ()> + use<>>, Option<web::InputBox>) {
+        let (mut answered, mut input_box) = (Vec::new(), None);
         for (settings, state) in self.config.scanners.iter().zip(states) {
             let scan_sender = ScanSender::new(settings.name.clone(), scans.clone());
             answered.push(scan_sender.all_answered());
+            if settings.kind == ScannerKind::Web {
+                input_box = Some(web::InputBox {
+                    scans: scan_sender,
+                    state,
+                    lane: settings.lane.clone(),
+                });
+                continue;
+            }
             let name = format!("scanner {}", settings.name);
             let run = scanner::run(
                 settings.clone(),
@@ -431,7 +472,19 @@ impl Wiring {
             );
             self.tasks.start_ending_on(&self.scan_thread, name, run);
         }
-        answered
+        (answered, input_box)
+    }
+
+    /// The scanners whose streams may end. The page's input box has none, and does not keep the station running beside others.
+    fn streams(&self, mut scanners: ScannerStates) -> ScannerStates {
+        let is_box = |kind: &ScannerKind| *kind == ScannerKind::Web;
+        let all = &self.config.scanners;
+        if !all.iter().all(|scanner| is_box(&scanner.kind)) {
+            for scanner in all.iter().filter(|scanner| is_box(&scanner.kind)) {
+                scanners.remove(&scanner.name);
+            }
+        }
+        scanners
     }
 
     /// Ends the parts downstream: no more scans, the last answers, the last messages, dark lamps, then the journal.
@@ -457,51 +510,6 @@ impl Wiring {
         }
         journal.close().await;
     }
-}
-
-/// The scanners that had yielded a known serial number in an earlier run.
-async fn proven(config: &Config, journal: &Journal) -> BTreeSet<Name> {
-    let scanners = config.scanners.iter().map(|scanner| scanner.name.clone());
-    let (mut reader, scanners) = (journal.reader(), scanners.collect());
-    let reading = move || {
-        let proofs = reader.proofs(&scanners).unwrap_or_default();
-        proofs
-            .into_iter()
-            .filter_map(|(scanner, proof)| proof.map(|_| scanner))
-            .collect()
-    };
-    tokio::task::spawn_blocking(reading)
-        .await
-        .unwrap_or_default()
-}
-
-/// Reads the boxes that may still be asked again, beside the start: a scan need not wait for thousands of them.
-fn waited(
-    config: &Config,
-    journal: &Journal,
-    clock: ClockWatch,
-) -> mpsc::Receiver<Vec<(Record, Duration)>> {
-    let (found, waited) = mpsc::channel(1);
-    let followed_for = waiting::followed_for(config.policy.recheck_for);
-    let has_replica = config.sources.iter().any(|source| source.replica.is_on());
-    let mut reader = journal.reader();
-    let (now, synced) = (Timestamp::now(), clock.synced());
-    let reasons: Vec<Reason> = Reason::ALL
-        .iter()
-        .copied()
-        .filter(|reason| waiting::is_asked_again(*reason))
-        .collect();
-    tokio::task::spawn_blocking(move || {
-        let mut hand = |boxes| found.blocking_send(boxes).is_ok();
-        let mut read = reader.waiting(now, synced, followed_for, &reasons, &mut hand);
-        if has_replica && read.is_ok() {
-            read = reader.greens_by_row(now, confirming::FOLLOWED, hand);
-        }
-        if let Err(error) = read {
-            warn!(%error, "the boxes that waited before the start could not be read; scan them again");
-        }
-    });
-    waited
 }
 
 fn meta(config: &Config, journal: &Journal) -> Meta {

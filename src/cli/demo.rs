@@ -6,7 +6,7 @@ mod words;
 use std::{
     fmt::{self, Write as _},
     fs, io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::DirBuilderExt,
     path::PathBuf,
 };
@@ -18,12 +18,21 @@ use super::run::run as run_station;
 use crate::{
     config::demo::{self, Places},
     readiness::{evidence::SourceKind, simulate},
+    reason::{Reason, Signal},
     runtime::{file, stream::LOG},
-    simulator::{Order, stock},
+    simulator::{
+        Order,
+        stock::{self, DemoBox as DemoStock},
+    },
+    web::DemoBox,
 };
 
 /// So many boxes of one reason are shown: the list fits a screen.
 const OF_ONE_REASON: usize = 2;
+/// The page's port, if it is free.
+const PAGE_PORT: u16 = 8480;
+/// An IMEI.
+const WRONG_CODE: &str = "490154203237518";
 
 /// Starts the simulated services and the broker, says on standard error what to do, and runs the agent.
 ///
@@ -58,20 +67,37 @@ pub(super) async fn run() -> anyhow::Result<u8> {
     let places = Places {
         source_ports: &ports,
         broker_port: broker.address().port(),
+        page_port: page_port().context("cannot get a port for the page")?,
         state_dir: &folder.0.join("state"),
         credentials_dir: &credentials,
     };
-    let config = demo::config(&places)?;
+    let mut config = demo::config(&places)?;
+    if let Some(web) = &mut config.web {
+        web.demo = boxes_to_click();
+    }
     let switches = simulators
         .iter()
         .map(|(_, running)| running.faults().clone());
     words::take_out(switches.collect()).context("cannot read what is typed")?;
-    LOG.push(welcome(broker.address())?.as_bytes());
+    LOG.push(welcome(broker.address(), places.page_port)?.as_bytes());
     run_station(config).await
 }
 
+/// The boxes that are offered: a few of each reason.
+fn shown_boxes() -> impl Iterator<Item = &'static DemoStock> {
+    let mut shown: Vec<&str> = Vec::new();
+    stock::DEMO.iter().filter(move |one| {
+        let of_it = shown.iter().filter(|reason| **reason == one.expected);
+        let is_shown = of_it.count() < OF_ONE_REASON;
+        if is_shown {
+            shown.push(one.expected);
+        }
+        is_shown
+    })
+}
+
 /// What to do, on one screen.
-fn welcome(broker: SocketAddr) -> Result<String, fmt::Error> {
+fn welcome(broker: SocketAddr, page: u16) -> Result<String, fmt::Error> {
     let mut out = String::new();
     writeln!(
         out,
@@ -82,27 +108,19 @@ fn welcome(broker: SocketAddr) -> Result<String, fmt::Error> {
         "Type a serial number and press Enter, as a scanner would. Ctrl-D or Ctrl-C ends.\n\
          Type outage, and the services are dead for a minute: boxes that the replica holds go on.\n"
     )?;
-    let mut shown: Vec<&str> = Vec::new();
-    for one in stock::DEMO {
-        if shown
-            .iter()
-            .filter(|reason| **reason == one.expected)
-            .count()
-            < OF_ONE_REASON
-        {
-            shown.push(one.expected);
-            writeln!(
-                out,
-                "  {:<15} {:<21} {}",
-                one.serial, one.expected, one.story
-            )?;
-        }
+    for one in shown_boxes() {
+        writeln!(
+            out,
+            "  {:<15} {:<21} {}",
+            one.serial, one.expected, one.story
+        )?;
     }
     writeln!(
         out,
-        "  {:<15} {:<21} the IMEI of a box: the wrong barcode\n",
-        "490154203237518", "imei"
+        "  {WRONG_CODE:<15} {:<21} the IMEI of a box: the wrong barcode\n",
+        "imei"
     )?;
+    writeln!(out, "The page at the bench: http://127.0.0.1:{page}/\n")?;
     writeln!(out, "Watch its messages from another terminal:")?;
     writeln!(
         out,
@@ -111,6 +129,31 @@ fn welcome(broker: SocketAddr) -> Result<String, fmt::Error> {
         broker.port()
     )?;
     Ok(out)
+}
+
+/// The page's usual port if it is free, else another one.
+fn page_port() -> io::Result<u16> {
+    let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let listener = free(PAGE_PORT).or_else(|_| free(0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// The boxes that the page offers: those of the welcome, and a wrong barcode.
+fn boxes_to_click() -> Vec<DemoBox> {
+    let signal = |reason: &str| {
+        Reason::from_code(reason).map_or(Signal::None, |reason| reason.verdict().signal())
+    };
+    let boxes = shown_boxes().map(|one| DemoBox {
+        serial: one.serial.to_owned(),
+        what: one.story.to_owned(),
+        signal: signal(one.expected).code(),
+    });
+    let wrong = DemoBox {
+        serial: WRONG_CODE.to_owned(),
+        what: "the IMEI of a box: the wrong barcode".to_owned(),
+        signal: Signal::Rescan.code(),
+    };
+    boxes.chain([wrong]).collect()
 }
 
 /// A folder of this run alone; gone with it.

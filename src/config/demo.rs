@@ -1,7 +1,7 @@
 //! The config that `benchlight demo` ships: an ordinary file with a few places that are filled in at start.
 //!
 //! A place is written `@NAME@` in `config/demo.toml`: `@KANDJI_PORT@`, `@APPLE_DEP_PORT@` and so on, by the word of the
-//! source's kind, `@BROKER_PORT@`, `@STATE_DIR@` and `@CREDENTIALS_DIR@`.
+//! source's kind, `@BROKER_PORT@`, `@PAGE_PORT@`, `@STATE_DIR@` and `@CREDENTIALS_DIR@`.
 
 use std::path::Path;
 
@@ -18,6 +18,8 @@ pub struct Places<'a> {
     pub source_ports: &'a [(SourceKind, u16)],
     /// The broker's port on 127.0.0.1.
     pub broker_port: u16,
+    /// The page's port on 127.0.0.1.
+    pub page_port: u16,
     /// A folder for the journal.
     pub state_dir: &'a Path,
     /// A folder that holds `kandji-token`, `apple-dep-token` and `apple-business-key`.
@@ -28,6 +30,7 @@ pub struct Places<'a> {
 pub fn text(places: &Places<'_>) -> String {
     let mut text = SHIPPED
         .replace("@BROKER_PORT@", &places.broker_port.to_string())
+        .replace("@PAGE_PORT@", &places.page_port.to_string())
         .replace("@STATE_DIR@", &quotable(places.state_dir))
         .replace("@CREDENTIALS_DIR@", &quotable(places.credentials_dir));
     for (kind, port) in places.source_ports {

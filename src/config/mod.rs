@@ -15,6 +15,7 @@ mod source;
 mod station;
 pub mod units;
 mod verdict;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use crate::{
     runtime::{file, machine, name::Name},
     scanner as scanners,
     verdict::Policy,
+    web as page,
 };
 use document::Section;
 pub(crate) use document::did_you_mean;
@@ -69,6 +71,8 @@ pub struct Config {
     pub policy: Policy,
     /// `[mqtt]`.
     pub mqtt: publisher::Settings,
+    /// `[web]`; `None`: nothing listens.
+    pub web: Option<page::Settings>,
     /// `[journal]`.
     pub journal: memory::Settings,
     /// What is allowed and worth a word: printed by `check`, logged at start.
@@ -212,6 +216,8 @@ struct Parts {
     lanes: Vec<LaneEntry>,
     scanners: Option<Vec<scanners::Settings>>,
     mqtt: Option<publisher::Settings>,
+    /// `Some(None)`: there is no `[web]`.
+    web: Option<Option<page::Settings>>,
     journal: Option<memory::Settings>,
 }
 
@@ -256,6 +262,7 @@ fn read(document: Section<'_, '_>, options: &Options) -> Parts {
     let lanes = lane::read(&document, policy.as_ref());
     let scanners = scanner::read(&document, &lanes);
     let mqtt = mqtt::read(document.section("mqtt"), &station, &files);
+    let web = web::read(&document, scanners.as_deref(), &files);
     let journal = journal::read(document.section("journal"), &station);
     document.finish();
     Parts {
@@ -266,6 +273,7 @@ fn read(document: Section<'_, '_>, options: &Options) -> Parts {
         lanes,
         scanners,
         mqtt,
+        web,
         journal,
     }
 }
@@ -291,6 +299,7 @@ impl Parts {
                 .collect::<Option<_>>()?,
             policy: self.policy.clone()?,
             mqtt: self.mqtt.clone()?,
+            web: self.web.clone()?,
             journal: self.journal.clone()?,
             warnings: Vec::new(),
         })

@@ -22,6 +22,7 @@ enum Word {
     Serial,
     Stdin,
     Tcp,
+    Web,
 }
 
 const BY_ID_INPUT: &str = "/dev/input/by-id";
@@ -36,6 +37,13 @@ struct Entry {
     /// Where the kind says which device it is.
     kind_at: Span,
     settings: Option<Settings>,
+}
+
+impl Entry {
+    /// The page's input box stands at the bench of the lane's scanner.
+    fn is_input_box(&self) -> bool {
+        self.kind == Some(ScannerKind::Web)
+    }
 }
 
 /// Reads all scanners; `None`: something is wrong and reported.
@@ -87,8 +95,9 @@ fn compare(entries: &[Entry], report: &Report) {
             report.problem(&entry.kind_at, message, remedy);
         }
         if let (Some(lane), Some(name)) = (&entry.lane, &entry.name)
+            && !entry.is_input_box()
             && let Some(other) = earlier()
-                .find(|other| other.lane.as_ref() == Some(lane))
+                .find(|other| other.lane.as_ref() == Some(lane) && !other.is_input_box())
                 .and_then(|other| other.name.as_ref())
         {
             let message = format!(
@@ -127,6 +136,7 @@ fn one(section: Section<'_, '_>, lanes: &[LaneEntry]) -> Entry {
         ("serial", Word::Serial),
         ("stdin", Word::Stdin),
         ("tcp", Word::Tcp),
+        ("web", Word::Web),
     ];
     let name = section.required("name", section.name("name", "left"), "\"left\"");
     let word = section.choice("kind", &words, Some("hid"));
@@ -139,6 +149,10 @@ fn one(section: Section<'_, '_>, lanes: &[LaneEntry]) -> Entry {
             (Some(ScannerKind::Stdin), "kind")
         }
         Some(Word::Tcp) => (tcp(&section), "listen"),
+        Some(Word::Web) => {
+            section.not_for("web", &["device", "layout", "pause", "baud", "listen"]);
+            (Some(ScannerKind::Web), "kind")
+        }
         None => (None, "kind"),
     };
     let kind_at = section.place(kind_key);
@@ -283,6 +297,7 @@ fn clash(kind: &ScannerKind, other: &ScannerKind) -> Option<(String, &'static st
             })
         }
         (ScannerKind::Stdin, ScannerKind::Stdin) => Some(("another scanner reads standard input already".to_owned(), "keep one of them")),
+        (ScannerKind::Web, ScannerKind::Web) => Some(("another scanner is the page's input box already".to_owned(), "keep one of them")),
         (ScannerKind::Tcp { listen, .. }, ScannerKind::Tcp { listen: other, .. }) => {
             let overlap = listen.port() != 0
                 && listen.port() == other.port()

@@ -24,7 +24,7 @@ use crate::{
         name::Name,
         pulse::{self, Pulse, Pulses},
     },
-    station::lamp_feed::LampFeed,
+    station::{lamp_feed::LampFeed, status::LaneStatus},
 };
 
 /// Lamps that cannot be opened are tried again this often.
@@ -105,12 +105,14 @@ struct Driven {
     retry: Instant,
     /// When lamps are looked at that do not change.
     check: Instant,
+    /// The scan whose lamps were counted.
+    counted: u64,
 }
 
 impl Driven {
     fn new(lamps: Lamps) -> Self {
         let now = Instant::now();
-        let hold = ready_hold(&lamps.settings);
+        let hold = lamps.settings.ready_hold();
         Self {
             player: Player::new(
                 fitted(&lamps.settings),
@@ -123,6 +125,7 @@ impl Driven {
             levels: None,
             retry: now,
             check: now + pulse::EVERY,
+            counted: 0,
         }
     }
 
@@ -139,6 +142,7 @@ impl Driven {
             let now = Boot::now();
             let look = self.player.look(shown.status, shown.unable, now);
             self.drive(look.levels);
+            self.count(shown.status);
             let again = look.again.map(|again| Instant::now() + again.since(now));
             let offer =
                 (self.held.is_some() && self.levels.is_none()).then(|| Instant::now() + AGAIN);
@@ -189,6 +193,19 @@ impl Driven {
         }
     }
 
+    /// Counts how long after its scan an answer was lit, once.
+    fn count(&mut self, status: LaneStatus) {
+        if self.counted != status.scan
+            && status.answer.is_some()
+            && self.levels.is_some_and(Levels::lit)
+        {
+            self.counted = status.scan;
+            self.lamps
+                .feed
+                .lit_after(Boot::now().since(status.scanned_at));
+        }
+    }
+
     fn lost(&mut self, state: LampState) {
         self.held = None;
         self.retry = Instant::now() + self.lamps.retry;
@@ -212,14 +229,6 @@ impl Driven {
             (true, None) => tracing::info!(%lane, driver, "the lamps are driven"),
             (false, _) => {}
         }
-    }
-}
-
-const fn ready_hold(settings: &Settings) -> Duration {
-    match settings {
-        Settings::Gpio(gpio) => gpio.ready_hold,
-        Settings::Terminal { ready_hold } => *ready_hold,
-        Settings::None => Duration::ZERO,
     }
 }
 

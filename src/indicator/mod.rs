@@ -41,6 +41,17 @@ pub enum Settings {
     None,
 }
 
+impl Settings {
+    /// How long a ready answer stays green; where no lamps are fitted, on the page.
+    pub const fn ready_hold(&self) -> Duration {
+        match self {
+            Self::Gpio(gpio) => gpio.ready_hold,
+            Self::Terminal { ready_hold } => *ready_hold,
+            Self::None => Duration::from_secs(3),
+        }
+    }
+}
+
 /// Lamps on pins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpio {

@@ -63,6 +63,16 @@ pub struct Look {
     pub again: Option<Boot>,
 }
 
+/// What is shown now, whatever its lamps do at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Showing {
+    /// The name of the signal, as in the manual.
+    pub signal: &'static str,
+    pub since: Boot,
+    /// `None`: until something else comes.
+    pub until: Option<Boot>,
+}
+
 /// One thing that can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Show {
@@ -104,6 +114,7 @@ pub struct Player {
     lit: bool,
     /// Since when nothing of the sort is lit.
     dark_since: Boot,
+    turns: Option<Boot>,
 }
 
 impl Player {
@@ -128,6 +139,7 @@ impl Player {
             playing: None,
             lit: false,
             dark_since: now,
+            turns: None,
         }
     }
 
@@ -164,10 +176,33 @@ impl Player {
             self.dark_since = now;
         }
         self.lit = lit;
+        self.turns = self.turns(status, wanted, now);
+        let again = [self.turns, self.edge(levels, now)];
         Look {
             levels,
-            again: self.again(status, wanted, levels, now),
+            again: again.into_iter().flatten().min(),
         }
+    }
+
+    /// When something else is shown, as far as the status does not change. What blinks meanwhile is one show.
+    pub const fn turns_at(&self) -> Option<Boot> {
+        self.turns
+    }
+
+    /// What is shown since the last look.
+    pub fn showing(&self, status: LaneStatus) -> Option<Showing> {
+        let playing = self.playing?;
+        let signal = match playing.show {
+            Show::Answer(signal) => signal.code(),
+            Show::Alarm => Signal::Alarm.code(),
+            Show::Working => "working",
+            Show::Unable => "unable",
+        };
+        Some(Showing {
+            signal,
+            since: playing.since,
+            until: self.end_of(playing, status),
+        })
     }
 
     /// The lamps could not be driven until now: a green that is being played must not appear late.
@@ -303,33 +338,11 @@ impl Player {
         }
     }
 
-    fn again(
-        &self,
-        status: LaneStatus,
-        wanted: Option<Show>,
-        levels: Levels,
-        now: Boot,
-    ) -> Option<Boot> {
-        let mut times = Vec::with_capacity(8);
+    /// When something else is shown.
+    fn turns(&self, status: LaneStatus, wanted: Option<Show>, now: Boot) -> Option<Boot> {
+        let mut times = Vec::with_capacity(4);
         match self.playing {
-            Some(playing) => {
-                let elapsed = now.since(playing.since);
-                times.extend(self.end_of(playing, status));
-                times.extend(
-                    blinking(playing.show, self.fitted.amber)
-                        .at(elapsed)
-                        .1
-                        .map(|edge| playing.since.plus(edge)),
-                );
-                if self.fitted.buzzer {
-                    times.extend(
-                        buzzer_pattern(playing.show)
-                            .at(elapsed)
-                            .1
-                            .map(|edge| playing.since.plus(edge)),
-                    );
-                }
-            }
+            Some(playing) => times.extend(self.end_of(playing, status)),
             None if wanted.is_some() => times.push(self.dark_since.plus(GAP)),
             None => {}
         }
@@ -337,10 +350,22 @@ impl Player {
             times.push(status.scanned_at.plus(PATIENCE));
             times.push(self.green_limit(status));
         }
-        if levels.green {
-            times.push(now.plus(GREEN_CHECK));
-        }
         times.into_iter().filter(|time| *time > now).min()
+    }
+
+    /// When a lamp or the buzzer changes within what is shown.
+    fn edge(&self, levels: Levels, now: Boot) -> Option<Boot> {
+        let playing = self.playing?;
+        let elapsed = now.since(playing.since);
+        let blinks = blinking(playing.show, self.fitted.amber).at(elapsed).1;
+        let sounds = self.fitted.buzzer.then(|| buzzer_pattern(playing.show));
+        let sounds = sounds.and_then(|sounds| sounds.at(elapsed).1);
+        let edges = [blinks, sounds].into_iter().flatten();
+        edges
+            .map(|edge| playing.since.plus(edge))
+            .chain(levels.green.then(|| now.plus(GREEN_CHECK)))
+            .filter(|time| *time > now)
+            .min()
     }
 }
 

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::Settings;
 use crate::record::Record;
 pub use backfill::{BackfillDone, refusal};
-pub use event::Speaker;
+pub use event::{Speaker, evidence};
 pub use health::health;
 pub use meta::{Meta, meta};
 

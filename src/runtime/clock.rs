@@ -48,6 +48,11 @@ impl Boot {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// Milliseconds since the machine was started.
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// This moment and `more`.
     pub fn plus(self, more: Duration) -> Self {
         Self(self.0.saturating_add(more))

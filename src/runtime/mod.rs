@@ -4,6 +4,7 @@ pub mod certificate;
 pub mod clock;
 pub mod credential;
 pub mod file;
+pub mod histogram;
 pub mod loopback;
 pub mod machine;
 pub mod name;

@@ -64,6 +64,8 @@ pub enum ScannerKind {
         /// Silence on a connection that ends a scan without a line end.
         pause: Duration,
     },
+    /// The input box of the page: the web server sends its scans.
+    Web,
 }
 
 impl ScannerKind {
@@ -74,6 +76,7 @@ impl ScannerKind {
             Self::Serial { .. } => "serial",
             Self::Stdin => "stdin",
             Self::Tcp { .. } => "tcp",
+            Self::Web => "web",
         }
     }
 
@@ -98,6 +101,7 @@ impl ScannerKind {
             } => format!("scanner {}", path.display()),
             Self::Stdin => "standard input".to_owned(),
             Self::Tcp { listen, .. } => format!("port {listen}"),
+            Self::Web => "the page's input box".to_owned(),
         }
     }
 }
@@ -157,6 +161,8 @@ pub async fn run(
             ScannerKind::Tcp { listen, pause } => {
                 tcp::run(listen, pause, &scan_sender, &reporter).await
             }
+            // The web server has the sender, and says whether it listens.
+            ScannerKind::Web => {}
         }
         reporter.pulse.through(std::future::pending::<()>()).await;
     };
@@ -177,7 +183,8 @@ pub fn probe(settings: &Settings) -> ScannerState {
                 SerialScanner::open(path, *baud)
             })
         }
-        ScannerKind::Stdin => ScannerState::Ok,
+        // Whether its port is free is said of the web server.
+        ScannerKind::Stdin | ScannerKind::Web => ScannerState::Ok,
         ScannerKind::Tcp { listen, .. } => tcp::probe(*listen),
     }
 }
@@ -187,7 +194,7 @@ pub fn look(settings: &Settings) -> ScannerState {
     match &settings.kind {
         ScannerKind::Hid { device, .. } => device::look(&hid::finder(device)),
         ScannerKind::Serial { device, .. } => device::look(&serial::finder(device)),
-        ScannerKind::Stdin | ScannerKind::Tcp { .. } => ScannerState::Ok,
+        ScannerKind::Stdin | ScannerKind::Tcp { .. } | ScannerKind::Web => ScannerState::Ok,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use uuid::Uuid;
 
 use crate::runtime::{clock::Moment, name::Name};
 
@@ -20,6 +21,8 @@ pub struct Scan {
     /// Its place among its scanner's scans in progress; free again when this is dropped. `None`: no place was free and the
     /// scanner cannot be made to wait, so the station answers `station_fault`.
     pub place: Option<OwnedSemaphorePermit>,
+    /// Is told the scan's id, or that of the scan that it repeats.
+    pub caller: Option<oneshot::Sender<Uuid>>,
 }
 
 /// What a scanner delivered.
@@ -78,8 +81,24 @@ impl ScanSender {
             at: Moment::now(),
             code,
             place: Some(place),
+            caller: None,
         });
         true
+    }
+
+    /// Sends a scan if a place is free, and never waits. What is returned yields the scan's id. `None`: all places are taken, or
+    /// the station has ended.
+    pub fn try_send(&self, code: ScannedCode) -> Option<oneshot::Receiver<Uuid>> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let (caller, told) = oneshot::channel();
+        let scan = Scan {
+            scanner: self.scanner.clone(),
+            at: Moment::now(),
+            code,
+            place: Some(place),
+            caller: Some(caller),
+        };
+        self.station.try_send(scan).ok().map(|()| told)
     }
 
     /// Sends a scan from a device that cannot be made to wait, on the device's own thread. Returns `false` when the station has
@@ -92,6 +111,7 @@ impl ScanSender {
                 at,
                 code,
                 place,
+                caller: None,
             })
             .is_ok()
     }

@@ -77,6 +77,7 @@ impl ScannerState {
             (Self::Ok, ScannerKind::Serial { .. }) => format!("{what} is open"),
             (Self::Ok, ScannerKind::Stdin) => format!("{what} is being read"),
             (Self::Ok, ScannerKind::Tcp { .. }) => format!("{what} is listening"),
+            (Self::Ok, ScannerKind::Web) => format!("{what} is open"),
             (Self::Unended, _) => {
                 format!("{what} is open, and its codes arrive without an end key")
             }
@@ -100,7 +101,7 @@ impl ScannerState {
             (Self::Absent(_), ScannerKind::Serial { .. }) => {
                 "plug the scanner in and set it to USB serial (CDC-ACM) mode; `ls /dev/serial/by-id` shows what the system sees"
             }
-            (Self::Absent(_), ScannerKind::Stdin | ScannerKind::Tcp { .. }) => {
+            (Self::Absent(_), ScannerKind::Stdin | ScannerKind::Tcp { .. } | ScannerKind::Web) => {
                 "start the agent again"
             }
             (Self::NoRight, ScannerKind::Hid { .. }) => {
@@ -109,7 +110,9 @@ impl ScannerState {
             (Self::NoRight, ScannerKind::Serial { .. }) => {
                 "add the agent's user to the group `dialout`, or install the udev rule of Benchlight's package"
             }
-            (Self::NoRight, ScannerKind::Tcp { .. }) => "choose a port above 1023 in `listen`",
+            (Self::NoRight, ScannerKind::Tcp { .. } | ScannerKind::Web) => {
+                "choose a port above 1023 in `listen`"
+            }
             (Self::NoRight, ScannerKind::Stdin) => "start the agent with a readable standard input",
             (Self::Busy, ScannerKind::Hid { .. }) => {
                 "end the program that has grabbed it, and give each device to one [[scanner]] only"
@@ -117,14 +120,14 @@ impl ScannerState {
             (Self::Busy, ScannerKind::Serial { .. }) => {
                 "end the program that holds it (ModemManager often does: install the udev rule of Benchlight's package), and give each device to one [[scanner]] only"
             }
-            (Self::Busy, ScannerKind::Stdin | ScannerKind::Tcp { .. }) => {
+            (Self::Busy, ScannerKind::Stdin | ScannerKind::Tcp { .. } | ScannerKind::Web) => {
                 "end the program that holds the port, or choose another one in `listen`"
             }
             (Self::Fault(_), ScannerKind::Hid { .. } | ScannerKind::Serial { .. }) => {
                 "check `device` in the config, or unplug the scanner and plug it in again"
             }
             (Self::Fault(_), ScannerKind::Stdin) => "start the agent again",
-            (Self::Fault(_), ScannerKind::Tcp { .. }) => {
+            (Self::Fault(_), ScannerKind::Tcp { .. } | ScannerKind::Web) => {
                 "check `listen` in the config: the address must be one of this machine's"
             }
         };

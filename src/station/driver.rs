@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 use tracing::info;
@@ -16,7 +16,9 @@ use uuid::Uuid;
 use super::{
     core::{Action, Core, Event, GreenToCompare, NewScan, Now, ScannerRecord},
     lamp_feed::LampFeed,
+    news::{Announcer, News},
     ring::Ring,
+    tally::Tally,
 };
 use crate::{
     journal::Journal,
@@ -56,6 +58,10 @@ pub struct Ends {
     pub lanes: BTreeMap<Name, LampFeed>,
     /// Results for the terminal.
     pub results: Print,
+    /// What happens, for the page.
+    pub news: Announcer,
+    /// What was answered, in numbers.
+    pub tally: Arc<Tally>,
     /// Scans that could not be recorded, on their way to the publisher.
     pub faulted: Ring,
     /// What the station knows of itself.
@@ -125,6 +131,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
         let wake = wake_in.map_or(pulse::next(), |time| {
             pulse::next().min(Instant::now() + time)
         });
+        let mut caller: Option<(oneshot::Sender<Uuid>, Uuid)> = None;
         let event = tokio::select! {
             // Scans first: the lane goes dark before anything else is done.
             biased;
@@ -133,6 +140,7 @@ pub async fn run(mut core: Core, mut ends: Ends) {
                     let id = Uuid::now_v7();
                     let overloaded = scan.place.is_none();
                     places.extend(scan.place.map(|place| (id, place)));
+                    caller = scan.caller.map(|caller| (caller, id));
                     Event::Scanned(NewScan { id, scanner: scan.scanner, at: scan.at, code: scan.code, overloaded })
                 }
                 None => { scans_open = false; continue }
@@ -154,10 +162,18 @@ pub async fn run(mut core: Core, mut ends: Ends) {
             clock_synced: ends.clock.synced(),
         };
         for action in core.handle(event, now) {
-            if let Action::Finished(id) = &action {
-                places.remove(id);
+            match &action {
+                Action::Finished(id) => _ = places.remove(id),
+                Action::Joined { scan, newest } => {
+                    places.remove(scan);
+                    caller = caller.map(|(caller, _)| (caller, *newest));
+                }
+                _ => {}
             }
             carry_out(action, &ends, &events);
+        }
+        if let Some((caller, id)) = caller {
+            let _ = caller.send(id);
         }
     }
 }
@@ -165,11 +181,19 @@ pub async fn run(mut core: Core, mut ends: Ends) {
 fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
     match action {
         Action::Show(lane, status) => {
-            if let Some(lane) = ends.lanes.get(&lane) {
-                lane.show(status);
+            if let Some(feed) = ends.lanes.get(&lane) {
+                feed.show(status);
             }
+            ends.news.announce(|| News::Lane(lane, status));
         }
-        Action::Journal(raw) => ends.journal.scanned(raw),
+        Action::Journal(raw) => {
+            ends.news.announce(|| News::Scanned {
+                lane: raw.lane.clone(),
+                at: Boot::now(),
+                bytes: raw.bytes.as_slice().into(),
+            });
+            ends.journal.scanned(raw);
+        }
         Action::Ask {
             question,
             candidates,
@@ -204,9 +228,11 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
         Action::Tell(record) => {
             tell(&record);
             (ends.results)(&record);
+            ends.tally.count(&record);
+            ends.news.announce(|| News::Told(Arc::new(record)));
         }
         Action::Faulted(record) => ends.faulted.push(record),
-        Action::Finished(_) => {}
+        Action::Finished(_) | Action::Joined { .. } => {}
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::status::LaneStatus;
-use crate::runtime::clock::Boot;
+use crate::runtime::{clock::Boot, histogram::Histogram};
 
 /// What the lamps are to show now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub struct LampFeed(Arc<Shared>);
 struct Shared {
     shown: Mutex<Shown>,
     changed: Condvar,
+    lit: Histogram,
 }
 
 impl LampFeed {
@@ -38,6 +39,7 @@ impl LampFeed {
                 over: false,
             }),
             changed: Condvar::new(),
+            lit: Histogram::default(),
         }))
     }
 
@@ -54,6 +56,16 @@ impl LampFeed {
     /// The lamps go dark, and their thread ends.
     pub fn end(&self) {
         self.change(|shown| shown.over = true);
+    }
+
+    /// The lamps were lit so long after the scan that they answer.
+    pub fn lit_after(&self, time: Duration) {
+        self.0.lit.count(time);
+    }
+
+    /// From the scan to the light of its answer.
+    pub fn lit(&self) -> &Histogram {
+        &self.0.lit
     }
 
     pub fn now(&self) -> Shown {

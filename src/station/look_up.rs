@@ -65,7 +65,8 @@ pub async fn look_up(
                 | Action::Journal(_)
                 | Action::Tell(_)
                 | Action::Faulted(_)
-                | Action::Finished(_) => {}
+                | Action::Finished(_)
+                | Action::Joined { .. } => {}
             }
         }
         let wake_in = core

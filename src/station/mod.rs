@@ -5,6 +5,8 @@ pub mod core;
 pub mod driver;
 pub mod lamp_feed;
 pub mod look_up;
+pub mod news;
 pub mod ring;
 pub mod status;
+pub mod tally;
 pub mod waiting;

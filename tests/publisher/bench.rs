@@ -126,6 +126,7 @@ pub fn change(of: &Recorded) -> Record {
 /// The health of a station without faults.
 pub fn well() -> Health {
     Health {
+        web: None,
         unable: None,
         alarms: Vec::new(),
         scanners: [].into(),

@@ -39,6 +39,7 @@ fn tried(kind: &ScannerKind) -> String {
         ScannerKind::Serial { .. } => format!("{} is there and can be opened", kind.place()),
         ScannerKind::Stdin => "the agent reads its standard input".to_owned(),
         ScannerKind::Tcp { .. } => format!("{} is free to listen on", kind.place()),
+        ScannerKind::Web => "the page sends what is typed or scanned there".to_owned(),
     }
 }
 

@@ -287,6 +287,7 @@ fn the_demo_is_an_ordinary_config() {
             (SourceKind::AppleBusiness, 4714),
         ],
         broker_port: 4712,
+        page_port: 4713,
         state_dir: folder,
         credentials_dir: folder,
     };

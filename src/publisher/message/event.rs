@@ -268,6 +268,12 @@ impl ChangeData {
     }
 }
 
+/// What sources said, as `evidence` of `P/scan`.
+pub fn evidence(evidence: &[Evidence]) -> impl Serialize {
+    let whole = |one| EvidenceData::of(one, Cut::NONE);
+    evidence.iter().map(whole).collect::<Vec<_>>()
+}
+
 #[derive(Serialize)]
 struct EvidenceData<'a> {
     source: &'a str,

@@ -70,6 +70,7 @@ fn health_message<'a>(
             refused_topic,
         },
         journal: HealthJournal::of(&health.journal, health.unheard_faults, listed),
+        web: health.web.map(|web| HealthWeb { state: web.code() }),
         clock: clock(health.clock_synced),
         waiting: health.waiting,
         today: health.today.as_ref().map(today),
@@ -92,6 +93,8 @@ struct HealthMessage<'a> {
     sources: BTreeMap<&'a str, HealthSource>,
     broker: HealthBroker<'a>,
     journal: HealthJournal,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    web: Option<HealthWeb>,
     clock: &'static str,
     waiting: usize,
     today: Option<BTreeMap<&'static str, u64>>,
@@ -182,6 +185,11 @@ struct HealthBroker<'a> {
     nobody_listens: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_topic: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct HealthWeb {
+    state: &'static str,
 }
 
 #[derive(Serialize)]

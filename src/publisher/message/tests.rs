@@ -270,6 +270,7 @@ fn sample_health() -> Health {
         today: Some(ByVerdict::default()),
         log_dropped: 0,
         results_dropped: 0,
+        web: None,
     }
 }
 

@@ -58,18 +58,16 @@ impl Lane {
             .is_some_and(|newest| newest.scan == scan)
     }
 
-    /// Does this text repeat the newest scan? Then it joins it.
-    pub(super) fn repeats_newest(&mut self, text: &str, at: Boot) -> bool {
-        let Some(newest) = &mut self.newest else {
-            return false;
-        };
+    /// The newest scan, if this text repeats it.
+    pub(super) fn repeats_newest(&mut self, text: &str, at: Boot) -> Option<Uuid> {
+        let newest = self.newest.as_mut()?;
         let repeats = newest.text == text
             && at.since(newest.last) <= REPEAT
             && at.since(newest.first) <= REPEAT_AT_MOST;
         if repeats {
             newest.last = at;
         }
-        repeats
+        repeats.then_some(newest.scan)
     }
 
     /// A repeated scan: the same lamp again, if there is an answer.

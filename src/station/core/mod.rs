@@ -126,6 +126,8 @@ pub enum Action {
     Faulted(Record),
     /// The scan is over: its place among the scans in progress is free.
     Finished(Uuid),
+    /// The scan repeats the lane's newest one and ends with that: its place is free.
+    Joined { scan: Uuid, newest: Uuid },
 }
 
 /// A green that is compared with the rows of a complete pass.
@@ -318,13 +320,16 @@ impl Core {
             ScannedCode::Broken { bytes, why } => (bytes, Some(why)),
         };
         let text = label::normalised(&bytes);
-        if why_broken.is_none() && lane.repeats_newest(&text, new.at.boot) {
+        if let (None, Some(newest)) = (why_broken, lane.repeats_newest(&text, new.at.boot)) {
             self.repeats += 1;
             actions.extend(
                 lane.show_again(new.at.boot)
                     .map(|status| Action::Show(lane_name, status)),
             );
-            actions.push(Action::Finished(new.id));
+            actions.push(Action::Joined {
+                scan: new.id,
+                newest,
+            });
             return;
         }
         let meaning = if why_broken.is_some() {

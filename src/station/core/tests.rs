@@ -42,6 +42,7 @@ struct Bench {
     told: Vec<Record>,
     faulted: Vec<Record>,
     finished: Vec<Uuid>,
+    joined: Vec<(Uuid, Uuid)>,
     journalled: Vec<RawScan>,
     seq: u64,
     clock_synced: bool,
@@ -94,6 +95,7 @@ impl Bench {
             told: Vec::new(),
             faulted: Vec::new(),
             finished: Vec::new(),
+            joined: Vec::new(),
             journalled: Vec::new(),
             seq: 0,
             clock_synced: true,
@@ -157,6 +159,11 @@ impl Bench {
                 Action::Finished(id) => {
                     self.finished.push(id);
                     "finished"
+                }
+                Action::Joined { scan, newest } => {
+                    self.finished.push(scan);
+                    self.joined.push((scan, newest));
+                    "joined"
                 }
             });
         }

@@ -435,6 +435,6 @@ mod tests {
         ] {
             assert!(said.iter().any(|said| said == word), "{word}: {said:?}");
         }
-        assert_eq!(said.len(), 8);
+        assert_eq!(said.len(), 9);
     }
 }

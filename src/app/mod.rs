@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::{
     config::{Config, Lane},
     health::{Health, JournalHealth, WebCondition},
-    indicator::{self, lines::Line},
+    indicator::{self, lines::Form},
     journal::{Journal, reader::Day},
     publisher::{self, message::Meta},
     readiness::{
@@ -553,9 +553,10 @@ fn result_lines(config: &Config) -> driver::Print {
         .filter(|lane| prints(lane))
         .map(|lane| lane.name.clone())
         .collect();
+    let form = Form::of_standard_output();
     Box::new(move |record| {
         if printing.contains(&record.lane) {
-            RESULTS.push(format!("{}\n", Line::of(record)).as_bytes());
+            RESULTS.push(form.lines(record).as_bytes());
         }
     })
 }

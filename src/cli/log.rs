@@ -86,11 +86,11 @@ pub(super) fn tell_panics() {
 
 /// What is logged: what `wanted` says, if that can be understood, else the usual.
 ///
-/// The MQTT client's warnings print whole requests, payload and all. What matters of them Benchlight says in its own words. Whoever
-/// wants them names the client in `RUST_LOG`.
+/// The MQTT client's warnings print whole requests, payload and all, and the demo's broker warns of everybody who leaves. What matters
+/// of them Benchlight says in its own words. Whoever wants them names the crate in `RUST_LOG`.
 fn filter(wanted: Option<&str>, usual: &str) -> EnvFilter {
-    // All crates of the client: a target is known by how it begins.
-    const SILENCED: &str = "rumqttc=error";
+    // All crates of both: a target is known by how it begins.
+    const SILENCED: &str = "rumqttc=error,mqtt5=error";
     let with = |level: &str| EnvFilter::try_new(format!("{SILENCED},{level}"));
     wanted
         .filter(|wanted| !wanted.is_empty())

@@ -46,7 +46,7 @@ impl Bar {
     pub(super) fn set(&self, levels: Levels) -> bool {
         try_for(&SCREEN, PATIENCE).is_some_and(|mut screen| {
             screen
-                .get_or_insert_with(|| Screen::new(terminal(), env::var_os("NO_COLOR").is_none()))
+                .get_or_insert_with(|| Screen::new(terminal(), colours()))
                 .show(&self.lane, levels)
         })
     }
@@ -67,9 +67,19 @@ impl Drop for Bar {
     }
 }
 
+/// May colours be used? See <https://no-color.org>.
+pub(super) fn colours() -> bool {
+    env::var_os("NO_COLOR").is_none_or(|word| word.is_empty()) && !is_dumb()
+}
+
+/// Is this a terminal that can only write one line after the other?
+fn is_dumb() -> bool {
+    env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
+
 /// Standard error if it is a terminal, else standard output if that is one.
 fn terminal() -> Option<OwnedFd> {
-    if env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb") {
+    if is_dumb() {
         return None;
     }
     if isatty(stderr()) {

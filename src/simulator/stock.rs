@@ -308,14 +308,14 @@ pub const DEMO: &[DemoBox] = &[
     ),
     row(
         "C02CY2XXJG62",
-        "on our server by one of Apple's services, not by the other",
+        "Apple's services disagree whether it is on our server",
         "contradiction",
         IMAC,
         (Mdm::Assigned, Dep::NotAccessible, Business::Ours),
     ),
     row(
         "C02LG3YYJG63",
-        "assigned seconds ago; Apple does not name the server yet",
+        "assigned seconds ago; Apple names no server yet",
         "sync_pending",
         MACBOOK_PRO,
         (Mdm::Assigned, LONG_AGO, Business::Lagging),
@@ -428,7 +428,7 @@ pub const DEMO: &[DemoBox] = &[
     ),
     own(
         "DEMOBACK0015",
-        "came back: removed from the MDM, its profile is assigned again",
+        "came back: out of the MDM, its profile assigned again",
         "previously_activated",
         LONG_AGO,
         Business::Ours,

@@ -65,14 +65,62 @@ fn every_box_of_the_demo_ends_as_the_table_says() {
         screen.contains("mosquitto_sub") && screen.contains("Type a serial number"),
         "{screen}"
     );
+    let end = screen
+        .lines()
+        .take_while(|line| !line.contains("Type a serial number"));
+    assert!(end.count() < 22, "{screen}");
+}
+
+/// What the first screen tells to type in another terminal works as it stands there, and the words are answered.
+#[test]
+fn the_words_and_the_commands_of_the_first_screen_work() {
+    let mut child = demo();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut screen = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = screen.by_ref().map_while(Result::ok);
+    let commands: Vec<String> = lines
+        .by_ref()
+        .take_while(|line| !line.contains("Type a serial number"))
+        .filter(|line| line.starts_with("  C=") || line.contains(" --config $C"))
+        .collect();
+    assert_eq!(commands.len(), 4, "{commands:?}");
+    writeln!(stdin, "C02XK0AAJG5H").unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(
-        screen
-            .lines()
-            .take_while(|line| !line.contains("mosquitto_sub"))
-            .count()
-            < 50,
-        "the start-up fits a screen"
+        answers
+            .next()
+            .unwrap()
+            .unwrap()
+            .contains(" ready assigned ")
     );
+    for (command, says) in
+        commands[1..]
+            .iter()
+            .zip(["ready", "C02XK0AAJG5H", "in use by benchlight"])
+    {
+        let output = Command::new("sh")
+            .args(["-c", &format!("{}\n{command}", commands[0])])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains(says),
+            "{command}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    writeln!(stdin, "LIST").unwrap();
+    for one in stock::DEMO {
+        let row = lines.next().unwrap();
+        assert!(
+            row.contains(one.serial) && row.ends_with(one.story),
+            "{row}"
+        );
+    }
+    writeln!(stdin, "help").unwrap();
+    assert!(lines.any(|line| line.contains("explain not_found")));
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
 }
 
 /// A waiting box becomes ready without being scanned again.

@@ -8,21 +8,27 @@ use std::{
     time::Duration,
 };
 
+use super::screens;
 use crate::{
     runtime::stream::LOG,
     simulator::faults::{Effect, Faults},
 };
 
+/// Shows all boxes.
+pub(super) const LIST: &str = "list";
+/// Shows what can be typed.
+pub(super) const HELP: &str = "help";
 /// Lets all services die.
-const OUTAGE: &str = "outage";
+pub(super) const OUTAGE: &str = "outage";
 /// For so long.
 const OUTAGE_LASTS: Duration = Duration::from_secs(60);
 
-/// Takes the words out of standard input; the station's scanner gets the rest. `services`: the switches of each service.
+/// Takes the words out of standard input; the station's scanner gets the rest. `services`: the switches of each service;
+/// `help`: the answer to that word.
 ///
 /// # Errors
 /// The system gives no pipe or no thread.
-pub(super) fn take_out(services: Vec<Faults>) -> io::Result<()> {
+pub(super) fn take_out(services: Vec<Faults>, help: String) -> io::Result<()> {
     let typed = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (rest, mut to_station) = io::pipe()?;
     rustix::stdio::dup2_stdin(rest)?;
@@ -35,10 +41,12 @@ pub(super) fn take_out(services: Vec<Faults>) -> io::Result<()> {
                 .read_until(b'\n', &mut line)
                 .is_ok_and(|length| length > 0)
             {
-                if line.trim_ascii().eq_ignore_ascii_case(OUTAGE.as_bytes()) {
-                    begin_outage(&services);
-                } else if to_station.write_all(&line).is_err() {
-                    return;
+                match line.trim_ascii().to_ascii_lowercase().as_slice() {
+                    word if word == OUTAGE.as_bytes() => begin_outage(&services),
+                    word if word == LIST.as_bytes() => LOG.push(screens::list().as_bytes()),
+                    word if word == HELP.as_bytes() => LOG.push(help.as_bytes()),
+                    _ if to_station.write_all(&line).is_err() => return,
+                    _ => {}
                 }
                 line.clear();
             }

@@ -25,6 +25,8 @@ mod journal;
 mod kills;
 #[path = "station/lamp_times.rs"]
 mod lamp_times;
+#[path = "station/metrics.rs"]
+mod metrics;
 #[path = "station/replica.rs"]
 mod replica;
 #[path = "station/scanners.rs"]
@@ -39,5 +41,7 @@ mod takeover;
 mod unread;
 #[path = "station/watchdog.rs"]
 mod watchdog;
+#[path = "station/web.rs"]
+mod web;
 #[path = "station/witnesses.rs"]
 mod witnesses;

@@ -16,6 +16,7 @@
 
 pub mod certificates;
 pub mod dashboard;
+pub mod http;
 pub mod lamps;
 pub mod mosquitto;
 pub mod proxy;

@@ -1562,6 +1562,7 @@ async fn every_box_on_the_bench_gets_the_answer_that_its_story_tells() {
                 name: source.name().clone(),
                 kind: source.kind(),
                 required: true,
+                refresh: None,
             })
             .collect(),
         min_grade: Grade::Relayed,

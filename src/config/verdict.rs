@@ -162,6 +162,11 @@ fn required(
             let name = source.name.as_ref()?.value.clone();
             Some(PolicySource {
                 required: is_required(name.as_str()),
+                refresh: source
+                    .settings
+                    .as_ref()
+                    .filter(|settings| settings.replica.is_on())
+                    .map(|settings| settings.replica.refresh),
                 kind: source.kind.as_ref()?.value,
                 name,
             })

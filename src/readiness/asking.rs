@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     label::{Candidates, Serial},
-    reason::Reason,
     runtime::{clock::Boot, machine, name::Name},
 };
 
@@ -63,6 +62,25 @@ pub async fn ask_for_scan(
             Some(row) if !objected => hand(row),
             _ => live(source),
         }
+    }
+}
+
+/// Asks about a box for whose lamp nobody waits: the rows speak for the services that have them, the other services are asked.
+pub fn ask_by_rows(
+    sources: &[Source],
+    candidates: &Candidates,
+    terms: &RowTerms,
+    hand: impl Fn(Answer) + Clone + Send + Sync + 'static,
+) {
+    for source in sources {
+        let (source, candidates) = (source.clone(), candidates.clone());
+        let (terms, hand) = (terms.clone(), hand.clone());
+        tokio::spawn(async move {
+            hand(match source.word(&candidates, &terms).await {
+                Some(word) => word,
+                None => source.ask(&candidates, Purpose::Recheck).await,
+            });
+        });
     }
 }
 
@@ -122,11 +140,7 @@ impl Source {
         for (serial, row) in candidates.iter().zip(rows) {
             match row {
                 // For choosing between candidates it is not known; a finding is never taken from here.
-                Row::Nothing => {
-                    let nothing = Finding::No(Reason::NotFound);
-                    let (name, kind) = (self.shared.name.clone(), self.shared.kind);
-                    evidence.push(Evidence::bare(name, kind, serial.clone(), nothing));
-                }
+                Row::Nothing => evidence.push(self.not_known(serial)),
                 Row::Said {
                     evidence: said,
                     answers: true,
@@ -145,6 +159,33 @@ impl Source {
             by,
             evidence,
         })
+    }
+
+    /// What the rows say of the candidates, good news or not; without a row, that the service does not know it. Nobody is told of it
+    /// before the service has said it too. `None`: no complete pass is young enough, or a row is struck or damaged.
+    pub async fn word(&self, candidates: &Candidates, terms: &RowTerms) -> Option<Answer> {
+        let service_now = self.shared.adapter.client().service_now();
+        let replica = self.shared.replica.as_ref()?;
+        if !replica.is_young(service_now) {
+            return None;
+        }
+        let rows = self.rows(candidates, terms).await?;
+        let said = candidates.iter().zip(rows).map(|(serial, row)| match row {
+            Row::Nothing => Some(self.not_known(serial)),
+            Row::Said { evidence, .. } => Some(*evidence),
+            Row::Doubted => None,
+        });
+        Some(Answer {
+            source: self.shared.name.clone(),
+            by: By::Row,
+            evidence: said.collect::<Option<_>>()?,
+        })
+    }
+
+    fn not_known(&self, serial: &Serial) -> Evidence {
+        let (name, kind) = (self.shared.name.clone(), self.shared.kind);
+        let finding = Finding::No(kind.not_known());
+        Evidence::bare(name, kind, serial.clone(), finding)
     }
 
     /// What the rows say of each candidate, good news or not. `None`: no row of this source answers.

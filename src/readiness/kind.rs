@@ -1,5 +1,7 @@
 //! The one list of services that a source can be, and what the rest of the station knows about each.
 
+use crate::reason::Reason;
+
 /// How good a proof of an assigned profile is, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grade {
@@ -32,9 +34,9 @@ impl Grade {
 macro_rules! services {
     ($expand:ident) => {
         $expand! {
-            Kandji "kandji" kandji { is_mdm: true, keeps_copy: true, requests_an_hour: Some(10_000), rows_per_page: 300, proves: Some(Grade::Relayed), question: "Status in the MDM" },
-            AppleDep "apple-dep" apple_dep { is_mdm: false, keeps_copy: false, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
-            AppleBusiness "apple-business" apple_business { is_mdm: false, keeps_copy: false, requests_an_hour: None, rows_per_page: 1_000, proves: None, question: "MDM server at Apple" },
+            Kandji "kandji" kandji { is_mdm: true, not_known: Reason::NotFound, keeps_copy: true, requests_an_hour: Some(10_000), rows_per_page: 300, proves: Some(Grade::Relayed), question: "Status in the MDM" },
+            AppleDep "apple-dep" apple_dep { is_mdm: false, not_known: Reason::NotFound, keeps_copy: false, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
+            AppleBusiness "apple-business" apple_business { is_mdm: false, not_known: Reason::NotInOrg, keeps_copy: false, requests_an_hour: None, rows_per_page: 1_000, proves: None, question: "MDM server at Apple" },
         }
     };
 }
@@ -43,6 +45,7 @@ pub(crate) use services;
 /// What the verdict, the config and `lookup` need to know about a kind of service.
 struct Facts {
     is_mdm: bool,
+    not_known: Reason,
     keeps_copy: bool,
     requests_an_hour: Option<u64>,
     rows_per_page: u64,
@@ -87,6 +90,11 @@ impl SourceKind {
     /// An MDM relays what it last heard from Apple.
     pub const fn is_mdm(self) -> bool {
         self.facts().is_mdm
+    }
+
+    /// What it says of a serial number that it does not know.
+    pub const fn not_known(self) -> Reason {
+        self.facts().not_known
     }
 
     /// Whether it answers from a copy, so that Apple itself may know better.

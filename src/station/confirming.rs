@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     time::Duration,
 };
 
@@ -10,10 +11,7 @@ use uuid::Uuid;
 use super::waiting::WaitingBox;
 use crate::{
     label::Serial,
-    readiness::{
-        Purpose,
-        evidence::{Evidence, Finding},
-    },
+    readiness::evidence::{Evidence, Finding},
     reason::{Reason, Verdict},
     record::Record,
     runtime::{clock::Boot, name::Name},
@@ -66,11 +64,12 @@ pub fn confirms(decision: &Decision, serial: &Serial, ago: Duration) -> Confirma
     }
 }
 
-/// By the service's own clock: ours may be wrong.
+/// By the service's own clock: ours may be wrong. A row's own time is that at which it was read.
 fn was_used_before(one: &Evidence, ago: Duration) -> bool {
     match (one.replied_at, one.used_at) {
-        (Some(now), Some(used)) => {
-            Duration::try_from(now.duration_since(used)).is_ok_and(|since| since > ago)
+        (Some(then), Some(used)) => {
+            let since = Duration::try_from(then.duration_since(used));
+            since.is_ok_and(|since| since + one.row_age.unwrap_or_default() > ago)
         }
         _ => false,
     }
@@ -102,19 +101,10 @@ pub struct Green {
     interval: Duration,
     until: Boot,
     asking: bool,
+    /// The newest word of a service about it: rows that were read earlier say nothing new.
+    heard: Boot,
     /// A complete pass has not found what it rests on.
-    doubted: bool,
-}
-
-impl Green {
-    /// What a pass contradicts is asked about even where little of the quota is left.
-    pub const fn purpose(&self) -> Purpose {
-        if self.doubted {
-            Purpose::Recheck
-        } else {
-            Purpose::Confirmation
-        }
-    }
+    pub doubted: bool,
 }
 
 /// The greens of the newest record of each serial number.
@@ -166,6 +156,7 @@ impl Confirming {
             interval: FIRST,
             until: now.plus(FOLLOWED.saturating_sub(age)),
             asking: false,
+            heard: now,
             doubted: false,
         };
         self.due.insert((green.next, serial.clone()));
@@ -200,12 +191,15 @@ impl Confirming {
         )
     }
 
-    /// The services said neither that it is ready nor that it is not.
-    pub fn attempted(&mut self, serial: &Serial, now: Boot) {
+    /// The services said neither that it is ready nor that it is not, or (`heard` is false) nothing at all.
+    pub fn attempted(&mut self, serial: &Serial, heard: bool, now: Boot) {
         let Some(green) = self.greens.get_mut(serial).filter(|green| green.asking) else {
             return;
         };
         green.asking = false;
+        if heard {
+            green.heard = now;
+        }
         green.interval = green.interval.saturating_mul(2).min(SLOWEST);
         green.next = now.plus(green.interval);
         self.due.insert((green.next, serial.clone()));
@@ -230,7 +224,7 @@ impl Confirming {
         }
     }
 
-    /// A complete pass has brought a row that says otherwise, or none: the services are asked at once.
+    /// A complete pass has brought a row that says otherwise, or none: that is followed up at once.
     pub fn row_differs(&mut self, serial: &Serial, record: Uuid, now: Boot) {
         if let Some(green) = self.greens.get_mut(serial)
             && green.one.record == record
@@ -245,12 +239,22 @@ impl Confirming {
         }
     }
 
-    /// The greens that a pass of `source` may confirm which began at that moment.
-    pub fn of(&self, source: &Name, began: Boot) -> impl Iterator<Item = &WaitingBox> {
-        let left = self
+    /// The greens that a pass of `source` may confirm which began at that moment, behind `after` in the order of their serial numbers.
+    pub fn of(
+        &self,
+        source: &Name,
+        began: Boot,
+        after: Option<&Serial>,
+    ) -> impl Iterator<Item = &WaitingBox> {
+        let behind = (
+            after.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        );
+        let greens = self
             .greens
-            .values()
-            .filter(move |green| green.left.contains(source) && green.scanned.at <= began);
+            .range::<Serial, _>(behind)
+            .map(|(_, green)| green);
+        let left = greens.filter(move |green| green.left.contains(source) && green.heard <= began);
         left.map(|green| &green.one)
     }
 

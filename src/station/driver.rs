@@ -14,7 +14,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::{
-    core::{Action, Core, Event, GreenToCompare, NewScan, Now, ScannerRecord},
+    core::{Action, BoxToCompare, Core, Event, Look, NewScan, Now, RowsSay, ScannerRecord},
     lamp_feed::LampFeed,
     news::{Announcer, News},
     ring::Ring,
@@ -25,7 +25,7 @@ use crate::{
     label::Candidates,
     readiness::{
         Passed, Purpose, Source,
-        asking::ask_for_scan,
+        asking::{ask_by_rows, ask_for_scan},
         evidence::{Answer, By},
     },
     record::Record,
@@ -203,8 +203,8 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
         Action::Ask {
             question,
             candidates,
+            purpose: Purpose::Scan,
             rows: Some(terms),
-            ..
         } => {
             let (sources, outside) = (Arc::clone(&ends.sources), Arc::clone(&ends.outside));
             let hand = answers_of(question, events.clone());
@@ -212,11 +212,18 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
                 ask_for_scan(&sources, &outside, &candidates, &terms, hand).await;
             });
         }
-        Action::LookAtRows { source, greens } => {
-            let source = ends.sources.iter().find(|one| *one.name() == source);
-            if let Some(source) = source.cloned() {
-                tokio::spawn(look_at_rows(source, greens, events.clone()));
-            }
+        Action::Ask {
+            question,
+            candidates,
+            rows: Some(terms),
+            ..
+        } => {
+            let hand = answers_of(question, events.clone());
+            ask_by_rows(&ends.sources, &candidates, &terms, hand);
+        }
+        Action::LookAtRows { look, boxes } => {
+            let (sources, events) = (Arc::clone(&ends.sources), events.clone());
+            tokio::spawn(look_at_rows(sources, look, boxes, events));
         }
         Action::Record { batch, records } => {
             let (journal, events) = (ends.journal.clone(), events.clone());
@@ -249,22 +256,32 @@ fn answers_of(
     }
 }
 
-/// Compares greens with the rows of the last pass, one after the other: scans go first.
-async fn look_at_rows(source: Source, greens: Vec<GreenToCompare>, events: mpsc::Sender<Event>) {
-    for green in greens {
-        let event = Event::RowSays {
-            source: source.name().clone(),
-            record: green.record,
-            agrees: source
-                .row(&green.candidates, &green.terms, By::Row)
-                .await
-                .is_some_and(|row| row.is_of(&green.serial)),
-            serial: green.serial,
-        };
-        if events.send(event).await.is_err() {
-            return;
+/// Looks up the rows of boxes, one after the other: scans go first.
+async fn look_at_rows(
+    sources: Arc<[Source]>,
+    look: Look,
+    boxes: Vec<BoxToCompare>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut said = Vec::with_capacity(boxes.len());
+    for one in boxes {
+        let mut answers = Vec::new();
+        for source in sources.iter() {
+            answers.extend(match &look {
+                Look::Greens(name) if source.name() == name => {
+                    source.row(&one.candidates, &one.terms, By::Row).await
+                }
+                Look::Greens(_) => None,
+                Look::Waiting => source.word(&one.candidates, &one.terms).await,
+            });
         }
+        said.push(RowsSay {
+            record: one.record,
+            serial: one.serial,
+            answers,
+        });
     }
+    let _ = events.send(Event::RowsSay { look, said }).await;
 }
 
 fn ask(

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     time::Duration,
 };
 
@@ -13,8 +14,11 @@ use crate::{
     reason::{Reason, Verdict},
     record::{Cause, Change, Record},
     runtime::{clock::Boot, name::Name},
+    verdict::Policy,
 };
 
+/// So long after its scan a box is asked for live, even if its rows say the same. Then it rides on the passes.
+const EARLY: Duration = Duration::from_mins(5);
 /// A failed or throttled assignment does not clear by fast asking.
 const HOURLY: Duration = Duration::from_secs(3600);
 /// .. and is followed for at least this long.
@@ -49,6 +53,8 @@ pub struct WaitingBox {
 struct Entry {
     one: WaitingBox,
     times: Times,
+    /// What the rows said when the services were last asked because of them.
+    asked_for: Option<Reason>,
 }
 
 /// When a box is asked for.
@@ -58,6 +64,25 @@ struct Times {
     interval: Duration,
     until: Boot,
     asking: bool,
+    /// Its first re-checks are over by then.
+    early_until: Boot,
+    /// As in [`RecheckTimes`].
+    ride: Option<Duration>,
+    /// Passes that began since then may judge it.
+    rides: Option<Boot>,
+}
+
+impl Times {
+    /// When the services are asked next. Where passes begin to judge a box instead, they have time to.
+    fn plan(&mut self, now: Boot) {
+        self.next = now.plus(self.interval);
+        if let Some(ride) = self.ride.filter(|_| self.next > self.early_until) {
+            if self.rides.is_none() {
+                self.next = now.plus(self.interval.max(ride));
+            }
+            self.rides = Some(now);
+        }
+    }
 }
 
 impl WaitingBox {
@@ -122,6 +147,21 @@ pub struct RecheckTimes {
     pub recheck: Duration,
     /// For this long.
     pub recheck_for: Duration,
+    /// If every source has a replica: so long after the last pass that judged a box the services are asked all the same.
+    pub ride: Option<Duration>,
+}
+
+impl RecheckTimes {
+    pub fn of(policy: &Policy) -> Self {
+        let refreshes = policy.sources.iter().map(|source| source.refresh);
+        let longest = refreshes.reduce(|one, other| Some(one?.max(other?)));
+        Self {
+            recheck: policy.recheck,
+            recheck_for: policy.recheck_for,
+            // By then two passes have failed.
+            ride: longest.flatten().map(|refresh| refresh.saturating_mul(2)),
+        }
+    }
 }
 
 /// The list of boxes that wait. Each serial number stands in it once.
@@ -243,17 +283,26 @@ impl WaitingList {
         }
         // Intervals double, so the age of a box is about the interval that it had reached.
         let interval = first.max(age.min(SLOWEST));
-        let times = Times {
-            next: now.plus(interval),
+        let mut times = Times {
+            next: now,
             interval,
             until: now.plus(follow.saturating_sub(age)),
             asking: false,
+            early_until: now.plus(EARLY.saturating_sub(age)),
+            ride: times.ride,
+            rides: None,
         };
+        times.plan(now);
         self.came += 1;
         self.numbers.insert(serial.clone(), self.came);
         self.queue(self.came, times);
         let one = WaitingBox::new(record, serial);
-        self.boxes.insert(self.came, Entry { one, times });
+        let entry = Entry {
+            one,
+            times,
+            asked_for: None,
+        };
+        self.boxes.insert(self.came, entry);
     }
 
     /// The box that is due now, if one is. It is on its way until [`Self::attempted`] or [`Self::settle`] hears of it.
@@ -287,7 +336,12 @@ impl WaitingList {
         let after = record.serial.clone();
         self.settle(record, times, now);
         self.retime(after.as_ref().unwrap_or(serial), |after| {
-            if after.one.scan == before.one.scan && !is_hourly(after.one.reason) {
+            if after.one.scan != before.one.scan {
+                return;
+            }
+            after.times.early_until = before.times.early_until;
+            after.times.plan(now);
+            if !is_hourly(after.one.reason) {
                 after.times.until = before.times.until;
             }
         });
@@ -302,16 +356,58 @@ impl WaitingList {
                 let doubled = times.interval.saturating_mul(2);
                 times.interval = doubled.min(SLOWEST.max(times.interval));
             }
-            times.next = now.plus(times.interval);
+            times.plan(now);
         });
     }
 
-    /// Does the list have this box with this record? A box scanned again in the meantime has a newer one.
-    pub fn holds(&self, serial: &Serial, record: Uuid) -> bool {
-        let number = self.numbers.get(serial);
-        number
-            .and_then(|number| self.boxes.get(number))
-            .is_some_and(|entry| entry.one.record == record)
+    /// The boxes that a pass which began then may judge, behind `after` in the order of their serial numbers.
+    pub fn riding(&self, began: Boot, after: Option<&Serial>) -> impl Iterator<Item = &WaitingBox> {
+        let behind = (
+            after.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        );
+        let entries = self.numbers.range::<Serial, _>(behind);
+        let entries = entries.filter_map(|(_, number)| self.boxes.get(number));
+        let rides = move |entry: &&Entry| {
+            let times = entry.times;
+            !times.asking && times.rides.is_some_and(|since| since <= began)
+        };
+        entries.filter(rides).map(|entry| &entry.one)
+    }
+
+    /// The rows of a complete pass say what its record says.
+    pub fn rode(&mut self, serial: &Serial, now: Boot) {
+        self.retime(serial, |entry| {
+            let times = &mut entry.times;
+            times.next = now.plus(times.interval.max(times.ride.unwrap_or_default()));
+            entry.asked_for = None;
+        });
+    }
+
+    /// They say that its reason is another: the services are asked at once, and not again for the same until they are anyway.
+    pub fn differs(&mut self, serial: &Serial, reason: Reason, now: Boot) {
+        self.retime(serial, |entry| {
+            if entry.asked_for != Some(reason) {
+                entry.asked_for = Some(reason);
+                entry.times.next = now;
+            }
+        });
+    }
+
+    /// Is it still asked for live, whatever its rows say?
+    pub fn is_early(&self, serial: &Serial, now: Boot) -> bool {
+        self.entry(serial)
+            .is_some_and(|entry| now < entry.times.early_until)
+    }
+
+    /// The box with this record. One that was scanned again in the meantime has a newer one.
+    pub fn held(&self, serial: &Serial, record: Uuid) -> Option<&WaitingBox> {
+        let entry = self.entry(serial)?;
+        (entry.one.record == record).then_some(&entry.one)
+    }
+
+    fn entry(&self, serial: &Serial) -> Option<&Entry> {
+        self.boxes.get(self.numbers.get(serial)?)
     }
 
     /// When [`Self::due`] may have something.

@@ -42,6 +42,8 @@ pub struct PolicySource {
     pub kind: SourceKind,
     /// Must it agree before a box is ready?
     pub required: bool,
+    /// How often its replica is read; `None`: it has none.
+    pub refresh: Option<Duration>,
 }
 
 impl Policy {
@@ -50,6 +52,12 @@ impl Policy {
         self.sources
             .iter()
             .any(|one| one.name == *source && one.required)
+    }
+
+    /// Have some sources a replica and others none?
+    pub fn is_mixed(&self) -> bool {
+        let has_replica = |source: &PolicySource| source.refresh.is_some();
+        self.sources.iter().any(has_replica) && !self.sources.iter().all(has_replica)
     }
 
     /// How rows of replicas may answer a scan of that moment.
@@ -156,6 +164,15 @@ pub fn decide(candidates: &Candidates, answers: &[Answer], policy: &Policy) -> D
             ..Decision::unasked(reason, None, None)
         },
     }
+}
+
+/// What rows say together, for what is then confirmed live. A row is `relayed`, whatever the service itself could prove.
+pub fn decide_by_rows(candidates: &Candidates, rows: &[Answer], policy: &Policy) -> Decision {
+    let policy = Policy {
+        min_grade: Grade::Relayed,
+        ..policy.clone()
+    };
+    decide(candidates, rows, &policy)
 }
 
 /// One source's evidence about one candidate, judged by the lane's policy.

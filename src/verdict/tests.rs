@@ -49,6 +49,7 @@ fn policy_of(sources: &[(SourceKind, bool)]) -> Policy {
                 name: source_name(*kind),
                 kind: *kind,
                 required: *required,
+                refresh: None,
             })
             .collect(),
         min_grade: Relayed,

@@ -47,6 +47,11 @@ impl World {
     }
 
     fn home(&self, replica: &str) -> Home {
+        self.home_with(replica, "")
+    }
+
+    /// With more keys of `[verdict]`.
+    fn home_with(&self, replica: &str, verdict: &str) -> Home {
         let source = format!(
             "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\n{replica}\n",
             self.kandji.base()
@@ -55,7 +60,12 @@ impl World {
             "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
             self.mosquitto.plain, STATION.0
         );
-        let home = Home::new(false, &source, &mqtt, "[verdict]\nsettle = \"0s\"\n");
+        let home = Home::new(
+            false,
+            &source,
+            &mqtt,
+            &format!("[verdict]\nsettle = \"0s\"\n{verdict}\n"),
+        );
         home.credential("kandji-token", TOKEN);
         home.credential("mqtt-password", STATION.1);
         home
@@ -289,4 +299,42 @@ async fn a_row_never_answers_over_half_an_answer_about_its_box() {
         ("unknown", "timeout")
     );
     assert!(world.evidence_of(READY).await["from"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_box_rides_on_the_passes_and_its_change_costs_one_question() {
+    let world = World::new().await;
+    // Its first re-check would come so late that the passes judge it from the start.
+    let home = world.home_with(
+        "replica = \"first\"\nrefresh = \"10s\"\nmax_replica_age = \"20s\"",
+        "recheck = \"6m\"",
+    );
+    let mut station = world.filled(&home).await;
+    station.scan(PENDING.as_bytes());
+    assert_eq!(station.answer().reason, "assignment_pending");
+    let asked_of = |serial: &str| {
+        let requests = world.kandji.requests();
+        let of_it = |line: &&String| line.contains(serial);
+        requests.iter().filter(of_it).count()
+    };
+    let lists = || {
+        let requests = world.kandji.requests();
+        requests
+            .iter()
+            .filter(|line| line.contains("page=1"))
+            .count()
+    };
+    world.kandji.forget();
+    eventually("two passes judge it", PATIENCE, || lists() >= 2).await;
+    assert_eq!(asked_of(PENDING), 0, "{:?}", world.kandji.requests());
+    world
+        .kandji
+        .stock(|stock| stock.put(Device::ready(PENDING)));
+    let change = world.change().await;
+    assert_eq!(
+        (&change["cause"], &change["reason"]),
+        (&Value::from("recheck"), &Value::from("assigned")),
+        "{change}"
+    );
+    assert_eq!(asked_of(PENDING), 1, "{:?}", world.kandji.requests());
 }

@@ -4,22 +4,23 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Action, Core, GreenToCompare, Now, scan::Stage};
+use super::{Action, Core, Now, passes::tells_something, scan::Stage};
 use crate::{
     label::Serial,
     readiness::{
-        Passed, Purpose,
+        Purpose,
         evidence::{Answer, By},
+        replica::rule,
     },
     reason::{Signal, Verdict},
     record::{Cause, Record, Recorded, ToRecord},
-    runtime::{clock::Boot, name::Name},
+    runtime::clock::Boot,
     station::{
         confirming::{Confirmation, Confirming, Scanned, confirms},
         status::{LampAnswer, Warning},
         waiting::{RecheckTimes, WaitingBox},
     },
-    verdict::{self, Decision},
+    verdict::{self, Decision, Policy},
 };
 
 /// How long a re-check waits for its sources.
@@ -32,6 +33,8 @@ pub(super) struct Recheck {
     one: WaitingBox,
     /// When the green was scanned; `None`: a waiting box.
     green: Option<Scanned>,
+    /// Rows speak for the services that have them.
+    by_rows: bool,
     answers: Vec<Answer>,
     pub(super) give_up: Boot,
 }
@@ -73,10 +76,7 @@ impl Core {
     pub fn restore(&mut self, newest_records: Vec<(Record, Duration)>, now: Boot) {
         for (record, age) in newest_records {
             if let Some(policy) = self.policy(&record.lane) {
-                let times = RecheckTimes {
-                    recheck: policy.recheck,
-                    recheck_for: policy.recheck_for,
-                };
+                let times = RecheckTimes::of(policy);
                 if !self.waiting.has_newer(&record) {
                     self.confirming.restore(&record, now, age);
                 }
@@ -185,10 +185,7 @@ impl Core {
             let Some(policy) = self.policy(&record.lane) else {
                 continue;
             };
-            let times = RecheckTimes {
-                recheck: policy.recheck,
-                recheck_for: policy.recheck_for,
-            };
+            let times = RecheckTimes::of(policy);
             self.confirming.recorded(&record, now.moment.boot);
             match &change.rechecked {
                 Some(serial) => self.waiting.changed(serial, record, times, now.moment.boot),
@@ -234,35 +231,43 @@ impl Core {
         }
     }
 
-    /// A changed verdict or reason is recorded and published; one that ends `unknown` is an attempt and changes nothing.
     fn finish_recheck(&mut self, question: Uuid, now: Now, actions: &mut Vec<Action>) {
-        let Some(Recheck {
-            one,
-            green,
-            answers,
-            ..
-        }) = self.rechecks.remove(&question)
-        else {
+        let Some(recheck) = self.rechecks.remove(&question) else {
             return;
         };
+        match recheck.green {
+            Some(scanned) => self.finish_confirmation(recheck, scanned, now, actions),
+            None => self.finish_waiting(recheck, now, actions),
+        }
+    }
+
+    /// A changed verdict or reason is recorded and published; one that ends `unknown` is an attempt and changes nothing.
+    fn finish_waiting(&mut self, recheck: Recheck, now: Now, actions: &mut Vec<Action>) {
+        let Recheck {
+            one,
+            by_rows,
+            answers,
+            ..
+        } = recheck;
+        let boot = now.moment.boot;
         let Some(policy) = self.policy(&one.lane) else {
             return;
         };
-        if let Some(scanned) = green {
-            let decision = verdict::decide(&one.candidates(), &answers, policy);
-            self.finish_confirmation(&one, &decision, scanned, now, actions);
+        if self.waiting.held(&one.serial, one.record).is_none() {
             return;
         }
-        if !self.waiting.holds(&one.serial, one.record) {
+        let decide = if by_rows {
+            verdict::decide_by_rows
+        } else {
+            verdict::decide
+        };
+        let decision = decide(&one.candidates(), &answers, policy);
+        if !tells_something(&decision) || decision.reason == one.reason {
+            self.waiting.attempted(&one.serial, boot);
             return;
         }
-        let decision = verdict::decide(&one.candidates(), &answers, policy);
-        let tells_nothing = matches!(
-            decision.reason.verdict(),
-            Verdict::Unknown | Verdict::Rescan
-        ) || decision.reason == one.reason;
-        if tells_nothing {
-            self.waiting.attempted(&one.serial, now.moment.boot);
+        if by_rows {
+            self.ask_again(one, (Purpose::Recheck, None, false), boot, actions);
             return;
         }
         let before = one.before();
@@ -307,10 +312,18 @@ impl Core {
             self.send_change(change, actions);
         }
         if let Some(one) = self.waiting.due(boot) {
-            self.ask_again(one, (Purpose::Recheck, None), boot, actions);
+            let is_mixed = self.policy(&one.lane).is_some_and(Policy::is_mixed);
+            let by_rows = is_mixed && !self.waiting.is_early(&one.serial, boot);
+            self.ask_again(one, (Purpose::Recheck, None, by_rows), boot, actions);
         }
         if let Some(green) = self.confirming.due(boot) {
-            let asked_as = (green.purpose(), Some(green.scanned));
+            // What a pass contradicts is asked about even where little of the quota is left, and a row may be enough.
+            let purpose = if green.doubted {
+                Purpose::Recheck
+            } else {
+                Purpose::Confirmation
+            };
+            let asked_as = (purpose, Some(green.scanned), green.doubted);
             self.ask_again(green.one, asked_as, boot, actions);
         }
     }
@@ -318,50 +331,75 @@ impl Core {
     fn ask_again(
         &mut self,
         one: WaitingBox,
-        (purpose, green): (Purpose, Option<Scanned>),
+        (purpose, green, by_rows): (Purpose, Option<Scanned>, bool),
         boot: Boot,
         actions: &mut Vec<Action>,
     ) {
         let question = (self.draw_id)();
+        let policy = self.policy(&one.lane).filter(|_| by_rows);
         actions.push(Action::Ask {
             question,
             candidates: one.candidates(),
             purpose,
-            rows: None,
+            rows: policy.map(|policy| policy.row_terms(boot)),
         });
         let recheck = Recheck {
             one,
             green,
+            by_rows,
             answers: Vec::new(),
             give_up: boot.plus(RECHECK_PATIENCE),
         };
         self.rechecks.insert(question, recheck);
     }
 
-    /// What the services themselves say of a green that rested on rows.
+    /// What the services, or a row that a pass has brought, say of a green that rested on rows.
     fn finish_confirmation(
         &mut self,
-        one: &WaitingBox,
-        decision: &Decision,
+        recheck: Recheck,
         scanned: Scanned,
         now: Now,
         actions: &mut Vec<Action>,
     ) {
+        let Recheck {
+            one,
+            by_rows,
+            answers,
+            ..
+        } = recheck;
+        let boot = now.moment.boot;
+        let Some(policy) = self.policy(&one.lane) else {
+            return;
+        };
         if !self.confirming.holds(&one.serial, one.record) {
             return;
         }
-        match confirms(decision, &one.serial, scanned.ago(now.moment.boot)) {
+        let decision = verdict::decide(&one.candidates(), &answers, policy);
+        // That a row is missing is no word of the service, and good news of a row confirms its own source alone.
+        let is_missing = |answer: &Answer| answer.by != By::Service && !answer.is_of(&one.serial);
+        let is_open = answers.iter().any(is_missing)
+            || by_rows && decision.reason.verdict() == Verdict::Ready;
+        let confirmation = if is_open {
+            Confirmation::Open
+        } else {
+            confirms(&decision, &one.serial, scanned.ago(boot))
+        };
+        match confirmation {
             Confirmation::Confirmed => self.confirming.confirmed(&one.serial, one.record),
-            Confirmation::Open => self.confirming.attempted(&one.serial, now.moment.boot),
+            Confirmation::Open if by_rows => {
+                let asked_as = (Purpose::Recheck, Some(scanned), false);
+                self.ask_again(one, asked_as, boot, actions);
+            }
+            Confirmation::Open => {
+                let heard = !answers.iter().all(|one| rule::gave_way(&one.evidence));
+                self.confirming.attempted(&one.serial, heard, boot);
+            }
             Confirmation::Recall => {
-                self.confirming.confirmed(&one.serial, one.record);
-                let Some(policy) = self.policy(&one.lane) else {
-                    return;
-                };
                 let before = one.before();
-                let renewed = before.renewed(decision, &policy.hash);
+                let renewed = before.renewed(&decision, &policy.hash);
                 let record =
                     renewed.change_of(&before, Cause::Recall, (self.draw_id)(), now.dated());
+                self.confirming.confirmed(&one.serial, one.record);
                 let change = PendingChange {
                     record,
                     rechecked: None,
@@ -370,42 +408,6 @@ impl Core {
                 };
                 self.send_change(change, actions);
             }
-        }
-    }
-
-    /// A complete pass is in: the greens that rest on rows of that source are compared with it.
-    pub(super) fn passed(&self, passed: Passed, now: Now) -> Option<Action> {
-        let green = |one: &WaitingBox| {
-            Some(GreenToCompare {
-                record: one.record,
-                serial: one.serial.clone(),
-                candidates: one.candidates(),
-                terms: self.policy(&one.lane)?.row_terms(now.moment.boot),
-            })
-        };
-        let greens: Vec<GreenToCompare> = self
-            .confirming
-            .of(&passed.source, passed.began)
-            .filter_map(green)
-            .collect();
-        (!greens.is_empty()).then_some(Action::LookAtRows {
-            source: passed.source,
-            greens,
-        })
-    }
-
-    pub(super) fn row_says(
-        &mut self,
-        source: &Name,
-        record: Uuid,
-        serial: &Serial,
-        agrees: bool,
-        now: Now,
-    ) {
-        if agrees {
-            self.confirming.row_agrees(source, serial, record);
-        } else {
-            self.confirming.row_differs(serial, record, now.moment.boot);
         }
     }
 }

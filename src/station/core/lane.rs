@@ -45,11 +45,8 @@ impl Lane {
         }
     }
 
-    pub(super) const fn times(&self) -> RecheckTimes {
-        RecheckTimes {
-            recheck: self.policy.recheck,
-            recheck_for: self.policy.recheck_for,
-        }
+    pub(super) fn times(&self) -> RecheckTimes {
+        RecheckTimes::of(&self.policy)
     }
 
     pub(super) fn belongs_to(&self, scan: Uuid) -> bool {

@@ -2,10 +2,11 @@
 
 mod changes;
 mod lane;
+mod passes;
 mod scan;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use super::{
     waiting::WaitingList,
 };
 use crate::{
-    label::{self, Candidates, Meaning, Serial},
+    label::{self, Candidates, Meaning},
     readiness::{
         Passed, Purpose,
         evidence::{Answer, By, RowTerms},
@@ -35,6 +36,8 @@ use crate::{
 };
 use changes::{PendingChange, Recheck};
 use lane::Lane;
+use passes::Walk;
+pub use passes::{BoxToCompare, Look, RowsSay};
 use scan::{Member, ScanInProgress, Stage};
 
 /// A source outside `require` may still make an answer worse this long after the scan.
@@ -63,14 +66,8 @@ pub enum Event {
     },
     /// A complete pass has brought all rows of a source.
     Passed(Passed),
-    /// What the rows of a source say of the green with that record.
-    RowSays {
-        source: Name,
-        record: Uuid,
-        serial: Serial,
-        /// It is still good news.
-        agrees: bool,
-    },
+    /// What the rows say of the boxes that were to be compared with them.
+    RowsSay { look: Look, said: Vec<RowsSay> },
     /// Time has passed.
     Timer,
 }
@@ -105,13 +102,13 @@ pub enum Action {
         candidates: Candidates,
         /// For a person or for a re-check.
         purpose: Purpose,
-        /// On what terms rows of replicas may answer; `None`: the services alone.
+        /// On what terms rows of replicas may answer a scan, and speak for their services otherwise; `None`: the services alone.
         rows: Option<RowTerms>,
     },
-    /// Look whether the rows that a pass has brought still say of these greens what they said; each comes back as [`Event::RowSays`].
+    /// Look up what the rows say of these boxes now; comes back as [`Event::RowsSay`].
     LookAtRows {
-        source: Name,
-        greens: Vec<GreenToCompare>,
+        look: Look,
+        boxes: Vec<BoxToCompare>,
     },
     /// Commit these in one transaction; comes back as [`Event::Recorded`].
     Record {
@@ -128,15 +125,6 @@ pub enum Action {
     Finished(Uuid),
     /// The scan repeats the lane's newest one and ends with that: its place is free.
     Joined { scan: Uuid, newest: Uuid },
-}
-
-/// A green that is compared with the rows of a complete pass.
-#[derive(Clone, Debug)]
-pub struct GreenToCompare {
-    pub record: Uuid,
-    pub serial: Serial,
-    pub candidates: Candidates,
-    pub terms: RowTerms,
 }
 
 /// What the station has seen of one scanner.
@@ -191,6 +179,8 @@ pub struct Core {
     changes: HashMap<Uuid, PendingChange>,
     waiting: WaitingList,
     confirming: Confirming,
+    walks: VecDeque<Walk>,
+    looking: bool,
     scanners: BTreeMap<Name, ScannerRecord>,
     repeats: u64,
     draw_id: fn() -> Uuid,
@@ -220,6 +210,8 @@ impl Core {
             changes: HashMap::new(),
             waiting: WaitingList::default(),
             confirming: Confirming::default(),
+            walks: VecDeque::new(),
+            looking: false,
             repeats: 0,
             draw_id,
         }
@@ -287,13 +279,10 @@ impl Core {
             Event::Recorded { batch, recorded } => {
                 self.recorded(batch, recorded, now, &mut actions)
             }
-            Event::Passed(passed) => actions.extend(self.passed(passed, now)),
-            Event::RowSays {
-                source,
-                record,
-                serial,
-                agrees,
-            } => self.row_says(&source, record, &serial, agrees, now),
+            Event::Passed(passed) => actions.extend(self.passed(passed, now.moment.boot)),
+            Event::RowsSay { look, said } => {
+                actions.extend(self.rows_say(&look, said, now.moment.boot));
+            }
             Event::Timer => {}
         }
         self.timer(now, &mut actions);

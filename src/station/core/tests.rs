@@ -9,12 +9,14 @@
 
 use super::*;
 use crate::{
+    label::Serial,
     readiness::evidence::{By, Evidence, Finding, Grade, SourceKind},
     reason::Signal,
     record::Cause,
     verdict::PolicySource,
 };
 
+mod passes;
 mod records;
 mod rest;
 mod rows;
@@ -34,8 +36,10 @@ struct Bench {
     asked: Vec<(Uuid, Candidates, Purpose)>,
     /// The sources that were asked again without a row at once.
     asked_again: Vec<Vec<Name>>,
-    /// Greens that are to be compared with rows: their records.
-    compared: Vec<(Name, Uuid)>,
+    /// Boxes that are to be compared with rows.
+    looks: Vec<(Look, Vec<BoxToCompare>)>,
+    /// Questions in which rows speak for the services that have them.
+    by_rows: Vec<Uuid>,
     /// Records on their way to the journal.
     recording: Vec<(Uuid, Vec<Record>)>,
     lamps: BTreeMap<Name, LaneStatus>,
@@ -55,15 +59,18 @@ impl Bench {
     }
 
     fn with(sources: &[(&str, SourceKind, bool)]) -> Self {
+        let source = |(text, kind, required): &(&str, SourceKind, bool)| PolicySource {
+            name: name(text),
+            kind: *kind,
+            required: *required,
+            refresh: None,
+        };
+        Self::of(sources.iter().map(source).collect())
+    }
+
+    fn of(sources: Vec<PolicySource>) -> Self {
         let policy = Policy {
-            sources: sources
-                .iter()
-                .map(|(text, kind, required)| PolicySource {
-                    name: name(text),
-                    kind: *kind,
-                    required: *required,
-                })
-                .collect(),
+            sources,
             min_grade: Grade::Relayed,
             deadline: Duration::from_secs(2),
             allow_returned: false,
@@ -89,7 +96,8 @@ impl Bench {
             at: Duration::from_secs(1000),
             asked: Vec::new(),
             asked_again: Vec::new(),
-            compared: Vec::new(),
+            looks: Vec::new(),
+            by_rows: Vec::new(),
             recording: Vec::new(),
             lamps: BTreeMap::new(),
             told: Vec::new(),
@@ -133,15 +141,15 @@ impl Bench {
                     purpose,
                     rows,
                 } => {
+                    if purpose != Purpose::Scan && rows.is_some() {
+                        self.by_rows.push(question);
+                    }
                     self.asked_again.extend(rows.and_then(|terms| terms.again));
                     self.asked.push((question, candidates, purpose));
                     "ask"
                 }
-                Action::LookAtRows { source, greens } => {
-                    let records = greens
-                        .into_iter()
-                        .map(|green| (source.clone(), green.record));
-                    self.compared.extend(records);
+                Action::LookAtRows { look, boxes } => {
+                    self.looks.push((look, boxes));
                     "look_at_rows"
                 }
                 Action::Record { batch, records } => {

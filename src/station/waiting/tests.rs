@@ -14,6 +14,7 @@ const SECOND: &str = "C02XK0AAJG6J";
 const TIMES: RecheckTimes = RecheckTimes {
     recheck: secs(10),
     recheck_for: secs(86_400),
+    ride: None,
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -250,18 +251,18 @@ fn both_candidates_of_a_code_are_asked_for_again() {
 fn a_box_scanned_again_has_its_newest_record_only() {
     let mut list = waiting(&[(FIRST, Reason::NotFound), (SECOND, Reason::NotFound)]);
     let older = list.due(at(10)).unwrap();
-    assert!(list.holds(&older.serial, older.record));
+    assert!(list.held(&older.serial, older.record).is_some());
     let newer = record(FIRST, Reason::Offline);
     list.settle(newer.clone(), TIMES, at(11));
     assert_eq!(list.count(), 2);
     assert!(
-        !list.holds(&older.serial, older.record),
+        list.held(&older.serial, older.record).is_none(),
         "an answer that is still on its way is about a record of the past"
     );
-    assert!(list.holds(&serial(FIRST), newer.id));
+    assert!(list.held(&serial(FIRST), newer.id).is_some());
     list.settle(record(FIRST, Reason::Assigned), TIMES, at(12));
     assert_eq!(list.count(), 1, "a box that is ready waits no longer");
-    assert!(!list.holds(&serial(FIRST), newer.id));
+    assert!(list.held(&serial(FIRST), newer.id).is_none());
 }
 
 /// A change of `before` to `reason`.

@@ -3,13 +3,19 @@
 use super::*;
 use crate::reason::Verdict;
 
-const KANDJI: (&str, SourceKind) = ("kandji", SourceKind::Kandji);
-const DEP: (&str, SourceKind) = ("apple", SourceKind::AppleDep);
-const BUSINESS: (&str, SourceKind) = ("axm", SourceKind::AppleBusiness);
+pub(super) const KANDJI: (&str, SourceKind) = ("kandji", SourceKind::Kandji);
+pub(super) const DEP: (&str, SourceKind) = ("apple", SourceKind::AppleDep);
+pub(super) const BUSINESS: (&str, SourceKind) = ("axm", SourceKind::AppleBusiness);
 
 impl Bench {
     /// The newest question about `serial` is answered by a row or by the service.
-    fn hand(&mut self, (source, kind): (&str, SourceKind), serial: &str, finding: Finding, by: By) {
+    pub(super) fn hand(
+        &mut self,
+        (source, kind): (&str, SourceKind),
+        serial: &str,
+        finding: Finding,
+        by: By,
+    ) {
         self.hand_with(
             source,
             by,
@@ -24,7 +30,7 @@ impl Bench {
     }
 
     /// A green of that serial number that rests on a row of Kandji.
-    fn green_by_row(&mut self, serial: &str) -> Uuid {
+    pub(super) fn green_by_row(&mut self, serial: &str) -> Uuid {
         let id = self.scan(serial);
         self.hand(KANDJI, serial, ready(), By::Row);
         self.commit();
@@ -33,7 +39,7 @@ impl Bench {
     }
 
     /// What the newest change says.
-    fn change(&self) -> (Cause, Reason, Signal) {
+    pub(super) fn change(&self) -> (Cause, Reason, Signal) {
         let last = self.last();
         (
             last.change.as_ref().expect("a change").cause,
@@ -268,41 +274,6 @@ fn only_the_newest_record_of_a_serial_number_is_confirmed() {
 }
 
 #[test]
-fn a_complete_pass_confirms_by_its_rows_and_has_the_others_asked_at_once() {
-    let mut bench = Bench::new();
-    let (one, other) = (bench.green_by_row(READY), bench.green_by_row(OTHER));
-    let began = Boot::from_duration(bench.at);
-    let passed = |source, began| {
-        let source = name(source);
-        Event::Passed(Passed { source, began })
-    };
-    bench.pass_ms(100);
-    bench.handle(passed("another", began));
-    // Its rows may have been read before the scans.
-    let earlier = Boot::from_duration(Duration::from_secs(999));
-    bench.handle(passed(KANDJI.0, earlier));
-    assert!(bench.compared.is_empty());
-    bench.handle(passed(KANDJI.0, began));
-    let mut compared = bench.compared.clone();
-    compared.sort_by_key(|(_, record)| *record == other);
-    assert_eq!(compared, [(name(KANDJI.0), one), (name(KANDJI.0), other)]);
-    let says = |record, serial: &str, agrees| Event::RowSays {
-        source: name(KANDJI.0),
-        record,
-        serial: Serial::new(serial).unwrap(),
-        agrees,
-    };
-    bench.handle(says(one, READY, true));
-    assert_eq!(bench.core.unconfirmed(), 1);
-    bench.handle(says(other, OTHER, false));
-    let (_, candidates, purpose) = bench.asked.last().unwrap();
-    assert_eq!(
-        (candidates.scanned.as_str(), *purpose),
-        (OTHER, Purpose::Recheck)
-    );
-}
-
-#[test]
 fn a_green_is_recalled_once_whoever_hears_first_that_it_is_wrong() {
     let mut bench = Bench::new();
     bench.scan(READY);
@@ -360,23 +331,6 @@ fn the_recall_of_an_older_record_leaves_the_newer_green_to_be_confirmed() {
     bench.commit();
     assert_eq!(bench.change().0, Cause::Recall);
     assert_eq!(bench.core.unconfirmed(), 1);
-}
-
-#[test]
-fn a_green_that_a_pass_contradicts_is_asked_about_beyond_what_confirmations_may_use() {
-    let mut bench = Bench::new();
-    let record = bench.green_by_row(READY);
-    bench.handle(Event::RowSays {
-        source: name(KANDJI.0),
-        record,
-        serial: Serial::new(READY).unwrap(),
-        agrees: false,
-    });
-    let (_, _, purpose) = bench.asked.last().unwrap();
-    assert_eq!(*purpose, Purpose::Recheck);
-    bench.hand(KANDJI, READY, no(Reason::NotFound), By::Service);
-    bench.commit();
-    assert_eq!(bench.change().0, Cause::Recall);
 }
 
 #[test]

@@ -431,12 +431,14 @@ impl OnTerminal {
             while let Ok(read @ 1..) = screen.read(&mut buffer) {
                 let now = Instant::now();
                 seen.extend_from_slice(&buffer[..read]);
-                while let Some(at) = seen.windows(7).position(|text| text == b"[GREEN]") {
-                    seen.drain(..at + 7);
+                let lit = "[✓".as_bytes();
+                let len = lit.len();
+                while let Some(at) = seen.windows(len).position(|text| text == lit) {
+                    seen.drain(..at + len);
                     let _ = tell_green.send(now);
                 }
-                // Keep what may be the beginning of a word.
-                seen.drain(..seen.len().saturating_sub(6));
+                // Keep what may be the beginning of a signal.
+                seen.drain(..seen.len().saturating_sub(len - 1));
             }
         });
         Self {

@@ -106,6 +106,15 @@ impl Held {
 
     /// Drives the levels; dark, whatever is asked, once the process is ending. `false`: not taken now, try again soon.
     pub(super) fn set(&self, levels: Levels) -> Result<bool, LampState> {
+        self.show(levels, None)
+    }
+
+    /// Drives the levels of a signal. A terminal shows its name, too, while the levels blink.
+    pub(super) fn show(
+        &self,
+        levels: Levels,
+        signal: Option<&'static str>,
+    ) -> Result<bool, LampState> {
         let Some(mut output) = try_for(&self.slot, PATIENCE) else {
             return Ok(false);
         };
@@ -116,7 +125,7 @@ impl Held {
         if self.registry.over.load(Ordering::SeqCst) {
             Ok(output.put_out())
         } else {
-            output.set(levels)
+            output.show(levels, signal)
         }
     }
 

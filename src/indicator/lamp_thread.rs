@@ -100,7 +100,7 @@ struct Driven {
     /// `None`: the lamps cannot be driven now.
     held: Option<Held>,
     /// What the outputs have taken; `None`: nothing, or it must be offered again.
-    levels: Option<Levels>,
+    taken: Option<(Levels, Option<&'static str>)>,
     /// When lamps that cannot be driven are opened again.
     retry: Instant,
     /// When lamps are looked at that do not change.
@@ -122,7 +122,7 @@ impl Driven {
             ),
             lamps,
             held: None,
-            levels: None,
+            taken: None,
             retry: now,
             check: now + pulse::EVERY,
             counted: 0,
@@ -141,11 +141,12 @@ impl Driven {
             // The clock is read after the status: an answer is never judged by a time before it.
             let now = Boot::now();
             let look = self.player.look(shown.status, shown.unable, now);
-            self.drive(look.levels);
+            let showing = self.player.showing(shown.status);
+            self.drive((look.levels, showing.map(|showing| showing.signal)));
             self.count(shown.status);
             let again = look.again.map(|again| Instant::now() + again.since(now));
             let offer =
-                (self.held.is_some() && self.levels.is_none()).then(|| Instant::now() + AGAIN);
+                (self.held.is_some() && self.taken.is_none()).then(|| Instant::now() + AGAIN);
             let reopen = self.held.is_none().then_some(self.retry);
             let wake = [again, offer, reopen].into_iter().flatten();
             self.lamps
@@ -160,7 +161,7 @@ impl Driven {
             return;
         }
         self.check = Instant::now() + pulse::EVERY;
-        if let (Some(held), Some(levels)) = (&self.held, self.levels)
+        if let (Some(held), Some((levels, _))) = (&self.held, self.taken)
             && let Err(state) = held.again(levels)
         {
             self.lost(state);
@@ -173,7 +174,7 @@ impl Driven {
         }
         match open() {
             Ok(opened) => {
-                self.levels = None;
+                self.taken = None;
                 self.player.forget_green();
                 self.say(LampState::Ok, opened.driver());
                 self.held = Some(opened);
@@ -182,12 +183,12 @@ impl Driven {
         }
     }
 
-    fn drive(&mut self, levels: Levels) {
-        if self.levels == Some(levels) {
+    fn drive(&mut self, wanted: (Levels, Option<&'static str>)) {
+        if self.taken == Some(wanted) {
             return;
         }
-        match self.held.as_ref().map(|held| held.set(levels)) {
-            Some(Ok(taken)) => self.levels = taken.then_some(levels),
+        match self.held.as_ref().map(|held| held.show(wanted.0, wanted.1)) {
+            Some(Ok(taken)) => self.taken = taken.then_some(wanted),
             Some(Err(state)) => self.lost(state),
             None => {}
         }
@@ -197,7 +198,7 @@ impl Driven {
     fn count(&mut self, status: LaneStatus) {
         if self.counted != status.scan
             && status.answer.is_some()
-            && self.levels.is_some_and(Levels::lit)
+            && self.taken.is_some_and(|(levels, _)| levels.lit())
         {
             self.counted = status.scan;
             self.lamps

@@ -40,11 +40,15 @@ impl Output {
     }
 
     /// Drives the levels. `false`: the output did not take them now, try again soon. An error: it is lost and must be opened again.
-    pub(super) fn set(&mut self, levels: Levels) -> Result<bool, LampState> {
+    pub(super) fn show(
+        &mut self,
+        levels: Levels,
+        signal: Option<&'static str>,
+    ) -> Result<bool, LampState> {
         match self {
             Self::Rppal(pins) => pins.set(levels),
             Self::Gpiochip(lines) => lines.set(levels)?,
-            Self::Terminal(bar) => return Ok(bar.set(levels)),
+            Self::Terminal(bar) => return Ok(bar.set(levels, signal)),
             #[cfg(test)]
             Self::Recording(recording) => recording.set(levels)?,
         }
@@ -69,7 +73,7 @@ impl Output {
             bar.leave();
             return true;
         }
-        self.set(Levels::DARK).is_ok()
+        self.show(Levels::DARK, None).is_ok()
     }
 
     /// The levels as the outputs carry them; the terminal carries what it was told.

@@ -38,16 +38,16 @@ impl Bar {
         let bar = Self {
             lane: lane.to_owned(),
         };
-        bar.set(Levels::DARK);
+        bar.set(Levels::DARK, None);
         bar
     }
 
-    /// Draws the lane's lamps. `false`: the terminal did not take it, try again soon.
-    pub(super) fn set(&self, levels: Levels) -> bool {
+    /// Draws the lane's signal. `false`: the terminal did not take it, try again soon.
+    pub(super) fn set(&self, levels: Levels, signal: Option<&'static str>) -> bool {
         try_for(&SCREEN, PATIENCE).is_some_and(|mut screen| {
             screen
                 .get_or_insert_with(|| Screen::new(terminal(), colours()))
-                .show(&self.lane, levels)
+                .show(&self.lane, levels, signal)
         })
     }
 
@@ -113,11 +113,28 @@ fn without_waiting(terminal: impl AsFd) -> Option<OwnedFd> {
 /// would be as late as the next offer.
 const ROOM: Duration = Duration::from_millis(5);
 
+/// What one lane shows.
+struct Lane {
+    name: String,
+    levels: Levels,
+    signal: Option<&'static str>,
+}
+
+impl Lane {
+    fn dark(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            levels: Levels::DARK,
+            signal: None,
+        }
+    }
+}
+
 /// A terminal with a line for the lamps.
 struct Screen {
     out: Option<OwnedFd>,
     colours: bool,
-    lanes: Vec<(String, Levels)>,
+    lanes: Vec<Lane>,
     /// What the terminal did not take of a drawing that it took the beginning of.
     rest: Vec<u8>,
     /// The rows for which the scrolling region is set; 0: not set.
@@ -135,16 +152,18 @@ impl Screen {
         }
     }
 
-    fn show(&mut self, lane: &str, levels: Levels) -> bool {
-        match self.lanes.iter_mut().find(|(name, _)| name == lane) {
-            Some((_, shown)) => *shown = levels,
-            None => self.lanes.push((lane.to_owned(), levels)),
+    fn show(&mut self, lane: &str, levels: Levels, signal: Option<&'static str>) -> bool {
+        if !self.lanes.iter().any(|known| known.name == lane) {
+            self.lanes.push(Lane::dark(lane));
+        }
+        for shown in self.lanes.iter_mut().filter(|known| known.name == lane) {
+            (shown.levels, shown.signal) = (levels, signal);
         }
         self.draw()
     }
 
     fn leave(&mut self, lane: &str) {
-        self.lanes.retain(|(name, _)| name != lane);
+        self.lanes.retain(|known| known.name != lane);
         if !self.lanes.is_empty() {
             self.draw();
         } else if self.rows > 0 {
@@ -221,32 +240,52 @@ fn has_room(out: &OwnedFd, patience: Duration) -> bool {
         && ready.iter().all(|fd| fd.revents().contains(PollFlags::OUT))
 }
 
-/// The lanes side by side, as many as fit: `left [GREEN] amber  red`. A lit lamp is told by brackets and capitals, not by colour alone.
-fn lamps(lanes: &[(String, Levels)], columns: u16, colours: bool) -> String {
+/// The lanes side by side, as many as fit: `left [✓ Ready]`. What is lit is told by brackets, not by colour alone.
+fn lamps(lanes: &[Lane], columns: u16, colours: bool) -> String {
     let mut text = String::new();
     let mut width = 0;
-    for (lane, levels) in lanes {
-        let lamps = [
-            ("green", levels.green, "42"),
-            ("amber", levels.amber, "43"),
-            ("red", levels.red, "41"),
-        ];
-        width +=
-            2 + lane.chars().count() + lamps.iter().map(|(name, ..)| name.len() + 3).sum::<usize>();
+    for lane in lanes {
+        let is_test = lane.signal.is_none() && lane.levels.lit();
+        let words = if is_test {
+            LAMP_TEST
+        } else {
+            words(lane.signal)
+        };
+        width += 5 + lane.name.chars().count() + words.chars().count();
         if width > usize::from(columns) {
             break;
         }
-        text.push_str(&format!(" {lane} "));
-        for (name, lit, colour) in lamps {
-            text.push_str(&match (lit, colours) {
-                (true, true) => format!(" \x1b[1;97;{colour}m[{}]\x1b[0m", name.to_uppercase()),
-                (true, false) => format!(" [{}]", name.to_uppercase()),
-                (false, true) => format!(" \x1b[2m {name} \x1b[0m"),
-                (false, false) => format!("  {name} "),
-            });
-        }
+        let colour = match lane.levels {
+            Levels { green: true, .. } => "42",
+            Levels { amber: true, .. } => "43",
+            _ => "41",
+        };
+        text.push_str(&format!(" {} ", lane.name));
+        text.push_str(&match (lane.levels.lit(), colours) {
+            (true, true) => format!(" \x1b[1;97;{colour}m[{words}]\x1b[0m"),
+            (true, false) => format!(" [{words}]"),
+            (false, true) => format!(" \x1b[2m {words} \x1b[0m"),
+            (false, false) => format!("  {words} "),
+        });
     }
     text
+}
+
+/// All lamps are lit together, which no signal does.
+const LAMP_TEST: &str = "✓ ‖ ✗ Lamp test";
+
+/// The shape and the words of a signal, as the page at the bench has them.
+fn words(signal: Option<&str>) -> &'static str {
+    match signal {
+        Some("ready") => "✓ Ready",
+        Some("stop") => "✗ Stop",
+        Some("hold") => "‖ Put aside",
+        Some("rescan") => "⇤ Wrong barcode",
+        Some("alarm") => "! Earlier box!",
+        Some("working") => "… Checking",
+        Some("unable") => "✗ Cannot check",
+        _ => "Not checked",
+    }
 }
 
 #[cfg(test)]

@@ -247,18 +247,24 @@ fn pins_on_a_simulated_chip_carry_the_levels() {
             "dark at the opening"
         );
         output
-            .set(Levels {
-                green: true,
-                ..Levels::DARK
-            })
+            .show(
+                Levels {
+                    green: true,
+                    ..Levels::DARK
+                },
+                None,
+            )
             .unwrap();
         assert_eq!([17, 27, 22, 23].map(|pin| chip.level(pin)), [1, 0, 0, 0]);
         output
-            .set(Levels {
-                red: true,
-                buzzer: true,
-                ..Levels::DARK
-            })
+            .show(
+                Levels {
+                    red: true,
+                    buzzer: true,
+                    ..Levels::DARK
+                },
+                None,
+            )
             .unwrap();
         assert_eq!([17, 27, 22, 23].map(|pin| chip.level(pin)), [0, 1, 0, 1]);
         assert_eq!(
@@ -303,10 +309,13 @@ fn pins_on_a_simulated_chip_carry_the_levels() {
         [1; 4],
         "active low: dark is high"
     );
-    low.set(Levels {
-        green: true,
-        ..Levels::DARK
-    })
+    low.show(
+        Levels {
+            green: true,
+            ..Levels::DARK
+        },
+        None,
+    )
     .unwrap();
     assert_eq!([17, 27, 22, 23].map(|pin| chip.level(pin)), [0, 1, 1, 1]);
     drop(low);

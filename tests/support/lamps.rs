@@ -49,6 +49,8 @@ pub struct Lamps(Arc<Mutex<Seen>>);
 #[derive(Default)]
 struct Seen {
     text: String,
+    /// The beginning of a character whose end is still to come.
+    cut: Vec<u8>,
     /// How much of the text has been searched.
     read: usize,
     changes: Vec<(Instant, Lit)>,
@@ -129,17 +131,30 @@ impl Lamps {
 
 impl Seen {
     fn take(&mut self, bytes: &[u8]) {
-        self.text.push_str(&String::from_utf8_lossy(bytes));
+        self.cut.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(&self.cut) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => self.cut.len(),
+        };
+        let whole: Vec<u8> = self.cut.drain(..whole).collect();
+        self.text.push_str(&String::from_utf8_lossy(&whole));
         while let Some(begin) = self.text[self.read..].find("\x1b[2K") {
             let rest = &self.text[self.read + begin..];
             let Some(end) = rest.find("\x1b8") else {
                 return;
             };
             let line = &rest[..end];
+            let lit_as = |shapes: &[char]| {
+                // Not the escape sequences, which have a bracket, too.
+                let within = |lit: &str| lit.split(']').next().unwrap().contains(shapes);
+                line.split('[')
+                    .filter(|part| part.contains(']'))
+                    .any(within)
+            };
             let lit = Lit {
-                green: line.contains("[GREEN]"),
-                amber: line.contains("[AMBER]"),
-                red: line.contains("[RED]"),
+                green: lit_as(&['✓']),
+                amber: lit_as(&['‖', '…']),
+                red: lit_as(&['✗', '⇤', '!']),
             };
             self.read += begin + end;
             if self.changes.last().is_none_or(|(_, before)| *before != lit) {

@@ -58,7 +58,7 @@ fn screen_on(program: &OwnedFd, colours: bool) -> Screen {
 
 /// What the screen got, up to and with `end`. A pseudo-terminal hands over in its own time and in pieces.
 fn seen(screen: &OwnedFd, end: &str) -> String {
-    let mut text = String::new();
+    let (mut text, mut got) = (String::new(), Vec::new());
     while !text.ends_with(end) {
         let mut ready = [PollFd::new(screen, PollFlags::IN)];
         let count = poll(
@@ -72,7 +72,8 @@ fn seen(screen: &OwnedFd, end: &str) -> String {
         assert_eq!(count, 1, "{end:?} never comes: {text:?}");
         let mut bytes = [0; 4096];
         let count = read(screen, &mut bytes).unwrap();
-        text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+        got.extend_from_slice(&bytes[..count]);
+        text = String::from_utf8_lossy(&got).into_owned();
     }
     text
 }
@@ -86,22 +87,19 @@ fn drawing(lamps: &str) -> String {
 fn the_last_line_shows_the_lamps_and_is_given_back() {
     let (screen, program) = terminal_pair();
     let mut drawn = screen_on(&program, false);
-    assert!(drawn.show("left", Levels::DARK));
-    let first = seen(&screen, &drawing(" left   green   amber   red "));
+    assert!(drawn.show("left", Levels::DARK, None));
+    let first = seen(&screen, &drawing(" left   Not checked "));
     assert!(
         first.contains("\x1b[1;23r"),
         "the last line does not scroll: {first:?}"
     );
-    drawn.show("left", GREEN);
-    let lit = drawing(" left  [GREEN]  amber   red ");
+    drawn.show("left", GREEN, Some("ready"));
+    let lit = drawing(" left  [✓ Ready]");
     assert_eq!(seen(&screen, &lit), lit, "drawn in place");
-    drawn.show("right", RED);
-    seen(
-        &screen,
-        &drawing(" left  [GREEN]  amber   red  right   green   amber  [RED]"),
-    );
+    drawn.show("right", RED, Some("stop"));
+    seen(&screen, &drawing(" left  [✓ Ready] right  [✗ Stop]"));
     drawn.leave("left");
-    seen(&screen, &drawing(" right   green   amber  [RED]"));
+    seen(&screen, &drawing(" right  [✗ Stop]"));
     drawn.leave("right");
     seen(&screen, "\x1b7\x1b[r\x1b[24;1H\x1b[2K\x1b8");
 }
@@ -110,7 +108,7 @@ fn the_last_line_shows_the_lamps_and_is_given_back() {
 fn a_terminal_that_changes_its_size_is_drawn_anew() {
     let (screen, program) = terminal_pair();
     let mut drawn = screen_on(&program, true);
-    drawn.show("left", GREEN);
+    drawn.show("left", GREEN, Some("ready"));
     assert!(seen(&screen, "\x1b8").contains("\x1b[1;23r"));
     tcsetwinsize(
         &screen,
@@ -122,10 +120,10 @@ fn a_terminal_that_changes_its_size_is_drawn_anew() {
         },
     )
     .unwrap();
-    drawn.show("left", RED);
+    drawn.show("left", RED, Some("stop"));
     seen(
         &screen,
-        "\x1b7\x1b[1;39r\x1b8\x1b[1A\x1b7\x1b[40;1H\x1b[2K left  \x1b[2m green \x1b[0m \x1b[2m amber \x1b[0m \x1b[1;97;41m[RED]\x1b[0m\x1b8",
+        "\x1b7\x1b[1;39r\x1b8\x1b[1A\x1b7\x1b[40;1H\x1b[2K left  \x1b[1;97;41m[✗ Stop]\x1b[0m\x1b8",
     );
 }
 
@@ -134,17 +132,17 @@ fn a_stopped_terminal_holds_nobody_up_and_catches_up() {
     let (screen, program) = terminal_pair();
     let keyboard = fcntl_dupfd_cloexec(&program, 3).unwrap();
     let mut drawn = screen_on(&program, false);
-    assert!(drawn.show("left", GREEN));
+    assert!(drawn.show("left", GREEN, Some("ready")));
     tcflow(&keyboard, Action::OOff).unwrap();
     let began = Instant::now();
     assert!(
-        !drawn.show("left", Levels::DARK),
+        !drawn.show("left", Levels::DARK, None),
         "it says that it has to be tried again"
     );
     assert!(began.elapsed() < Duration::from_secs(1));
     tcflow(&keyboard, Action::OOn).unwrap();
-    assert!(drawn.show("left", Levels::DARK));
-    seen(&screen, &drawing(" left   green   amber   red "));
+    assert!(drawn.show("left", Levels::DARK, None));
+    seen(&screen, &drawing(" left   Not checked "));
 }
 
 #[test]
@@ -154,7 +152,11 @@ fn a_terminal_whose_screen_nobody_reads_holds_nobody_up_and_shows_the_newest_lam
     let began = Instant::now();
     let mut refused = 0;
     for nth in 0..2_000 {
-        refused += usize::from(!drawn.show("left", if nth % 2 == 0 { GREEN } else { RED }));
+        refused += usize::from(!drawn.show(
+            "left",
+            if nth % 2 == 0 { GREEN } else { RED },
+            Some("ready"),
+        ));
         if refused > 20 {
             break;
         }
@@ -163,8 +165,8 @@ fn a_terminal_whose_screen_nobody_reads_holds_nobody_up_and_shows_the_newest_lam
     assert!(began.elapsed() < Duration::from_secs(5));
     // Somebody reads again: each drawing is whole, and the last is of now.
     let last = thread::scope(|scope| {
-        let reader = scope.spawn(|| seen(&screen, &drawing(" left   green   amber   red ")));
-        while !drawn.show("left", Levels::DARK) {
+        let reader = scope.spawn(|| seen(&screen, &drawing(" left   Not checked ")));
+        while !drawn.show("left", Levels::DARK, None) {
             assert!(began.elapsed() < Duration::from_secs(10));
         }
         reader.join().unwrap()
@@ -182,21 +184,43 @@ fn a_terminal_whose_screen_nobody_reads_holds_nobody_up_and_shows_the_newest_lam
 fn nothing_is_drawn_where_there_is_no_terminal() {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut drawn = Screen::new(Some(writer.into()), false);
-    assert!(drawn.show("left", GREEN));
+    assert!(drawn.show("left", GREEN, Some("ready")));
     drawn.leave("left");
     drop(drawn);
     assert_eq!(std::io::read_to_string(reader).unwrap(), "");
-    assert!(Screen::new(None, true).show("left", GREEN));
+    assert!(Screen::new(None, true).show("left", GREEN, Some("ready")));
+}
+
+#[test]
+fn every_signal_has_words_and_what_blinks_keeps_them_in_the_dark() {
+    let mut lane = Lane::dark("left");
+    assert_eq!(
+        lamps(&[Lane::dark("left")], 80, false),
+        " left   Not checked "
+    );
+    let mut all = std::collections::BTreeSet::from([words(None)]);
+    for signal in [
+        "ready", "stop", "hold", "rescan", "alarm", "working", "unable",
+    ] {
+        all.insert(words(Some(signal)));
+    }
+    assert_eq!(all.len(), 8, "{all:?}");
+    (lane.levels, lane.signal) = (RED, Some("stop"));
+    let lit = lamps(std::slice::from_ref(&lane), 80, false);
+    lane.levels = Levels::DARK;
+    let unlit = lamps(&[lane], 80, false);
+    assert_eq!(
+        (lit.as_str(), unlit.as_str()),
+        (" left  [✗ Stop]", " left   ✗ Stop ")
+    );
 }
 
 #[test]
 fn lanes_that_do_not_fit_are_left_out_whole() {
-    let lanes: Vec<_> = ["one", "two", "three", "four"]
-        .map(|name| (name.to_owned(), Levels::DARK))
-        .into();
-    let line = lamps(&lanes, 60, false);
+    let lanes: Vec<_> = ["one", "two", "three", "four"].map(Lane::dark).into();
+    let line = lamps(&lanes, 50, false);
     assert!(
-        line.len() <= 60 && line.contains("two") && !line.contains("three"),
+        line.len() <= 50 && line.contains("two") && !line.contains("three"),
         "{line:?}"
     );
 }
@@ -236,7 +260,13 @@ fn a_lamp_is_drawn_at_once_while_the_log_is_written() {
             }
         });
         let late = (0..500)
-            .filter(|nth| !drawn.show("left", if nth % 2 == 0 { GREEN } else { Levels::DARK }))
+            .filter(|nth| {
+                !drawn.show(
+                    "left",
+                    if nth % 2 == 0 { GREEN } else { Levels::DARK },
+                    None,
+                )
+            })
             .count();
         ended.store(true, Ordering::Relaxed);
         late

@@ -31,8 +31,6 @@ mod rest;
 mod rig;
 #[path = "../tests/support/mod.rs"]
 mod support;
-#[path = "station/web.rs"]
-mod web;
 #[path = "station/whole.rs"]
 mod whole;
 
@@ -43,7 +41,7 @@ use report::Report;
 type Measuring<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 type Bench = (&'static str, for<'a> fn(&'a mut Report) -> Measuring<'a>);
 
-const BENCHES: [Bench; 15] = [
+const BENCHES: [Bench; 14] = [
     ("start", |report| Box::pin(whole::start(report))),
     ("idle", |report| Box::pin(whole::idle(report))),
     ("rest", |report| Box::pin(rest::rest(report))),
@@ -60,7 +58,6 @@ const BENCHES: [Bench; 15] = [
     ("growth", |report| Box::pin(journal::growth(report))),
     ("waiting", |report| Box::pin(journal::waiting(report))),
     ("replica", |report| Box::pin(replica::replica(report))),
-    ("web", |report| Box::pin(web::web(report))),
     ("drain", |report| Box::pin(whole::drain(report))),
     ("size", |report| Box::pin(whole::size(report))),
 ];

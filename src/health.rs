@@ -43,19 +43,10 @@ pub struct Health {
     pub results_dropped: u64,
 }
 
-/// The alarms, each a stable word.
-pub const ALARMS: [&str; 5] = [
-    "not_found_streak",
-    "journal_salvaged",
-    "session_taken_over",
-    "credential_expiring",
-    "two_readers_one_lane",
-];
-
 /// One thing that is wrong now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// `source`, `journal`, `scanner`, `lane`, `broker`, `web`, `clock` or `alarm`.
+    /// `source`, `replica`, `journal`, `scanner`, `lane`, `broker`, `web`, `clock` or `alarm`.
     pub part: &'static str,
     /// Which one, where there may be several.
     pub name: Option<Name>,
@@ -81,7 +72,8 @@ impl Health {
             let replica = source.replica.as_ref();
             let replica = replica.and_then(|replica| replica.state.trouble());
             let failing = source.failing.map(Reason::code);
-            all.extend(named("source", name, failing.or(replica)));
+            all.extend(named("source", name, failing));
+            all.extend(named("replica", name, replica));
         }
         for (name, lamps) in &self.lamps {
             all.extend(named("lane", name, lamps.trouble()));
@@ -419,7 +411,7 @@ mod tests {
             [
                 "journal full",
                 "scanner left unended",
-                "source kandji behind",
+                "replica kandji behind",
                 "lane left busy",
                 "broker nobody_listens",
                 "journal set_aside",

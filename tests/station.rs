@@ -12,6 +12,8 @@ mod support;
 
 #[path = "station/bad_days/mod.rs"]
 mod bad_days;
+#[path = "station/collector.rs"]
+mod collector;
 #[cfg(feature = "demo")]
 #[path = "station/demo.rs"]
 mod demo;
@@ -19,14 +21,18 @@ mod demo;
 mod doctor;
 #[path = "station/going_back.rs"]
 mod going_back;
+#[path = "station/home_assistant.rs"]
+mod home_assistant;
 #[path = "station/journal.rs"]
 mod journal;
 #[path = "station/kills.rs"]
 mod kills;
 #[path = "station/lamp_times.rs"]
 mod lamp_times;
-#[path = "station/metrics.rs"]
-mod metrics;
+#[path = "station/messages.rs"]
+mod messages;
+#[path = "station/node_red.rs"]
+mod node_red;
 #[path = "station/replica.rs"]
 mod replica;
 #[path = "station/scanners.rs"]
@@ -41,7 +47,5 @@ mod takeover;
 mod unread;
 #[path = "station/watchdog.rs"]
 mod watchdog;
-#[path = "station/web.rs"]
-mod web;
 #[path = "station/witnesses.rs"]
 mod witnesses;

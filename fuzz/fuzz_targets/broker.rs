@@ -32,6 +32,7 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
     no_subscriber: NoSubscriber::Keep,
     publish_raw: false,
     commands: true,
+    discovery_prefix: Some("homeassistant".to_owned()),
 });
 
 // Not simply 1, 2, 3: rows of older epochs come first, and delivered rows leave gaps.

@@ -519,6 +519,7 @@ fn meta(config: &Config, journal: &Journal) -> Meta {
         station: config.station.clone(),
         epoch: journal.epoch(),
         policy: config.policy.hash.clone(),
+        commands: config.mqtt.commands,
         lanes: config.lanes.iter().map(|lane| lane.name.clone()).collect(),
         scanners: config
             .scanners

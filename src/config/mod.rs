@@ -261,7 +261,12 @@ fn read(document: Section<'_, '_>, options: &Options) -> Parts {
     let policy = verdict::policy(verdict, &sources, document.report());
     let lanes = lane::read(&document, policy.as_ref());
     let scanners = scanner::read(&document, &lanes);
-    let mqtt = mqtt::read(document.section("mqtt"), &station, &files);
+    let mqtt = mqtt::read(
+        document.section("mqtt"),
+        document.section("home_assistant"),
+        &station,
+        &files,
+    );
     let web = web::read(&document, scanners.as_deref(), &files);
     let journal = journal::read(document.section("journal"), &station);
     document.finish();

@@ -1,4 +1,4 @@
-//! `[mqtt]`: the broker, and what it is told.
+//! `[mqtt]` and `[home_assistant]`: the broker, and what it is told.
 
 use std::time::Duration;
 
@@ -15,7 +15,14 @@ use crate::{
 
 const EXAMPLE: &str = "write for example:\n[mqtt]\nurl = \"mqtts://broker.example:8883\"\nusername = \"bench-1\"\npassword_credential = \"mqtt-password\"";
 
-pub(super) fn read(section: Section<'_, '_>, station: &Station, files: &Files) -> Option<Settings> {
+/// `home_assistant` is the section of that name.
+pub(super) fn read(
+    section: Section<'_, '_>,
+    home_assistant: Section<'_, '_>,
+    station: &Station,
+    files: &Files,
+) -> Option<Settings> {
+    let discovery_prefix = discovery_prefix(home_assistant);
     if !section.is_there() {
         section.report().absence(
             section.at(),
@@ -68,6 +75,7 @@ pub(super) fn read(section: Section<'_, '_>, station: &Station, files: &Files) -
         no_subscriber: no_subscriber?.value,
         publish_raw: publish_raw?,
         commands: commands?,
+        discovery_prefix: discovery_prefix?,
     })
 }
 
@@ -135,25 +143,45 @@ fn broker_url(section: &Section<'_, '_>) -> Option<Url> {
 }
 
 fn topic_prefix(section: &Section<'_, '_>) -> Option<String> {
-    const DEFAULT: &str = "benchlight";
-    if !section.has("topic_prefix") {
-        return Some(DEFAULT.to_owned());
+    const KEY: &str = "topic_prefix";
+    if !section.has(KEY) {
+        return Some("benchlight".to_owned());
     }
-    let prefix = section.text("topic_prefix", "\"benchlight\"")?.value;
+    let prefix = section.text(KEY, "\"benchlight\"")?.value;
     // One level: every station's topics then have the same number of levels, and one broker rule fits them all.
-    if prefix
-        .chars()
-        .any(|character| "/+#".contains(character) || character.is_whitespace())
-        || prefix.starts_with('$')
-        || prefix.len() > 64
-    {
+    if prefix.contains('/') || !names_a_topic(prefix) {
         let remedy =
             "use one level of at most 64 bytes without / + # or spaces, not beginning with $";
-        return section.wrong(
-            "topic_prefix",
-            "`topic_prefix` is not one level of a topic",
-            remedy,
-        );
+        return section.wrong(KEY, "`topic_prefix` is not one level of a topic", remedy);
     }
     Some(prefix.to_owned())
+}
+
+/// `Some(None)`: Home Assistant is not told; `None`: reported.
+fn discovery_prefix(section: Section<'_, '_>) -> Option<Option<String>> {
+    const KEY: &str = "discovery_prefix";
+    if !section.is_there() {
+        return Some(None);
+    }
+    let prefix = match section.has(KEY) {
+        true => section
+            .text(KEY, "\"homeassistant\"")
+            .map(|found| found.value),
+        false => Some("homeassistant"),
+    };
+    let prefix = prefix.and_then(|prefix| {
+        if prefix.split('/').any(str::is_empty) || !names_a_topic(prefix) {
+            let remedy = "write it as in Home Assistant's MQTT integration, for example \"homeassistant\": at most 64 bytes without + # or spaces";
+            return section.wrong(KEY, "`discovery_prefix` is not the beginning of a topic", remedy);
+        }
+        Some(prefix.to_owned())
+    });
+    section.finish();
+    prefix.map(Some)
+}
+
+fn names_a_topic(text: &str) -> bool {
+    let strange =
+        |letter: char| "+#".contains(letter) || letter.is_whitespace() || letter.is_control();
+    !text.chars().any(strange) && !text.starts_with('$') && text.len() <= 64
 }

@@ -6,6 +6,7 @@
 mod backfills;
 mod connection;
 mod delivery;
+mod discovery;
 mod presence;
 
 use std::time::Duration;
@@ -25,12 +26,16 @@ use super::{
 use crate::{
     journal::Journal,
     record::{Record, Recorded},
-    runtime::pulse::{self, Pulse},
+    runtime::{
+        machine,
+        pulse::{self, Pulse},
+    },
     station::ring::Ring,
 };
 use backfills::Backfills;
 use connection::{Connection, InFlight};
 pub(super) use delivery::Delivery;
+use discovery::Discovery;
 use presence::{Facts, Presence};
 
 /// How a link ended.
@@ -72,7 +77,14 @@ impl Desk {
         let topics = || Topics::new(settings);
         let epoch = inputs.journal.epoch();
         Self {
-            presence: Presence::new(topics(), timing, inputs.meta, inputs.health, epoch),
+            presence: Presence::new(
+                topics(),
+                timing,
+                inputs.meta,
+                inputs.health,
+                epoch,
+                Discovery::new(settings, machine::pi_model()),
+            ),
             delivery: Delivery::new(
                 speaker.clone(),
                 &timing,
@@ -163,6 +175,17 @@ impl Desk {
             link.hears_health = false;
             link.session.unsubscribe(&self.speaker.topics().health);
         }
+        let waits = self.retained.state_waits_until(&self.journal);
+        if waits.is_none_or(|until| until <= now)
+            && let Some(discovery) = &mut self.presence.discovery
+            && !std::mem::replace(&mut link.hears_home_assistant, true)
+        {
+            // Only now: a broker that refuses it must not end the wait for this station's own health.
+            link.session.subscribe(&discovery.status);
+            if discovery.link_up(now) {
+                link.session.subscribe_retained(&discovery.topic);
+            }
+        }
     }
 
     fn facts(&self) -> Facts {
@@ -214,6 +237,10 @@ impl Desk {
                 if !link.publish(sent, message) {
                     return;
                 }
+            } else if sent == InFlight::Discovery {
+                tracing::warn!(
+                    "the broker does not take the message for Home Assistant: it is too large"
+                );
             } else if let (InFlight::Backfill(seq), Some(backfills)) = (sent, &mut self.backfills) {
                 backfills.acked(seq, None);
             }
@@ -237,6 +264,13 @@ impl Desk {
             if said.is_some() {
                 return said;
             }
+        }
+        if link.born
+            && let Some((sent, message)) = self.presence.discovery(now)
+        {
+            // What is retained there is this message from now on.
+            link.session.unsubscribe(&message.topic);
+            return Some((sent, message));
         }
         if !link.born || self.retained.holds_rows(&self.journal) {
             return None;
@@ -294,7 +328,7 @@ impl Desk {
             SessionEvent::Acked(ticket, ack) => self.acked(link, ticket, ack),
             SessionEvent::Arrived(arrival) => self.arrived(arrival),
             SessionEvent::SubscriptionRefused(why) => {
-                tracing::warn!(%why, "the broker refuses a subscription: allow this station to read its own availability, meta and health, and its commands");
+                tracing::warn!(%why, "the broker refuses a subscription: allow this station to read its own availability, meta and health, its commands, and what concerns Home Assistant");
                 self.retained.refused(Instant::now());
             }
             SessionEvent::Ended(fault) => {
@@ -333,7 +367,11 @@ impl Desk {
                 }
             }
             InFlight::Unrecorded => {}
-            InFlight::Availability | InFlight::Meta | InFlight::Health | InFlight::Last => {
+            InFlight::Availability
+            | InFlight::Meta
+            | InFlight::Health
+            | InFlight::Last
+            | InFlight::Discovery => {
                 self.presence.acked(&sent, ack);
             }
         }
@@ -370,6 +408,15 @@ impl Desk {
             && let Some(backfills) = &mut self.backfills
         {
             backfills.arrived(arrival, now);
+        } else if let Some(discovery) = &mut self.presence.discovery {
+            if arrival.topic == discovery.topic {
+                discovery.heard_earlier(&arrival.payload);
+            } else if arrival.topic == discovery.status
+                && !arrival.retained
+                && arrival.payload.as_ref() == super::message::ONLINE.as_bytes()
+            {
+                discovery.heard_online(now);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The wire format: records, health and meta as JSON, and the topics they go to. Pure: no clock, no I/O.
 //!
-//! A message is at most 8 KiB with its topic and properties. What would be longer is shortened in steps, the free texts first
+//! A message is at most 8 KiB with its topic and properties; only the one for Home Assistant grows with the station's parts. What would be longer is shortened in steps, the free texts first
 //! (each ends in `…`), then the list of evidence; the message then says `"truncated": true`. The same record always gives the
 //! same bytes, `replay` aside, so that a repeat can be recognised.
 //!
@@ -8,6 +8,7 @@
 //! compares stays as it was recorded: `serial`, `raw`, `evidence[].status`, ids, times and codes. (JSON itself escapes control characters.)
 
 mod backfill;
+mod discovery;
 mod event;
 mod health;
 mod meta;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use super::Settings;
 use crate::record::Record;
 pub use backfill::{BackfillDone, refusal};
+pub use discovery::{Components, components, discovery, entities_of};
 pub use event::{Speaker, evidence};
 pub use health::health;
 pub use meta::{Meta, meta};

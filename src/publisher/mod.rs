@@ -65,6 +65,8 @@ pub struct Settings {
     pub publish_raw: bool,
     /// Answer commands.
     pub commands: bool,
+    /// `[home_assistant]`: the first levels of the topics by which it finds the station; `None`: it is not told.
+    pub discovery_prefix: Option<String>,
 }
 
 /// What PUBACK 0x10, "no matching subscribers", means.

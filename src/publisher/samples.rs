@@ -6,8 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{NoSubscriber, Settings};
+use super::{NoSubscriber, Settings, message::Meta};
 use crate::{
+    health::{
+        ByVerdict, Health, JournalHealth, LampCondition, LinkCondition, ScannerCondition,
+        ScannerHealth, SourceHealth, Unable,
+    },
     label::Serial,
     readiness::evidence::{Evidence, Finding, Grade, SourceKind},
     reason::Reason,
@@ -42,6 +46,7 @@ pub(super) fn settings() -> Settings {
         no_subscriber: NoSubscriber::Keep,
         publish_raw: false,
         commands: false,
+        discovery_prefix: None,
     }
 }
 
@@ -97,4 +102,82 @@ pub(super) fn change(seq: u64) -> Recorded {
         previous_reason: Reason::SyncPending,
     });
     recorded
+}
+
+/// The health of the product's sample.
+pub(super) fn health() -> Health {
+    Health {
+        unable: Some(Unable::Reason(Reason::Offline)),
+        alarms: vec!["not_found_streak"],
+        scanners: [(
+            name("left"),
+            ScannerHealth {
+                state: ScannerCondition::Ok,
+                proven: true,
+                unended: false,
+            },
+        )]
+        .into(),
+        lamps: [(name("left"), LampCondition::Ok)].into(),
+        sources: [(
+            name("kandji"),
+            SourceHealth {
+                failing: Some(Reason::Offline),
+                since: Some(at("2026-11-23T09:40:00.5Z")),
+                as_of: Some(at("2026-11-23T09:00:00Z")),
+                credential_days: Some(112),
+                credential_expires: Some(at("2027-03-15T08:00:00Z")),
+                quota_left: Some(8990),
+                quota_limit: Some(10000),
+                replica: None,
+                rows_answer: false,
+            },
+        )]
+        .into(),
+        broker: LinkCondition::Connected,
+        nobody_listens: false,
+        journal: JournalHealth {
+            set_aside: vec![(7, "packet_too_large".to_owned())],
+            interrupted: 1,
+            seq: 1234,
+            ..JournalHealth::sound(id(1))
+        },
+        unheard_faults: 0,
+        clock_synced: true,
+        waiting: 3,
+        today: Some(ByVerdict::default()),
+        log_dropped: 0,
+        results_dropped: 0,
+        web: None,
+    }
+}
+
+/// A source that has told nothing of itself.
+pub(super) fn untold_source() -> SourceHealth {
+    SourceHealth {
+        failing: None,
+        since: None,
+        as_of: None,
+        credential_days: None,
+        credential_expires: None,
+        quota_left: None,
+        quota_limit: None,
+        replica: None,
+        rows_answer: false,
+    }
+}
+
+/// What the product's sample says of itself.
+pub(super) fn meta() -> Meta {
+    Meta {
+        version: "0.1.0".to_owned(),
+        site: name("ams1"),
+        station: name("bench-1"),
+        epoch: id(1),
+        policy: "9f2c41d0".to_owned(),
+        commands: false,
+        lanes: vec![name("left")],
+        scanners: vec![(name("left"), "hid", name("left"))],
+        sources: vec![(name("kandji"), "kandji", true)],
+    }
 }

@@ -15,7 +15,8 @@ use crate::{
         dashboard::Dashboard,
         eventually,
         mosquitto::{
-            DASHBOARD, Differences, Mosquitto, OPERATOR, OTHER_STATION, STATION, TELEGRAF, shipped,
+            DASHBOARD, Differences, HOME_ASSISTANT, Mosquitto, OPERATOR, OTHER_STATION, STATION,
+            TELEGRAF, shipped,
         },
     },
 };
@@ -40,8 +41,20 @@ const fn is_station(user: &str) -> bool {
 }
 
 /// Every user, and the names a station could be impersonated under.
-fn users() -> [(&'static str, &'static str); 5] {
-    [STATION, OTHER_STATION, DASHBOARD, TELEGRAF, OPERATOR]
+fn users() -> [(&'static str, &'static str); 6] {
+    [
+        STATION,
+        OTHER_STATION,
+        DASHBOARD,
+        TELEGRAF,
+        HOME_ASSISTANT,
+        OPERATOR,
+    ]
+}
+
+/// By which Home Assistant finds the station of that name.
+fn discovery(name: &str) -> String {
+    format!("homeassistant/device/benchlight-x/{name}/config")
 }
 
 #[tokio::test]
@@ -50,11 +63,14 @@ async fn a_station_writes_its_own_channels_an_operator_commands_and_nobody_else_
     for user in users() {
         let client = Dashboard::connect(mosquitto.plain, user, "nothing").await;
         for (name, _) in users() {
-            for channel in CHANNELS {
-                let topic = format!("benchlight/v1/x/{name}/{channel}");
-                let right = match channel {
-                    "cmd/backfill" => user == OPERATOR && name != OPERATOR.0,
-                    _ => is_station(user.0) && user.0 == name,
+            let topics = CHANNELS
+                .map(|channel| format!("benchlight/v1/x/{name}/{channel}"))
+                .into_iter()
+                .chain([discovery(name)]);
+            for topic in topics {
+                let right = match topic.ends_with("cmd/backfill") {
+                    true => user == OPERATOR && name != OPERATOR.0,
+                    false => is_station(user.0) && user.0 == name,
                 };
                 assert_eq!(
                     client.may_write(&topic, "{}", false).await,
@@ -80,6 +96,10 @@ async fn a_station_writes_its_own_channels_an_operator_commands_and_nobody_else_
             &format!("{own}/scan/more"),
             &format!("{own}/cmd"),
             &format!("y/{own}/scan"),
+            "homeassistant",
+            &format!("homeassistant/device/{}/config", user.0),
+            &format!("homeassistant/sensor/x/{}/config", user.0),
+            &format!("homeassistant/device/x/{}/config/more", user.0),
         ] {
             assert!(
                 !client.may_write(topic, "{}", true).await,
@@ -87,6 +107,14 @@ async fn a_station_writes_its_own_channels_an_operator_commands_and_nobody_else_
                 user.0
             );
         }
+        assert_eq!(
+            client
+                .may_write("homeassistant/status", "online", false)
+                .await,
+            user == HOME_ASSISTANT,
+            "{}",
+            user.0
+        );
     }
 }
 
@@ -99,6 +127,7 @@ async fn a_station_reads_what_it_said_itself_and_a_dashboard_everything_of_stati
             CHANNELS
                 .iter()
                 .map(move |channel| format!("benchlight/v1/x/{name}/{channel}"))
+                .chain([discovery(name)])
         })
         .collect();
     for user in [STATION, OTHER_STATION, OPERATOR] {
@@ -122,8 +151,14 @@ async fn a_station_reads_what_it_said_itself_and_a_dashboard_everything_of_stati
             let may: BTreeSet<String> = match is_station(user.0) {
                 true => ["availability", "meta", "health", "cmd/backfill"]
                     .map(own)
-                    .into(),
-                false => topics.iter().cloned().collect(),
+                    .into_iter()
+                    .chain([discovery(user.0)])
+                    .collect(),
+                false => topics
+                    .iter()
+                    .filter(|topic| user == HOME_ASSISTANT || topic.starts_with("benchlight/"))
+                    .cloned()
+                    .collect(),
             };
             let may = may.into_iter().filter(|topic| match filter {
                 "#" | "$share/group/#" => true,
@@ -317,7 +352,7 @@ fn every_program_of_the_access_list_is_kept_from_speaking_as_a_station() {
     for user in named() {
         assert!(
             list.contains(&format!(
-                "\nuser {user}\ntopic deny benchlight/v1/+/{user}/#\n"
+                "\nuser {user}\ntopic deny benchlight/v1/+/{user}/#\ntopic deny homeassistant/device/+/{user}/#\n"
             )),
             "{user} has no deny line of its own"
         );

@@ -65,6 +65,7 @@ pub fn settings(folder: &Path, port: u16) -> Settings {
         no_subscriber: NoSubscriber::Keep,
         publish_raw: false,
         commands: false,
+        discovery_prefix: None,
     }
 }
 
@@ -236,6 +237,7 @@ impl Bench {
             station: settings.station.clone(),
             epoch: self.journal.epoch(),
             policy: "9f2c41d0".to_owned(),
+            commands: false,
             lanes: vec![name("main")],
             scanners: vec![(name("left"), "hid", name("main"))],
             sources: vec![(name("kandji"), "kandji", true)],

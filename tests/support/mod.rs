@@ -16,7 +16,7 @@
 
 pub mod certificates;
 pub mod dashboard;
-pub mod http;
+pub mod home_assistant;
 pub mod lamps;
 pub mod mosquitto;
 pub mod proxy;
@@ -25,6 +25,7 @@ pub mod tls_terminator;
 pub mod wall_clock;
 
 use std::{
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -35,6 +36,18 @@ pub fn free_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
+}
+
+/// What `tests/dashboards/install NAME` has installed; `tests/run` calls it.
+pub fn tools(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/tools")
+        .join(name);
+    assert!(
+        folder.join("complete").exists(),
+        "run tests/dashboards/install {name}"
+    );
+    folder
 }
 
 /// Runs a program that changes the system. `Err`: why it failed.

@@ -19,6 +19,8 @@ pub const OTHER_STATION: (&str, &str) = ("bench-2", "another station's secret");
 pub const DASHBOARD: (&str, &str) = ("dashboard", "dashboard secret");
 /// A second user that may read everything.
 pub const TELEGRAF: (&str, &str) = ("telegraf-scans", "telegraf secret");
+pub const HOME_ASSISTANT: (&str, &str) = ("home-assistant", "home assistant secret");
+pub const NODE_RED: (&str, &str) = ("node-red", "node-red secret");
 pub const OPERATOR: (&str, &str) = ("operator", "operator secret");
 
 /// Debian's /etc/mosquitto/mosquitto.conf, without comments.
@@ -272,10 +274,18 @@ impl Mosquitto {
 
     fn write_passwords(&self) {
         let file = self.path("passwords");
-        let lines: Vec<String> = [STATION, OTHER_STATION, DASHBOARD, TELEGRAF, OPERATOR]
-            .iter()
-            .map(|(name, password)| format!("{name}:{password}\n"))
-            .collect();
+        let lines: Vec<String> = [
+            STATION,
+            OTHER_STATION,
+            DASHBOARD,
+            TELEGRAF,
+            HOME_ASSISTANT,
+            NODE_RED,
+            OPERATOR,
+        ]
+        .iter()
+        .map(|(name, password)| format!("{name}:{password}\n"))
+        .collect();
         fs::write(&file, lines.concat()).unwrap();
         assert!(
             Command::new("mosquitto_passwd")

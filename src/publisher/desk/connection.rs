@@ -18,6 +18,7 @@ pub(super) enum InFlight {
     Meta,
     Health,
     Last,
+    Discovery,
     Answer(Box<Reply>),
     Unrecorded,
     Backfill(u64),
@@ -30,6 +31,8 @@ pub(super) struct Connection {
     pub(super) born: bool,
     /// What the broker retains of this station's health is listened to.
     pub(super) hears_health: bool,
+    /// What concerns Home Assistant is listened to.
+    pub(super) hears_home_assistant: bool,
     in_flight: BTreeMap<u64, InFlight>,
 }
 
@@ -40,6 +43,7 @@ impl Connection {
             since: now,
             born: false,
             hears_health: false,
+            hears_home_assistant: false,
             in_flight: BTreeMap::new(),
         }
     }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
-use super::connection::InFlight;
+use super::{Discovery, connection::InFlight};
 use crate::{
     health::{Health, LinkCondition},
     publisher::{
@@ -37,6 +37,8 @@ pub(super) struct Presence {
     identity: Identity,
     /// The last scan that was sent live, for `P/last`.
     last: Option<Bytes>,
+    /// What Home Assistant is told; `None`: nothing.
+    pub(super) discovery: Option<Discovery>,
     /// The topic among these that the broker refuses.
     refused: Option<String>,
 }
@@ -70,6 +72,7 @@ impl Presence {
         meta: Meta,
         health: watch::Receiver<Health>,
         epoch: Uuid,
+        discovery: Option<Discovery>,
     ) -> Self {
         Self {
             topics,
@@ -90,6 +93,7 @@ impl Presence {
                 contested: false,
             },
             last: None,
+            discovery,
             refused: None,
         }
     }
@@ -173,6 +177,9 @@ impl Presence {
             return None;
         }
         let (health, refused) = (self.health_now(facts), self.refused_topic(facts));
+        if let Some(discovery) = &mut self.discovery {
+            discovery.health(&self.meta, &self.topics, &health, now);
+        }
         let version = &self.meta.version;
         let payload = message::health(&health, refused.as_deref(), version, Timestamp::now());
         self.health.at = Some(now);
@@ -180,6 +187,14 @@ impl Presence {
         self.health.differs = false;
         let message = Message::retained(&self.topics.health, payload.into(), Some(message::JSON));
         Some((InFlight::Health, message))
+    }
+
+    /// What Home Assistant is told, when it is due: after the first health, which it needs for its entities.
+    pub(super) fn discovery(&mut self, now: Instant) -> Option<(InFlight, Message)> {
+        let (health, _) = self.health.said.as_ref()?;
+        let discovery = self.discovery.as_mut()?;
+        let message = discovery.message(&self.meta, &self.topics, health, now)?;
+        Some((InFlight::Discovery, message))
     }
 
     /// A scan was sent live.
@@ -204,6 +219,10 @@ impl Presence {
             }
             InFlight::Health => &self.topics.health,
             InFlight::Last => &self.topics.last,
+            InFlight::Discovery => match &self.discovery {
+                Some(discovery) => &discovery.topic,
+                None => return,
+            },
             InFlight::Row(_)
             | InFlight::Answer(_)
             | InFlight::Unrecorded
@@ -240,9 +259,15 @@ impl Presence {
 
     /// When something is due.
     pub(super) fn dues(&self) -> impl Iterator<Item = Instant> {
-        [self.availability_due, self.meta_due, self.health_due()]
-            .into_iter()
-            .flatten()
+        let discovery = self.discovery.as_ref().and_then(Discovery::due);
+        [
+            self.availability_due,
+            self.meta_due,
+            self.health_due(),
+            discovery,
+        ]
+        .into_iter()
+        .flatten()
     }
 
     /// When health is due; `None`: it has not been said on this link.

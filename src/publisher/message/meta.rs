@@ -19,6 +19,8 @@ pub struct Meta {
     pub epoch: Uuid,
     /// Hash of the policy.
     pub policy: String,
+    /// Does it answer commands?
+    pub commands: bool,
     /// The lanes.
     pub lanes: Vec<Name>,
     /// Name, kind and lane of each scanner.
@@ -36,6 +38,7 @@ pub fn meta(meta: &Meta) -> Vec<u8> {
         station: meta.station.as_str(),
         epoch: meta.epoch,
         policy: &meta.policy,
+        commands: meta.commands,
         lanes: meta.lanes.iter().map(Name::as_str).collect(),
         scanners: meta
             .scanners
@@ -79,6 +82,7 @@ struct Wire<'a> {
     station: &'a str,
     epoch: Uuid,
     policy: &'a str,
+    commands: bool,
     lanes: Vec<&'a str>,
     scanners: Vec<Scanner<'a>>,
     sources: Vec<Source<'a>>,

@@ -6,17 +6,15 @@
     reason = "a test fails by panicking"
 )]
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
 use crate::{
-    health::{
-        ByVerdict, Health, JournalHealth, LampCondition, LinkCondition, ScannerCondition,
-        ScannerHealth, SourceHealth, Unable,
-    },
-    publisher::samples::{at, id, name, scan, settings},
+    publisher::samples::{self, at, id, name, scan, settings},
     readiness::evidence::Evidence,
     reason::{Reason, Signal},
     record::{Cause, Change, Recorded},
@@ -227,58 +225,11 @@ fn returned_stock_is_named_in_the_evidence() {
     );
 }
 
-fn sample_health() -> Health {
-    Health {
-        unable: Some(Unable::Reason(Reason::Offline)),
-        alarms: vec!["not_found_streak"],
-        scanners: [(
-            name("left"),
-            ScannerHealth {
-                state: ScannerCondition::Ok,
-                proven: true,
-                unended: false,
-            },
-        )]
-        .into(),
-        lamps: [(name("left"), LampCondition::Ok)].into(),
-        sources: [(
-            name("kandji"),
-            SourceHealth {
-                failing: Some(Reason::Offline),
-                since: Some(at("2026-11-23T09:40:00.5Z")),
-                as_of: Some(at("2026-11-23T09:00:00Z")),
-                credential_days: Some(112),
-                credential_expires: Some(at("2027-03-15T08:00:00Z")),
-                quota_left: Some(8990),
-                quota_limit: Some(10000),
-                replica: None,
-                rows_answer: false,
-            },
-        )]
-        .into(),
-        broker: LinkCondition::Connected,
-        nobody_listens: false,
-        journal: JournalHealth {
-            set_aside: vec![(7, "packet_too_large".to_owned())],
-            interrupted: 1,
-            seq: 1234,
-            ..JournalHealth::sound(id(1))
-        },
-        unheard_faults: 0,
-        clock_synced: true,
-        waiting: 3,
-        today: Some(ByVerdict::default()),
-        log_dropped: 0,
-        results_dropped: 0,
-        web: None,
-    }
-}
-
 #[test]
 fn health_is_the_sample_of_the_product_field_by_field() {
     assert_eq!(
         parsed(&health(
-            &sample_health(),
+            &samples::health(),
             None,
             "0.1.0",
             at("2026-11-23T09:41:08Z")
@@ -296,7 +247,7 @@ fn health_is_the_sample_of_the_product_field_by_field() {
 
 #[test]
 fn health_counts_the_scans_that_neither_journal_nor_broker_heard_of() {
-    let mut lossy = sample_health();
+    let mut lossy = samples::health();
     (lossy.journal.faulted, lossy.unheard_faults) = (300, 44);
     let message = parsed(&health(&lossy, None, "0.1.0", at("2026-11-23T09:41:08Z")));
     assert_eq!(
@@ -310,7 +261,7 @@ fn health_counts_the_scans_that_neither_journal_nor_broker_heard_of() {
 
 #[test]
 fn health_says_of_a_salvage_how_many_records_were_lost_and_null_where_nobody_can_say() {
-    let mut salvaged = sample_health();
+    let mut salvaged = samples::health();
     for (lost, said) in [
         (Some(0), json!(0)),
         (Some(7), json!(7)),
@@ -339,7 +290,7 @@ fn health_says_of_a_salvage_how_many_records_were_lost_and_null_where_nobody_can
 
 #[test]
 fn health_says_of_a_scanner_that_its_codes_have_no_end_key() {
-    let mut unended = sample_health();
+    let mut unended = samples::health();
     unended
         .scanners
         .values_mut()
@@ -354,7 +305,7 @@ fn health_says_of_a_scanner_that_its_codes_have_no_end_key() {
 #[test]
 fn health_names_the_topic_that_the_broker_refuses() {
     let message = parsed(&health(
-        &sample_health(),
+        &samples::health(),
         Some("benchlight/v1/ams1/bench-1/scan"),
         "0.1.0",
         at("2026-11-23T09:41:08Z"),
@@ -367,7 +318,7 @@ fn health_names_the_topic_that_the_broker_refuses() {
 
 #[test]
 fn health_stays_small_and_says_how_much_it_leaves_out() {
-    let mut many = sample_health();
+    let mut many = samples::health();
     many.journal.set_aside = (1..=5_000)
         .map(|seq| (seq, "not_authorized".to_owned()))
         .collect();
@@ -391,20 +342,11 @@ fn health_stays_small_and_says_how_much_it_leaves_out() {
 
 #[test]
 fn meta_is_the_sample_of_the_product_field_by_field() {
-    let station = Meta {
-        version: "0.1.0".to_owned(),
-        site: name("ams1"),
-        station: name("bench-1"),
-        epoch: id(1),
-        policy: "9f2c41d0".to_owned(),
-        lanes: vec![name("left")],
-        scanners: vec![(name("left"), "hid", name("left"))],
-        sources: vec![(name("kandji"), "kandji", true)],
-    };
+    let station = samples::meta();
     assert_eq!(
         parsed(&meta(&station)),
         json!({
-            "schema": 1, "version": "0.1.0", "site": "ams1", "station": "bench-1", "epoch": id(1).to_string(), "policy": "9f2c41d0", "lanes": ["left"],
+            "schema": 1, "version": "0.1.0", "site": "ams1", "station": "bench-1", "epoch": id(1).to_string(), "policy": "9f2c41d0", "commands": false, "lanes": ["left"],
             "scanners": [{"name": "left", "kind": "hid", "lane": "left"}], "sources": [{"name": "kandji", "kind": "kandji", "required": true}],
         })
     );
@@ -538,4 +480,71 @@ proptest! {
             prop_assert_eq!(once["data"]["message"].as_str().unwrap(), visible::text(&record.message));
         }
     }
+}
+
+#[test]
+fn home_assistant_is_shown_every_part_and_no_key_that_it_does_not_know() {
+    let (meta, topics) = (samples::meta(), Topics::new(&settings()));
+    let shown = components(&meta, &topics, &samples::health(), &BTreeMap::new());
+    let removed = [("lane_old".to_owned(), "binary_sensor".to_owned())].into();
+    let message = parsed(&discovery(
+        &meta,
+        &topics,
+        Some("Raspberry Pi 4"),
+        &shown,
+        &removed,
+    ));
+    // One unknown key in these three, and Home Assistant drops the whole message.
+    assert_eq!(
+        keys(&message),
+        ["avty_t", "cmps", "dev", "o", "qos", "stat_t"]
+    );
+    assert_eq!(
+        message["dev"],
+        json!({"ids": ["benchlight-ams1-bench-1"], "name": "Bench 1", "mf": "Benchlight", "mdl": "Raspberry Pi 4", "sw": "0.1.0"})
+    );
+    assert_eq!(message["o"], json!({"name": "benchlight", "sw": "0.1.0"}));
+    assert_eq!(
+        keys(&message["cmps"]),
+        [
+            "able",
+            "change",
+            "clock",
+            "expiry_kandji",
+            "lane_left",
+            "lane_old",
+            "last_scan",
+            "problems",
+            "quota_kandji",
+            "scan",
+            "scanner_left",
+            "source_kandji",
+            "today_not_ready",
+            "today_ready",
+            "today_rescan",
+            "today_undecided",
+            "today_wait",
+            "unsent",
+            "verdict",
+            "waiting",
+        ]
+    );
+    assert_eq!(message["cmps"]["lane_old"], json!({"p": "binary_sensor"}));
+    assert_eq!(
+        message["cmps"]["verdict"]["ops"],
+        json!(["ready", "wait", "not_ready", "undecided", "rescan"])
+    );
+    for (key, component) in message["cmps"].as_object().unwrap() {
+        let Some(id) = component.get("uniq_id") else {
+            continue;
+        };
+        assert_eq!(*id, format!("benchlight_ams1_bench-1_{key}"));
+        // What is told by health falls silent with it; an event cannot.
+        let by_health = component.get("stat_t").is_none();
+        assert_eq!(component.get("exp_aft").is_some(), by_health, "{key}");
+    }
+    assert!(
+        message["cmps"].get("replica_kandji").is_none(),
+        "it has none"
+    );
 }

@@ -436,6 +436,6 @@ mod tests {
         ] {
             assert!(said.iter().any(|said| said == word), "{word}: {said:?}");
         }
-        assert_eq!(said.len(), 9);
+        assert_eq!(said.len(), 10);
     }
 }

@@ -17,6 +17,8 @@ mod bench;
 mod commands;
 #[path = "publisher/delivery.rs"]
 mod delivery;
+#[path = "publisher/discovery.rs"]
+mod discovery;
 #[path = "publisher/guide.rs"]
 mod guide;
 #[path = "publisher/kept.rs"]

@@ -54,7 +54,10 @@ impl NodeRed {
         let deadline = Instant::now() + within;
         loop {
             let page = match reqwest::get(&self.page).await {
-                Ok(reply) if reply.status().is_success() => reply.text().await.unwrap(),
+                // Mustache writes more characters as entities than it must.
+                Ok(reply) if reply.status().is_success() => {
+                    reply.text().await.unwrap().replace("&#x2F;", "/")
+                }
                 other => format!("{other:?}"),
             };
             if what.iter().all(|what| page.contains(what)) {
@@ -133,12 +136,8 @@ async fn the_shipped_flow_tells_of_a_box_that_turned_ready_and_shows_the_problem
         page.contains("assigned to another MDM server") && !page.contains("DEMOREADY001"),
         "{page}"
     );
-    assert!(!page.contains("is ready"), "{page}");
     // What somebody calls a server is text, never markup.
-    assert!(
-        page.contains("&quot;Old MDM&quot;") || page.contains("&#34;Old MDM"),
-        "{page}"
-    );
+    assert!(page.contains("&quot;Old MDM&quot;"), "{page}");
 
     // A change, then everything once more: Node-RED, and the broker with its session, come back.
     let alert = "Box DEMOSOON0003 is ready: scan it again at test/bench-1, lane main.";

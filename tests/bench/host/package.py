@@ -142,7 +142,7 @@ def _inspect(deb, work, check):
     said("everything belongs to root", not foreign, foreign)
     folders = [member.name for member in members if member.isdir() and member.mode != 0o755]
     said("folders are 0755; no links, no device files", not folders and all(member.isfile() for member in files.values()), folders)
-    wanted = {DOCUMENTS + "install.md", DOCUMENTS + "operating.md", DOCUMENTS + "examples/one-bench.toml", DOCUMENTS + "examples/mosquitto/acl", DOCUMENTS + "LICENSE-MIT", DOCUMENTS + "LICENSE-APACHE"}
+    wanted = {DOCUMENTS + "install.md", DOCUMENTS + "operating.md", DOCUMENTS + "examples/one-bench.toml", DOCUMENTS + "examples/mosquitto/acl", DOCUMENTS + "examples/collector.py", DOCUMENTS + "examples/node-red/flow.json", DOCUMENTS + "schema/scan.json", DOCUMENTS + "LICENSE-MIT", DOCUMENTS + "LICENSE-APACHE"}
     said("documents and examples are in it", wanted <= set(files), wanted - set(files))
 
     program = work / "files/usr/bin/benchlight"

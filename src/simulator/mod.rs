@@ -90,6 +90,7 @@ impl Running {
                 total: 0,
                 under_way: log.counts.under_way,
                 most_under_way: log.counts.under_way,
+                too_many: 0,
             };
         });
     }
@@ -202,6 +203,8 @@ pub struct Counts {
     pub under_way: u64,
     /// The most that were being answered at once.
     pub most_under_way: u64,
+    /// Answered with 429.
+    pub too_many: u64,
 }
 
 /// What a simulator was asked. Cheap to clone; the clones are one log.
@@ -332,10 +335,14 @@ async fn answer(
             Some(effect) => under(effect, &asked, &wire, served).await,
         }
     };
-    match of_box {
+    let response = match of_box {
         None => served.await,
         Some(effect) => under(effect, &asked, &wire, served).await,
+    };
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        front.log.with(|log| log.counts.too_many += 1);
     }
+    response
 }
 
 async fn under(

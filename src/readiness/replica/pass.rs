@@ -71,6 +71,8 @@ pub struct Passes {
     store: Store,
     refresh: Duration,
     standing: watch::Sender<Standing>,
+    /// The store's deletions.
+    emptied: watch::Receiver<u64>,
     /// The start of the last complete pass.
     complete: Option<ReadAt>,
     /// How many records the last pass found, if it was too short to be believed.
@@ -88,6 +90,7 @@ impl Passes {
         };
         Self {
             source,
+            emptied: store.emptied(),
             store,
             refresh,
             standing: watch::Sender::new(Standing {
@@ -110,7 +113,15 @@ impl Passes {
         let mut wait = pulse.through(self.first_wait(credential)).await;
         let mut failed = 0;
         loop {
-            pulse.through(tokio::time::sleep(wait)).await;
+            // Nothing answers until the list has been read again: at once, unless the pass itself met that.
+            if self.emptied.has_changed().unwrap_or(false) {
+                self.begin_anew();
+                self.emptied.mark_unchanged();
+            }
+            let slept = tokio::time::timeout(wait, self.emptied.changed());
+            if pulse.through(slept).await.is_ok() {
+                self.begin_anew();
+            }
             let begun = Instant::now();
             let result = pulse.through(self.pass(list, credential)).await;
             failed = if result.is_ok() { 0 } else { failed + 1 };
@@ -229,6 +240,7 @@ impl Passes {
             .store
             .begin(&self.source, &facts.account, &secret, start)
             .await?;
+        self.emptied.mark_unchanged();
         if pass.rows_before().is_none() {
             self.begin_anew();
         }
@@ -261,6 +273,7 @@ impl Passes {
     fn begin_anew(&mut self) {
         self.complete = None;
         self.standing.send_modify(|standing| {
+            standing.complete = None;
             standing.health.state = ReplicaCondition::Filling;
             standing.health.rows = 0;
             standing.health.pass_at = None;

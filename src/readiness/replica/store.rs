@@ -24,7 +24,7 @@ use std::{
 };
 
 use rusqlite::ErrorCode;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{ListedRow, ReadAt, StoredFacts, StoredRow};
 use crate::{
@@ -56,10 +56,13 @@ pub struct Store {
 }
 
 /// What look-ups and the thread share.
+#[derive(Default)]
 struct Shared {
     /// `None`: there is no file that can be trusted.
     reader: Mutex<Option<Reader>>,
     strikes: Mutex<Strikes>,
+    /// How many files were deleted.
+    emptied: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -127,10 +130,7 @@ impl Store {
 
     fn with_limit(path: &Path, largest: u64) -> Self {
         let (requests, served) = channel();
-        let shared = Arc::new(Shared {
-            reader: Mutex::new(None),
-            strikes: Mutex::new(Strikes::default()),
-        });
+        let shared = Arc::new(Shared::default());
         let writer = Writer::new(path.to_owned(), largest, Arc::clone(&shared));
         let started = thread::Builder::new()
             .name("replica".to_owned())
@@ -238,6 +238,11 @@ impl Store {
     pub async fn status(&self, source: &Name) -> Result<Option<Status>, StoreFault> {
         self.ask(|reply| Request::Status(source.clone(), reply))
             .await
+    }
+
+    /// Changes when the file was deleted because it could not be trusted: there is no row any more.
+    pub fn emptied(&self) -> watch::Receiver<u64> {
+        self.shared.emptied.subscribe()
     }
 
     /// Deletes all rows of a source.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, mpsc::channel},
+    sync::{Arc, mpsc::channel},
     time::Duration,
 };
 
@@ -16,7 +16,6 @@ use super::{
     opened::{self, InFile, Opened},
     reader::Reader,
     schema::{self, Found},
-    strikes::Strikes,
     trouble::{StoreFault, Trouble},
 };
 use crate::runtime::name::Name;
@@ -63,7 +62,7 @@ pub fn survey(path: &Path) -> Result<Survey, ReadFault> {
 pub fn clear(path: &Path, source: &Name) -> Result<(), StoreFault> {
     let wipe = || -> Result<(), Trouble> {
         let mut open = Opened::open(path, LARGEST_FILE)?;
-        open.wipe(source, &unread())?;
+        open.wipe(source, &Shared::default())?;
         Ok(())
     };
     match wipe() {
@@ -88,7 +87,7 @@ impl Store {
             let files = Files::of(path).map_err(|_| schema::damaged())?;
             Ok((Reader::open(path, files)?, strikes))
         })?;
-        let shared = unread();
+        let shared = Shared::default();
         shared.strikes().load(strikes);
         shared.open_reading(reader);
         // Nobody serves requests.
@@ -97,13 +96,6 @@ impl Store {
             shared: Arc::new(shared),
             requests,
         })
-    }
-}
-
-fn unread() -> Shared {
-    Shared {
-        reader: Mutex::new(None),
-        strikes: Mutex::new(Strikes::default()),
     }
 }
 

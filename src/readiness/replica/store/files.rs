@@ -24,6 +24,10 @@ impl Files {
         })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Do their names still lead to them? What is written to others is lost.
     pub(super) fn are_there(&self) -> bool {
         ids(&self.path).is_ok_and(|found| found == self.ids)

@@ -116,6 +116,7 @@ impl Opened {
         asked_at: Boot,
         shared: &Shared,
     ) -> Result<Counts, Trouble> {
+        let mut room = Some(self.has_room());
         self.write()?;
         let Some(of_source) = self.sources.get_mut(name) else {
             return Err(Trouble::Discard("a source is missing".into()));
@@ -136,6 +137,7 @@ impl Opened {
                     number
                 }
                 _ => {
+                    room.take().unwrap_or(Ok(()))?;
                     if !filling.is_written {
                         put_pass(&self.conn, of_source.number, filling)?;
                         filling.is_written = true;

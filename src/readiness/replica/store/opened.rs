@@ -11,6 +11,7 @@ use ring::{
     rand::{SecureRandom, SystemRandom},
 };
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::statvfs;
 
 use super::{
     super::ReadAt,
@@ -28,6 +29,9 @@ const COMMIT_ROWS: u64 = 20_000;
 const COMMIT_AFTER: Duration = Duration::from_secs(1);
 /// Row numbers above it would make the bitmaps large. No list is that long, and numbers of deleted rows are mostly given out again.
 pub(super) const LARGEST_ROW: u32 = 1 << 26;
+
+/// Left free for the journal: a tenth of the disk, at most so many bytes.
+const LEFT_FREE: u64 = 64 << 20;
 
 /// The last complete pass of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +114,16 @@ impl Opened {
         if self.pending.is_none() {
             self.conn.execute_batch("BEGIN IMMEDIATE")?;
             self.pending = Some((Instant::now(), 0));
+        }
+        Ok(())
+    }
+
+    /// Is there room for more rows? The journal must not find its disk full because of them.
+    pub(super) fn has_room(&self) -> Result<(), Trouble> {
+        let found = statvfs(self.files.path()).map_err(std::io::Error::from)?;
+        let left_free = (found.f_blocks.saturating_mul(found.f_frsize) / 10).min(LEFT_FREE);
+        if found.f_bavail.saturating_mul(found.f_frsize) < left_free {
+            return Err(Trouble::Refuse(StoreFault::Full));
         }
         Ok(())
     }

@@ -612,10 +612,7 @@ async fn a_file_that_cannot_be_made_is_a_fault_of_the_pass() {
 fn a_strike_that_cannot_be_written_costs_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("replica.sqlite");
-    let shared = Arc::new(Shared {
-        reader: Mutex::new(None),
-        strikes: Mutex::new(Strikes::default()),
-    });
+    let shared = Arc::new(Shared::default());
     let kandji = Name::new("kandji").unwrap();
     for is_struck in [false, true] {
         let mut writer = Writer::new(path.clone(), LARGEST_FILE, Arc::clone(&shared));

@@ -310,6 +310,7 @@ impl Writer {
         tracing::warn!("the replica {path} is deleted and filled again: {why}");
         files::remove(&self.path)?;
         self.shared.strikes().forget();
+        self.shared.emptied.send_modify(|files| *files += 1);
         Ok(())
     }
 

@@ -33,7 +33,7 @@ mod lamp_times;
 mod messages;
 #[path = "station/node_red.rs"]
 mod node_red;
-#[path = "station/replica.rs"]
+#[path = "station/replica/mod.rs"]
 mod replica;
 #[path = "station/scanners.rs"]
 mod scanners;

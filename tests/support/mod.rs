@@ -15,6 +15,7 @@
 )]
 
 pub mod certificates;
+pub mod clocks;
 pub mod dashboard;
 pub mod home_assistant;
 pub mod lamps;
@@ -22,7 +23,6 @@ pub mod mosquitto;
 pub mod proxy;
 pub mod station;
 pub mod tls_terminator;
-pub mod wall_clock;
 
 use std::{
     path::{Path, PathBuf},

@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::system;
+use super::{clocks::Clocks, system};
 
 /// Below target/, on the disk of the checkout: on many machines /tmp is in memory.
 const DISK: &str = env!("CARGO_TARGET_TMPDIR");
@@ -135,16 +135,25 @@ impl Home {
                 command
             }
         };
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .unwrap();
         command
             .args(["run", "--config"])
             .arg(self.config())
-            .stderr(log);
+            .stderr(self.log_file());
         Station::of(command)
+    }
+
+    /// Starts `run` with clocks that a test sets.
+    pub fn start_with(&self, clocks: &Clocks) -> Station {
+        let mut command = self.command(&["run"]);
+        clocks.for_command(&mut command);
+        command.stderr(self.log_file());
+        Station::of(command)
+    }
+
+    fn log_file(&self) -> fs::File {
+        let mut file = fs::File::options();
+        file.create(true).append(true);
+        file.open(self.path("log")).unwrap()
     }
 
     /// Starts `run` under a tracer that kills it at the `nth` call named `call`, counted in each thread.

@@ -23,12 +23,12 @@ pub use crate::support::system;
 use crate::{
     scans::World,
     support::{
+        clocks::Clocks,
         dashboard::{Dashboard, Received},
         install_crypto,
         lamps::{Lamps, Lit},
         mosquitto::{DASHBOARD, TELEGRAF},
         station::{Home, ResultLine, Station},
-        wall_clock::WallClock,
     },
 };
 
@@ -45,7 +45,7 @@ pub struct Bench {
     pub dashboard: Dashboard,
     pub answers: Vec<ResultLine>,
     pub seen: Seen,
-    pub clock: Option<WallClock>,
+    pub clock: Option<Clocks>,
     serials: usize,
     broken: Instant,
     /// The terminal of the station's newest process.

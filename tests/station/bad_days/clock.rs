@@ -11,9 +11,7 @@ use super::{
     row,
     services::{over_tls, with_apple, with_business},
 };
-use crate::support::{
-    certificates::Validity, tls_terminator::TlsTerminator, wall_clock::WallClock,
-};
+use crate::support::{certificates::Validity, clocks::Clocks, tls_terminator::TlsTerminator};
 
 const YEAR: i64 = 365 * 24 * 3_600;
 
@@ -102,7 +100,7 @@ fn with_clock(mut bench: Bench) -> Result<Bench, String> {
         return Err("systemd-timesyncd vouches for this machine's clock".to_owned());
     }
     let folder = bench.home.path("");
-    bench.clock = Some(WallClock::new(&folder)?);
+    bench.clock = Some(Clocks::new(&folder)?);
     Ok(bench)
 }
 

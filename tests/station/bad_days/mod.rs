@@ -20,6 +20,8 @@ mod hardware;
 mod process;
 mod services;
 
+pub use bench::SmallDisk;
+
 use std::{
     cell::Cell,
     fmt::Write,

@@ -2,7 +2,7 @@
 # First process of the small guest whose power is cut: only the agent on a card, simulated pins and a simulated service.
 # It reports on the console; the machine outside sends commands through a port, one line of shell each.
 /bin/busybox mkdir -p /proc /sys /dev /data /program
-for program in mkdir ln mount umount insmod ifconfig mkfifo grep usleep sh cat dd stat sync rm kill ls dmesg tail df; do
+for program in mkdir ln mount umount insmod ifconfig mkfifo grep usleep sh cat dd stat sync rm kill ls dmesg tail df sed; do
     /bin/busybox ln -s busybox "/bin/$program"
 done
 export PATH=/bin
@@ -85,8 +85,15 @@ nul() {
     echo "@@ nul $was $(stat -c %s $log)"
 }
 
+# With a replica of so many boxes. What the cut has left of its file is reported before the agent opens it.
+if [ -n "$boxes" ]; then
+    sed -i 's|^kind = "kandji"|&\nreplica = "fallback"\nrefresh = "10s"\nmax_replica_age = "10m"|' /benchlight.toml
+    said=$(/program/benchlight replica status --config /benchlight.toml 2>&1)
+    echo "@@ replica $? $(echo $said)"
+fi
+
 watch &
-/program/benchlight simulate kandji --listen 127.0.0.1:8801 >/dev/null &
+/program/benchlight simulate kandji --listen 127.0.0.1:8801 --boxes "${boxes:-0}" >/dev/null &
 [ -z "$before" ] || eval "$(echo "$before" | tr '+' ' ')"
 agent
 listening &

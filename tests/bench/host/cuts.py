@@ -14,6 +14,8 @@ from . import small
 READY = ("C02XK0AAJG5H", "FVFGK1BBQ6L4")
 # What the card does with writes that were not flushed: QEMU's two caches lose only what the guest had not sent, the third loses more.
 CACHES = ("none", "writeback", "forgetful")
+# Boxes in the list behind the replica, at least; each life has other ones, so each pass writes and deletes.
+BOXES = 1000
 GREEN, RED = 0, 1
 
 
@@ -93,6 +95,7 @@ class Witness:
         self.lives, self.shut, self.mute, self.bright, self.wrong = 0, [], [], [], []
         self.unlengthened = []
         self.caches = collections.Counter()
+        self.replicas, self.discarded, self.filled = [], [], 0
         self.faulted = self.tails = self.away = self.writes_lost = 0
 
     @property
@@ -129,7 +132,7 @@ def cuts(results, count):
 def _life(boot, card, witness, life, after, tail, away):
     """One boot of the station, cut after `after` seconds of scanning; True if it got that far."""
     cache = CACHES[life % len(CACHES)]
-    words = {"life": life}
+    words = {"life": life, "boxes": BOXES + life * 337 % BOXES}
     if tail:
         words["before"] = f"nul+{tail}"
     begun = time.monotonic()
@@ -145,6 +148,7 @@ def _life(boot, card, witness, life, after, tail, away):
         station.until(lambda: False, after)
         alive = not station.ended.is_set() and station.exit is None
         station.cut()
+    _look_at_replica(station, witness, life)
     kept, lost = card.cut()
     early = [pins for at, pins in station.history if pins != small.DARK and at < (lit.first or at + 1)]
     if early or not station.history:
@@ -178,9 +182,19 @@ def _life(boot, card, witness, life, after, tail, away):
     return True
 
 
+def _look_at_replica(station, witness, life):
+    """What the cut before has left of the replica's file: an earlier state of it, whole, or none yet."""
+    code, _, said = (station.replica or "none ").partition(" ")
+    if code != "0":
+        witness.replicas.append((life, station.replica))
+    witness.filled += "last complete pass" in said
+    if any("is deleted and filled again" in line for line in station.machine.console):
+        witness.discarded.append((life, station.said()))
+
+
 def _last_life(results, boot, card, broker, witness):
     """Wait until the station's backlog is gone, then query the journal itself."""
-    with small.Station(boot, card, "none", seconds=400, life="last") as station:
+    with small.Station(boot, card, "none", seconds=400, life="last", boxes=BOXES) as station:
         if not station.up():
             results.check("cuts: the station starts after the last cut", False, station.said())
             return []
@@ -194,6 +208,14 @@ def _last_life(results, boot, card, broker, witness):
         early = [pins for _, pins in station.history if pins != small.DARK]
         if early:
             witness.bright.append(("last", early))
+        _look_at_replica(station, witness, "last")
+        replica = {}
+        while time.monotonic() < ends:
+            replica = ((broker.health() or {}).get("sources", {}).get("kandji", {}).get("replica") or {})
+            if replica.get("state") == "ok":
+                break
+            time.sleep(0.5)
+        results.check("cuts: after the last cut the replica is filled again", replica.get("state") == "ok" and replica.get("rows", 0) > BOXES / 2, replica)
         exported = station.order("/program/benchlight journal export --format jsonl --config /benchlight.toml >$rows; echo @end >$rows", 120)
         station.until(lambda: station.rows and station.rows[-1][1] == "@end", 60)
         results.check("cuts: the journal can be read beside the agent", len(station.rows) > 1, (exported, station.said()))
@@ -236,6 +258,9 @@ def _judge(results, broker, witness, rows, count):
     results.check("cuts: after each of them the journal opens and the station starts", not witness.shut, witness.shut[:2])
     results.check("cuts: the lamps stay dark until the first scan of each life", not witness.bright, witness.bright[:5])
     results.check("cuts: no green but for the newest scan", not witness.wrong, witness.wrong[:3])
+    results.check("cuts: after each of them the replica's file is read, as an earlier state of itself or none", not witness.replicas, witness.replicas[:3])
+    results.check("cuts: the agent never has to delete it", not witness.discarded, witness.discarded[:2])
+    results.figure("boots that found a complete pass in the replica", witness.filled)
     lost = [pair for pair in witness.fast if pair[0] not in bodies or bodies[pair[0]]["data"]["serial"] != pair[1]]
     results.check(f"cuts: every scan that was answered in print is delivered, with the id printed ({len(witness.fast)})",
                   witness.fast and not lost, (len(lost), lost[:10]))

@@ -169,6 +169,7 @@ class Station:
         self._done = []
         self.exit = None
         self.nul = None
+        self.replica = None  # what the command says of its file before the agent starts
         try:
             self._links = {name: self.machine._connect(name) for name in ("answers", "orders", "rows")}
         except BaseException:
@@ -217,6 +218,8 @@ class Station:
                         self.exit = rest
                     elif word == "nul" and re.fullmatch(r"\w+ \d+", rest):
                         self.nul = rest
+                    elif word == "replica":
+                        self.replica = rest
                     elif word == "note":
                         print(f"  {rest}", flush=True)
                     elif word == "listening":

@@ -17,6 +17,10 @@
     reason = "a benchmark that cannot measure fails by panicking"
 )]
 
+#[path = "station/beside.rs"]
+mod beside;
+#[path = "station/day.rs"]
+mod day;
 #[path = "station/journal.rs"]
 mod journal;
 #[path = "station/parts.rs"]
@@ -41,7 +45,7 @@ use report::Report;
 type Measuring<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 type Bench = (&'static str, for<'a> fn(&'a mut Report) -> Measuring<'a>);
 
-const BENCHES: [Bench; 14] = [
+const BENCHES: [Bench; 17] = [
     ("start", |report| Box::pin(whole::start(report))),
     ("idle", |report| Box::pin(whole::idle(report))),
     ("rest", |report| Box::pin(rest::rest(report))),
@@ -58,6 +62,11 @@ const BENCHES: [Bench; 14] = [
     ("growth", |report| Box::pin(journal::growth(report))),
     ("waiting", |report| Box::pin(journal::waiting(report))),
     ("replica", |report| Box::pin(replica::replica(report))),
+    ("replica-station", |report| {
+        Box::pin(beside::a_million_rows(report))
+    }),
+    ("script", |report| Box::pin(beside::script(report))),
+    ("day", |report| Box::pin(day::day(report))),
     ("drain", |report| Box::pin(whole::drain(report))),
     ("size", |report| Box::pin(whole::size(report))),
 ];

@@ -79,6 +79,10 @@ impl Times {
         self.0[place]
     }
 
+    pub fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
     pub fn median(&mut self) -> f64 {
         self.percentile(50)
     }

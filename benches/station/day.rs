@@ -1,0 +1,433 @@
+//! A day of three stations that share the limits of their services, with time made fast; with replicas and without.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, process,
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use benchlight::{
+    readiness::{
+        apple_business::simulator::{self as business, Simulator},
+        kandji::simulator::{
+            self as kandji, Tenant,
+            stock::{Device, Enrollment, HQ, Stock},
+        },
+    },
+    simulator::{
+        faults::Effect,
+        fleet::{self, Fleet},
+        stock::{Business, SERVER_UUID},
+    },
+};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    report::{Promise, Report, Times, number},
+    rig::TOKEN,
+    support::{clocks::Clocks, station::Home},
+};
+
+/// So many times as fast all clocks of this bench run.
+const FACTOR: u32 = 50;
+const STATIONS: u32 = 3;
+const DEVICES: u32 = 10_000;
+const CHANGES: usize = 200;
+/// From one scan to the next: 2,000 an hour.
+const PACE: Duration = Duration::from_millis(1_800);
+/// How long a service takes to answer.
+const SERVICE: Duration = Duration::from_millis(300);
+/// Enough scans for nearly all of the devices, each once.
+const USUAL_MINUTES: u32 = 90;
+/// After the last scan: another pass, and what it takes back.
+const AFTER: Duration = Duration::from_mins(15);
+const UNDER: &str = "BENCHLIGHT_DAY_UNDER_FAST_CLOCKS";
+
+pub async fn day(report: &mut Report) {
+    if env::var_os(UNDER).is_some() {
+        return both(report).await;
+    }
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let clocks = match Clocks::fast(folder.path(), FACTOR) {
+        Ok(clocks) => clocks,
+        Err(why) => return report.note(&format!("skipped: {why}")),
+    };
+    clocks.set(0, Some(true));
+    // All of it once more, stations and services, under these clocks.
+    let mut command = process::Command::new(env::current_exe().unwrap());
+    clocks.for_command(&mut command);
+    let done = command.args(["day", "--bench"]).env(UNDER, "1").status();
+    assert!(done.unwrap().success());
+}
+
+async fn both(report: &mut Report) {
+    let minutes =
+        env::var("BENCHLIGHT_DAY_MINUTES").map_or(USUAL_MINUTES, |text| text.parse().unwrap());
+    let scans = minutes * 60_000 / 1_800;
+    report.note(&format!(
+        "time runs {FACTOR} times as fast: {minutes} minutes, {STATIONS} stations with {scans} scans each, {DEVICES} devices, {CHANGES} of which change;"
+    ));
+    report.note(&format!(
+        "Kandji allows 10,000 requests an hour and 50 a second, Apple Business {} a minute; both take {} ms; a third of each for a station",
+        business::MEASURED,
+        SERVICE.as_millis()
+    ));
+    report.note(&format!(
+        "times are of the day: 1 ms of this machine's own work counts {FACTOR} ms"
+    ));
+    for replica in ["first", "off"] {
+        report.note(&format!("replica = \"{replica}\""));
+        let begun = Instant::now();
+        let world = World::new().await;
+        let told = world.live(replica, scans).await;
+        told.judge(report, &world, replica == "first");
+        report.figure(
+            "  wall time",
+            begun.elapsed().as_secs_f64() / f64::from(FACTOR),
+            "s",
+            Promise::Nothing,
+        );
+    }
+}
+
+struct World {
+    kandji: Tenant,
+    business: Simulator,
+}
+
+/// What happened to a device, and when.
+type Changed = BTreeMap<String, Timestamp>;
+
+struct Told {
+    /// Of each station.
+    records: Vec<Vec<Value>>,
+    changed: Changed,
+}
+
+impl World {
+    async fn new() -> Self {
+        let mut stock = Stock::of(Vec::new());
+        stock.fleet = Fleet::of(DEVICES);
+        let options = kandji::Options {
+            by_second: 50,
+            ..kandji::Options::new(TOKEN, stock)
+        };
+        let kandji = kandji::serve(options).await.unwrap();
+        let options = business::Options {
+            boxes: DEVICES,
+            reads_per_minute: business::MEASURED,
+            ..business::Options::demo()
+        };
+        let business = business::serve(options).await.unwrap();
+        kandji.faults().all(Effect::Delay(SERVICE));
+        business.faults().all(Effect::Delay(SERVICE));
+        Self { kandji, business }
+    }
+
+    fn home(&self, replica: &str) -> Home {
+        let replica = format!("replica = \"{replica}\"\nquota_share = 0.33");
+        let home = Home::on_disk(
+            false,
+            &format!(
+                "[[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n\n\
+                 [[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = [\"{HQ}\"]\n{replica}\n\n\
+                 [[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{}\"\nkey_id = \"{}\"\n\
+                 key_credential = \"apple-business-key\"\nexpected_servers = [\"{SERVER_UUID}\"]\nreads_per_minute = {}\n{replica}\n\n\
+                 [mqtt]\nurl = \"mqtt://127.0.0.1:9\"\n",
+                self.kandji.base(),
+                self.business.api(),
+                self.business.token_url(),
+                business::CLIENT_ID,
+                business::KEY_ID,
+                business::MEASURED,
+            ),
+        );
+        home.credential("kandji-token", TOKEN);
+        home.credential("apple-business-key", &self.business.credential());
+        home
+    }
+
+    async fn live(&self, replica: &str, scans: u32) -> Told {
+        let homes: Vec<Home> = (0..STATIONS).map(|_| self.home(replica)).collect();
+        let stations: Vec<_> = homes.iter().map(Home::start).collect();
+        let begun = Instant::now();
+        let is_filled = |home: &Home| home.log().matches("the replica is filled").count() == 2;
+        while replica != "off" && !homes.iter().all(is_filled) {
+            assert!(
+                begun.elapsed() < Duration::from_hours(1),
+                "not filled: {}",
+                homes[0].log()
+            );
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
+        let (green, greens) = channel();
+        let workers: Vec<_> = stations
+            .into_iter()
+            .zip(0..)
+            .map(|(mut station, first)| {
+                let green = green.clone();
+                thread::spawn(move || {
+                    let begun = Instant::now();
+                    for nth in 0..scans {
+                        let at = begun + PACE * nth;
+                        thread::sleep(at.saturating_duration_since(Instant::now()));
+                        station.scan(fleet::serial(first + STATIONS * nth).as_bytes());
+                        for line in station
+                            .so_far()
+                            .into_iter()
+                            .filter(|line| !line.change && line.verdict == "ready")
+                        {
+                            let _ = green.send(line.serial);
+                        }
+                    }
+                    station
+                })
+            })
+            .collect();
+        drop(green);
+        let changed = self.change(&greens, PACE * scans).await;
+        tokio::time::sleep(AFTER).await;
+        for worker in workers {
+            let mut station = worker.join().unwrap();
+            station.signal("TERM");
+            assert!(
+                station.ended_within(Duration::from_mins(20)).is_some(),
+                "it ends"
+            );
+        }
+        Told {
+            records: homes.iter().map(records).collect(),
+            changed,
+        }
+    }
+
+    /// Changes devices, and enrols those that were green, until all scans are made.
+    async fn change(&self, greens: &Receiver<String>, time: Duration) -> Changed {
+        let begun = Instant::now();
+        let mut changed = Changed::new();
+        let mut to_enrol: BTreeSet<(Instant, String)> = BTreeSet::new();
+        while begun.elapsed() < time {
+            let due = number(CHANGES as u64) * begun.elapsed().div_duration_f64(time);
+            if number(changed.len() as u64) < due {
+                self.change_one(&mut changed);
+            }
+            let now = Instant::now();
+            to_enrol.extend(
+                greens
+                    .try_iter()
+                    .map(|serial| (now + Duration::from_secs(fastrand::u64(300..1_200)), serial)),
+            );
+            while let Some((_, serial)) = to_enrol.first().filter(|(at, _)| *at <= now).cloned() {
+                to_enrol.pop_first();
+                if !changed.contains_key(&serial) {
+                    self.change_device(&serial, |device| Device {
+                        enrollment: Enrollment::Enrolled,
+                        profile_status: Some("pushed".to_owned()),
+                        // Its times of pushing and enrolling, too.
+                        given_at: Timestamp::now(),
+                        ..device
+                    });
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        changed
+    }
+
+    /// In turn a profile is removed in Kandji and a device is assigned to another server at Apple.
+    fn change_one(&self, changed: &mut Changed) {
+        let serial = loop {
+            let nth = fastrand::u32(..DEVICES);
+            let serial = fleet::serial(nth);
+            let device = self.kandji.stock(|stock| stock.device(&serial));
+            let is_ready = device.is_some_and(|device| {
+                device.enrollment == Enrollment::Awaiting
+                    && device.profile_status.as_deref() == Some("assigned")
+            });
+            if is_ready
+                && fleet::story(nth).business == Business::Ours
+                && !changed.contains_key(&serial)
+            {
+                break serial;
+            }
+        };
+        if changed.len().is_multiple_of(2) {
+            self.change_device(&serial, |device| Device {
+                profile_status: Some("removed".to_owned()),
+                ..device
+            });
+        } else {
+            self.business.put(&serial, Some(Business::Other));
+        }
+        changed.insert(serial, Timestamp::now());
+    }
+
+    fn change_device(&self, serial: &str, change: impl FnOnce(Device) -> Device) {
+        self.kandji.stock(|stock| {
+            let device = stock.device(serial).unwrap();
+            stock.put(change(device));
+        });
+    }
+}
+
+/// All records of a station that has ended.
+fn records(home: &Home) -> Vec<Value> {
+    let out = home
+        .command(&["journal", "export", "--format", "jsonl"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn time(record: &Value) -> Timestamp {
+    record["time"].as_str().unwrap().parse().unwrap()
+}
+
+fn text<'a>(record: &'a Value, key: &str) -> &'a str {
+    record[key].as_str().unwrap_or_default()
+}
+
+/// How long after the scan or after that moment, whichever is later.
+fn after(record: &Value, moment: Timestamp) -> Duration {
+    Duration::try_from(time(record).duration_since(moment)).unwrap_or_default()
+}
+
+impl Told {
+    fn judge(&self, report: &mut Report, world: &World, with_replica: bool) {
+        let promised = |promise| {
+            if with_replica {
+                promise
+            } else {
+                Promise::Nothing
+            }
+        };
+        let (kandji, business) = (world.kandji.counts(), world.business.counts());
+        report.figure(
+            "  requests to Kandji",
+            number(kandji.total),
+            "",
+            Promise::Nothing,
+        );
+        report.figure(
+            "  requests to Apple Business",
+            number(business.total),
+            "",
+            Promise::Nothing,
+        );
+        report.figure(
+            "  of them answered 429",
+            number(kandji.too_many + business.too_many),
+            "",
+            promised(Promise::Under(2.0)),
+        );
+        let (mut shares, mut took) = (Vec::new(), Times::default());
+        let (mut late, mut never) = (Times::default(), 0);
+        let (mut recalls, mut untrue) = (Vec::new(), 0);
+        for records in &self.records {
+            let scans: BTreeMap<&str, &Value> = records
+                .iter()
+                .filter(|one| one["kind"] == "scan")
+                .map(|one| (text(one, "id"), one))
+                .collect();
+            let changes: Vec<&Value> = records
+                .iter()
+                .filter(|one| one["kind"] == "change")
+                .collect();
+            let is_open = |one: &Value| text(one, "verdict") == "unknown";
+            let at_once = scans.values().filter(|one| !is_open(one)).count();
+            shares.push(number(at_once as u64) / number(scans.len() as u64));
+            for (id, scan) in &scans {
+                took.add(Duration::from_millis(
+                    scan["took_ms"].as_u64().unwrap_or_default(),
+                ));
+                if is_open(scan) {
+                    match changes
+                        .iter()
+                        .find(|one| text(one, "scan") == *id && !is_open(one))
+                    {
+                        Some(change) => late.add(after(change, time(scan))),
+                        None => never += 1,
+                    }
+                }
+            }
+            for recall in changes.iter().filter(|one| one["cause"] == "recall") {
+                let scanned = scans.get(text(recall, "scan")).map(|scan| time(scan));
+                match (self.changed.get(text(recall, "serial")), scanned) {
+                    (Some(changed), Some(scanned)) => {
+                        recalls.push(after(recall, scanned.max(*changed)).as_secs())
+                    }
+                    _ => untrue += 1,
+                }
+            }
+        }
+        let least = shares.iter().copied().fold(1.0, f64::min);
+        let most = shares.iter().copied().fold(0.0, f64::max);
+        let percents: Vec<String> = shares
+            .iter()
+            .map(|share| format!("{:.1} %", share * 100.0))
+            .collect();
+        report.note(&format!(
+            "  answered at the scan with a verdict other than unknown, by station: {}",
+            percents.join(", ")
+        ));
+        report.figure(
+            "  the least served station beside the best",
+            least / most,
+            "",
+            promised(Promise::AtLeast(0.9)),
+        );
+        report.figure(
+            "  scan to answer, p50",
+            took.percentile(50),
+            "ms",
+            Promise::Nothing,
+        );
+        report.figure(
+            "  scan to answer, p99",
+            took.percentile(99),
+            "ms",
+            Promise::Nothing,
+        );
+        report.figure(
+            "  boxes unknown at the scan and answered later",
+            number(late.count()),
+            "",
+            Promise::Nothing,
+        );
+        if late.count() > 0 {
+            report.figure(
+                "  .. how much later, median",
+                late.median() / 1e3,
+                "s",
+                Promise::Nothing,
+            );
+            report.figure("  .. longest", late.longest() / 1e3, "s", Promise::Nothing);
+        }
+        report.figure(
+            "  boxes unknown to the end",
+            number(never),
+            "",
+            Promise::Nothing,
+        );
+        report.figure(
+            "  recalls of boxes that had changed",
+            number(recalls.len() as u64),
+            "",
+            Promise::Nothing,
+        );
+        recalls.sort_unstable();
+        report.note(&format!("  .. each so many seconds after its scan or its change, whichever was later: {recalls:?}"));
+        report.figure(
+            "  recalls of boxes that had not",
+            number(untrue),
+            "",
+            promised(Promise::Under(1.0)),
+        );
+    }
+}

@@ -4,10 +4,15 @@ const LOST_MS = 3000, LATE_MS = 1000, RETRY_MS = 1000, PATIENCE_MS = 5000, RENEW
 const NAMES = { en: "English", de: "Deutsch", es: "Español", fr: "Français", pl: "Polski" };
 const BUILD = document.querySelector("meta[name=build]").content, root = document.documentElement;
 const $ = new Proxy({}, { get: (_, id) => document.getElementById(id) });
+const part = (id, which = "ul") => $[id].querySelector(which);
 const now = () => performance.now();
-// A private window may forget.
-const recall = key => { try { return localStorage[key] } catch { /* not kept */ } };
-const keep = (key, value) => { try { localStorage[key] = value } catch { /* not kept */ } };
+// A private window forgets.
+const kept = (() => { try { return localStorage } catch { return {} } })();
+async function get(path, how) {
+	const reply = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...how });
+	if (!reply.ok) throw new Error(`${path}: ${reply.status}`);
+	return reply;
+}
 
 // ---- Building: text goes in as text, never as markup.
 
@@ -41,9 +46,9 @@ const SHAPES = {
 	again: "M19 7a8 8 0 1 0 1 6M19.5 2.5V7H15",
 	today: "M5 20v-7M12 20V4M19 20v-10",
 	sound: "M4 9.5v5h3.5L12 19V5L7.5 9.5zM15.5 9a4 4 0 0 1 0 6M18 6.5a8 8 0 0 1 0 11",
-	mute: "M4 9.5v5h3.5L12 19V5L7.5 9.5zM15.5 9.5l5 5M20.5 9.5l-5 5",
+	mute: "M4 9.5v5h3.5L12 19V5L7.5 9.5zM15.5 9.5l5 5m0-5l-5 5",
 };
-const shape = name => svg("svg", { viewBox: "0 0 24 24", "stroke-width": 2, "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": true }, svg("path", { d: SHAPES[name] ?? SHAPES.none }));
+const shape = name => svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, svg("path", { d: SHAPES[name] ?? SHAPES.none }));
 const SIGNAL = { ready: "ready", not_ready: "stop", wait: "hold", unknown: "hold", rescan: "rescan" };
 const COUNTED = ["ready", "wait", "unknown", "not_ready"];
 
@@ -65,9 +70,7 @@ const local = navigator.language, number = value => new Intl.NumberFormat(local)
 const date = (how, at) => new Intl.DateTimeFormat(local, { ...how, timeZone: "UTC" }).format(at);
 const t = (key, n) => (lang[key] ?? key).replace("{n}", n);
 async function speak(wanted) {
-	const reply = await fetch(`/lang/${wanted}.json`, { signal: AbortSignal.timeout(PATIENCE_MS) });
-	if (!reply.ok) throw new Error(`language: ${reply.status}`);
-	lang = await reply.json();
+	lang = await (await get(`/lang/${wanted}.json`)).json();
 	$.language.value = root.lang = wanted;
 	ages = new Intl.RelativeTimeFormat(wanted, { numeric: "auto" });
 	for (const node of document.querySelectorAll("[data-t]")) node.textContent = t(node.dataset.t);
@@ -86,9 +89,8 @@ const stationTime = (at, how) => date(how, Date.parse(at) + (state.today?.utc_of
 const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
 const inFull = at => at && `${stationTime(at, { day: "numeric", month: "short" })}, ${stationTime(at, CLOCK)}`;
 function age(ms) {
-	const s = Math.max(0, Math.round(ms / 1000));
-	const [by, unit] = s < 10 ? [Infinity, "second"] : s < 60 ? [10, "second"] : s < 3600 ? [60, "minute"] : s < 86_400 ? [3600, "hour"] : [86_400, "day"];
-	return ages.format(-Math.floor(s / by) * (by === 10 ? 10 : 1), unit);
+	const [by, unit, step] = [[86_400_000, "day", 1], [3_600_000, "hour", 1], [60_000, "minute", 1], [0, "second", 10]].find(([by]) => ms >= by) ?? [0, "second", 0];
+	return ages.format(-Math.floor(Math.max(ms, 0) / (by || 10_000)) * step, unit);
 }
 // A time that grows older by itself. `ms`: the station's boot time; without it `at` stands there.
 function since(ms, at) {
@@ -105,9 +107,9 @@ function growOlder() {
 
 // ---- The link. `performance.now()` is the only clock of this machine that is asked.
 //
-// Each event says when it was made (`now_ms`, the station's boot time). `performance.now() - now_ms`, compared with the fastest event of its
-// connection, says how late it is. That the fastest was fast is proven by a connection whose first event came within a second of
-// its start; until then nothing is lit. Connections are renewed, so that the drift of two clocks never adds up.
+// Each event says when it was made (`now_ms`, the station's boot time). `performance.now() - now_ms`, compared with the fastest event
+// of its connection, says how late it is. A connection whose first event came within a second proves that the fastest was fast;
+// otherwise nothing is lit. Connections are renewed, so that the drift of two clocks never adds up.
 
 let state, link, next, lastBeat = -LOST_MS, tried = -RETRY_MS, lost = true, blank = false, faults = 0, reloading = false, veil;
 const stationNow = () => now() - link.fastest;
@@ -169,16 +171,10 @@ function take(kind, event, onTime) {
 		state.lanes[at] = event;
 		showLane(event, onTime);
 		announce(event, before, onTime);
-	} else if (kind === "shelves") {
-		Object.assign(state, event);
-		soon(showShelves);
-	} else if (kind === "today") {
-		state.today = event;
-		soon(showToday);
-	} else if (kind === "health") {
-		state.station = event;
-		soon(showStation);
-	} else {
+	} else if (kind === "shelves") Object.assign(state, event), soon(showShelves);
+	else if (kind === "today") state.today = event, soon(showToday);
+	else if (kind === "health") state.station = event, soon(showStation);
+	else {
 		state.answers = [event, ...state.answers.filter(one => one.id !== event.id)].slice(0, 50);
 		soon(showAnswers);
 	}
@@ -221,7 +217,6 @@ function showLink() {
 	$["veil-word"].textContent = word;
 	$["veil-more"].textContent = gone ? t("lost_more") : "";
 	set($.veil, { "aria-hidden": !lost });
-	$.cried.textContent = gone ? `${word}. ${t("lost_more")}` : "";
 	document.title = gone ? `✕ ${word}` : state ? `${clean(state.name)} · Benchlight` : "Benchlight";
 }
 // A fault of this page must not leave a page that only looks alive.
@@ -233,12 +228,11 @@ function stumble(fault) {
 }
 // Loads the newer build once the server hands it out: never away from a page that works to one that does not answer.
 async function upgrade(build) {
-	if (reloading || (recall("reloaded") === build && now() < 60_000)) return;
+	if (reloading || (kept.reloaded === build && now() < 60_000)) return;
 	reloading = true;
 	try {
-		const reply = await fetch("/", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-		if (!reply.ok) throw new Error(`page: ${reply.status}`);
-		keep("reloaded", build);
+		await get("/", { cache: "no-store" });
+		kept.reloaded = build;
 		location.reload();
 	} catch {
 		setTimeout(() => { reloading = false }, PATIENCE_MS);
@@ -247,7 +241,7 @@ async function upgrade(build) {
 
 // ---- Lanes.
 
-const tiles = new Map(), manyLanes = () => state.lanes.length > 1;
+const tiles = new Map(), manyLanes = () => state.lanes.length > 1, laneOf = about => manyLanes() && foreign(about.lane);
 function darken(tile) {
 	tile.light?.cancel();
 	tile.light = tile.lit = null;
@@ -289,7 +283,7 @@ function showUnlit(tile) {
 	tile.unlit.className = `face unlit ${answer ? "after" : scanned ? "pending" : ""}`;
 	fill(tile.unlit, answer ? face(lane, null, "none", answer.verdict === "rescan" ? "scan_serial" : "next_box", earlier, el("div.last", draw ? labelDrawing(answer.reason) : bigCode(nameOf(answer)),
 		say(answer, el("p.mark", shape(SIGNAL[answer.verdict]), t(answer.verdict), since(answer.at_ms, answer.at), lane.repeat > 0 && el("small", t("shown_again"))))))
-		: scanned ? face(lane, null, waits ? "working" : "none", waits ? "checking" : "not_checked", bigCode(scanned.text), !waits && el("p.say", t("no_answer")), earlier)
+		: scanned ? face(lane, null, waits ? "working" : "none", waits ? "working" : "not_checked", bigCode(scanned.text), !waits && el("p.say", t("no_answer")), earlier)
 		: face(lane, null, "none", "not_checked", el("p.say", t("scan_serial")), earlier));
 }
 // Lit only for what is left of its time, and by an animation that ends by itself.
@@ -306,7 +300,7 @@ function light(tile, onTime) {
 		bright.style.setProperty("--phase", `${Math.min(0, since_ms - stationNow())}ms`);
 	}
 	bright.dataset.show = show;
-	fill(bright, face(lane, about && since(about.at_ms, about.at), show, `signal_${show}`, about ? show === "rescan" ? labelDrawing(about.reason) : bigCode(nameOf(about)) : show === "working" && scanned && bigCode(scanned.text),
+	fill(bright, face(lane, about && since(about.at_ms, about.at), show, lang[`signal_${show}`] ? `signal_${show}` : show, about ? show === "rescan" ? labelDrawing(about.reason) : bigCode(nameOf(about)) : show === "working" && scanned && bigCode(scanned.text),
 		about ? say(about) : show === "unable" && el("div.say", trouble && el("p", troubleWords(trouble)[0]), el("p.do", t("unable_action")))));
 }
 // The label of a box: the serial number's barcode marked, the one that was scanned crossed out.
@@ -317,7 +311,7 @@ function labelDrawing(reason) {
 		let bars = "";
 		for (let at = x, seed = width; at < x + width; seed = (seed * 13 + 7) % 31, at += 3 + seed % 4) bars += `M${at} ${y}v24h${1 + seed % 3}v-24z`;
 		parts.push(svg("path", { d: bars, fill: color, opacity: what ? .55 : 1 }), svg("text", { x, y: y - 5, "font-size": what ? 12 : 15, "font-weight": what ? 400 : 700, fill: color }, text));
-		if (!what) parts.push(svg("path", { d: "M8 62h214v60H8zM360 92H242m24-26l-26 26 26 26", fill: "none", stroke: "#0a53c4", "stroke-width": 7, "stroke-linejoin": "round" }));
+		if (!what) parts.push(svg("path", { d: "M8 62h214v60H8zM360 92H242m24-26l-26 26 26 26", fill: "none", stroke: "#0a53c4", "stroke-width": 7 }));
 		if (cross) parts.push(svg("path", { d: `M${x + width / 2 - 18} ${y - 6}l36 36m0-36l-36 36`, stroke: "#c40d24", "stroke-width": 7 }));
 	}
 	return svg("svg", { class: "label", viewBox: "0 0 380 190", role: "img", "aria-label": t("label_drawing") }, parts);
@@ -334,26 +328,27 @@ function announce(lane, before, onTime) {
 // ---- Shelves.
 
 const mark = verdict => el(`span.verdict`, shape(SIGNAL[verdict]), t(verdict));
-const whyLabel = about => ({ type: "button", onclick: () => showWhy(about), "aria-label": t("why_of", clean(nameOf(about), 40)) });
+const asking = about => ({ type: "button", onclick: () => showWhy(about) });
+const whyButton = about => el("button", { ...asking(about), "aria-label": t("why_of", clean(nameOf(about), 40)) }, t("why"));
 const asks = () => el("span", shape("again"), " ", t("asks_again"));
 const sinceBox = box => since(box.since_ms, box.since);
 function showShelves() {
 	for (const id of ["waiting", "problem"]) {
 		const { total, boxes } = state[id], more = total - boxes.length;
-		$[id].querySelector("b").textContent = number(total);
-		$[id].querySelector(".more").textContent = !total ? t(`${id}_none`) : more > 0 ? t("and_more", number(more)) : "";
+		part(id, "b").textContent = number(total);
+		part(id, ".more").textContent = !total ? t(`${id}_none`) : more > 0 ? t("and_more", number(more)) : "";
 	}
-	list($.waiting.querySelector("ul"), state.waiting.boxes.map(box => ({ ...box, id: box.scan })), box => box.serial + box.lane, box => {
+	list(part("waiting"), state.waiting.boxes.map(box => ({ ...box, id: box.scan })), box => box.serial + box.lane, box => {
 		const [sentence, , detail] = words(box);
 		return el(box.turned ? "li.turned" : "li", el("b.tail", tail(box.serial)), el("div", el("p", box.turned ? t("scan_again") : [sentence, " ", detail]),
-			el("p.sub", code(box.serial), foreign(box.model), manyLanes() && foreign(box.lane), sinceBox(box), box.asked_again && !box.turned && asks())), el("button", whyLabel(box), t("why")));
+			el("p.sub", code(box.serial), foreign(box.model), laneOf(box), sinceBox(box), box.asked_again && !box.turned && asks())), whyButton(box));
 	});
 	const groups = {};
 	for (const box of state.problem.boxes) (groups[box.reason] ??= []).push({ ...box, id: box.scan });
-	list($.problem.querySelector("ul"), Object.values(groups), group => group[0].reason, group => {
+	list(part("problem"), Object.values(groups), group => group[0].reason, group => {
 		const [sentence, action] = words(group[0]);
 		return el("li.group", el("p", sentence), el("p.do", action), group.some(box => box.asked_again) && el("p.sub", asks()),
-			el("ul", group.map(box => el("li", el("button", whyLabel(box), el("b.tail", tail(box.serial)), el("span.sub", code(box.serial), " ", sinceBox(box)))))));
+			el("ul", group.map(box => el("li", el("button", asking(box), el("b.tail", tail(box.serial)), el("span.sub", code(box.serial), " ", sinceBox(box)))))));
 	});
 }
 function showStrip() {
@@ -376,7 +371,7 @@ function chart(hours) {
 	const first = Math.min(8, ...hours.map(one => one.hour)), last = Math.max(17, ...hours.map(one => one.hour)), sum = one => COUNTED.reduce((all, kind) => all + (one[kind] ?? 0), 0);
 	const most = Math.max(4, ...hours.map(sum)), step = 560 / (last - first + 1), word = hour => date({ hour: "numeric" }, hour * 3_600_000), parts = [svg("line", { x2: 560, y1: 134, y2: 134 })];
 	for (let hour = first; hour <= last; hour += 1) {
-		const x = (hour - first) * step + step * .15, width = step * .7, one = hours.find(one => one.hour === hour), text = (y, of) => parts.push(svg("text", { x: x + width / 2, y, "text-anchor": "middle" }, of));
+		const x = (hour - first) * step + step * .15, width = step * .7, one = hours.find(one => one.hour === hour), text = (y, of) => parts.push(svg("text", { x: x + width / 2, y }, of));
 		let y = 133;
 		for (const kind of one ? COUNTED : []) {
 			const tall = one[kind] / most * 115;
@@ -392,9 +387,9 @@ function showAnswers() {
 	const wanted = $.filter.value.trim().toLowerCase(), verdict = $.verdict.value;
 	const fits = one => (!verdict || one.verdict === verdict) && [one.serial, one.raw, one.model, one.lane, one.message, lang.reasons[one.reason]?.[0]].join("\n").toLowerCase().includes(wanted);
 	const shown = state.answers.filter(fits);
-	list($.answers.querySelector("ul"), shown, one => one.id, one => el(`li.${one.verdict}`, el("time", stationTime(one.at, CLOCK)), mark(one.verdict),
-		el("div", el("p", el("b", code(nameOf(one))), one.cause && ` · ${t(one.cause)}`), el("p.sub", foreign(one.model), manyLanes() && foreign(one.lane), el("span", words(one)[0]))), el("button", whyLabel(one), t("why"))));
-	$.answers.querySelector(".more").textContent = shown.length ? "" : t(state.answers.length ? "answers_no_match" : "answers_none");
+	list(part("answers"), shown, one => one.id, one => el(`li.${one.verdict}`, el("time", stationTime(one.at, CLOCK)), mark(one.verdict),
+		el("div", el("p", el("b", code(nameOf(one))), one.cause && ` · ${t(one.cause)}`), el("p.sub", foreign(one.model), laneOf(one), el("span", words(one)[0]))), whyButton(one)));
+	part("answers", ".more").textContent = shown.length ? "" : t(state.answers.length ? "answers_no_match" : "answers_none");
 }
 const pair = (key, value, bad) => value != null && value !== "" && [el("dt", t(key)), el(bad ? "dd.bad" : "dd", value)];
 const took = one => one.took_ms != null && `${number(one.took_ms)} ms`;
@@ -403,12 +398,10 @@ async function showWhy(about) {
 	fill($.told, "…");
 	if (!$.why.open) $.why.showModal();
 	try {
-		const reply = await fetch(`/api/answers/${about.id}`, { signal: AbortSignal.timeout(PATIENCE_MS) });
-		if (!reply.ok) throw new Error(`answer: ${reply.status}`);
-		const { answer, evidence, delivered_at, set_aside, changes } = await reply.json(), [sentence, action, detail] = words(answer);
+		const { answer, evidence, delivered_at, set_aside, changes } = await (await get(`/api/answers/${about.id}`)).json(), [sentence, action, detail] = words(answer);
 		fill($.told, el(`div.${answer.verdict}`, mark(answer.verdict), el("p.lead", sentence), detail && el("p.soft", t("service_says"), ": ", detail), el("p.do", action)),
 			el("dl", pair("box", code(nameOf(answer))), pair("time", inFull(answer.at)), pair("lane", foreign(answer.lane)), pair("took", took(answer) || null), pair(set_aside ? "refused" : "delivered", set_aside ? english(set_aside) : inFull(delivered_at) ?? t("not_yet"))),
-			el("div.evidence", evidence.map(one => el("div.source", el("h3", foreign(one.source), " ", el("small", foreign(one.kind))), el("dl", pair("says", lang[`says_${one.says}`] ?? english(one.says)),
+			el("div.evidence", evidence.map(one => el("div.source", el("h3", foreign(one.source), " ", el("small", foreign(one.kind))), el("dl", pair("says", lang[`says_${one.says}`] ?? lang[one.says] ?? english(one.says)),
 				pair("why", lang.reasons[one.reason]?.[0] ?? english(one.reason)), pair("status", english(one.status)), pair("assigned_at", inFull(one.assigned_at)), pair("last_fetch", inFull(one.as_of)), pair("took", took(one) || null))))),
 			!evidence.length && t("no_sources"), changes.length > 0 && el("h3", t("changes")), changes.map(one => el(`p.${one.verdict}`, mark(one.verdict), ` ${inFull(one.at)} · ${t(one.cause)}. `, words(one)[0])));
 	} catch {
@@ -424,9 +417,10 @@ function showStation() {
 	const ago = at => at && since(now_ms - (Date.parse(health.time) - Date.parse(at))), word = of => lang[`is_${of}`] ?? lang.reasons[of]?.[0] ?? english(of), ok = of => ["ok", "none", "starting"].includes(of);
 	fill($.able, shape(able ? "ready" : "unable"), t(able ? "able" : "not_able"));
 	$.able.className = able ? "" : "bad";
+	const about = one => (one.name ? one.name !== one.word && foreign(one.name) : lang[one.part]);
 	list($.problems, problems, one => [one.part, one.name, one.word].join(), one => {
 		const [sentence, remedy] = troubleWords(one);
-		return el("li", shape("alarm"), el("p", one.name && el("b", foreign(one.name), ": "), sentence), el("p.do", remedy));
+		return el("li", shape("alarm"), el("p", about(one) && el("b", about(one), ": "), sentence), el("p.do", remedy));
 	});
 	fill($.sources, sources.map(({ name, kind, required }) => {
 		const { state: is, as_of, replica, quota_left: left, quota_limit: limit, credential_days: days } = health.sources[name] ?? {};
@@ -445,7 +439,7 @@ function showStation() {
 function showScan() {
 	$.scan.hidden = !state.scan;
 	$.demo.hidden = !state.demo.length;
-	list($.demo.querySelector("ul"), state.demo, box => box.serial, box => el("li", el("button", { type: "button", onclick: () => scan(box.serial) }, shape(box.signal), code(box.serial), el("small", { lang: "en" }, foreign(box.what)))));
+	list(part("demo"), state.demo, box => box.serial, box => el("li", el("button", { type: "button", onclick: () => scan(box.serial) }, shape(box.signal), code(box.serial), el("small", { lang: "en" }, foreign(box.what)))));
 }
 async function scan(text) {
 	let said = "scan_failed";
@@ -489,7 +483,7 @@ const SONGS = {
 	ready: [523, 0, .16, 784, .12, .34], stop: [220, 0, .26, 165, .26, .26, 220, .52, .36], hold: [349, 0, .18, 349, .26, .22], rescan: [440, 0, .12, 330, .13, .12, 440, .26, .2],
 	alarm: [622, 0, .14, 466, .15, .14, 622, .3, .14, 466, .45, .14, 622, .6, .3], unable: [196, 0, .5], lost: [330, 0, .2, 262, .22, .2, 196, .44, .5],
 };
-const wantsSound = () => recall("sound") === "on", sounds = () => wantsSound() && ear?.state === "running";
+const wantsSound = () => kept.sound === "on", sounds = () => wantsSound() && ear?.state === "running";
 function wake() {
 	if (!wantsSound() || sounds()) return;
 	ear ??= new AudioContext();
@@ -522,7 +516,6 @@ function listen() {
 	addEventListener("pageshow", event => event.persisted && blankUntilState());
 	document.addEventListener("resume", blankUntilState);
 	document.addEventListener("visibilitychange", () => document.hidden || blankUntilState());
-	addEventListener("pagehide", () => { link?.source.close(); next?.source.close() });
 	addEventListener("error", event => stumble(event.error));
 	$["scan-form"].onsubmit = async event => {
 		event.preventDefault();
@@ -533,16 +526,16 @@ function listen() {
 	$.close.onclick = () => $.why.close();
 	$.why.onclick = event => event.target === $.why && $.why.close();
 	$.sound.onclick = () => {
-		keep("sound", sounds() ? "off" : "on");
+		kept.sound = sounds() ? "off" : "on";
 		wake();
 		showSound();
 	};
-	$.language.onchange = event => speak(event.target.value).then(() => keep("language", root.lang), () => { $.language.value = root.lang });
+	$.language.onchange = event => speak(event.target.value).then(() => { kept.language = root.lang }, () => { $.language.value = root.lang });
 	setInterval(keepUp, 250);
 }
 async function start() {
 	choices($.language, Object.entries(NAMES));
-	const wanted = [recall("language"), ...navigator.languages.map(one => one.slice(0, 2)), "en"].find(one => NAMES[one]);
+	const wanted = [kept.language, ...navigator.languages.map(one => one.slice(0, 2)), "en"].find(one => NAMES[one]);
 	while (!lang) await speak(wanted).catch(() => new Promise(done => setTimeout(done, RETRY_MS)));
 	listen();
 	connect();

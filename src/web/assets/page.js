@@ -273,18 +273,24 @@ function showLane(lane, onTime) {
 	set(tile.node, { "aria-label": `${t("lane")} ${clean(lane.lane)}` });
 	showUnlit(tile);
 	light(tile, onTime);
+	fit(tile);
 }
 function showUnlit(tile) {
 	const { lane } = tile, { answer, alarm, scanned } = lane, at = scanned?.at_ms ?? answer?.at_ms ?? 0, old = stationNow() - at;
 	const earlier = alarm && alarm.at_ms > (scanned?.at_ms ?? 0) && el("p.earlier", shape("alarm"), el("span", t("earlier_box"), ": ", el("b.mono", tail(nameOf(alarm)))));
 	const draw = answer?.verdict === "rescan" && old < LABEL_MS, waits = scanned && !answer && old < ANSWER_MS;
 	clearTimeout(tile.timer);
-	if (draw || waits) tile.timer = setTimeout(() => lost || showUnlit(tile), (draw ? LABEL_MS : ANSWER_MS) - old + 20);
+	if (draw || waits) tile.timer = setTimeout(() => lost || fit(showUnlit(tile)), (draw ? LABEL_MS : ANSWER_MS) - old + 20);
 	tile.unlit.className = `face unlit ${answer ? "after" : scanned ? "pending" : ""}`;
 	fill(tile.unlit, answer ? face(lane, null, "none", answer.verdict === "rescan" ? "scan_serial" : "next_box", earlier, el("div.last", draw ? labelDrawing(answer.reason) : bigCode(nameOf(answer)),
 		say(answer, el("p.mark", shape(SIGNAL[answer.verdict]), t(answer.verdict), since(answer.at_ms, answer.at), lane.repeat > 0 && el("small", t("shown_again"))))))
 		: scanned ? face(lane, null, waits ? "working" : "none", waits ? "working" : "not_checked", bigCode(scanned.text), !waits && el("p.say", t("no_answer")), earlier)
 		: face(lane, null, "none", "not_checked", el("p.say", t("scan_serial")), earlier));
+	return tile;
+}
+// As large as fits: what is too much for its tile is made smaller.
+function fit({ unlit, bright }) {
+	for (const face of [unlit, bright]) for (let size = 1; face.style.setProperty("--fit", size), face.scrollHeight > face.clientHeight && size > .3; size -= .08);
 }
 // Lit only for what is left of its time, and by an animation that ends by itself.
 function light(tile, onTime) {
@@ -516,7 +522,7 @@ function listen() {
 	addEventListener("pageshow", event => event.persisted && blankUntilState());
 	document.addEventListener("resume", blankUntilState);
 	document.addEventListener("visibilitychange", () => document.hidden || blankUntilState());
-	addEventListener("error", event => stumble(event.error));
+	addEventListener("error", event => event.error && stumble(event.error));
 	$["scan-form"].onsubmit = async event => {
 		event.preventDefault();
 		const field = $["scan-text"], { value } = field;
@@ -531,6 +537,7 @@ function listen() {
 		showSound();
 	};
 	$.language.onchange = event => speak(event.target.value).then(() => { kept.language = root.lang }, () => { $.language.value = root.lang });
+	new ResizeObserver(() => tiles.forEach(fit)).observe($.lanes);
 	setInterval(keepUp, 250);
 }
 async function start() {

@@ -60,7 +60,8 @@ function list(parent, items, key, make) {
 		after.set(is, was?.json === json ? was : { json, node: make(item) });
 	}
 	const nodes = [...after.values()].map(one => one.node);
-	if (nodes.length !== parent.children.length || nodes.some((node, at) => parent.children[at] !== node)) fill(parent, nodes);
+	for (const node of [...parent.children]) nodes.includes(node) || node.remove();
+	nodes.forEach((node, at) => parent.children[at] === node || parent.insertBefore(node, parent.children[at]));
 }
 
 // ---- Words: every text of the page is in its language's file; numbers and dates are the browser's.
@@ -87,15 +88,15 @@ const choices = (select, options) => fill(select, options.map(([value, text]) =>
 const words = ({ reason, message, action, detail }) => [lang.reasons[reason]?.[0] ?? english(message), lang.reasons[reason]?.[1] ?? english(action), english(detail)];
 const stationTime = (at, how) => date(how, Date.parse(at) + (state.today?.utc_offset_minutes ?? 0) * 60_000);
 const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
-const inFull = at => at && `${stationTime(at, { day: "numeric", month: "short" })}, ${stationTime(at, CLOCK)}`;
+const inFull = at => !Date.parse(at) ? at && clean(at) : `${stationTime(at, { day: "numeric", month: "short" })}, ${stationTime(at, CLOCK)}`;
 function age(ms) {
 	const [by, unit, step] = [[86_400_000, "day", 1], [3_600_000, "hour", 1], [60_000, "minute", 1], [0, "second", 10]].find(([by]) => ms >= by) ?? [0, "second", 0];
 	return ages.format(-Math.floor(Math.max(ms, 0) / (by || 10_000)) * step, unit);
 }
-// A time that grows older by itself. `ms`: the station's boot time; without it `at` stands there.
+// A time that grows older. `ms`: the station's boot time; without it `at` stands there.
 function since(ms, at) {
-	const node = el("time", ms == null ? inFull(at) : age(stationNow() - ms));
-	if (ms != null) node.dataset.ms = ms;
+	const known = Number.isFinite(ms), node = el("time", known ? age(stationNow() - ms) : inFull(at));
+	if (known) node.dataset.ms = ms;
 	return node;
 }
 function growOlder() {
@@ -126,7 +127,7 @@ function keepUp() {
 	const at = now(), quiet = at - lastBeat;
 	if (quiet >= LOST_MS) lose();
 	if (next && (next.source.readyState === 2 || at - next.began > PATIENCE_MS)) next = next.source.close();
-	const over = !link || link.source.readyState === 2 || at - link.began > (lost ? LOST_MS : link.proven ? RENEW_MS : PATIENCE_MS);
+	const over = blank || !link || link.source.readyState === 2 || at - link.began > (lost ? LOST_MS : link.proven ? RENEW_MS : PATIENCE_MS);
 	if (!next && over && at - tried >= RETRY_MS) connect();
 }
 function blankUntilState() {
@@ -162,6 +163,7 @@ function take(kind, event, onTime) {
 	if (kind === "state") {
 		state = event;
 		state.station.now_ms = event.now_ms;
+		state.onTime = onTime;
 		blank = false;
 		root.classList.remove("blank");
 		showAll(onTime);
@@ -201,7 +203,7 @@ function alive() {
 	if (!lost) return;
 	lost = false;
 	root.classList.remove("lost");
-	if (state) showAll(true);
+	if (state) showAll(state.onTime);
 }
 function lose() {
 	if (lost) return;

@@ -428,20 +428,20 @@ test("a burst of keys is a scan wherever the focus is, and never text in a filte
 
 test("typed and clicked scans; each refusal in words", async t => {
   const { fake, page } = await bench(t, undefined, {}, fake => Object.assign(fake.state, { scan: { lane: "main" }, demo: [{ serial: "DEMOREADY001", what: "new", signal: "ready" }] }));
-  const said = page.locator("#scan-said");
-  await page.locator("#scan-text").fill("C02XK0AAJG5H");
-  await page.locator("#scan-form button").click();
+  const said = page.locator("#heard");
+  await page.locator("#typed").fill("C02XK0AAJG5H");
+  await page.locator("#form button").click();
   await until(async () => await said.innerText() === "Scanned: C02XK0AAJG5H");
-  assert.equal(await page.locator("#scan-text").inputValue(), "");
+  assert.equal(await page.locator("#typed").inputValue(), "");
   await page.locator("#demo summary").click();
   await page.locator("#demo li button").click();
   await until(() => fake.scans.at(-1) === "DEMOREADY001");
   for (const [status, words] of [[400, "There is nothing to scan."], [413, "That is too long for a barcode."], [503, "Too many scans at once. Scan it again."], [404, "The station takes no scans from here."], [500, "The station did not get the scan. Scan it again."]]) {
     fake.scanStatus = status;
-    await page.locator("#scan-text").fill("C02XK0AAJG5H");
-    await page.locator("#scan-form button").click();
+    await page.locator("#typed").fill("C02XK0AAJG5H");
+    await page.locator("#form button").click();
     await until(async () => await said.innerText() === words, 3000, words);
-    assert.equal(await page.locator("#scan-text").inputValue(), "C02XK0AAJG5H", "what was typed is kept");
+    assert.equal(await page.locator("#typed").inputValue(), "C02XK0AAJG5H", "what was typed is kept");
   }
 });
 

@@ -93,7 +93,7 @@ test("lost: all grey, in words, without a green, and axe-core finds nothing", as
   await picture(browser, page, "lost-dark", { grey: true });
   assert.equal(await greens(browser, page), 0);
   assert.equal(await coloured(browser, page), 0, "grey is grey");
-  assert.equal(await page.locator("#veil-word").innerText(), "Display lost the station");
+  assert.equal(await page.locator("#word").innerText(), "Display lost the station");
   assert.deepEqual(await violations(page), []);
   await page.emulateMedia({ colorScheme: "light" });
   await picture(browser, page, "lost-light");

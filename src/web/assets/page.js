@@ -1,4 +1,4 @@
-// The page at the bench: shows what the station says, by the station's clock, and says so when it hears nothing.
+// The page at the bench: what the station says, by the station's clock.
 
 const LOST_MS = 3000, LATE_MS = 1000, RETRY_MS = 1000, PATIENCE_MS = 5000, RENEW_MS = 600_000, KEY_MS = 50, LABEL_MS = 30_000, ANSWER_MS = 10_000;
 const NAMES = { en: "English", de: "Deutsch", es: "Español", fr: "Français", pl: "Polski" };
@@ -7,14 +7,16 @@ const $ = new Proxy({}, { get: (_, id) => document.getElementById(id) });
 const part = (id, which = "ul") => $[id].querySelector(which);
 const now = () => performance.now();
 // A private window forgets.
-const kept = (() => { try { return localStorage } catch { return {} } })();
+let kept = {};
+try { kept = localStorage } catch { /* so it is */ }
+const ask = (path, how) => fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...how });
 async function get(path, how) {
-	const reply = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...how });
+	const reply = await ask(path, how);
 	if (!reply.ok) throw new Error(`${path}: ${reply.status}`);
 	return reply;
 }
 
-// ---- Building: text goes in as text, never as markup.
+// Building: text goes in as text, never as markup.
 
 const clean = (text, most = 600) => [...String(text ?? "")].slice(0, most).join("").replace(/[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, "\ufffd");
 const fill = (node, ...children) => (node.replaceChildren(...children.flat(9).filter(child => child || child === 0)), node);
@@ -22,7 +24,7 @@ const set = (node, about) => {
 	for (const [key, value] of Object.entries(about)) key.startsWith("on") ? node[key] = value : node.setAttribute(key, value);
 	return node;
 };
-// el("p.sub", { lang: "en" }, child, ..): what is falsy is left out.
+// What is falsy is left out.
 function el(tag, ...children) {
 	const [name, ...classes] = tag.split("."), node = document.createElement(name), about = children[0];
 	if (classes.length) node.className = classes.join(" ");
@@ -30,7 +32,7 @@ function el(tag, ...children) {
 	return fill(node, children);
 }
 const svg = (tag, about, ...children) => fill(set(document.createElementNS("http://www.w3.org/2000/svg", tag), about), children);
-const foreign = (text, most) => text && el("bdi", clean(text, most));
+const bdi = text => text && el("bdi", clean(text));
 const english = text => text && el("bdi", { lang: "en" }, clean(text));
 const code = text => el("bdi.mono", clean(text));
 
@@ -52,7 +54,7 @@ const shape = name => svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, 
 const SIGNAL = { ready: "ready", not_ready: "stop", wait: "hold", unknown: "hold", rescan: "rescan" };
 const COUNTED = ["ready", "wait", "unknown", "not_ready"];
 
-// Keeps the nodes of items that stay as they are, so that the focus stays.
+// Keeps what stays as it is, so that the focus stays.
 function list(parent, items, key, make) {
 	const before = parent.kept, after = parent.kept = new Map();
 	for (const item of items) {
@@ -64,7 +66,7 @@ function list(parent, items, key, make) {
 	nodes.forEach((node, at) => parent.children[at] === node || parent.insertBefore(node, parent.children[at]));
 }
 
-// ---- Words: every text of the page is in its language's file; numbers and dates are the browser's.
+// Words: every text is in its language's file; numbers and dates are the browser's.
 
 let lang, ages;
 const local = navigator.language, number = value => new Intl.NumberFormat(local).format(value);
@@ -75,15 +77,13 @@ async function speak(wanted) {
 	$.language.value = root.lang = wanted;
 	ages = new Intl.RelativeTimeFormat(wanted, { numeric: "auto" });
 	for (const node of document.querySelectorAll("[data-t]")) node.textContent = t(node.dataset.t);
-	for (const [id, key] of Object.entries({ language: "language", verdict: "answer", filter: "filter", "scan-text": "scan_label", lanes: "lanes", scan: "scan" })) set($[id], { "aria-label": t(key), placeholder: t(key) });
-	const chosen = $.verdict.value;
-	choices($.verdict, [["", t("all")], ...Object.keys(SIGNAL).map(one => [one, t(one)])]);
-	$.verdict.value = chosen;
+	for (const [id, key] of Object.entries({ language: "language", verdict: "answer", filter: "filter", typed: "scan_label", lanes: "lanes", scan: "scan" })) set($[id], { "aria-label": t(key), placeholder: t(key) });
+	choices($.verdict, [["", t("all")], ...Object.keys(SIGNAL).map(one => [one, t(one)])], $.verdict.value);
 	showSound();
 	showLink();
 	if (state) showAll();
 }
-const choices = (select, options) => fill(select, options.map(([value, text]) => el("option", { value }, text)));
+const choices = (select, options, chosen) => { fill(select, options.map(([value, text]) => el("option", { value }, text))).value = chosen ?? "" };
 // What a service adds to the sentence stays as it came.
 const words = ({ reason, message, action, detail }) => [lang.reasons[reason]?.[0] ?? english(message), lang.reasons[reason]?.[1] ?? english(action), english(detail)];
 const stationTime = (at, how) => date(how, Date.parse(at) + (state.today?.utc_offset_minutes ?? 0) * 60_000);
@@ -95,22 +95,17 @@ function age(ms) {
 }
 // A time that grows older. `ms`: the station's boot time; without it `at` stands there.
 function since(ms, at) {
-	const known = Number.isFinite(ms), node = el("time", known ? age(stationNow() - ms) : inFull(at));
-	if (known) node.dataset.ms = ms;
-	return node;
+	return Number.isFinite(ms) ? el("time", { "data-ms": ms }, age(stationNow() - ms)) : el("time", inFull(at));
 }
 function growOlder() {
-	for (const node of document.querySelectorAll("[data-ms]")) {
-		const text = age(stationNow() - node.dataset.ms);
-		if (node.textContent !== text) node.textContent = text;
-	}
+	for (const node of document.querySelectorAll("[data-ms]")) node.textContent = age(stationNow() - node.dataset.ms);
 }
 
-// ---- The link. `performance.now()` is the only clock of this machine that is asked.
+// The link. `performance.now()` is the only clock of this machine that is asked.
 //
-// Each event says when it was made (`now_ms`, the station's boot time). `performance.now() - now_ms`, compared with the fastest event
-// of its connection, says how late it is. A connection whose first event came within a second proves that the fastest was fast;
-// otherwise nothing is lit. Connections are renewed, so that the drift of two clocks never adds up.
+// An event says when it was made (`now_ms`, the station's boot time). `performance.now() - now_ms`, compared with the fastest event of
+// its connection, says how late it is. If a connection's first event came within a second, the fastest was fast; otherwise
+// nothing is lit. Connections are renewed, so that the drift of two clocks never adds up.
 
 let state, link, next, lastBeat = -LOST_MS, tried = -RETRY_MS, lost = true, blank = false, faults = 0, reloading = false, veil;
 const stationNow = () => now() - link.fastest;
@@ -124,8 +119,8 @@ function connect() {
 	mine.source.onerror = () => mine.source.close();
 }
 function keepUp() {
-	const at = now(), quiet = at - lastBeat;
-	if (quiet >= LOST_MS) lose();
+	const at = now();
+	if (at - lastBeat >= LOST_MS) lose();
 	if (next && (next.source.readyState === 2 || at - next.began > PATIENCE_MS)) next = next.source.close();
 	const over = blank || !link || link.source.readyState === 2 || at - link.began > (lost ? LOST_MS : link.proven ? RENEW_MS : PATIENCE_MS);
 	if (!next && over && at - tried >= RETRY_MS) connect();
@@ -149,7 +144,7 @@ function hear(mine, kind, data) {
 		}
 		const late = way - mine.fastest;
 		mine.fastest = Math.min(mine.fastest, way);
-		// This machine's clock stood still while the station's went on: what is lit is old.
+		// This machine slept: what is lit is old.
 		if (late < -LATE_MS) return blankUntilState();
 		take(kind, event, mine.proven && late <= LATE_MS);
 		if (kind === "beat" && late <= LOST_MS) alive();
@@ -196,7 +191,7 @@ function soon(show) {
 function alive() {
 	lastBeat = now();
 	faults = 0;
-	// Each beat holds the cover down. Without one it comes up, even if nothing else here moves any more.
+	// Each beat holds the cover down. Without one it comes up, even if this script hangs.
 	veil ??= $.veil.animate([{ opacity: 0, easing: "step-end" }, { opacity: 1 }], { duration: LOST_MS, fill: "forwards" });
 	veil.currentTime = 0;
 	veil.play();
@@ -216,19 +211,19 @@ function lose() {
 function showLink() {
 	const word = t(!lost ? "live" : faults > 2 ? "fault" : state ? "lost" : "connecting"), gone = lost && state;
 	fill($.link, el("span", word));
-	$["veil-word"].textContent = word;
-	$["veil-more"].textContent = gone ? t("lost_more") : "";
+	$.word.textContent = word;
+	$.more.textContent = gone ? t("lost_more") : "";
 	set($.veil, { "aria-hidden": !lost });
-	document.title = gone ? `✕ ${word}` : state ? `${clean(state.name)} · Benchlight` : "Benchlight";
+	document.title = gone ? `✕ ${word}` : `${clean(state?.name)} Benchlight`;
 }
-// A fault of this page must not leave a page that only looks alive.
+// After a fault nothing may look alive.
 function stumble(fault) {
 	console.error(fault);
+	link?.source.close();
 	lose();
-	lastBeat = -LOST_MS;
 	if (++faults > 2 && !reloading) reloading = setTimeout(() => location.reload(), PATIENCE_MS);
 }
-// Loads the newer build once the server hands it out: never away from a page that works to one that does not answer.
+// Loads the newer build once the server hands it out, never away from a page that works to none.
 async function upgrade(build) {
 	if (reloading || (kept.reloaded === build && now() < 60_000)) return;
 	reloading = true;
@@ -241,15 +236,13 @@ async function upgrade(build) {
 	}
 }
 
-// ---- Lanes.
-
-const tiles = new Map(), manyLanes = () => state.lanes.length > 1, laneOf = about => manyLanes() && foreign(about.lane);
+const tiles = new Map(), manyLanes = () => state.lanes.length > 1, laneOf = about => manyLanes() && bdi(about.lane);
 function darken(tile) {
 	tile.light?.cancel();
 	tile.light = tile.lit = null;
 }
 function showAll(onTime) {
-	fill($.place, foreign(state.site), " · ", el("b", foreign(state.name)));
+	fill($.place, bdi(state.site), " · ", el("b", bdi(state.name)));
 	$.lanes.dataset.n = state.lanes.length;
 	for (const [name, tile] of tiles) if (!state.lanes.some(lane => lane.lane === name)) tile.node.remove(), tiles.delete(name);
 	for (const lane of state.lanes) showLane(lane, onTime);
@@ -260,9 +253,9 @@ const tail = text => [...clean(text)].slice(-4).join("");
 const bigCode = text => el("div.code", el("b", tail(text)), el("span.mono", clean(text)));
 function say(about, mark) {
 	const [sentence, action, detail] = words(about);
-	return el("div.say", mark, el("p", sentence, detail && " ", detail), el("p.do", action), el("p.aside", foreign(about.model), about.age_s != null && [" ", t("age_of_copy", age(about.age_s * 1000))]));
+	return el("div.say", mark, el("p", sentence, detail && " ", detail), el("p.do", action), el("p.aside", bdi(about.model), about.age_s != null && [" ", t("age_of_copy", age(about.age_s * 1000))]));
 }
-const face = (lane, right, icon, word, more, ...below) => [el("div.top", foreign(lane.lane), right), el("div.mid", shape(icon), el("div", el("p.word", t(word)), more)), below];
+const face = (lane, right, icon, word, more, ...below) => [el("div.top", bdi(lane.lane), right), el("div.mid", shape(icon), el("div", el("p.word", t(word)), more)), below];
 function showLane(lane, onTime) {
 	let tile = tiles.get(lane.lane);
 	if (!tile) {
@@ -279,7 +272,7 @@ function showLane(lane, onTime) {
 }
 function showUnlit(tile) {
 	const { lane } = tile, { answer, alarm, scanned } = lane, at = scanned?.at_ms ?? answer?.at_ms ?? 0, old = stationNow() - at;
-	const earlier = alarm && alarm.at_ms > (scanned?.at_ms ?? 0) && el("p.earlier", shape("alarm"), el("span", t("earlier_box"), ": ", el("b.mono", tail(nameOf(alarm)))));
+	const earlier = alarm?.at_ms > (scanned?.at_ms ?? 0) && el("p.earlier", shape("alarm"), el("span", t("earlier_box"), ": ", el("b.mono", tail(nameOf(alarm)))));
 	const draw = answer?.verdict === "rescan" && old < LABEL_MS, waits = scanned && !answer && old < ANSWER_MS;
 	clearTimeout(tile.timer);
 	if (draw || waits) tile.timer = setTimeout(() => lost || fit(showUnlit(tile)), (draw ? LABEL_MS : ANSWER_MS) - old + 20);
@@ -308,17 +301,17 @@ function light(tile, onTime) {
 		bright.style.setProperty("--phase", `${Math.min(0, since_ms - stationNow())}ms`);
 	}
 	bright.dataset.show = show;
-	fill(bright, face(lane, about && since(about.at_ms, about.at), show, lang[`signal_${show}`] ? `signal_${show}` : show, about ? show === "rescan" ? labelDrawing(about.reason) : bigCode(nameOf(about)) : show === "working" && scanned && bigCode(scanned.text),
+	fill(bright, face(lane, about && since(about.at_ms, about.at), show, lang[show] ? show : `signal_${show}`, about ? show === "rescan" ? labelDrawing(about.reason) : bigCode(nameOf(about)) : show === "working" && scanned && bigCode(scanned.text),
 		about ? say(about) : show === "unable" && el("div.say", trouble && el("p", troubleWords(trouble)[0]), el("p.do", t("unable_action")))));
 }
 // The label of a box: the serial number's barcode marked, the one that was scanned crossed out.
 function labelDrawing(reason) {
 	const parts = [svg("rect", { width: 380, height: 190, rx: 8, fill: "#fff" })];
 	for (const [what, text, x, y, width] of [["part_number", "(1P) Part No.", 18, 32, 150], ["upc", "UPC / EAN", 236, 32, 110], ["", "(S) Serial No.", 18, 88, 190], ["imei", "IMEI / EID", 18, 146, 230]]) {
-		const color = what ? "#767676" : "#000", cross = what && what === reason.replace("eid", "imei");
+		const color = what ? "#757575" : "#000", cross = what && what === reason.replace("eid", "imei");
 		let bars = "";
 		for (let at = x, seed = width; at < x + width; seed = (seed * 13 + 7) % 31, at += 3 + seed % 4) bars += `M${at} ${y}v24h${1 + seed % 3}v-24z`;
-		parts.push(svg("path", { d: bars, fill: color, opacity: what ? .55 : 1 }), svg("text", { x, y: y - 5, "font-size": what ? 12 : 15, "font-weight": what ? 400 : 700, fill: color }, text));
+		parts.push(svg("path", { d: bars, fill: color }), svg("text", { x, y: y - 5, "font-size": what ? 12 : 15, "font-weight": what ? 400 : 700, fill: color }, text));
 		if (!what) parts.push(svg("path", { d: "M8 62h214v60H8zM360 92H242m24-26l-26 26 26 26", fill: "none", stroke: "#0a53c4", "stroke-width": 7 }));
 		if (cross) parts.push(svg("path", { d: `M${x + width / 2 - 18} ${y - 6}l36 36m0-36l-36 36`, stroke: "#c40d24", "stroke-width": 7 }));
 	}
@@ -333,10 +326,8 @@ function announce(lane, before, onTime) {
 	if (show && onTime && (show !== before.show || lane.since_ms !== before.since_ms || lane.repeat !== before.repeat)) sing(show);
 }
 
-// ---- Shelves.
-
 const mark = verdict => el(`span.verdict`, shape(SIGNAL[verdict]), t(verdict));
-const asking = about => ({ type: "button", onclick: () => showWhy(about) });
+const asking = about => ({ onclick: () => showWhy(about) });
 const whyButton = about => el("button", { ...asking(about), "aria-label": t("why_of", clean(nameOf(about), 40)) }, t("why"));
 const asks = () => el("span", shape("again"), " ", t("asks_again"));
 const sinceBox = box => since(box.since_ms, box.since);
@@ -349,7 +340,7 @@ function showShelves() {
 	list(part("waiting"), state.waiting.boxes.map(box => ({ ...box, id: box.scan })), box => box.serial + box.lane, box => {
 		const [sentence, , detail] = words(box);
 		return el(box.turned ? "li.turned" : "li", el("b.tail", tail(box.serial)), el("div", el("p", box.turned ? t("scan_again") : [sentence, " ", detail]),
-			el("p.sub", code(box.serial), foreign(box.model), laneOf(box), sinceBox(box), box.asked_again && !box.turned && asks())), whyButton(box));
+			el("p.sub", code(box.serial), bdi(box.model), laneOf(box), sinceBox(box), box.asked_again && !box.turned && asks())), whyButton(box));
 	});
 	const groups = {};
 	for (const box of state.problem.boxes) (groups[box.reason] ??= []).push({ ...box, id: box.scan });
@@ -367,8 +358,6 @@ function showStrip() {
 		entry("station", faulty ? "alarm" : "ready", faulty || null, faulty ? "problems" : "problems_none", faulty ? "bad" : ""));
 }
 
-// ---- Today and the last answers.
-
 function showToday() {
 	const { today } = state;
 	$.date.textContent = today ? date({ dateStyle: "full" }, Date.parse(today.date)) : "";
@@ -383,7 +372,7 @@ function chart(hours) {
 		let y = 133;
 		for (const kind of one ? COUNTED : []) {
 			const tall = one[kind] / most * 115;
-			if (tall) parts.push(svg("rect", { x, y: (y -= tall) + 1, width, height: Math.max(1.5, tall - 2), rx: 2, class: kind }));
+			if (tall) parts.push(svg("rect", { x, y: (y -= tall) + 1, width, height: Math.max(1.5, tall - 2), class: kind }));
 		}
 		if (one) text(y - 5, number(sum(one)));
 		if ((hour - first) % Math.ceil((last - first) / 10) === 0) text(150, word(hour));
@@ -396,28 +385,26 @@ function showAnswers() {
 	const fits = one => (!verdict || one.verdict === verdict) && [one.serial, one.raw, one.model, one.lane, one.message, lang.reasons[one.reason]?.[0]].join("\n").toLowerCase().includes(wanted);
 	const shown = state.answers.filter(fits);
 	list(part("answers"), shown, one => one.id, one => el(`li.${one.verdict}`, el("time", stationTime(one.at, CLOCK)), mark(one.verdict),
-		el("div", el("p", el("b", code(nameOf(one))), one.cause && ` · ${t(one.cause)}`), el("p.sub", foreign(one.model), laneOf(one), el("span", words(one)[0]))), whyButton(one)));
+		el("div", el("p", el("b", code(nameOf(one))), one.cause && ` · ${t(one.cause)}`), el("p.sub", bdi(one.model), laneOf(one), el("span", words(one)[0]))), whyButton(one)));
 	part("answers", ".more").textContent = shown.length ? "" : t(state.answers.length ? "answers_no_match" : "answers_none");
 }
 const pair = (key, value, bad) => value != null && value !== "" && [el("dt", t(key)), el(bad ? "dd.bad" : "dd", value)];
-const took = one => one.took_ms != null && `${number(one.took_ms)} ms`;
+const took = one => one.took_ms == null ? null : `${number(one.took_ms)} ms`;
 async function showWhy(about) {
-	fill($["why-h"], t("why_of", clean(nameOf(about), 40)));
+	fill($.asked, t("why_of", clean(nameOf(about), 40)));
 	fill($.told, "…");
 	if (!$.why.open) $.why.showModal();
 	try {
 		const { answer, evidence, delivered_at, set_aside, changes } = await (await get(`/api/answers/${about.id}`)).json(), [sentence, action, detail] = words(answer);
 		fill($.told, el(`div.${answer.verdict}`, mark(answer.verdict), el("p.lead", sentence), detail && el("p.soft", t("service_says"), ": ", detail), el("p.do", action)),
-			el("dl", pair("box", code(nameOf(answer))), pair("time", inFull(answer.at)), pair("lane", foreign(answer.lane)), pair("took", took(answer) || null), pair(set_aside ? "refused" : "delivered", set_aside ? english(set_aside) : inFull(delivered_at) ?? t("not_yet"))),
-			el("div.evidence", evidence.map(one => el("div.source", el("h3", foreign(one.source), " ", el("small", foreign(one.kind))), el("dl", pair("says", lang[`says_${one.says}`] ?? lang[one.says] ?? english(one.says)),
-				pair("why", lang.reasons[one.reason]?.[0] ?? english(one.reason)), pair("status", english(one.status)), pair("assigned_at", inFull(one.assigned_at)), pair("last_fetch", inFull(one.as_of)), pair("took", took(one) || null))))),
+			el("dl", pair("box", code(nameOf(answer))), pair("time", inFull(answer.at)), pair("lane", bdi(answer.lane)), pair("took", took(answer)), pair(set_aside ? "refused" : "delivered", set_aside ? english(set_aside) : inFull(delivered_at) ?? t("not_yet"))),
+			el("div.evidence", evidence.map(one => el("div.source", el("h3", bdi(one.source), " ", el("small", bdi(one.kind))), el("dl", pair("says", lang[`says_${one.says}`] ?? lang[one.says] ?? english(one.says)),
+				pair("why", lang.reasons[one.reason]?.[0] ?? english(one.reason)), pair("status", english(one.status)), pair("assigned_at", inFull(one.assigned_at)), pair("last_fetch", inFull(one.as_of)), pair("took", took(one)))))),
 			!evidence.length && t("no_sources"), changes.length > 0 && el("h3", t("changes")), changes.map(one => el(`p.${one.verdict}`, mark(one.verdict), ` ${inFull(one.at)} · ${t(one.cause)}. `, words(one)[0])));
 	} catch {
 		fill($.told, t("not_to_be_had"));
 	}
 }
-
-// ---- The station.
 
 const troubleWords = ({ part, word, sentence, remedy }) => lang.troubles[`${part} ${word}`] ?? lang.troubles[word] ?? lang.reasons[word] ?? [english(sentence), english(remedy)];
 function showStation() {
@@ -425,38 +412,38 @@ function showStation() {
 	const ago = at => at && since(now_ms - (Date.parse(health.time) - Date.parse(at))), word = of => lang[`is_${of}`] ?? lang.reasons[of]?.[0] ?? english(of), ok = of => ["ok", "none", "starting"].includes(of);
 	fill($.able, shape(able ? "ready" : "unable"), t(able ? "able" : "not_able"));
 	$.able.className = able ? "" : "bad";
-	const about = one => (one.name ? one.name !== one.word && foreign(one.name) : lang[one.part]);
+	const about = one => (one.name ? one.name !== one.word && bdi(one.name) : lang[one.part]);
 	list($.problems, problems, one => [one.part, one.name, one.word].join(), one => {
 		const [sentence, remedy] = troubleWords(one);
 		return el("li", shape("alarm"), el("p", about(one) && el("b", about(one), ": "), sentence), el("p.do", remedy));
 	});
 	fill($.sources, sources.map(({ name, kind, required }) => {
 		const { state: is, as_of, replica, quota_left: left, quota_limit: limit, credential_days: days } = health.sources[name] ?? {};
-		return is && el(is === "ok" ? "div.source" : "div.source.bad", el("h3", foreign(name), " ", el("small", foreign(kind), required && ` · ${t("required")}`)), el("p.state", word(is)), el("dl", pair("last_fetch", ago(as_of)),
+		return is && el(is === "ok" ? "div.source" : "div.source.bad", el("h3", bdi(name), " ", el("small", bdi(kind), required && ` · ${t("required")}`)), el("p.state", word(is)), el("dl", pair("last_fetch", ago(as_of)),
 			pair("quota", left == null ? null : limit ? `${number(left)} / ${number(limit)}` : number(left), left < limit / 5), pair("copy", replica && [word(replica.state), ` · ${number(replica.rows)} ${t("devices")} `, ago(replica.pass_at)], !ok(replica?.state)),
 			pair("credential", days == null ? null : new Intl.NumberFormat(root.lang, { style: "unit", unit: "day", unitDisplay: "long" }).format(days), days < 30)));
 	}));
-	const each = (key, parts, is, more) => Object.entries(parts ?? {}).map(([name, part]) => pair(key, [foreign(name), ": ", word(is(part)), more?.(part)], !ok(is(part))));
+	const each = (key, parts, is, more) => Object.entries(parts ?? {}).map(([name, part]) => pair(key, [bdi(name), ": ", word(is(part)), more?.(part)], !ok(is(part))));
 	fill($.facts, each("scanners", health.scanners, one => one.state, one => !one.proven && ` · ${t("not_proven")}`), each("lamps", health.lamps, one => one), broker && pair("broker", word(broker.state), broker.state === "away"),
 		journal && [pair("journal", word(journal.state), !ok(journal.state)), pair("unsent", number(journal.unsent)), journal.set_aside.length > 0 && pair("refused", number(journal.set_aside.length), true)],
 		pair("clock", word(clock), clock === "unsynced"), pair("version", clean(state.version)));
 }
 
-// ---- Scans from this page: typed, clicked, or a scanner's burst of keys, wherever the focus is.
+// Scans from this page: typed, clicked, or a scanner's burst of keys, wherever the focus is.
 
 function showScan() {
 	$.scan.hidden = !state.scan;
 	$.demo.hidden = !state.demo.length;
-	list(part("demo"), state.demo, box => box.serial, box => el("li", el("button", { type: "button", onclick: () => scan(box.serial) }, shape(box.signal), code(box.serial), el("small", { lang: "en" }, foreign(box.what)))));
+	list(part("demo"), state.demo, box => box.serial, box => el("li", el("button", { onclick: () => scan(box.serial) }, shape(box.signal), code(box.serial), el("small", { lang: "en" }, bdi(box.what)))));
 }
 async function scan(text) {
 	let said = "scan_failed";
 	try {
-		const reply = await fetch("/api/scan", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ text }), signal: AbortSignal.timeout(PATIENCE_MS) });
+		const reply = await ask("/api/scan", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ text }) });
 		said = { 202: "", 400: "scan_empty", 404: "scan_gone", 413: "scan_long", 503: "scan_full" }[reply.status] ?? said;
 	} catch { /* said below */ }
-	$["scan-said"].className = said && "bad";
-	$["scan-said"].textContent = said ? t(said) : `${t("scan_sent")}: ${clean(text, 40)}`;
+	$.heard.className = said && "bad";
+	$.heard.textContent = said ? t(said) : `${t("scan_sent")}: ${clean(text, 40)}`;
 	return !said;
 }
 let burst = {};
@@ -475,7 +462,7 @@ function onKey(event) {
 		}
 		burst = {};
 	} else if (key !== "Shift" && key !== "Control") {
-		// A group separator inside a label comes as Ctrl+].
+		// A group separator comes as Ctrl+].
 		const letter = ctrlKey && key === "]" ? "\x1d" : key.length === 1 && !ctrlKey && !altKey && !metaKey && key;
 		burst = letter ? { ...(quick ? burst : { text: "", field, value: field?.value }), at: timeStamp } : {};
 		if (letter) burst.text += letter;
@@ -484,7 +471,7 @@ function onKey(event) {
 	}
 }
 
-// ---- Sound: chords, unlike a scanner's beep. The browser gives it after one touch.
+// Sound: chords, unlike a scanner's beep. The browser gives it after one touch.
 
 let ear;
 const SONGS = {
@@ -516,8 +503,6 @@ function showSound() {
 	set($.sound, { "aria-pressed": !!sounds() });
 }
 
-// ---- Start.
-
 function listen() {
 	addEventListener("keydown", onKey, true);
 	for (const touch of ["pointerdown", "keydown"]) addEventListener(touch, event => $.sound.contains(event.target) || wake(), true);
@@ -525,9 +510,9 @@ function listen() {
 	document.addEventListener("resume", blankUntilState);
 	document.addEventListener("visibilitychange", () => document.hidden || blankUntilState());
 	addEventListener("error", event => event.error && stumble(event.error));
-	$["scan-form"].onsubmit = async event => {
+	$.form.onsubmit = async event => {
 		event.preventDefault();
-		const field = $["scan-text"], { value } = field;
+		const field = $.typed, { value } = field;
 		if (await scan(value.trim()) && field.value === value) field.value = "";
 	};
 	$.filter.oninput = $.verdict.onchange = () => state && showAnswers();

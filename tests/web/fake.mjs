@@ -81,9 +81,13 @@ export class Fake {
     return this;
   }
   serial() {
-    this.made += 1;
     const letters = "CDFGHJKLMNPQRTVWXY";
-    return `C02${[7, 3, 11, 5, 13, 2, 17, 19, 23].map(step => letters[(this.made * step + step) % letters.length]).join("")}`;
+    let mixed = this.made += 1, name = "";
+    for (let at = 0; at < 9; at += 1) {
+      mixed = (mixed * 7919 + 104_729 + at) % 1_000_003;
+      name += letters[mixed % letters.length];
+    }
+    return `C02${name}`;
   }
   answer(reason, more = {}) {
     const verdict = verdictOf(reason), [sentence, action] = ENGLISH[reason], rescan = verdict === "rescan", detail = more.detail ?? null;

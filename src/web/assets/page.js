@@ -434,6 +434,7 @@ function showStation() {
 function showScan() {
 	$.scan.hidden = !state.scan;
 	$.demo.hidden = !state.demo.length;
+	$.demo.open ||= !part("demo").kept;
 	list(part("demo"), state.demo, box => box.serial, box => el("li", el("button", { onclick: () => scan(box.serial) }, shape(box.signal), code(box.serial), el("small", { lang: "en" }, bdi(box.what)))));
 }
 async function scan(text) {

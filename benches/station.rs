@@ -35,6 +35,8 @@ mod rest;
 mod rig;
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "station/web.rs"]
+mod web;
 #[path = "station/whole.rs"]
 mod whole;
 
@@ -45,7 +47,7 @@ use report::Report;
 type Measuring<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 type Bench = (&'static str, for<'a> fn(&'a mut Report) -> Measuring<'a>);
 
-const BENCHES: [Bench; 17] = [
+const BENCHES: [Bench; 18] = [
     ("start", |report| Box::pin(whole::start(report))),
     ("idle", |report| Box::pin(whole::idle(report))),
     ("rest", |report| Box::pin(rest::rest(report))),
@@ -67,6 +69,7 @@ const BENCHES: [Bench; 17] = [
     }),
     ("script", |report| Box::pin(beside::script(report))),
     ("day", |report| Box::pin(day::day(report))),
+    ("web", |report| Box::pin(web::web(report))),
     ("drain", |report| Box::pin(whole::drain(report))),
     ("size", |report| Box::pin(whole::size(report))),
 ];

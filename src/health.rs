@@ -43,6 +43,15 @@ pub struct Health {
     pub results_dropped: u64,
 }
 
+/// The alarms, each a stable word.
+pub const ALARMS: [&str; 5] = [
+    "not_found_streak",
+    "journal_salvaged",
+    "session_taken_over",
+    "credential_expiring",
+    "two_readers_one_lane",
+];
+
 /// One thing that is wrong now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {

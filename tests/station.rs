@@ -31,6 +31,8 @@ mod kills;
 mod lamp_times;
 #[path = "station/messages.rs"]
 mod messages;
+#[path = "station/metrics.rs"]
+mod metrics;
 #[path = "station/node_red.rs"]
 mod node_red;
 #[path = "station/replica/mod.rs"]
@@ -47,5 +49,7 @@ mod takeover;
 mod unread;
 #[path = "station/watchdog.rs"]
 mod watchdog;
+#[path = "station/web.rs"]
+mod web;
 #[path = "station/witnesses.rs"]
 mod witnesses;

@@ -307,13 +307,7 @@ mod tests {
             Vec::<&String>::new(),
             "docs/operating.md, \"The words of health\", lacks them"
         );
-        for alarm in [
-            "not_found_streak",
-            "journal_salvaged",
-            "session_taken_over",
-            "credential_expiring",
-            "two_readers_one_lane",
-        ] {
+        for alarm in crate::health::ALARMS {
             assert!(
                 of_kind("an alarm").iter().any(|entry| entry.word == alarm),
                 "{alarm}"

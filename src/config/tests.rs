@@ -123,7 +123,7 @@ bench.toml:3:1: unknown key `naem` in [station]
 bench.toml:7:8: "bluetooth" is not in this build
 7 | kind = "bluetooth"
   |        ^^^^^^^^^^^
-  = use one of `hid`, `serial`, `stdin`, `tcp`
+  = use one of `hid`, `serial`, `stdin`, `tcp`, `web`
 
 bench.toml:11:8: there is no lane "rihgt"
 11 | lane = "rihgt"

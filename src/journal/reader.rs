@@ -149,7 +149,11 @@ impl Reader {
 
     /// The record with this `id`, with when it was delivered.
     pub fn find(&mut self, id: Uuid) -> Result<Option<Stored>, ReadFault> {
-        Ok(self.rows(&select("id = ?1"), [id.as_bytes()])?.pop())
+        let mut found = self.rows(&select("id = ?1"), [id.as_bytes()])?.pop();
+        if let (Source::Own(shared), Some(stored)) = (&self.source, &mut found) {
+            shared.settled.complete(stored);
+        }
+        Ok(found)
     }
 
     /// Everything recorded of one serial number, oldest first.

@@ -114,6 +114,18 @@ impl SettledRows {
         self.lock().in_file = unsent;
     }
 
+    /// Completes a row that was read from the file.
+    pub(super) fn complete(&self, stored: &mut Stored) {
+        match self.lock().waiting.get(&stored.row) {
+            Some(Settled::Delivered(at)) => {
+                stored.delivered_at = Some(*at);
+                stored.set_aside = None;
+            }
+            Some(Settled::Aside(why)) => stored.set_aside = Some(why.clone()),
+            None => {}
+        }
+    }
+
     /// Rows that wait for the broker.
     pub(super) fn unsent(&self) -> u64 {
         let known = self.lock();

@@ -22,15 +22,15 @@ use super::{
     assets::assets,
     board::{Board, LaneSettings, New},
     problems,
-    restoring::Restored,
+    restoring::{self, Restored},
     shapes::{Beat, BothShelves, DemoBox, InputBox, Made, State, Station, Today},
 };
 use crate::{
     health::Health,
-    journal::reader::Day,
+    journal::{Journal, reader::Day},
     publisher::{State as BrokerState, message},
     runtime::{
-        clock::{Boot, Moment},
+        clock::{Boot, ClockWatch, Moment},
         name::Name,
         pulse::{self, Pulse},
     },
@@ -84,7 +84,9 @@ struct Reader {
 pub(super) struct Feeds {
     pub(super) news: broadcast::Receiver<News>,
     pub(super) lamps: Vec<(Name, LampFeed)>,
-    pub(super) restored: mpsc::Receiver<Restored>,
+    /// What the journal holds is read from here, at the start and after news were missed.
+    pub(super) journal: Journal,
+    pub(super) clock: ClockWatch,
     pub(super) pulse: Pulse,
 }
 
@@ -185,7 +187,7 @@ impl Live {
         // Read at most every 5 s.
         let mut today = self.today.clone();
         let (mut beat_at, mut shelves_at) = (Instant::now(), Instant::now());
-        let mut restoring = true;
+        let mut restored = Some(restoring::restore(&feeds.journal, feeds.clock));
         loop {
             feeds.pulse.beat();
             let turns = self.lock().board.turns_at();
@@ -199,15 +201,21 @@ impl Live {
                 biased;
                 news = feeds.news.recv() => match news {
                     Ok(news) => shared_news = Some(news),
-                    Err(broadcast::error::RecvError::Lagged(_)) => self.resync(&feeds.lamps),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {
+                        self.resync(&feeds.lamps);
+                        restored = Some(restoring::restore(&feeds.journal, feeds.clock));
+                    }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 Ok(()) = health.changed() => health_changed = true,
                 Ok(()) = link.changed() => health_changed = true,
                 Ok(()) = today.changed() => today_changed = true,
-                restored = feeds.restored.recv(), if restoring => match restored {
-                    Some(restored) => self.restore(&restored),
-                    None => restoring = false,
+                found = next_of(&mut restored) => match found {
+                    Some(found) => self.restore(&found),
+                    None => {
+                        restored = None;
+                        self.tell_all();
+                    }
                 },
                 () = sleep_until(wake) => {}
             }
@@ -244,13 +252,21 @@ impl Live {
         }
     }
 
-    /// News were missed: the lamps are what they are, and every page gets the whole state anew.
+    /// News were missed: the lamps are what they are, and the rest is read anew.
     fn resync(&self, lamps: &[(Name, LampFeed)]) {
         let mut shared = self.lock();
         let statuses = lamps
             .iter()
             .map(|(name, feed)| (name.clone(), feed.now().status));
         shared.board.resync(statuses);
+    }
+
+    /// Every page gets the whole state.
+    fn tell_all(&self) {
+        let mut shared = self.lock();
+        if shared.readers.is_empty() {
+            return;
+        }
         let state = framed("state", &self.state_of(&mut shared));
         shared
             .readers
@@ -265,6 +281,14 @@ impl Live {
             Restored::Answers(records) => board.restore_answers(records, now),
             Restored::Boxes(records) => board.restore_boxes(records, now),
         }
+    }
+}
+
+/// What is read next; never, if nothing is.
+async fn next_of(restored: &mut Option<mpsc::Receiver<Restored>>) -> Option<Restored> {
+    match restored {
+        Some(restored) => restored.recv().await,
+        None => std::future::pending().await,
     }
 }
 

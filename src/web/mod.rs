@@ -4,6 +4,7 @@ mod assets;
 mod board;
 mod door;
 mod live;
+mod metrics;
 mod problems;
 mod restoring;
 mod routes;
@@ -43,7 +44,7 @@ use crate::{
 };
 use door::Places;
 use live::{About, Feeds, Live};
-use routes::{Came, Web};
+use routes::{Behind, Came, Web};
 
 /// A port that cannot be had is tried again this often.
 const RETRY: Duration = Duration::from_secs(10);
@@ -105,14 +106,16 @@ pub struct InputBox {
 /// Serves until `inputs.stop` is true. A port that cannot be had is a state, not an end.
 pub async fn run(settings: Settings, inputs: Inputs, state: watch::Sender<WebCondition>) {
     let mut stop = inputs.stop.clone();
+    let lamps: Vec<(Name, LampFeed)> = inputs
+        .lanes
+        .iter()
+        .map(|(lane, feed)| (lane.name.clone(), feed.clone()))
+        .collect();
     let feeds = Feeds {
         news: inputs.news,
-        lamps: inputs
-            .lanes
-            .iter()
-            .map(|(lane, feed)| (lane.name.clone(), feed.clone()))
-            .collect(),
-        restored: restoring::restore(&inputs.journal, inputs.clock),
+        lamps: lamps.clone(),
+        journal: inputs.journal.clone(),
+        clock: inputs.clock,
         pulse: inputs.pulse,
     };
     let about = About {
@@ -128,21 +131,25 @@ pub async fn run(settings: Settings, inputs: Inputs, state: watch::Sender<WebCon
         about,
         &lanes,
         inputs.health.clone(),
-        inputs.link,
+        inputs.link.clone(),
         inputs.today,
     ));
+    let at_start = inputs.health.borrow().journal.clone();
+    let behind = Behind {
+        live: Arc::clone(&live),
+        at_start,
+        health: inputs.health,
+        link: inputs.link,
+        journal: inputs.journal,
+        tally: inputs.tally,
+        lamps,
+    };
     let (input_box, said) = match inputs.input_box {
         Some(input_box) => (Some(input_box.scans), Some(input_box.state)),
         None => (None, None),
     };
     let served = async {
-        match Web::new(
-            &settings,
-            Arc::clone(&live),
-            inputs.journal,
-            inputs.health,
-            input_box,
-        ) {
+        match Web::new(&settings, behind, input_box) {
             Ok(web) => {
                 listen(
                     settings.listen,

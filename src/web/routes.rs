@@ -29,14 +29,16 @@ use super::{
     assets::assets,
     door::{Door, Open, Refusal, WRONG_PASSWORD},
     live::{Live, json},
+    metrics::{self, Known},
     shapes::{Answer, time},
 };
 use crate::{
-    health::{Health, Unable},
+    health::{Health, JournalHealth, Unable},
     journal::{Journal, Stored, reader::ReadFault},
-    publisher::message,
-    runtime::{clock::Moment, visible},
+    publisher::{State as BrokerState, message},
+    runtime::{clock::Moment, name::Name, visible},
     scanner::{ScanSender, ScannedCode},
+    station::{lamp_feed::LampFeed, tally::Tally},
 };
 
 /// Bytes of a scan's body.
@@ -64,11 +66,23 @@ pub(super) struct Web(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     door: Door,
-    live: Arc<Live>,
-    journal: Journal,
-    health: watch::Receiver<Health>,
+    behind: Behind,
     input_box: Option<ScanSender>,
     display: bool,
+    metrics: bool,
+}
+
+/// The parts of the station behind the paths.
+#[derive(Debug)]
+pub(super) struct Behind {
+    pub(super) live: Arc<Live>,
+    pub(super) journal: Journal,
+    /// The journal's own counts when the process began.
+    pub(super) at_start: JournalHealth,
+    pub(super) health: watch::Receiver<Health>,
+    pub(super) link: watch::Receiver<BrokerState>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) lamps: Vec<(Name, LampFeed)>,
 }
 
 impl Web {
@@ -76,24 +90,24 @@ impl Web {
     /// The system gives no random numbers.
     pub(super) fn new(
         settings: &Settings,
-        live: Arc<Live>,
-        journal: Journal,
-        health: watch::Receiver<Health>,
+        behind: Behind,
         input_box: Option<ScanSender>,
     ) -> Result<Self, ring::error::Unspecified> {
         Ok(Self(Arc::new(Shared {
             door: Door::new(settings)?,
-            live,
-            journal,
-            health,
+            behind,
             input_box,
             display: settings.display,
+            metrics: settings.metrics,
         })))
     }
 }
 
 pub(super) fn routes(web: Web) -> Router {
     let mut routes = Router::new().route("/healthz", get(healthz));
+    if web.0.metrics {
+        routes = routes.route("/metrics", get(metrics));
+    }
     if web.0.display {
         routes = routes
             .route("/events", get(events))
@@ -225,12 +239,12 @@ async fn asset(uri: Uri, headers: axum::http::HeaderMap, method: axum::http::Met
 }
 
 async fn state(State(web): State<Web>) -> Response {
-    of_json(web.0.live.state())
+    of_json(web.0.behind.live.state())
 }
 
 async fn events(State(web): State<Web>, Extension(came): Extension<Came>) -> Response {
     let kind = [(CONTENT_TYPE, "text/event-stream")];
-    (kind, Body::new(web.0.live.connect(came.let_go))).into_response()
+    (kind, Body::new(web.0.behind.live.connect(came.let_go))).into_response()
 }
 
 #[derive(Serialize)]
@@ -240,7 +254,7 @@ struct Able {
 }
 
 async fn healthz(State(web): State<Web>) -> Response {
-    let unable = web.0.health.borrow().unable;
+    let unable = web.0.behind.health.borrow().unable;
     let body = of_json(json(&Able {
         able: unable.is_none(),
         reason: unable.map(Unable::code),
@@ -249,6 +263,31 @@ async fn healthz(State(web): State<Web>) -> Response {
         None => body,
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, body).into_response(),
     }
+}
+
+async fn metrics(State(web): State<Web>) -> Response {
+    let behind = &web.0.behind;
+    let health = behind.health.borrow().clone();
+    let oldest_unsent = match health.journal.unsent {
+        0 => None,
+        _ => {
+            let mut reader = behind.journal.reader();
+            let first = tokio::task::spawn_blocking(move || reader.unsent(0, 1));
+            let first = first.await.ok().and_then(Result::ok);
+            first.and_then(|rows| Some(rows.first()?.recorded.record.at))
+        }
+    };
+    let text = metrics::text(&Known {
+        version: crate::VERSION,
+        health: &health,
+        topic_refused: behind.link.borrow().refused_topic.is_some(),
+        tally: &behind.tally,
+        lamps: &behind.lamps,
+        at_start: &behind.at_start,
+        oldest_unsent,
+        open_pages: behind.live.readers(),
+    });
+    ([(CONTENT_TYPE, metrics::KIND)], text).into_response()
 }
 
 #[derive(Deserialize)]
@@ -343,7 +382,7 @@ async fn answer(State(web): State<Web>, Path(id): Path<String>) -> Response {
             "use the id of an answer",
         );
     };
-    let journal = web.0.journal.clone();
+    let journal = web.0.behind.journal.clone();
     match tokio::task::spawn_blocking(move || why(&journal, id)).await {
         Ok(Ok(Some(why))) => of_json(why),
         Ok(Ok(None)) => trouble(

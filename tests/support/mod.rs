@@ -18,6 +18,7 @@ pub mod certificates;
 pub mod clocks;
 pub mod dashboard;
 pub mod home_assistant;
+pub mod http;
 pub mod lamps;
 pub mod mosquitto;
 pub mod proxy;

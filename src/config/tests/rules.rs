@@ -21,6 +21,79 @@ const BUSINESS: &str = "[[source]]\nname = \"business\"\nkind = \"apple-business
 const LANES: &str = "[[lane]]\nname = \"a\"\nindicator = { kind = \"none\" }\n[[lane]]\nname = \"b\"\nindicator = { kind = \"none\" }\n";
 
 #[test]
+fn a_page_that_others_reach_needs_a_password_and_an_input_box_needs_a_page() {
+    const BOX: &str = "[[scanner]]\nname = \"page\"\nkind = \"web\"\n";
+    let said = |more: &str| problems(&format!("{SMALLEST}{more}"));
+    for open in ["0.0.0.0:8480", "192.0.2.7:8480", "[::]:80"] {
+        let open = format!("[web]\nlisten = \"{open}\"\n");
+        assert_eq!(
+            said(&open),
+            ["16: `listen` is reached from other machines, and there is no password"]
+        );
+        assert_eq!(
+            said(&format!("{open}password_credential = \"p\"\n")),
+            [""; 0]
+        );
+    }
+    for here in ["127.0.0.1:8480", "127.8.0.1:1", "[::1]:8480"] {
+        assert_eq!(
+            said(&format!("[web]\nlisten = \"{here}\"\n")),
+            [""; 0],
+            "{here}"
+        );
+    }
+    for (wrong, problem) in [
+        (
+            "[web]\nlisten = \"127.0.0.1:0\"",
+            "16: port 0 is another one at each start",
+        ),
+        (
+            "[web]\nlisten = \"8480\"",
+            "16: `listen` is not an address with a port",
+        ),
+        (
+            "[web]\nhosts = [\"https://a.example\"]",
+            "16: that is not the name of a host",
+        ),
+        (
+            "[web]\nhosts = [\"a.example:443\"]",
+            "16: that is not the name of a host",
+        ),
+        (
+            "[web]\npasswort = \"x\"",
+            "16: unknown key `passwort` in [web]",
+        ),
+        (
+            BOX,
+            "17: scanner \"page\" is the page's input box, and there is no [web]",
+        ),
+    ] {
+        assert_eq!(said(wrong), [problem], "{wrong}");
+    }
+    let off = format!("{BOX}[web]\ndisplay = false\n");
+    assert_eq!(
+        said(&off),
+        ["19: the page is off, and scanner \"page\" is its input box"]
+    );
+    let two = format!("{BOX}{}[web]\n", BOX.replace("page", "other"));
+    assert_eq!(
+        said(&two),
+        ["20: another scanner is the page's input box already"]
+    );
+    let keys = format!("{BOX}device = \"auto\"\n[web]\n");
+    assert_eq!(said(&keys), ["18: `device` means nothing to kind \"web\""]);
+    let config = good(&format!(
+        "{SMALLEST}{BOX}[web]\nhosts = [\"Bench.Example\"]\n"
+    ));
+    assert_eq!(
+        config.warnings, [""; 0],
+        "the box stands at the bench of the lane's scanner"
+    );
+    assert_eq!(config.web.unwrap().hosts, ["bench.example"]);
+    assert!(good(SMALLEST).web.is_none());
+}
+
+#[test]
 fn each_rule_is_kept_and_blames_the_right_line() {
     let scanner = "name = \"left\"";
     let end = "url = \"mqtts://broker.example\"";

@@ -34,6 +34,9 @@ scanner tcp      pause "500ms"
 scanner stdin    name -
 scanner stdin    kind -
 scanner stdin    lane "main"
+scanner web      name -
+scanner web      kind -
+scanner web      lane "main"
 lane         name -
 lane         allow_returned false
 lane         indicator -
@@ -109,6 +112,12 @@ mqtt         no_subscriber "keep"
 mqtt         publish_raw false
 mqtt         commands false
 home_assistant discovery_prefix "homeassistant"
+web          listen "127.0.0.1:8480"
+web          password_credential -
+web          metrics_password_credential -
+web          hosts []
+web          display true
+web          metrics true
 journal      keep "90d"
 journal      keep_raw "7d"
 journal      max_bytes "1GiB"
@@ -208,6 +217,9 @@ fn around(block: &Block, changed: Option<(&str, &str)>) -> String {
         if other != section {
             text.push_str(lines);
         }
+    }
+    if block.name() == "scanner web" {
+        text.push_str("[web]\n");
     }
     if !matches!(block.name().as_str(), "source kandji") {
         text.push_str(

@@ -10,6 +10,7 @@ mod replica;
 mod rhythm;
 mod scanners;
 mod sources;
+mod web;
 
 use std::{
     collections::BTreeSet,
@@ -283,6 +284,7 @@ struct Parts {
     agent: bool,
     max_fetch_age: Option<Duration>,
     broker: Option<Under<Line>>,
+    web: Option<Line>,
     journal: Under<journal::JournalSeen>,
 }
 
@@ -342,6 +344,7 @@ impl Parts {
             broker: config
                 .mqtt
                 .map(|settings| Under::start("broker".to_owned(), broker::broker(settings, agent))),
+            web: config.listen.map(|listen| web::web(listen, agent)),
             journal,
         }
     }
@@ -397,6 +400,7 @@ impl Parts {
             let line = broker.end().await.unwrap_or_else(|line| line);
             lines.push(broker::with_delivery(line, journal.waits));
         }
+        lines.extend(self.web);
         lines.extend(journal.lines);
         let ahead: Vec<_> = facts
             .iter()

@@ -22,6 +22,7 @@ mod tests;
 
 use std::{
     io,
+    net::SocketAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -106,6 +107,8 @@ pub struct Readable {
     pub max_fetch_age: Option<Duration>,
     /// `[mqtt]`, if it is good.
     pub mqtt: Option<publisher::Settings>,
+    /// Where the page is to be, if `[web]` is there and good.
+    pub listen: Option<SocketAddr>,
     /// `[journal]`, if it is good.
     pub journal: Option<memory::Settings>,
     /// What is allowed and worth a word.
@@ -193,6 +196,7 @@ pub fn load_readable(path: &Path, check_files: bool) -> Result<Readable, Problem
             .collect(),
         max_fetch_age: parts.max_fetch_age,
         mqtt: parts.mqtt,
+        listen: parts.web.flatten().map(|web| web.listen),
         journal: parts.journal,
         warnings: of_text.map(|config| config.warnings).unwrap_or_default(),
         problems,

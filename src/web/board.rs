@@ -105,6 +105,8 @@ impl Board {
             lane.told(record, &answer);
         }
         self.shelves_changed |= self.shelves.told(record, answer.at_ms, now.boot);
+        // It may have been read from the journal already.
+        self.answers.retain(|known| known.id != record.id);
         self.answers.push_front(answer.clone());
         self.answers.truncate(ANSWERS);
         match record.change {

@@ -23,7 +23,7 @@ use super::{
     board::{Board, LaneSettings, New},
     problems,
     restoring::{self, Restored},
-    shapes::{Beat, BothShelves, DemoBox, InputBox, Made, State, Station, Today},
+    shapes::{Beat, DemoBox, InputBox, Made, State, Station, Today},
 };
 use crate::{
     health::Health,
@@ -90,6 +90,31 @@ pub(super) struct Feeds {
     pub(super) pulse: Pulse,
 }
 
+/// What has happened since the last look.
+#[derive(Debug, Default)]
+struct Changed {
+    news: Option<News>,
+    health: bool,
+    today: bool,
+}
+
+/// When something is sent again at the earliest.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    beat: Instant,
+    shelves: Instant,
+}
+
+impl Due {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self {
+            beat: now,
+            shelves: now,
+        }
+    }
+}
+
 impl Live {
     pub(super) fn new(
         about: About,
@@ -118,7 +143,8 @@ impl Live {
     /// Opens a page: the whole state first, then every event. `let_go` is notified when it is too far behind.
     pub(super) fn connect(&self, let_go: Arc<Notify>) -> Events {
         let mut shared = self.lock();
-        let first = framed("state", &self.state_of(&mut shared));
+        let state = framed("state", &self.state_of(&mut shared));
+        let first = [state, beat(Boot::now())].concat().into();
         let (queue, events) = mpsc::channel(QUEUE);
         let taken = Arc::new(AtomicU64::new(Boot::now().as_millis()));
         shared.readers.push(Reader {
@@ -186,69 +212,82 @@ impl Live {
         let mut link = self.link.clone();
         // Read at most every 5 s.
         let mut today = self.today.clone();
-        let (mut beat_at, mut shelves_at) = (Instant::now(), Instant::now());
+        let mut due = Due::now();
         let mut restored = Some(restoring::restore(&feeds.journal, feeds.clock));
         loop {
             feeds.pulse.beat();
-            let turns = self.lock().board.turns_at();
-            let turns = turns.map(|at| Instant::now() + at.since(Boot::now()));
-            let beat = (self.readers() > 0).then_some(beat_at);
-            let wake = [turns, beat].into_iter().flatten();
-            let wake = wake.fold(pulse::next(), Instant::min);
-            let mut shared_news = None;
-            let (mut health_changed, mut today_changed) = (false, false);
+            let wake = self.wake(due);
+            let mut new = Changed::default();
             tokio::select! {
                 biased;
                 news = feeds.news.recv() => match news {
-                    Ok(news) => shared_news = Some(news),
+                    Ok(news) => new.news = Some(news),
                     Err(broadcast::error::RecvError::Lagged(_)) => {
+                        // What is in the ring is in the journal, too.
+                        feeds.news = feeds.news.resubscribe();
                         self.resync(&feeds.lamps);
                         restored = Some(restoring::restore(&feeds.journal, feeds.clock));
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                Ok(()) = health.changed() => health_changed = true,
-                Ok(()) = link.changed() => health_changed = true,
-                Ok(()) = today.changed() => today_changed = true,
+                Ok(()) = health.changed() => new.health = true,
+                Ok(()) = link.changed() => new.health = true,
+                Ok(()) = today.changed() => new.today = true,
                 found = next_of(&mut restored) => match found {
                     Some(found) => self.restore(&found),
                     None => {
                         restored = None;
-                        self.tell_all();
+                        self.restored();
                     }
                 },
                 () = sleep_until(wake) => {}
             }
-            let mut shared = self.lock();
-            let now = Moment::now();
-            let Shared { board, readers } = &mut *shared;
-            board.unable = self.health.borrow().unable.is_some();
-            let new = shared_news.and_then(|news| board.hear(&news, now));
-            // The answer stands in the list before its lane lights.
-            tell(readers, now.boot, new.as_slice());
-            tell(readers, now.boot, &board.look(now.boot));
-            if health_changed && !readers.is_empty() {
-                send(readers, now.boot, "health", &self.station());
+            self.tell(&new, &mut due);
+        }
+    }
+
+    /// When something is to be done, as far as nothing happens.
+    fn wake(&self, due: Due) -> Instant {
+        let beat = (self.readers() > 0).then_some(due.beat);
+        let board = &self.lock().board;
+        let turns = board.turns_at();
+        let turns = turns.map(|at| Instant::now() + at.since(Boot::now()));
+        let shelves = board.shelves_changed.then_some(due.shelves);
+        let wake = [turns, beat, shelves].into_iter().flatten();
+        wake.fold(pulse::next(), Instant::min)
+    }
+
+    /// Tells every open page what is new.
+    fn tell(&self, new: &Changed, due: &mut Due) {
+        let mut shared = self.lock();
+        let (now, at) = (Moment::now(), Instant::now());
+        let Shared { board, readers } = &mut *shared;
+        board.unable = self.health.borrow().unable.is_some();
+        let told = new.news.as_ref().and_then(|news| board.hear(news, now));
+        // The answer stands in the list before its lane lights.
+        tell(readers, now.boot, told.as_slice());
+        tell(readers, now.boot, &board.look(now.boot));
+        if new.health && !readers.is_empty() {
+            send(readers, now.boot, "health", &self.station());
+        }
+        if new.today
+            && let Some(day) = self.today.borrow().as_deref()
+        {
+            send(readers, now.boot, "today", &Today::of(day));
+        }
+        if board.shelves_changed && at >= due.shelves {
+            board.shelves_changed = false;
+            due.shelves = at + SHELVES;
+            if !readers.is_empty() {
+                let shelves = board.shelves.both(self.about.asked_for, now.boot);
+                send(readers, now.boot, "shelves", &shelves);
             }
-            if today_changed && let Some(day) = today.borrow().as_deref() {
-                send(readers, now.boot, "today", &Today::of(day));
-            }
-            let at = Instant::now();
-            if board.shelves_changed && at >= shelves_at {
-                board.shelves_changed = false;
-                shelves_at = at + SHELVES;
-                if !readers.is_empty() {
-                    let shelves: BothShelves = board.shelves.both(self.about.asked_for, now.boot);
-                    send(readers, now.boot, "shelves", &shelves);
-                }
-            }
-            if at >= beat_at {
-                beat_at = at + BEAT;
-                board.shelves_changed |= board.shelves.forget_old(now.boot);
-                let build = &assets().build;
-                send(readers, now.boot, "beat", &Beat { build });
-                let_go_of_the_silent(readers, now.boot);
-            }
+        }
+        if at >= due.beat {
+            due.beat = at + BEAT;
+            board.shelves_changed |= board.shelves.forget_old(now.boot);
+            spread(readers, &beat(now.boot));
+            let_go_of_the_silent(readers, now.boot);
         }
     }
 
@@ -261,9 +300,10 @@ impl Live {
         shared.board.resync(statuses);
     }
 
-    /// Every page gets the whole state.
-    fn tell_all(&self) {
+    /// All of the journal is read: every page gets the whole state.
+    fn restored(&self) {
         let mut shared = self.lock();
+        shared.board.shelves.all_restored();
         if shared.readers.is_empty() {
             return;
         }
@@ -316,7 +356,17 @@ fn send(readers: &mut Vec<Reader>, now: Boot, event: &str, what: &impl Serialize
         return;
     }
     let now_ms = now.as_millis();
-    let data = framed(event, &json(&Made { now_ms, what }));
+    spread(readers, &framed(event, &json(&Made { now_ms, what })));
+}
+
+/// A sign of life.
+fn beat(now: Boot) -> Bytes {
+    let (now_ms, build) = (now.as_millis(), &assets().build);
+    let what = &Beat { build };
+    framed("beat", &json(&Made { now_ms, what }))
+}
+
+fn spread(readers: &mut Vec<Reader>, data: &Bytes) {
     readers.retain(|reader| match reader.queue.try_send(data.clone()) {
         Ok(()) => true,
         Err(mpsc::error::TrySendError::Closed(_)) => false,
@@ -369,5 +419,176 @@ impl Body for Events {
         }
         let next = self.events.poll_recv(context);
         next.map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )]
+
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+    use serde_json::Value;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        health::{JournalHealth, LinkCondition},
+        journal,
+        label::Serial,
+        reason::Reason,
+        record::Record,
+        station::{news::KEPT, status::LaneStatus},
+    };
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn health() -> Health {
+        Health {
+            unable: None,
+            alarms: Vec::new(),
+            scanners: BTreeMap::new(),
+            lamps: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            broker: LinkCondition::Connected,
+            nobody_listens: false,
+            journal: JournalHealth::sound(Uuid::nil()),
+            unheard_faults: 0,
+            web: None,
+            clock_synced: true,
+            waiting: 0,
+            today: None,
+            log_dropped: 0,
+            results_dropped: 0,
+        }
+    }
+
+    fn live() -> Live {
+        let meta = message::Meta {
+            version: "1".to_owned(),
+            site: name("a"),
+            station: name("b"),
+            epoch: Uuid::nil(),
+            policy: String::new(),
+            lanes: vec![name("left")],
+            scanners: Vec::new(),
+            sources: Vec::new(),
+        };
+        let about = About {
+            meta,
+            scan: None,
+            demo: Vec::new(),
+            asked_for: Duration::from_hours(24),
+        };
+        let lane = LaneSettings {
+            name: name("left"),
+            ready_hold: Duration::from_secs(3),
+            ready_limit: Duration::from_secs(4),
+        };
+        let (_, health) = watch::channel(health());
+        let (_, link) = watch::channel(BrokerState::starting());
+        let (_, today) = watch::channel(None);
+        Live::new(about, &[lane], health, link, today)
+    }
+
+    fn record(nth: usize) -> Record {
+        Record {
+            serial: Serial::new(&format!("C02X{nth:08}")),
+            ..Record::bare(
+                Uuid::now_v7(),
+                Timestamp::now(),
+                name("left"),
+                Reason::NotFound,
+            )
+        }
+    }
+
+    #[tokio::test]
+    async fn news_that_were_missed_come_from_the_journal_and_the_lamps() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = journal::Settings {
+            state_dir: folder.path().to_owned(),
+            keep: Duration::from_hours(24),
+            keep_raw: Duration::from_hours(24),
+            max_bytes: 1 << 30,
+        };
+        let journal = Journal::open(&settings, "machine-1").unwrap();
+        let all: Vec<Record> = (0..KEPT + 40).map(record).collect();
+        journal.record(all.clone()).await.unwrap();
+        let (announcer, news) = broadcast::channel(KEPT);
+        let feed = LampFeed::dark(Boot::now());
+        let live = live();
+        let mut page = live.connect(Arc::default());
+        // More than the ring holds, before the task hears any of it.
+        for record in &all {
+            let told = News::Told(Arc::new(record.clone()));
+            announcer.send(told).unwrap();
+        }
+        feed.show(LaneStatus {
+            scan: 7,
+            ..LaneStatus::at_start(Boot::now())
+        });
+        let feeds = Feeds {
+            news,
+            lamps: vec![(name("left"), feed)],
+            journal,
+            clock: ClockWatch::Fixed { synced: true },
+            pulse: Pulse::default(),
+        };
+        let state = async {
+            loop {
+                let event = page.events.recv().await.unwrap();
+                let event = String::from_utf8(event.to_vec()).unwrap();
+                if let Some(json) = event.strip_prefix("event: state\ndata: ") {
+                    let state: Value = serde_json::from_str(json).unwrap();
+                    if state["problem"]["total"] == all.len() {
+                        return state;
+                    }
+                }
+            }
+        };
+        let state = tokio::time::timeout(Duration::from_secs(20), async {
+            tokio::select! {
+                state = state => state,
+                () = live.follow(feeds) => Value::Null,
+            }
+        });
+        let state = state.await.unwrap();
+        let newest = all.last().unwrap().id.to_string();
+        assert_eq!(state["answers"][0]["id"], newest);
+        assert_eq!(state["answers"].as_array().unwrap().len(), 50);
+    }
+
+    #[tokio::test]
+    async fn a_page_whose_queue_is_full_or_that_takes_nothing_is_let_go() {
+        let live = live();
+        let let_go = Arc::new(Notify::new());
+        let _page = live.connect(Arc::clone(&let_go));
+        let now = Boot::now();
+        for _ in 0..QUEUE {
+            spread(&mut live.lock().readers, &beat(now));
+        }
+        assert_eq!(live.readers(), 1);
+        spread(&mut live.lock().readers, &beat(now));
+        assert_eq!(live.readers(), 0);
+        let_go.notified().await;
+
+        let _page = live.connect(Arc::clone(&let_go));
+        let later = |seconds| now.plus(Duration::from_secs(seconds));
+        let_go_of_the_silent(&mut live.lock().readers, later(60));
+        assert_eq!(live.readers(), 1, "nothing waits for it");
+        spread(&mut live.lock().readers, &beat(now));
+        let_go_of_the_silent(&mut live.lock().readers, later(4));
+        assert_eq!(live.readers(), 1);
+        let_go_of_the_silent(&mut live.lock().readers, later(7));
+        assert_eq!(live.readers(), 0);
+        let_go.notified().await;
     }
 }

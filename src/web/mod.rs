@@ -186,19 +186,31 @@ impl Said {
     }
 
     fn refused(&self, listen: SocketAddr, error: &io::Error) {
-        let (state, scanner) = match error.kind() {
-            io::ErrorKind::AddrInUse => (WebCondition::Busy, ScannerState::Busy),
-            io::ErrorKind::PermissionDenied => (WebCondition::NoRight, ScannerState::NoRight),
-            _ => (
-                WebCondition::Fault,
-                ScannerState::Fault(format!("cannot listen on {listen}: {error}")),
-            ),
+        let state = why(error);
+        let scanner = match state {
+            WebCondition::Busy => ScannerState::Busy,
+            WebCondition::NoRight => ScannerState::NoRight,
+            _ => ScannerState::Fault(format!("cannot listen on {listen}: {error}")),
         };
         if *self.state.borrow() != state {
             tracing::warn!(%listen, %error, "the page's port cannot be had; the station goes on and tries again");
         }
         self.say(state, scanner);
     }
+}
+
+/// Why a port cannot be had.
+fn why(error: &io::Error) -> WebCondition {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => WebCondition::Busy,
+        io::ErrorKind::PermissionDenied => WebCondition::NoRight,
+        _ => WebCondition::Fault,
+    }
+}
+
+/// Opens the page's port and closes it again, for the doctor.
+pub fn probe(listen: SocketAddr) -> WebCondition {
+    std::net::TcpListener::bind(listen).map_or_else(|error| why(&error), |_| WebCondition::Ok)
 }
 
 async fn listen(listen: SocketAddr, web: Web, said: &Said) {

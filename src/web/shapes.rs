@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     health::ByVerdict,
     journal::reader::Day,
-    reason::Signal,
+    reason::{Reason, Signal},
     record::Record,
     runtime::{
         clock::{Boot, Moment},
@@ -33,6 +33,7 @@ pub(super) struct Answer {
     verdict: &'static str,
     reason: &'static str,
     message: String,
+    detail: Option<String>,
     action: String,
     model: Option<String>,
     signal: &'static str,
@@ -81,6 +82,7 @@ impl Answer {
             verdict: record.reason.verdict().code(),
             reason: record.reason.code(),
             message: visible::text(&record.message),
+            detail: detail(record.reason, &record.message),
             action: visible::text(&record.action),
             model: record.model.as_deref().map(visible::text),
             signal: shown_as(record).code(),
@@ -94,6 +96,12 @@ impl Answer {
             badness_rank: record.reason.verdict().badness_rank(),
         }
     }
+}
+
+/// What a message adds to the sentence of its reason.
+pub(super) fn detail(reason: Reason, message: &str) -> Option<String> {
+    let more = message.strip_prefix(reason.sentence())?.trim();
+    (!more.is_empty()).then(|| visible::text(more))
 }
 
 /// The signal of the verdict; an alarm, where the record raised one.
@@ -153,6 +161,7 @@ pub(super) struct Boxed {
     pub(super) reason: &'static str,
     pub(super) verdict: &'static str,
     pub(super) message: String,
+    pub(super) detail: Option<String>,
     pub(super) action: &'static str,
     pub(super) since: String,
     pub(super) since_ms: Option<i64>,

@@ -1,11 +1,14 @@
 //! The shelves: which boxes wait, and which ones somebody must see to. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::shapes::{BothShelves, Boxed, Shelf, signed, time};
+use super::shapes::{BothShelves, Boxed, Shelf, detail, signed, time};
 use crate::{
     label::Serial,
     reason::{Reason, Verdict},
@@ -38,11 +41,24 @@ struct Kept {
 }
 
 /// Every box that is not done with, by its serial number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shelves {
     boxes: BTreeMap<Serial, Kept>,
     order: BTreeMap<u64, Serial>,
     came: u64,
+    /// Recorded while boxes of the journal are still read: those are older. `None`: all are read.
+    told_meanwhile: Option<BTreeSet<Serial>>,
+}
+
+impl Default for Shelves {
+    fn default() -> Self {
+        Self {
+            boxes: BTreeMap::new(),
+            order: BTreeMap::new(),
+            came: 0,
+            told_meanwhile: Some(BTreeSet::new()),
+        }
+    }
 }
 
 impl Shelves {
@@ -51,6 +67,19 @@ impl Shelves {
         let Some(serial) = &record.serial else {
             return false;
         };
+        if let Some(told) = &mut self.told_meanwhile {
+            told.insert(serial.clone());
+        }
+        self.place(record, serial, since_ms, now)
+    }
+
+    fn place(
+        &mut self,
+        record: &Record,
+        serial: &Serial,
+        since_ms: Option<i64>,
+        now: Boot,
+    ) -> bool {
         let before = self.take(serial);
         // A box that waited and turned ready by itself is scanned again before it is powered on.
         let turned = matches!(&record.change, Some(change) if change.cause == Cause::Recheck);
@@ -65,12 +94,17 @@ impl Shelves {
         lies || before.is_some()
     }
 
-    /// A box of an earlier run. One that was recorded since counts more.
+    /// A box of the journal. One that was recorded since counts more.
     pub(super) fn restored(&mut self, record: &Record, since_ms: Option<i64>, now: Boot) {
-        let known = |serial: &Serial| self.boxes.contains_key(serial);
-        if !record.serial.as_ref().is_none_or(known) {
-            self.told(record, since_ms, now);
+        if let (Some(serial), Some(told)) = (&record.serial, &self.told_meanwhile)
+            && !told.contains(serial)
+        {
+            self.place(record, serial, since_ms, now);
         }
+    }
+
+    pub(super) fn all_restored(&mut self) {
+        self.told_meanwhile = None;
     }
 
     fn put(
@@ -174,6 +208,10 @@ impl Kept {
             lane: self.lane.as_str().to_owned(),
             reason: self.reason.code(),
             verdict: self.reason.verdict().code(),
+            detail: self
+                .message
+                .as_deref()
+                .and_then(|message| detail(self.reason, message)),
             message: self
                 .message
                 .as_deref()

@@ -477,6 +477,7 @@ mod tests {
             station: name("b"),
             epoch: Uuid::nil(),
             policy: String::new(),
+            commands: false,
             lanes: vec![name("left")],
             scanners: Vec::new(),
             sources: Vec::new(),

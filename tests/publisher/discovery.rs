@@ -77,7 +77,7 @@ async fn an_access_list_without_home_assistant_is_named() {
         .filter(|line| !line.starts_with("pattern") || !line.contains("homeassistant"));
     mosquitto.use_access_list(&earlier.map(|line| format!("{line}\n")).collect::<String>());
     mosquitto.reload();
-    let mut bench = Bench::new();
+    let bench = Bench::new();
     let mut running = bench.publish(told(&bench, mosquitto.plain));
     running
         .until("the refused topic", |state| {

@@ -28,7 +28,7 @@ async fn home_assistant_is_told_at_birth_and_again_once_it_has_started() {
     let mosquitto = Mosquitto::start();
     let home_assistant =
         Dashboard::connect(mosquitto.plain, HOME_ASSISTANT, "homeassistant/device/#").await;
-    let mut bench = Bench::new();
+    let bench = Bench::new();
     let mut running = bench.publish(told(&bench, mosquitto.plain));
     running.connected().await;
     home_assistant

@@ -415,7 +415,7 @@ impl Desk {
                 && !arrival.retained
                 && arrival.payload.as_ref() == super::message::ONLINE.as_bytes()
             {
-                discovery.heard_online(now);
+                discovery.heard_online(fastrand::f64(), now);
             }
         }
     }

@@ -70,11 +70,11 @@ impl Discovery {
         }
     }
 
-    /// Home Assistant has started, or was connected again.
-    pub(super) fn heard_online(&mut self, now: Instant) {
+    /// Home Assistant has started, or was connected again. `chance`: from 0 to 1.
+    pub(super) fn heard_online(&mut self, chance: f64, now: Instant) {
         if !std::mem::replace(&mut self.answers, true) {
             let (least, more) = ANSWER;
-            self.due = Some(now + Duration::from_secs_f64(least + more * fastrand::f64()));
+            self.due = Some(now + Duration::from_secs_f64(least + more * chance));
         }
     }
 
@@ -219,9 +219,9 @@ mod tests {
             let mut rig = Rig::new();
             rig.discovery.link_up(rig.at(0.0));
             assert!(rig.said(2.0).is_some());
-            rig.discovery.heard_online(rig.at(100.0));
+            rig.discovery.heard_online(fastrand::f64(), rig.at(100.0));
             // A second one, for example after a broken connection, does not put the answer off.
-            rig.discovery.heard_online(rig.at(100.5));
+            rig.discovery.heard_online(fastrand::f64(), rig.at(100.5));
             let due = (rig.discovery.due().unwrap() - rig.at(100.0)).as_secs_f64();
             (least, most) = (least.min(due), most.max(due));
             assert!(rig.said(100.0 + due - 0.001).is_none());
@@ -294,7 +294,7 @@ mod tests {
         // The station hears its own message, too.
         rig.discovery
             .heard_earlier(b"{\"cmps\":{\"other\":{\"p\":\"sensor\",\"name\":\"x\"}}}");
-        rig.discovery.heard_online(rig.at(10.0));
+        rig.discovery.heard_online(1.0, rig.at(10.0));
         let said = rig.said(30.0).unwrap();
         assert!(!said.contains_key("scanner_right") && !said.contains_key("other"));
         assert!(message::entities_of(b"no JSON").is_empty());

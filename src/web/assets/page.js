@@ -396,7 +396,7 @@ async function showWhy(about) {
 	if (!$.why.open) $.why.showModal();
 	try {
 		const { answer, evidence, delivered_at, set_aside, changes } = await (await get(`/api/answers/${about.id}`)).json(), [sentence, action, detail] = words(answer);
-		fill($.told, el(`div.${answer.verdict}`, mark(answer.verdict), el("p.lead", sentence), detail && el("p.soft", t("service_says"), ": ", detail), el("p.do", action)),
+		fill($.told, el(`div.${answer.verdict}`, mark(answer.verdict), el("p", sentence), detail && el("p.soft", t("service_says"), ": ", detail), el("p.do", action)),
 			el("dl", pair("box", code(nameOf(answer))), pair("time", inFull(answer.at)), pair("lane", bdi(answer.lane)), pair("took", took(answer)), pair(set_aside ? "refused" : "delivered", set_aside ? english(set_aside) : inFull(delivered_at) ?? t("not_yet"))),
 			el("div.evidence", evidence.map(one => el("div.source", el("h3", bdi(one.source), " ", el("small", bdi(one.kind))), el("dl", pair("says", lang[`says_${one.says}`] ?? lang[one.says] ?? english(one.says)),
 				pair("why", lang.reasons[one.reason]?.[0] ?? english(one.reason)), pair("status", english(one.status)), pair("assigned_at", inFull(one.assigned_at)), pair("last_fetch", inFull(one.as_of)), pair("took", took(one)))))),

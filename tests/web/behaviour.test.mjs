@@ -132,10 +132,11 @@ test("an event that comes a second late is shown unlit; one that is a little lat
   await shows(page, null);
   const lasted = performance.now() - began;
   assert.ok(lasted > 1100 && lasted < 1700, `${lasted} ms of 1,300 that were left`);
-  // Beats that are far too late are no sign of life.
+  // Beats that are far too late are no sign of life. (A new connection brings the page back at once.)
+  await page.evaluate(() => new MutationObserver(() => { window.wasLost ||= document.documentElement.classList.contains("lost") }).observe(document.documentElement, { attributes: true }));
   const { send } = fake;
   fake.send = function (kind, data) { return send.call(this, kind, { ...data, now_ms: this.now() - 9000 }) };
-  await page.waitForSelector("html.lost", { timeout: 6000 });
+  await until(() => page.evaluate(() => window.wasLost), 6000, "the page was lost");
 });
 
 test("a connection that takes long lights nothing, until a fast one proves the time", async t => {
@@ -333,17 +334,19 @@ test("hostile text is text: markup, writing direction, 5,000 characters", async 
     state.station.health.scanners = { [evil[0]]: { state: evil[1], proven: false } };
     state.version = evil[0];
   });
+  // The end of an endless sentence may be cut off; the signal and the serial number may not.
+  const spilt = async () => (await misfits(page)).filter(what => !/^(say|do) .*(leaves its tile|cut off)/.test(what));
   for (const text of evil) {
     const answer = { ...fake.state.answers[0], ...fake.answer("wrong_server", { serial: text, model: text, message: text, detail: text }) };
     fake.show("stop", { answer });
     await until(async () => await lit(page) === "stop");
-    assert.deepEqual(await misfits(page), [], text.slice(0, 40));
+    assert.deepEqual(await spilt(), [], text.slice(0, 40));
     fake.dark();
     await until(async () => await lit(page) === null);
-    assert.deepEqual(await misfits(page), [], `${text.slice(0, 40)}, over`);
+    assert.deepEqual(await spilt(), [], `${text.slice(0, 40)}, over`);
     fake.scanned(text);
     await until(async () => await page.locator(".unlit.pending").count() === 1);
-    assert.deepEqual(await misfits(page), [], `${text.slice(0, 40)}, scanned`);
+    assert.deepEqual(await spilt(), [], `${text.slice(0, 40)}, scanned`);
     fake.evidence.set(answer.id, { v: 1, answer, delivered_at: null, set_aside: text, changes: [{ ...answer, cause: text }], evidence: [{ source: text, kind: text, says: text, reason: text, status: text, assigned_at: null, as_of: null, took_ms: 1 }] });
     fake.state.answers.unshift(answer);
     fake.send("answer", answer);
@@ -433,7 +436,6 @@ test("typed and clicked scans; each refusal in words", async t => {
   await page.locator("#form button").click();
   await until(async () => await said.innerText() === "Scanned: C02XK0AAJG5H");
   assert.equal(await page.locator("#typed").inputValue(), "");
-  await page.locator("#demo summary").click();
   await page.locator("#demo li button").click();
   await until(() => fake.scans.at(-1) === "DEMOREADY001");
   for (const [status, words] of [[400, "There is nothing to scan."], [413, "That is too long for a barcode."], [503, "Too many scans at once. Scan it again."], [404, "The station takes no scans from here."], [500, "The station did not get the scan. Scan it again."]]) {
@@ -459,7 +461,7 @@ test("the keyboard alone: everything is reached, seen and used", async t => {
     assert.ok(at.seen, `the focus on ${at.is} is seen`);
     reached.add(at.is);
   }
-  for (const is of ["sound", "language", "scan-text", "strip", "waiting", "problem", "filter", "verdict", "answers"]) assert.ok(reached.has(is), `${is} is reached: ${[...reached]}`);
+  for (const is of ["sound", "language", "typed", "strip", "waiting", "problem", "filter", "verdict", "answers"]) assert.ok(reached.has(is), `${is} is reached: ${[...reached]}`);
   const why = page.locator("#answers .rows button").first();
   await why.focus();
   await page.keyboard.press("Enter");

@@ -227,12 +227,9 @@ impl Wiring {
         let state_dir = &self.config.journal.state_dir;
         let clocks = Clocks::keeping(self.clock, state_dir);
         let kept = |settings: &readiness::Settings| settings.replica.is_on();
-        let store = self
-            .config
-            .sources
-            .iter()
-            .any(kept)
-            .then(|| Store::open(&store::path(state_dir)));
+        let with_replica = self.config.sources.iter().filter(|source| kept(source));
+        let names = with_replica.map(|source| source.name.clone()).collect();
+        let store = Store::of(&store::path(state_dir), names);
         let mut sources = Vec::new();
         for settings in &self.config.sources {
             let source = match &store {

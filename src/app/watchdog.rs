@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    health::Health,
+    health::{Health, ReplicaCondition},
     runtime::{pulse::Pulses, systemd::Systemd},
 };
 
@@ -46,12 +46,20 @@ fn story(health: &Health) -> String {
         Some(why) => format!("cannot answer: {}", why.code()),
         None => "ready for scans".to_owned(),
     };
-    format!(
+    let mut story = format!(
         "{able}; broker {}, {} unsent, {} boxes waiting",
         health.broker.code(),
         health.journal.unsent,
         health.waiting
-    )
+    );
+    for (name, source) in &health.sources {
+        if let Some(replica) = &source.replica
+            && replica.state == ReplicaCondition::Filling
+        {
+            story += &format!("; filling {name}: {} devices so far", replica.rows);
+        }
+    }
+    story
 }
 
 #[cfg(test)]
@@ -61,7 +69,28 @@ mod tests {
     use std::{sync::mpsc, thread};
 
     use super::*;
-    use crate::runtime::pulse::Pulse;
+    use crate::{health::ReplicaHealth, runtime::pulse::Pulse};
+
+    #[test]
+    fn the_first_fill_of_a_replica_is_in_the_line() {
+        let mut health = crate::app::health::nothing_wrong();
+        let source = health.sources.values_mut().next().unwrap();
+        let replica = |state| ReplicaHealth {
+            state,
+            rows: 3_000,
+            pass_at: None,
+            fault: None,
+        };
+        source.replica = Some(replica(ReplicaCondition::Ok));
+        assert!(!story(&health).contains("filling"));
+        let source = health.sources.values_mut().next().unwrap();
+        source.replica = Some(replica(ReplicaCondition::Filling));
+        let line = story(&health);
+        assert!(
+            line.contains("; filling ") && line.ends_with(": 3000 devices so far"),
+            "{line}"
+        );
+    }
 
     /// Is the watchdog fed within that time?
     fn fed(hears: &mpsc::Receiver<String>, within: Duration) -> bool {

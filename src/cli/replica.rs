@@ -116,6 +116,8 @@ pub(super) struct Copy {
     rows: u64,
     /// The start of the last complete pass by the service's time, and its age; `None` in it: nobody can say.
     complete: Option<(Timestamp, Option<Duration>)>,
+    /// As in [`Status`].
+    short: Option<u64>,
     refresh: Duration,
     max_age: Duration,
     pub(super) cost: Cost,
@@ -134,6 +136,7 @@ impl Copy {
         Self {
             rows,
             complete: complete.map(|(start, _)| (start.date, start.age(now))),
+            short: status.and_then(|status| status.short),
             refresh: settings.replica.refresh,
             max_age: settings.replica.max_replica_age,
             cost: Cost::new(settings, rows, told),
@@ -149,10 +152,11 @@ impl Copy {
         self.complete.is_some()
     }
 
-    /// As health says it. That a list has shrunk only the agent knows.
+    /// As health says it.
     pub(super) fn word(&self) -> &'static str {
         match self.complete {
             None => "filling",
+            Some(_) if self.short.is_some() => "shrunken",
             Some((_, Some(age))) if age <= self.refresh.saturating_mul(2) => "ok",
             Some(_) => "behind",
         }
@@ -181,7 +185,10 @@ impl Copy {
         } else {
             format!("; {}", self.cost)
         };
-        format!("{rows} rows; {pass}{cost}")
+        let short = self.short.map_or_else(String::new, |found| {
+            format!("; the newest pass found only {found}, and the next one must confirm that")
+        });
+        format!("{rows} rows; {pass}{short}{cost}")
     }
 }
 
@@ -342,6 +349,7 @@ mod tests {
                 "2026-11-29T12:50:00Z".parse().unwrap(),
                 minutes.map(Duration::from_mins),
             )),
+            short: None,
             refresh: Duration::from_mins(10),
             max_age: Duration::from_mins(30),
             cost: cost(35, 210, Some(10_000)),
@@ -361,6 +369,13 @@ mod tests {
             assert_eq!((old.word(), old.is_too_old()), ("behind", true));
             assert!(old.said().contains("no row answers"), "{}", old.said());
         }
+        let shrunken = Copy {
+            short: Some(40),
+            ..copy(Some(4))
+        };
+        assert_eq!(shrunken.word(), "shrunken");
+        let found = "; the newest pass found only 40, and the next one must confirm that; a pass";
+        assert!(shrunken.said().contains(found), "{}", shrunken.said());
         let never = Copy {
             rows: 0,
             complete: None,

@@ -218,9 +218,9 @@ fn warn_of_replicas(
         .zip(modes)
         .filter_map(|(source, mode)| Some((source, mode?)))
         .collect();
-    let is_first = modes.iter().any(|(_, mode)| *mode == Mode::First);
+    let any_replica = modes.iter().any(|(_, mode)| *mode != Mode::Off);
     for (source, mode) in &modes {
-        if is_first && !source.required && *mode == Mode::Off {
+        if any_replica && !source.required && *mode == Mode::Off {
             let message = format!(
                 "{} is outside `require` and has no replica: a green answered from a replica does not wait for it",
                 source.name

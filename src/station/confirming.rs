@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::waiting::WaitingBox;
 use crate::{
     label::Serial,
-    readiness::evidence::{Evidence, Finding},
+    readiness::evidence::{Evidence, Finding, SourceKind},
     reason::{Reason, Verdict},
     record::Record,
     runtime::{clock::Boot, name::Name},
@@ -24,6 +24,10 @@ const FIRST: Duration = Duration::from_secs(2);
 const SLOWEST: Duration = Duration::from_secs(15 * 60);
 /// All together at most one box in this time.
 const BETWEEN_BOXES: Duration = Duration::from_millis(250);
+/// One request asks Apple's device enrollment service about many boxes, so greens that rest on its rows wait for one another so long ..
+const TOGETHER: Duration = Duration::from_mins(1);
+/// .. and no more than that are asked about at once, for the other services are asked one by one.
+const MOST_TOGETHER: usize = 100;
 /// A row is never older than this, so a pass has confirmed the green by then or no pass is made any more.
 pub const FOLLOWED: Duration = Duration::from_secs(24 * 3_600);
 /// More greens than a day has; the oldest leave first.
@@ -101,6 +105,8 @@ pub struct Green {
     interval: Duration,
     until: Boot,
     asking: bool,
+    /// It rests on a row of Apple's device enrollment service.
+    together: bool,
     /// The newest word of a service about it: rows that were read earlier say nothing new.
     heard: Boot,
     /// A complete pass has not found what it rests on.
@@ -133,12 +139,8 @@ impl Confirming {
             return;
         }
         self.remove(&serial);
-        let left: BTreeSet<Name> = record
-            .evidence
-            .iter()
-            .filter(|one| one.row_age.is_some())
-            .map(|one| one.source.clone())
-            .collect();
+        let rows = || record.evidence.iter().filter(|one| one.row_age.is_some());
+        let left: BTreeSet<Name> = rows().map(|one| one.source.clone()).collect();
         if record.reason.verdict() != Verdict::Ready || left.is_empty() || age >= FOLLOWED {
             return;
         }
@@ -148,14 +150,17 @@ impl Confirming {
                 self.remove(&oldest);
             }
         }
+        let together = rows().any(|one| one.kind == SourceKind::AppleDep);
+        let first = if together { TOGETHER } else { FIRST };
         let green = Green {
             one: WaitingBox::new(record.clone(), serial.clone()),
             scanned: Scanned { at: now, age },
             left,
-            next: now.plus(FIRST),
-            interval: FIRST,
+            next: now.plus(first),
+            interval: first,
             until: now.plus(FOLLOWED.saturating_sub(age)),
             asking: false,
+            together,
             heard: now,
             doubted: false,
         };
@@ -163,23 +168,48 @@ impl Confirming {
         self.greens.insert(serial, green);
     }
 
-    /// The green that is to be asked about now, if one is. It is on its way until [`Self::attempted`] or [`Self::confirmed`] hears of it.
-    pub fn due(&mut self, now: Boot) -> Option<Green> {
+    /// The greens that are to be asked about now. They are on their way until [`Self::attempted`] or [`Self::confirmed`] hears of them.
+    pub fn due(&mut self, now: Boot) -> Vec<Green> {
+        let Some(green) = self.next_due(now) else {
+            return Vec::new();
+        };
+        let goes_along = |green: &Green| green.together && !green.doubted;
+        let mut all = vec![green];
+        if all.iter().all(goes_along) {
+            let soon = self.due.iter().map(|(next, serial)| (*next, serial));
+            let soon = soon.take_while(|(next, _)| *next <= now.plus(TOGETHER));
+            let others =
+                soon.filter(|(_, serial)| self.greens.get(*serial).is_some_and(goes_along));
+            let others = others
+                .take(MOST_TOGETHER - 1)
+                .map(|(_, serial)| serial.clone());
+            for serial in others.collect::<Vec<_>>() {
+                all.extend(self.take(&serial));
+            }
+        }
+        all
+    }
+
+    fn next_due(&mut self, now: Boot) -> Option<Green> {
         if self.not_before.is_some_and(|not_before| not_before > now) {
             return None;
         }
         loop {
             let (_, serial) = self.due.first().filter(|(next, _)| *next <= now)?.clone();
-            let green = self.greens.get_mut(&serial)?;
-            self.due.remove(&(green.next, serial.clone()));
-            if green.until <= now {
-                self.greens.remove(&serial);
+            if self.greens.get(&serial)?.until <= now {
+                self.remove(&serial);
                 continue;
             }
-            green.asking = true;
             self.not_before = Some(now.plus(BETWEEN_BOXES));
-            return Some(green.clone());
+            return self.take(&serial);
         }
+    }
+
+    fn take(&mut self, serial: &Serial) -> Option<Green> {
+        let green = self.greens.get_mut(serial)?;
+        self.due.remove(&(green.next, serial.clone()));
+        green.asking = true;
+        Some(green.clone())
     }
 
     /// When [`Self::due`] may have something.

@@ -26,7 +26,7 @@ use crate::{
     readiness::{
         Passed, Purpose, Source,
         asking::{ask_by_rows, ask_for_scan},
-        evidence::{Answer, By},
+        evidence::{Answer, By, RowTerms},
     },
     record::Record,
     runtime::{
@@ -198,29 +198,8 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
             question,
             candidates,
             purpose,
-            rows: None,
-        } => ask(question, &candidates, purpose, &ends.sources, events),
-        Action::Ask {
-            question,
-            candidates,
-            purpose: Purpose::Scan,
-            rows: Some(terms),
-        } => {
-            let (sources, outside) = (Arc::clone(&ends.sources), Arc::clone(&ends.outside));
-            let hand = answers_of(question, events.clone());
-            tokio::spawn(async move {
-                ask_for_scan(&sources, &outside, &candidates, &terms, hand).await;
-            });
-        }
-        Action::Ask {
-            question,
-            candidates,
-            rows: Some(terms),
-            ..
-        } => {
-            let hand = answers_of(question, events.clone());
-            ask_by_rows(&ends.sources, &candidates, &terms, hand);
-        }
+            rows,
+        } => ask(question, candidates, (purpose, rows), ends, events),
         Action::LookAtRows { look, boxes } => {
             let (sources, events) = (Arc::clone(&ends.sources), events.clone());
             tokio::spawn(look_at_rows(sources, look, boxes, events));
@@ -286,17 +265,27 @@ async fn look_at_rows(
 
 fn ask(
     question: Uuid,
-    candidates: &Candidates,
-    purpose: Purpose,
-    sources: &[Source],
+    candidates: Candidates,
+    (purpose, rows): (Purpose, Option<RowTerms>),
+    ends: &Ends,
     events: &mpsc::Sender<Event>,
 ) {
-    for source in sources {
-        let (source, candidates, events) = (source.clone(), candidates.clone(), events.clone());
-        tokio::spawn(async move {
-            let answer = source.ask(&candidates, purpose).await;
-            let _ = events.send(Event::Answered { question, answer }).await;
-        });
+    let hand = answers_of(question, events.clone());
+    let sources = Arc::clone(&ends.sources);
+    match rows {
+        Some(terms) if purpose == Purpose::Scan => {
+            let outside = Arc::clone(&ends.outside);
+            tokio::spawn(async move {
+                ask_for_scan(&sources, &outside, &candidates, &terms, hand).await;
+            });
+        }
+        Some(terms) => ask_by_rows(&sources, &candidates, &terms, hand),
+        None => {
+            for source in sources.iter() {
+                let (source, candidates, hand) = (source.clone(), candidates.clone(), hand.clone());
+                tokio::spawn(async move { hand(source.ask(&candidates, purpose).await) });
+            }
+        }
     }
 }
 

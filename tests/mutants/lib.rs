@@ -43,6 +43,22 @@ pub mod readiness {
         mod finding;
     }
 
+    #[cfg(feature = "station")]
+    pub mod replica {
+        use std::time::Duration;
+
+        use jiff::Timestamp;
+        use uuid::Uuid;
+
+        use crate::runtime::clock::Boot;
+
+        pub mod rule;
+
+        include!("items/replica.rs");
+    }
+
+    use crate::runtime::{clock::Boot, name::Name};
+
     include!("items/readiness.rs");
 }
 pub mod verdict;
@@ -54,6 +70,8 @@ pub mod scanner {
 pub mod station {
     #[cfg(feature = "station")]
     pub mod core;
+    #[cfg(feature = "station")]
+    pub mod confirming;
     pub mod status;
     #[cfg(feature = "station")]
     pub mod waiting;

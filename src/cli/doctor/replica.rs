@@ -91,6 +91,7 @@ mod tests {
         let status = Status {
             rows: 10_000,
             complete: Some((start, 10_000)),
+            short: None,
         };
         let mut survey = Survey::default();
         let name = kandji("").name;

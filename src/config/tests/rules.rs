@@ -750,6 +750,15 @@ fn what_is_allowed_and_strange_is_said() {
             "bench.toml:22:11: apple is outside `require` and has no replica: a green answered from a replica does not wait for it",
         ),
         (
+            "the same, where the replica answers for a service that fails",
+            replicated(
+                "fallback",
+                "",
+                &format!("{DEP}[verdict]\nrequire = [\"kandji\"]"),
+            ),
+            "bench.toml:22:11: apple is outside `require` and has no replica: a green answered from a replica does not wait for it",
+        ),
+        (
             "Apple's own word from a replica",
             format!("{SMALLEST}{DEP}replica = \"fallback\"\n[verdict]\nmin_grade = \"apple\"\n"),
             "bench.toml:20:13: min_grade = \"apple\" is for live answers only: a replica's answer has the grade \"relayed\", also Apple's",
@@ -838,16 +847,11 @@ fn what_looks_strange_and_is_right_passes() {
             "name = \"left\"\nkind = \"tcp\"\nlisten = \"127.0.0.1:0\"\nlane = \"main\"",
         )]),
         format!("{SMALLEST}{BUSINESS}[verdict]\nrequire = [\"kandji\"]\n"),
-        // A replica of each source, and of none that is first.
+        // A replica of each source.
         replicated(
             "first",
             "",
             &format!("{DEP}replica = \"fallback\"\n[verdict]\nrequire = [\"kandji\"]"),
-        ),
-        replicated(
-            "fallback",
-            "",
-            &format!("{DEP}[verdict]\nrequire = [\"kandji\"]"),
         ),
         replicated("off", "max_replica_age = \"24h\"", ""),
         replicated(

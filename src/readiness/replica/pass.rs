@@ -149,12 +149,14 @@ impl Passes {
             .is_some_and(|secret| self.store.look_up(&self.source, &secret, &[]).is_some());
         let age = Boot::now().since(start.boot);
         let is_young = this_boot && answers && age < self.refresh;
-        self.complete = Some(start);
+        (self.complete, self.short) = (Some(start), status.short);
         self.standing.send_modify(|standing| {
             standing.complete = Some(start);
             standing.health.rows = rows;
             standing.health.pass_at = Some(start.date);
-            standing.health.state = if is_young {
+            standing.health.state = if status.short.is_some() {
+                ReplicaCondition::Shrunken
+            } else if is_young {
                 ReplicaCondition::Ok
             } else {
                 ReplicaCondition::Behind
@@ -263,6 +265,7 @@ impl Passes {
             return Ok(Ended::Miscounted(distinct, total));
         }
         if !self.believes(pass.rows_before(), distinct) {
+            pass.shrunken(distinct).await?;
             return Ok(Ended::Shrunken);
         }
         self.finish(pass, facts.body, (start, distinct)).await?;

@@ -14,6 +14,7 @@ mod trouble;
 mod writer;
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
     sync::{
@@ -110,6 +111,8 @@ pub struct Status {
     pub rows: u64,
     /// The last complete pass: its start, and how many records it found. `None`: there was none yet.
     pub complete: Option<(ReadAt, u64)>,
+    /// How many records a later pass has found, if they were too few to be believed.
+    pub short: Option<u64>,
 }
 
 impl Status {
@@ -117,6 +120,7 @@ impl Status {
         Self {
             rows: source.held.count(),
             complete: source.mark.map(|mark| (mark.start, mark.rows)),
+            short: source.short,
         }
     }
 }
@@ -126,6 +130,28 @@ impl Store {
     /// background; until then nothing is found.
     pub fn open(path: &Path) -> Self {
         Self::with_limit(path, LARGEST_FILE)
+    }
+
+    /// The replicas of these sources; without one there is no file. Nothing is kept of a source that has no replica any more: that is
+    /// deleted, and said once.
+    pub fn of(path: &Path, sources: BTreeSet<Name>) -> Option<Self> {
+        if !sources.is_empty() {
+            let store = Self::open(path);
+            let _ = store.requests.send(Request::KeepOnly(sources));
+            return Some(store);
+        }
+        if path.symlink_metadata().is_ok() {
+            let (deleted, path) = (Self::delete(path), path.display());
+            match deleted {
+                Ok(()) => tracing::info!("no source has a replica any more: {path} is deleted"),
+                Err(error) => {
+                    tracing::warn!(
+                        "no source has a replica any more, and {path} cannot be deleted: {error}"
+                    );
+                }
+            }
+        }
+        None
     }
 
     fn with_limit(path: &Path, largest: u64) -> Self {
@@ -307,6 +333,16 @@ impl Pass {
             reply,
         };
         self.store.ask(page).await
+    }
+
+    /// All pages were read, and so few records that another pass must find the same before they count: it confirms and deletes nothing.
+    ///
+    /// # Errors
+    /// [`StoreFault`]: that it was so is not in the file.
+    pub async fn shrunken(mut self, rows: u64) -> Result<(), StoreFault> {
+        self.is_over = true;
+        let shrunken = |reply| Request::Shrunken(self.which.clone(), rows, reply);
+        self.store.ask(shrunken).await
     }
 
     /// All pages were read: deletes the rows that none of them brought, and then confirms the rest. Returns how many were deleted.

@@ -316,7 +316,7 @@ impl Core {
             let by_rows = is_mixed && !self.waiting.is_early(&one.serial, boot);
             self.ask_again(one, (Purpose::Recheck, None, by_rows), boot, actions);
         }
-        if let Some(green) = self.confirming.due(boot) {
+        for green in self.confirming.due(boot) {
             // What a pass contradicts is asked about even where little of the quota is left, and a row may be enough.
             let purpose = if green.doubted {
                 Purpose::Recheck

@@ -217,3 +217,25 @@ async fn a_waiting_box_rides_on_the_passes_and_its_change_costs_one_question() {
     );
     assert_eq!(asked_of(PENDING), 1, "{:?}", world.kandji.requests());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_of_a_source_that_has_no_replica_any_more() {
+    let world = World::new().await;
+    let home = world.home(&format!("replica = \"first\"\n{SELDOM}"));
+    let mut station = world.filled(&home).await;
+    station.kill();
+    let file = home.path("state/replica.sqlite");
+    assert!(file.exists());
+    let config = std::fs::read_to_string(home.config()).unwrap();
+    let off = config.replace("replica = \"first\"", "replica = \"off\"");
+    std::fs::write(home.config(), off).unwrap();
+    let mut station = home.start();
+    station.scan(READY.as_bytes());
+    assert_eq!(station.answer().verdict, "ready");
+    assert!(!file.exists());
+    let said = home
+        .log()
+        .matches("no source has a replica any more")
+        .count();
+    assert_eq!(said, 1, "{}", home.log());
+}

@@ -1,6 +1,6 @@
 //! One pass into the open file: changed rows as they come, deletions and the mark at its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params};
 
@@ -101,6 +101,7 @@ impl Opened {
             account,
             credential,
             mark: None,
+            short: None,
             held: Bitmap::default(),
         });
         (of_source.account, of_source.credential) = (account, credential);
@@ -176,10 +177,36 @@ impl Opened {
         let mark = Mark { pass, start, rows };
         self.at_once(|conn| put_mark(conn, number, &mark, facts))?;
         if let Some(of_source) = self.sources.get_mut(name) {
-            of_source.mark = Some(mark);
+            (of_source.mark, of_source.short) = (Some(mark), None);
         }
         shared.strikes().complete(name, pass);
         Ok(deleted)
+    }
+
+    /// Notes that a pass has found so few records that another must find the same before it counts.
+    pub(super) fn shrunken(&mut self, name: &Name, rows: u64) -> Result<(), Trouble> {
+        let Some(of_source) = self.sources.get_mut(name) else {
+            return Err(Trouble::Discard("a source is missing".into()));
+        };
+        of_source.short = Some(rows);
+        let values = [of_source.number, rows.cast_signed()];
+        let sql = "INSERT OR REPLACE INTO short (source, rows) VALUES (?1, ?2)";
+        self.at_once(|conn| conn.execute(sql, values))?;
+        Ok(())
+    }
+
+    /// Deletes the rows of all sources but these.
+    pub(super) fn keep_only(
+        &mut self,
+        kept: &BTreeSet<Name>,
+        shared: &Shared,
+    ) -> rusqlite::Result<()> {
+        let others = self.sources.keys().filter(|name| !kept.contains(name));
+        for name in others.cloned().collect::<Vec<_>>() {
+            self.wipe(&name, shared)?;
+            tracing::info!(source = %name, "it has no replica any more: its rows are deleted");
+        }
+        Ok(())
     }
 
     fn delete_unseen(&mut self, name: &Name, seen: &Bitmap) -> rusqlite::Result<u64> {
@@ -216,7 +243,7 @@ impl Opened {
         };
         // The mark first: without it no row answers, whenever this is interrupted.
         self.at_once(|conn| {
-            for table in ["mark", "pass", "strike"] {
+            for table in ["mark", "short", "pass", "strike"] {
                 conn.execute(&format!("DELETE FROM {table} WHERE source = ?1"), [number])?;
             }
             Ok(())
@@ -354,6 +381,7 @@ fn put_mark(conn: &Connection, source: i64, mark: &Mark, facts: &[u8]) -> rusqli
             schema::sum_of_moment(&[source, mark.pass, rows], &mark.start, facts)
         ],
     )?;
+    conn.execute("DELETE FROM short WHERE source = ?1", [source])?;
     conn.execute("DELETE FROM pass WHERE source = ?1", [source])?;
     conn.execute(
         "DELETE FROM strike WHERE source = ?1 AND pass < ?2",

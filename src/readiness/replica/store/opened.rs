@@ -10,7 +10,7 @@ use ring::{
     hmac,
     rand::{SecureRandom, SystemRandom},
 };
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use rustix::fs::statvfs;
 
 use super::{
@@ -48,6 +48,8 @@ pub(super) struct OfSource {
     pub(super) account: [u8; 32],
     pub(super) credential: [u8; 32],
     pub(super) mark: Option<Mark>,
+    /// How many records a later pass has found, if they were too few to be believed.
+    pub(super) short: Option<u64>,
     /// The numbers of its rows.
     pub(super) held: Bitmap,
 }
@@ -231,6 +233,7 @@ pub(super) fn load(conn: &Connection) -> rusqlite::Result<InFile> {
             account,
             credential,
             mark,
+            short: short(conn, number)?,
             held: held.remove(&number).unwrap_or_default(),
         };
         sources.insert(name, of_source);
@@ -279,6 +282,12 @@ fn mark(conn: &Connection, source: i64) -> rusqlite::Result<Option<Mark>> {
     }
     let rows = rows.cast_unsigned();
     Ok(Some(Mark { pass, start, rows }))
+}
+
+fn short(conn: &Connection, source: i64) -> rusqlite::Result<Option<u64>> {
+    let sql = "SELECT rows FROM short WHERE source = ?1";
+    let found = conn.query_row(sql, [source], |row| row.get(0)).optional()?;
+    Ok(found.map(i64::cast_unsigned))
 }
 
 /// The newest pass that wrote rows since the last complete one; 0: none.

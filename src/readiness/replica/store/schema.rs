@@ -17,10 +17,11 @@ use crate::runtime::clock::Boot;
 pub(super) const APPLICATION_ID: i32 = 0x424c_5265;
 
 /// A file of any other schema is deleted: it is filled again in one pass.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// - `meta` has one row. `key` is drawn with the file: accounts and credentials are kept as keyed hashes only.
 /// - `mark` is there once a pass of the source was complete: its number, its start and what it read besides the rows.
+/// - `short`: so many records a later pass has found, too few to be believed. It decides nothing that is answered, so it has no `sum`.
 /// - `pass` has those later than the mark that wrote rows.
 /// - `row.key` is a hash of source and id, half as long as most ids; `row.pass` and `row.ms` are the request of the page that brought the row as it is.
 /// - `strike`: rows of that serial number read no later than that do not answer. The empty serial number means all.
@@ -34,6 +35,7 @@ CREATE TABLE mark (
   source INTEGER PRIMARY KEY, pass INTEGER NOT NULL, boot_id BLOB NOT NULL, boot INTEGER NOT NULL, date INTEGER NOT NULL,
   rows INTEGER NOT NULL, facts BLOB NOT NULL, sum INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE short (source INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;
 CREATE TABLE pass (
   source INTEGER NOT NULL, number INTEGER NOT NULL, boot_id BLOB NOT NULL, boot INTEGER NOT NULL, date INTEGER NOT NULL,
   sum INTEGER NOT NULL, PRIMARY KEY (source, number)

@@ -211,7 +211,15 @@ async fn a_row_answers_after_the_first_complete_pass_with_the_moment_it_was_read
     );
     let status = rig.store.status(&Name::new("kandji").unwrap()).await;
     let complete = Some((read_at(10, 0), 2));
-    assert_eq!(status, Ok(Some(Status { rows: 2, complete })));
+    let short = None;
+    assert_eq!(
+        status,
+        Ok(Some(Status {
+            rows: 2,
+            complete,
+            short
+        }))
+    );
 }
 
 #[tokio::test]
@@ -336,7 +344,8 @@ async fn a_file_that_is_no_sound_replica_is_deleted_and_filled_again() {
         }),
         ("another schema", |path| {
             let conn = Connection::open(path).unwrap();
-            conn.pragma_update(None, "user_version", 2).unwrap();
+            conn.pragma_update(None, "user_version", schema::VERSION + 1)
+                .unwrap();
         }),
         ("another program's", |path| {
             fs::remove_file(path).unwrap();
@@ -705,4 +714,51 @@ async fn a_cleared_source_is_gone_and_can_be_filled_again() {
     assert_eq!(pass.finish(Vec::new()).await, Err(StoreFault::Lost));
     rig.fill(30, &rows(3)).await;
     assert_eq!(rig.held("C000000001"), held("assigned", read_at(30, 1)));
+}
+
+#[tokio::test]
+async fn only_the_rows_of_sources_that_have_a_replica_are_kept() {
+    let mut rig = Rig::new();
+    rig.fill(0, &[row("1", "C02XK0AAJG5H", "a")]).await;
+    let mut apple = rig.begin_of("apple", 1).await;
+    apple
+        .page(vec![row("1", "C02XK0AAJG5H", "b")], at(1, 1))
+        .await
+        .unwrap();
+    apple.finish(b"facts".to_vec()).await.unwrap();
+    let name = |text| Name::new(text).unwrap();
+    rig.stop();
+    rig.store = Store::of(&rig.path(), [name("apple")].into()).unwrap();
+    assert_eq!(rig.store.status(&name("kandji")).await, Ok(None));
+    assert!(rig.found(&["C02XK0AAJG5H"]).is_none());
+    let rig = rig.again(|conn| {
+        let left: i64 = conn
+            .query_row("SELECT count(*) FROM row", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(left, 1);
+    });
+    let apple = rig.store.status(&name("apple")).await.unwrap().unwrap();
+    assert_eq!(apple.rows, 1);
+    let path = rig.path();
+    let mut rig = rig;
+    rig.stop();
+    assert!(path.exists() && Store::of(&path, BTreeSet::new()).is_none());
+    assert!(!path.exists() && Store::of(&path, BTreeSet::new()).is_none());
+}
+
+#[tokio::test]
+async fn that_a_list_has_shrunk_outlives_the_process_and_ends_with_a_complete_pass() {
+    let rig = Rig::new();
+    rig.fill(0, &[row("1", "C02XK0AAJG5H", "a")]).await;
+    rig.begin(1).await.shrunken(0).await.unwrap();
+    let rig = rig.again(|_| {});
+    let kandji = Name::new("kandji").unwrap();
+    let short = async |rig: &Rig| rig.store.status(&kandji).await.unwrap().unwrap().short;
+    assert_eq!(short(&rig).await, Some(0));
+    assert!(
+        matches!(rig.held("C02XK0AAJG5H"), Held::Rows(_)),
+        "it changes no row"
+    );
+    rig.fill(2, &[row("1", "C02XK0AAJG5H", "a")]).await;
+    assert_eq!(short(&rig).await, None);
 }

@@ -1,6 +1,7 @@
 //! The thread that owns the file: opens it, writes what passes bring, and begins a new file when this one cannot be trusted.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
         Arc,
@@ -51,8 +52,11 @@ pub(super) enum Request {
         reply: Reply<u64>,
     },
     Abandon(Which),
+    /// The pass has found so many records, too few to be believed.
+    Shrunken(Which, u64, Reply<()>),
     Status(Name, Reply<Option<Status>>),
     Clear(Name, Reply<()>),
+    KeepOnly(BTreeSet<Name>),
     /// Commits what waits.
     Commit(Reply<()>),
     /// Something was struck: it is written after each request.
@@ -147,11 +151,7 @@ impl Writer {
             } => {
                 let _ = reply.send(self.finish(&which, &facts));
             }
-            Request::Abandon(which) => {
-                self.fillings.retain(|source, filling| {
-                    *source != which.source || filling.pass != which.pass
-                });
-            }
+            Request::Abandon(which) => self.abandon(&which),
             Request::Status(source, reply) => {
                 let status = self.opened().and_then(|()| {
                     self.try_work(|open, _, _| Ok(open.sources.get(&source).map(Status::of)))
@@ -165,20 +165,37 @@ impl Writer {
                 });
                 let _ = reply.send(cleared);
             }
+            Request::KeepOnly(kept) => {
+                if self.opened().is_ok() {
+                    let _ = self.try_work(|open, _, shared| Ok(open.keep_only(&kept, shared)?));
+                }
+            }
+            Request::Shrunken(which, rows, reply) => {
+                self.abandon(&which);
+                let noted = self.try_work(|open, _, _| open.shrunken(&which.source, rows));
+                let _ = reply.send(noted);
+            }
             Request::Commit(reply) => {
                 let _ = reply.send(self.try_work(|open, _, _| Ok(open.commit()?)));
             }
             Request::Strikes => {}
-            Request::Doubt(why) => {
-                // A file that was exchanged is deleted, because strikes may be missing in it.
-                // Opening the own one again finds out whether it is sound.
-                if self.try_work(|_, _, _| Ok(())).is_ok() {
-                    tracing::warn!("the replica could not be read and is looked through: {why}");
-                    self.close();
-                    let _ = self.opened();
-                }
-            }
+            Request::Doubt(why) => self.doubt(&why),
         }
+    }
+
+    /// A file that was exchanged is deleted, because strikes may be missing in it. Opening the own one again finds out whether it is
+    /// sound.
+    fn doubt(&mut self, why: &str) {
+        if self.try_work(|_, _, _| Ok(())).is_ok() {
+            tracing::warn!("the replica could not be read and is looked through: {why}");
+            self.close();
+            let _ = self.opened();
+        }
+    }
+
+    fn abandon(&mut self, which: &Which) {
+        self.fillings
+            .retain(|source, filling| *source != which.source || filling.pass != which.pass);
     }
 
     fn begin(

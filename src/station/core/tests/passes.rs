@@ -108,7 +108,7 @@ fn a_box_is_asked_for_live_in_its_first_minutes_and_then_rides_on_the_passes() {
             bench.answer(READY, PENDING);
             bench.asked.truncate(1);
         }
-        if (bench.at - scanned).as_secs() % 600 == 0 {
+        if (bench.at - scanned).as_secs().is_multiple_of(600) {
             bench.passed_with(Some(PENDING));
         }
     }

@@ -486,3 +486,27 @@ fn another_box_than_the_green_confirms_nothing() {
     bench.hand_with(KANDJI.0, By::Service, says(with_s, By::Service), &label);
     assert_eq!((bench.recording.len(), bench.core.unconfirmed()), (0, 1));
 }
+
+#[test]
+fn greens_by_rows_of_apple_are_asked_about_together_once_a_minute() {
+    let mut bench = Bench::with(&[(DEP.0, DEP.1, true)]);
+    let begun = bench.at;
+    for nth in 0..10 {
+        let serial = format!("C02XK0AAJG{nth}H");
+        bench.scan(&serial);
+        bench.hand(DEP, &serial, ready(), By::Row);
+        bench.commit();
+        bench.pass(Duration::from_secs(5));
+    }
+    bench.asked.clear();
+    while bench.asked.is_empty() {
+        bench.pass_ms(500);
+    }
+    assert_eq!((bench.at - begun).as_secs(), 60);
+    let confirms = |(_, _, purpose): &(_, _, Purpose)| *purpose == Purpose::Confirmation;
+    assert!(bench.asked.len() == 10 && bench.asked.iter().all(confirms));
+    for nth in 0..10 {
+        bench.hand(DEP, &format!("C02XK0AAJG{nth}H"), ready(), By::Service);
+    }
+    assert_eq!(bench.core.unconfirmed(), 0);
+}

@@ -87,7 +87,7 @@ nul() {
 
 # With a replica of so many boxes. What the cut has left of its file is reported before the agent opens it.
 if [ -n "$boxes" ]; then
-    sed -i 's|^kind = "kandji"|&\nreplica = "fallback"\nrefresh = "10s"\nmax_replica_age = "10m"|' /benchlight.toml
+    sed -i 's|^kind = "kandji"|&\nreplica = "fallback"\nrefresh = "1m"\nmax_replica_age = "10m"|' /benchlight.toml
     said=$(/program/benchlight replica status --config /benchlight.toml 2>&1)
     echo "@@ replica $? $(echo $said)"
 fi

@@ -192,9 +192,9 @@ function alive() {
 	lastBeat = now();
 	faults = 0;
 	// Each beat holds the cover down. Without one it comes up, even if this script hangs.
-	veil ??= $.veil.animate([{ opacity: 0, easing: "step-end" }, { opacity: 1 }], { duration: LOST_MS, fill: "forwards" });
-	veil.currentTime = 0;
-	veil.play();
+	const before = veil;
+	veil = $.veil.animate([{ opacity: 0, easing: "step-end" }, { opacity: 1 }], { duration: LOST_MS, fill: "forwards" });
+	before?.cancel();
 	if (!lost) return;
 	lost = false;
 	root.classList.remove("lost");

@@ -143,14 +143,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         name = parts.tasks.one_ended() => Err(anyhow::anyhow!("{name} ended by itself; this is a fault of benchlight")),
     };
     parts.systemd.stopping();
-    if timeout(STOP, parts.stop(&journal, link_seen))
-        .await
-        .is_err()
-    {
-        warn!(
-            "the station did not end in good order in time; what is not sent yet follows at the next start"
-        );
-    }
+    parts.stop_in_time(&journal, link_seen).await;
     indicator::held::extinguish();
     ended
 }
@@ -317,15 +310,7 @@ impl Wiring {
             scans: scans_in,
             waited: waited(config, journal, self.clock),
             sources: sources.into(),
-            outside: Arc::new(
-                config
-                    .policy
-                    .sources
-                    .iter()
-                    .filter(|source| !source.required)
-                    .map(|source| source.name.clone())
-                    .collect(),
-            ),
+            outside: Arc::new(outside(config)),
             passes,
             journal: journal.clone(),
             lanes: lamps
@@ -484,6 +469,15 @@ impl Wiring {
         scanners
     }
 
+    /// Ends everything, within [`STOP`].
+    async fn stop_in_time(&mut self, journal: &Journal, link: watch::Receiver<publisher::State>) {
+        if timeout(STOP, self.stop(journal, link)).await.is_err() {
+            warn!(
+                "the station did not end in good order in time; what is not sent yet follows at the next start"
+            );
+        }
+    }
+
     /// Ends the parts downstream: no more scans, the last answers, the last messages, dark lamps, then the journal.
     async fn stop(&mut self, journal: &Journal, link: watch::Receiver<publisher::State>) {
         self.stop_scanners.send_replace(true);
@@ -536,6 +530,13 @@ fn meta(config: &Config, journal: &Journal) -> Meta {
             .map(|source| (source.name.clone(), source.kind.code(), source.required))
             .collect(),
     }
+}
+
+/// The sources that only may object.
+fn outside(config: &Config) -> BTreeSet<Name> {
+    let sources = config.policy.sources.iter();
+    let outside = sources.filter(|source| !source.required);
+    outside.map(|source| source.name.clone()).collect()
 }
 
 /// Are this lane's results printed?

@@ -28,7 +28,7 @@ use crate::{
         asking::{ask_by_rows, ask_for_scan},
         evidence::{Answer, By, RowTerms},
     },
-    record::Record,
+    record::{RawScan, Record},
     runtime::{
         clock::{Boot, ClockWatch, Moment},
         name::Name,
@@ -178,6 +178,14 @@ pub async fn run(mut core: Core, mut ends: Ends) {
     }
 }
 
+fn scanned(raw: &RawScan) -> News {
+    News::Scanned {
+        lane: raw.lane.clone(),
+        at: Boot::now(),
+        bytes: raw.bytes.as_slice().into(),
+    }
+}
+
 fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
     match action {
         Action::Show(lane, status) => {
@@ -187,11 +195,7 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
             ends.news.announce(|| News::Lane(lane, status));
         }
         Action::Journal(raw) => {
-            ends.news.announce(|| News::Scanned {
-                lane: raw.lane.clone(),
-                at: Boot::now(),
-                bytes: raw.bytes.as_slice().into(),
-            });
+            ends.news.announce(|| scanned(&raw));
             ends.journal.scanned(raw);
         }
         Action::Ask {

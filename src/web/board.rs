@@ -35,7 +35,7 @@ pub struct LaneSettings {
 /// What is new for the page.
 #[derive(Debug, PartialEq)]
 pub(super) enum New {
-    Lane(Lane),
+    Lane(Box<Lane>),
     Answer(Answer),
     Change(Answer),
 }
@@ -157,7 +157,7 @@ impl Board {
         let lanes = self.lanes.iter_mut();
         lanes
             .filter_map(|lane| lane.look(unable, now))
-            .map(New::Lane)
+            .map(|lane| New::Lane(Box::new(lane)))
             .collect()
     }
 
@@ -334,7 +334,7 @@ mod tests {
             self.ms += ms;
             let now = self.now().boot;
             match self.board.look(now).pop()? {
-                New::Lane(lane) => Some(lane),
+                New::Lane(lane) => Some(*lane),
                 other => panic!("{other:?}"),
             }
         }

@@ -48,6 +48,7 @@ pub(super) fn text(known: &Known<'_>) -> String {
     page.answers(known.tally);
     page.times(known);
     page.sources(known.health, known.tally);
+    page.replicas(known.health);
     page.outbox(known);
     page.scanners(known.health, known.tally);
     page.0
@@ -260,6 +261,10 @@ impl Page {
             "When the credential, or the token of the MDM with Apple, expires.",
             |source| source.credential_expires.map(seconds),
         );
+    }
+
+    fn replicas(&mut self, health: &Health) {
+        let seconds = |at: Timestamp| at.as_second() as f64;
         self.of_sources(
             health,
             "benchlight_replica_rows",

@@ -144,23 +144,12 @@ pub async fn run(settings: Settings, inputs: Inputs, state: watch::Sender<WebCon
         tally: inputs.tally,
         lamps,
     };
-    let (input_box, said) = match inputs.input_box {
-        Some(input_box) => (Some(input_box.scans), Some(input_box.state)),
-        None => (None, None),
-    };
+    let input_box = inputs.input_box.map(|one| (one.scans, one.state));
+    let (input_box, scanner) = input_box.unzip();
+    let said = Said { state, scanner };
     let served = async {
         match Web::new(&settings, behind, input_box) {
-            Ok(web) => {
-                listen(
-                    settings.listen,
-                    web,
-                    &Said {
-                        state,
-                        scanner: said,
-                    },
-                )
-                .await
-            }
+            Ok(web) => listen(settings.listen, web, &said).await,
             Err(_) => tracing::error!("the system gives no random numbers: there is no page"),
         }
     };

@@ -583,8 +583,8 @@ fn shows_alike(room: &str, sink: &str, ours: &BTreeSet<String>) -> bool {
     let (who, parts) = SHOWS_ALIKE;
     let mut of_sink = ours.iter().filter(|path| first_of(path).0 == sink);
     let is_part = |path: &String| {
-        let within = |part: &&str| path == part || path.starts_with(&format!("{part}::"));
-        parts.iter().any(|part| within(&part))
+        let within = |part: &str| path == part || path.starts_with(&format!("{part}::"));
+        parts.iter().any(|part| within(part))
     };
     room == who && of_sink.all(is_part)
 }

@@ -132,6 +132,19 @@ pub(super) fn of_lane(policy: &Policy, allow_returned: Option<bool>) -> Policy {
     }
 }
 
+fn of_policy(source: &Source, is_required: impl Fn(&str) -> bool) -> Option<PolicySource> {
+    let name = source.name.as_ref()?.value.clone();
+    let settings = source.settings.as_ref();
+    Some(PolicySource {
+        required: is_required(name.as_str()),
+        refresh: settings
+            .filter(|settings| settings.replica.is_on())
+            .map(|settings| settings.replica.refresh),
+        kind: source.kind.as_ref()?.value,
+        name,
+    })
+}
+
 fn required(
     verdict: &Verdict<'_>,
     sources: &[Source],
@@ -158,19 +171,7 @@ fn required(
     };
     let list: Vec<PolicySource> = sources
         .iter()
-        .filter_map(|source| {
-            let name = source.name.as_ref()?.value.clone();
-            Some(PolicySource {
-                required: is_required(name.as_str()),
-                refresh: source
-                    .settings
-                    .as_ref()
-                    .filter(|settings| settings.replica.is_on())
-                    .map(|settings| settings.replica.refresh),
-                kind: source.kind.as_ref()?.value,
-                name,
-            })
-        })
+        .filter_map(|source| of_policy(source, is_required))
         .collect();
     let any_required = |wanted: fn(SourceKind) -> bool| {
         list.iter()

@@ -2,13 +2,19 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::words::{HELP, LIST, OUTAGE};
 use crate::{
     indicator::lines,
     reason::{Reason, Signal},
     simulator::stock::{self, DemoBox},
     web,
 };
+
+/// Shows all boxes.
+pub(super) const LIST: &str = "list";
+/// Shows what can be typed.
+pub(super) const HELP: &str = "help";
+/// Lets all services die.
+pub(super) const OUTAGE: &str = "outage";
 
 /// One box for each thing that a lamp can say first.
 const FIRST: [&str; 5] = [

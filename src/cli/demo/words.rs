@@ -8,18 +8,12 @@ use std::{
     time::Duration,
 };
 
-use super::screens;
+use super::screens::{self, HELP, LIST, OUTAGE};
 use crate::{
     runtime::stream::LOG,
     simulator::faults::{Effect, Faults},
 };
 
-/// Shows all boxes.
-pub(super) const LIST: &str = "list";
-/// Shows what can be typed.
-pub(super) const HELP: &str = "help";
-/// Lets all services die.
-pub(super) const OUTAGE: &str = "outage";
 /// For so long.
 const OUTAGE_LASTS: Duration = Duration::from_secs(60);
 

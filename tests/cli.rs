@@ -94,6 +94,7 @@ fn check_passes_every_shipped_config_once_its_credentials_are_there() {
             let text = text
                 .replace("@KANDJI_PORT@", "4711")
                 .replace("@BROKER_PORT@", "4712")
+                .replace("@PAGE_PORT@", "4715")
                 .replace("@APPLE_DEP_PORT@", "4713")
                 .replace("@APPLE_BUSINESS_PORT@", "4714")
                 .replace("@STATE_DIR@", &place)

@@ -234,7 +234,8 @@ fn may_count(bytes: &[u8], statuses: &[u16]) -> bool {
         return false;
     };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let mut lines = head.split("\r\n");
+    // A line may end with LF alone (RFC 9112, 2.2).
+    let mut lines = head.lines();
     let status = lines
         .next()
         .and_then(|line| line.strip_prefix("HTTP/1."))

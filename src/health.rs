@@ -268,8 +268,8 @@ pub struct ScannerHealth {
     pub unended: bool,
 }
 
-/// One source's health, as its last look-up or probe left it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One source's health, as its last look-up or probe left it. The default is a source of which nothing is known yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceHealth {
     /// `None`: well. `Some`: the fault of the way or of the credentials, confirmed by a probe.
     pub failing: Option<Reason>,
@@ -353,20 +353,13 @@ mod tests {
             unended: false,
         };
         let source = SourceHealth {
-            failing: None,
-            since: None,
-            as_of: None,
-            credential_days: None,
-            credential_expires: None,
-            quota_left: None,
-            quota_limit: None,
             replica: Some(ReplicaHealth {
                 state: ReplicaCondition::Filling,
                 rows: 0,
                 pass_at: None,
                 fault: None,
             }),
-            rows_answer: false,
+            ..SourceHealth::default()
         };
         Health {
             unable: None,

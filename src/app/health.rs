@@ -366,17 +366,7 @@ mod tests {
     impl Bench {
         pub(super) fn new() -> Self {
             let name = |text: &str| Name::new(text).unwrap();
-            let well = SourceHealth {
-                failing: None,
-                since: None,
-                as_of: None,
-                credential_days: None,
-                credential_expires: None,
-                quota_left: None,
-                quota_limit: None,
-                replica: None,
-                rows_answer: false,
-            };
+            let well = SourceHealth::default();
             let scanner = watch::Sender::new(ScannerState::Ok);
             let sources: BTreeMap<_, _> = ["kandji", "business"]
                 .map(|source| (source, watch::Sender::new(well.clone())))

@@ -226,13 +226,6 @@ mod tests {
         };
         let name = |text: &str| crate::runtime::name::Name::new(text).unwrap();
         let source = SourceHealth {
-            failing: None,
-            since: None,
-            as_of: None,
-            credential_days: None,
-            credential_expires: None,
-            quota_left: None,
-            quota_limit: None,
             replica: Some(ReplicaHealth {
                 state: ReplicaCondition::Behind,
                 rows: 1,
@@ -240,6 +233,7 @@ mod tests {
                 fault: Some(Reason::Offline),
             }),
             rows_answer: true,
+            ..SourceHealth::default()
         };
         let mut journal = JournalHealth::sound(uuid::Uuid::nil());
         (journal.salvaged, journal.faulted, journal.set_aside) =

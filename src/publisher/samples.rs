@@ -152,21 +152,6 @@ pub(super) fn health() -> Health {
     }
 }
 
-/// A source that has told nothing of itself.
-pub(super) fn untold_source() -> SourceHealth {
-    SourceHealth {
-        failing: None,
-        since: None,
-        as_of: None,
-        credential_days: None,
-        credential_expires: None,
-        quota_left: None,
-        quota_limit: None,
-        replica: None,
-        rows_answer: false,
-    }
-}
-
 /// What the product's sample says of itself.
 pub(super) fn meta() -> Meta {
     Meta {

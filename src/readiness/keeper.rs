@@ -79,21 +79,10 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(source: Name, times: ProbeTimes) -> Self {
-        let unknown_yet = SourceHealth {
-            failing: None,
-            since: None,
-            as_of: None,
-            credential_days: None,
-            credential_expires: None,
-            quota_left: None,
-            quota_limit: None,
-            replica: None,
-            rows_answer: false,
-        };
         Self {
             source,
             times,
-            health: watch::Sender::new(unknown_yet),
+            health: watch::Sender::default(),
             suspected: Notify::new(),
             contact: Mutex::new(None),
         }

@@ -138,7 +138,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::publisher::samples;
+    use crate::{health::SourceHealth, publisher::samples};
 
     struct Rig {
         discovery: Discovery,
@@ -241,7 +241,7 @@ mod tests {
         let told = rig
             .health
             .sources
-            .insert(name.clone(), samples::untold_source());
+            .insert(name.clone(), SourceHealth::default());
         rig.discovery.link_up(rig.at(0.0));
         let said = rig.said(2.0).unwrap();
         assert!(!said.contains_key("quota_kandji") && !said.contains_key("expiry_kandji"));
@@ -253,7 +253,7 @@ mod tests {
         assert!(said.contains_key("quota_kandji") && said.contains_key("expiry_kandji"));
         rig.health
             .sources
-            .insert(name.clone(), samples::untold_source());
+            .insert(name.clone(), SourceHealth::default());
         rig.healthy(20.0);
         assert!(
             rig.said(30.0).is_none(),
@@ -269,7 +269,7 @@ mod tests {
             &BTreeMap::new(),
         );
         let mut rig = Rig::new();
-        rig.health.sources.insert(name, samples::untold_source());
+        rig.health.sources.insert(name, SourceHealth::default());
         rig.discovery.link_up(rig.at(0.0));
         rig.discovery.heard_earlier(&retained);
         assert!(rig.said(2.0).unwrap().contains_key("quota_kandji"));

@@ -126,7 +126,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => $sentence,)* }
             }
 
-            /// The next action for that person.
+            /// The next action for that person, whatever MDM the station asks.
             pub const fn action(self) -> &'static str {
                 match self { $(Self::$name => $action,)* }
             }
@@ -152,7 +152,7 @@ reasons! {
     WrongProfile = "wrong_profile", NotReady, "Another enrollment profile than the expected one is assigned.", "Assign the expected enrollment profile in the MDM.";
     NoProfile = "no_profile", NotReady, "Apple has this device on the MDM server with no enrollment profile.", "Assign an enrollment profile to the device in the MDM.";
     ProfileRemoved = "profile_removed", NotReady, "The enrollment profile of this device was removed.", "Assign the enrollment profile again in the MDM.";
-    AssignmentFailed = "assignment_failed", NotReady, "The MDM reports that assigning the profile Failed.", "Contact Kandji Support with the serial number.";
+    AssignmentFailed = "assignment_failed", NotReady, "The MDM reports that assigning the profile Failed.", "Contact the MDM's support with the serial number.";
     WrongBlueprint = "wrong_blueprint", NotReady, "This device is on another blueprint than this station expects.", "Assign the expected blueprint to the device in the MDM.";
     AlreadyEnrolled = "already_enrolled", NotReady, "This device is Enrolled in the MDM already.", "Take it out of new stock; remove its record from the MDM before it is staged again.";
     PreviouslyActivated = "previously_activated", NotReady, "This device was activated before: its profile was Pushed, so it is not new stock.", "Take it out of new stock; erase it and have its profile assigned again.";
@@ -190,6 +190,15 @@ impl Reason {
             .iter()
             .copied()
             .find(|reason| reason.code() == code)
+    }
+
+    /// The next action, with the MDM's product and its vendor by name.
+    pub fn action_with(self, console: &str, vendor: &str) -> String {
+        self.action()
+            .replace("the MDM's support", &format!("{vendor} Support"))
+            .replace("the MDM's ", &format!("{console}'s "))
+            .replace("in the MDM.", &format!("in {console}."))
+            .replace("from the MDM ", &format!("from {console} "))
     }
 
     /// The sentence and what a source adds to it ("Last fetch 2026-01-09 22:01 UTC").
@@ -263,6 +272,23 @@ mod tests {
             rows.next(),
             None,
             "docs/operating.md knows a reason that the station does not"
+        );
+    }
+
+    #[test]
+    fn an_action_names_the_product_that_the_station_asks() {
+        for reason in Reason::ALL {
+            let action = reason.action_with("Jamf Pro", "Jamf");
+            let elsewhere = action.replace("the MDM server", "");
+            assert!(!elsewhere.contains("the MDM"), "{action}");
+        }
+        assert_eq!(
+            Reason::AssignmentFailed.action_with("Kandji", "Kandji"),
+            "Contact Kandji Support with the serial number."
+        );
+        assert_eq!(
+            Reason::NoProfile.action_with("Jamf Pro", "Jamf"),
+            "Assign an enrollment profile to the device in Jamf Pro."
         );
     }
 

@@ -270,7 +270,7 @@ async fn the_common_table_of_the_demo_is_told_as_kandji_sees_it() {
     for demo in DEMO {
         let expected = match demo.mdm {
             // As the samples have it.
-            Mdm::Own => continue,
+            Mdm::Own(_) => continue,
             Mdm::None | Mdm::NotFetchedYet => Finding::No(Reason::NotFound),
             Mdm::Assigned => READY,
             Mdm::Pending => Finding::Wait(Reason::AssignmentPending),

@@ -48,7 +48,7 @@ pub(super) enum Command {
     /// serial numbers, or pipe them: piped, it answers all of them and ends.
     #[cfg(feature = "demo")]
     #[command(verbatim_doc_comment)]
-    Demo,
+    Demo(Demo),
     /// Ask the configured services about serial numbers, once
     ///
     /// Exit status 0: all are ready. 2: some are unknown, or were no serial
@@ -213,6 +213,14 @@ pub(super) struct ImportAppleToken {
     pub(super) out: PathBuf,
 }
 
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// The MDM that the station asks
+    #[arg(long, value_name = "KIND", default_value = "kandji", value_parser = mdm_kind())]
+    pub(super) mdm: SourceKind,
+}
+
 #[cfg(feature = "simulate")]
 #[derive(Debug, Args)]
 #[command(next_line_help = true)]
@@ -264,6 +272,15 @@ pub(super) struct Simulate {
 pub(super) struct Completions {
     /// The shell
     pub(super) shell: clap_complete::Shell,
+}
+
+#[cfg(feature = "demo")]
+fn mdm_kind() -> impl clap::builder::TypedValueParser<Value = SourceKind> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+
+    let mdms = SourceKind::ALL.iter().filter(|kind| kind.is_mdm());
+    PossibleValuesParser::new(mdms.map(|kind| kind.code()))
+        .try_map(|code| SourceKind::from_code(&code).ok_or("not in this build"))
 }
 
 #[cfg(feature = "simulate")]

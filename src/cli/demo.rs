@@ -20,33 +20,37 @@ use crate::{
     runtime::{file, stream::LOG},
     simulator::Order,
 };
-use screens::Screens;
+use screens::{Boxes, Screens};
 
 /// The page's port, if it is free.
 const PAGE_PORT: u16 = 8480;
 
-/// Starts the simulated services and the broker, says on standard error what to do, and runs the agent.
+/// Starts the simulated services, with that MDM among them, and the broker, says on standard error what to do, and runs the agent.
 ///
 /// # Errors
 /// A port or a folder that cannot be had, or what `run` says.
-pub(super) async fn run() -> anyhow::Result<u8> {
+pub(super) async fn run(mdm: SourceKind) -> anyhow::Result<u8> {
     let folder = Folder::make().context("cannot make a folder for the demo")?;
     let credentials = folder.0.join("credentials");
     fs::DirBuilder::new().mode(0o700).create(&credentials)?;
 
     let mut simulators = Vec::new();
-    for kind in SourceKind::ALL {
+    let (mut source, mut differs) = (String::new(), Default::default());
+    for kind in asked(mdm) {
         let order = Order {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             boxes: 0,
             limits: false,
         };
-        let simulator = simulate(*kind, order)
+        let simulator = simulate(kind, order)
             .await
             .with_context(|| format!("cannot start the simulator of {}", kind.code()))?;
         let (name, secret) = &simulator.credential;
         file::write_private(&credentials.join(name), secret)?;
-        simulators.push((*kind, simulator.running));
+        if kind == mdm {
+            (source, differs) = (simulator.source, simulator.differs);
+        }
+        simulators.push((kind, simulator.running));
     }
     let broker = broker::start()
         .await
@@ -55,7 +59,9 @@ pub(super) async fn run() -> anyhow::Result<u8> {
         .iter()
         .map(|(kind, running)| (*kind, running.address().port()))
         .collect();
+    let boxes = Boxes { differs };
     let places = Places {
+        mdm: (mdm != SourceKind::Kandji).then_some((mdm, &*source)),
         source_ports: &ports,
         broker_port: broker.address().port(),
         page_port: page_port().context("cannot get a port for the page")?,
@@ -64,7 +70,7 @@ pub(super) async fn run() -> anyhow::Result<u8> {
     };
     let mut config = demo::config(&places)?;
     if let Some(web) = &mut config.web {
-        web.demo = screens::to_click();
+        web.demo = boxes.to_click();
     }
     let switches = simulators
         .iter()
@@ -76,10 +82,20 @@ pub(super) async fn run() -> anyhow::Result<u8> {
         config: file,
         broker: broker.address(),
         page_port: places.page_port,
+        boxes,
     };
-    words::take_out(switches.collect(), screens.help()).context("cannot read what is typed")?;
+    words::take_out(switches.collect(), boxes.list(), screens.help())
+        .context("cannot read what is typed")?;
     LOG.push(screens.first().as_bytes());
     run_station(config).await
+}
+
+/// The services of a station with that MDM.
+fn asked(mdm: SourceKind) -> impl Iterator<Item = SourceKind> {
+    let all = SourceKind::ALL.iter().copied();
+    all.filter(move |kind| {
+        *kind == mdm || !kind.is_mdm() && !(kind.speaks_for_apple() && mdm.speaks_for_apple())
+    })
 }
 
 /// The page's usual port if it is free, else another one.

@@ -68,7 +68,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
     match arguments.command {
         Command::Run => load(config).and_then(|config| serve(run::run(config))),
         #[cfg(feature = "demo")]
-        Command::Demo => serve(demo::run()),
+        Command::Demo(order) => serve(demo::run(order.mdm)),
         Command::Lookup(lookup) => load(config).and_then(|config| {
             serve(async move { lookup::run(&config, &lookup.serials, lookup.json).await })
         }),

@@ -205,7 +205,7 @@ impl Cost {
     fn new(settings: &Settings, rows: u64, told: Option<u64>) -> Self {
         let kind = settings.kind();
         // One more than the pages: the list of tokens or servers, or the account.
-        let reads = rows.div_ceil(kind.rows_per_page()).max(1) + 1;
+        let reads = rows.div_ceil(kind.rows_per_page().max(1)).max(1) + 1;
         let refresh = settings.replica.refresh.as_secs().max(1);
         let share = settings.replica.quota_share;
         let own = u64::from(settings.reads_per_minute) * 60;

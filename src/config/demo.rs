@@ -14,6 +14,8 @@ pub const SHIPPED: &str = include_str!("../../config/demo.toml");
 /// What is known only when the demo starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
+    /// The MDM that is asked in Kandji's place, and its `[[source]]`.
+    pub mdm: Option<(SourceKind, &'a str)>,
     /// The simulated services' ports on 127.0.0.1.
     pub source_ports: &'a [(SourceKind, u16)],
     /// The broker's port on 127.0.0.1.
@@ -22,7 +24,7 @@ pub struct Places<'a> {
     pub page_port: u16,
     /// A folder for the journal.
     pub state_dir: &'a Path,
-    /// A folder that holds `kandji-token`, `apple-dep-token` and `apple-business-key`.
+    /// A folder with the credentials of the sources.
     pub credentials_dir: &'a Path,
 }
 
@@ -33,11 +35,42 @@ pub fn text(places: &Places<'_>) -> String {
         .replace("@PAGE_PORT@", &places.page_port.to_string())
         .replace("@STATE_DIR@", &quotable(places.state_dir))
         .replace("@CREDENTIALS_DIR@", &quotable(places.credentials_dir));
+    if let Some((kind, source)) = places.mdm {
+        text = with_mdm(&text, kind, source);
+    }
     for (kind, port) in places.source_ports {
         let place = kind.code().to_ascii_uppercase().replace('-', "_");
         text = text.replace(&format!("@{place}_PORT@"), &port.to_string());
     }
     text
+}
+
+/// `text` with another MDM in Kandji's place.
+fn with_mdm(text: &str, kind: SourceKind, source: &str) -> String {
+    let replica = if kind.rows_per_page() > 0 {
+        "replica = \"fallback\"\nrefresh = \"1m\"\n"
+    } else {
+        ""
+    };
+    let instead = |name: &str| match name {
+        "kandji" => Some(format!("{source}\n{replica}\n")),
+        "apple" if kind.speaks_for_apple() => Some(String::new()),
+        _ => None,
+    };
+    let mut parts = text.split("[[source]]\n");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let name = part.split('"').nth(1).unwrap_or_default();
+        match instead(name) {
+            Some(other) => out.push_str(&other),
+            None => out.extend(["[[source]]\n", part]),
+        }
+    }
+    let counts = |line: &&str| !line.starts_with("expected_blueprints");
+    out.lines()
+        .filter(counts)
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 /// The shipped config, checked like any other.

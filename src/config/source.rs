@@ -68,23 +68,32 @@ pub(super) fn read(document: &Section<'_, '_>, rules: &MdmRules, files: &Files) 
                 "give each source a name of its own",
             );
         }
+        let earlier_kinds = || earlier().filter_map(|other| other.kind.as_ref());
         if let Some(kind) = &source.kind
-            && earlier().any(|other| {
-                other
-                    .kind
-                    .as_ref()
-                    .is_some_and(|other| other.value == kind.value)
-            })
+            && let Some((message, remedy)) =
+                earlier_kinds().find_map(|other| beside(other.value, kind.value))
         {
-            let message = format!("there is already a source of kind {:?}", kind.value.code());
-            document.report().problem(
-                &kind.at,
-                message,
-                "one source of each kind: remove the other",
-            );
+            document.report().problem(&kind.at, message, remedy);
         }
     }
     sources
+}
+
+/// Why a station cannot have a source of both kinds, and what to do; `None`: it can.
+fn beside(earlier: SourceKind, kind: SourceKind) -> Option<(String, &'static str)> {
+    let (first, second) = (earlier.code(), kind.code());
+    if earlier == kind {
+        let message = format!("there is already a source of kind {first:?}");
+        return Some((message, "one source of each kind: remove the other"));
+    }
+    if earlier.is_mdm() && kind.is_mdm() {
+        let message = format!("there is already an MDM, {first:?}: a station asks one");
+        return Some((message, "remove the MDM that does not manage these boxes"));
+    }
+    (earlier.speaks_for_apple() && kind.speaks_for_apple()).then(|| {
+        let message = format!("{first:?} and {second:?} both pass on the same word of Apple's");
+        (message, "remove one of them")
+    })
 }
 
 fn one(section: Section<'_, '_>, rules: &MdmRules, files: &Files) -> Source {
@@ -183,6 +192,16 @@ fn read_replica(
             ),
             "set `reads_per_minute` to what all stations together may use, or remove `quota_share`",
         );
+    }
+    if let (Some(kind), Some(mode)) = (kind, &mode)
+        && mode.value != Mode::Off
+        && kind.value.rows_per_page() == 0
+    {
+        let message = format!(
+            "a source of kind {:?} has no list of all its devices that could be copied",
+            kind.value.code()
+        );
+        return section.wrong("replica", message, "remove `replica`: it is asked live");
     }
     let settings = replica::Settings {
         mode: mode?.value,
@@ -333,6 +352,11 @@ impl Keys for SourceKeys<'_, '_, '_> {
         Some(self.report_each(texts, check))
     }
 
+    fn ids(&self, key: &'static str) -> Option<Vec<String>> {
+        let ids = self.section.ids(key)?;
+        Some(ids.into_iter().map(|id| id.value.to_owned()).collect())
+    }
+
     fn required_texts(
         &self,
         key: &'static str,
@@ -396,6 +420,10 @@ impl Keys for KeyNames {
     }
 
     fn texts(&self, key: &'static str, _: CheckText) -> Option<Vec<String>> {
+        self.none(key)
+    }
+
+    fn ids(&self, key: &'static str) -> Option<Vec<String>> {
         self.none(key)
     }
 

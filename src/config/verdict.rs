@@ -42,8 +42,8 @@ pub(super) fn read<'t>(section: Section<'_, 't>) -> Verdict<'t> {
         require_at: section.place("require"),
         min_grade: section.choice(
             "min_grade",
-            &[("relayed", Grade::Relayed), ("apple", Grade::Apple)],
-            Some("relayed"),
+            &Grade::ALL.map(|grade| (grade.code(), grade)),
+            Some(Grade::Relayed.code()),
         ),
         // A source has 10 seconds at most.
         deadline: section.duration(
@@ -83,11 +83,11 @@ pub(super) fn policy(verdict: Verdict<'_>, sources: &[Source], report: &Report) 
             .expected_blueprints
             .as_ref()
             .is_some_and(|ids| !ids.is_empty())
-        && !any_of(sources, SourceKind::is_mdm)
+        && !any_of(sources, |kind| kind == SourceKind::Kandji)
     {
         report.warn(
             Some(&verdict.blueprints_at),
-            "`expected_blueprints` counts only with an MDM as a source",
+            "`expected_blueprints` counts only with a source of kind `kandji`",
         );
     }
     let required = if sources_known {
@@ -186,22 +186,33 @@ fn required(
         report.problem(
             place,
             "only apple-business is required, and it cannot prove that a profile is assigned",
-            "require a source of kind `kandji` or `apple-dep` as well",
+            "require your MDM or a source of kind `apple-dep` as well",
         );
         return None;
     }
     let min_grade = verdict.min_grade.as_ref()?;
-    if min_grade.value == Grade::Apple && !any_required(|kind| kind.proves() == Some(Grade::Apple))
-    {
-        let message = "min_grade = \"apple\" needs Apple's own word, and no required source has it: no lamp would ever be green";
-        report.problem(
-            &min_grade.at,
-            message,
-            "add a source of kind `apple-dep` to the required ones, or use \"relayed\"",
-        );
+    let proofs = list.iter().filter(|source| source.required);
+    let best = proofs.filter_map(|source| source.kind.proves()).max()?;
+    if best < min_grade.value {
+        let (message, remedy) = too_weak(best);
+        report.problem(&min_grade.at, message, remedy);
         return None;
     }
     Some(list)
+}
+
+/// What is wrong where the best proof that a required source can give is too weak, and what to do.
+const fn too_weak(best: Grade) -> (&'static str, &'static str) {
+    match best {
+        Grade::Intent => (
+            "the required MDM tells only what it means to do, and not whether Apple has the profile: no lamp would ever be green",
+            "require a source of kind `apple-dep` as well; or, if the MDM's plan is enough for a green, write min_grade = \"intent\"",
+        ),
+        Grade::Relayed | Grade::Apple => (
+            "min_grade = \"apple\" needs Apple's own word, and no required source has it: no lamp would ever be green",
+            "add a source of kind `apple-dep` to the required ones, or use \"relayed\"",
+        ),
+    }
 }
 
 /// What a replica cannot do, and what a green from one does not wait for.

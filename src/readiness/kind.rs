@@ -5,6 +5,8 @@ use crate::reason::Reason;
 /// How good a proof of an assigned profile is, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grade {
+    /// What an MDM means to do; Apple was not asked.
+    Intent,
     /// An MDM's stored copy of Apple's word.
     Relayed,
     /// Apple's own word just now.
@@ -12,9 +14,12 @@ pub enum Grade {
 }
 
 impl Grade {
+    pub const ALL: [Self; 3] = [Self::Intent, Self::Relayed, Self::Apple];
+
     /// The stable word in the config and in messages.
     pub const fn code(self) -> &'static str {
         match self {
+            Self::Intent => "intent",
             Self::Relayed => "relayed",
             Self::Apple => "apple",
         }
@@ -22,9 +27,7 @@ impl Grade {
 
     /// Reads the stable word back.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Relayed, Self::Apple]
-            .into_iter()
-            .find(|grade| grade.code() == code)
+        Self::ALL.into_iter().find(|grade| grade.code() == code)
     }
 }
 
@@ -34,19 +37,46 @@ impl Grade {
 macro_rules! services {
     ($expand:ident) => {
         $expand! {
-            Kandji "kandji" kandji { is_mdm: true, not_known: Reason::NotFound, keeps_copy: true, requests_an_hour: Some(10_000), rows_per_page: 300, proves: Some(Grade::Relayed), question: "Status in the MDM" },
-            AppleDep "apple-dep" apple_dep { is_mdm: false, not_known: Reason::NotFound, keeps_copy: false, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
-            AppleBusiness "apple-business" apple_business { is_mdm: false, not_known: Reason::NotInOrg, keeps_copy: false, requests_an_hour: None, rows_per_page: 1_000, proves: None, question: "MDM server at Apple" },
+            Kandji "kandji" kandji { voice: Voice::Copy, mdm: Some(Mdm { console: "Kandji", vendor: "Kandji" }), not_known: Reason::NotFound, requests_an_hour: Some(10_000), rows_per_page: 300, proves: Some(Grade::Relayed), question: "Status in the MDM" },
+            AppleDep "apple-dep" apple_dep { voice: Voice::Apple, mdm: None, not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
+            AppleBusiness "apple-business" apple_business { voice: Voice::Organisation, mdm: None, not_known: Reason::NotInOrg, requests_an_hour: None, rows_per_page: 1_000, proves: None, question: "MDM server at Apple" },
         }
     };
 }
 pub(crate) use services;
 
+/// Whose word a service's answer is. The rule goes by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    /// Apple's Device Assignment Services say it themselves.
+    Apple,
+    /// Apple says to whom the device belongs, and nothing of profiles.
+    Organisation,
+    /// An MDM that stores what it heard from Apple.
+    Copy,
+}
+
+/// How people call an MDM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mdm {
+    /// The product, in whose console a profile is assigned.
+    pub console: &'static str,
+    /// Whose support helps where it fails.
+    pub vendor: &'static str,
+}
+
+impl Mdm {
+    /// The next action of a reason, in the words of this MDM.
+    pub fn action(self, reason: Reason) -> String {
+        reason.action_with(self.console, self.vendor)
+    }
+}
+
 /// What the verdict, the config and `lookup` need to know about a kind of service.
 struct Facts {
-    is_mdm: bool,
+    voice: Voice,
+    mdm: Option<Mdm>,
     not_known: Reason,
-    keeps_copy: bool,
     requests_an_hour: Option<u64>,
     rows_per_page: u64,
     proves: Option<Grade>,
@@ -87,9 +117,29 @@ impl SourceKind {
         Self::ALL.iter().copied().find(|kind| kind.code() == code)
     }
 
-    /// An MDM relays what it last heard from Apple.
+    /// Whether it is an MDM, of which a station has one at most.
     pub const fn is_mdm(self) -> bool {
-        self.facts().is_mdm
+        self.facts().mdm.is_some()
+    }
+
+    /// How people call this MDM; `None`: it is Apple's service.
+    pub const fn mdm(self) -> Option<Mdm> {
+        self.facts().mdm
+    }
+
+    /// Whether the rule takes all that it says for the word of Apple's Device Assignment Services.
+    pub const fn speaks_for_apple(self) -> bool {
+        matches!(self.facts().voice, Voice::Apple)
+    }
+
+    /// Whether the rule takes its `ready` for theirs.
+    pub const fn ready_is_apples(self) -> bool {
+        self.speaks_for_apple()
+    }
+
+    /// Whether the rule takes its `no` for an MDM's: it tells what the MDM knows.
+    pub const fn speaks_for_mdm(self) -> bool {
+        matches!(self.facts().voice, Voice::Copy)
     }
 
     /// What it says of a serial number that it does not know.
@@ -99,7 +149,7 @@ impl SourceKind {
 
     /// Whether it answers from a copy, so that Apple itself may know better.
     pub const fn keeps_copy(self) -> bool {
-        self.facts().keeps_copy
+        matches!(self.facts().voice, Voice::Copy)
     }
 
     /// Whether its replies tell the limit of requests and what is left of it.
@@ -112,7 +162,7 @@ impl SourceKind {
         self.facts().requests_an_hour
     }
 
-    /// The most records that one page of its whole list has.
+    /// The most records that one page of its whole list has; 0: it has no such list, and so no replica.
     pub const fn rows_per_page(self) -> u64 {
         self.facts().rows_per_page
     }
@@ -146,7 +196,11 @@ mod tests {
             );
             assert_eq!(kind.is_mdm(), word == "kandji", "{word}");
         }
-        for (grade, word) in [(Grade::Relayed, "relayed"), (Grade::Apple, "apple")] {
+        for (grade, word) in [
+            (Grade::Intent, "intent"),
+            (Grade::Relayed, "relayed"),
+            (Grade::Apple, "apple"),
+        ] {
             assert_eq!((grade.code(), Grade::from_code(word)), (word, Some(grade)));
         }
         assert_eq!(

@@ -453,7 +453,7 @@ impl Shared {
     /// May a green be confirmed live? Else the next pass does it. Apple's device enrollment service answers for many at once, and has
     /// no limit that a bench would meet.
     fn may_confirm(&self) -> bool {
-        self.kind == SourceKind::AppleDep || self.adapter.client().over_half_left() == Some(true)
+        self.kind.speaks_for_apple() || self.adapter.client().over_half_left() == Some(true)
     }
 
     /// What a live answer means for the rows.

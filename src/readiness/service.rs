@@ -58,7 +58,9 @@ pub trait Keys {
     /// A list of texts; an absent key is an empty list. Texts that `check` refuses are reported and kept, so that the
     /// doctor can examine the rest of the source.
     fn texts(&self, key: &'static str, check: CheckText) -> Option<Vec<String>>;
-    /// The same for a key that must be there and not empty.
+    /// A list of ids, as texts or as whole numbers; an absent key is an empty list.
+    fn ids(&self, key: &'static str) -> Option<Vec<String>>;
+    /// A list of texts that must be there and not empty.
     fn required_texts(
         &self,
         key: &'static str,

@@ -42,7 +42,7 @@ impl Record {
             serial: decision.serial.clone(),
             reason: decision.reason,
             message: message(decision),
-            action: decision.reason.action().to_owned(),
+            action: decision.action(),
             grade: decision.grade,
             model: decision.model.clone().or_else(|| self.model.clone()),
             family: decision.family.clone().or_else(|| self.family.clone()),

@@ -119,6 +119,8 @@ pub struct Introduction {
     pub lists: &'static [&'static str],
     /// Boxes to scan: serial number, reason, words.
     pub boxes: Vec<(&'static str, &'static str, &'static str)>,
+    /// Where this MDM stands in Kandji's place: the boxes of [`stock::DEMO`] that get another reason, and that reason.
+    pub differs: &'static [(&'static str, &'static str)],
 }
 
 /// For what a simulator is started by hand.

@@ -1,10 +1,12 @@
-//! The boxes on the demo's bench: one row each, with what each of the three services says of it and what the station should say.
+//! The boxes on the demo's bench: one row each, with what the MDM and Apple's two services say of it and what the station should say.
 //!
-//! One table for all three simulators, so that they tell one story: every way in which the services' views differ has a box.
+//! One table for all simulators, so that they tell one story: every way in which the services' views differ has a box.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+use super::faults::{Effect, Scope, Switch};
 
 /// One box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +32,8 @@ pub struct DemoBox {
 /// What the MDM's list says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mdm {
-    /// What the MDM's own demo lists for this serial number, faults included.
-    Own,
+    /// A box that shows one answer of the MDM, faults included.
+    Own(Own),
     /// No row and no device record.
     None,
     /// No row: assigned at Apple after the MDM's last fetch.
@@ -50,6 +52,45 @@ pub enum Mdm {
     Pushed,
     /// `pushed`, and a device record.
     Enrolled,
+}
+
+/// The one answer of the MDM that a box is there to show, as well as its form can say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// `assigned`, awaiting enrollment.
+    Assigned,
+    /// Pending, and assigned this long after it was first asked for.
+    Soon(Duration),
+    /// Pending.
+    Pending,
+    /// Apple slows the assignment down.
+    Throttled,
+    /// Assigned a second before it was first asked for.
+    JustNow,
+    /// No record.
+    None,
+    /// `assigned`, on the MDM server [`OTHER_SERVER_NAME`].
+    OtherServer,
+    /// `removed`.
+    Removed,
+    /// The assignment failed.
+    Failed,
+    /// `assigned`, with another profile, or blueprint, than the expected one.
+    OtherProfile,
+    /// Enrolled.
+    Enrolled,
+    /// Enrolled, and not in the list of devices from Apple.
+    EnrolledByHand,
+    /// `pushed`.
+    Pushed,
+    /// Removed from the MDM, and `assigned` again.
+    Returned,
+    /// A status word that nobody knows.
+    Odd,
+    /// Two records that disagree.
+    Twice,
+    /// The request fails as [`switches`] says, and no list has the box: a replica would answer in the place of the fault.
+    Fails,
 }
 
 /// What Apple's Device Assignment Services say.
@@ -147,15 +188,14 @@ const fn own(
     serial: &'static str,
     story: &'static str,
     expected: &'static str,
-    dep: Dep,
-    business: Business,
+    (own, dep, business): (Own, Dep, Business),
 ) -> DemoBox {
     row(
         serial,
         story,
         expected,
         MACBOOK_AIR,
-        (Mdm::Own, dep, business),
+        (Mdm::Own(own), dep, business),
     )
 }
 
@@ -325,199 +365,199 @@ pub const DEMO: &[DemoBox] = &[
         "DEMOREADY001",
         "new, its profile is assigned",
         "assigned",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Assigned, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOIPAD0002",
         "an iPad, its profile is assigned",
         "assigned",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Assigned, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOSOON0003",
         "Pending, and assigned 20 seconds after the first scan",
         "assignment_pending",
-        Dep::Soon(Duration::from_secs(20)),
-        Business::Ours,
+        (
+            Own::Soon(Duration::from_secs(20)),
+            Dep::Soon(Duration::from_secs(20)),
+            Business::Ours,
+        ),
     ),
     own(
         "DEMOWAIT0004",
         "Pending for good",
         "assignment_pending",
-        Dep::Empty,
-        Business::Ours,
+        (Own::Pending, Dep::Empty, Business::Ours),
     ),
     own(
         "DEMOSLOW0005",
         "Apple slows the assignment down",
         "assignment_throttled",
-        Dep::Empty,
-        Business::Ours,
+        (Own::Throttled, Dep::Empty, Business::Ours),
     ),
     own(
         "DEMOFRESH006",
         "assigned a second before the first scan",
         "settling",
-        Dep::JustNow,
-        Business::Ours,
+        (Own::JustNow, Dep::JustNow, Business::Ours),
     ),
     own(
         "DEMOABSENT07",
         "not in the MDM at all",
         "not_in_org",
-        Dep::NotAccessible,
-        Business::None,
+        (Own::None, Dep::NotAccessible, Business::None),
     ),
     own(
         NOT_TO_BE_ASKED,
         "not in the MDM, and Apple Business cannot be asked",
         "not_found",
-        Dep::NotAccessible,
-        Business::None,
+        (Own::None, Dep::NotAccessible, Business::None),
     ),
     own(
         "DEMOOTHER008",
         "on the MDM server \"Old MDM\"",
         "wrong_server",
-        Dep::NotAccessible,
-        Business::Other,
+        (Own::OtherServer, Dep::NotAccessible, Business::Other),
     ),
     own(
         "DEMOGONE0009",
         "its profile was removed",
         "profile_removed",
-        Dep::Removed,
-        Business::Ours,
+        (Own::Removed, Dep::Removed, Business::Ours),
     ),
     own(
         "DEMOFAIL0010",
         "its assignment Failed, an older profile is in place",
         "assignment_failed",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Failed, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOBLUE0011",
         "on another blueprint",
         "wrong_blueprint",
-        LONG_AGO,
-        Business::Ours,
+        (Own::OtherProfile, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOINUSE012",
         "Enrolled already",
         "already_enrolled",
-        Dep::Pushed,
-        Business::Ours,
+        (Own::Enrolled, Dep::Pushed, Business::Ours),
     ),
     own(
         "DEMOHAND0013",
         "Enrolled by hand, not in the ADE list",
         "already_enrolled",
-        Dep::NotAccessible,
-        Business::Unassigned,
+        (
+            Own::EnrolledByHand,
+            Dep::NotAccessible,
+            Business::Unassigned,
+        ),
     ),
     own(
         "DEMOUSED0014",
         "Pushed once: activated before, not new stock",
         "previously_activated",
-        Dep::Pushed,
-        Business::Ours,
+        (Own::Pushed, Dep::Pushed, Business::Ours),
     ),
     own(
         "DEMOBACK0015",
         "came back: out of the MDM, its profile assigned again",
         "previously_activated",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Returned, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOSTALE016",
         "a cache answers in the MDM's place, three days old",
         "stale",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Fails, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOODD00018",
         "the MDM says a word that nobody knows",
         "garbled_answer",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Odd, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOTWICE019",
         "listed twice, and the rows disagree",
         "contradiction",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Twice, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOERROR020",
         "the MDM fails with 500",
         "source_error",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Fails, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOQUIET021",
         "the MDM is silent for eight seconds",
         "timeout",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Fails, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMORESET022",
         "the connection breaks",
         "offline",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Fails, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOLIMIT023",
         "the MDM's request limit is used up",
         "rate_limited",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Fails, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMODENY0024",
         "the MDM refuses the API token",
         "credentials_refused",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Fails, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOGUEST025",
         "a guest network answers in the MDM's place",
         "garbled_answer",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Fails, LONG_AGO, Business::Ours),
     ),
     own(
         "SDEMOBOX0026",
         "its own serial number begins with S",
         "assigned",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Assigned, LONG_AGO, Business::Ours),
     ),
     own(
         "SDEMOTWIN027",
         "two devices, with and without the S",
         "ambiguous",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Assigned, LONG_AGO, Business::Ours),
     ),
     own(
         "DEMOTWIN027",
         "the other of the two",
         "assigned",
-        LONG_AGO,
-        Business::Ours,
+        (Own::Assigned, LONG_AGO, Business::Ours),
     ),
 ];
+
+/// The faults of the MDM that some of the boxes show.
+pub fn switches() -> Vec<Switch> {
+    let now = Timestamp::now();
+    let then = now.checked_sub(Duration::from_hours(72)).unwrap_or(now);
+    [
+        (
+            "DEMOSTALE016",
+            Effect::Date(then.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()),
+        ),
+        ("DEMOERROR020", Effect::Status(500)),
+        ("DEMOQUIET021", Effect::Silence(Duration::from_secs(8))),
+        ("DEMORESET022", Effect::Reset),
+        ("DEMOLIMIT023", Effect::TooMany { retry_after: None }),
+        ("DEMODENY0024", Effect::Status(403)),
+        ("DEMOGUEST025", Effect::Html),
+    ]
+    .map(|(serial, effect)| Switch::new(Scope::Serial(serial.to_owned()), effect))
+    .into()
+}
 
 /// The boxes as [`super::Introduction`] lists them; the reason is that of a station that asks all three services.
 pub(crate) fn boxes() -> Vec<(&'static str, &'static str, &'static str)> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::waiting::WaitingBox;
 use crate::{
     label::Serial,
-    readiness::evidence::{Evidence, Finding, SourceKind},
+    readiness::evidence::{Evidence, Finding},
     reason::{Reason, Verdict},
     record::Record,
     runtime::{clock::Boot, name::Name},
@@ -150,7 +150,7 @@ impl Confirming {
                 self.remove(&oldest);
             }
         }
-        let together = rows().any(|one| one.kind == SourceKind::AppleDep);
+        let together = rows().any(|one| one.kind.speaks_for_apple());
         let first = if together { TOGETHER } else { FIRST };
         let green = Green {
             one: WaitingBox::new(record.clone(), serial.clone()),

@@ -102,15 +102,21 @@ impl<'a> Counted<'a> {
             .collect()
     }
 
-    fn of(&self, kind: SourceKind) -> Option<&'a Judged> {
-        self.0.iter().copied().find(|one| one.evidence.kind == kind)
+    fn find(&self, wanted: impl Fn(SourceKind) -> bool) -> Option<&'a Judged> {
+        self.0.iter().copied().find(|one| wanted(one.evidence.kind))
+    }
+
+    /// apple-dep, or what the rule takes for it.
+    fn dep(&self) -> Option<&'a Judged> {
+        self.find(SourceKind::speaks_for_apple)
+    }
+
+    fn business(&self) -> Option<&'a Judged> {
+        self.find(|kind| kind == SourceKind::AppleBusiness)
     }
 
     fn mdm(&self) -> Option<&'a Judged> {
-        self.0
-            .iter()
-            .copied()
-            .find(|one| one.evidence.kind.is_mdm())
+        self.find(SourceKind::speaks_for_mdm)
     }
 
     fn required_unknown(&self) -> Option<(&'a Judged, Reason)> {
@@ -138,14 +144,14 @@ fn rule_1_already_enrolled(counted: &Counted) -> Option<Ruling> {
 
 fn rule_2_apple_token_for_another_server(counted: &Counted) -> Option<Ruling> {
     let dep = counted
-        .of(SourceKind::AppleDep)
+        .dep()
         .filter(|one| one.finding == Finding::No(Reason::NotFound))?;
     let relayed_for_another_server = counted.ready().into_iter().map(|(one, _)| one).find(|one| {
         let servers = (
             one.evidence.server_uuid.as_deref(),
             dep.evidence.server_uuid.as_deref(),
         );
-        one.evidence.kind.is_mdm()
+        one.evidence.kind.speaks_for_mdm()
             && matches!(servers, (Some(theirs), Some(ours)) if !spelling::same_uuid(theirs, ours))
     });
     if let Some(mdm) = relayed_for_another_server {
@@ -156,7 +162,7 @@ fn rule_2_apple_token_for_another_server(counted: &Counted) -> Option<Ruling> {
         return Some((Reason::Contradiction, Some(text)));
     }
     let business = counted
-        .of(SourceKind::AppleBusiness)
+        .business()
         .filter(|one| one.finding == Finding::NoObjection)?;
     Some((Reason::Contradiction, Some(both_sides(business, dep))))
 }
@@ -182,7 +188,7 @@ fn rule_3_no_beside_ready(counted: &Counted) -> Option<Ruling> {
         .filter(|(_, reason)| about_assignment(*reason))
         .collect();
     let ((first_ready, _), (first_against, _)) = (*ready.first()?, *against.first()?);
-    let from_apple = |one: &Judged| !one.evidence.kind.is_mdm();
+    let from_apple = |one: &Judged| !one.evidence.kind.speaks_for_mdm();
     // a. The relay is late: Apple itself says no. The kind decides and not the grade, because a copy stays a copy.
     if ready.iter().all(|(one, _)| one.evidence.kind.keeps_copy())
         && against.iter().any(|(one, _)| from_apple(one))
@@ -193,9 +199,9 @@ fn rule_3_no_beside_ready(counted: &Counted) -> Option<Ruling> {
     let dep = ready
         .iter()
         .map(|(one, _)| *one)
-        .find(|one| one.evidence.kind == SourceKind::AppleDep);
+        .find(|one| one.evidence.kind.ready_is_apples());
     if let Some(dep) = dep
-        && against.iter().all(|(one, _)| one.evidence.kind.is_mdm())
+        && !against.iter().any(|(one, _)| from_apple(one))
     {
         let assigned = dep.evidence.assigned_at.or(dep.evidence.device_assigned_at);
         let older = |one: &Judged| matches!((one.evidence.as_of, assigned), (Some(as_of), Some(assigned)) if as_of < assigned);
@@ -234,7 +240,7 @@ fn rule_4_agree_to_wait(counted: &Counted) -> Option<Ruling> {
     let [(only, Reason::NoProfile)] = nos.as_slice() else {
         return None;
     };
-    if only.evidence.kind != SourceKind::AppleDep {
+    if !only.evidence.kind.speaks_for_apple() {
         return None;
     }
     let mdm = counted.mdm()?;
@@ -251,8 +257,8 @@ fn rule_5_mdm_has_not_fetched(counted: &Counted) -> Option<Ruling> {
     let [(mdm, Reason::NotFound)] = nos.as_slice() else {
         return None;
     };
-    let business = counted.of(SourceKind::AppleBusiness)?;
-    let applies = mdm.evidence.kind.is_mdm()
+    let business = counted.business()?;
+    let applies = mdm.evidence.kind.speaks_for_mdm()
         && match business.finding {
             Finding::Wait(Reason::SyncPending) => true,
             Finding::NoObjection => changed_after(business.evidence.updated_at, mdm.evidence.as_of),
@@ -268,7 +274,7 @@ fn changed_after(updated_at: Option<Timestamp>, as_of: Option<Timestamp>) -> boo
 fn rule_6_any_no(counted: &Counted, nos: &[(&Judged, Reason)]) -> Option<Ruling> {
     // The only `no` that another source must confirm: the one that cannot be asked might say wait, or contradict it.
     if let [(only, Reason::NotFound | Reason::NoProfile)] = nos
-        && only.evidence.kind == SourceKind::AppleDep
+        && only.evidence.kind.speaks_for_apple()
         && let Some((unknown, reason)) = counted.required_unknown()
     {
         return Some(with_detail(unknown, reason));
@@ -327,9 +333,11 @@ fn rule_11_changed_since_fetch(counted: &Counted) -> Option<Ruling> {
     let apple_is_ready = counted
         .ready()
         .iter()
-        .any(|(one, _)| one.evidence.kind == SourceKind::AppleDep);
-    let (business, mdm) = (counted.of(SourceKind::AppleBusiness)?, counted.mdm()?);
-    (!apple_is_ready && changed_after(business.evidence.updated_at, mdm.evidence.as_of))
+        .any(|(one, _)| one.evidence.kind.ready_is_apples());
+    let (business, mdm) = (counted.business()?, counted.mdm()?);
+    // An MDM that does not say when it last heard from Apple had heard of the assignment at least.
+    let heard = mdm.evidence.as_of.or(mdm.evidence.assigned_at);
+    (!apple_is_ready && changed_after(business.evidence.updated_at, heard))
         .then(|| (Reason::SyncPending, fetch_sentence(mdm)))
 }
 

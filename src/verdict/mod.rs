@@ -126,6 +126,15 @@ impl Decision {
         }
     }
 
+    /// The next action, in the words of the MDM that was asked.
+    pub fn action(&self) -> String {
+        let mdm = self.evidence.iter().find_map(|one| one.kind.mdm());
+        mdm.map_or_else(
+            || self.reason.action().to_owned(),
+            |mdm| mdm.action(self.reason),
+        )
+    }
+
     /// The sentence for the person at the bench.
     pub fn message(&self) -> String {
         self.reason.message(self.detail.as_deref())

@@ -505,7 +505,7 @@ mod tests {
             let both = bench
                 .board
                 .shelves
-                .both(Duration::from_hours(24), bench.now().boot);
+                .both(None, Duration::from_hours(24), bench.now().boot);
             let of = |shelf: &super::super::shapes::Shelf| {
                 let boxes = shelf.boxes.iter();
                 let boxes: Vec<_> = boxes

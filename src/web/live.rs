@@ -29,6 +29,7 @@ use crate::{
     health::Health,
     journal::{Journal, reader::Day},
     publisher::{State as BrokerState, message},
+    readiness::kind::Mdm,
     runtime::{
         clock::{Boot, ClockWatch, Moment},
         name::Name,
@@ -49,6 +50,7 @@ const SHELVES: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct About {
     pub(super) meta: message::Meta,
+    pub(super) mdm: Option<Mdm>,
     pub(super) scan: Option<InputBox>,
     pub(super) demo: Vec<DemoBox>,
     /// For how long a box is asked again by itself.
@@ -181,10 +183,13 @@ impl Live {
             now_ms: now.as_millis(),
             site: self.about.meta.site.as_str(),
             name: self.about.meta.station.as_str(),
+            mdm: self.about.mdm.map(|mdm| mdm.vendor),
             scan: self.about.scan.clone(),
             demo: &self.about.demo,
             lanes: board.lanes().collect(),
-            shelves: board.shelves.both(self.about.asked_for, now),
+            shelves: board
+                .shelves
+                .both(self.about.mdm, self.about.asked_for, now),
             today: self.today.borrow().as_deref().map(Today::of),
             answers: board.answers().collect(),
             station: self.station(),
@@ -279,7 +284,9 @@ impl Live {
             board.shelves_changed = false;
             due.shelves = at + SHELVES;
             if !readers.is_empty() {
-                let shelves = board.shelves.both(self.about.asked_for, now.boot);
+                let shelves = board
+                    .shelves
+                    .both(self.about.mdm, self.about.asked_for, now.boot);
                 send(readers, now.boot, "shelves", &shelves);
             }
         }
@@ -484,6 +491,7 @@ mod tests {
         };
         let about = About {
             meta,
+            mdm: None,
             scan: None,
             demo: Vec::new(),
             asked_for: Duration::from_hours(24),

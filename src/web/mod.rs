@@ -38,6 +38,7 @@ use crate::{
     health::{Health, WebCondition},
     journal::{Journal, reader::Day},
     publisher::{State as BrokerState, message::Meta},
+    readiness::kind::SourceKind,
     runtime::{clock::ClockWatch, credential::Credential, name::Name, pulse::Pulse},
     scanner::{ScanSender, ScannerState},
     station::{lamp_feed::LampFeed, news::News, tally::Tally},
@@ -118,7 +119,10 @@ pub async fn run(settings: Settings, inputs: Inputs, state: watch::Sender<WebCon
         clock: inputs.clock,
         pulse: inputs.pulse,
     };
+    let kinds = inputs.meta.sources.iter();
+    let mut kinds = kinds.filter_map(|(_, kind, _)| SourceKind::from_code(kind));
     let about = About {
+        mdm: kinds.find_map(SourceKind::mdm),
         meta: inputs.meta,
         scan: inputs.input_box.as_ref().map(|input_box| shapes::InputBox {
             lane: input_box.lane.as_str().to_owned(),

@@ -162,7 +162,7 @@ pub(super) struct Boxed {
     pub(super) verdict: &'static str,
     pub(super) message: String,
     pub(super) detail: Option<String>,
-    pub(super) action: &'static str,
+    pub(super) action: String,
     pub(super) since: String,
     pub(super) since_ms: Option<i64>,
     pub(super) asked_again: bool,
@@ -286,6 +286,8 @@ pub(super) struct State<'a> {
     pub(super) now_ms: u64,
     pub(super) site: &'a str,
     pub(super) name: &'a str,
+    /// The vendor of the MDM that is asked.
+    pub(super) mdm: Option<&'static str>,
     pub(super) scan: Option<InputBox>,
     pub(super) demo: &'a [DemoBox],
     pub(super) lanes: Vec<&'a Lane>,

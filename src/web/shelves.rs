@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::shapes::{BothShelves, Boxed, Shelf, detail, signed, time};
 use crate::{
     label::Serial,
+    readiness::kind::Mdm,
     reason::{Reason, Verdict},
     record::{Cause, Record},
     runtime::{clock::Boot, name::Name, visible},
@@ -164,7 +165,7 @@ impl Shelves {
     }
 
     /// Both shelves: what waits with the turned ones first, else the oldest first; problems by reason, then the oldest first.
-    pub(super) fn both(&self, asked_for: Duration, now: Boot) -> BothShelves {
+    pub(super) fn both(&self, mdm: Option<Mdm>, asked_for: Duration, now: Boot) -> BothShelves {
         let mut both = BothShelves::default();
         let (mut turned, mut waiting, mut problem) = (Vec::new(), Vec::new(), Vec::new());
         for serial in self.order.values() {
@@ -183,7 +184,7 @@ impl Shelves {
             boxes: boxes
                 .into_iter()
                 .take(LISTED)
-                .map(|(serial, kept)| kept.shown(serial, asked_for, now))
+                .map(|(serial, kept)| kept.shown(serial, mdm, asked_for, now))
                 .collect(),
         };
         turned.extend(waiting);
@@ -202,7 +203,7 @@ impl Kept {
             .map_or_else(|| now.since(self.came), Duration::from_millis)
     }
 
-    fn shown(&self, serial: &Serial, asked_for: Duration, now: Boot) -> Boxed {
+    fn shown(&self, serial: &Serial, mdm: Option<Mdm>, asked_for: Duration, now: Boot) -> Boxed {
         Boxed {
             serial: serial.as_str().to_owned(),
             lane: self.lane.as_str().to_owned(),
@@ -217,7 +218,10 @@ impl Kept {
                 .as_deref()
                 .unwrap_or(self.reason.sentence())
                 .to_owned(),
-            action: self.reason.action(),
+            action: mdm.map_or_else(
+                || self.reason.action().to_owned(),
+                |mdm| mdm.action(self.reason),
+            ),
             since: time(self.since),
             since_ms: self.since_ms,
             asked_again: is_asked_again(self.reason) && self.age(now) < asked_for,

@@ -54,7 +54,7 @@ export class Fake {
       clock: "synced", waiting: 0, log_dropped: 0, results_dropped: 0, version: "0.1.0",
     };
     return {
-      v: 1, version: "0.1.0", site: "ams1", name: "bench-1", scan: null, demo: [],
+      v: 1, version: "0.1.0", site: "ams1", name: "bench-1", mdm: "Kandji", scan: null, demo: [],
       lanes: lanes.map(lane => ({ lane, show: null, since_ms: null, until_ms: null, scanned: null, answer: null, alarm: null, repeat: 0 })),
       waiting: { total: 0, boxes: [] }, problem: { total: 0, boxes: [] },
       today: { date: "2026-11-29", utc_offset_minutes: 60, by_verdict: { ready: 0, wait: 0, not_ready: 0, unknown: 0, rescan: 0 }, hours: [] },

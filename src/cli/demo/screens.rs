@@ -35,12 +35,20 @@ pub(super) struct Screens {
     pub(super) broker: SocketAddr,
     /// On 127.0.0.1.
     pub(super) page_port: u16,
+    pub(super) boxes: Boxes,
+}
+
+/// The boxes on the bench.
+#[derive(Clone, Copy)]
+pub(super) struct Boxes {
+    /// Those that get another reason than with Kandji, and that reason.
+    pub(super) differs: &'static [(&'static str, &'static str)],
 }
 
 impl Screens {
     /// It leaves the last two rows to what is typed and to the lamps.
     pub(super) fn first(&self) -> String {
-        let boxes: String = first_boxes().map(row).collect();
+        let boxes: String = self.boxes.first().map(|one| self.boxes.row(one)).collect();
         format!(
             "Benchlight demo: the whole station, its services simulated, with its own broker.\n\
              The page at the bench: http://127.0.0.1:{}/\n\
@@ -91,38 +99,46 @@ impl Screens {
     }
 }
 
-/// All boxes.
-pub(super) fn list() -> String {
-    let boxes: String = stock::DEMO.iter().map(row).collect();
-    boxes + &wrong_barcode()
-}
+impl Boxes {
+    /// All of them.
+    pub(super) fn list(self) -> String {
+        let boxes: String = stock::DEMO.iter().map(|one| self.row(one)).collect();
+        boxes + &wrong_barcode()
+    }
 
-fn first_boxes() -> impl Iterator<Item = &'static DemoBox> {
-    let first = |serial: &&str| stock::DEMO.iter().find(|one| one.serial == *serial);
-    FIRST.iter().filter_map(first)
-}
+    fn first(self) -> impl Iterator<Item = &'static DemoBox> {
+        let first = |serial: &&str| stock::DEMO.iter().find(|one| one.serial == *serial);
+        FIRST.iter().filter_map(first)
+    }
 
-/// The boxes of the first screen, for the page.
-pub(super) fn to_click() -> Vec<web::DemoBox> {
-    let boxes = first_boxes().map(|one| (one.serial, one.story, first_signal(one)));
-    let (code, what) = WRONG_BARCODE;
-    boxes
-        .chain([(code, what, Signal::Rescan)])
-        .map(|(serial, what, signal)| web::DemoBox {
-            serial: serial.to_owned(),
-            what: what.to_owned(),
-            signal: signal.code(),
-        })
-        .collect()
-}
+    /// Those of the first screen, for the page.
+    pub(super) fn to_click(self) -> Vec<web::DemoBox> {
+        let boxes = self.first();
+        let boxes = boxes.map(|one| (one.serial, one.story, self.first_signal(one)));
+        let (code, what) = WRONG_BARCODE;
+        boxes
+            .chain([(code, what, Signal::Rescan)])
+            .map(|(serial, what, signal)| web::DemoBox {
+                serial: serial.to_owned(),
+                what: what.to_owned(),
+                signal: signal.code(),
+            })
+            .collect()
+    }
 
-fn first_signal(one: &DemoBox) -> Signal {
-    Reason::from_code(one.expected).map_or(Signal::None, |reason| reason.verdict().signal())
-}
+    fn first_signal(self, one: &DemoBox) -> Signal {
+        let other = self
+            .differs
+            .iter()
+            .find(|(serial, _)| *serial == one.serial);
+        let expected = other.map_or(one.expected, |(_, reason)| reason);
+        Reason::from_code(expected).map_or(Signal::None, |reason| reason.verdict().signal())
+    }
 
-fn row(one: &DemoBox) -> String {
-    let (lamp, _) = lines::lamp(first_signal(one));
-    format!("  {lamp:<6} {:<16} {}\n", one.serial, one.story)
+    fn row(self, one: &DemoBox) -> String {
+        let (lamp, _) = lines::lamp(self.first_signal(one));
+        format!("  {lamp:<6} {:<16} {}\n", one.serial, one.story)
+    }
 }
 
 fn wrong_barcode() -> String {
@@ -141,6 +157,7 @@ mod tests {
             config: "/tmp/benchlight-0123abcd/demo.toml".into(),
             broker: SocketAddr::from(([127, 0, 0, 1], 45_797)),
             page_port: 8480,
+            boxes: Boxes { differs: &[] },
         }
     }
 
@@ -148,7 +165,7 @@ mod tests {
     fn the_first_screen_fits_a_small_terminal_and_the_prompt_is_last() {
         let first = screens().first();
         assert!(first.lines().count() <= 22, "{first}");
-        for text in [first.clone(), screens().help(), list()] {
+        for text in [first.clone(), screens().help(), screens().boxes.list()] {
             for line in text.lines() {
                 assert!(line.chars().count() <= 80, "{line}");
             }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::screens::{self, HELP, LIST, OUTAGE};
+use super::screens::{HELP, LIST, OUTAGE};
 use crate::{
     runtime::stream::LOG,
     simulator::faults::{Effect, Faults},
@@ -18,11 +18,11 @@ use crate::{
 const OUTAGE_LASTS: Duration = Duration::from_secs(60);
 
 /// Takes the words out of standard input; the station's scanner gets the rest. `services`: the switches of each service;
-/// `help`: the answer to that word.
+/// `list` and `help`: the answers to those words.
 ///
 /// # Errors
 /// The system gives no pipe or no thread.
-pub(super) fn take_out(services: Vec<Faults>, help: String) -> io::Result<()> {
+pub(super) fn take_out(services: Vec<Faults>, list: String, help: String) -> io::Result<()> {
     let typed = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (rest, mut to_station) = io::pipe()?;
     rustix::stdio::dup2_stdin(rest)?;
@@ -37,7 +37,7 @@ pub(super) fn take_out(services: Vec<Faults>, help: String) -> io::Result<()> {
             {
                 match line.trim_ascii().to_ascii_lowercase().as_slice() {
                     word if word == OUTAGE.as_bytes() => begin_outage(&services),
-                    word if word == LIST.as_bytes() => LOG.push(screens::list().as_bytes()),
+                    word if word == LIST.as_bytes() => LOG.push(list.as_bytes()),
                     word if word == HELP.as_bytes() => LOG.push(help.as_bytes()),
                     _ if to_station.write_all(&line).is_err() => return,
                     _ => {}

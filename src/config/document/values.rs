@@ -211,6 +211,23 @@ impl<'t> Section<'_, 't> {
 
     /// A list of texts that are not empty.
     pub(in crate::config) fn texts(&self, key: &'static str) -> Option<Vec<Found<&'t str>>> {
+        self.list(key, |_| None)
+    }
+
+    /// A list of ids: texts, or whole numbers as some services show them.
+    pub(in crate::config) fn ids(&self, key: &'static str) -> Option<Vec<Found<&'t str>>> {
+        self.list(key, |item| match item {
+            DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str()),
+            _ => None,
+        })
+    }
+
+    /// `other`: what is taken besides texts.
+    fn list(
+        &self,
+        key: &'static str,
+        other: impl Fn(&'t DeValue<'t>) -> Option<&'t str>,
+    ) -> Option<Vec<Found<&'t str>>> {
         const EXAMPLE: &str = "[\"..\"]";
         match self.value(key) {
             None => Some(Vec::new()),
@@ -218,12 +235,16 @@ impl<'t> Section<'_, 't> {
                 let mut texts = Vec::new();
                 let mut whole = true;
                 for item in array.iter() {
-                    match item.get_ref() {
-                        DeValue::String(text) if !text.trim().is_empty() => texts.push(Found {
-                            value: text.as_ref(),
+                    let text = match item.get_ref() {
+                        DeValue::String(text) => Some(text.as_ref()),
+                        value => other(value),
+                    };
+                    match (text, item.get_ref()) {
+                        (Some(value), _) if !value.trim().is_empty() => texts.push(Found {
+                            value,
                             at: item.span(),
                         }),
-                        other => {
+                        (_, other) => {
                             whole = false;
                             let found = if other.is_str() {
                                 "an empty one"

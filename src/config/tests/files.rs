@@ -281,6 +281,7 @@ fn the_demo_is_an_ordinary_config() {
     bench.write("apple-dep-token", APPLE_TOKEN, 0o600);
     bench.write("apple-business-key", &certificate("x").1, 0o600);
     let places = demo::Places {
+        mdm: None,
         source_ports: &[
             (SourceKind::Kandji, 4711),
             (SourceKind::AppleDep, 4713),

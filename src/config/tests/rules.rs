@@ -724,7 +724,7 @@ fn what_is_allowed_and_strange_is_said() {
                 "{}[verdict]\nexpected_blueprints = [\"b\"]\n",
                 SMALLEST.replace("kind = \"kandji\"", "kind = \"apple-dep\"")
             ),
-            "bench.toml:16:23: `expected_blueprints` counts only with an MDM as a source",
+            "bench.toml:16:23: `expected_blueprints` counts only with a source of kind `kandji`",
         ),
         (
             "rows of more than an hour",

@@ -85,7 +85,7 @@ async function speak(wanted) {
 }
 const choices = (select, options, chosen) => { fill(select, options.map(([value, text]) => el("option", { value }, text))).value = chosen ?? "" };
 // What a service adds to the sentence stays as it came.
-const words = ({ reason, message, action, detail }) => [lang.reasons[reason]?.[0] ?? english(message), lang.reasons[reason]?.[1] ?? english(action), english(detail)];
+const words = ({ reason, message, action, detail }) => [lang.reasons[reason]?.[0] ?? english(message), lang.reasons[reason] && root.lang !== "en" ? lang.reasons[reason][1].replace("{vendor}", state?.mdm ?? "MDM") : english(action), english(detail)];
 const stationTime = (at, how) => date(how, Date.parse(at) + (state.today?.utc_offset_minutes ?? 0) * 60_000);
 const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
 const inFull = at => !Date.parse(at) ? at && clean(at) : `${stationTime(at, { day: "numeric", month: "short" })}, ${stationTime(at, CLOCK)}`;

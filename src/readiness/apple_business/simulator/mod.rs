@@ -132,6 +132,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
         running: simulator.running,
         source,
         boxes: stock::boxes(),
+        differs: &[],
     })
 }
 

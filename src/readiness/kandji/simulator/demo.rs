@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::stock::{AssignedAt, BLUEPRINT, Device, Enrollment, HQ, Stock, Token};
 use crate::simulator::{
-    faults::{Effect, Scope, Switch},
-    stock::{DEMO, OTHER_SERVER_NAME, OTHER_SERVER_UUID},
+    faults::Switch,
+    stock::{self, DEMO, OTHER_SERVER_NAME, OTHER_SERVER_UUID},
 };
 
 /// The MDM server of which the station expects no device.
@@ -57,7 +55,7 @@ pub fn demo_stock() -> Demo {
         .push(Token::healthy(OTHER, OTHER_SERVER_NAME, OTHER_SERVER_UUID));
     Demo {
         stock,
-        switches: boxes.switches,
+        switches: stock::switches(),
         samples: boxes.samples,
         tokens: vec![HQ.to_owned()],
         expected_blueprints: vec![BLUEPRINT.to_owned()],
@@ -67,7 +65,6 @@ pub fn demo_stock() -> Demo {
 #[derive(Default)]
 struct Boxes {
     devices: Vec<Device>,
-    switches: Vec<Switch>,
     samples: Vec<Sample>,
 }
 
@@ -93,17 +90,8 @@ impl Boxes {
         self.tell(serial, reason, words);
     }
 
-    fn fails(
-        &mut self,
-        serial: &'static str,
-        reason: &'static str,
-        words: &'static str,
-        effect: Effect,
-    ) {
-        // The list has no row of it, for a replica would answer in the place of the fault.
+    fn fails(&mut self, serial: &'static str, reason: &'static str, words: &'static str) {
         self.add(serial, reason, words, |device| device.in_ade = false);
-        self.switches
-            .push(Switch::new(Scope::Serial(serial.to_owned()), effect));
     }
 }
 
@@ -226,13 +214,10 @@ fn somebody_must_act(boxes: &mut Boxes) {
 }
 
 fn nobody_can_say(boxes: &mut Boxes) {
-    let now = Timestamp::now();
-    let then = now.checked_sub(Duration::from_hours(72)).unwrap_or(now);
     boxes.fails(
         "DEMOSTALE016",
         "stale",
         "a cache answers in Kandji's place, three days old",
-        Effect::Date(then.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()),
     );
     boxes.add(
         "DEMOODD00018",
@@ -250,41 +235,27 @@ fn nobody_can_say(boxes: &mut Boxes) {
         profile_status: Some("removed".to_owned()),
         ..Device::ready("DEMOTWICE019")
     });
-    boxes.fails(
-        "DEMOERROR020",
-        "source_error",
-        "Kandji fails with 500",
-        Effect::Status(500),
-    );
+    boxes.fails("DEMOERROR020", "source_error", "Kandji fails with 500");
     boxes.fails(
         "DEMOQUIET021",
         "timeout",
         "Kandji is silent for eight seconds",
-        Effect::Silence(Duration::from_secs(8)),
     );
-    boxes.fails(
-        "DEMORESET022",
-        "offline",
-        "the connection breaks",
-        Effect::Reset,
-    );
+    boxes.fails("DEMORESET022", "offline", "the connection breaks");
     boxes.fails(
         "DEMOLIMIT023",
         "rate_limited",
         "Kandji's request limit is used up",
-        Effect::TooMany { retry_after: None },
     );
     boxes.fails(
         "DEMODENY0024",
         "credentials_refused",
         "Kandji refuses the API token",
-        Effect::Status(403),
     );
     boxes.fails(
         "DEMOGUEST025",
         "garbled_answer",
         "a guest network answers in Kandji's place",
-        Effect::Html,
     );
 }
 

@@ -195,6 +195,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
             .iter()
             .map(|sample| (sample.serial, sample.reason, sample.words))
             .collect(),
+        differs: &[],
     })
 }
 

@@ -226,7 +226,7 @@ impl Held for Device {
             _ => ready.assigned_at,
         };
         Some(match demo.mdm {
-            Mdm::Own | Mdm::None | Mdm::NotFetchedYet => return None,
+            Mdm::Own(_) | Mdm::None | Mdm::NotFetchedYet => return None,
             Mdm::Assigned => Self {
                 assigned_at,
                 ..ready

@@ -90,11 +90,12 @@ const ONE_PLACE: [(&str, &[&str]); 17] = [
 ];
 
 /// Crates that are part of the language we write: named wherever they are needed.
-const HOUSEHOLD: [&str; 18] = [
+const HOUSEHOLD: [&str; 19] = [
     "anyhow",
     "base64",
     "bytes",
     "fastrand",
+    "futures_util",
     "jiff",
     "ring",
     "rustix",

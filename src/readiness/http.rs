@@ -420,12 +420,13 @@ impl Client {
         {
             self.budget(|budget| budget.note_quota(Quota { left, limit }, now));
         }
-        if matches!(status, 429 | 503)
-            && let Some(wait) = text("retry-after")
-                .and_then(|text| budget::retry_after(text, date, Timestamp::now()))
-        {
-            self.budget(|budget| budget.hold(wait, now));
-        }
+        let wait =
+            text("retry-after").and_then(|text| budget::retry_after(text, date, Timestamp::now()));
+        self.budget(|budget| match (status, wait) {
+            (429 | 503, Some(wait)) => budget.hold(wait, now),
+            (429, None) => budget.strain(now),
+            _ => budget.relax(),
+        });
         date
     }
 }

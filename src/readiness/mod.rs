@@ -3,10 +3,13 @@
 //! A new service is a folder, its `mod` line below and one line in the list in [`kind`]. The folder provides what
 //! [`service`] asks for; the compiler names whatever is missing.
 
+mod access_token;
 pub mod apple_business;
 pub mod apple_dep;
 mod apple_hosts;
+mod as_of;
 pub mod asking;
+mod client_credentials;
 mod compact;
 pub mod evidence;
 pub mod examination;

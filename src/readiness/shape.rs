@@ -99,7 +99,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// A moment, in any of the spellings that services use.
+    /// A moment, in any of the spellings that services use; `None` as well for the year 1, which is never.
     ///
     /// # Errors
     /// [`Misshaped`] when it cannot be read.
@@ -107,7 +107,7 @@ impl<'a> Object<'a> {
         match self.text(field)?.filter(|text| !text.trim().is_empty()) {
             None => Ok(None),
             Some(text) => spelling::timestamp(text)
-                .map(Some)
+                .map(|moment| Some(moment).filter(|moment| !spelling::is_never(*moment)))
                 .ok_or_else(|| self.says(field, "a text that is not a date and time")),
         }
     }
@@ -201,6 +201,9 @@ mod tests {
             ),
             (Ok(Some("a")), Ok(Some(true)), Ok(Some(7)))
         );
+        let never = json!({"time": "0001-01-01T00:00:00Z"});
+        let never = Object::read("Kandji's row", &never).unwrap();
+        assert_eq!(never.moment("time"), Ok(None));
         assert!(
             object.moment("time").unwrap().is_some() && object.list("list").unwrap().is_empty()
         );

@@ -1,4 +1,4 @@
-//! Reads what services write loosely: timestamps in their several spellings, and texts that a person will see.
+//! Reads what services write loosely: timestamps in their several spellings, and texts that a person will see; and writes what stands in a URL.
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 
@@ -16,6 +16,26 @@ pub fn timestamp(text: &str) -> Option<Timestamp> {
     let has_time = text.contains(':');
     let civil = text.parse::<civil::DateTime>().ok().filter(|_| has_time)?;
     TimeZone::UTC.to_timestamp(civil).ok()
+}
+
+/// In some services the year 1 stands for a moment that never was.
+pub fn is_never(moment: Timestamp) -> bool {
+    // Whatever the offset: the year 2 is none either.
+    TimeZone::UTC.to_datetime(moment).year() <= 1
+}
+
+/// For a URL (RFC 3986, and as RFC 5849 signs it): everything but letters, digits and `-._~` as upper-case `%XX`.
+pub fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte))
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 /// An id in one spelling. Services write a uuid with dashes or without, in either case.
@@ -68,6 +88,28 @@ mod tests {
         ] {
             assert_eq!(timestamp(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_year_one_is_never() {
+        for (text, never) in [
+            ("0001-01-01T00:00:00Z", true),
+            ("0001-01-01T00:00:00-08:00", true),
+            ("0001-01-01T00:00:00+14:00", true),
+            ("0001-01-01 00:00:00", true),
+            ("0002-01-01T00:00:00Z", false),
+            ("2026-01-09T22:01:10Z", false),
+        ] {
+            assert_eq!(timestamp(text).map(is_never), Some(never), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_left_no_character_with_a_meaning() {
+        assert_eq!(
+            encoded("contains(serialNumber,'O''X') & é"),
+            "contains%28serialNumber%2C%27O%27%27X%27%29%20%26%20%C3%A9"
+        );
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Listed for AppleBusiness {
         Box::pin(async {
             let (servers, date) = self.servers(Purpose::Pass).await?;
             Ok(Facts {
-                account: format!("{} {}", self.base, self.bearer.client_id()),
+                account: format!("{} {}", self.base, self.token.grant().client_id),
                 body: compact::written(FORM, &servers)?,
                 date,
             })

@@ -4,9 +4,9 @@
 //! ready; it explains what Apple's other service leaves open. Its key could also assign devices: only reads may leave.
 
 mod assertion;
-mod bearer;
 mod examine;
 mod finding;
+mod grant;
 mod listed;
 mod settings;
 #[cfg(feature = "simulate")]
@@ -24,18 +24,18 @@ use url::Url;
 
 use super::{
     Purpose,
+    access_token::AccessToken,
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
-    http::{self, Allowed, Client, ClientFault, Fault, NoReply, Reply, Request},
+    http::{self, Allowed, Client, ClientFault, Fault, Reply, Request},
     service::{Adapter, Endpoint, Heard, Listed, Pending},
     spelling,
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
-    runtime::{credential::Secret, name::Name},
+    runtime::name::Name,
 };
-use bearer::Bearer;
 use finding::{Linked, Said};
 pub use settings::{Identity, Settings};
 use wire::Server;
@@ -55,7 +55,7 @@ struct AppleBusiness {
     name: Name,
     base: Url,
     client: Client,
-    bearer: Bearer,
+    token: AccessToken<Identity>,
     expected: Vec<String>,
     servers: Mutex<Option<(Instant, Vec<Server>)>>,
 }
@@ -84,7 +84,7 @@ impl Adapter for AppleBusiness {
     }
 
     fn refresh_in(&self) -> Option<Duration> {
-        self.bearer.renew_in()
+        self.token.renew_in()
     }
 
     fn listed(&self) -> Option<&dyn Listed> {
@@ -99,7 +99,7 @@ impl AppleBusiness {
         Ok(Self {
             name: to.name,
             base: to.url,
-            bearer: Bearer::new(client.clone(), settings.identity),
+            token: AccessToken::new(client.clone(), settings.identity),
             client,
             expected: settings.expected_servers,
             servers: Mutex::default(),
@@ -237,32 +237,9 @@ impl AppleBusiness {
         .await
     }
 
-    /// Asks with the token; when that is refused, once more with a new one.
     async fn get(&self, request: Request, purpose: Purpose) -> Result<Reply, Fault> {
         let request = request.header("accept", "application/json");
-        let token = self.bearer.token(None, purpose).await?;
-        match self.send(&request, &token, purpose).await {
-            Err(NoReply::Refused(refused)) if refused.status == 401 => {}
-            result => return Ok(result?),
-        }
-        let token = self.bearer.token(Some(&token), purpose).await?;
-        Ok(self.send(&request, &token, purpose).await?)
-    }
-
-    async fn send(
-        &self,
-        request: &Request,
-        token: &Secret,
-        purpose: Purpose,
-    ) -> Result<Reply, NoReply> {
-        self.client
-            .send(
-                request
-                    .clone()
-                    .header("authorization", &format!("Bearer {}", token.reveal())),
-                purpose,
-            )
-            .await
+        Ok(self.token.send(request, purpose).await?)
     }
 
     fn known(&self) -> MutexGuard<'_, Option<(Instant, Vec<Server>)>> {

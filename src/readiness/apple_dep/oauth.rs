@@ -8,6 +8,7 @@ use ring::hmac;
 use url::Url;
 
 use super::server_token::ServerToken;
+use crate::readiness::spelling::encoded;
 
 /// When a request was signed, and the word that makes it unique.
 pub(super) struct Stamp {
@@ -86,20 +87,6 @@ fn base_string(method: &str, url: &Url, parameters: &[(&str, &str)]) -> String {
         encoded(address.as_str()),
         encoded(&all.join("&"))
     )
-}
-
-/// RFC 5849 3.6: everything but letters, digits and `-._~` as upper-case `%XX`.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte))
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

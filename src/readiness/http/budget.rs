@@ -15,6 +15,10 @@ const LONGEST_HOLD: Duration = Duration::from_hours(24);
 /// not this one; the probes of an idle source read it anew long before.
 const WINDOW: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
+/// After a 429 that does not say for how long, whatever is not a scan rests for so long, and twice as long after each further one ..
+const STRAIN: Duration = Duration::from_secs(1);
+/// .. up to this.
+const LONGEST_STRAIN: Duration = MINUTE;
 
 /// The service's quota by its last reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +95,8 @@ pub(super) struct Budget {
     /// Counted only for a share: without one the service itself counts.
     hour: Window,
     held_until: Option<Boot>,
+    /// 429 without `Retry-After`: how long everybody but a scan rests, and until when.
+    strained: Option<(Duration, Boot)>,
     quota: Option<(Quota, Boot)>,
 }
 
@@ -102,6 +108,7 @@ impl Budget {
             minute: Window::of(MINUTE),
             hour: Window::of(WINDOW),
             held_until: None,
+            strained: None,
             quota: None,
         }
     }
@@ -117,6 +124,11 @@ impl Budget {
             && quota.left.saturating_mul(5) <= quota.limit
         {
             return Err(Refusal::KeptForScans(until.since(now)));
+        }
+        if purpose != Purpose::Scan
+            && let Some(wait) = self.strained_for(now)
+        {
+            return Err(Refusal::KeptForScans(wait));
         }
         let (minute, hour) = (self.minute_limit(), self.hour_limit());
         let scan = purpose == Purpose::Scan;
@@ -149,7 +161,7 @@ impl Budget {
 
     /// Is over half of what this station may use still left? `None`: no limit is known.
     pub(super) fn over_half_left(&mut self, now: Boot) -> Option<bool> {
-        if self.held_for(now).is_some() {
+        if self.held_for(now).or(self.strained_for(now)).is_some() {
             return Some(false);
         }
         let told = self
@@ -189,6 +201,23 @@ impl Budget {
     pub(super) fn hold(&mut self, wait: Duration, now: Boot) {
         let until = now.plus(wait.min(LONGEST_HOLD));
         self.held_until = Some(self.held_until.map_or(until, |running| running.max(until)));
+    }
+
+    /// The service said 429 and not for how long.
+    pub(super) fn strain(&mut self, now: Boot) {
+        let rest = self.strained.map_or(STRAIN, |(rest, _)| rest * 2);
+        let rest = rest.min(LONGEST_STRAIN);
+        self.strained = Some((rest, now.plus(rest)));
+    }
+
+    /// The service answered otherwise than 429.
+    pub(super) const fn relax(&mut self) {
+        self.strained = None;
+    }
+
+    fn strained_for(&self, now: Boot) -> Option<Duration> {
+        let (_, until) = self.strained?;
+        Some(until.since(now)).filter(|wait| !wait.is_zero())
     }
 
     /// How long no request may leave; `None`: one may.
@@ -458,6 +487,33 @@ mod tests {
             own.over_half_left(at(61)),
             Some(false),
             "inside Retry-After"
+        );
+    }
+
+    #[test]
+    fn after_each_429_without_retry_after_all_but_scans_rest_twice_as_long() {
+        let mut budget = Budget::new(0, 1.0);
+        let mut now = 0;
+        for rest in [1, 2, 4, 8, 16, 32, 60, 60] {
+            budget.strain(at(now));
+            assert_eq!(budget.take(Purpose::Scan, at(now)), Ok(()));
+            assert_eq!(
+                budget.take(Purpose::Recheck, at(now)),
+                Err(Refusal::KeptForScans(Duration::from_secs(rest)))
+            );
+            assert_eq!(budget.over_half_left(at(now)), Some(false));
+            now += rest;
+            assert_eq!(budget.take(Purpose::Recheck, at(now)), Ok(()));
+        }
+        budget.strain(at(now));
+        budget.relax();
+        assert_eq!(budget.take(Purpose::Pass, at(now)), Ok(()));
+        budget.strain(at(now));
+        assert!(budget.take(Purpose::Pass, at(now)).is_err());
+        assert_eq!(
+            budget.take(Purpose::Pass, at(now + 1)),
+            Ok(()),
+            "begins anew"
         );
     }
 

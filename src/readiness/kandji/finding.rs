@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::wire::{Device, Enrolled, Moment, Row, Token};
 use crate::{
     label::Serial,
     readiness::{
+        as_of,
         evidence::{Evidence, Finding, Grade},
         http::{self, Fault},
         spelling,
@@ -427,30 +428,12 @@ fn broken(token: &Token, now: Option<Timestamp>) -> Option<Judgement> {
 fn stale(token: &Token, dates: [Option<Timestamp>; 2], policy: &Policy) -> Option<Judgement> {
     let name = token.named();
     let says = |detail: String| Some(unknown(Reason::Stale, detail));
-    let Moment::At(fetched) = token.last_device_sync else {
-        return says(format!("The ADE token {name} names no last fetch."));
-    };
-    for date in dates {
-        let Some(date) = date else {
-            return says("Kandji's answer carries no date to count its age from.".to_owned());
-        };
-        let age = date.duration_since(fetched);
-        let limit = SignedDuration::try_from(policy.max_fetch_age).unwrap_or(SignedDuration::MAX);
-        if age > limit {
-            return says(format!(
-                "Last fetch {} by {name}, {} ago.",
-                times::moment(fetched),
-                times::length(age)
-            ));
-        }
-        if http::in_future(fetched, date) {
-            return says(format!(
-                "Last fetch {} by {name} lies in the future.",
-                times::moment(fetched)
-            ));
-        }
+    let fetched = token.last_device_sync.known();
+    if fetched.is_some() && dates.contains(&None) {
+        return says("Kandji's answer carries no date to count its age from.".to_owned());
     }
-    None
+    as_of::doubt(fetched, dates.into_iter().flatten(), policy.max_fetch_age)
+        .and_then(|doubt| says(doubt.sentence("Last fetch", &name)))
 }
 
 impl Policy {

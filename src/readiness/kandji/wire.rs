@@ -265,7 +265,11 @@ impl Moment {
     fn read(text: Option<&str>) -> Self {
         match text.filter(|text| !text.trim().is_empty()) {
             None => Self::Absent,
-            Some(text) => spelling::timestamp(text).map_or(Self::Garbled, Self::At),
+            Some(text) => match spelling::timestamp(text) {
+                Some(moment) if spelling::is_never(moment) => Self::Absent,
+                Some(moment) => Self::At(moment),
+                None => Self::Garbled,
+            },
         }
     }
 

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;

@@ -94,7 +94,8 @@ pub(super) async fn run(mdm: SourceKind) -> anyhow::Result<u8> {
 fn asked(mdm: SourceKind) -> impl Iterator<Item = SourceKind> {
     let all = SourceKind::ALL.iter().copied();
     all.filter(move |kind| {
-        *kind == mdm || !kind.is_mdm() && !(kind.speaks_for_apple() && mdm.speaks_for_apple())
+        let says_the_same = kind.speaks_for_apple() && mdm.speaks_for_apple();
+        *kind == mdm || !(kind.is_mdm() || says_the_same)
     })
 }
 

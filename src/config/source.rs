@@ -170,6 +170,7 @@ fn read_replica(
         ("first", Mode::First),
     ];
     let mode = section.choice("replica", &modes, Some("off"));
+    let mode = mode.and_then(|mode| can_be(section, mode.value, kind));
     let refresh = section.duration("refresh", default.refresh, SECOND * 10..=DAY);
     let max_replica_age = section.duration(
         "max_replica_age",
@@ -193,18 +194,8 @@ fn read_replica(
             "set `reads_per_minute` to what all stations together may use, or remove `quota_share`",
         );
     }
-    if let (Some(kind), Some(mode)) = (kind, &mode)
-        && mode.value != Mode::Off
-        && kind.value.rows_per_page() == 0
-    {
-        let message = format!(
-            "a source of kind {:?} has no list of all its devices that could be copied",
-            kind.value.code()
-        );
-        return section.wrong("replica", message, "remove `replica`: it is asked live");
-    }
     let settings = replica::Settings {
-        mode: mode?.value,
+        mode: mode?,
         refresh: refresh?,
         max_replica_age: max_replica_age?,
         quota_share: quota_share?.unwrap_or(default.quota_share),
@@ -228,6 +219,19 @@ fn read_replica(
     let is_mdm = kind.is_some_and(|kind| kind.value.is_mdm());
     warn_of_old_rows(section, settings, rules.max_fetch_age.filter(|_| is_mdm));
     Some(settings)
+}
+
+/// The mode, where a service of that kind can have it.
+fn can_be(section: &Section<'_, '_>, mode: Mode, kind: Option<&Found<SourceKind>>) -> Option<Mode> {
+    let unlisted = kind.filter(|kind| kind.value.rows_per_page() == 0);
+    let Some(kind) = unlisted.filter(|_| mode != Mode::Off) else {
+        return Some(mode);
+    };
+    let message = format!(
+        "a source of kind {:?} has no list of all its devices that could be copied",
+        kind.value.code()
+    );
+    section.wrong("replica", message, "remove `replica`: it is asked live")
 }
 
 /// `max_fetch_age`: of an MDM.

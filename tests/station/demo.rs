@@ -6,17 +6,18 @@ use std::{
     time::Duration,
 };
 
-use benchlight::simulator::stock;
+use benchlight::{readiness::evidence::SourceKind, simulator::stock};
 
 fn demo() -> Child {
-    demo_with(&[])
+    demo_with(&[], &[])
 }
 
-fn demo_with(variables: &[(&str, &str)]) -> Child {
+fn demo_with(words: &[&str], variables: &[(&str, &str)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_benchlight"));
     command
         .envs(variables.iter().copied())
         .arg("demo")
+        .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -69,6 +70,48 @@ fn every_box_of_the_demo_ends_as_the_table_says() {
         .lines()
         .take_while(|line| !line.contains("Type a serial number"));
     assert!(end.count() < 22, "{screen}");
+}
+
+/// With any MDM in Kandji's place: what the list says that the lamp says first, it says.
+#[test]
+fn the_demo_can_be_started_with_any_mdm_and_its_list_is_true() {
+    for kind in SourceKind::ALL.iter().filter(|kind| kind.is_mdm()) {
+        let mut child = demo_with(&["--mdm", kind.code()], &[]);
+        let mut stdin = child.stdin.take().unwrap();
+        let shown: Vec<&str> = stock::DEMO.iter().map(|one| one.serial).collect();
+        writeln!(stdin, "list\n{}", shown.join("\n")).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let screen = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{}: {screen}", kind.code());
+        for serial in shown {
+            let mut rows = screen.lines().map(str::split_whitespace);
+            let lamp = rows.find_map(|mut words| {
+                let lamp = words.next()?;
+                (words.next()? == serial).then_some(lamp)
+            });
+            let mut answers = lines.lines().filter(|line| !line.starts_with("change "));
+            let verdict = answers.find_map(|line| {
+                let words: Vec<&str> = line.split(' ').collect();
+                (words[1] == serial).then(|| words[2])
+            });
+            let expected = match verdict {
+                Some("ready") => "green",
+                Some("not_ready") => "red",
+                Some("wait" | "unknown") => "amber",
+                // No serial number is given where two devices fit.
+                None => "flash",
+                Some(other) => panic!("{other}"),
+            };
+            assert_eq!(
+                lamp,
+                Some(expected),
+                "{} {serial}: {lines}\n{screen}",
+                kind.code()
+            );
+        }
+    }
 }
 
 /// What the first screen tells to type in another terminal works as it stands there, and the words are answered.
@@ -162,7 +205,7 @@ fn the_pending_box_turns_ready_by_itself() {
 /// The services die at a typed word, and a box that the replica holds is green all the same.
 #[test]
 fn in_an_outage_the_replica_goes_on() {
-    let mut child = demo_with(&[("RUST_LOG", "info")]);
+    let mut child = demo_with(&[], &[("RUST_LOG", "info")]);
     let mut stdin = child.stdin.take().unwrap();
     let mut screen = BufReader::new(child.stderr.take().unwrap()).lines();
     let filled = |line: &str| line.contains("the replica is filled");

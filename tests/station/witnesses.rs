@@ -1,105 +1,161 @@
-//! Three sources: every way in which Kandji and Apple's two services can disagree, scanned and with `lookup`, and faults that never
-//! make a lamp green.
+//! An MDM beside Apple's services: every way in which they can disagree, scanned and with `lookup`, and faults that never make a
+//! lamp green, for every MDM that a station can ask.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use benchlight::{
     readiness::{
-        apple_business::simulator as apple_business,
-        apple_dep::simulator as apple_dep,
-        kandji::simulator::{self as kandji, demo::demo_stock},
+        evidence::{Grade, SourceKind},
+        simulate,
     },
     simulator::{
+        Introduction, Order,
         faults::Effect,
-        stock::{self, Business, DEMO, Dep},
+        fleet,
+        stock::{DEMO, DemoBox},
     },
 };
 use serde_json::Value;
 
 use crate::support::{
-    dashboard::Dashboard,
+    dashboard::{Dashboard, Received},
     mosquitto::{DASHBOARD, Mosquitto, STATION},
-    station::Home,
+    station::{Home, ResultLine, Station},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Generated boxes besides the demo's.
+const BOXES: u32 = 4_000;
 
+/// The services of one station, simulated; the MDM is the first.
 struct Court {
-    kandji: kandji::Tenant,
-    apple: apple_dep::Simulator,
-    business: apple_business::Simulator,
+    mdm: SourceKind,
+    services: Vec<Introduction>,
     mosquitto: Mosquitto,
 }
 
 impl Court {
-    async fn new() -> Self {
-        let demo = demo_stock();
-        let options = kandji::Options {
-            switches: demo.switches,
-            ..kandji::Options::new("kandji-secret", demo.stock)
-        };
+    async fn new(mdm: SourceKind) -> Self {
+        let apples = SourceKind::ALL
+            .iter()
+            .copied()
+            .filter(|kind| !kind.is_mdm() && !(kind.speaks_for_apple() && mdm.speaks_for_apple()));
+        let mut services = Vec::new();
+        for kind in [mdm].into_iter().chain(apples) {
+            let order = Order {
+                listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                boxes: BOXES,
+                limits: false,
+            };
+            services.push(simulate(kind, order).await.unwrap());
+        }
         Self {
-            kandji: kandji::serve(options).await.unwrap(),
-            apple: apple_dep::serve(apple_dep::Options::demo()).await.unwrap(),
-            business: apple_business::serve(apple_business::Options::demo())
-                .await
-                .unwrap(),
+            mdm,
+            services,
             mosquitto: Mosquitto::start(),
         }
     }
 
-    fn home(&self, exit_at_eof: bool) -> Home {
-        let demo = demo_stock();
-        let sources = format!(
-            "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = {:?}\n\n\
-             [[source]]\nname = \"apple\"\nkind = \"apple-dep\"\nurl = \"{}\"\ntoken_credential = \"apple-dep-token\"\n\n\
-             [[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{}\"\nkey_id = \"{}\"\n\
-             key_credential = \"apple-business-key\"\nexpected_servers = [\"{}\"]\n",
-            self.kandji.base(),
-            demo.tokens,
-            self.apple.base(),
-            self.business.api(),
-            self.business.token_url(),
-            apple_business::CLIENT_ID,
-            apple_business::KEY_ID,
-            stock::SERVER_UUID,
-        );
+    /// A station that asks the first `asked` of the services.
+    fn home(&self, asked: usize, exit_at_eof: bool) -> Home {
+        let services = &self.services[..asked];
+        let sources: Vec<&str> = services.iter().map(|one| one.source.as_str()).collect();
         let mqtt = format!(
             "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
             self.mosquitto.plain, STATION.0
         );
-        let verdict = format!(
-            "[verdict]\nexpected_blueprints = {:?}\nsettle = \"2s\"\n",
-            demo.expected_blueprints
-        );
-        let home = Home::new(exit_at_eof, &sources, &mqtt, &verdict);
-        home.credential("kandji-token", "kandji-secret");
-        home.credential("apple-dep-token", &self.apple.credential());
-        home.credential("apple-business-key", &self.business.credential());
+        let mut verdict = "[verdict]\nsettle = \"2s\"\n".to_owned();
+        if self.mdm == SourceKind::Kandji {
+            // As its simulator tells in a comment.
+            let told = sources[0]
+                .lines()
+                .find_map(|line| line.strip_prefix("# and in [verdict]: "));
+            verdict.extend([told.unwrap(), "\n"]);
+        }
+        if asked == 1 && self.mdm.proves() == Some(Grade::Intent) {
+            verdict.push_str("min_grade = \"intent\"\n");
+        }
+        let home = Home::new(exit_at_eof, &sources.join("\n\n"), &mqtt, &verdict);
+        for service in services {
+            home.credential(service.credential.0, &service.credential.1);
+        }
         home.credential("mqtt-password", STATION.1);
         home
     }
 
-    /// Adds a box that is ready in all three services.
-    fn put_healthy(&self, serial: &str) {
-        self.kandji
-            .stock(|stock| stock.put(kandji::stock::Device::ready(serial)));
-        self.apple
-            .put(serial, Some(Dep::Assigned(Duration::from_hours(45 * 24))));
-        self.business.put(serial, Some(Business::Ours));
+    /// What the station says of a box of the demo.
+    fn expected(&self, one: &DemoBox) -> &'static str {
+        let differs = self.services[0].differs.iter();
+        let mut other = differs.filter(|(serial, _)| *serial == one.serial);
+        other.next().map_or(one.expected, |(_, reason)| reason)
     }
 
-    async fn dashboard(&self) -> Dashboard {
-        Dashboard::connect(self.mosquitto.plain, DASHBOARD, "benchlight/#").await
+    /// Generated boxes that are ready in all services.
+    fn healthy(&self) -> impl Iterator<Item = String> {
+        let healthy = |number: &u32| {
+            let story = fleet::story(*number);
+            story.expected == "assigned" && self.expected(story) == "assigned"
+        };
+        (0..BOXES).filter(healthy).map(fleet::serial)
+    }
+
+    fn no_question_was_misunderstood(&self) {
+        for service in &self.services {
+            assert_eq!(
+                service.running.violations(),
+                Vec::<String>::new(),
+                "{}",
+                service.source
+            );
+        }
+    }
+
+    fn no_secret_is_in(&self, text: &str) {
+        for service in &self.services {
+            let (name, secret) = &service.credential;
+            // A token file and a key file have their secrets on lines of their own, or in quotes.
+            for part in secret.split(['"', '\n']).filter(|part| part.len() >= 16) {
+                assert!(!text.contains(part), "a secret of {name} is shown");
+            }
+        }
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_way_in_which_the_three_views_differ_reaches_the_broker_with_its_verdict() {
-    let court = Court::new().await;
-    let dashboard = court.dashboard().await;
-    let home = court.home(true);
+fn answer_about(station: &mut Station, serial: &str) -> ResultLine {
+    loop {
+        let answer = station.answer();
+        if !answer.change && answer.serial == serial {
+            return answer;
+        }
+    }
+}
+
+/// A box that is healthy in all services is ready: what can only be listed has been read then.
+fn await_green(station: &mut Station, healthy: &mut impl Iterator<Item = String>, home: &Home) {
+    let begun = Instant::now();
+    loop {
+        let serial = healthy.next().unwrap();
+        station.scan(serial.as_bytes());
+        let answer = answer_about(station, &serial);
+        if answer.reason == "assigned" {
+            return;
+        }
+        assert_ne!(answer.verdict, "not_ready", "{answer:?}");
+        assert!(begun.elapsed() < PATIENCE, "{answer:?}\n{}", home.log());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+async fn every_box_reaches_the_broker_with_its_verdict(mdm: SourceKind) {
+    let court = Court::new(mdm).await;
+    let dashboard = Dashboard::connect(court.mosquitto.plain, DASHBOARD, "benchlight/#").await;
+    let home = court.home(court.services.len(), true);
     let mut station = home.start();
+    await_green(&mut station, &mut court.healthy(), &home);
     for one in DEMO {
         station.scan(one.serial.as_bytes());
     }
@@ -109,121 +165,90 @@ async fn every_way_in_which_the_three_views_differ_reaches_the_broker_with_its_v
         "{}",
         home.log()
     );
-    dashboard
-        .wait("every scan", PATIENCE, |all| {
-            all.iter().filter(|one| one.channel() == "scan").count() >= DEMO.len()
-        })
-        .await;
+    let told = |all: &[Received]| {
+        let scans = all.iter().filter(|one| one.channel() == "scan");
+        scans.count() > DEMO.len()
+    };
+    dashboard.wait("every scan", PATIENCE, told).await;
     let mut by_serial = BTreeMap::new();
     let mut ambiguous = 0;
-    for event in dashboard
-        .on("scan")
-        .iter()
-        .map(crate::support::dashboard::Received::json)
-    {
+    for event in dashboard.on("scan").iter().map(Received::json) {
         match event["subject"].as_str() {
             Some(serial) => drop(by_serial.insert(serial.to_owned(), event.clone())),
             None => ambiguous += usize::from(event["data"]["reason"] == "ambiguous"),
         }
     }
+    let mut expected_ambiguous = 0;
     for one in DEMO {
-        if one.expected == "ambiguous" {
+        let expected = court.expected(one);
+        if expected == "ambiguous" {
+            expected_ambiguous += 1;
             continue;
         }
         let data = &by_serial[one.serial]["data"];
         assert_eq!(
-            data["reason"], one.expected,
+            data["reason"], expected,
             "{} ({}): {data}",
             one.serial, one.story
         );
+        let evidence = data["evidence"].as_array().unwrap().len();
         assert_eq!(
-            data["evidence"].as_array().unwrap().len(),
-            3,
-            "each witness is a line of evidence: {data}"
+            evidence,
+            court.services.len(),
+            "each service is a line of evidence: {data}"
         );
     }
-    assert_eq!(
-        ambiguous,
-        DEMO.iter()
-            .filter(|one| one.expected == "ambiguous")
-            .count()
-    );
-    let ready = &by_serial["DEMOREADY001"]["data"];
-    assert_eq!(ready["grade"], "apple");
-    for (name, violations) in [
-        ("kandji", court.kandji.violations()),
-        ("apple", court.apple.violations()),
-        ("business", court.business.violations()),
-    ] {
-        assert_eq!(
-            violations,
-            Vec::<String>::new(),
-            "{name} would have understood every question"
-        );
-    }
-    let log = home.log();
-    let token: Value = serde_json::from_str(&court.apple.credential()).unwrap();
-    for secret in [
-        token["consumer_secret"].as_str().unwrap(),
-        token["access_secret"].as_str().unwrap(),
-        "kandji-secret",
-        "PRIVATE KEY",
-    ] {
-        assert!(!log.contains(secret), "a secret is in the log");
-    }
+    assert_eq!(ambiguous, expected_ambiguous);
+    assert_eq!(by_serial["DEMOREADY001"]["data"]["grade"], "apple");
+    court.no_question_was_misunderstood();
+    court.no_secret_is_in(&home.log());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lookup_shows_the_witnesses_side_by_side_for_each_way_they_differ() {
-    let court = Court::new().await;
-    let home = court.home(false);
-    let serials: Vec<&str> = DEMO.iter().map(|one| one.serial).collect();
-    // At the same time, because the box whose service is silent takes long.
-    let output = home
-        .command(&["lookup", "--json"])
-        .args(&serials)
-        .output()
-        .unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(2),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(found.len(), DEMO.len());
-    for (one, data) in DEMO.iter().zip(&found) {
-        assert_eq!(
-            data["reason"], one.expected,
-            "{} ({}): {data}",
-            one.serial, one.story
-        );
+async fn lookup_shows_each_box_alone_and_beside_apples_services(mdm: SourceKind) {
+    let court = Court::new(mdm).await;
+    for asked in [1, court.services.len()] {
+        let home = court.home(asked, false);
+        let expected: Vec<(&str, &str)> = if asked == 1 {
+            let boxes = court.services[0].boxes.iter();
+            boxes
+                .map(|(serial, reason, _)| (*serial, *reason))
+                .collect()
+        } else {
+            DEMO.iter()
+                .map(|one| (one.serial, court.expected(one)))
+                .collect()
+        };
+        assert!(expected.len() > 20);
+        // In one run, because the box whose service is silent takes long.
+        let mut lookup = home.command(&["lookup", "--json"]);
+        let output = lookup
+            .args(expected.iter().map(|(serial, _)| serial))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found.len(), expected.len());
+        for ((serial, reason), data) in expected.iter().zip(&found) {
+            assert_eq!(data["reason"], *reason, "{serial}, {asked} asked: {data}");
+        }
+        court.no_secret_is_in(&said);
     }
-    let output = home.command(&["lookup", "C02CX1WWJG61"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    for words in [
-        "Status in the MDM",
-        "Profile at Apple",
-        "MDM server at Apple",
-        "contradiction",
-        "business says no (unassigned)",
-    ] {
-        assert!(text.contains(words), "{words}: {text}");
-    }
+    court.no_question_was_misunderstood();
 }
 
-/// Any fault of the network or service, at any one or two of the three services, for a ready box: always unknown.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
-    let court = Court::new().await;
-    let home = court.home(false);
+/// Any fault of the network or service, at the MDM, alone and together with one of Apple's services, for a ready box: always unknown.
+async fn a_healthy_box_under_faults_is_only_ever_unknown(mdm: SourceKind) {
+    let court = Court::new(mdm).await;
+    let home = court.home(court.services.len(), false);
     let mut station = home.start();
-    station.scan(b"C02XK0AAJG5H");
-    assert_eq!(station.answer().reason, "assigned", "{}", home.log());
+    let mut healthy = court.healthy();
+    await_green(&mut station, &mut healthy, &home);
     let effects = [
         Effect::Status(500),
         Effect::Status(401),
         Effect::Status(403),
+        Effect::Status(404),
         Effect::Status(418),
         Effect::TooMany { retry_after: None },
         Effect::Html,
@@ -235,63 +260,86 @@ async fn a_healthy_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
         Effect::Drop,
         Effect::Redirect("http://127.0.0.1:9/".to_owned()),
     ];
-    let services = [
-        court.kandji.faults(),
-        court.apple.faults(),
-        court.business.faults(),
-    ];
-    let mut asked = 0;
-    for first in 0..3 {
-        for second in first..3 {
+    let faults: Vec<_> = court
+        .services
+        .iter()
+        .map(|one| one.running.faults())
+        .collect();
+    for first in 0..faults.len() {
+        for second in first..faults.len() {
             for (nth, effect) in effects.iter().enumerate() {
                 // In pairs a different effect each time; alone the same one.
                 let other = &effects[(nth * 5 + second) % effects.len()];
-                services[first].all(effect.clone());
+                faults[first].all(effect.clone());
                 if second != first {
-                    services[second].all(other.clone());
+                    faults[second].all(other.clone());
                 }
                 // A new box each time: a look-up that a fault has delayed may still get the true answer.
-                let serial = format!("FVFGK{asked:03}Q6L4");
-                court.put_healthy(&serial);
+                let serial = healthy.next().unwrap();
                 station.scan(serial.as_bytes());
-                let answer = loop {
-                    let answer = station.answer();
-                    if !answer.change && answer.serial == serial {
-                        break answer;
-                    }
-                };
+                let answer = answer_about(&mut station, &serial);
                 assert_eq!(
                     answer.verdict, "unknown",
                     "services {first} and {second}, {effect:?} and {other:?}: {answer:?}"
                 );
-                asked += 1;
-                services.iter().for_each(|service| service.clear());
+                for service in &faults {
+                    service.clear();
+                }
             }
         }
     }
-    assert_eq!(asked, 6 * effects.len());
     // It recovers without a restart, once the refused credentials have been tried again.
-    let begun = std::time::Instant::now();
-    loop {
-        asked += 1;
-        let serial = format!("FVFGK{asked:03}Q6L4");
-        court.put_healthy(&serial);
-        station.scan(serial.as_bytes());
-        let answer = loop {
-            let answer = station.answer();
-            if !answer.change && answer.serial == serial {
-                break answer;
+    await_green(&mut station, &mut healthy, &home);
+}
+
+/// The tests of one MDM.
+macro_rules! of_mdm {
+    ($name:ident, $kind:ident) => {
+        mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn every_box_reaches_the_broker_with_its_verdict() {
+                super::every_box_reaches_the_broker_with_its_verdict(SourceKind::$kind).await;
             }
-        };
-        if answer.reason == "assigned" {
-            break;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn lookup_shows_each_box_alone_and_beside_apples_services() {
+                super::lookup_shows_each_box_alone_and_beside_apples_services(SourceKind::$kind)
+                    .await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_healthy_box_under_faults_is_only_ever_unknown() {
+                super::a_healthy_box_under_faults_is_only_ever_unknown(SourceKind::$kind).await;
+            }
         }
-        assert_eq!(answer.verdict, "unknown");
-        assert!(
-            begun.elapsed() < Duration::from_secs(90),
-            "it does not heal: {answer:?}\n{}",
-            home.log()
-        );
-        std::thread::sleep(Duration::from_millis(500));
+    };
+}
+
+of_mdm!(kandji, Kandji);
+
+#[test]
+fn every_mdm_is_tried() {
+    let tried = [SourceKind::Kandji];
+    let all = SourceKind::ALL.iter().copied().filter(|kind| kind.is_mdm());
+    assert_eq!(all.collect::<Vec<_>>(), tried);
+}
+
+/// Both sides of a contradiction are shown, each under its question.
+#[tokio::test(flavor = "multi_thread")]
+async fn lookup_shows_the_services_side_by_side() {
+    let court = Court::new(SourceKind::Kandji).await;
+    let home = court.home(court.services.len(), false);
+    let output = home.command(&["lookup", "C02CX1WWJG61"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for words in [
+        "Status in the MDM",
+        "Profile at Apple",
+        "MDM server at Apple",
+        "contradiction",
+        "business says no (unassigned)",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
     }
 }

@@ -1,4 +1,5 @@
-//! A day of three stations that share the limits of their services, with time made fast; with replicas and without.
+//! A day of stations that share the limits of their services, with time made fast: three with Kandji, with replicas and without, and
+//! one with Jamf Pro.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +18,7 @@ use benchlight::{
         },
     },
     simulator::{
+        Running,
         faults::Effect,
         fleet::{self, Fleet},
         stock::{Business, SERVER_UUID},
@@ -82,7 +84,7 @@ async fn both(report: &mut Report) {
     let (factor, devices) = (factor(), devices());
     let scans = minutes * 60_000 / 1_800;
     report.note(&format!(
-        "time runs {factor} times as fast: {minutes} minutes, {STATIONS} stations with {scans} scans each, {devices} devices, {CHANGES} of which change;"
+        "time runs {factor} times as fast: {minutes} minutes, {scans} scans a station, {devices} devices, {CHANGES} of which change;"
     ));
     report.note(&format!(
         "Kandji allows 10,000 requests an hour and 50 a second, Apple Business {} a minute; both take {} ms; a third of each for a station",
@@ -92,10 +94,21 @@ async fn both(report: &mut Report) {
     report.note(&format!(
         "times are of the day: 1 ms of this machine's own work counts {factor} ms"
     ));
-    for replica in ["first", "off"] {
-        report.note(&format!("replica = \"{replica}\""));
+    for (what, stations, replica) in [
+        (
+            "Kandji and Apple Business, replica = \"first\"",
+            STATIONS,
+            "first",
+        ),
+        (
+            "Kandji and Apple Business, replica = \"off\"",
+            STATIONS,
+            "off",
+        ),
+    ] {
+        report.note(&format!("{what}; {stations} stations"));
         let begun = Instant::now();
-        let world = World::new().await;
+        let world = World::new(Box::new(Kandji::new().await), stations).await;
         let told = world.live(replica, scans).await;
         told.judge(report, &world, replica == "first");
         report.figure(
@@ -107,9 +120,81 @@ async fn both(report: &mut Report) {
     }
 }
 
+/// The simulated MDM of a day.
+trait Mdm {
+    fn running(&self) -> &Running;
+    /// Its `[[source]]`, in which `replica` stands where it has one; name and content of its credential.
+    fn source(&self, replica: &str) -> (String, (&'static str, String));
+    /// Is that device assigned and not enrolled?
+    fn is_ready(&self, serial: &str) -> bool;
+    fn remove_profile(&self, serial: &str);
+    fn enrol(&self, serial: &str);
+}
+
+struct Kandji(Tenant);
+
+impl Kandji {
+    async fn new() -> Self {
+        let mut stock = Stock::of(Vec::new());
+        stock.fleet = Fleet::of(devices());
+        let options = kandji::Options {
+            by_second: 50,
+            ..kandji::Options::new(TOKEN, stock)
+        };
+        Self(kandji::serve(options).await.unwrap())
+    }
+
+    fn change(&self, serial: &str, change: impl FnOnce(Device) -> Device) {
+        self.0.stock(|stock| {
+            let device = stock.device(serial).unwrap();
+            stock.put(change(device));
+        });
+    }
+}
+
+impl Mdm for Kandji {
+    fn running(&self) -> &Running {
+        &self.0
+    }
+
+    fn source(&self, replica: &str) -> (String, (&'static str, String)) {
+        let source = format!(
+            "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = [\"{HQ}\"]\n{replica}\nquota_share = 0.33",
+            self.0.base()
+        );
+        (source, ("kandji-token", TOKEN.to_owned()))
+    }
+
+    fn is_ready(&self, serial: &str) -> bool {
+        let device = self.0.stock(|stock| stock.device(serial));
+        device.is_some_and(|device| {
+            device.enrollment == Enrollment::Awaiting
+                && device.profile_status.as_deref() == Some("assigned")
+        })
+    }
+
+    fn remove_profile(&self, serial: &str) {
+        self.change(serial, |device| Device {
+            profile_status: Some("removed".to_owned()),
+            ..device
+        });
+    }
+
+    fn enrol(&self, serial: &str) {
+        self.change(serial, |device| Device {
+            enrollment: Enrollment::Enrolled,
+            profile_status: Some("pushed".to_owned()),
+            // Its times of pushing and enrolling, too.
+            given_at: Timestamp::now(),
+            ..device
+        });
+    }
+}
+
 struct World {
-    kandji: Tenant,
+    mdm: Box<dyn Mdm>,
     business: Simulator,
+    stations: u32,
 }
 
 /// What happened to a device, and when.
@@ -122,36 +207,35 @@ struct Told {
 }
 
 impl World {
-    async fn new() -> Self {
-        let mut stock = Stock::of(Vec::new());
-        stock.fleet = Fleet::of(devices());
-        let options = kandji::Options {
-            by_second: 50,
-            ..kandji::Options::new(TOKEN, stock)
-        };
-        let kandji = kandji::serve(options).await.unwrap();
+    async fn new(mdm: Box<dyn Mdm>, stations: u32) -> Self {
         let options = business::Options {
             boxes: devices(),
             reads_per_minute: business::MEASURED,
             ..business::Options::demo()
         };
         let business = business::serve(options).await.unwrap();
-        kandji.faults().all(Effect::Delay(SERVICE));
+        mdm.running().faults().all(Effect::Delay(SERVICE));
         business.faults().all(Effect::Delay(SERVICE));
-        Self { kandji, business }
+        Self {
+            mdm,
+            business,
+            stations,
+        }
     }
 
     fn home(&self, replica: &str) -> Home {
-        let replica = format!("replica = \"{replica}\"\nquota_share = 0.33");
+        let replica = format!("replica = \"{replica}\"");
+        let (mdm, (name, secret)) = self.mdm.source(&replica);
+        // Its limit is not told, so each station gets its part of the one that was measured.
+        let share = 1.0 / f64::from(self.stations);
         let home = Home::on_disk(
             false,
             &format!(
                 "[[scanner]]\nname = \"pipe\"\nkind = \"stdin\"\n\n[indicator]\nkind = \"terminal\"\n\n\
-                 [[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = [\"{HQ}\"]\n{replica}\n\n\
+                 {mdm}\n\n\
                  [[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{}\"\nkey_id = \"{}\"\n\
-                 key_credential = \"apple-business-key\"\nexpected_servers = [\"{SERVER_UUID}\"]\nreads_per_minute = {}\n{replica}\n\n\
+                 key_credential = \"apple-business-key\"\nexpected_servers = [\"{SERVER_UUID}\"]\nreads_per_minute = {}\n{replica}\nquota_share = {share:.2}\n\n\
                  [mqtt]\nurl = \"mqtt://127.0.0.1:9\"\n",
-                self.kandji.base(),
                 self.business.api(),
                 self.business.token_url(),
                 business::CLIENT_ID,
@@ -159,13 +243,13 @@ impl World {
                 business::MEASURED,
             ),
         );
-        home.credential("kandji-token", TOKEN);
+        home.credential(name, &secret);
         home.credential("apple-business-key", &self.business.credential());
         home
     }
 
     async fn live(&self, replica: &str, scans: u32) -> Told {
-        let homes: Vec<Home> = (0..STATIONS).map(|_| self.home(replica)).collect();
+        let homes: Vec<Home> = (0..self.stations).map(|_| self.home(replica)).collect();
         let stations: Vec<_> = homes.iter().map(Home::start).collect();
         let begun = Instant::now();
         let is_filled = |home: &Home| home.log().matches("the replica is filled").count() == 2;
@@ -182,13 +266,13 @@ impl World {
             .into_iter()
             .zip(0..)
             .map(|(mut station, first)| {
-                let green = green.clone();
+                let (green, stations) = (green.clone(), self.stations);
                 thread::spawn(move || {
                     let begun = Instant::now();
                     for nth in 0..scans {
                         let at = begun + PACE * nth;
                         thread::sleep(at.saturating_duration_since(Instant::now()));
-                        station.scan(fleet::serial(first + STATIONS * nth).as_bytes());
+                        station.scan(fleet::serial(first + stations * nth).as_bytes());
                         for line in station
                             .so_far()
                             .into_iter()
@@ -237,13 +321,7 @@ impl World {
             while let Some((_, serial)) = to_enrol.first().filter(|(at, _)| *at <= now).cloned() {
                 to_enrol.pop_first();
                 if !changed.contains_key(&serial) {
-                    self.change_device(&serial, |device| Device {
-                        enrollment: Enrollment::Enrolled,
-                        profile_status: Some("pushed".to_owned()),
-                        // Its times of pushing and enrolling, too.
-                        given_at: Timestamp::now(),
-                        ..device
-                    });
+                    self.mdm.enrol(&serial);
                 }
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
@@ -251,17 +329,12 @@ impl World {
         changed
     }
 
-    /// In turn a profile is removed in Kandji and a device is assigned to another server at Apple.
+    /// In turn a profile is removed in the MDM and a device is assigned to another server at Apple.
     fn change_one(&self, changed: &mut Changed) {
         let serial = loop {
             let nth = fastrand::u32(..devices());
             let serial = fleet::serial(nth);
-            let device = self.kandji.stock(|stock| stock.device(&serial));
-            let is_ready = device.is_some_and(|device| {
-                device.enrollment == Enrollment::Awaiting
-                    && device.profile_status.as_deref() == Some("assigned")
-            });
-            if is_ready
+            if self.mdm.is_ready(&serial)
                 && fleet::story(nth).business == Business::Ours
                 && !changed.contains_key(&serial)
             {
@@ -269,21 +342,11 @@ impl World {
             }
         };
         if changed.len().is_multiple_of(2) {
-            self.change_device(&serial, |device| Device {
-                profile_status: Some("removed".to_owned()),
-                ..device
-            });
+            self.mdm.remove_profile(&serial);
         } else {
             self.business.put(&serial, Some(Business::Other));
         }
         changed.insert(serial, Timestamp::now());
-    }
-
-    fn change_device(&self, serial: &str, change: impl FnOnce(Device) -> Device) {
-        self.kandji.stock(|stock| {
-            let device = stock.device(serial).unwrap();
-            stock.put(change(device));
-        });
     }
 }
 
@@ -321,10 +384,10 @@ impl Told {
                 Promise::Nothing
             }
         };
-        let (kandji, business) = (world.kandji.counts(), world.business.counts());
+        let (mdm, business) = (world.mdm.running().counts(), world.business.counts());
         report.figure(
-            "  requests to Kandji",
-            number(kandji.total),
+            "  requests to the MDM",
+            number(mdm.total),
             "",
             Promise::Nothing,
         );
@@ -336,7 +399,7 @@ impl Told {
         );
         report.figure(
             "  of them answered 429",
-            number(kandji.too_many + business.too_many),
+            number(mdm.too_many + business.too_many),
             "",
             promised(Promise::Under(2.0)),
         );

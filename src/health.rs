@@ -64,8 +64,9 @@ pub struct Trouble {
 }
 
 impl Health {
-    /// All that is wrong now, what keeps scans from their answers first.
-    pub fn troubles(&self) -> Vec<Trouble> {
+    /// All that is wrong now, what keeps scans from their answers first. `topic_refused`: the broker does not let the station publish
+    /// to a topic.
+    pub fn troubles(&self, topic_refused: bool) -> Vec<Trouble> {
         let one = |part, word: Option<&'static str>| {
             let name = None;
             word.map(|word| Trouble { part, name, word })
@@ -89,13 +90,27 @@ impl Health {
         }
         let nobody = self.nobody_listens.then_some("nobody_listens");
         all.extend(one("broker", self.broker.trouble().or(nobody)));
+        all.extend(one("broker", topic_refused.then_some("refused_topic")));
         let aside = (!self.journal.set_aside.is_empty()).then_some("set_aside");
         all.extend(one("journal", aside));
         all.extend(one("web", self.web.and_then(WebCondition::trouble)));
         all.extend(one("clock", (!self.clock_synced).then_some("unsynced")));
         let alarms = self.alarms.iter();
         all.extend(alarms.filter_map(|alarm| one("alarm", Some(alarm))));
+        all.sort_by_key(|trouble| !self.is_why_unable(trouble));
         all
+    }
+
+    /// Does it keep scans from their answers? That is no further thing that is wrong: a part has said it.
+    fn is_why_unable(&self, trouble: &Trouble) -> bool {
+        match self.unable {
+            Some(Unable::Reason(Reason::JournalFault)) => trouble.part == "journal",
+            Some(Unable::Reason(reason)) => {
+                trouble.part == "source" && trouble.word == reason.code()
+            }
+            Some(Unable::NoScanner) => trouble.part == "scanner",
+            None => false,
+        }
     }
 }
 
@@ -338,7 +353,11 @@ impl JournalHealth {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
 
@@ -383,7 +402,7 @@ mod tests {
     #[test]
     fn everything_that_is_wrong_is_named_once_what_stops_scans_first() {
         let mut health = well();
-        assert_eq!(health.troubles(), []);
+        assert_eq!(health.troubles(false), []);
         health.alarms = vec!["credential_expiring"];
         health.clock_synced = false;
         health.nobody_listens = true;
@@ -398,7 +417,7 @@ mod tests {
             replica.replica.as_mut().unwrap().state = ReplicaCondition::Behind;
         }
         let said = |health: &Health| {
-            let troubles = health.troubles().into_iter();
+            let troubles = health.troubles(true).into_iter();
             troubles
                 .map(|trouble| {
                     let name = trouble
@@ -416,6 +435,7 @@ mod tests {
                 "replica kandji behind",
                 "lane left busy",
                 "broker nobody_listens",
+                "broker refused_topic",
                 "journal set_aside",
                 "web busy",
                 "clock unsynced",
@@ -430,14 +450,24 @@ mod tests {
             scanner.state = ScannerCondition::Absent;
         }
         health.broker = LinkCondition::Away;
-        let said = said(&health);
+        let all = said(&health);
         for word in [
             "scanner left absent",
             "source kandji offline",
             "broker away",
         ] {
-            assert!(said.iter().any(|said| said == word), "{word}: {said:?}");
+            assert!(all.iter().any(|said| said == word), "{word}: {all:?}");
         }
-        assert_eq!(said.len(), 10);
+        assert_eq!(all.len(), 11);
+        // Why no scan is answered stands first, and is counted once.
+        for (unable, first) in [
+            (Unable::Reason(Reason::Offline), "source kandji offline"),
+            (Unable::NoScanner, "scanner left absent"),
+            (Unable::Reason(Reason::JournalFault), "journal full"),
+        ] {
+            health.unable = Some(unable);
+            let all = said(&health);
+            assert_eq!((all[0].as_str(), all.len()), (first, 11));
+        }
     }
 }

@@ -46,7 +46,7 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
     let all: String = SHIPPED.iter().map(|(.., text)| *text).collect();
     let build = format!("{VERSION}-{}", hash(all.as_bytes(), 3));
     let file = |(path, kind, text): &(&'static str, &'static str, &'static str)| {
-        let bytes = text.replace(BUILD_PLACE, &build).into_bytes();
+        let bytes = lean(text).replace(BUILD_PLACE, &build).into_bytes();
         Asset {
             path,
             kind,
@@ -59,6 +59,13 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
         build,
     }
 });
+
+/// Without the indentation and the comments that fill a line: nobody loads them.
+fn lean(text: &str) -> String {
+    let lines = text.lines().map(str::trim_start);
+    let lines = lines.filter(|line| !line.starts_with("//"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
 
 /// The first bytes of the hash, in hex.
 fn hash(bytes: &[u8], first: usize) -> String {
@@ -78,5 +85,30 @@ pub(super) fn assets() -> &'static Assets {
 impl Assets {
     pub(super) fn find(&self, path: &str) -> Option<&Asset> {
         self.files.iter().find(|asset| asset.path == path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_under_60_kb_with_any_one_language() {
+        let (languages, page): (Vec<_>, Vec<_>) = ASSETS
+            .files
+            .iter()
+            .partition(|file| file.path.starts_with("/lang/"));
+        let page: usize = page.iter().map(|file| file.bytes.len()).sum();
+        assert_eq!(languages.len(), 5);
+        for language in languages {
+            let bytes = page + language.bytes.len();
+            assert!(bytes < 60_000, "{}: {bytes} bytes", language.path);
+        }
+    }
+
+    #[test]
+    fn what_is_loaded_has_every_line_of_the_script_but_its_comments() {
+        let script = "\t// why\n\tconst a = \"http://b\"; // c\n\n";
+        assert_eq!(lean(script), "const a = \"http://b\"; // c\n\n");
     }
 }

@@ -445,7 +445,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        health::{JournalHealth, LinkCondition},
+        health::{JournalHealth, LinkCondition, SourceHealth, Unable},
         journal,
         label::Serial,
         reason::Reason,
@@ -517,6 +517,35 @@ mod tests {
                 Reason::NotFound,
             )
         }
+    }
+
+    #[test]
+    fn health_counts_the_problems_that_are_listed() {
+        let failing = SourceHealth {
+            failing: Some(Reason::Offline),
+            ..SourceHealth::default()
+        };
+        let health = Health {
+            unable: Some(Unable::Reason(Reason::Offline)),
+            clock_synced: false,
+            sources: [(name("kandji"), failing)].into(),
+            ..health()
+        };
+        let link = BrokerState {
+            refused_topic: Some("benchlight/v1/a/b/scan".to_owned()),
+            ..BrokerState::starting()
+        };
+        let live = Live {
+            health: watch::channel(health).1,
+            link: watch::channel(link).1,
+            ..live()
+        };
+        let state: Value = serde_json::from_slice(&live.state()).unwrap();
+        let station = &state["station"];
+        let problems = station["problems"].as_array().unwrap();
+        let words: Vec<_> = problems.iter().map(|one| one["word"].clone()).collect();
+        assert_eq!(words, ["offline", "refused_topic", "unsynced"]);
+        assert_eq!(station["health"]["problems"], problems.len());
     }
 
     #[tokio::test]

@@ -19,9 +19,12 @@ pub(super) fn station(
     message: &[u8],
     meta: &Meta,
 ) -> Station {
+    let problems = health.troubles(refused_topic.is_some()).into_iter();
     Station {
         health: serde_json::from_slice(message).unwrap_or_default(),
-        problems: problems(health, refused_topic),
+        problems: problems
+            .map(|one| told(one.part, one.name.as_ref(), one.word))
+            .collect(),
         sources: meta
             .sources
             .iter()
@@ -41,15 +44,6 @@ pub(super) fn station(
             })
             .collect(),
     }
-}
-
-/// Why no scan is answered stands first.
-fn problems(health: &Health, refused_topic: Option<&str>) -> Vec<Trouble> {
-    let unable = health.unable.map(|why| told("station", None, why.code()));
-    let refused = refused_topic.map(|_| told("broker", None, "refused_topic"));
-    let troubles = health.troubles().into_iter();
-    let troubles = troubles.map(|one| told(one.part, one.name.as_ref(), one.word));
-    unable.into_iter().chain(troubles).chain(refused).collect()
 }
 
 /// One word about a part, with what the manual says of it.

@@ -560,3 +560,18 @@ test("the waiting shelf: the oldest first, one that turned ready on top, said ag
   assert.match(await page.locator("#strip").innerText(), /Ready now: scan again/);
   assert.equal(await greens(browser, page), 0);
 });
+
+test("problems are counted in the form that each language has for their number", async t => {
+  const { fake, page } = await bench(t);
+  fake.unable();
+  const said = async () => (await page.locator("#strip a").last().innerText()).replace(/\s+/g, " "), [problem] = fake.state.station.problems;
+  for (const [code, ...words] of [["en", "Problem", "Problems", "Problems"], ["pl", "Problem", "Problemy", "Problemów"]]) {
+    await page.locator("#language").selectOption(code);
+    await page.waitForSelector(`html[lang=${code}]`);
+    for (const [at, n] of [1, 2, 5].entries()) {
+      fake.state.station.problems = Array.from({ length: n }, (_, nth) => ({ ...problem, name: `kandji-${nth}` }));
+      fake.send("health", fake.state.station);
+      await until(async () => await said() === `${n} ${words[at]}`, 3000, `${code}, ${n}`);
+    }
+  }
+});

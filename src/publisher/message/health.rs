@@ -74,7 +74,7 @@ fn health_message<'a>(
         clock: clock(health.clock_synced),
         waiting: health.waiting,
         today: health.today.as_ref().map(today),
-        problems: health.troubles().len(),
+        problems: health.troubles(refused_topic.is_some()).len(),
         log_dropped: health.log_dropped,
         results_dropped: health.results_dropped,
         version,

@@ -314,6 +314,7 @@ fn health_names_the_topic_that_the_broker_refuses() {
         message["broker"]["refused_topic"],
         "benchlight/v1/ams1/bench-1/scan"
     );
+    assert_eq!(message["problems"], 4, "one more than without");
 }
 
 #[test]

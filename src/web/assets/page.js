@@ -68,14 +68,17 @@ function list(parent, items, key, make) {
 
 // Words: every text is in its language's file; numbers and dates are the browser's.
 
-let lang, ages;
+let lang, ages, plural;
 const local = navigator.language, number = value => new Intl.NumberFormat(local).format(value);
 const date = (how, at) => new Intl.DateTimeFormat(local, { ...how, timeZone: "UTC" }).format(at);
 const t = (key, n) => (lang[key] ?? key).replace("{n}", n);
+// A counted text, in the form that the language has for that number.
+const counted = (key, n) => (lang[key][plural.select(n)] ?? lang[key].other).replace("{n}", number(n));
 async function speak(wanted) {
 	lang = await (await get(`/lang/${wanted}.json`)).json();
 	$.language.value = root.lang = wanted;
 	ages = new Intl.RelativeTimeFormat(wanted, { numeric: "auto" });
+	plural = new Intl.PluralRules(wanted);
 	for (const node of document.querySelectorAll("[data-t]")) node.textContent = t(node.dataset.t);
 	for (const [id, key] of Object.entries({ language: "language", verdict: "answer", filter: "filter", typed: "scan_label", lanes: "lanes", scan: "scan" })) set($[id], { "aria-label": t(key), placeholder: t(key) });
 	choices($.verdict, [["", t("all")], ...Object.keys(SIGNAL).map(one => [one, t(one)])], $.verdict.value);
@@ -335,7 +338,7 @@ function showShelves() {
 	for (const id of ["waiting", "problem"]) {
 		const { total, boxes } = state[id], more = total - boxes.length;
 		part(id, "b").textContent = number(total);
-		part(id, ".more").textContent = !total ? t(`${id}_none`) : more > 0 ? t("and_more", number(more)) : "";
+		part(id, ".more").textContent = !total ? t(`${id}_none`) : more > 0 ? counted("and_more", more) : "";
 	}
 	list(part("waiting"), state.waiting.boxes.map(box => ({ ...box, id: box.scan })), box => box.serial + box.lane, box => {
 		const [sentence, , detail] = words(box);
@@ -353,9 +356,9 @@ function showShelves() {
 function showStrip() {
 	const { waiting, problem, today, station } = state, turned = waiting.boxes.some(box => box.turned), faulty = station.problems.length;
 	const boxes = today && COUNTED.reduce((sum, one) => sum + (today.by_verdict[one] ?? 0), 0);
-	const entry = (to, icon, n, key, how = "") => el(`a.${how}`, { href: `#${to}` }, shape(icon), n != null && el("b", number(n)), el("span", t(key)));
-	fill($.strip, entry("waiting", turned ? "again" : "hold", waiting.total, turned ? "scan_again" : "waiting", turned ? "hot" : ""), entry("problem", "stop", problem.total, "problem"), entry("today", "today", boxes, "today"),
-		entry("station", faulty ? "alarm" : "ready", faulty || null, faulty ? "problems" : "problems_none", faulty ? "bad" : ""));
+	const entry = (to, icon, n, word, how = "") => el(`a.${how}`, { href: `#${to}` }, shape(icon), n != null && el("b", number(n)), el("span", word));
+	fill($.strip, entry("waiting", turned ? "again" : "hold", waiting.total, t(turned ? "scan_again" : "waiting"), turned ? "hot" : ""), entry("problem", "stop", problem.total, t("problem")), entry("today", "today", boxes, t("today")),
+		entry("station", faulty ? "alarm" : "ready", faulty || null, faulty ? counted("problems", faulty) : t("problems_none"), faulty ? "bad" : ""));
 }
 
 function showToday() {
@@ -420,7 +423,7 @@ function showStation() {
 	fill($.sources, sources.map(({ name, kind, required }) => {
 		const { state: is, as_of, replica, quota_left: left, quota_limit: limit, credential_days: days } = health.sources[name] ?? {};
 		return is && el(is === "ok" ? "div.source" : "div.source.bad", el("h3", bdi(name), " ", el("small", bdi(kind), required && ` · ${t("required")}`)), el("p.state", word(is)), el("dl", pair("last_fetch", ago(as_of)),
-			pair("quota", left == null ? null : limit ? `${number(left)} / ${number(limit)}` : number(left), left < limit / 5), pair("copy", replica && [word(replica.state), ` · ${number(replica.rows)} ${t("devices")} `, ago(replica.pass_at)], !ok(replica?.state)),
+			pair("quota", left == null ? null : limit ? `${number(left)} / ${number(limit)}` : number(left), left < limit / 5), pair("copy", replica && [word(replica.state), ` · ${counted("devices", replica.rows)} `, ago(replica.pass_at)], !ok(replica?.state)),
 			pair("credential", days == null ? null : new Intl.NumberFormat(root.lang, { style: "unit", unit: "day", unitDisplay: "long" }).format(days), days < 30)));
 	}));
 	const each = (key, parts, is, more) => Object.entries(parts ?? {}).map(([name, part]) => pair(key, [bdi(name), ": ", word(is(part)), more?.(part)], !ok(is(part))));

@@ -215,10 +215,10 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
                 let _ = events.send(Event::Recorded { batch, recorded }).await;
             });
         }
-        Action::Tell(record) => {
+        Action::Tell { record, took } => {
             tell(&record);
             (ends.results)(&record);
-            ends.tally.count(&record);
+            ends.tally.count(&record, took);
             ends.news.announce(|| News::Told(Arc::new(record)));
         }
         Action::Faulted(record) => ends.faulted.push(record),

@@ -63,7 +63,7 @@ pub async fn look_up(
                 Action::Show(..)
                 | Action::LookAtRows { .. }
                 | Action::Journal(_)
-                | Action::Tell(_)
+                | Action::Tell { .. }
                 | Action::Faulted(_)
                 | Action::Finished(_)
                 | Action::Joined { .. } => {}

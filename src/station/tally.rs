@@ -57,7 +57,7 @@ pub struct Tally {
     pub lanes: BTreeMap<Name, ByReason>,
     pub scanners: BTreeMap<Name, AtomicU64>,
     pub sources: BTreeMap<Name, OfSource>,
-    /// From the scan to its verdict, every answer.
+    /// From the scan until its answer was recorded, every answer.
     pub took: Histogram,
     changes: [AtomicU64; Cause::ALL.len()],
 }
@@ -83,11 +83,13 @@ impl Tally {
         }
     }
 
-    /// Counts one finished scan or change.
-    pub fn count(&self, record: &Record) {
+    /// Counts one finished scan or change; `took`: from the scan until it was recorded.
+    pub fn count(&self, record: &Record, took: Option<Duration>) {
+        if let Some(took) = took {
+            self.took.count(took);
+        }
         match &record.change {
             None => {
-                self.took.count(Duration::from_millis(record.took_ms));
                 if let Some(lane) = self.lanes.get(&record.lane) {
                     lane.count(record.reason);
                 }

@@ -201,7 +201,7 @@ impl Page {
         self.begin(
             name,
             "histogram",
-            "From a scan to its answer, wrong barcodes too.",
+            "From a scan until its answer was recorded, wrong barcodes too.",
         );
         self.histogram(name, &[], &known.tally.took);
         let name = "benchlight_lamp_duration_seconds";

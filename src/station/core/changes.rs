@@ -181,7 +181,10 @@ impl Core {
             return;
         };
         for Recorded { record, .. } in recorded {
-            actions.push(Action::Tell(record.clone()));
+            actions.push(Action::Tell {
+                record: record.clone(),
+                took: None,
+            });
             let Some(policy) = self.policy(&record.lane) else {
                 continue;
             };

@@ -118,7 +118,11 @@ pub enum Action {
         records: ToRecord,
     },
     /// A result for the terminal and the log.
-    Tell(Record),
+    Tell {
+        record: Record,
+        /// From the scan until its answer was recorded; `None`: a change.
+        took: Option<Duration>,
+    },
     /// A scan that could not be recorded: published at best once.
     Faulted(Record),
     /// The scan is over: its place among the scans in progress is free.
@@ -501,8 +505,12 @@ impl Core {
         for (member, record) in scan.members.iter_mut().zip(&records) {
             member.record = Some(record.clone());
         }
+        let took = Some(now.moment.boot.since(scan.at.boot));
         for record in records {
-            actions.push(Action::Tell(record.clone()));
+            actions.push(Action::Tell {
+                record: record.clone(),
+                took,
+            });
             if safe {
                 self.confirming.recorded(&record, now.moment.boot);
                 self.waiting.settle(record, times, now.moment.boot);

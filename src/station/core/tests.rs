@@ -44,6 +44,8 @@ struct Bench {
     recording: Vec<(Uuid, Vec<Record>)>,
     lamps: BTreeMap<Name, LaneStatus>,
     told: Vec<Record>,
+    /// How long the one that was told last has taken.
+    took: Option<Duration>,
     faulted: Vec<Record>,
     finished: Vec<Uuid>,
     joined: Vec<(Uuid, Uuid)>,
@@ -101,6 +103,7 @@ impl Bench {
             recording: Vec::new(),
             lamps: BTreeMap::new(),
             told: Vec::new(),
+            took: None,
             faulted: Vec::new(),
             finished: Vec::new(),
             joined: Vec::new(),
@@ -156,8 +159,9 @@ impl Bench {
                     self.recording.push((batch, records.records));
                     "record"
                 }
-                Action::Tell(record) => {
+                Action::Tell { record, took } => {
                     self.told.push(record);
+                    self.took = took;
                     "tell"
                 }
                 Action::Faulted(record) => {
@@ -319,6 +323,18 @@ fn point_2_an_answer_that_waited_in_a_stopped_process_did_not_come_in_time() {
         (bench.lamp(), bench.recording.len()),
         (Some(Signal::Hold), 0)
     );
+}
+
+#[test]
+fn a_scan_takes_until_its_answer_is_recorded_and_its_record_says_when_it_was_judged() {
+    let mut bench = Bench::new();
+    bench.scan(READY);
+    bench.pass_ms(90);
+    bench.answer(READY, ready());
+    bench.pass_ms(400);
+    bench.commit();
+    assert_eq!(bench.took, Some(Duration::from_millis(490)));
+    assert_eq!(bench.last().took_ms, 90);
 }
 
 #[test]

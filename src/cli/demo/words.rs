@@ -14,7 +14,7 @@ use crate::{
     simulator::faults::{Effect, Faults},
 };
 
-/// For so long.
+/// An outage lasts so long.
 const OUTAGE_LASTS: Duration = Duration::from_secs(60);
 
 /// Takes the words out of standard input; the station's scanner gets the rest. `services`: the switches of each service;
@@ -36,7 +36,9 @@ pub(super) fn take_out(services: Vec<Faults>, list: String, help: String) -> io:
                 .is_ok_and(|length| length > 0)
             {
                 match line.trim_ascii().to_ascii_lowercase().as_slice() {
-                    word if word == OUTAGE.as_bytes() => begin_outage(&services),
+                    word if word == OUTAGE.as_bytes() => {
+                        begin_outage(&services, OUTAGE_LASTS);
+                    }
                     word if word == LIST.as_bytes() => LOG.push(list.as_bytes()),
                     word if word == HELP.as_bytes() => LOG.push(help.as_bytes()),
                     _ if to_station.write_all(&line).is_err() => return,
@@ -48,8 +50,8 @@ pub(super) fn take_out(services: Vec<Faults>, list: String, help: String) -> io:
     Ok(())
 }
 
-/// The services reset every connection, until the time is over.
-fn begin_outage(services: &[Faults]) {
+/// The services reset every connection, until the time is over. The faults that single boxes are there to show stay.
+fn begin_outage(services: &[Faults], lasts: Duration) {
     for faults in services {
         faults.all(Effect::Reset);
     }
@@ -58,12 +60,70 @@ fn begin_outage(services: &[Faults]) {
     );
     let services = services.to_vec();
     let over = move || {
-        thread::sleep(OUTAGE_LASTS);
+        thread::sleep(lasts);
         services.iter().for_each(Faults::clear);
         LOG.push(b"The services are back.\n");
     };
     // Without the thread they would stay dead; the system gives one where the demo runs at all.
     if thread::Builder::new().spawn(over).is_err() {
         LOG.push(b"The end of the outage cannot be timed: start the demo again.\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::{
+        io::Read,
+        net::{Ipv4Addr, SocketAddr, TcpStream},
+        time::Instant,
+    };
+
+    use super::*;
+    use crate::{
+        readiness::{evidence::SourceKind, simulate},
+        simulator::Order,
+    };
+
+    /// The status of Kandji's reply about a box; `None`: there is no reply.
+    fn status(service: SocketAddr, token: &str, serial: &str) -> Option<u16> {
+        let mut stream = TcpStream::connect(service).ok()?;
+        let asked = format!("/api/v1/integrations/apple/ade/devices?serial_number={serial}");
+        let head = format!(
+            "GET {asked} HTTP/1.1\r\nHost: {service}\r\nAuthorization: Bearer {token}\r\nAccept: application/json\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).ok()?;
+        reply.split(' ').nth(1)?.parse().ok()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_an_outage_the_boxes_that_show_faults_show_them_again() {
+        let order = Order {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            boxes: 0,
+            limits: false,
+        };
+        let service = simulate(SourceKind::Kandji, order).await.unwrap();
+        let (address, token) = (service.running.address(), &service.credential.1);
+        let said = || {
+            ["DEMOREADY001", "DEMOERROR020", "DEMODENY0024"]
+                .map(|serial| status(address, token, serial))
+        };
+        let before = [Some(200), Some(500), Some(403)];
+        assert_eq!(said(), before);
+        begin_outage(
+            &[service.running.faults().clone()],
+            Duration::from_millis(300),
+        );
+        assert_eq!(status(address, token, "DEMOREADY001"), None);
+        let end = Instant::now() + Duration::from_secs(10);
+        while status(address, token, "DEMOREADY001").is_none() {
+            assert!(Instant::now() < end, "the services come back");
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(said(), before);
     }
 }

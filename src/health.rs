@@ -267,6 +267,8 @@ pub struct ReplicaHealth {
     pub state: ReplicaCondition,
     /// Records of the last complete pass; before the first one, those that were read so far.
     pub rows: u64,
+    /// Before the first complete pass: how many there are in all, where the service says so.
+    pub total: Option<u64>,
     /// The start of the last complete pass, by the service's clock.
     pub pass_at: Option<Timestamp>,
     /// Why the newest pass was not complete.
@@ -375,6 +377,7 @@ mod tests {
             replica: Some(ReplicaHealth {
                 state: ReplicaCondition::Filling,
                 rows: 0,
+                total: None,
                 pass_at: None,
                 fault: None,
             }),

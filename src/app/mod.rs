@@ -1,5 +1,6 @@
 //! The wiring: every channel and every task of the station on one page. Code order is dependency order.
 
+mod filling;
 mod health;
 mod page;
 mod restored;
@@ -402,6 +403,8 @@ impl Wiring {
             health_seen.clone(),
         );
         self.tasks.start("watchdog".to_owned(), watching);
+        let filling = filling::run(health_seen.clone(), self.pulses.pulse("filling"));
+        self.tasks.start("filling".to_owned(), filling);
         health_seen
     }
 

@@ -56,7 +56,10 @@ fn story(health: &Health) -> String {
         if let Some(replica) = &source.replica
             && replica.state == ReplicaCondition::Filling
         {
-            story += &format!("; filling {name}: {} devices so far", replica.rows);
+            story += &match replica.total {
+                Some(total) => format!("; filling {name}: {} of {total} devices", replica.rows),
+                None => format!("; filling {name}: {} devices so far", replica.rows),
+            };
         }
     }
     story
@@ -75,21 +78,27 @@ mod tests {
     fn the_first_fill_of_a_replica_is_in_the_line() {
         let mut health = crate::app::health::nothing_wrong();
         let source = health.sources.values_mut().next().unwrap();
-        let replica = |state| ReplicaHealth {
+        let replica = |state, total| ReplicaHealth {
             state,
             rows: 3_000,
+            total,
             pass_at: None,
             fault: None,
         };
-        source.replica = Some(replica(ReplicaCondition::Ok));
+        source.replica = Some(replica(ReplicaCondition::Ok, None));
         assert!(!story(&health).contains("filling"));
-        let source = health.sources.values_mut().next().unwrap();
-        source.replica = Some(replica(ReplicaCondition::Filling));
-        let line = story(&health);
-        assert!(
-            line.contains("; filling ") && line.ends_with(": 3000 devices so far"),
-            "{line}"
-        );
+        for (total, said) in [
+            (None, ": 3000 devices so far"),
+            (Some(12_000), ": 3000 of 12000 devices"),
+        ] {
+            let source = health.sources.values_mut().next().unwrap();
+            source.replica = Some(replica(ReplicaCondition::Filling, total));
+            let line = story(&health);
+            assert!(
+                line.contains("; filling ") && line.ends_with(said),
+                "{line}"
+            );
+        }
     }
 
     /// Is the watchdog fed within that time?

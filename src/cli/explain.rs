@@ -227,6 +227,7 @@ mod tests {
         let name = |text: &str| crate::runtime::name::Name::new(text).unwrap();
         let source = SourceHealth {
             replica: Some(ReplicaHealth {
+                total: None,
                 state: ReplicaCondition::Behind,
                 rows: 1,
                 pass_at: Some(jiff::Timestamp::UNIX_EPOCH),

@@ -21,6 +21,7 @@ mod lamp_thread;
 pub mod lines;
 mod lock;
 mod output;
+pub mod progress;
 #[cfg(test)]
 mod recording;
 mod rppal;

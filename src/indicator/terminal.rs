@@ -67,6 +67,15 @@ impl Drop for Bar {
     }
 }
 
+/// Shows these words beside the lanes. `false`: the terminal did not take them.
+pub(super) fn note(notes: &[String]) -> bool {
+    try_for(&SCREEN, PATIENCE).is_some_and(|mut screen| {
+        screen
+            .get_or_insert_with(|| Screen::new(terminal(), colours()))
+            .note(notes)
+    })
+}
+
 /// May colours be used? See <https://no-color.org>.
 pub(super) fn colours() -> bool {
     env::var_os("NO_COLOR").is_none_or(|word| word.is_empty()) && !is_dumb()
@@ -135,6 +144,8 @@ struct Screen {
     out: Option<OwnedFd>,
     colours: bool,
     lanes: Vec<Lane>,
+    /// What stands beside them.
+    notes: Vec<String>,
     /// What the terminal did not take of a drawing that it took the beginning of.
     rest: Vec<u8>,
     /// The rows for which the scrolling region is set; 0: not set.
@@ -147,6 +158,7 @@ impl Screen {
             out,
             colours,
             lanes: Vec::new(),
+            notes: Vec::new(),
             rest: Vec::new(),
             rows: 0,
         }
@@ -164,13 +176,24 @@ impl Screen {
 
     fn leave(&mut self, lane: &str) {
         self.lanes.retain(|known| known.name != lane);
-        if !self.lanes.is_empty() {
-            self.draw();
-        } else if self.rows > 0 {
-            // Give the line back: the whole terminal scrolls again.
+        self.draw_or_give_back();
+    }
+
+    fn note(&mut self, notes: &[String]) -> bool {
+        self.notes = notes.to_vec();
+        self.draw_or_give_back()
+    }
+
+    /// As [`Self::draw`]; with nothing to show the whole terminal scrolls again.
+    fn draw_or_give_back(&mut self) -> bool {
+        if !self.lanes.is_empty() || !self.notes.is_empty() {
+            return self.draw();
+        }
+        if self.rows > 0 {
             self.write(&format!("\x1b7\x1b[r\x1b[{};1H\x1b[2K\x1b8", self.rows));
             self.rows = 0;
         }
+        true
     }
 
     /// Draws the line. `false`: there is a terminal, and it did not take it.
@@ -189,7 +212,7 @@ impl Screen {
         }
         text.push_str(&format!(
             "\x1b7\x1b[{rows};1H\x1b[2K{}\x1b8",
-            lamps(&self.lanes, columns, self.colours)
+            line(&self.lanes, &self.notes, columns, self.colours)
         ));
         let drawn = self.write(&text);
         if drawn {
@@ -240,8 +263,8 @@ fn has_room(out: &OwnedFd, patience: Duration) -> bool {
         && ready.iter().all(|fd| fd.revents().contains(PollFlags::OUT))
 }
 
-/// The lanes side by side, as many as fit: `left [✓ Ready]`. What is lit is told by brackets, not by colour alone.
-fn lamps(lanes: &[Lane], columns: u16, colours: bool) -> String {
+/// The lanes side by side, then the notes, as many as fit: `left [✓ Ready]`. What is lit is told by brackets, not by colour alone.
+fn line(lanes: &[Lane], notes: &[String], columns: u16, colours: bool) -> String {
     let mut text = String::new();
     let mut width = 0;
     for lane in lanes {
@@ -267,6 +290,13 @@ fn lamps(lanes: &[Lane], columns: u16, colours: bool) -> String {
             (false, true) => format!(" \x1b[2m {words} \x1b[0m"),
             (false, false) => format!("  {words} "),
         });
+    }
+    for note in notes {
+        width += 2 + note.chars().count();
+        if width > usize::from(columns) {
+            break;
+        }
+        text.push_str(&format!("  {note}"));
     }
     text
 }

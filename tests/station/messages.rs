@@ -179,6 +179,7 @@ fn the_rarest_health_is_described_too() {
         quota_left: Some(1),
         quota_limit: Some(2),
         replica: Some(ReplicaHealth {
+            total: None,
             state: replica,
             rows: 5,
             pass_at: Some(at),

@@ -105,6 +105,34 @@ fn the_last_line_shows_the_lamps_and_is_given_back() {
 }
 
 #[test]
+fn what_is_under_way_stands_beside_the_lamps_where_it_fits_and_goes_without_them() {
+    let (screen, program) = terminal_pair();
+    let mut drawn = screen_on(&program, false);
+    let notes = ["kandji ██░░ 50 of 100", "apple 70 devices"].map(str::to_owned);
+    drawn.show("left", GREEN, Some("ready"));
+    assert!(drawn.note(&notes));
+    let beside = " left  [✓ Ready]  kandji ██░░ 50 of 100  apple 70 devices";
+    seen(&screen, &drawing(beside));
+    // The lamps come first.
+    drawn.show("right", RED, Some("stop"));
+    drawn.show("middle", RED, Some("unable"));
+    let lamps = " left  [✓ Ready] right  [✗ Stop] middle  [✗ Cannot check]";
+    seen(
+        &screen,
+        &drawing(&format!("{lamps}  kandji ██░░ 50 of 100")),
+    );
+    for lane in ["left", "right", "middle"] {
+        drawn.leave(lane);
+    }
+    seen(
+        &screen,
+        &drawing("  kandji ██░░ 50 of 100  apple 70 devices"),
+    );
+    assert!(drawn.note(&[]));
+    seen(&screen, "\x1b7\x1b[r\x1b[24;1H\x1b[2K\x1b8");
+}
+
+#[test]
 fn a_terminal_that_changes_its_size_is_drawn_anew() {
     let (screen, program) = terminal_pair();
     let mut drawn = screen_on(&program, true);
@@ -195,7 +223,7 @@ fn nothing_is_drawn_where_there_is_no_terminal() {
 fn every_signal_has_words_and_what_blinks_keeps_them_in_the_dark() {
     let mut lane = Lane::dark("left");
     assert_eq!(
-        lamps(&[Lane::dark("left")], 80, false),
+        line(&[Lane::dark("left")], &[], 80, false),
         " left   Not checked "
     );
     let mut all = std::collections::BTreeSet::from([words(None)]);
@@ -206,9 +234,9 @@ fn every_signal_has_words_and_what_blinks_keeps_them_in_the_dark() {
     }
     assert_eq!(all.len(), 8, "{all:?}");
     (lane.levels, lane.signal) = (RED, Some("stop"));
-    let lit = lamps(std::slice::from_ref(&lane), 80, false);
+    let lit = line(std::slice::from_ref(&lane), &[], 80, false);
     lane.levels = Levels::DARK;
-    let unlit = lamps(&[lane], 80, false);
+    let unlit = line(&[lane], &[], 80, false);
     assert_eq!(
         (lit.as_str(), unlit.as_str()),
         (" left  [✗ Stop]", " left   ✗ Stop ")
@@ -218,7 +246,7 @@ fn every_signal_has_words_and_what_blinks_keeps_them_in_the_dark() {
 #[test]
 fn lanes_that_do_not_fit_are_left_out_whole() {
     let lanes: Vec<_> = ["one", "two", "three", "four"].map(Lane::dark).into();
-    let line = lamps(&lanes, 50, false);
+    let line = line(&lanes, &[], 50, false);
     assert!(
         line.len() <= 50 && line.contains("two") && !line.contains("three"),
         "{line:?}"

@@ -85,6 +85,7 @@ impl Passes {
         let health = ReplicaHealth {
             state: ReplicaCondition::Filling,
             rows: 0,
+            total: None,
             pass_at: None,
             fault: None,
         };
@@ -198,6 +199,7 @@ impl Passes {
         self.standing.send_modify(|standing| {
             let health = &mut standing.health;
             standing.progress = None;
+            health.total = None;
             is_new = health.fault != fault.map(|fault| fault.reason);
             health.fault = fault.map(|fault| fault.reason);
             health.state = match (self.complete, result) {
@@ -325,6 +327,7 @@ impl Passes {
             standing.progress = Some(Progress { read, total });
             if is_first {
                 standing.health.rows = read;
+                standing.health.total = total;
             } else if is_old && standing.health.state == ReplicaCondition::Ok {
                 standing.health.state = ReplicaCondition::Behind;
             }

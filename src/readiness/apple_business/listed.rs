@@ -73,8 +73,10 @@ impl Listed for AppleBusiness {
             serial.clone(),
             Finding::Unknown(Reason::Stale),
         );
-        let servers: Vec<Server> = compact::read(FORM, &facts.body).unwrap_or_default();
-        judge(bare, rows, &self.expected, &servers)
+        // As this process has read them last, for a scan or in a pass, they are never older than those of a complete pass.
+        let newest = self.known().as_ref().map(|(_, servers)| servers.clone());
+        let servers = newest.or_else(|| compact::read(FORM, &facts.body));
+        judge(bare, rows, &self.expected, &servers.unwrap_or_default())
     }
 }
 
@@ -188,7 +190,7 @@ fn paged(rows: Vec<ListedRow>, next: Option<Place>, reply: &Reply) -> Result<Pag
 }
 
 /// What stored rows say of the serial number of `bare`. Without a record nothing is known. The lists are read one after the other:
-/// where a device is assigned and under none of the servers, or under several, only a live question tells.
+/// where a device is assigned and under none of the `servers`, or under several, only a live question tells.
 pub(super) fn judge(
     bare: Evidence,
     rows: &[StoredRow],
@@ -208,8 +210,8 @@ pub(super) fn judge(
     };
     let said = Said::Device(Box::new(device));
     let linked = said.wants_server().then(|| match links.as_slice() {
-        [server] => Linked::To(server.clone()),
-        [] => Linked::Unread(Reason::Stale, None),
+        [server] if servers.iter().any(|one| one.is(server)) => Linked::To(server.clone()),
+        [] | [_] => Linked::Unread(Reason::Stale, None),
         _ => Linked::Unread(
             Reason::Contradiction,
             Some("Apple lists it under several MDM servers.".to_owned()),

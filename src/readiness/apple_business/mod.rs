@@ -57,6 +57,7 @@ struct AppleBusiness {
     client: Client,
     token: AccessToken<Identity>,
     expected: Vec<String>,
+    /// As last read, whoever read them, and when they were asked for.
     servers: Mutex<Option<(Instant, Vec<Server>)>>,
 }
 
@@ -123,6 +124,7 @@ impl AppleBusiness {
         let mut servers: Vec<Server> = Vec::new();
         let mut cursor: Option<String> = None;
         let mut date = None;
+        let asked_at = Instant::now();
         for _ in 0..MOST_PAGES {
             let mut url = http::below(&self.base, "mdmServers");
             url.query_pairs_mut().append_pair("limit", PAGE);
@@ -135,7 +137,7 @@ impl AppleBusiness {
             cursor = Server::read_page(reply.body(), &mut servers)
                 .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))?;
             if cursor.is_none() {
-                *self.known() = Some((Instant::now(), servers.clone()));
+                self.keep(asked_at, &servers);
                 return Ok((servers, date));
             }
         }
@@ -240,6 +242,14 @@ impl AppleBusiness {
     async fn get(&self, request: Request, purpose: Purpose) -> Result<Reply, Fault> {
         let request = request.header("accept", "application/json");
         Ok(self.token.send(request, purpose).await?)
+    }
+
+    /// A reading that hung may end after a later one.
+    fn keep(&self, asked_at: Instant, servers: &[Server]) {
+        let mut known = self.known();
+        if known.as_ref().is_none_or(|(newest, _)| *newest <= asked_at) {
+            *known = Some((asked_at, servers.to_vec()));
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Option<(Instant, Vec<Server>)>> {

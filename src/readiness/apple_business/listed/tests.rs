@@ -163,6 +163,15 @@ mod like_live {
         runtime::{clock::Boot, name::Name},
     };
 
+    fn server(id: &str) -> Server {
+        let named = |text: &str| text.to_owned();
+        Server {
+            id: named(id),
+            name: named("HQ"),
+            kind: named("MDM"),
+        }
+    }
+
     fn stored(kept: &Kept) -> StoredRow {
         StoredRow {
             body: compact::written(FORM, kept).unwrap(),
@@ -189,11 +198,17 @@ mod like_live {
 
     /// The evidence from the device's record as the list shows it, and from the servers that list it.
     fn from_rows(record: &Value, servers: &[&str]) -> Option<Evidence> {
+        from_rows_where(record, servers, servers)
+    }
+
+    /// Where Apple's newest list holds the servers `known`.
+    fn from_rows_where(record: &Value, servers: &[&str], known: &[&str]) -> Option<Evidence> {
         let page = wire::devices(&json!({ "data": [record] })).ok()?;
         let ours = |(named, device)| (named == SERIAL).then(|| stored(&Kept::Device(device)));
         let mut rows: Vec<_> = page.records.into_iter().filter_map(ours).collect();
         rows.extend(servers.iter().map(|id| stored(&Kept::Link(Id::from(*id)))));
-        Some(judge(bare(), &rows, &[OURS.to_lowercase()], &[]))
+        let known: Vec<Server> = known.iter().copied().map(server).collect();
+        Some(judge(bare(), &rows, &[OURS.to_lowercase()], &known))
     }
 
     #[test]
@@ -218,7 +233,7 @@ mod like_live {
                 as_of: Some(now()),
                 replied_at: Some(now()),
                 detail: match live.finding {
-                    // The live sentence without names, which are not known here.
+                    // The live sentence has no names here.
                     Finding::No(Reason::WrongServer) => detail,
                     _ => live.detail.clone(),
                 },
@@ -259,6 +274,17 @@ mod like_live {
     }
 
     #[test]
+    fn a_device_of_a_server_that_is_gone_from_the_newest_list_is_asked_about_live() {
+        let record = reply(&json!({}))["data"].clone();
+        let finding = |known: &[&str]| from_rows_where(&record, &[OURS], known).unwrap().finding;
+        assert_eq!(finding(&[OTHER, OURS]), Finding::NoObjection);
+        assert_eq!(finding(&[&OURS.to_lowercase()]), Finding::NoObjection);
+        for known in [&[][..], &[OTHER]] {
+            assert_eq!(finding(known), Finding::Unknown(Reason::Stale));
+        }
+    }
+
+    #[test]
     fn a_server_that_lists_a_device_without_its_record_proves_nothing() {
         let device = || {
             let page = wire::devices(&json!({"data": [reply(&json!({}))["data"]]})).unwrap();
@@ -273,7 +299,7 @@ mod like_live {
             vec![device(), device(), link()],
             vec![device(), link(), damaged],
         ] {
-            let evidence = judge(bare(), &rows, &[OURS.to_owned()], &[]);
+            let evidence = judge(bare(), &rows, &[OURS.to_owned()], &[server(OURS)]);
             assert_eq!(evidence, bare());
         }
     }

@@ -28,7 +28,10 @@ use crate::{
         credential::CredentialStore,
         name::Name,
     },
-    simulator::stock::{OTHER_SERVER_UUID, SERVER_UUID},
+    simulator::{
+        faults::Effect,
+        stock::{OTHER_SERVER_UUID, SERVER_UUID},
+    },
 };
 
 struct Bench {
@@ -197,4 +200,64 @@ async fn the_account_is_the_address_and_the_client() {
     let bench = bench(0).await;
     let account = bench.source.facts().await.unwrap().account;
     assert_eq!(account, format!("{} {CLIENT_ID}", bench.apple.api()));
+}
+
+#[tokio::test]
+async fn the_newest_list_of_servers_counts_for_rows_and_live_whoever_read_it() {
+    const SERVERS: &str = "/v1/mdmServers";
+    let bench = bench(0).await;
+    let (pages, facts) = bench.pass().await;
+    let rows_of = |serial: &str| {
+        let rows = pages.iter().flat_map(|page| &page.rows);
+        let rows = rows.filter(|row| row.serial.as_str() == serial);
+        rows.map(|row| StoredRow {
+            body: row.body.clone(),
+            read_at: facts.read_at,
+        })
+        .collect::<Vec<_>>()
+    };
+    let said = |text: &str| {
+        let serial = Serial::new(text).unwrap();
+        let now = facts.read_at.date;
+        bench.source.judge(&serial, &rows_of(text), &facts, now)
+    };
+    let faults = bench.apple.faults();
+    let (healthy, moved) = ("C02XK0AAJG5H", "C02WS9KKJG5P");
+    assert_eq!(said(healthy).finding, Finding::NoObjection);
+    assert!(said(moved).detail.unwrap().contains("\"Old MDM\""));
+
+    // A probe reads that a server was renamed, and that one is gone.
+    faults.path(
+        SERVERS,
+        Effect::Replace {
+            from: "Old MDM".to_owned(),
+            to: "Older MDM".to_owned(),
+        },
+    );
+    bench.source.probe().await.unwrap();
+    assert!(said(moved).detail.unwrap().contains("\"Older MDM\""));
+    faults.clear();
+    faults.path(
+        SERVERS,
+        Effect::Replace {
+            from: SERVER_UUID.to_owned(),
+            to: "0".repeat(32),
+        },
+    );
+    bench.source.probe().await.unwrap();
+    assert_eq!(said(healthy).finding, Finding::Unknown(Reason::Stale));
+
+    // A pass reads what a live answer names, and an older reading that ends later counts less.
+    faults.clear();
+    let before = tokio::time::Instant::now();
+    bench.source.facts().await.unwrap();
+    bench.source.keep(before, &[]);
+    assert_eq!(said(healthy).finding, Finding::NoObjection);
+    let candidates = Candidates::one(Serial::new(moved).unwrap());
+    let heard = Heard::default();
+    let live = bench
+        .source
+        .look_up(&candidates, Purpose::Scan, &heard)
+        .await;
+    assert!(live[0].detail.as_ref().unwrap().contains("\"Old MDM\""));
 }

@@ -116,13 +116,14 @@ impl Source {
         tokio::select! {
             biased;
             answer = &mut ask => {
-                let row = if rule::gave_way(&answer.evidence) { row().await } else { None };
+                let row = if rule::failed(&answer.evidence) { row().await } else { None };
+                let row = row.filter(|row| rule::gave_way(&answer.evidence, &row.evidence));
                 hand(row.unwrap_or(answer));
             }
             () = sleep_until(at) => {
                 // A reply about this very box may say something else than its row.
-                if !heard.is_noted()
-                    && let Some(row) = row().await
+                if let Some(row) = row().await
+                    && heard.gives_way_to(&row.evidence)
                 {
                     hand(row);
                 }

@@ -348,9 +348,7 @@ impl Source {
         };
         shared.keeper.run(|| shared.probed(), facts, &pulse).await;
     }
-}
 
-impl Source {
     /// Keeps its replica filled, and tells `passed` of each complete pass. Never ends; at once if it has none.
     pub async fn run_passes(self, passed: mpsc::Sender<Passed>, pulse: Pulse) {
         let shared = &self.shared;
@@ -430,9 +428,7 @@ impl Shared {
             Ok(evidence) => evidence,
             Err(_) => {
                 let mut unknown = self.unknown_to_all(candidates, Reason::Timeout);
-                for one in &mut unknown {
-                    one.heard = heard.is_noted();
-                }
+                unknown.iter_mut().for_each(|one| heard.tell(one));
                 unknown
             }
         };

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use super::{
     examination::Examination,
     http::{Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, QuotaHeaders},
     keeper::Vitals,
+    replica::rule::is_half_of,
 };
 use crate::{
     label::Candidates,
@@ -129,17 +130,48 @@ impl Endpoint<'_> {
     }
 }
 
-/// Whether a reply about a box has come while its question is still under way.
+/// What has come about boxes while their question is still under way.
 #[derive(Debug, Default)]
-pub(super) struct Heard(AtomicBool);
+pub(super) struct Heard(Mutex<Said>);
+
+#[derive(Debug, Default)]
+struct Said {
+    /// A reply after which no row may answer.
+    is_noted: bool,
+    halves: Vec<Evidence>,
+}
 
 impl Heard {
     pub(super) fn note(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.said().is_noted = true;
     }
 
-    pub(super) fn is_noted(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Half of an answer: what the answer is if the other half does not come.
+    pub(super) fn note_half(&self, half: Evidence) {
+        self.said().halves.push(half);
+    }
+
+    /// May these rows answer beside it?
+    pub(super) fn gives_way_to(&self, rows: &[Evidence]) -> bool {
+        let said = self.said();
+        !said.is_noted && said.halves.iter().all(|half| is_half_of(half, rows))
+    }
+
+    /// The question ended without its answer: puts into `unknown` what has been heard.
+    pub(super) fn tell(&self, unknown: &mut Evidence) {
+        let said = self.said();
+        match said
+            .halves
+            .iter()
+            .find(|half| half.serial == unknown.serial)
+        {
+            Some(half) => unknown.clone_from(half),
+            None => unknown.heard = said.is_noted,
+        }
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

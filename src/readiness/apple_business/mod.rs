@@ -168,13 +168,19 @@ impl AppleBusiness {
         };
         evidence.replied_at = Some(reply.date);
         evidence.heard = true;
-        heard.note();
         let said = Said::read(reply.status, reply.body(), serial);
         let linked = if said.wants_server() {
+            let mut half = evidence.clone();
+            let unread = Some(Linked::Unread(Reason::Timeout, None));
+            finding::judge(&mut half, said.clone(), unread, &self.expected, None);
+            heard.note_half(half);
             Some(self.linked(serial, purpose).await)
         } else {
             None
         };
+        if !matches!(linked, Some(Linked::Unread(..))) {
+            heard.note();
+        }
         let both_named = match &linked {
             Some(Linked::To(id)) if !finding::is_expected(id, &self.expected) => {
                 Some(self.both_named(serial, id, purpose).await)

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{ReadAt, Settings};
 use crate::{
     readiness::{
-        evidence::{Evidence, Finding},
+        evidence::{Evidence, Finding, SourceKind},
         http::affects_every_box,
     },
     reason::Reason,
@@ -79,12 +79,25 @@ pub fn ended(before: Option<Reason>, now: Option<Reason>) -> Option<Reason> {
     }
 }
 
-/// Did the live question end, for every serial number asked, in a fault that leaves its place to a row, and without any reply about
-/// one of them?
-pub fn gave_way(live: &[Evidence]) -> bool {
-    live.iter().all(|one| {
-        !one.heard && matches!(one.finding, Finding::Unknown(reason) if leaves_its_place(reason))
-    })
+/// Did the live question end, for every serial number asked, in a fault that leaves its place to a row?
+pub fn failed(live: &[Evidence]) -> bool {
+    live.iter()
+        .all(|one| matches!(one.finding, Finding::Unknown(reason) if leaves_its_place(reason)))
+}
+
+/// The same, and without any reply about one of them that differs from what the rows say.
+pub fn gave_way(live: &[Evidence], rows: &[Evidence]) -> bool {
+    failed(live) && live.iter().all(|one| !one.heard || is_half_of(one, rows))
+}
+
+/// Is what was heard half of what a row says? Apple Business alone answers in halves: its record of the device, then the server. The
+/// second half is wanted where the first one says what every good row says; beside that, the rule reads when Apple's record changed.
+pub fn is_half_of(heard: &Evidence, rows: &[Evidence]) -> bool {
+    let of_it = |row: &&Evidence| row.serial == heard.serial && row.known;
+    let row = rows.iter().find(of_it);
+    heard.kind == SourceKind::AppleBusiness
+        && heard.known
+        && row.is_some_and(|row| row.updated_at == heard.updated_at)
 }
 
 /// Does a live answer outrank the rows of its serial number, so that none of them answers until a later page brings it again?
@@ -183,10 +196,16 @@ mod tests {
         let gives_way = |heard, finding| {
             let serial = Serial::new("C02XK0AAJG5H").unwrap();
             let name = Name::new("kandji").unwrap();
-            gave_way(&[Evidence {
+            let live = Evidence {
                 heard,
                 ..Evidence::bare(name, SourceKind::Kandji, serial, finding)
-            }])
+            };
+            let row = Evidence {
+                known: true,
+                finding: Finding::Ready(Grade::Relayed),
+                ..live.clone()
+            };
+            gave_way(&[live], &[row])
         };
         let four = [
             Reason::Offline,
@@ -201,6 +220,59 @@ mod tests {
             assert!(!gives_way(false, Finding::No(reason)));
         }
         assert!(!gives_way(false, Finding::NoObjection));
+    }
+
+    #[test]
+    fn half_an_answer_of_apple_business_that_says_what_the_row_says_leaves_it_its_place() {
+        let at = |text: &str| Some(text.parse().unwrap());
+        let serial = |text| Serial::new(text).unwrap();
+        let one = |finding| Evidence {
+            known: true,
+            updated_at: at("2026-05-01T15:33:54Z"),
+            ..Evidence::bare(
+                Name::new("business").unwrap(),
+                SourceKind::AppleBusiness,
+                serial("C02XK0AAJG5H"),
+                finding,
+            )
+        };
+        let row = [one(Finding::NoObjection)];
+        let half = Evidence {
+            heard: true,
+            ..one(Finding::Unknown(Reason::RateLimited))
+        };
+        assert!(gave_way(std::slice::from_ref(&half), &row));
+        assert!(!gave_way(std::slice::from_ref(&half), &[]), "without a row");
+        for other in [
+            Evidence {
+                updated_at: at("2026-05-01T15:33:55Z"),
+                ..half.clone()
+            },
+            Evidence {
+                updated_at: None,
+                ..half.clone()
+            },
+            Evidence {
+                serial: serial("C02XK0AAJG6J"),
+                ..half.clone()
+            },
+            Evidence {
+                finding: Finding::Unknown(Reason::CredentialsRefused),
+                ..half.clone()
+            },
+            // A reply that is no record of the device.
+            Evidence {
+                known: false,
+                ..half.clone()
+            },
+            // Every other service says all in one.
+            Evidence {
+                kind: SourceKind::Kandji,
+                ..half
+            },
+        ] {
+            assert!(!gave_way(std::slice::from_ref(&other), &row), "{other:?}");
+        }
     }
 
     #[test]

@@ -394,7 +394,7 @@ impl Core {
                 self.ask_again(one, asked_as, boot, actions);
             }
             Confirmation::Open => {
-                let heard = !answers.iter().all(|one| rule::gave_way(&one.evidence));
+                let heard = !answers.iter().all(|one| rule::gave_way(&one.evidence, &[]));
                 self.confirming.attempted(&one.serial, heard, boot);
             }
             Confirmation::Recall => {

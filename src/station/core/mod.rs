@@ -421,7 +421,7 @@ impl Core {
         match earlier.and_then(|nth| member.answers.get_mut(nth)) {
             // The service itself, behind a row that has answered in its place. That it could not be asked says nothing new.
             Some(row) if row.by != By::Service && answer.by == By::Service => {
-                if rule::gave_way(&answer.evidence) {
+                if rule::gave_way(&answer.evidence, &row.evidence) {
                     return;
                 }
                 *row = answer;

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use benchlight::{readiness::kandji::simulator::stock::Device, simulator::faults::Effect};
+use benchlight::{
+    readiness::{apple_business::simulator as apple_business, kandji::simulator::stock::Device},
+    simulator::{faults::Effect, stock::Business},
+};
 use serde_json::Value;
 
-use super::{OTHER, PATIENCE, PENDING, READY, SELDOM, World};
-use crate::support::eventually;
+use super::{OTHER, PATIENCE, PENDING, READY, SELDOM, World, business_beside, scanned};
+use crate::support::{eventually, install_crypto};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_service_is_away_young_rows_answer_green_and_nothing_else() {
@@ -178,6 +181,49 @@ async fn a_row_never_answers_over_half_an_answer_about_its_box() {
         ("unknown", "timeout")
     );
     assert!(world.evidence_of(READY).await["from"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_an_answer_that_says_what_the_row_says_leaves_it_its_place() {
+    install_crypto();
+    let world = World::new().await;
+    let apple = apple_business::serve(apple_business::Options::demo())
+        .await
+        .unwrap();
+    let boxes = [READY, OTHER];
+    for serial in boxes {
+        apple.put(serial, Some(Business::Ours));
+    }
+    let keys = format!("replica = \"fallback\"\n{SELDOM}");
+    let home = world.home(&format!("{keys}\n\n{}", business_beside(&apple, &keys)));
+    home.credential("apple-business-key", &apple.credential());
+    let mut station = home.start();
+    world.until_both_filled().await;
+    // Apple tells of the device, and not to which server it is assigned: with a fault, or not in time.
+    for fault in [
+        Effect::Status(503),
+        Effect::Silence(Duration::from_secs(20)),
+    ] {
+        apple.faults().clear();
+        for serial in boxes {
+            let linkage = format!("/v1/orgDevices/{serial}/relationships/assignedServer");
+            apple.faults().path(&linkage, fault.clone());
+        }
+        let answer = scanned(&mut station, READY);
+        assert_eq!(answer.reason, "assigned", "{fault}: {answer:?}");
+        let event = world.event_of(&answer.id).await;
+        let from = |nth: usize| event["evidence"][nth]["from"].clone();
+        assert_eq!((from(0), from(1)), (Value::Null, "replica".into()));
+        // The same code would join its scan.
+        tokio::time::sleep(Duration::from_millis(1_600)).await;
+    }
+    // What it tells is not what the row says.
+    apple.put(OTHER, Some(Business::OursJustNow));
+    let answer = scanned(&mut station, OTHER);
+    assert_eq!(
+        (answer.verdict.as_str(), answer.reason.as_str()),
+        ("unknown", "timeout")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,11 +7,13 @@ use benchlight::{
         apple_business::simulator as apple_business,
         kandji::simulator::stock::{Device, Token},
     },
-    simulator::{faults::Effect, stock as boxes, stock::Business},
+    simulator::{faults::Effect, stock::Business},
 };
 use serde_json::Value;
 
-use super::{OFTEN, PATIENCE, READY, SELDOM, World, answered, fast, scan, scanned};
+use super::{
+    OFTEN, PATIENCE, READY, SELDOM, World, answered, business_beside, fast_world, scan, scanned,
+};
 use crate::support::{dashboard::Received, eventually, install_crypto};
 
 /// The server of another location.
@@ -109,13 +111,30 @@ async fn a_device_removed_re_assigned_or_moved_is_recalled_within_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_cable_out_a_removed_profile_is_green_no_longer_than_the_policy_allows() {
+async fn a_row_that_says_otherwise_takes_a_green_back_where_the_service_cannot_be_asked() {
     let world = World::new().await;
-    let home = world.home_with(
-        &format!("replica = \"fallback\"\n{OFTEN}"),
-        "deadline = \"10s\"",
-    );
-    let Some(clocks) = fast(&home, 5) else {
+    let home = world.home(&format!("replica = \"first\"\n{OFTEN}"));
+    let mut station = world.filled(&home).await;
+    // Every question about this box fails; the list is well.
+    world.kandji.faults().serial(READY, Effect::Status(503));
+    let green = scanned(&mut station, READY);
+    assert_eq!(green.verdict, "ready", "{green:?}");
+    assert_eq!(world.evidence_of(&green.id).await["from"], "replica");
+    world.lose_profile(READY);
+    let (reason, late) = recall_of(&world, &green.id).await;
+    println!("{reason}: recalled {late:?} after the scan");
+    assert_eq!(reason, "profile_removed");
+    let change = world.change().await;
+    assert_eq!(change["lamp"], "alarm", "{change}");
+    assert_eq!(change["evidence"][0]["from"], "replica", "{change}");
+    let recalled = station.answer_within(PATIENCE).expect("a line");
+    assert!(recalled.change && recalled.reason == "profile_removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_cable_out_a_removed_profile_is_green_no_longer_than_the_policy_allows() {
+    let replica = format!("replica = \"fallback\"\n{OFTEN}");
+    let Some((world, home, clocks)) = fast_world(0, &replica).await else {
         return;
     };
     let mut station = world.filled_under(&home, &clocks).await;
@@ -174,26 +193,13 @@ async fn a_box_moved_to_another_server_at_apple_is_recalled() {
         .await
         .unwrap();
     business.put(READY, Some(Business::Ours));
-    let source = format!(
-        "replica = \"first\"\n{SELDOM}\n\n[[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{}\"\nkey_id = \"{}\"\n\
-         key_credential = \"apple-business-key\"\nexpected_servers = [\"{}\"]\nreplica = \"first\"\n{SELDOM}",
-        business.api(),
-        business.token_url(),
-        apple_business::CLIENT_ID,
-        apple_business::KEY_ID,
-        boxes::SERVER_UUID,
-    );
+    let keys = format!("replica = \"first\"\n{SELDOM}");
     // Its confirmations need a limit that is known.
-    let home = world.home(&format!("{source}\nreads_per_minute = 60"));
+    let beside = business_beside(&business, &format!("{keys}\nreads_per_minute = 60"));
+    let home = world.home(&format!("{keys}\n\n{beside}"));
     home.credential("apple-business-key", &business.credential());
     let mut station = home.start();
-    world
-        .until_health("both are filled", |_, health| {
-            ["kandji", "business"]
-                .iter()
-                .all(|name| health["sources"][name]["replica"]["pass_at"].is_string())
-        })
-        .await;
+    world.until_both_filled().await;
     business.put(READY, Some(Business::Other));
     let green = scanned(&mut station, READY);
     assert_eq!(

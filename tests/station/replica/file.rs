@@ -5,7 +5,8 @@ use std::{fs, io::Write, path::Path, time::Duration};
 use benchlight::simulator::faults::Effect;
 
 use super::{
-    OTHER, PATIENCE, READY, SELDOM, World, answered, fast, files, possible, scan, scanned, size,
+    OTHER, PATIENCE, READY, SELDOM, World, answered, fast_world, files, possible, scan, scanned,
+    size,
 };
 use crate::{
     bad_days::SmallDisk,
@@ -24,14 +25,12 @@ fn fill_up(folder: &Path, left: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_would_fill_the_disk_leaves_room_for_the_journal_and_is_filled_later() {
-    let world = World::with_boxes(6_000).await;
-    let home = world.home_with(
-        &format!("replica = \"first\"\n{SELDOM}"),
-        "deadline = \"10s\"",
-    );
+    let replica = format!("replica = \"first\"\n{SELDOM}");
+    let Some((world, home, clocks)) = fast_world(6_000, &replica).await else {
+        return;
+    };
     let state = home.path("state");
-    let (Some(_disk), Some(clocks)) = (possible(SmallDisk::mount(&state, "16m")), fast(&home, 5))
-    else {
+    let Some(_disk) = possible(SmallDisk::mount(&state, "16m")) else {
         return;
     };
     fill_up(&state, 3 << 20);
@@ -68,14 +67,12 @@ async fn a_replica_that_would_fill_the_disk_leaves_room_for_the_journal_and_is_f
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_somebody_fills_during_a_pass_ends_neither_the_agent_nor_the_journal() {
-    let world = World::with_boxes(3_000).await;
-    let home = world.home_with(
-        &format!("replica = \"first\"\n{SELDOM}"),
-        "deadline = \"10s\"",
-    );
+    let replica = format!("replica = \"first\"\n{SELDOM}");
+    let Some((world, home, clocks)) = fast_world(3_000, &replica).await else {
+        return;
+    };
     let state = home.path("state");
-    let (Some(_disk), Some(clocks)) = (possible(SmallDisk::mount(&state, "16m")), fast(&home, 5))
-    else {
+    let Some(_disk) = possible(SmallDisk::mount(&state, "16m")) else {
         return;
     };
     world.spoil_list(Effect::Delay(Duration::from_millis(100)), 0);
@@ -104,12 +101,8 @@ async fn a_disk_that_somebody_fills_during_a_pass_ends_neither_the_agent_nor_the
 
 /// Somebody spoils the file, while the station runs and while it is stopped.
 async fn spoiled(spoil: fn(&Home)) {
-    let world = World::with_boxes(600).await;
-    let home = world.home_with(
-        "replica = \"first\"\nrefresh = \"10s\"\nmax_replica_age = \"1m\"",
-        "deadline = \"10s\"",
-    );
-    let Some(clocks) = fast(&home, 5) else {
+    let replica = "replica = \"first\"\nrefresh = \"10s\"\nmax_replica_age = \"1m\"";
+    let Some((world, home, clocks)) = fast_world(600, replica).await else {
         return;
     };
     let mut station = world.filled_under(&home, &clocks).await;

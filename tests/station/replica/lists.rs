@@ -4,22 +4,16 @@ use std::time::Duration;
 
 use benchlight::simulator::faults::Effect;
 
-use super::{OTHER, PATIENCE, READY, SELDOM, World, answered, fast, scan};
+use super::{OTHER, PATIENCE, READY, SELDOM, World, answered, fast_world, scan};
 use crate::support::eventually;
 
 /// So many pages of 300.
 const BOXES: u32 = 1_000;
-/// The clocks run so many times as fast: a pass each two seconds.
-const RATE: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_page_in_the_middle_deletes_and_confirms_nothing() {
-    let world = World::with_boxes(BOXES).await;
-    let home = world.home_with(
-        "replica = \"fallback\"\nrefresh = \"10s\"\nmax_replica_age = \"10m\"",
-        "deadline = \"10s\"",
-    );
-    let Some(clocks) = fast(&home, RATE) else {
+    let replica = "replica = \"fallback\"\nrefresh = \"10s\"\nmax_replica_age = \"10m\"";
+    let Some((world, home, clocks)) = fast_world(BOXES, replica).await else {
         return;
     };
     let mut station = world.filled_under(&home, &clocks).await;
@@ -52,12 +46,8 @@ async fn a_malformed_page_in_the_middle_deletes_and_confirms_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_shrinks_to_nothing_is_believed_by_the_second_pass() {
-    let world = World::with_boxes(BOXES).await;
-    let home = world.home_with(
-        "replica = \"fallback\"\nrefresh = \"10s\"\nmax_replica_age = \"10m\"",
-        "deadline = \"10s\"",
-    );
-    let Some(clocks) = fast(&home, RATE) else {
+    let replica = "replica = \"fallback\"\nrefresh = \"10s\"\nmax_replica_age = \"10m\"";
+    let Some((world, home, clocks)) = fast_world(BOXES, replica).await else {
         return;
     };
     let mut station = world.filled_under(&home, &clocks).await;
@@ -105,12 +95,8 @@ async fn a_list_without_an_end_is_left_and_asked_for_with_pauses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_asks_within_a_retry_after_of_an_hour_and_rows_answer_meanwhile() {
-    let world = World::with_boxes(BOXES).await;
-    let home = world.home_with(
-        "replica = \"fallback\"\nrefresh = \"10s\"\nmax_replica_age = \"2h\"",
-        "deadline = \"10s\"",
-    );
-    let Some(clocks) = fast(&home, RATE) else {
+    let replica = "replica = \"fallback\"\nrefresh = \"10s\"\nmax_replica_age = \"2h\"";
+    let Some((world, home, clocks)) = fast_world(BOXES, replica).await else {
         return;
     };
     let mut station = world.filled_under(&home, &clocks).await;

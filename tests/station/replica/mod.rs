@@ -11,13 +11,17 @@ mod sharing;
 use std::{fs, time::Duration};
 
 use benchlight::{
-    readiness::kandji::simulator::{
-        self as kandji, Tenant,
-        stock::{Device, Stock},
+    readiness::{
+        apple_business::simulator::{self as apple_business, Simulator},
+        kandji::simulator::{
+            self as kandji, Tenant,
+            stock::{Device, Stock},
+        },
     },
     simulator::{
         faults::{Effect, Scope, Switch},
         fleet::Fleet,
+        stock::SERVER_UUID,
     },
 };
 use serde_json::Value;
@@ -40,6 +44,8 @@ const LIST: &str = "/api/v1/integrations/apple/ade/devices";
 
 /// Seldom enough that no second pass comes while a test runs.
 const SELDOM: &str = "refresh = \"1h\"\nmax_replica_age = \"2h\"";
+/// The clocks run so many times as fast: a pass each two seconds, at its most frequent.
+const RATE: u32 = 5;
 /// As often as it may be.
 const OFTEN: &str = "refresh = \"10s\"\nmax_replica_age = \"20s\"";
 
@@ -105,6 +111,16 @@ impl World {
         let station = home.start_with(clocks);
         self.until_filled().await;
         station
+    }
+
+    /// Waits until the replicas of Kandji and of an Apple Business beside it are filled.
+    async fn until_both_filled(&self) {
+        self.until_health("both are filled", |_, health| {
+            ["kandji", "business"]
+                .iter()
+                .all(|name| health["sources"][name]["replica"]["pass_at"].is_string())
+        })
+        .await;
     }
 
     async fn until_filled(&self) {
@@ -262,6 +278,28 @@ fn scanned(station: &mut Station, serial: &str) -> ResultLine {
 /// The pair that `scan` returns.
 fn answered(verdict: &str, reason: &str) -> (String, String) {
     (verdict.to_owned(), reason.to_owned())
+}
+
+/// A world with so many generated boxes, and a station whose clocks run [`RATE`] times as fast. `None`: not on this machine, and it
+/// is said.
+async fn fast_world(boxes: u32, replica: &str) -> Option<(World, Home, Clocks)> {
+    let world = World::with_boxes(boxes).await;
+    let home = world.home_with(replica, "deadline = \"10s\"");
+    let clocks = fast(&home, RATE)?;
+    Some((world, home, clocks))
+}
+
+/// An Apple Business beside the MDM; `keys`: further ones of its.
+fn business_beside(apple: &Simulator, keys: &str) -> String {
+    format!(
+        "[[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{}\"\nkey_id = \"{}\"\n\
+         key_credential = \"apple-business-key\"\nexpected_servers = [\"{}\"]\n{keys}",
+        apple.api(),
+        apple.token_url(),
+        apple_business::CLIENT_ID,
+        apple_business::KEY_ID,
+        SERVER_UUID,
+    )
 }
 
 /// Clocks that run so many times as fast. `None`: not on this machine, and it is said.

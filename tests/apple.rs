@@ -47,6 +47,8 @@ use tempfile::TempDir;
 
 #[path = "apple/bulk.rs"]
 mod bulk;
+#[path = "apple/passed_on.rs"]
+mod passed_on;
 #[path = "apple/shapes.rs"]
 mod shapes;
 
@@ -420,7 +422,7 @@ async fn a_reply_that_is_broken_or_about_another_device_is_never_green_and_never
         json!({"profile_status": "perhaps"}),
         json!({"response_status": "MAYBE"}),
     ] {
-        bench.apple.overlay(HEALTHY, fields.clone());
+        bench.apple.apple().overlay(HEALTHY, fields.clone());
         assert_eq!(
             ask(&source, HEALTHY).await.finding,
             Finding::Unknown(Reason::GarbledAnswer),
@@ -762,7 +764,7 @@ async fn only_a_profile_of_an_expected_host_is_green_and_each_profile_is_read_on
     assert_eq!(evidence.finding, Finding::No(Reason::WrongProfile));
     assert!(evidence.detail.unwrap().contains("acme.web-api.kandji.io"));
 
-    bench.apple.overlay(
+    bench.apple.apple().overlay(
         HEALTHY,
         json!({"profile_uuid": "00000000000000000000000000000000"}),
     );

@@ -388,7 +388,7 @@ impl Parts {
                 ));
             }
             if let (true, Some(records), Some(max_fetch_age)) = (
-                settings.kind().is_mdm(),
+                settings.kind().keeps_copy(),
                 &journal.records,
                 self.max_fetch_age,
             ) {

@@ -216,8 +216,8 @@ fn read_replica(
         let message = "`max_replica_age` is less than twice `refresh`: rows would be too old before the next pass has read them again";
         return section.wrong(key, message, remedy);
     }
-    let is_mdm = kind.is_some_and(|kind| kind.value.is_mdm());
-    warn_of_old_rows(section, settings, rules.max_fetch_age.filter(|_| is_mdm));
+    let fetches = kind.is_some_and(|kind| kind.value.keeps_copy());
+    warn_of_old_rows(section, settings, rules.max_fetch_age.filter(|_| fetches));
     Some(settings)
 }
 
@@ -234,7 +234,7 @@ fn can_be(section: &Section<'_, '_>, mode: Mode, kind: Option<&Found<SourceKind>
     section.wrong("replica", message, "remove `replica`: it is asked live")
 }
 
-/// `max_fetch_age`: of an MDM.
+/// `max_fetch_age`: of an MDM that fetches from Apple.
 fn warn_of_old_rows(
     section: &Section<'_, '_>,
     settings: replica::Settings,
@@ -351,6 +351,19 @@ impl Keys for SourceKeys<'_, '_, '_> {
         Some(text.value.to_owned())
     }
 
+    fn required_checked(
+        &self,
+        key: &'static str,
+        example: &str,
+        check: CheckText,
+    ) -> Option<String> {
+        let text = self.required_text(key, example)?;
+        match check(&text) {
+            Some(Wrong { message, remedy }) => self.section.wrong(key, message, remedy),
+            None => Some(text),
+        }
+    }
+
     fn texts(&self, key: &'static str, check: CheckText) -> Option<Vec<String>> {
         let texts = self.section.texts(key)?;
         Some(self.report_each(texts, check))
@@ -423,6 +436,10 @@ impl Keys for KeyNames {
         self.none(key)
     }
 
+    fn required_checked(&self, key: &'static str, _: &str, _: CheckText) -> Option<String> {
+        self.none(key)
+    }
+
     fn texts(&self, key: &'static str, _: CheckText) -> Option<Vec<String>> {
         self.none(key)
     }
@@ -484,6 +501,20 @@ mod tests {
                 "expected_profiles",
                 "expected_hosts"
             ]
+        );
+        assert_eq!(
+            asked(SourceKind::NanoDep),
+            [
+                "url",
+                "dep_name",
+                "key_credential",
+                "expected_profiles",
+                "expected_hosts"
+            ]
+        );
+        assert_eq!(
+            asked(SourceKind::MicroMdm),
+            ["url", "key_credential", "expected_profiles"]
         );
         assert_eq!(
             asked(SourceKind::AppleBusiness),

@@ -33,6 +33,16 @@ url = "https://acme.api.kandji.io"
 url = "mqtts://broker.example"
 "#;
 
+const NANODEP: &str = "[[source]]\nname = \"nanodep\"\nkind = \"nanodep\"\nurl = \"https://nanodep.example.com\"\ndep_name = \"mdmserver1\"\n";
+const MICROMDM: &str = "[[source]]\nname = \"micromdm\"\nkind = \"micromdm\"\nurl = \"https://micromdm.example.com\"\n";
+
+/// `SMALLEST` with these sources in the place of its own.
+fn asking(sources: &[&str]) -> String {
+    let (head, _) = SMALLEST.split_once("[[source]]").unwrap();
+    let (_, rest) = SMALLEST.split_once("[mqtt]").unwrap();
+    format!("{head}[mqtt]{rest}\n{}", sources.concat())
+}
+
 fn check(text: &str) -> Result<Config, Problems> {
     parse(text, "bench.toml", &Options::text_only())
 }

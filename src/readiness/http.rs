@@ -293,7 +293,7 @@ impl Client {
                         self.held_for(),
                     )));
                 }
-                500..=599 => {
+                500..=599 if !request.explained.contains(&status) => {
                     return Err(no(Fault::with(
                         Reason::SourceError,
                         format!("The service answered {status}."),

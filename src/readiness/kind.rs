@@ -39,6 +39,8 @@ macro_rules! services {
         $expand! {
             Kandji "kandji" kandji { voice: Voice::Copy, mdm: Some(Mdm { console: "Kandji", vendor: "Kandji" }), not_known: Reason::NotFound, requests_an_hour: Some(10_000), rows_per_page: 300, proves: Some(Grade::Relayed), question: "Status in the MDM" },
             AppleDep "apple-dep" apple_dep { voice: Voice::Apple, mdm: None, not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
+            NanoDep "nanodep" nanodep { voice: Voice::PassesOn, mdm: Some(Mdm { console: "NanoDEP", vendor: "NanoDEP" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
+            MicroMdm "micromdm" micromdm { voice: Voice::PassesOn, mdm: Some(Mdm { console: "MicroMDM", vendor: "MicroMDM" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Apple), question: "Profile at Apple" },
             AppleBusiness "apple-business" apple_business { voice: Voice::Organisation, mdm: None, not_known: Reason::NotInOrg, requests_an_hour: None, rows_per_page: 1_000, proves: None, question: "MDM server at Apple" },
         }
     };
@@ -50,6 +52,8 @@ pub(crate) use services;
 enum Voice {
     /// Apple's Device Assignment Services say it themselves.
     Apple,
+    /// An MDM passes on, live, all that they say.
+    PassesOn,
     /// Apple says to whom the device belongs, and nothing of profiles.
     Organisation,
     /// An MDM that stores what it heard from Apple.
@@ -129,7 +133,7 @@ impl SourceKind {
 
     /// Whether the rule takes all that it says for the word of Apple's Device Assignment Services.
     pub const fn speaks_for_apple(self) -> bool {
-        matches!(self.facts().voice, Voice::Apple)
+        matches!(self.facts().voice, Voice::Apple | Voice::PassesOn)
     }
 
     /// Whether the rule takes its `ready` for theirs.
@@ -188,13 +192,15 @@ mod tests {
         for (kind, word) in [
             (SourceKind::Kandji, "kandji"),
             (SourceKind::AppleDep, "apple-dep"),
+            (SourceKind::NanoDep, "nanodep"),
+            (SourceKind::MicroMdm, "micromdm"),
             (SourceKind::AppleBusiness, "apple-business"),
         ] {
             assert_eq!(
                 (kind.code(), SourceKind::from_code(word)),
                 (word, Some(kind))
             );
-            assert_eq!(kind.is_mdm(), word == "kandji", "{word}");
+            assert_eq!(kind.is_mdm(), !word.starts_with("apple"), "{word}");
         }
         for (grade, word) in [
             (Grade::Intent, "intent"),
@@ -211,7 +217,36 @@ mod tests {
 
     #[test]
     fn only_a_service_that_knows_of_profiles_can_prove_one() {
-        let proofs: Vec<_> = SourceKind::ALL.iter().map(|kind| kind.proves()).collect();
-        assert_eq!(proofs, [Some(Grade::Relayed), Some(Grade::Apple), None]);
+        for (kind, proof) in [
+            (SourceKind::Kandji, Some(Grade::Relayed)),
+            (SourceKind::AppleDep, Some(Grade::Apple)),
+            (SourceKind::NanoDep, Some(Grade::Apple)),
+            (SourceKind::MicroMdm, Some(Grade::Apple)),
+            (SourceKind::AppleBusiness, None),
+        ] {
+            assert_eq!(kind.proves(), proof, "{}", kind.code());
+        }
+    }
+
+    #[test]
+    fn an_mdm_that_passes_apples_word_on_speaks_for_apple_and_not_for_an_mdm() {
+        for kind in [SourceKind::NanoDep, SourceKind::MicroMdm] {
+            let word = kind.code();
+            assert!(kind.is_mdm() && kind.mdm().is_some(), "{word}");
+            assert!(kind.speaks_for_apple() && kind.ready_is_apples(), "{word}");
+            assert!(!kind.speaks_for_mdm() && !kind.keeps_copy(), "{word}");
+            assert_eq!(kind.not_known(), Reason::NotFound, "{word}");
+            assert_eq!(kind.requests_an_hour(), None, "{word}");
+        }
+        assert!(SourceKind::Kandji.speaks_for_mdm() && SourceKind::Kandji.keeps_copy());
+        assert!(!SourceKind::Kandji.speaks_for_apple());
+        assert!(SourceKind::AppleDep.speaks_for_apple() && !SourceKind::AppleDep.is_mdm());
+        let business = SourceKind::AppleBusiness;
+        assert!(!business.speaks_for_apple() && !business.speaks_for_mdm() && !business.is_mdm());
+        assert_eq!(SourceKind::MicroMdm.rows_per_page(), 0);
+        assert_eq!(
+            SourceKind::NanoDep.rows_per_page(),
+            SourceKind::AppleDep.rows_per_page()
+        );
     }
 }

@@ -46,6 +46,17 @@ pub(super) fn any_text(_: &str) -> Option<Wrong> {
     None
 }
 
+/// For the name of a host.
+pub(super) fn not_a_host(text: &str) -> Option<Wrong> {
+    let is_host = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    (!is_host).then(|| Wrong {
+        message: format!("{text:?} is not a host name"),
+        remedy: "write it without https://, port or path: \"mdm.example\"".to_owned(),
+    })
+}
+
 /// The keys of one `[[source]]`. Whoever implements it reports what is wrong, with its place, and returns `None`.
 ///
 /// A service asks for all of its keys before it gives up on any, so that all problems are reported at once and no key
@@ -56,6 +67,12 @@ pub trait Keys {
     fn required_url(&self, key: &'static str, example: &str, check: CheckUrl) -> Option<Url>;
     fn text(&self, key: &'static str, default: &str, check: CheckText) -> Option<String>;
     fn required_text(&self, key: &'static str, example: &str) -> Option<String>;
+    fn required_checked(
+        &self,
+        key: &'static str,
+        example: &str,
+        check: CheckText,
+    ) -> Option<String>;
     /// A list of texts; an absent key is an empty list. Texts that `check` refuses are reported and kept, so that the
     /// doctor can examine the rest of the source.
     fn texts(&self, key: &'static str, check: CheckText) -> Option<Vec<String>>;

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_absent_or_null_says_nothing_and_what_has_another_type_is_refused_by_name() {
-        let value = json!({"null": null, "empty": "", "text": "a", "number": 7, "flag": true, "list": [], "time": "2026-01-09 22:01:10", "object": {}});
+        let value = json!({"null": null, "empty": "", "text": "a", "number": 7, "flag": true, "list": [], "time": "2026-01-09 22:01:10", "never": "0001-01-01T00:00:00Z", "object": {}});
         let object = Object::read("Kandji's row", &value).unwrap();
         for field in ["absent", "null", "empty"] {
             assert_eq!(
@@ -207,6 +207,7 @@ mod tests {
         assert!(
             object.moment("time").unwrap().is_some() && object.list("list").unwrap().is_empty()
         );
+        assert_eq!(object.moment("never"), Ok(None));
         assert!(object.has("null") && !object.has("absent"));
         for field in ["number", "flag", "list", "object"] {
             assert!(

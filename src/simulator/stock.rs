@@ -2,7 +2,7 @@
 //!
 //! One table for all simulators, so that they tell one story: every way in which the services' views differ has a box.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -564,6 +564,12 @@ pub(crate) fn boxes() -> Vec<(&'static str, &'static str, &'static str)> {
     DEMO.iter()
         .map(|demo| (demo.serial, demo.expected, demo.story))
         .collect()
+}
+
+/// What Apple's Device Assignment Services hold of them.
+pub(crate) fn dep() -> HashMap<String, Dep> {
+    let all = DEMO.iter();
+    all.map(|demo| (demo.serial.to_owned(), demo.dep)).collect()
 }
 
 /// A moment as the services write it.

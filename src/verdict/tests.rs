@@ -13,7 +13,7 @@ use crate::readiness::evidence::{
     By,
     Finding::{No, NoObjection, Ready, Unknown, Wait},
     Grade::{Apple, Relayed},
-    SourceKind::{AppleBusiness, AppleDep, Kandji},
+    SourceKind::{AppleBusiness, AppleDep, Kandji, MicroMdm, NanoDep},
 };
 
 const FETCH: &str = "2026-11-23T08:00:00Z";
@@ -37,6 +37,8 @@ fn source_name(kind: SourceKind) -> Name {
     name(match kind {
         Kandji => "kandji",
         AppleDep => "apple",
+        NanoDep => "nanodep",
+        MicroMdm => "micromdm",
         AppleBusiness => "business",
     })
 }
@@ -81,7 +83,7 @@ fn says_of(kind: SourceKind, finding: Finding, serial: Serial) -> Evidence {
             evidence.as_of = Some(at(FETCH));
             evidence.server_uuid = Some("AAAA".to_owned());
         }
-        AppleDep => evidence.server_uuid = Some("aaaa".to_owned()),
+        AppleDep | NanoDep | MicroMdm => evidence.server_uuid = Some("aaaa".to_owned()),
         AppleBusiness => evidence.updated_at = Some(at(LONG_AGO)),
     }
     evidence
@@ -1315,7 +1317,7 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
             WrongBlueprint,
             NotFound,
         ],
-        AppleDep => &[
+        AppleDep | NanoDep | MicroMdm => &[
             MigrationPending,
             WrongProfile,
             PreviouslyActivated,
@@ -1346,7 +1348,7 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
             Unknown(Stale),
             Unknown(MdmLinkBroken),
         ]),
-        AppleDep => all.push(Ready(Apple)),
+        AppleDep | NanoDep | MicroMdm => all.push(Ready(Apple)),
         AppleBusiness => all.extend([NoObjection, Wait(SyncPending)]),
     }
     let mut evidence: Vec<Evidence> = all.into_iter().map(|finding| says(kind, finding)).collect();
@@ -1355,7 +1357,7 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
     for one in &mut later {
         match kind {
             Kandji => one.as_of = None,
-            AppleDep => {
+            AppleDep | NanoDep | MicroMdm => {
                 (one.assigned_at, one.server_uuid) = (
                     one.assigned_at.map(|_| at(AFTER_FETCH)),
                     Some("bbbb".to_owned()),
@@ -1433,9 +1435,151 @@ fn no_finding_replaced_by_unknown_ever_makes_a_box_ready() {
     );
 }
 
+/// Each rule that names apple-dep, by number, with what the sources say and what comes of it.
+fn rules_that_name_apple_dep(apple: SourceKind) -> Vec<(&'static str, Vec<Evidence>, Reason)> {
+    let changed = |kind, finding, change: &dyn Fn(&mut Evidence)| {
+        let mut evidence = says(kind, finding);
+        change(&mut evidence);
+        evidence
+    };
+    let other_server = |one: &mut Evidence| one.server_uuid = Some("BBBB".to_owned());
+    let after_fetch = |one: &mut Evidence| one.assigned_at = Some(at(AFTER_FETCH));
+    let updated = |one: &mut Evidence| one.updated_at = Some(at(AFTER_FETCH));
+    let kandji = |finding| says(Kandji, finding);
+    let business = |finding| says(AppleBusiness, finding);
+    let says_no = |no| says(apple, No(no));
+    let ready = || says(apple, Ready(Apple));
+    let no_objection = || business(NoObjection);
+    let pending = || kandji(Wait(Reason::AssignmentPending));
+    vec![
+        (
+            "2a",
+            vec![says_no(Reason::NotFound), no_objection()],
+            Reason::Contradiction,
+        ),
+        (
+            "2b",
+            vec![
+                kandji(Ready(Relayed)),
+                changed(apple, No(Reason::NotFound), &other_server),
+            ],
+            Reason::Contradiction,
+        ),
+        (
+            "3a",
+            vec![kandji(Ready(Relayed)), says_no(Reason::ProfileRemoved)],
+            Reason::ProfileRemoved,
+        ),
+        (
+            "3b",
+            vec![
+                kandji(No(Reason::NotFound)),
+                changed(apple, Ready(Apple), &after_fetch),
+            ],
+            Reason::SyncPending,
+        ),
+        (
+            "3b",
+            vec![kandji(No(Reason::NotFound)), ready()],
+            Reason::Contradiction,
+        ),
+        (
+            "3c",
+            vec![ready(), business(No(Reason::Unassigned))],
+            Reason::Contradiction,
+        ),
+        (
+            "4",
+            vec![pending(), says_no(Reason::NoProfile), no_objection()],
+            Reason::AssignmentPending,
+        ),
+        (
+            "6",
+            vec![
+                says_no(Reason::NotFound),
+                business(Unknown(Reason::Timeout)),
+            ],
+            Reason::Timeout,
+        ),
+        (
+            "6",
+            vec![
+                says_no(Reason::NoProfile),
+                business(Unknown(Reason::Timeout)),
+            ],
+            Reason::Timeout,
+        ),
+        (
+            "6",
+            vec![
+                says_no(Reason::ProfileRemoved),
+                business(Unknown(Reason::Timeout)),
+            ],
+            Reason::ProfileRemoved,
+        ),
+        (
+            "11",
+            vec![
+                kandji(Ready(Relayed)),
+                ready(),
+                changed(AppleBusiness, NoObjection, &updated),
+            ],
+            Reason::Assigned,
+        ),
+        (
+            "11",
+            vec![ready(), changed(AppleBusiness, NoObjection, &updated)],
+            Reason::Assigned,
+        ),
+    ]
+}
+
+#[test]
+fn wherever_a_rule_names_apple_dep_it_means_an_mdm_that_passes_its_word_on_too() {
+    for apple in [AppleDep, NanoDep, MicroMdm] {
+        for (rule, evidence, wanted) in rules_that_name_apple_dep(apple) {
+            let kinds: Vec<_> = evidence.iter().map(|one| (one.kind, true)).collect();
+            let found = reason(&policy_of(&kinds), evidence);
+            assert_eq!(found, wanted, "rule {rule} with {}", apple.code());
+        }
+    }
+}
+
+/// The same for every combination of findings, not only for those that a rule names.
+#[test]
+fn an_mdm_that_passes_apples_word_on_never_changes_what_comes_of_it() {
+    let mut walked = 0;
+    for other in [NanoDep, MicroMdm] {
+        let policy = policy_of(&[(Kandji, true), (other, true), (AppleBusiness, true)]);
+        for (kandji, business) in findings(Kandji).iter().flat_map(|kandji| {
+            findings(AppleBusiness)
+                .into_iter()
+                .map(move |one| (kandji, one))
+        }) {
+            for (dep, passed_on) in findings(AppleDep).into_iter().zip(findings(other)) {
+                let with = |one| [kandji.clone(), one, business.clone()];
+                let wanted = reason_of(&all_three(), &with(dep));
+                assert_eq!(reason_of(&policy, &with(passed_on)), wanted);
+                walked += 1;
+            }
+        }
+    }
+    assert!(walked > 5_000, "{walked}");
+}
+
 fn reason_of(policy: &Policy, evidence: &[Evidence]) -> Reason {
     let answers: Vec<Answer> = evidence.iter().cloned().map(answer).collect();
     decide(&Candidates::one(serial("C02XK0AAJG5H")), &answers, policy).reason
+}
+
+#[test]
+fn the_next_action_names_the_mdm_that_passes_apples_word_on() {
+    let policy = policy_of(&[(NanoDep, true)]);
+    let decision = judge(&policy, vec![says(NanoDep, No(Reason::NoProfile))]);
+    assert_eq!(
+        decision.action(),
+        "Assign an enrollment profile to the device in NanoDEP."
+    );
 }
 
 #[test]

@@ -199,7 +199,7 @@ async fn a_cursor_that_is_old_used_up_or_made_up_is_refused_in_apples_words() {
             "{cursor:?}"
         );
     }
-    bench.apple.expire_cursors();
+    bench.apple.apple().expire_cursors();
     let first = text(&pages[0]["cursor"]);
     assert_eq!(refused(&first).await, (400, "EXPIRED_CURSOR".to_owned()));
     let fresh = text(&bench.page(1000, None).await["cursor"]);
@@ -280,6 +280,7 @@ async fn a_device_that_is_moved_away_or_re_assigned_shows_so_in_the_next_pass() 
     for serial in [fleet::serial(0), HEALTHY.to_owned()] {
         bench
             .apple
+            .apple()
             .put(&serial, Some(Dep::Assigned(Duration::from_secs(1))));
         assert_eq!(bench.serials().await, all, "{serial} keeps its place");
         let pages = bench.whole(1000).await;
@@ -294,12 +295,12 @@ async fn a_device_that_is_moved_away_or_re_assigned_shows_so_in_the_next_pass() 
             Timestamp::now().duration_since(at).as_secs() < 60,
             "just now"
         );
-        bench.apple.put(&serial, Some(Dep::NotAccessible));
+        bench.apple.apple().put(&serial, Some(Dep::NotAccessible));
         all.retain(|other| *other != serial);
         assert_eq!(bench.serials().await, all, "{serial} is on another server");
     }
     let gone = fleet::serial(1);
-    bench.apple.put(&gone, None);
+    bench.apple.apple().put(&gone, None);
     all.retain(|other| *other != gone);
     assert_eq!(bench.serials().await, all);
     let (_, reply) = bench

@@ -139,7 +139,7 @@ async fn a_device_of_which_a_field_has_another_type_or_an_unknown_word_is_no_ans
                     ),
                 );
             }
-            bench.apple.overlay(HEALTHY, fields);
+            bench.apple.apple().overlay(HEALTHY, fields);
             assert_eq!(
                 ask(&source, HEALTHY).await.finding,
                 GARBLED,
@@ -147,7 +147,7 @@ async fn a_device_of_which_a_field_has_another_type_or_an_unknown_word_is_no_ans
             );
         }
     }
-    bench.apple.overlay(HEALTHY, json!({}));
+    bench.apple.apple().overlay(HEALTHY, json!({}));
     bench.apple.faults().clear();
     assert_eq!(ask(&source, HEALTHY).await.finding, READY);
 }

@@ -318,10 +318,16 @@ macro_rules! of_mdm {
 }
 
 of_mdm!(kandji, Kandji);
+of_mdm!(nanodep, NanoDep);
+of_mdm!(micromdm, MicroMdm);
 
 #[test]
 fn every_mdm_is_tried() {
-    let tried = [SourceKind::Kandji];
+    let tried = [
+        SourceKind::Kandji,
+        SourceKind::NanoDep,
+        SourceKind::MicroMdm,
+    ];
     let all = SourceKind::ALL.iter().copied().filter(|kind| kind.is_mdm());
     assert_eq!(all.collect::<Vec<_>>(), tried);
 }

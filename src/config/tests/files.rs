@@ -32,15 +32,18 @@ impl Bench {
         path.display().to_string()
     }
 
-    /// The smallest config with `more` at the end of `[mqtt]`.
+    /// The smallest config with `more` at the end of `[mqtt]`, or with that MDM in the place of its own.
     fn check(&self, more: &str) -> Result<Config, Problems> {
+        let text = match more {
+            NANODEP | MICROMDM => asking(&[more]),
+            _ => format!("{SMALLEST}{more}"),
+        };
         let place = format!(
             "[station]\ncredentials_dir = \"{}\"",
             self.folder.path().display()
         );
-        let text = format!("{}{more}", SMALLEST.replace("[station]", &place));
         parse(
-            &text,
+            &text.replace("[station]", &place),
             "bench.toml",
             &Options {
                 check_files: true,
@@ -355,6 +358,21 @@ fn the_form_of_every_credential_is_looked_at() {
                     "no private key in PEM",
                 ),
             ],
+        ),
+        (
+            "nanodep-key",
+            NANODEP,
+            "hunter 2",
+            vec![
+                ("hunter2\nhunter2", "is not one line of text"),
+                ("hunter2\u{7}", "is not one line of text"),
+            ],
+        ),
+        (
+            "micromdm-key",
+            MICROMDM,
+            "hunter 2",
+            vec![("hunter2\nhunter2", "is not one line of text")],
         ),
         (
             "mqtt-password",

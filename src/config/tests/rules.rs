@@ -868,6 +868,158 @@ fn what_looks_strange_and_is_right_passes() {
 }
 
 #[test]
+fn a_station_asks_one_mdm_and_hears_apples_word_once() {
+    let kandji =
+        "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"https://acme.api.kandji.io\"\n";
+    let another = |kind: &str| format!("there is already an MDM, {kind:?}: a station asks one");
+    let twice = |first: &str, second: &str| {
+        format!("{first:?} and {second:?} both pass on the same word of Apple's")
+    };
+    for (sources, wanted) in [
+        (vec![kandji, NANODEP], another("kandji")),
+        (vec![NANODEP, kandji], another("nanodep")),
+        (vec![NANODEP, MICROMDM], another("nanodep")),
+        (vec![MICROMDM, BUSINESS, NANODEP], another("micromdm")),
+        (vec![DEP, NANODEP], twice("apple-dep", "nanodep")),
+        (vec![NANODEP, DEP], twice("nanodep", "apple-dep")),
+        (
+            vec![DEP, BUSINESS, MICROMDM],
+            twice("apple-dep", "micromdm"),
+        ),
+    ] {
+        let text = asking(&sources);
+        let found = problems(&text);
+        assert!(
+            matches!(found.as_slice(), [only] if only.ends_with(&wanted)),
+            "{found:?}\n{text}"
+        );
+        // The later of the two is blamed.
+        let last = text.lines().count() - sources.last().unwrap().lines().count() + 3;
+        assert!(found[0].starts_with(&format!("{last}: ")), "{found:?}");
+    }
+    for sources in [
+        vec![NANODEP],
+        vec![MICROMDM],
+        vec![NANODEP, BUSINESS],
+        vec![BUSINESS, MICROMDM],
+        vec![kandji, DEP, BUSINESS],
+    ] {
+        let text = asking(&sources);
+        assert_eq!(good(&text).warnings, Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn an_mdm_that_passes_apples_word_on_is_a_proof_of_apples() {
+    for source in [NANODEP, MICROMDM] {
+        let text = asking(&[source, "[verdict]\nmin_grade = \"apple\"\n"]);
+        assert_eq!(good(&text).warnings, Vec::<String>::new(), "{text}");
+    }
+    // What it says is of now: it has no fetch whose age a row could exceed.
+    let old_rows =
+        "replica = \"fallback\"\nmax_replica_age = \"1h\"\n[verdict]\nmax_fetch_age = \"30m\"\n";
+    let text = asking(&[NANODEP, old_rows]);
+    assert_eq!(good(&text).warnings, Vec::<String>::new(), "{text}");
+    let found = problems(&asking(&[MICROMDM, "replica = \"fallback\"\n"]));
+    assert!(
+        matches!(found.as_slice(), [only] if only.contains("\"micromdm\" has no list of all its devices")),
+        "{found:?}"
+    );
+    good(&asking(&[MICROMDM, "replica = \"off\"\n"]));
+}
+
+#[test]
+fn the_keys_of_nanodep_and_micromdm_reach_their_sources() {
+    let more = "expected_profiles = [\"88FC\", 7]\nexpected_hosts = [\"mdm.example.com\"]\nreplica = \"first\"\n";
+    let config = good(&asking(&[NANODEP, more]));
+    let readiness::Service::NanoDep(settings) = &config.sources[0].service else {
+        panic!("not nanodep")
+    };
+    assert_eq!(settings.dep_name, "mdmserver1");
+    assert_eq!(settings.expected.profiles, ["88FC", "7"]);
+    assert_eq!(settings.expected.hosts, ["mdm.example.com"]);
+    assert_eq!(config.sources[0].service.credential().name(), "nanodep-key");
+    let config = good(&asking(&[MICROMDM, "expected_profiles = [\"88FC\"]\n"]));
+    let readiness::Service::MicroMdm(settings) = &config.sources[0].service else {
+        panic!("not micromdm")
+    };
+    assert_eq!(settings.expected.profiles, ["88FC"]);
+    assert!(settings.expected.hosts.is_empty());
+    assert_eq!(
+        config.sources[0].service.credential().name(),
+        "micromdm-key"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_nanodep_or_micromdm_is_said_with_a_remedy() {
+    let line = |source: &str, from: &str, to: &str| asking(&[&source.replacen(from, to, 1)]);
+    let url = "url = \"https://nanodep.example.com\"\n";
+    for (text, wanted) in [
+        (
+            line(NANODEP, url, ""),
+            "write for example: url = \"https://nanodep.example.com\"",
+        ),
+        (
+            line(NANODEP, "dep_name = \"mdmserver1\"\n", ""),
+            "dep_name = \"mdmserver1\"",
+        ),
+        (
+            line(NANODEP, "mdmserver1", "../v1/tokens"),
+            "cannot be a DEP name",
+        ),
+        (line(NANODEP, "mdmserver1", ".."), "cannot be a DEP name"),
+        (line(NANODEP, "mdmserver1", "a%2Fb"), "cannot be a DEP name"),
+        (
+            line(NANODEP, "mdmserver1", "a\\\\b"),
+            "cannot be a DEP name",
+        ),
+        (
+            line(NANODEP, "example.com", "example.com/proxy/mdmserver1"),
+            "write the API's: url = \"https://nanodep.example.com\"",
+        ),
+        (
+            line(NANODEP, "example.com", "example.com/hub/v1/tokens/a"),
+            "write the API's: url = \"https://nanodep.example.com/hub\"",
+        ),
+        (
+            line(NANODEP, "nanodep.example.com", "mdmenrollment.apple.com"),
+            "another source (kind = \"apple-dep\")",
+        ),
+        (line(NANODEP, "https:", "http:"), "is not encrypted"),
+        (
+            asking(&[NANODEP, "expected_hosts = [\"https://mdm.example\"]\n"]),
+            "is not a host name",
+        ),
+        (asking(&[NANODEP, "user_agent = \"a\"\n"]), "`user_agent`"),
+        (
+            line(MICROMDM, "example.com", "example.com/v1/dep/devices"),
+            "write the API's: url = \"https://micromdm.example.com\"",
+        ),
+        (
+            asking(&[MICROMDM, "expected_hosts = [\"mdm.example\"]\n"]),
+            "`expected_hosts`",
+        ),
+        (asking(&[MICROMDM, "dep_name = \"a\"\n"]), "`dep_name`"),
+        (
+            asking(&[MICROMDM, "quota_share = 0.5\n"]),
+            "micromdm tells none",
+        ),
+    ] {
+        let shown = check(&text).unwrap_err().to_string();
+        assert!(shown.contains(wanted), "{wanted} is not in:\n{shown}");
+    }
+    for url in [
+        "http://127.0.0.1:9001",
+        "https://hub.example/nanodep/",
+        "https://nanodep.example.com:8443",
+    ] {
+        good(&line(NANODEP, "https://nanodep.example.com", url));
+    }
+    good(&line(NANODEP, "mdmserver1", "MDM server 1"));
+}
+
+#[test]
 fn required_is_every_source_unless_said_otherwise() {
     let required = |text: &str| -> Vec<(SourceKind, bool)> {
         good(text)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::readiness::replica::Mode;
+use crate::readiness::{evidence::SourceKind, replica::Mode};
 
 const SHIPPED: &str = include_str!("../../../config/benchlight.toml");
 
@@ -74,6 +74,27 @@ source apple-dep    replica "off"
 source apple-dep    refresh "10m"
 source apple-dep    max_replica_age "30m"
 source apple-dep    quota_share 1.0
+source nanodep      name -
+source nanodep      kind -
+source nanodep      url -
+source nanodep      dep_name -
+source nanodep      key_credential "nanodep-key"
+source nanodep      expected_profiles []
+source nanodep      expected_hosts []
+source nanodep      ca_file -
+source nanodep      reads_per_minute 0
+source nanodep      replica "off"
+source nanodep      refresh "10m"
+source nanodep      max_replica_age "30m"
+source nanodep      quota_share 1.0
+source micromdm     name -
+source micromdm     kind -
+source micromdm     url -
+source micromdm     key_credential "micromdm-key"
+source micromdm     expected_profiles []
+source micromdm     ca_file -
+source micromdm     reads_per_minute 0
+source micromdm     quota_share 1.0
 source apple-business    name -
 source apple-business    kind -
 source apple-business    url "https://api-business.apple.com/v1"
@@ -221,7 +242,10 @@ fn around(block: &Block, changed: Option<(&str, &str)>) -> String {
     if block.name() == "scanner web" {
         text.push_str("[web]\n");
     }
-    if !matches!(block.name().as_str(), "source kandji") {
+    let kind = block.name();
+    let kind = kind.strip_prefix("source ").and_then(SourceKind::from_code);
+    // A station asks one MDM.
+    if !kind.is_some_and(SourceKind::is_mdm) {
         text.push_str(
             "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n",
         );
@@ -241,6 +265,7 @@ fn the_examples_pass_and_do_what_their_comments_say() {
         include_str!("../../../config/examples/two-lanes.toml"),
         include_str!("../../../config/examples/mutual-tls.toml"),
         include_str!("../../../config/examples/replica.toml"),
+        include_str!("../../../config/examples/nanodep.toml"),
     ];
     let configs = files.map(good);
     assert!(
@@ -252,7 +277,7 @@ fn the_examples_pass_and_do_what_their_comments_say() {
             .iter()
             .map(|config| config.lanes.len())
             .collect::<Vec<_>>(),
-        [1, 2, 1, 1]
+        [1, 2, 1, 1, 1]
     );
     assert_eq!(
         configs[3]
@@ -271,6 +296,11 @@ fn the_examples_pass_and_do_what_their_comments_say() {
     );
     assert!(
         configs[1].lanes[1].policy.allow_returned && !configs[1].lanes[0].policy.allow_returned
+    );
+    let nanodep = &configs[4].sources[0];
+    assert_eq!(
+        (nanodep.kind(), nanodep.replica.mode),
+        (SourceKind::NanoDep, Mode::Fallback)
     );
     assert!(configs[2].mqtt.client_certificate.is_some());
     assert_eq!(

@@ -2,9 +2,8 @@
 
 use super::AppleDep;
 use crate::readiness::{
-    examination::{Examination, MdmServer, Remark, SOON_DAYS},
-    service::Adapter as _,
-    spelling,
+    device_assignment::Way as _,
+    examination::{Examination, Remark, SOON_DAYS},
 };
 
 const RENEW: &str = "download a new server token in Apple Business or School Manager and import it; never for a server that an MDM uses itself: its token would end";
@@ -13,20 +12,15 @@ pub(super) async fn examine(apple: &AppleDep) -> Examination {
     let account = match apple.account().await {
         Ok(account) => account,
         Err(fault) => {
-            let host = apple.shared.session.host();
+            let host = apple.way().host();
             return Remark::of_fault(&format!("{host} does not name the token's server"), &fault)
                 .into();
         }
     };
-    let days = apple.vitals().credential_days;
+    let days = apple.way().vitals().credential_days;
     let finding = format!(
-        "token accepted: it is for the MDM server {:?} ({}) of {}, {}",
-        account.server_name,
-        account.server_uuid.as_deref().unwrap_or("id not stated"),
-        account.org_name.as_deref().map_or_else(
-            || "an organisation that is not named".to_owned(),
-            |name| format!("{:?}", spelling::shown(name))
-        ),
+        "token accepted: it is for {}, {}",
+        account.shown(),
         days.map_or_else(
             || "no expiry known".to_owned(),
             |days| format!("{days} days left")
@@ -39,9 +33,6 @@ pub(super) async fn examine(apple: &AppleDep) -> Examination {
     };
     Examination {
         remarks: vec![remark],
-        servers: vec![MdmServer {
-            name: account.server_name,
-            uuid: account.server_uuid,
-        }],
+        servers: vec![account.into()],
     }
 }

@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use super::{
     oauth::{self, Stamp},
-    refusal::{Refusal, refusal},
     server_token::ServerToken,
 };
 use crate::{
     readiness::{
         Purpose,
+        device_assignment::{Refusal, refusal, with_headers},
         http::{self, Client, Fault, NoReply, Refused, Reply, Request},
         shape::{Misshaped, Object},
         turn::Turn,
@@ -28,10 +28,6 @@ use crate::{
 
 /// In requests, and in any reply.
 const SESSION_HEADER: &str = "x-adm-auth-session";
-/// As Apple writes it.
-pub(super) const JSON: &str = "application/json;charset=UTF8";
-/// The version of the protocol that this file speaks.
-const PROTOCOL: &str = "10";
 /// A call may meet a session that another call has renewed or seen rotated meanwhile; it never makes more than one itself.
 const ATTEMPTS: usize = 3;
 
@@ -82,17 +78,16 @@ impl Session {
         &self.client
     }
 
+    pub(super) const fn base(&self) -> &Url {
+        &self.base
+    }
+
     pub(super) fn host(&self) -> &str {
         self.base.host_str().unwrap_or_default()
     }
 
-    pub(super) fn url(&self, path: &str) -> Url {
-        http::below(&self.base, path)
-    }
-
     /// Asks within the session.
     pub(super) async fn call(&self, request: Request, purpose: Purpose) -> Result<Reply, Fault> {
-        let request = with_headers(request);
         let (mut live, _) = self.live(None, purpose).await?;
         let mut renewed = false;
         for attempt in 1.. {
@@ -165,7 +160,7 @@ impl Session {
         if let Some(live) = current.filter(|live| Some(live) != refused) {
             return Ok((live, false));
         }
-        let url = self.url("session");
+        let url = http::below(&self.base, "session");
         let signed = || {
             let stamp = Stamp {
                 timestamp: Timestamp::now().as_second(),
@@ -238,14 +233,6 @@ fn made(body: &Value) -> Result<String, Misshaped> {
         .typed(FIELD, "text", Value::as_str)?
         .map(str::to_owned)
         .ok_or_else(|| session.lacks(FIELD))
-}
-
-/// The headers of every call, `/session` too.
-fn with_headers(request: Request) -> Request {
-    request
-        .header("accept", JSON)
-        .header("content-type", JSON)
-        .header("x-server-protocol-version", PROTOCOL)
 }
 
 /// A session that is not given is a matter of the credential, whatever the text of a 400.

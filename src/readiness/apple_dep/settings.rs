@@ -2,12 +2,14 @@
 
 use url::Url;
 
-use super::{AppleDep, finding::Expected, server_token::ServerToken};
+use super::{Expected, connected, server_token::ServerToken};
 use crate::{
     readiness::{
         apple_hosts,
         http::ClientFault,
-        service::{Adapter, Endpoint, Keys, ServiceSettings, WEB_PAGE, Wrong, any_text},
+        service::{
+            Adapter, Endpoint, Keys, ServiceSettings, WEB_PAGE, Wrong, any_text, not_a_host,
+        },
     },
     runtime::credential::{Credential, CredentialFault},
 };
@@ -57,7 +59,7 @@ impl ServiceSettings for Settings {
     }
 
     fn connect(self, to: Endpoint<'_>) -> Result<Box<dyn Adapter>, ClientFault> {
-        Ok(Box::new(AppleDep::new(self, to)?))
+        Ok(Box::new(connected(self, to)?))
     }
 }
 
@@ -78,15 +80,5 @@ fn not_for_a_header(text: &str) -> Option<Wrong> {
     (!text.is_ascii()).then(|| Wrong {
         message: "`user_agent` goes into an HTTP header, which is ASCII".to_owned(),
         remedy: format!("write for example: user_agent = \"{USER_AGENT}\""),
-    })
-}
-
-fn not_a_host(text: &str) -> Option<Wrong> {
-    let is_host = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    (!is_host).then(|| Wrong {
-        message: format!("{text:?} is not a host name"),
-        remedy: "write it without https://, port or path: \"mdm.example\"".to_owned(),
     })
 }

@@ -62,7 +62,7 @@ impl fmt::Debug for Reply {
     }
 }
 
-/// A reply with status 4xx or an undocumented one. It explains why there is no answer and says nothing about a box.
+/// A reply with status 4xx, a 5xx whose text the request wants, or an undocumented one. It explains why there is no answer and says nothing about a box.
 #[derive(Clone)]
 pub struct Refused {
     /// The HTTP status.
@@ -157,6 +157,7 @@ impl From<NoReply> for Fault {
                         refused.host, refused.status
                     ),
                 ),
+                500..=599 => refused.fault(Reason::SourceError, &format!("The service answered {}.", refused.status)),
                 status => refused.fault(Reason::GarbledAnswer, &format!("{} answered {status}.", refused.host)),
             },
         }

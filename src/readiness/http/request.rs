@@ -119,6 +119,7 @@ pub struct Request {
     headers: Vec<(&'static str, Secret)>,
     body: Vec<u8>,
     pub(super) documented: &'static [u16],
+    pub(super) explained: &'static [u16],
 }
 
 impl Request {
@@ -130,6 +131,7 @@ impl Request {
             headers: Vec::new(),
             body: Vec::new(),
             documented: &[200],
+            explained: &[],
         }
     }
 
@@ -141,6 +143,7 @@ impl Request {
             headers: vec![("content-type", Secret::new(content_type))],
             body,
             documented: &[200],
+            explained: &[],
         }
     }
 
@@ -160,6 +163,13 @@ impl Request {
     #[must_use]
     pub const fn documented(mut self, statuses: &'static [u16]) -> Self {
         self.documented = statuses;
+        self
+    }
+
+    /// Names the 5xx whose text says why there is no answer: they come as refusals. Without it no such text is read.
+    #[must_use]
+    pub const fn explained(mut self, statuses: &'static [u16]) -> Self {
+        self.explained = statuses;
         self
     }
 }

@@ -153,7 +153,9 @@ impl Bench {
             .kandji
             .stock(|stock| stock.put(Device::ready(&serial)));
         if let Some(apple) = &self.apple {
-            apple.put(&serial, Some(Dep::Assigned(Duration::from_hours(48))));
+            apple
+                .apple()
+                .put(&serial, Some(Dep::Assigned(Duration::from_hours(48))));
         }
         if let Some(business) = &self.business {
             business.put(&serial, Some(Business::Ours));

@@ -3,7 +3,6 @@
 //! It verifies with `ring` what the source signs with the RustCrypto crates, so that both cannot share a mistake.
 
 mod book;
-mod list;
 mod verify;
 
 use std::{
@@ -16,7 +15,7 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Bytes,
     extract::{Query, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
@@ -30,16 +29,14 @@ use uuid::Uuid;
 
 use crate::simulator::{
     self, Introduction, Limit, Log, Order, Running,
+    device_assignment::{Apple, Code, JSON},
     faults::{Faults, Switch},
-    fleet::{Ages, Fleet},
+    listing::ListFault,
     stock::{self, Dep},
 };
-use book::{Book, Shown};
+use book::Book;
 
 const SESSION: HeaderName = HeaderName::from_static("x-adm-auth-session");
-const JSON: &str = "application/json;charset=UTF8";
-/// The most devices in one request.
-const MOST: usize = 1000;
 
 /// How the simulator is set up.
 #[derive(Clone, Debug)]
@@ -71,10 +68,7 @@ impl Options {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             switches: Vec::new(),
-            devices: stock::DEMO
-                .iter()
-                .map(|demo| (demo.serial.to_owned(), demo.dep))
-                .collect(),
+            devices: stock::dep(),
             boxes: 0,
             session_life: Duration::from_mins(10),
             rotate_every: 50,
@@ -153,30 +147,9 @@ impl Simulator {
         state.sessions.clear();
     }
 
-    /// Puts a device into a state, from now on; `None` takes it away.
-    pub fn put(&self, serial: &str, device: Option<Dep>) {
-        let mut state = self.service.locked();
-        state.ages.put(serial);
-        if state.fleet.has(serial) {
-            return state.fleet.put(serial, device);
-        }
-        match device {
-            Some(device) => state.options.devices.insert(serial.to_owned(), device),
-            None => state.options.devices.remove(serial),
-        };
-    }
-
-    /// The cursors given out so far are older than seven days.
-    pub fn expire_cursors(&self) {
-        self.service.locked().cursors_expired += 1;
-    }
-
-    /// A reply's fields that differ from what the device's state gives; `null` takes a field away.
-    pub fn overlay(&self, serial: &str, fields: Value) {
-        self.service
-            .locked()
-            .overlays
-            .insert(serial.to_owned(), fields);
+    /// The devices.
+    pub fn apple(&self) -> &Apple {
+        &self.service.apple
     }
 
     /// All sessions end: the next request meets 401.
@@ -230,6 +203,7 @@ impl Token {
 
 #[derive(Clone, Debug)]
 struct Service {
+    apple: Apple,
     state: Arc<Mutex<Book>>,
     log: Log,
 }
@@ -241,25 +215,28 @@ enum Refused {
     TooMany(u64),
 }
 
+impl From<Code> for Refused {
+    fn from(Code(status, code): Code) -> Self {
+        Self::Code(status, code)
+    }
+}
+
 impl Service {
     fn new(options: Options, log: Log) -> Self {
         let token = Token::draw(options.token_expiry);
+        let apple = Apple::of(options.devices.clone(), options.boxes);
         let recent = Limit::new(options.reads_per_minute, Duration::from_mins(1));
         let book = Book {
-            fleet: Fleet::of(options.boxes),
             options,
             token,
-            ages: Ages::from_now(),
-            overlays: HashMap::new(),
-            first_asked: HashMap::new(),
             nonces: HashSet::new(),
             sessions: HashMap::new(),
             made: 0,
             replies: 0,
             recent,
-            cursors_expired: 0,
         };
         Self {
+            apple,
             state: Arc::new(Mutex::new(book)),
             log,
         }
@@ -273,13 +250,13 @@ impl Service {
     fn within_session(
         &self,
         headers: &HeaderMap,
-        answer: impl FnOnce(&mut Book) -> Result<Value, Refused>,
+        answer: impl FnOnce(&Apple) -> Result<Value, Code>,
     ) -> Response {
         let result = self.headers(headers).and_then(|()| {
             let mut book = self.locked();
             book.within_limit()?;
             let word = book.session(headers)?;
-            let value = answer(&mut book)?;
+            let value = answer(&self.apple)?;
             Ok((value, book.rotated(word)))
         });
         match result {
@@ -346,7 +323,7 @@ fn routes(service: Service) -> Router {
         .route("/session", get(session))
         .route("/account", get(account))
         .route("/devices", post(devices))
-        .route("/server/devices", post(list::devices))
+        .route("/server/devices", post(all_devices))
         .route("/profile", get(profile))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -381,45 +358,23 @@ async fn session(
 }
 
 async fn account(State(service): State<Service>, headers: HeaderMap) -> Response {
-    service.within_session(&headers, |_| {
-        Ok(json!({
-            "server_name": stock::SERVER_NAME, "server_uuid": stock::SERVER_UUID, "admin_id": "admin@example.com", "org_name": "Acme",
-            "org_email": "it@example.com", "org_phone": "", "org_address": "", "org_id": "1", "org_type": "org", "org_version": "v2",
-            "urls": [{ "uri": "/profile", "http_method": ["GET"] }, { "uri": "/devices", "http_method": ["POST"] }],
-        }))
-    })
+    service.within_session(&headers, |_| Ok(Apple::account()))
 }
 
 async fn devices(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Response {
-    let log = service.log.clone();
-    service.within_session(&headers, move |book| {
-        let asked = serde_json::from_slice::<Value>(&body)
-            .ok()
-            .and_then(|body| body.get("devices").and_then(Value::as_array).cloned());
-        let asked: Option<Vec<String>> = asked.and_then(|asked| {
-            asked
-                .iter()
-                .map(|serial| serial.as_str().map(str::to_owned))
-                .collect()
-        });
-        match asked {
-            None => {
-                log.violation("MALFORMED_REQUEST_BODY");
-                Err(Refused::Code(400, "MALFORMED_REQUEST_BODY"))
-            }
-            Some(asked) if asked.is_empty() || asked.len() > MOST => {
-                log.violation(format!("{} devices in one request", asked.len()));
-                Err(Refused::Code(400, "DEVICE_ID_REQUIRED"))
-            }
-            Some(asked) => {
-                let devices: serde_json::Map<String, Value> = asked
-                    .into_iter()
-                    .map(|serial| (serial.clone(), book.device(&serial, Shown::Asked)))
-                    .collect();
-                Ok(json!({ "devices": devices }))
-            }
-        }
-    })
+    let answer = |apple: &Apple| apple.devices("devices", &body, &service.log);
+    service.within_session(&headers, answer)
+}
+
+async fn all_devices(
+    State(service): State<Service>,
+    fault: Option<Extension<ListFault>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let fault = fault.map(|Extension(fault)| fault).unwrap_or_default();
+    let answer = |apple: &Apple| apple.page(&body, fault, &service.log);
+    service.within_session(&headers, answer)
 }
 
 async fn profile(
@@ -427,14 +382,8 @@ async fn profile(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    service.within_session(&headers, |_| match query.get("profile_uuid") {
-        None => Err(Refused::Code(400, "PROFILE_UUID_REQUIRED")),
-        Some(uuid) if uuid == stock::PROFILE_UUID => Ok(json!({
-            "profile_uuid": uuid, "profile_name": "Automated Device Enrollment", "url": stock::PROFILE_URL, "is_mandatory": true,
-            "is_mdm_removable": false, "allow_pairing": true, "skip_setup_items": [], "anchor_certs": [], "supervising_host_certs": [],
-        })),
-        Some(_) => Err(Refused::Code(404, "PROFILE_NOT_FOUND")),
-    })
+    let uuid = query.get("profile_uuid").map(String::as_str);
+    service.within_session(&headers, |_| Apple::profile(uuid))
 }
 
 async fn unknown(State(service): State<Service>, method: Method, uri: Uri) -> Response {

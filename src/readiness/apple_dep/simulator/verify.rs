@@ -4,7 +4,8 @@ use axum::http::{HeaderMap, Method, Uri};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{JSON, Refused, Service, Token};
+use super::{Refused, Service, Token};
+use crate::simulator::device_assignment::JSON;
 
 /// A timestamp this far from the service's clock is refused.
 const WINDOW: SignedDuration = SignedDuration::from_mins(5);

@@ -1,12 +1,12 @@
-//! The list of all devices of the token's server, for the replica: its pages, what is kept of them, and what a stored record says.
+//! The list of all devices of the MDM server that is asked, for the replica: its pages, what is kept of them, and what a stored record says.
 
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
-    AppleDep, JSON, Shared,
+    DeviceAssignment, Question, Shared, Way,
     finding::{self, Device, Expected, Profile, Said},
     garbled,
 };
@@ -14,8 +14,8 @@ use crate::{
     label::Serial,
     readiness::{
         Pending, Purpose, compact,
-        evidence::{Evidence, Finding, SourceKind},
-        http::{Fault, Request, affects_every_box},
+        evidence::{Evidence, SourceKind},
+        http::{Fault, affects_every_box, below},
         replica::{Facts, Listed, ListedRow, Page, StoredFacts, StoredRow, of_copy},
         shape::{Misshaped, Object},
         spelling,
@@ -27,7 +27,7 @@ use crate::{
 pub(super) const FORM: u8 = 1;
 
 /// The most devices that Apple gives in one page.
-const LIMIT: u64 = SourceKind::AppleDep.rows_per_page();
+pub(super) const LIMIT: u64 = SourceKind::AppleDep.rows_per_page();
 
 /// So many profiles are read in one pass. A box with another one is asked about live.
 const MOST_PROFILES: usize = 20;
@@ -35,7 +35,7 @@ const MOST_PROFILES: usize = 20;
 /// What is kept of a record: the device, and the host that its profile enrolls with where the station's policy asks for it.
 pub(super) type Kept = (Device, Option<String>);
 
-impl Listed for AppleDep {
+impl<W: Way> Listed for DeviceAssignment<W> {
     fn facts(&self) -> Pending<'_, Result<Facts, Fault>> {
         Box::pin(self.shared.facts())
     }
@@ -51,7 +51,7 @@ impl Listed for AppleDep {
         facts: &StoredFacts,
         now: Timestamp,
     ) -> Evidence {
-        let mut bare = self.shared.bare(serial);
+        let mut bare = self.shared.bare(serial, Reason::Stale);
         // The account as this process has read it is never older than the one of a pass.
         bare.server_uuid = match self.shared.known_account() {
             Some(account) => account.server_uuid,
@@ -61,7 +61,7 @@ impl Listed for AppleDep {
     }
 }
 
-impl Shared {
+impl<W: Way> Shared<W> {
     async fn facts(&self) -> Result<Facts, Fault> {
         let (account, date) = self.account(Purpose::Pass).await?;
         let server = account
@@ -69,20 +69,15 @@ impl Shared {
             .as_deref()
             .map_or_else(|| account.server_name.clone(), spelling::bare_uuid);
         Ok(Facts {
-            account: format!("{} {server}", self.session.url("")),
+            account: format!("{} {server}", below(self.way.base(), "")),
             body: compact::written(FORM, &account.server_uuid)?,
             date,
         })
     }
 
     async fn list_page(&self, next: Option<&str>) -> Result<Page, Fault> {
-        let question = match next {
-            None => json!({ "limit": LIMIT }),
-            Some(cursor) => json!({ "limit": LIMIT, "cursor": cursor }),
-        };
-        let body = question.to_string().into_bytes();
-        let request = Request::post(self.session.url("server/devices"), JSON, body);
-        let reply = self.session.call(request, Purpose::Pass).await?;
+        let asked = self.way.ask(Question::Page(next), Purpose::Pass);
+        let reply = asked.await?;
         let page = ListPage::read(reply.body()).map_err(|misshaped| garbled(&reply, &misshaped))?;
         if next.is_none() {
             self.known().listed_hosts.clear();
@@ -126,15 +121,6 @@ impl Shared {
         let mut known = self.known();
         known.listed_hosts.insert(uuid.to_owned(), host.clone());
         Ok(host)
-    }
-
-    fn bare(&self, serial: &Serial) -> Evidence {
-        Evidence::bare(
-            self.name.clone(),
-            SourceKind::AppleDep,
-            serial.clone(),
-            Finding::Unknown(Reason::Stale),
-        )
     }
 }
 

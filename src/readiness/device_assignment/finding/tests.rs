@@ -41,8 +41,8 @@ pub(in super::super) fn judged(body: &Value, profile: &Profile, expected: &Expec
         Finding::Unknown(Reason::StationFault),
     );
     evidence.replied_at = Some(now());
-    match Reply::read(body, std::slice::from_ref(&serial)) {
-        Ok(reply) => judge(&mut evidence, reply.device(&serial), profile, expected),
+    match Devices::read(body, &[SERIAL], Nothing::Null) {
+        Ok(devices) => judge(&mut evidence, devices.device(&serial), profile, expected),
         Err(_) => evidence.finding = Finding::Unknown(Reason::GarbledAnswer),
     }
     evidence
@@ -274,6 +274,106 @@ fn a_device_that_the_reply_does_not_hold_is_not_found() {
     }
 }
 
+/// A null of Apple's, written out by a program with fixed fields.
+fn blank() -> Value {
+    json!({
+        "serial_number": "", "model": "", "description": "", "color": "", "profile_status": "",
+        "profile_assign_time": "0001-01-01T00:00:00Z", "profile_push_time": "0001-01-01T00:00:00Z",
+        "device_assigned_date": "0001-01-01T00:00:00Z", "op_date": "0001-01-01T00:00:00Z",
+    })
+}
+
+#[test]
+fn a_record_that_names_nothing_is_a_null_only_where_nulls_are_written_so() {
+    let serial = Serial::new(SERIAL).unwrap();
+    let finding = |record: &Value, nothing| {
+        let body = json!({"devices": {SERIAL: record}});
+        let devices = Devices::read(&body, &[SERIAL], nothing).unwrap();
+        let mut evidence = Evidence {
+            replied_at: Some(now()),
+            ..with(&json!({}))
+        };
+        judge(
+            &mut evidence,
+            devices.device(&serial),
+            &Profile::NotAsked,
+            &Expected::default(),
+        );
+        evidence.finding
+    };
+    let garbled = Finding::Unknown(Reason::GarbledAnswer);
+    let not_found = Finding::No(Reason::NotFound);
+    for record in [blank(), json!({})] {
+        assert_eq!(finding(&record, Nothing::Null), garbled, "{record}");
+        assert_eq!(
+            finding(&record, Nothing::NullOrBlank),
+            not_found,
+            "{record}"
+        );
+    }
+    for nothing in [Nothing::Null, Nothing::NullOrBlank] {
+        assert_eq!(finding(&json!(null), nothing), not_found);
+        assert_eq!(
+            finding(&device(&json!({})), nothing),
+            Finding::Ready(Grade::Apple)
+        );
+    }
+    for (name, value) in [
+        ("serial_number", json!(SERIAL)),
+        ("profile_status", json!("assigned")),
+        ("profile_uuid", json!(UUID)),
+        ("model", json!("MacBook Air")),
+        ("description", json!("MacBook Air")),
+        ("response_status", json!("MAYBE")),
+        ("response_status", json!(7)),
+    ] {
+        let mut record = blank();
+        record[name] = value;
+        assert_eq!(finding(&record, Nothing::NullOrBlank), garbled, "{record}");
+    }
+    assert_eq!(finding(&json!([]), Nothing::NullOrBlank), garbled);
+    let mut refused = blank();
+    refused["response_status"] = json!("NOT_ACCESSIBLE");
+    assert_eq!(finding(&refused, Nothing::NullOrBlank), not_found);
+}
+
+#[test]
+fn the_year_1_is_no_time() {
+    let never = "0001-01-01T00:00:00Z";
+    let evidence = with(&json!({
+        "profile_assign_time": never, "device_assigned_date": never, "profile_push_time": never,
+    }));
+    assert_eq!(evidence.finding, Finding::Ready(Grade::Apple));
+    let times = (
+        evidence.assigned_at,
+        evidence.device_assigned_at,
+        evidence.used_at,
+    );
+    assert_eq!(times, (None, None, None));
+}
+
+#[test]
+fn whose_server_does_not_hold_it_is_said() {
+    let body = json!({"devices": {}});
+    let detail = |kind| {
+        let serial = Serial::new(SERIAL).unwrap();
+        let unknown = Finding::Unknown(Reason::StationFault);
+        let mut evidence = Evidence::bare(Name::new("a").unwrap(), kind, serial.clone(), unknown);
+        let devices = Devices::read(&body, &[SERIAL], Nothing::Null).unwrap();
+        let said = devices.device(&serial);
+        judge(
+            &mut evidence,
+            said,
+            &Profile::NotAsked,
+            &Expected::default(),
+        );
+        evidence.detail.unwrap()
+    };
+    assert!(detail(SourceKind::AppleDep).contains("of this station's token"));
+    assert!(detail(SourceKind::NanoDep).contains("of NanoDEP's token"));
+    assert!(detail(SourceKind::MicroMdm).contains("of MicroMDM's token"));
+}
+
 #[test]
 fn a_reply_about_another_device_is_never_taken_for_not_found() {
     let other =
@@ -295,7 +395,6 @@ fn a_reply_about_another_device_is_never_taken_for_not_found() {
 
 #[test]
 fn a_body_that_is_no_reply_is_refused() {
-    let serial = Serial::new(SERIAL).unwrap();
     for body in [
         json!(null),
         json!([]),
@@ -304,10 +403,9 @@ fn a_body_that_is_no_reply_is_refused() {
         json!({"devices": null}),
         json!([{}]),
     ] {
-        assert!(
-            Reply::read(&body, std::slice::from_ref(&serial)).is_err(),
-            "{body}"
-        );
+        for nothing in [Nothing::Null, Nothing::NullOrBlank] {
+            assert!(Devices::read(&body, &[SERIAL], nothing).is_err(), "{body}");
+        }
     }
 }
 
@@ -413,14 +511,11 @@ fn an_answer_without_a_date_is_never_ready() {
         serial.clone(),
         Finding::Unknown(Reason::StationFault),
     );
-    let reply = Reply::read(
-        &json!({ "devices": { SERIAL: device(&json!({})) } }),
-        std::slice::from_ref(&serial),
-    )
-    .unwrap();
+    let body = json!({ "devices": { SERIAL: device(&json!({})) } });
+    let devices = Devices::read(&body, &[SERIAL], Nothing::Null).unwrap();
     judge(
         &mut evidence,
-        reply.device(&serial),
+        devices.device(&serial),
         &Profile::NotAsked,
         &Expected::default(),
     );

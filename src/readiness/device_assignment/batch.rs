@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::finding::Reply;
+use super::finding::Devices;
 use crate::{
     label::Serial,
     readiness::{Purpose, http::Fault},
@@ -21,7 +21,7 @@ const MOST: usize = 1000;
 const WAIT: Duration = Duration::from_millis(2);
 
 /// One reply to a whole batch, with its `Date`.
-pub(super) type Outcome = Result<(Reply, Option<Timestamp>), Fault>;
+pub(super) type Outcome = Result<(Devices, Option<Timestamp>), Fault>;
 
 /// The batch that still takes questions.
 #[derive(Default)]

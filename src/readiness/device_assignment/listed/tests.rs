@@ -5,6 +5,8 @@
     reason = "a test fails by panicking"
 )]
 
+use serde_json::json;
+
 use super::*;
 
 #[cfg(feature = "simulate")]
@@ -122,13 +124,16 @@ mod like_live {
 
     use super::{
         super::super::finding::{
-            Reply,
+            Devices, Nothing,
             tests::{SERIAL, UUID, device, judged, now, table, with},
         },
         *,
     };
     use crate::{
-        readiness::{evidence::Grade, replica::ReadAt},
+        readiness::{
+            evidence::{Finding, Grade},
+            replica::ReadAt,
+        },
         runtime::{clock::Boot, name::Name},
     };
 
@@ -165,8 +170,8 @@ mod like_live {
             .collect();
         let live = json!({ "devices": { SERIAL: device(fields) } });
         let serial = Serial::new(SERIAL).unwrap();
-        let said =
-            Reply::read(&live, std::slice::from_ref(&serial)).map(|reply| reply.device(&serial));
+        let said = Devices::read(&live, &[SERIAL], Nothing::Null);
+        let said = said.map(|devices| devices.device(&serial));
         let profile = match said {
             Ok(Said::Device(device)) => match expected.wanted_profile(&device) {
                 Ok(_) => host.map_or(Profile::Unread(Reason::Stale, None), |host| {

@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use axum::{Extension, body::Bytes, extract::State, http::HeaderMap, response::Response};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{
-    MOST, Refused, Service,
-    book::{Book, Shown},
-};
+use super::{Code, Held, MOST, Shown};
 use crate::simulator::{Log, listing::ListFault, stock::written};
 
 /// Devices in one page where the client does not say.
@@ -83,52 +79,46 @@ impl Question {
     }
 }
 
-pub(super) async fn devices(
-    State(service): State<Service>,
-    fault: Option<Extension<ListFault>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let fault = fault.map(|Extension(fault)| fault).unwrap_or_default();
-    let log = service.log.clone();
-    service.within_session(&headers, move |book| page(book, &body, fault, &log))
-}
-
-fn page(book: &mut Book, body: &[u8], fault: ListFault, log: &Log) -> Result<Value, Refused> {
+pub(super) fn page(
+    held: &mut Held,
+    body: &[u8],
+    fault: ListFault,
+    log: &Log,
+) -> Result<Value, Code> {
     let question = Question::read(body).map_err(|what| {
         log.violation(format!("/server/devices: {what}"));
-        Refused::Code(400, "MALFORMED_REQUEST_BODY")
+        Code(400, "MALFORMED_REQUEST_BODY")
     })?;
     let now = Timestamp::now();
     let from = match question.cursor.as_deref().map(Cursor::read) {
         None => 0,
-        Some(None) => return Err(Refused::Code(400, "INVALID_CURSOR")),
+        Some(None) => return Err(Code(400, "INVALID_CURSOR")),
         Some(Some(cursor)) => {
             let age = now.duration_since(cursor.given_at).unsigned_abs();
-            if cursor.expired < book.cursors_expired || age > CURSOR_LIFE {
-                return Err(Refused::Code(400, "EXPIRED_CURSOR"));
+            if cursor.expired < held.cursors_expired || age > CURSOR_LIFE {
+                return Err(Code(400, "EXPIRED_CURSOR"));
             }
             if !cursor.more {
-                return Err(Refused::Code(400, "EXHAUSTED_CURSOR"));
+                return Err(Code(400, "EXHAUSTED_CURSOR"));
             }
             cursor.place
         }
     };
-    let own = book.own();
-    let page = fault.page(from, question.limit, own.len() + book.fleet.count(0));
+    let own = held.own();
+    let page = fault.page(from, question.limit, own.len() + held.fleet.count(0));
     let behind = |place: usize| place.saturating_sub(own.len());
-    let generated = book
+    let generated = held
         .fleet
         .serials(0, behind(page.rows.start)..behind(page.rows.end));
     let own = own.into_iter().skip(page.rows.start).take(page.rows.len());
     let devices: Vec<Value> = own
         .chain(generated)
-        .map(|serial| book.device(&serial, Shown::Listed))
+        .map(|serial| held.device(&serial, Shown::Listed))
         .collect();
     let next = Cursor {
         place: page.places.end,
         given_at: now,
-        expired: book.cursors_expired,
+        expired: held.cursors_expired,
         more: page.more,
     };
     let cursor = question

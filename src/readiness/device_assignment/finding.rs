@@ -49,32 +49,66 @@ impl Expected {
 
 const ANOTHER: &str = "Apple answered about another device than the one asked for.";
 
-/// The `devices` of a reply to `POST /devices`.
-#[derive(Clone, Debug)]
-pub(super) struct Reply(Map<String, Value>);
+/// How a reply says that Apple holds nothing of a serial number, where it has no word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::readiness) enum Nothing {
+    /// No key for it, or null.
+    Null,
+    /// That, or a record that names nothing: a null of Apple's, written out again by a program with fixed fields.
+    NullOrBlank,
+}
 
-impl Reply {
+/// The `devices` of a reply to the question about devices.
+#[derive(Clone, Debug)]
+pub(super) struct Devices {
+    records: Map<String, Value>,
+    nothing: Nothing,
+}
+
+impl Devices {
     /// Reads a reply's body. A device that was not asked for, even ours in another case, makes the whole reply unusable.
-    pub(super) fn read(body: &Value, asked: &[Serial]) -> Result<Self, Misshaped> {
+    pub(super) fn read(body: &Value, asked: &[&str], nothing: Nothing) -> Result<Self, Misshaped> {
         let body = Object::read("Apple's answer", body)?;
         let devices = body
             .typed("devices", "an object", Value::as_object)?
             .ok_or_else(|| body.lacks("devices"))?;
-        let asked: BTreeSet<&str> = asked.iter().map(Serial::as_str).collect();
+        let asked: BTreeSet<&str> = asked.iter().copied().collect();
         if devices.keys().any(|key| !asked.contains(key.as_str())) {
             return Err(Misshaped(ANOTHER.to_owned()));
         }
-        Ok(Self(devices.clone()))
+        Ok(Self {
+            records: devices.clone(),
+            nothing,
+        })
     }
 
     /// What it says about one serial number.
     pub(super) fn device(&self, serial: &Serial) -> Said {
-        match self.0.get(serial.as_str()) {
+        match self.records.get(serial.as_str()) {
             None | Some(Value::Null) => Said::Nothing(None),
-            Some(record) => Said::read(record, serial)
-                .unwrap_or_else(|misshaped| Said::Garbled(misshaped.to_string())),
+            Some(record) => {
+                let said = match self.nothing {
+                    Nothing::NullOrBlank if is_blank(record) => Ok(Said::Nothing(None)),
+                    _ => Said::read(record, serial),
+                };
+                said.unwrap_or_else(|misshaped| Said::Garbled(misshaped.to_string()))
+            }
         }
     }
+}
+
+/// Does a record name nothing? Times do not count: a program with fixed fields writes the year 1 for none.
+fn is_blank(record: &Value) -> bool {
+    let names = [
+        "response_status",
+        "serial_number",
+        "profile_status",
+        "profile_uuid",
+        "model",
+        "description",
+    ];
+    Object::read("Apple's record", record)
+        .is_ok_and(|record| names.iter().all(|name| record.text(name) == Ok(None)))
 }
 
 /// What a reply says about one serial number.
@@ -145,7 +179,8 @@ impl Device {
             // A time that cannot be read counts as none.
             pushed_at: record
                 .text("profile_push_time")?
-                .and_then(spelling::timestamp),
+                .and_then(spelling::timestamp)
+                .filter(|moment| !spelling::is_never(*moment)),
             model: description.or(model),
             family: record.shown("device_family")?,
         })
@@ -216,8 +251,10 @@ pub(super) fn judge(evidence: &mut Evidence, said: Said, profile: &Profile, expe
         Said::Nothing(word) => {
             evidence.finding = Finding::No(Reason::NotFound);
             evidence.status = word;
-            evidence.detail =
-                Some("Apple's MDM server of this station's token does not hold it.".to_owned());
+            let whose = evidence.kind.mdm();
+            let whose = whose.map_or("this station", |mdm| mdm.console);
+            let detail = format!("Apple's MDM server of {whose}'s token does not hold it.");
+            evidence.detail = Some(detail);
             return;
         }
         Said::Garbled(why) => {

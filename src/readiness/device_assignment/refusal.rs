@@ -4,13 +4,13 @@ use crate::reason::Reason;
 
 /// Why Apple did not answer, and what to tell the technician beside the reason's own sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(in crate::readiness) struct Refusal {
     /// The reason.
-    pub(super) reason: Reason,
+    pub(in crate::readiness) reason: Reason,
     /// A sentence to add; empty for none.
-    pub(super) detail: &'static str,
+    pub(in crate::readiness) detail: &'static str,
     /// A new session may mend it.
-    pub(super) session: bool,
+    pub(in crate::readiness) session: bool,
 }
 
 /// Apple's codes with what they mean, most telling first: a body is matched by the first one it *contains*,
@@ -114,13 +114,20 @@ const CODES: &[(&str, Reason, &str)] = &[
     ),
 ];
 
+/// What the code in `text` means; `None`: there is none.
+pub(in crate::readiness) fn named(text: &str) -> Option<(Reason, &'static str)> {
+    let mut codes = CODES.iter();
+    let (_, reason, detail) = codes.find(|(code, ..)| text.contains(code))?;
+    Some((*reason, detail))
+}
+
 /// Reads a reply other than 2xx. The status decides where it is clear by itself; the code does for the rest.
-pub(super) fn refusal(status: u16, body: &str) -> Refusal {
+pub(in crate::readiness) fn refusal(status: u16, body: &str) -> Refusal {
     let (reason, detail) = match status {
         429 => (Reason::RateLimited, ""),
         500.. => (Reason::SourceError, ""),
-        _ => match (CODES.iter().find(|(code, ..)| body.contains(code)), status) {
-            (Some((_, reason, detail)), _) => (*reason, *detail),
+        _ => match (named(body), status) {
+            (Some(named), _) => named,
             (None, 401 | 403) => (Reason::CredentialsRefused, ""),
             (None, _) => (Reason::GarbledAnswer, ""),
         },

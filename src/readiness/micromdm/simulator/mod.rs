@@ -1,0 +1,205 @@
+//! MicroMDM on loopback: its key is verified, and what Apple says is written out again in the form of its own fields.
+//!
+//! Written from `dep/devices.go`, `dep/client.go`, `platform/dep/get_dep_device.go` and `pkg/httputil/httputil.go` of its source.
+
+use std::{io, net::SocketAddr, ops::Deref};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::simulator::{
+    self, Introduction, Log, Order, Running,
+    device_assignment::{self, Apple, Code, Failure, basic},
+    faults::Faults,
+    stock,
+};
+
+/// The user of its API.
+const USER: &str = "micromdm";
+/// What Go writes for a time that is not there.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+/// The texts of a device that are written even where they are empty, and the others.
+const TEXTS: [&str; 5] = [
+    "serial_number",
+    "model",
+    "description",
+    "color",
+    "profile_status",
+];
+const TEXTS_IF_ANY: [&str; 6] = [
+    "asset_tag",
+    "profile_uuid",
+    "device_assigned_by",
+    "os",
+    "device_family",
+    "response_status",
+];
+/// Its times. The deadline of a migration is not among its fields.
+const TIMES: [&str; 4] = [
+    "profile_assign_time",
+    "profile_push_time",
+    "device_assigned_date",
+    "op_date",
+];
+
+/// A simulator that serves until it is dropped.
+#[derive(Debug)]
+pub struct Simulator {
+    running: Running,
+    service: Service,
+}
+
+/// It can do what every simulator can.
+impl Deref for Simulator {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Service {
+    key: String,
+    apple: Apple,
+    log: Log,
+}
+
+/// Starts the simulator with the demo's boxes.
+///
+/// # Errors
+/// As [`simulator::serve`].
+pub async fn introduce(order: Order) -> io::Result<Introduction> {
+    let simulator = serve(order.listen, order.boxes).await?;
+    let source = format!(
+        "[[source]]\nname = \"micromdm\"\nkind = \"micromdm\"\nurl = \"{}\"\nkey_credential = \"micromdm-key\"\nexpected_profiles = [\"{}\"]",
+        simulator.base(),
+        stock::PROFILE_UUID,
+    );
+    Ok(Introduction {
+        credential: ("micromdm-key", simulator.key().to_owned()),
+        lists: &[],
+        running: simulator.running,
+        source,
+        boxes: device_assignment::boxes(false),
+        differs: device_assignment::DIFFERS,
+    })
+}
+
+/// Starts the simulator with the demo's boxes and so many generated ones.
+///
+/// # Errors
+/// When the address cannot be bound, or is not a loopback one.
+pub async fn serve(listen: SocketAddr, boxes: u32) -> io::Result<Simulator> {
+    let log = Log::default();
+    let service = Service {
+        key: Uuid::now_v7().simple().to_string(),
+        apple: Apple::of_an_mdm(boxes),
+        log: log.clone(),
+    };
+    let faults = Faults::new(stock::switches());
+    let routes = Router::new()
+        .route("/v1/dep/devices", post(devices))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .with_state(service.clone());
+    let running = simulator::serve(routes, listen, faults, log).await?;
+    Ok(Simulator { running, service })
+}
+
+impl Simulator {
+    /// What Apple holds.
+    pub fn apple(&self) -> &Apple {
+        &self.service.apple
+    }
+
+    /// Its API key.
+    pub fn key(&self) -> &str {
+        &self.service.key
+    }
+}
+
+async fn devices(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Response {
+    if !basic(&headers, USER, &service.key) {
+        let wanted = [(header::WWW_AUTHENTICATE, "Basic realm=\"micromdm\"")];
+        return (wanted, written(401, &json!({ "error": "Unauthorized" }))).into_response();
+    }
+    let kind = headers.get(header::CONTENT_TYPE);
+    if kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"application/json")) {
+        let what = format!("the header content-type is {kind:?}");
+        service.log.violation(what);
+    }
+    let session = "get session for request to https://mdmenrollment.apple.com: creating new auth session for dep: establishing DEP session";
+    let error = match service.apple.failure() {
+        None => match service.apple.devices("serials", &body, &service.log) {
+            Ok(reply) => return written(200, &in_own_fields(&reply)),
+            Err(Code(status, code)) => of_call(status, code),
+        },
+        Some(Failure::Call(status, text)) => of_call(status, text),
+        Some(Failure::Session(status, _)) => {
+            let status = StatusCode::from_u16(status).unwrap_or_default();
+            format!("get device details: {session}: {status}")
+        }
+        Some(Failure::Unreachable) => {
+            "get device details: perform dep request: Post \"https://mdmenrollment.apple.com/devices\": dial tcp: lookup mdmenrollment.apple.com: no such host".to_owned()
+        }
+        Some(Failure::NoToken) => {
+            "DEP not configured yet. add a DEP token to enable DEP".to_owned()
+        }
+    };
+    written(500, &json!({ "error": error }))
+}
+
+fn of_call(status: u16, text: &str) -> String {
+    format!("get device details: unexpected dep response. status={status} DEP API Error: {text}")
+}
+
+/// As it writes its replies: indented, with a newline.
+fn written(status: u16, value: &Value) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
+    (status, kind, format!("{value:#}\n")).into_response()
+}
+
+/// Apple's devices, each as MicroMDM's structure of them is written: what Apple leaves out or says as null is there and empty.
+fn in_own_fields(reply: &Value) -> Value {
+    let devices = reply.get("devices").and_then(Value::as_object);
+    let devices: Map<String, Value> = devices
+        .into_iter()
+        .flatten()
+        .map(|(serial, record)| (serial.clone(), own_fields(record)))
+        .collect();
+    json!({ "devices": devices })
+}
+
+fn own_fields(record: &Value) -> Value {
+    let text = |name: &str| {
+        let text = record.get(name).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let time = |name: &str| {
+        let time = record.get(name).filter(|time| !time.is_null());
+        time.cloned().unwrap_or_else(|| json!(NEVER))
+    };
+    let texts = TEXTS.map(|name| (name.to_owned(), json!(text(name))));
+    let others = TEXTS_IF_ANY
+        .into_iter()
+        .filter(|name| !text(name).is_empty());
+    let others = others.map(|name| (name.to_owned(), json!(text(name))));
+    let times = TIMES.map(|name| (name.to_owned(), time(name)));
+    Value::Object(texts.into_iter().chain(others).chain(times).collect())
+}
+
+/// A call that the station has no business to make.
+async fn unknown(State(service): State<Service>, method: Method, uri: Uri) -> Response {
+    service.log.violation(format!("{method} {}", uri.path()));
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+}

@@ -368,6 +368,11 @@ impl Parts {
             None => None,
         };
         let mut facts = Vec::new();
+        let asked: Vec<_> = self
+            .sources
+            .iter()
+            .map(|(settings, _)| (settings.name.clone(), settings.kind()))
+            .collect();
         for (settings, source) in self.sources {
             let mut told = None;
             match source.end().await {
@@ -388,7 +393,7 @@ impl Parts {
                 ));
             }
             if let (true, Some(records), Some(max_fetch_age)) = (
-                settings.kind().keeps_copy(),
+                settings.kind().tells_fetch(),
                 &journal.records,
                 self.max_fetch_age,
             ) {
@@ -396,6 +401,7 @@ impl Parts {
             }
         }
         lines.extend(sources::across(&facts));
+        lines.extend(sources::of_releases(&asked));
         if let Some(broker) = self.broker {
             let line = broker.end().await.unwrap_or_else(|line| line);
             lines.push(broker::with_delivery(line, journal.waits));

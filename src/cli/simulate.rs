@@ -56,7 +56,9 @@ fn introduce(order: &Simulate, introduction: &Introduction) -> anyhow::Result<()
             }
         }
     }
-    writeln!(out, "# it lists everything, page by page:")?;
+    if !introduction.lists.is_empty() {
+        writeln!(out, "# it lists everything, page by page:")?;
+    }
     for call in introduction.lists {
         writeln!(out, "#   {call}")?;
     }

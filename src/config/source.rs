@@ -528,5 +528,13 @@ mod tests {
                 "expected_servers"
             ]
         );
+        assert_eq!(
+            asked(SourceKind::Fleet),
+            ["url", "token_credential", "expected_profiles"]
+        );
+        assert_eq!(
+            asked(SourceKind::Zentral),
+            ["url", "token_credential", "servers"]
+        );
     }
 }

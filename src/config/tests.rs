@@ -9,6 +9,7 @@
 
 mod anything;
 mod files;
+mod fleet_and_zentral;
 mod rules;
 mod shipped;
 

@@ -121,6 +121,28 @@ impl Evidence {
         }
     }
 
+    /// What the last of several records of one serial number says; where others lead to another verdict, `unknown(contradiction)`
+    /// with what `disagree` says of so many records. `None`: there is no record.
+    pub fn agreed(mut records: Vec<Self>, disagree: impl FnOnce(usize) -> String) -> Option<Self> {
+        let many = records.len();
+        let last = records.pop()?;
+        let verdicts = |one: &Self| {
+            [true, false].map(|allow_returned| {
+                let reason = one.judged(allow_returned).reason();
+                reason.map(Reason::verdict)
+            })
+        };
+        if records.iter().all(|one| verdicts(one) == verdicts(&last)) {
+            return Some(last);
+        }
+        Some(Self {
+            returned: false,
+            detail: Some(disagree(many)),
+            finding: Finding::Unknown(Reason::Contradiction),
+            ..last
+        })
+    }
+
     /// The finding under the lane's policy for returned devices.
     pub fn judged(&self, allow_returned: bool) -> Finding {
         if self.returned && !allow_returned {

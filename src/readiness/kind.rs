@@ -42,6 +42,8 @@ macro_rules! services {
             NanoDep "nanodep" nanodep { voice: Voice::PassesOn, mdm: Some(Mdm { console: "NanoDEP", vendor: "NanoDEP" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
             MicroMdm "micromdm" micromdm { voice: Voice::PassesOn, mdm: Some(Mdm { console: "MicroMDM", vendor: "MicroMDM" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Apple), question: "Profile at Apple" },
             AppleBusiness "apple-business" apple_business { voice: Voice::Organisation, mdm: None, not_known: Reason::NotInOrg, requests_an_hour: None, rows_per_page: 1_000, proves: None, question: "MDM server at Apple" },
+            Fleet "fleet" fleet { voice: Voice::Live, mdm: Some(Mdm { console: "Fleet", vendor: "Fleet" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Apple), question: "Profile at Apple, by Fleet" },
+            Zentral "zentral" zentral { voice: Voice::Copy, mdm: Some(Mdm { console: "Zentral", vendor: "Zentral" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Relayed), question: "Status in Zentral" },
         }
     };
 }
@@ -58,6 +60,8 @@ enum Voice {
     Organisation,
     /// An MDM that stores what it heard from Apple.
     Copy,
+    /// An MDM that asks Apple at each question about a device that it lists.
+    Live,
 }
 
 /// How people call an MDM.
@@ -138,12 +142,12 @@ impl SourceKind {
 
     /// Whether the rule takes its `ready` for theirs.
     pub const fn ready_is_apples(self) -> bool {
-        self.speaks_for_apple()
+        self.speaks_for_apple() || matches!(self.facts().voice, Voice::Live)
     }
 
     /// Whether the rule takes its `no` for an MDM's: it tells what the MDM knows.
     pub const fn speaks_for_mdm(self) -> bool {
-        matches!(self.facts().voice, Voice::Copy)
+        matches!(self.facts().voice, Voice::Copy | Voice::Live)
     }
 
     /// What it says of a serial number that it does not know.
@@ -154,6 +158,17 @@ impl SourceKind {
     /// Whether it answers from a copy, so that Apple itself may know better.
     pub const fn keeps_copy(self) -> bool {
         matches!(self.facts().voice, Voice::Copy)
+    }
+
+    /// Whether it is an MDM whose answers tell when it last fetched from Apple.
+    pub const fn tells_fetch(self) -> bool {
+        self.keeps_copy() && !matches!(self, Self::Zentral)
+    }
+
+    /// Whether a device that was released from the organisation may stay in it for ever, because it reads only the changes of Apple's
+    /// list: Apple sends none for a release.
+    pub const fn misses_releases(self) -> bool {
+        matches!(self, Self::Zentral)
     }
 
     /// Whether its replies tell the limit of requests and what is left of it.
@@ -189,18 +204,19 @@ mod tests {
     /// Journals, messages and configs hold these words.
     #[test]
     fn the_stable_words_stay_and_are_read_back() {
-        for (kind, word) in [
-            (SourceKind::Kandji, "kandji"),
-            (SourceKind::AppleDep, "apple-dep"),
-            (SourceKind::NanoDep, "nanodep"),
-            (SourceKind::MicroMdm, "micromdm"),
-            (SourceKind::AppleBusiness, "apple-business"),
+        for (kind, word, is_mdm) in [
+            (SourceKind::Kandji, "kandji", true),
+            (SourceKind::AppleDep, "apple-dep", false),
+            (SourceKind::NanoDep, "nanodep", true),
+            (SourceKind::MicroMdm, "micromdm", true),
+            (SourceKind::AppleBusiness, "apple-business", false),
+            (SourceKind::Fleet, "fleet", true),
+            (SourceKind::Zentral, "zentral", true),
         ] {
             assert_eq!(
-                (kind.code(), SourceKind::from_code(word)),
-                (word, Some(kind))
+                (kind.code(), SourceKind::from_code(word), kind.is_mdm()),
+                (word, Some(kind), is_mdm)
             );
-            assert_eq!(kind.is_mdm(), !word.starts_with("apple"), "{word}");
         }
         for (grade, word) in [
             (Grade::Intent, "intent"),
@@ -223,6 +239,8 @@ mod tests {
             (SourceKind::NanoDep, Some(Grade::Apple)),
             (SourceKind::MicroMdm, Some(Grade::Apple)),
             (SourceKind::AppleBusiness, None),
+            (SourceKind::Fleet, Some(Grade::Apple)),
+            (SourceKind::Zentral, Some(Grade::Relayed)),
         ] {
             assert_eq!(kind.proves(), proof, "{}", kind.code());
         }
@@ -248,5 +266,37 @@ mod tests {
             SourceKind::NanoDep.rows_per_page(),
             SourceKind::AppleDep.rows_per_page()
         );
+    }
+
+    /// Whose word it is: all of it Apple's, its `ready` Apple's, its `no` an MDM's, a copy that may be late.
+    #[test]
+    fn the_rule_knows_whose_word_each_services_answer_is() {
+        for (kind, voice) in [
+            (SourceKind::Kandji, [false, false, true, true]),
+            (SourceKind::AppleDep, [true, true, false, false]),
+            (SourceKind::NanoDep, [true, true, false, false]),
+            (SourceKind::MicroMdm, [true, true, false, false]),
+            (SourceKind::AppleBusiness, [false, false, false, false]),
+            (SourceKind::Fleet, [false, true, true, false]),
+            (SourceKind::Zentral, [false, false, true, true]),
+        ] {
+            let said = [
+                kind.speaks_for_apple(),
+                kind.ready_is_apples(),
+                kind.speaks_for_mdm(),
+                kind.keeps_copy(),
+            ];
+            assert_eq!(said, voice, "{}", kind.code());
+        }
+    }
+
+    #[test]
+    fn what_cannot_list_its_devices_has_no_replica() {
+        let listed: Vec<&str> = SourceKind::ALL
+            .iter()
+            .filter(|kind| kind.rows_per_page() > 0)
+            .map(|kind| kind.code())
+            .collect();
+        assert_eq!(listed, ["kandji", "apple-dep", "nanodep", "apple-business"]);
     }
 }

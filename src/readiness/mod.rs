@@ -11,9 +11,11 @@ mod as_of;
 pub mod asking;
 mod client_credentials;
 mod compact;
+mod counted_list;
 mod device_assignment;
 pub mod evidence;
 pub mod examination;
+pub mod fleet;
 pub mod http;
 pub mod kandji;
 pub mod keeper;
@@ -24,7 +26,9 @@ pub mod replica;
 pub mod service;
 pub mod shape;
 pub mod spelling;
+mod token_client;
 mod turn;
+pub mod zentral;
 
 #[cfg(feature = "simulate")]
 use std::io;

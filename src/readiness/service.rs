@@ -11,14 +11,14 @@ use url::Url;
 pub(super) use super::{Pending, replica::Listed};
 use super::{
     Purpose,
-    evidence::Evidence,
+    evidence::{Evidence, Finding},
     examination::Examination,
     http::{Allowed, Client, ClientFault, ClientSettings, Clocks, Fault, Limits, QuotaHeaders},
     keeper::Vitals,
     replica::rule::is_half_of,
 };
 use crate::{
-    label::Candidates,
+    label::{Candidates, Serial},
     runtime::{
         credential::{Credential, CredentialFault},
         name::Name,
@@ -40,6 +40,23 @@ pub type CheckUrl = fn(&Url) -> Option<(&'static str, String)>;
 
 /// What people copy from their browser.
 pub(super) const WEB_PAGE: &str = "the address of a web page for people, not of the API";
+
+/// For the URL of a server: is it the address of one of its pages, or calls? `pages`: the first parts of their paths.
+pub(super) fn below_its_pages(url: &Url, pages: &[&str]) -> Option<(&'static str, String)> {
+    let parts: Vec<&str> = url.path().split('/').collect();
+    let first = parts.iter().position(|part| pages.contains(part))?;
+    let mut right = url.clone();
+    right.set_path(&parts.get(..first)?.join("/"));
+    right.set_query(None);
+    right.set_fragment(None);
+    let right = right.as_str().trim_end_matches('/').to_owned();
+    let what = if parts.get(first) == Some(&"api") {
+        "the address of one of its calls, not of the server"
+    } else {
+        "the address of a web page for people, not of the server"
+    };
+    Some((what, right))
+}
 
 /// For a text of any form.
 pub(super) fn any_text(_: &str) -> Option<Wrong> {
@@ -189,6 +206,31 @@ impl Heard {
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks about each candidate by itself, side by side.
+pub(super) async fn ask_each<'a, F: Future<Output = Evidence>>(
+    candidates: &'a Candidates,
+    one: impl Fn(&'a Serial) -> F,
+) -> Vec<Evidence> {
+    let stripped = async {
+        match &candidates.stripped {
+            Some(serial) => Some(one(serial).await),
+            None => None,
+        }
+    };
+    let (scanned, stripped) = tokio::join!(one(&candidates.scanned), stripped);
+    std::iter::once(scanned).chain(stripped).collect()
+}
+
+/// What is known where a question brought no answer.
+pub(super) fn unanswered(bare: Evidence, fault: &Fault) -> Evidence {
+    Evidence {
+        finding: Finding::Unknown(fault.reason),
+        detail: fault.detail.clone(),
+        replied_at: fault.replied_at,
+        ..bare
     }
 }
 

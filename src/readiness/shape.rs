@@ -99,6 +99,18 @@ impl<'a> Object<'a> {
         })
     }
 
+    /// An id, which is written as text or as a whole number; `None`: absent, null or empty.
+    ///
+    /// # Errors
+    /// [`Misshaped`] when it is something else.
+    pub fn id(&self, field: &str) -> Result<Option<String>, Misshaped> {
+        let id = self.typed(field, "text or a whole number", |value| match value {
+            Value::String(text) => Some(text.trim().to_owned()),
+            value => value.as_i64().map(|number| number.to_string()),
+        })?;
+        Ok(id.filter(|id| !id.is_empty()))
+    }
+
     /// A moment, in any of the spellings that services use; `None` as well for the year 1, which is never.
     ///
     /// # Errors
@@ -225,6 +237,46 @@ mod tests {
             "Kandji's row has a number that is a number, where true or false is documented."
         );
         assert!(Object::read("Kandji's row", &json!([])).is_err());
+    }
+
+    #[test]
+    fn the_year_one_is_no_moment() {
+        for (text, is_moment) in [
+            ("0001-01-01T00:00:00Z", false),
+            ("0001-01-01 00:00:00", false),
+            ("0001-01-01T00:00:00+00:00", false),
+            ("0001-01-01T00:00:00+01:00", false),
+            ("1970-01-01T00:00:00Z", true),
+            ("2025-12-04 01:35:27", true),
+        ] {
+            let value = json!({ "time": text });
+            let object = Object::read("It", &value).unwrap();
+            assert_eq!(
+                object.moment("time").unwrap().is_some(),
+                is_moment,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_id_is_text_or_a_whole_number() {
+        for (value, id) in [
+            (json!(7), Some(Some("7"))),
+            (json!("7"), Some(Some("7"))),
+            (json!(" a-7 "), Some(Some("a-7"))),
+            (json!(null), Some(None)),
+            (json!(""), Some(None)),
+            (json!(7.5), None),
+            (json!(u64::MAX), None),
+            (json!(true), None),
+            (json!([7]), None),
+            (json!({"id": 7}), None),
+        ] {
+            let object = json!({ "id": value });
+            let read = Object::read("It", &object).unwrap().id("id");
+            assert_eq!(read.ok().as_ref().map(Option::as_deref), id, "{value}");
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub mod label;
 pub mod readiness {
     #[cfg(feature = "readiness")]
     mod compact;
+    #[cfg(feature = "readiness")]
+    mod counted_list;
     pub mod evidence;
     pub mod kind;
     pub mod spelling;
@@ -41,6 +43,16 @@ pub mod readiness {
     #[cfg(feature = "readiness")]
     pub mod apple_business {
         mod finding;
+    }
+    #[cfg(feature = "readiness")]
+    pub mod fleet {
+        mod finding;
+        mod wire;
+    }
+    #[cfg(feature = "readiness")]
+    pub mod zentral {
+        mod finding;
+        mod wire;
     }
 
     #[cfg(feature = "station")]

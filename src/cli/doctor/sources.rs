@@ -187,3 +187,47 @@ pub(super) fn across(all: &[(Name, Facts)]) -> Vec<Line> {
     }
     lines
 }
+
+/// Warns where nobody who is asked would know that a device was released.
+pub(super) fn of_releases(asked: &[(Name, SourceKind)]) -> Option<Line> {
+    let (name, _) = asked.iter().find(|(_, kind)| kind.misses_releases())?;
+    let knows = |(_, kind): &(Name, SourceKind)| {
+        kind.speaks_for_apple() || *kind == SourceKind::AppleBusiness
+    };
+    (!asked.iter().any(knows)).then(|| {
+        let finding = "this MDM hears nothing when a device is released from the organisation: it may call it assigned for ever, and the lamp would be green";
+        let remedy = "add a [[source]] of kind \"apple-business\": it knows of releases at once";
+        Line::new(format!("source {name}, releases"), State::Warn, finding, remedy)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn an_mdm_that_misses_releases_is_not_enough_alone() {
+        use SourceKind::{AppleBusiness, AppleDep, Fleet, Kandji, Zentral};
+
+        for (kinds, warns) in [
+            (&[Zentral][..], true),
+            (&[Zentral, AppleBusiness], false),
+            (&[AppleDep, Zentral], false),
+            (&[Kandji], false),
+            (&[Fleet], false),
+        ] {
+            let asked: Vec<_> = kinds
+                .iter()
+                .map(|kind| (Name::new(kind.code()).unwrap(), *kind))
+                .collect();
+            let line = of_releases(&asked);
+            assert_eq!(line.is_some(), warns, "{kinds:?}");
+            if let Some(line) = line {
+                assert!(line.part == "source zentral, releases" && line.state == State::Warn);
+                assert!(line.remedy.contains("apple-business"), "{}", line.remedy);
+            }
+        }
+    }
+}

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::readiness::{evidence::SourceKind, replica::Mode};
+use crate::readiness::{
+    evidence::{Grade, SourceKind},
+    replica::Mode,
+};
 
 const SHIPPED: &str = include_str!("../../../config/benchlight.toml");
 
@@ -61,6 +64,22 @@ source kandji    replica "off"
 source kandji    refresh "10m"
 source kandji    max_replica_age "30m"
 source kandji    quota_share 1.0
+source fleet    name -
+source fleet    kind -
+source fleet    url -
+source fleet    token_credential "fleet-token"
+source fleet    expected_profiles []
+source fleet    ca_file -
+source fleet    reads_per_minute 0
+source fleet    quota_share 1.0
+source zentral    name -
+source zentral    kind -
+source zentral    url -
+source zentral    token_credential "zentral-token"
+source zentral    servers []
+source zentral    ca_file -
+source zentral    reads_per_minute 0
+source zentral    quota_share 1.0
 source apple-dep    name -
 source apple-dep    kind -
 source apple-dep    url "https://mdmenrollment.apple.com"
@@ -312,6 +331,28 @@ fn the_examples_pass_and_do_what_their_comments_say() {
             .collect::<Vec<_>>(),
         [true, false]
     );
+}
+
+#[test]
+fn the_examples_of_other_mdms_pass_and_have_apple_business_beside_them() {
+    for (text, kind, grade) in [
+        (
+            include_str!("../../../config/examples/fleet.toml"),
+            SourceKind::Fleet,
+            Grade::Apple,
+        ),
+        (
+            include_str!("../../../config/examples/zentral.toml"),
+            SourceKind::Zentral,
+            Grade::Relayed,
+        ),
+    ] {
+        let config = good(text);
+        assert_eq!(config.warnings, Vec::<String>::new());
+        let kinds: Vec<SourceKind> = config.sources.iter().map(|one| one.kind()).collect();
+        assert_eq!(kinds, [kind, SourceKind::AppleBusiness]);
+        assert_eq!(config.policy.min_grade, grade);
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
     http::{self, Allowed, Client, ClientFault, Fault, Reply, Request},
-    service::{Adapter, Endpoint, Heard, Listed, Pending},
+    service::{Adapter, Endpoint, Heard, Listed, Pending, ask_each, unanswered},
     spelling,
 };
 use crate::{
@@ -108,15 +108,7 @@ impl AppleBusiness {
     }
 
     async fn ask(&self, candidates: &Candidates, purpose: Purpose, heard: &Heard) -> Vec<Evidence> {
-        let stripped = async {
-            match &candidates.stripped {
-                Some(serial) => Some(self.one(serial, purpose, heard).await),
-                None => None,
-            }
-        };
-        let (scanned, stripped) =
-            tokio::join!(self.one(&candidates.scanned, purpose, heard), stripped);
-        std::iter::once(scanned).chain(stripped).collect()
+        ask_each(candidates, |serial| self.one(serial, purpose, heard)).await
     }
 
     /// The organisation's MDM servers, read from Apple, and the first reply's `Date`.
@@ -159,12 +151,7 @@ impl AppleBusiness {
             .await
         {
             Ok(reply) => reply,
-            Err(fault) => {
-                evidence.finding = Finding::Unknown(fault.reason);
-                evidence.detail = fault.detail;
-                evidence.replied_at = fault.replied_at;
-                return evidence;
-            }
+            Err(fault) => return unanswered(evidence, &fault),
         };
         evidence.replied_at = Some(reply.date);
         evidence.heard = true;

@@ -46,7 +46,7 @@ pub(super) async fn examine(kandji: &Kandji) -> Examination {
     .filter_map(|(list, fault)| Some((list, fault?)))
     .collect();
     let whole = match failed.first() {
-        None => of_quota(host, kandji.client.quota()),
+        None => of_quota(host, kandji.reads.client.quota()),
         Some((_, fault)) => {
             let lists: Vec<&str> = failed.iter().map(|(list, _)| *list).collect();
             Remark::of_fault(

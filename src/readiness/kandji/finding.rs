@@ -13,7 +13,7 @@ use crate::{
         http::{self, Fault},
         spelling,
     },
-    reason::{Reason, Verdict},
+    reason::Reason,
     runtime::times,
 };
 
@@ -64,33 +64,12 @@ pub(super) fn judge(mut evidence: Evidence, records: &Records<'_>, policy: &Poli
         .collect();
     // By the date, then by the rest, so that the list's order never matters. A row without a date counts as oldest.
     exact.sort_unstable();
-    let Some((newest, others)) = exact.split_last() else {
-        return without_row(evidence, records, policy);
-    };
-    let judged = of_row(evidence.clone(), newest, records, policy);
-    let differs = |row: &&&Row| {
-        let other = of_row(evidence.clone(), row, records, policy);
-        [true, false].into_iter().any(|allow_returned| {
-            verdict(judged.judged(allow_returned)) != verdict(other.judged(allow_returned))
-        })
-    };
-    if others.iter().any(|row| differs(&row)) {
-        let detail = format!(
-            "Kandji lists it {} times, and the rows disagree.",
-            exact.len()
-        );
-        return Evidence {
-            returned: false,
-            detail: Some(detail),
-            finding: Finding::Unknown(Reason::Contradiction),
-            ..judged
-        };
-    }
-    judged
-}
-
-fn verdict(finding: Finding) -> Option<Verdict> {
-    finding.reason().map(Reason::verdict)
+    let judged = exact
+        .into_iter()
+        .map(|row| of_row(evidence.clone(), row, records, policy))
+        .collect();
+    let disagree = |many| format!("Kandji lists it {many} times, and the rows disagree.");
+    Evidence::agreed(judged, disagree).unwrap_or_else(|| without_row(evidence, records, policy))
 }
 
 fn of_row(evidence: Evidence, row: &Row, records: &Records<'_>, policy: &Policy) -> Evidence {

@@ -23,26 +23,27 @@ use url::Url;
 
 use super::{
     Purpose,
+    counted_list::CountedList,
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
-    http::{Allowed, Client, ClientFault, Fault, NoReply, QuotaHeaders, Reply, Request, below},
+    http::{Allowed, Client, ClientFault, Fault, QuotaHeaders, Reply, Request, below},
     keeper::Vitals,
-    service::{Adapter, Endpoint, Heard, Listed, Pending},
+    service::{Adapter, Endpoint, Heard, Listed, Pending, unanswered},
     shape::Misshaped,
+    token_client::TokenClient,
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
     runtime::{
         clock::{self, Boot},
-        credential::Credential,
         name::Name,
     },
 };
 pub use finding::Policy;
 use finding::{Records, Tokens};
 pub use settings::Settings;
-use wire::{Device, List, Row, Token};
+use wire::{Device, Row, Token};
 
 const ADE_DEVICES: &str = "api/v1/integrations/apple/ade/devices";
 const ADE_TOKENS: &str = "api/v1/integrations/apple/ade";
@@ -65,6 +66,7 @@ const QUOTA: QuotaHeaders = QuotaHeaders {
     limit: "x-ratelimit-limit-hour",
 };
 
+/// Which of the two means what differs even between the vendor's own tools.
 const REFUSED: &str = "Kandji refused the API token, or the token lacks the permission for the ADE device list, the ADE integration list or the device list. \
     A token also disappears with the administrator who made it.";
 
@@ -72,8 +74,7 @@ const REFUSED: &str = "Kandji refused the API token, or the token lacks the perm
 struct Kandji {
     name: Name,
     base: Url,
-    client: Client,
-    credential: Credential,
+    reads: TokenClient,
     policy: Policy,
     tokens: Mutex<Option<Arc<TokenList>>>,
     /// The ids of the records in the present pass that no code on a box can name. They count in the list's total.
@@ -103,7 +104,7 @@ impl Adapter for Kandji {
     }
 
     fn client(&self) -> &Client {
-        &self.client
+        &self.reads.client
     }
 
     fn vitals(&self) -> Vitals {
@@ -157,10 +158,14 @@ impl Kandji {
         ];
         let user_agent = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
         Ok(Self {
-            client: to.client(allow, user_agent, Some(QUOTA))?,
+            reads: TokenClient {
+                client: to.client(allow, user_agent, Some(QUOTA))?,
+                credential: settings.token,
+                scheme: "Bearer",
+                refused: REFUSED,
+            },
             name: to.name,
             base: to.url,
-            credential: settings.token,
             policy: settings.policy,
             tokens: Mutex::default(),
             unasked: Mutex::default(),
@@ -222,7 +227,7 @@ impl Kandji {
         purpose: Purpose,
         heard: &Heard,
     ) -> Result<(Vec<Row>, Option<Timestamp>), Fault> {
-        let mut list = List::default();
+        let mut list = CountedList::new(wire::LIST);
         for page in 1..=MAX_PAGES {
             let mut url = below(&self.base, ADE_DEVICES);
             url.query_pairs_mut().append_pair("serial_number", filter);
@@ -233,8 +238,7 @@ impl Kandji {
             heard.note();
             if !read(&reply, |page| list.take(page))? {
                 return Ok((
-                    list.rows(filter)
-                        .map_err(|misshaped| garbled(&reply, &misshaped))?,
+                    wire::rows(&list, filter).map_err(|misshaped| garbled(&reply, &misshaped))?,
                     Some(reply.date),
                 ));
             }
@@ -300,26 +304,7 @@ impl Kandji {
     }
 
     async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {
-        // Read for each request: a new file takes effect without a restart.
-        let token = self.credential.read_token().map_err(|fault| {
-            Fault::with(
-                Reason::CredentialsRefused,
-                format!("The station's {fault}."),
-            )
-        })?;
-        let request = Request::get(url)
-            .header("authorization", &format!("Bearer {}", token.reveal()))
-            .header("accept", "application/json");
-        self.client
-            .send(request, purpose)
-            .await
-            .map_err(|no| match no {
-                // Which of the two means what differs even between the vendor's own tools.
-                NoReply::Refused(refused) if matches!(refused.status, 401 | 403) => {
-                    refused.fault(Reason::CredentialsRefused, REFUSED)
-                }
-                no => no.into(),
-            })
+        Ok(self.reads.send(Request::get(url), purpose).await?)
     }
 
     fn bare(&self, serial: &Serial, reason: Reason) -> Evidence {
@@ -332,11 +317,7 @@ impl Kandji {
     }
 
     fn unknown(&self, serial: &Serial, fault: &Fault) -> Evidence {
-        Evidence {
-            detail: fault.detail.clone(),
-            replied_at: fault.replied_at,
-            ..self.bare(serial, fault.reason)
-        }
+        unanswered(self.bare(serial, fault.reason), fault)
     }
 }
 
@@ -366,9 +347,9 @@ pub fn judged(
     );
     let garbled = Fault::bare(Reason::GarbledAnswer);
     let json = |body: &[u8]| super::http::json(body).ok_or(&garbled);
-    let mut list = List::default();
+    let mut list = CountedList::new(wire::LIST);
     let whole = json(rows).is_ok_and(|page| list.take(&page) == Ok(false));
-    let Some(rows) = list.rows(serial.as_str()).ok().filter(|_| whole) else {
+    let Some(rows) = wire::rows(&list, serial.as_str()).ok().filter(|_| whole) else {
         return evidence;
     };
     let tokens = json(tokens).and_then(|reply| wire::tokens(&reply).map_err(|_| &garbled));

@@ -1,96 +1,28 @@
 //! Kandji's replies as they come. Almost every field may be missing; one of another type than documented makes the reply no answer.
 //! What is personal is not even read.
 
-use std::collections::HashSet;
-
 use jiff::{Timestamp, fmt::serde::timestamp::nanosecond};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::readiness::{
     compact,
+    counted_list::{CountedList, CountedPage, none_twice},
     shape::{Misshaped, Object},
     spelling,
 };
 
-/// One page of a list.
-struct Page<'a> {
-    count: i64,
-    records: &'a [Value],
-    next: bool,
-}
+pub(super) const LIST: &str = "Kandji's list";
 
-impl<'a> Page<'a> {
-    /// `first`: the first page was asked for.
-    fn read(page: &'a Value, first: bool) -> Result<Self, Misshaped> {
-        let page = Object::read("Kandji's list", page)?;
-        let count = page
-            .number("count", 0..=i64::MAX)?
-            .ok_or_else(|| page.lacks("count"))?;
-        // Of the links only counts whether they are there: they name another host.
-        let link = |name| match page.text(name)? {
-            Some(_) => Ok(true),
-            None if page.has(name) && page.value(name).is_none() => Ok(false),
-            None => Err(page.lacks(name)),
-        };
-        let (next, previous) = (link("next")?, link("previous")?);
-        if previous == first {
-            return Err(Misshaped(
-                "Kandji gave another page of its list than the one asked for.".to_owned(),
-            ));
-        }
-        Ok(Self {
-            count,
-            records: page.list("results")?,
-            next,
-        })
-    }
-
-    /// With this page the list holds as many records as `held`.
-    fn misfit(&self, held: i64) -> Misshaped {
-        let (count, further) = (self.count, if self.next { "a" } else { "no" });
-        Misshaped(format!(
-            "Kandji's list does not add up: its count is {count}, it holds {held} rows and names {further} further page."
-        ))
-    }
-}
-
-/// The rows of a list that comes in pages, held to what the list says of itself.
-#[derive(Debug, Default)]
-pub(super) struct List {
-    pages: u32,
-    count: i64,
-    rows: Vec<Value>,
-}
-
-impl List {
-    /// Takes the page that was asked for next; is there one more?
-    pub(super) fn take(&mut self, page: &Value) -> Result<bool, Misshaped> {
-        let page = Page::read(page, self.pages == 0)?;
-        let Page { count, next, .. } = page;
-        if self.pages > 0 && count != self.count {
-            return Err(Misshaped(format!(
-                "The count of Kandji's list changed from {} to {count} between two pages.",
-                self.count
-            )));
-        }
-        self.rows.extend_from_slice(page.records);
-        self.pages += 1;
-        self.count = count;
-        let held = i64::try_from(self.rows.len()).unwrap_or(i64::MAX);
-        if (next && held < count) || (!next && held == count) {
-            return Ok(next);
-        }
-        Err(page.misfit(held))
-    }
-
-    /// The rows of all pages, in answer to a filter.
-    pub(super) fn rows(&self, filter: &str) -> Result<Vec<Row>, Misshaped> {
-        none_twice(&self.rows, "id")?;
-        let rows: Vec<Row> = self.rows.iter().map(Row::read).collect::<Result<_, _>>()?;
-        answers(filter, rows.iter().map(|row| &*row.serial_number))?;
-        Ok(rows)
-    }
+/// The rows of a whole list, in answer to a filter.
+pub(super) fn rows(list: &CountedList, filter: &str) -> Result<Vec<Row>, Misshaped> {
+    let rows: Vec<Row> = list
+        .distinct()?
+        .iter()
+        .map(Row::read)
+        .collect::<Result<_, _>>()?;
+    answers(filter, rows.iter().map(|row| &*row.serial_number))?;
+    Ok(rows)
 }
 
 /// One page of the whole ADE device list. Between two pages the list may change, so only the reader of all of them knows
@@ -105,13 +37,13 @@ pub(super) struct ListPage {
 
 impl ListPage {
     pub(super) fn read(page: &Value, first: bool) -> Result<Self, Misshaped> {
-        let page = Page::read(page, first)?;
+        let page = CountedPage::read(LIST, page, first)?;
         let held = i64::try_from(page.records.len()).unwrap_or(i64::MAX);
         // An empty page answers nothing unless the list is empty.
         if held > page.count || (held == 0 && (page.count > 0 || page.next)) {
             return Err(page.misfit(held));
         }
-        none_twice(page.records, "id")?;
+        none_twice(LIST, page.records, "id")?;
         let read = |record| {
             let id = Object::read("Kandji's row", record)?.needed_text("id")?;
             Ok((id.to_ascii_lowercase(), Row::read(record)?))
@@ -122,22 +54,6 @@ impl ListPage {
             next: page.next,
         })
     }
-}
-
-/// A record that comes twice stands in the place of one that does not come: pages that repeat, a list that changed while it was read.
-fn none_twice(records: &[Value], id: &str) -> Result<(), Misshaped> {
-    let mut seen = HashSet::new();
-    // A record without an id is compared as a whole.
-    let key = |record: &Value| {
-        record
-            .get(id)
-            .and_then(Value::as_str)
-            .map_or_else(|| record.to_string(), str::to_ascii_lowercase)
-    };
-    if records.iter().all(|record| seen.insert(key(record))) {
-        return Ok(());
-    }
-    Err(Misshaped("Kandji's list holds a record twice.".to_owned()))
 }
 
 /// One ADE row. Rows are ordered by the first field: the newest is the greatest.
@@ -318,13 +234,13 @@ pub(super) fn tokens(reply: &Value) -> Result<Vec<Token>, Misshaped> {
     if let Value::Array(tokens) = reply {
         return tokens.iter().map(Token::read).collect();
     }
-    let mut list = List::default();
+    let mut list = CountedList::new(LIST);
     if list.take(reply)? {
         return Err(Misshaped(
             "Kandji lists more ADE tokens than fit a page.".to_owned(),
         ));
     }
-    list.rows.iter().map(Token::read).collect()
+    list.records().iter().map(Token::read).collect()
 }
 
 /// One enrolled device.
@@ -350,7 +266,7 @@ pub(super) fn devices(reply: &Value, filter: &str) -> Result<Vec<Device>, Missha
         Value::Array(devices) => devices.as_slice(),
         one => std::slice::from_ref(one),
     };
-    none_twice(devices, "device_id")?;
+    none_twice(LIST, devices, "device_id")?;
     let devices: Vec<Device> = devices.iter().map(Device::read).collect::<Result<_, _>>()?;
     answers(filter, devices.iter().map(|device| &*device.serial_number))?;
     Ok(devices)

@@ -578,6 +578,7 @@ impl Drop for Simulated {
 fn a_simulator_prints_the_part_of_a_config_that_asks_it() {
     for (service, credential) in [
         ("kandji", "kandji-token"),
+        ("intune", "intune-secret"),
         ("apple-dep", "apple-dep-token"),
         ("apple-business", "apple-business-key"),
     ] {
@@ -598,6 +599,12 @@ fn a_simulator_prints_the_part_of_a_config_that_asks_it() {
         } else {
             ""
         };
+        // What Intune says is enough only where the config says so.
+        let alone = if service == "intune" {
+            "[verdict]\nmin_grade = \"intent\"\n"
+        } else {
+            ""
+        };
         write_private(
             &folder.path().join(if other.is_empty() {
                 "unused"
@@ -608,7 +615,7 @@ fn a_simulator_prints_the_part_of_a_config_that_asks_it() {
         );
         let config = folder.path().join("bench.toml");
         let text = format!(
-            "[station]\nsite = \"a\"\nname = \"b\"\ncredentials_dir = \"{place}\"\n[[scanner]]\nname = \"s\"\n[indicator]\nkind = \"none\"\n[mqtt]\nurl = \"mqtt://localhost\"\n{other}{}",
+            "[station]\nsite = \"a\"\nname = \"b\"\ncredentials_dir = \"{place}\"\n[[scanner]]\nname = \"s\"\n[indicator]\nkind = \"none\"\n[mqtt]\nurl = \"mqtt://localhost\"\n{other}{}{alone}",
             simulated.printed
         );
         fs::write(&config, text).unwrap();

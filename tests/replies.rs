@@ -33,6 +33,7 @@ use benchlight::{
         apple_dep::{self as dep_source, simulator as apple_dep},
         evidence::{Evidence, Finding, Grade},
         http::{Clocks, Limits},
+        intune::{self as intune_source, simulator as intune},
         kandji::{
             self as kandji_source,
             simulator::{
@@ -51,6 +52,8 @@ use tempfile::TempDir;
 
 const SERIAL: &str = "C02XK0AAJG5H";
 const ABSENT: &str = "C02NEVERSEEN";
+const INTUNE_TOKEN: &str = "/8f1c7d2e-3b4a-4c5d-9e6f-0a1b2c3d4e5f/oauth2/v2.0/token";
+const INTUNE_DEVICES: &str = "/beta/deviceManagement/depOnboardingSettings/5b9e0a3c-6d1f-4c2e-8a7b-000000000001/importedAppleDeviceIdentities";
 const SYNCED: ClockWatch = ClockWatch::Fixed { synced: true };
 const UNSYNCED: ClockWatch = ClockWatch::Fixed { synced: false };
 const TOTAL: Duration = Duration::from_secs(8);
@@ -58,6 +61,7 @@ const TOTAL: Duration = Duration::from_secs(8);
 /// The service behind the gateway, kept alive.
 enum Behind {
     Kandji(kandji::Tenant),
+    Intune(intune::Tenant),
     Dep(apple_dep::Simulator),
     Business(apple_business::Simulator),
 }
@@ -73,17 +77,24 @@ struct Bench {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Kandji,
+    Intune,
     Dep,
     Business,
 }
 
-const KINDS: [Kind; 3] = [Kind::Kandji, Kind::Dep, Kind::Business];
+const KINDS: [Kind; 4] = [Kind::Kandji, Kind::Intune, Kind::Dep, Kind::Business];
 
 impl Kind {
+    /// Does its answer rest on its own last fetch from Apple?
+    fn has_a_last_fetch(self) -> bool {
+        matches!(self, Self::Kandji | Self::Intune)
+    }
+
     /// Its finding about [`SERIAL`].
     fn good(self) -> Finding {
         match self {
             Self::Kandji => Finding::Ready(Grade::Relayed),
+            Self::Intune => Finding::Ready(Grade::Intent),
             Self::Dep => Finding::Ready(Grade::Apple),
             Self::Business => Finding::NoObjection,
         }
@@ -96,6 +107,12 @@ impl Kind {
                 ("/api/v1/integrations/apple/ade/devices", SERIAL),
                 ("/api/v1/integrations/apple/ade", SERIAL),
                 ("/api/v1/devices", ABSENT),
+            ],
+            Self::Intune => &[
+                (INTUNE_TOKEN, SERIAL),
+                ("/beta/deviceManagement/depOnboardingSettings", SERIAL),
+                (INTUNE_DEVICES, SERIAL),
+                (INTUNE_DEVICES, ABSENT),
             ],
             Self::Dep => &[
                 ("/session", SERIAL),
@@ -159,6 +176,25 @@ impl Bench {
                     }),
                 )
             }
+            Kind::Intune => {
+                let devices = vec![intune::stock::Device::ready(SERIAL)];
+                let options = intune::Options::new(intune::stock::Stock::of(devices));
+                let tenant = intune::serve(options).await.unwrap();
+                let gateway = Gateway::before(tenant.address()).await;
+                let service = Service::Intune(intune_source::Settings {
+                    token_url: format!("http://{}{INTUNE_TOKEN}", gateway.address)
+                        .parse()
+                        .unwrap(),
+                    client_id: intune::CLIENT_ID.to_owned(),
+                    secret: credential("intune-secret", &tenant.secret()),
+                    policy: intune_source::Policy {
+                        tokens: vec![],
+                        max_fetch_age: Duration::from_hours(1),
+                        expected_profiles: vec![],
+                    },
+                });
+                (Behind::Intune(tenant), gateway, service)
+            }
             Kind::Dep => {
                 let apple = apple_dep::serve(apple_dep::Options::demo()).await.unwrap();
                 let gateway = Gateway::before(apple.address()).await;
@@ -192,7 +228,11 @@ impl Bench {
                 (Behind::Business(apple), gateway, service)
             }
         };
-        let path = if kind == Kind::Business { "/v1" } else { "" };
+        let path = match kind {
+            Kind::Business => "/v1",
+            Kind::Intune => "/beta",
+            Kind::Kandji | Kind::Dep => "",
+        };
         let url = format!("http://{}{path}", gateway.address).parse().unwrap();
         let settings = Settings {
             name,
@@ -227,6 +267,7 @@ impl Bench {
     fn violations(&self) -> Vec<String> {
         match &self.behind {
             Behind::Kandji(tenant) => tenant.violations(),
+            Behind::Intune(tenant) => tenant.violations(),
             Behind::Dep(apple) => apple.violations(),
             Behind::Business(apple) => apple.violations(),
         }
@@ -597,6 +638,8 @@ async fn an_old_reply_is_known_by_what_the_host_said_before_where_nobody_keeps_o
                 "/auth/oauth2/token",
                 "/profile",
                 "/api/v1/integrations/apple/ade",
+                INTUNE_TOKEN,
+                "/beta/deviceManagement/depOnboardingSettings",
             ]
             .contains(path)
         }) {
@@ -649,8 +692,8 @@ async fn what_a_host_said_is_known_to_every_source_that_asks_it_and_over_a_resta
                 "{kind:?}, {known}"
             );
         }
-        // With such a date, Kandji's own last fetch would be in the future.
-        if kind != Kind::Kandji {
+        // With such a date, the MDM's own last fetch would be in the future.
+        if !kind.has_a_last_fetch() {
             assert_eq!(
                 ask(&bench.source(UNSYNCED), SERIAL).await.finding,
                 kind.good(),
@@ -700,8 +743,8 @@ async fn a_clock_of_ours_that_nobody_keeps_spoils_no_answer() {
             .gateway
             .change(|_, reply| reply.set("date", &date(SignedDuration::from_hours(20 * 365 * 24))));
         let finding = ask(&bench.source(UNSYNCED), SERIAL).await.finding;
-        // Kandji's last fetch follows its own clock; the gateway has changed only `Date`.
-        let expected = if kind == Kind::Kandji {
+        // An MDM's last fetch follows its own clock; the gateway has changed only `Date`.
+        let expected = if kind.has_a_last_fetch() {
             Finding::Unknown(Reason::MdmLinkBroken)
         } else {
             kind.good()
@@ -798,6 +841,11 @@ async fn a_token_that_cannot_be_used_is_the_services_fault_and_not_the_stations(
             Kind::Business,
             token,
             "{\"access_token\":\"a\\nb\",\"expires_in\":3600}",
+        ),
+        (
+            Kind::Intune,
+            INTUNE_TOKEN,
+            "{\"access_token\":\"a b\",\"expires_in\":3600}",
         ),
         (
             Kind::Business,
@@ -979,7 +1027,7 @@ async fn a_number_from_outside_ends_nobody() {
                     "{kind:?} {text}: {evidence:?}"
                 );
                 assert!(
-                    kind != Kind::Kandji
+                    !kind.has_a_last_fetch()
                         || evidence.finding.reason().map(Reason::verdict) == Some(Verdict::Unknown),
                     "{text}: {evidence:?}"
                 );
@@ -1094,6 +1142,7 @@ async fn a_scan_waits_for_no_older_scans_read_that_hangs() {
             let bench = Bench::new(kind).await;
             let hangs = match &bench.behind {
                 Behind::Kandji(tenant) => tenant.faults().clone(),
+                Behind::Intune(tenant) => tenant.faults().clone(),
                 Behind::Dep(apple) => apple.faults().clone(),
                 Behind::Business(apple) => apple.faults().clone(),
             };

@@ -493,6 +493,18 @@ mod tests {
             ["url", "token_credential", "tokens"]
         );
         assert_eq!(
+            asked(SourceKind::Intune),
+            [
+                "url",
+                "tenant",
+                "token_url",
+                "client_id",
+                "secret_credential",
+                "tokens",
+                "expected_profiles"
+            ]
+        );
+        assert_eq!(
             asked(SourceKind::AppleDep),
             [
                 "url",

@@ -10,6 +10,7 @@
 mod anything;
 mod files;
 mod fleet_and_zentral;
+mod intune;
 mod rules;
 mod shipped;
 

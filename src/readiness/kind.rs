@@ -38,6 +38,7 @@ macro_rules! services {
     ($expand:ident) => {
         $expand! {
             Kandji "kandji" kandji { voice: Voice::Copy, mdm: Some(Mdm { console: "Kandji", vendor: "Kandji" }), not_known: Reason::NotFound, requests_an_hour: Some(10_000), rows_per_page: 300, proves: Some(Grade::Relayed), question: "Status in the MDM" },
+            Intune "intune" intune { voice: Voice::Copy, mdm: Some(Mdm { console: "Intune", vendor: "Microsoft" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Intent), question: "Plan of the MDM" },
             AppleDep "apple-dep" apple_dep { voice: Voice::Apple, mdm: None, not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
             NanoDep "nanodep" nanodep { voice: Voice::PassesOn, mdm: Some(Mdm { console: "NanoDEP", vendor: "NanoDEP" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
             MicroMdm "micromdm" micromdm { voice: Voice::PassesOn, mdm: Some(Mdm { console: "MicroMDM", vendor: "MicroMDM" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Apple), question: "Profile at Apple" },
@@ -165,10 +166,18 @@ impl SourceKind {
         self.keeps_copy() && !matches!(self, Self::Zentral)
     }
 
-    /// Whether a device that was released from the organisation may stay in it for ever, because it reads only the changes of Apple's
-    /// list: Apple sends none for a release.
-    pub const fn misses_releases(self) -> bool {
-        matches!(self, Self::Zentral)
+    /// What it says for too long of a device that was released from the organisation, as the end of a sentence; `None`: it is not known to.
+    pub const fn misses_releases(self) -> Option<&'static str> {
+        match self {
+            // It reads only the changes of Apple's list, and Apple sends none for a release.
+            Self::Zentral => Some(
+                "hears nothing when a device is released from the organisation: it may call it assigned for ever",
+            ),
+            Self::Intune => Some(
+                "still lists a device for up to 45 days after it was released from the organisation",
+            ),
+            _ => None,
+        }
     }
 
     /// Whether its replies tell the limit of requests and what is left of it.
@@ -206,6 +215,7 @@ mod tests {
     fn the_stable_words_stay_and_are_read_back() {
         for (kind, word, is_mdm) in [
             (SourceKind::Kandji, "kandji", true),
+            (SourceKind::Intune, "intune", true),
             (SourceKind::AppleDep, "apple-dep", false),
             (SourceKind::NanoDep, "nanodep", true),
             (SourceKind::MicroMdm, "micromdm", true),
@@ -235,6 +245,7 @@ mod tests {
     fn only_a_service_that_knows_of_profiles_can_prove_one() {
         for (kind, proof) in [
             (SourceKind::Kandji, Some(Grade::Relayed)),
+            (SourceKind::Intune, Some(Grade::Intent)),
             (SourceKind::AppleDep, Some(Grade::Apple)),
             (SourceKind::NanoDep, Some(Grade::Apple)),
             (SourceKind::MicroMdm, Some(Grade::Apple)),

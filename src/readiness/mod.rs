@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod examination;
 pub mod fleet;
 pub mod http;
+pub mod intune;
 pub mod kandji;
 pub mod keeper;
 pub mod kind;

@@ -342,15 +342,31 @@ fn rule_11_changed_since_fetch(counted: &Counted) -> Option<Ruling> {
 }
 
 fn rule_12_ready(counted: &Counted) -> Ruling {
-    let returned = counted.ready().iter().any(|(one, _)| one.evidence.returned);
+    let ready = counted.ready();
+    let returned = ready.iter().any(|(one, _)| one.evidence.returned);
     // A source may agree and still have something to say: a migration that failed.
     let added = counted.0.iter().find_map(|one| one.evidence.detail.clone());
+    let said: Vec<String> = by_plan_alone(&ready).into_iter().chain(added).collect();
     (
         if returned {
             Reason::ReturnedStock
         } else {
             Reason::Assigned
         },
-        added,
+        (!said.is_empty()).then(|| said.join(" ")),
     )
+}
+
+/// That nobody but an MDM's own plan says so; `None`: somebody has it from Apple.
+fn by_plan_alone(ready: &[(&Judged, Grade)]) -> Option<String> {
+    let is_plan = |(_, grade): &&(&Judged, Grade)| *grade == Grade::Intent;
+    let plans: Vec<_> = ready.iter().filter(is_plan).collect();
+    let (first, _) = plans.first()?;
+    let mdm = first.evidence.kind.mdm()?;
+    (plans.len() == ready.len()).then(|| {
+        format!(
+            "By {}'s plan alone: Apple has not confirmed it.",
+            mdm.console
+        )
+    })
 }

@@ -12,8 +12,8 @@ use crate::label::{self, Meaning};
 use crate::readiness::evidence::{
     By,
     Finding::{No, NoObjection, Ready, Unknown, Wait},
-    Grade::{Apple, Relayed},
-    SourceKind::{AppleBusiness, AppleDep, Fleet, Kandji, MicroMdm, NanoDep, Zentral},
+    Grade::{Apple, Intent, Relayed},
+    SourceKind::{AppleBusiness, AppleDep, Fleet, Intune, Kandji, MicroMdm, NanoDep, Zentral},
 };
 
 const FETCH: &str = "2026-11-23T08:00:00Z";
@@ -86,6 +86,7 @@ fn says_of(kind: SourceKind, finding: Finding, serial: Serial) -> Evidence {
         // It asks Apple at each question; only what is not in its list rests on a fetch.
         Fleet if finding == No(Reason::NotFound) => evidence.as_of = Some(at(FETCH)),
         Fleet | Zentral => {}
+        Intune => evidence.as_of = Some(at(FETCH)),
     }
     evidence
 }
@@ -1533,6 +1534,15 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
             WrongBlueprint,
             NotFound,
         ],
+        Intune => &[
+            AlreadyEnrolled,
+            PreviouslyActivated,
+            AssignmentFailed,
+            Unassigned,
+            NoProfile,
+            WrongProfile,
+            NotFound,
+        ],
         AppleDep | NanoDep | MicroMdm => &[
             MigrationPending,
             WrongProfile,
@@ -1580,6 +1590,7 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
             Unknown(Stale),
             Unknown(MdmLinkBroken),
         ]),
+        Intune => all.extend([Ready(Intent), Unknown(Stale), Unknown(MdmLinkBroken)]),
         AppleDep | NanoDep | MicroMdm => all.push(Ready(Apple)),
         AppleBusiness => all.extend([NoObjection, Wait(SyncPending)]),
         Fleet => all.extend([
@@ -1595,7 +1606,7 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
     let mut later = evidence.clone();
     for one in &mut later {
         match kind {
-            Kandji => one.as_of = None,
+            Kandji | Intune => one.as_of = None,
             AppleDep | NanoDep | MicroMdm => {
                 (one.assigned_at, one.server_uuid) = (
                     one.assigned_at.map(|_| at(AFTER_FETCH)),
@@ -1625,7 +1636,7 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
 /// sources, and returned devices allowed or not.
 #[test]
 fn no_finding_replaced_by_unknown_ever_makes_a_box_ready() {
-    for mdm in [Kandji, Fleet, Zentral] {
+    for mdm in [Kandji, Fleet, Zentral, Intune] {
         walk_the_cross_product(mdm);
     }
 }
@@ -1649,6 +1660,7 @@ fn walk_the_cross_product(mdm: SourceKind) {
                 (AppleBusiness, required[2]),
             ]);
             policy.allow_returned = allow_returned;
+            policy.min_grade = mdm.proves().unwrap().min(Relayed);
             for of_mdm in findings(mdm) {
                 for dep in findings(AppleDep) {
                     for business in findings(AppleBusiness) {
@@ -1867,3 +1879,5 @@ fn a_healthy_ready_box_under_faults_alone_and_in_pairs_is_only_ever_unknown() {
         }
     }
 }
+
+mod intent;

@@ -190,14 +190,21 @@ pub(super) fn across(all: &[(Name, Facts)]) -> Vec<Line> {
 
 /// Warns where nobody who is asked would know that a device was released.
 pub(super) fn of_releases(asked: &[(Name, SourceKind)]) -> Option<Line> {
-    let (name, _) = asked.iter().find(|(_, kind)| kind.misses_releases())?;
+    let (name, why) = asked
+        .iter()
+        .find_map(|(name, kind)| Some((name, kind.misses_releases()?)))?;
     let knows = |(_, kind): &(Name, SourceKind)| {
         kind.speaks_for_apple() || *kind == SourceKind::AppleBusiness
     };
     (!asked.iter().any(knows)).then(|| {
-        let finding = "this MDM hears nothing when a device is released from the organisation: it may call it assigned for ever, and the lamp would be green";
+        let finding = format!("this MDM {why}, and the lamp would be green");
         let remedy = "add a [[source]] of kind \"apple-business\": it knows of releases at once";
-        Line::new(format!("source {name}, releases"), State::Warn, finding, remedy)
+        Line::new(
+            format!("source {name}, releases"),
+            State::Warn,
+            finding,
+            remedy,
+        )
     })
 }
 
@@ -209,7 +216,7 @@ mod tests {
 
     #[test]
     fn an_mdm_that_misses_releases_is_not_enough_alone() {
-        use SourceKind::{AppleBusiness, AppleDep, Fleet, Kandji, Zentral};
+        use SourceKind::{AppleBusiness, AppleDep, Fleet, Intune, Kandji, Zentral};
 
         for (kinds, warns) in [
             (&[Zentral][..], true),
@@ -217,6 +224,9 @@ mod tests {
             (&[AppleDep, Zentral], false),
             (&[Kandji], false),
             (&[Fleet], false),
+            (&[Intune], true),
+            (&[Intune, AppleBusiness], false),
+            (&[Intune, AppleDep], false),
         ] {
             let asked: Vec<_> = kinds
                 .iter()
@@ -225,7 +235,8 @@ mod tests {
             let line = of_releases(&asked);
             assert_eq!(line.is_some(), warns, "{kinds:?}");
             if let Some(line) = line {
-                assert!(line.part == "source zentral, releases" && line.state == State::Warn);
+                let part = format!("source {}, releases", kinds[0].code());
+                assert!(line.part == part && line.state == State::Warn);
                 assert!(line.remedy.contains("apple-business"), "{}", line.remedy);
             }
         }

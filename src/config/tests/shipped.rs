@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::readiness::{
+    Settings,
     evidence::{Grade, SourceKind},
     replica::Mode,
 };
@@ -80,6 +81,18 @@ source zentral    servers []
 source zentral    ca_file -
 source zentral    reads_per_minute 0
 source zentral    quota_share 1.0
+source intune    name -
+source intune    kind -
+source intune    url "https://graph.microsoft.com/beta"
+source intune    tenant -
+source intune    client_id -
+source intune    token_url "https://login.microsoftonline.com/8f1c7d2e-3b4a-4c5d-9e6f-0a1b2c3d4e5f/oauth2/v2.0/token"
+source intune    secret_credential "intune-secret"
+source intune    tokens []
+source intune    expected_profiles []
+source intune    ca_file -
+source intune    reads_per_minute 0
+source intune    quota_share 1.0
 source apple-dep    name -
 source apple-dep    kind -
 source apple-dep    url "https://mdmenrollment.apple.com"
@@ -269,6 +282,9 @@ fn around(block: &Block, changed: Option<(&str, &str)>) -> String {
             "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"https://k.example\"\n",
         );
     }
+    if kind == Some(SourceKind::Intune) {
+        text.push_str("[verdict]\nmin_grade = \"intent\"\n");
+    }
     text
 }
 
@@ -285,6 +301,7 @@ fn the_examples_pass_and_do_what_their_comments_say() {
         include_str!("../../../config/examples/mutual-tls.toml"),
         include_str!("../../../config/examples/replica.toml"),
         include_str!("../../../config/examples/nanodep.toml"),
+        include_str!("../../../config/examples/intune.toml"),
     ];
     let configs = files.map(good);
     assert!(
@@ -296,7 +313,7 @@ fn the_examples_pass_and_do_what_their_comments_say() {
             .iter()
             .map(|config| config.lanes.len())
             .collect::<Vec<_>>(),
-        [1, 2, 1, 1, 1]
+        [1, 2, 1, 1, 1, 1]
     );
     assert_eq!(
         configs[3]
@@ -322,6 +339,15 @@ fn the_examples_pass_and_do_what_their_comments_say() {
         (SourceKind::NanoDep, Mode::Fallback)
     );
     assert!(configs[2].mqtt.client_certificate.is_some());
+    assert_eq!(configs[5].policy.min_grade, Grade::Intent);
+    assert_eq!(
+        configs[5]
+            .sources
+            .iter()
+            .map(Settings::kind)
+            .collect::<Vec<_>>(),
+        [SourceKind::Intune, SourceKind::AppleBusiness]
+    );
     assert_eq!(
         configs[2]
             .policy

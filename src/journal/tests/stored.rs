@@ -487,7 +487,7 @@ fn any_reason() -> impl Strategy<Value = Reason> {
 
 fn any_finding() -> impl Strategy<Value = Finding> {
     prop_oneof![
-        prop_oneof![Just(Grade::Relayed), Just(Grade::Apple)].prop_map(Finding::Ready),
+        proptest::sample::select(Grade::ALL.to_vec()).prop_map(Finding::Ready),
         Just(Finding::NoObjection),
         any_reason().prop_map(Finding::Wait),
         any_reason().prop_map(Finding::No),
@@ -500,11 +500,7 @@ fn any_text() -> impl Strategy<Value = Option<String>> {
 }
 
 fn any_evidence() -> impl Strategy<Value = Evidence> {
-    let kinds = prop_oneof![
-        Just(SourceKind::Kandji),
-        Just(SourceKind::AppleDep),
-        Just(SourceKind::AppleBusiness)
-    ];
+    let kinds = proptest::sample::select(SourceKind::ALL.to_vec());
     let times = (
         option::of(any_time()),
         option::of(any_time()),
@@ -576,7 +572,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         Signal::None,
     ];
     let signals = proptest::sample::select(signals.to_vec());
-    let grades = prop_oneof![Just(Grade::Relayed), Just(Grade::Apple)];
+    let grades = proptest::sample::select(Grade::ALL.to_vec());
     let names = (
         any_name(),
         any_name(),

@@ -13,6 +13,8 @@ pub mod reason;
 pub mod label;
 pub mod readiness {
     #[cfg(feature = "readiness")]
+    mod as_of;
+    #[cfg(feature = "readiness")]
     mod compact;
     #[cfg(feature = "readiness")]
     mod counted_list;
@@ -43,6 +45,11 @@ pub mod readiness {
     #[cfg(feature = "readiness")]
     pub mod apple_business {
         mod finding;
+    }
+    #[cfg(feature = "readiness")]
+    pub mod intune {
+        mod finding;
+        mod wire;
     }
     #[cfg(feature = "readiness")]
     pub mod fleet {

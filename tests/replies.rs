@@ -41,10 +41,11 @@ use benchlight::{
                 stock::{Device, Stock},
             },
         },
+        micromdm, nanodep,
     },
     reason::{Reason, Verdict},
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name},
-    simulator::stock,
+    simulator::{Running, stock},
 };
 use gateway::{Gateway, Reply};
 use jiff::{SignedDuration, Timestamp};
@@ -63,7 +64,22 @@ enum Behind {
     Kandji(kandji::Tenant),
     Intune(intune::Tenant),
     Dep(apple_dep::Simulator),
+    Nano(nanodep::simulator::Simulator),
+    Micro(micromdm::simulator::Simulator),
     Business(apple_business::Simulator),
+}
+
+impl Behind {
+    fn running(&self) -> &Running {
+        match self {
+            Self::Kandji(tenant) => tenant,
+            Self::Intune(tenant) => tenant,
+            Self::Dep(apple) => apple,
+            Self::Nano(server) => server,
+            Self::Micro(server) => server,
+            Self::Business(apple) => apple,
+        }
+    }
 }
 
 /// One source with a gateway in front of its service.
@@ -79,10 +95,19 @@ enum Kind {
     Kandji,
     Intune,
     Dep,
+    Nano,
+    Micro,
     Business,
 }
 
-const KINDS: [Kind; 4] = [Kind::Kandji, Kind::Intune, Kind::Dep, Kind::Business];
+const KINDS: [Kind; 6] = [
+    Kind::Kandji,
+    Kind::Intune,
+    Kind::Dep,
+    Kind::Nano,
+    Kind::Micro,
+    Kind::Business,
+];
 
 impl Kind {
     /// Does its answer rest on its own last fetch from Apple?
@@ -95,7 +120,7 @@ impl Kind {
         match self {
             Self::Kandji => Finding::Ready(Grade::Relayed),
             Self::Intune => Finding::Ready(Grade::Intent),
-            Self::Dep => Finding::Ready(Grade::Apple),
+            Self::Dep | Self::Nano | Self::Micro => Finding::Ready(Grade::Apple),
             Self::Business => Finding::NoObjection,
         }
     }
@@ -120,6 +145,12 @@ impl Kind {
                 ("/devices", ABSENT),
                 ("/profile", SERIAL),
             ],
+            Self::Nano => &[
+                ("/proxy/mdmserver1/devices", SERIAL),
+                ("/proxy/mdmserver1/devices", ABSENT),
+                ("/proxy/mdmserver1/profile", SERIAL),
+            ],
+            Self::Micro => &[("/v1/dep/devices", SERIAL), ("/v1/dep/devices", ABSENT)],
             Self::Business => &[
                 ("/auth/oauth2/token", SERIAL),
                 ("/v1/orgDevices/C02XK0AAJG5H", SERIAL),
@@ -208,6 +239,27 @@ impl Bench {
                 });
                 (Behind::Dep(apple), gateway, service)
             }
+            Kind::Nano => {
+                let any = ([127, 0, 0, 1], 0).into();
+                let server = nanodep::simulator::serve(any, 0).await.unwrap();
+                let gateway = Gateway::before(server.address()).await;
+                let key = credential("nanodep-key", server.key());
+                let expected = nanodep::Expected {
+                    profiles: vec![],
+                    hosts: vec!["acme.web-api.kandji.io".to_owned()],
+                };
+                let name = nanodep::simulator::DEP_NAME;
+                let settings = nanodep::Settings::new(name, key, expected);
+                (Behind::Nano(server), gateway, Service::NanoDep(settings))
+            }
+            Kind::Micro => {
+                let any = ([127, 0, 0, 1], 0).into();
+                let server = micromdm::simulator::serve(any, 0).await.unwrap();
+                let gateway = Gateway::before(server.address()).await;
+                let key = credential("micromdm-key", server.key());
+                let settings = micromdm::Settings::new(key, vec![]);
+                (Behind::Micro(server), gateway, Service::MicroMdm(settings))
+            }
             Kind::Business => {
                 let apple = apple_business::serve(apple_business::Options::demo())
                     .await
@@ -265,12 +317,7 @@ impl Bench {
     }
 
     fn violations(&self) -> Vec<String> {
-        match &self.behind {
-            Behind::Kandji(tenant) => tenant.violations(),
-            Behind::Intune(tenant) => tenant.violations(),
-            Behind::Dep(apple) => apple.violations(),
-            Behind::Business(apple) => apple.violations(),
-        }
+        self.behind.running().violations()
     }
 }
 
@@ -503,7 +550,7 @@ async fn a_name_given_twice_in_any_object_is_garbled() {
 #[tokio::test]
 async fn a_status_word_given_twice_is_never_green_in_either_order() {
     for order in [["removed", "assigned"], ["assigned", "removed"]] {
-        for kind in [Kind::Kandji, Kind::Dep] {
+        for kind in [Kind::Kandji, Kind::Dep, Kind::Nano] {
             let bench = Bench::new(kind).await;
             bench.gateway.change(move |_, reply| {
                 let text = reply.text();
@@ -637,6 +684,7 @@ async fn an_old_reply_is_known_by_what_the_host_said_before_where_nobody_keeps_o
                 "/session",
                 "/auth/oauth2/token",
                 "/profile",
+                "/proxy/mdmserver1/profile",
                 "/api/v1/integrations/apple/ade",
                 INTUNE_TOKEN,
                 "/beta/deviceManagement/depOnboardingSettings",
@@ -895,7 +943,8 @@ async fn every_request_asks_for_an_answer_of_now_in_plain_form() {
         ask(&source, ABSENT).await;
         source.probe().await.unwrap();
         let heads = bench.gateway.heads();
-        assert!(heads.len() >= 4, "{kind:?}: {}", heads.len());
+        let least = if kind == Kind::Micro { 3 } else { 4 };
+        assert!(heads.len() >= least, "{kind:?}: {}", heads.len());
         for head in heads {
             let head = head.to_ascii_lowercase();
             for (name, value) in [
@@ -1140,12 +1189,7 @@ async fn a_scan_waits_for_no_older_scans_read_that_hangs() {
     for kind in KINDS {
         for (path, serial) in kind.reads() {
             let bench = Bench::new(kind).await;
-            let hangs = match &bench.behind {
-                Behind::Kandji(tenant) => tenant.faults().clone(),
-                Behind::Intune(tenant) => tenant.faults().clone(),
-                Behind::Dep(apple) => apple.faults().clone(),
-                Behind::Business(apple) => apple.faults().clone(),
-            };
+            let hangs = bench.behind.running().faults().clone();
             hangs.add(format!("{path}=silence:7s*1").parse().unwrap());
             let source = bench.source(SYNCED);
             let older = tokio::spawn({

@@ -39,7 +39,7 @@ pub mod readiness {
         mod wire;
     }
     #[cfg(feature = "readiness")]
-    pub mod apple_dep {
+    pub mod device_assignment {
         mod finding;
     }
     #[cfg(feature = "readiness")]

@@ -104,41 +104,22 @@ mod tests {
     use super::*;
     use crate::{
         readiness::{
-            device_assignment::JSON,
-            http::{ClientSettings, Limits, Request, below},
+            device_assignment::{
+                JSON,
+                tests::{NOBODY, sent},
+            },
+            http::{Request, below},
         },
         reason::Reason,
-        runtime::clock::ClockWatch,
     };
 
-    /// Nothing listens there: the reason shows whether a request was sent or refused.
-    const BASE: &str = "http://127.0.0.1:9";
-
     async fn reason(request: Request) -> Reason {
-        let base: Url = BASE.parse().unwrap();
-        let settings = ClientSettings {
-            allow: allowed(&base),
-            user_agent: "test",
-            ca_file: None,
-            reads_per_minute: 0,
-            quota_share: 1.0,
-            quota: None,
-            clocks: ClockWatch::Fixed { synced: true }.into(),
-            limits: Limits::default(),
-        };
-        Fault::from(
-            Client::new(settings)
-                .unwrap()
-                .send(request, Purpose::Scan)
-                .await
-                .unwrap_err(),
-        )
-        .reason
+        sent(allowed(&NOBODY.parse().unwrap()), request).await
     }
 
     #[tokio::test]
     async fn what_writes_or_is_not_needed_never_leaves() {
-        let base: Url = BASE.parse().unwrap();
+        let base: Url = NOBODY.parse().unwrap();
         for path in [
             "session",
             "account",
@@ -183,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_needed_leaves() {
-        let base: Url = BASE.parse().unwrap();
+        let base: Url = NOBODY.parse().unwrap();
         for path in ["devices", "server/devices"] {
             assert_eq!(
                 reason(Request::post(below(&base, path), JSON, b"{}".to_vec())).await,

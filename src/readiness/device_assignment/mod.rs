@@ -347,6 +347,7 @@ pub(super) fn base_of_call(url: &Url, first: &[&str]) -> Option<String> {
     let mut base = url.clone();
     base.set_path(&parts.get(..place)?.join("/"));
     base.set_query(None);
+    base.set_fragment(None);
     Some(base.as_str().trim_end_matches('/').to_owned())
 }
 
@@ -464,5 +465,109 @@ impl<W: Way> Shared<W> {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+pub(in crate::readiness) mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::{finding::tests as table, *};
+    use crate::{
+        readiness::{
+            evidence::Grade,
+            http::{ClientSettings, Limits},
+        },
+        runtime::clock::ClockWatch,
+    };
+
+    /// Nothing listens there: the reason shows whether a request was sent or refused.
+    pub(in crate::readiness) const NOBODY: &str = "http://127.0.0.1:9";
+
+    /// What comes of a request to [`NOBODY`] by a client that may ask `allow`.
+    pub(in crate::readiness) async fn sent(allow: Vec<Allowed>, request: Request) -> Reason {
+        let settings = ClientSettings {
+            allow,
+            user_agent: "test",
+            ca_file: None,
+            reads_per_minute: 0,
+            quota_share: 1.0,
+            quota: None,
+            clocks: ClockWatch::Fixed { synced: true }.into(),
+            limits: Limits::default(),
+        };
+        let client = Client::new(settings).unwrap();
+        Fault::from(client.send(request, Purpose::Scan).await.unwrap_err()).reason
+    }
+
+    /// Every row of the table, as it comes in the body of that way's reply.
+    pub(in crate::readiness) fn every_row_is_judged_alike<W: Way>(
+        change: impl Fn(&mut Value),
+        expected: impl Fn(&Value, (Finding, bool)) -> (Finding, bool),
+    ) {
+        let serial = Serial::new(table::SERIAL).unwrap();
+        let name = Name::new("mdm").unwrap();
+        let judge = |record: &Value| {
+            let body = json!({ "devices": { table::SERIAL: record } }).to_string();
+            judged::<W>(body.as_bytes(), table::now(), &serial, name.clone())
+        };
+        let rows = table::table();
+        assert!(rows.len() > 25);
+        for (fields, finding, known) in rows {
+            let mut record = table::device(&fields);
+            change(&mut record);
+            let evidence = judge(&record);
+            assert_eq!(evidence.kind, W::KIND);
+            assert_eq!(
+                (evidence.judged(false), evidence.known),
+                expected(&fields, (finding, known)),
+                "{record}"
+            );
+        }
+        let mut pushed = table::device(&json!({"profile_status": "pushed"}));
+        change(&mut pushed);
+        let evidence = judge(&pushed);
+        let activated = Finding::No(Reason::PreviouslyActivated);
+        assert_eq!(evidence.judged(false), activated);
+        assert_eq!(evidence.judged(true), Finding::Ready(Grade::Apple));
+        assert_eq!(judge(&json!(null)).finding, Finding::No(Reason::NotFound));
+        let blank = match W::NOTHING {
+            Nothing::Null => Finding::Unknown(Reason::GarbledAnswer),
+            Nothing::NullOrBlank => Finding::No(Reason::NotFound),
+        };
+        assert_eq!(judge(&json!({})).finding, blank);
+        let nothing = judged::<W>(b"{\"devices\":{}}", table::now(), &serial, name.clone());
+        assert_eq!(nothing.finding, Finding::No(Reason::NotFound));
+        for body in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            "{\"devices\":[]}",
+            "{\"devices\":null}",
+        ] {
+            let evidence = judged::<W>(body.as_bytes(), table::now(), &serial, name.clone());
+            let garbled = Finding::Unknown(Reason::GarbledAnswer);
+            assert_eq!(evidence.finding, garbled, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_base_is_found_in_the_address_of_a_call() {
+        let base = |url: &str| base_of_call(&url.parse().unwrap(), &["proxy", "v1"]);
+        for (url, wanted) in [
+            ("https://a.example/proxy/x/devices?y#z", "https://a.example"),
+            ("https://a.example:8443/v1", "https://a.example:8443"),
+            ("https://a.example/hub/v1/tokens", "https://a.example/hub"),
+        ] {
+            assert_eq!(base(url).as_deref(), Some(wanted), "{url}");
+        }
+        for url in [
+            "https://a.example",
+            "https://a.example/hub/",
+            "https://v1.example",
+        ] {
+            assert_eq!(base(url), None, "{url}");
+        }
     }
 }

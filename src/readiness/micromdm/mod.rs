@@ -94,12 +94,12 @@ fn connected(settings: Settings, to: Endpoint<'_>) -> Result<MicroMdm, ClientFau
 }
 
 /// Everything that may be asked.
-fn allowed(base: &Url) -> Vec<Allowed> {
+pub(super) fn allowed(base: &Url) -> Vec<Allowed> {
     vec![Allowed::post(base, DEVICES)]
 }
 
 /// What the body of a reply of that `Date` to the question about devices says about one serial number, without a policy.
-#[cfg(any(test, fuzzing))]
+#[cfg(fuzzing)]
 pub fn judged(
     body: &[u8],
     date: jiff::Timestamp,
@@ -113,4 +113,89 @@ pub fn judged(
 #[cfg(fuzzing)]
 pub fn refused(status: u16, text: &str) -> Option<Reason> {
     refusal::read(status, text).map(|(reason, _)| reason)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::readiness::{
+        device_assignment::tests::{NOBODY, every_row_is_judged_alike, sent},
+        evidence::{Finding, Grade},
+    };
+
+    async fn reason(request: Request) -> Reason {
+        sent(allowed(&NOBODY.parse().unwrap()), request).await
+    }
+
+    fn post(path: &str) -> Request {
+        let url = below(&NOBODY.parse().unwrap(), path);
+        Request::post(url, "application/json", b"{}".to_vec())
+    }
+
+    #[tokio::test]
+    async fn nothing_but_the_question_about_devices_leaves() {
+        for path in [
+            "",
+            "v1/commands",
+            "v1/devices",
+            "v1/dep/profiles",
+            "v1/dep/assign",
+            "v1/dep/syncnow",
+            "v1/dep/autoassigners",
+            "v1/dep/devices/x",
+            "hub/v1/dep/devices",
+            "boltbackup",
+        ] {
+            assert_eq!(
+                reason(post(path)).await,
+                Reason::StationFault,
+                "POST {path}"
+            );
+        }
+        for path in [
+            "v1/dep/devices",
+            "v1/dep/account",
+            "version",
+            "boltbackup",
+            "",
+        ] {
+            let request = Request::get(below(&NOBODY.parse().unwrap(), path));
+            assert_eq!(reason(request).await, Reason::StationFault, "GET {path}");
+        }
+        assert_eq!(reason(post(DEVICES)).await, Reason::Offline);
+    }
+
+    /// As MicroMDM writes a record of Apple's: without the deadline, and with the year 1 for a time that is not there.
+    fn in_its_form(record: &mut Value) {
+        let fields = record.as_object_mut().unwrap();
+        fields.remove("mdm_migration_deadline");
+        for time in [
+            "profile_assign_time",
+            "profile_push_time",
+            "device_assigned_date",
+        ] {
+            let field = fields.entry(time).or_insert(Value::Null);
+            if field.is_null() || field == "" {
+                *field = json!("0001-01-01T00:00:00Z");
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_judged_as_from_apple_itself_but_for_migrations() {
+        every_row_is_judged_alike::<Api>(in_its_form, |fields, as_apple| {
+            let migrating = as_apple.0 == Finding::No(Reason::MigrationPending);
+            // One of another type is left out as well.
+            let garbled = fields.get("mdm_migration_deadline") == Some(&json!(false));
+            if migrating || garbled {
+                (Finding::Ready(Grade::Apple), true)
+            } else {
+                as_apple
+            }
+        });
+    }
 }

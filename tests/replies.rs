@@ -283,7 +283,7 @@ impl Bench {
         let path = match kind {
             Kind::Business => "/v1",
             Kind::Intune => "/beta",
-            Kind::Kandji | Kind::Dep => "",
+            Kind::Kandji | Kind::Dep | Kind::Nano | Kind::Micro => "",
         };
         let url = format!("http://{}{path}", gateway.address).parse().unwrap();
         let settings = Settings {

@@ -1,0 +1,134 @@
+//! Any two bodies as the host and as Apple's word about it: `cargo +nightly fuzz run fleet_reply`.
+#![no_main]
+
+use benchlight::{
+    label::Serial,
+    readiness::{
+        evidence::{Evidence, Finding},
+        fleet,
+    },
+    reason::Reason,
+    runtime::name::Name,
+};
+use serde_json::Value;
+
+const OURS: &str = "C02XK0AAJG5H";
+
+// The record separator, which never appears unescaped in JSON, separates the bodies.
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let (Some(serial), Ok(source), Ok(date)) = (
+        Serial::new(OURS),
+        Name::new("fleet"),
+        "2026-11-23T09:41:07Z".parse(),
+    ) else {
+        return;
+    };
+    let mut bodies = input.splitn(2, |byte| *byte == 0x1e);
+    let bodies = [(); 2].map(|()| bodies.next().unwrap_or_default());
+    let read = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let [host, said] = bodies.map(read);
+    let absent = fleet::judged(404, bodies, date, &serial, source.clone());
+    of_absent(&absent, &host);
+    let evidence = fleet::judged(200, bodies, date, &serial, source);
+    if !evidence.known {
+        assert_eq!(evidence.finding, Finding::Unknown(Reason::GarbledAnswer));
+        return;
+    }
+    // Checked on the JSON itself, not with our own types.
+    let host = &host["host"];
+    let is_ours = |value: &Value| value.as_str().is_some_and(|text| serial.is(text));
+    assert!(is_ours(&host["hardware_serial"]), "another host");
+    if matches!(evidence.finding, Finding::Unknown(_)) && !evidence.returned {
+        return;
+    }
+    let is_on = host["mdm"]["enrollment_status"]
+        .as_str()
+        .is_some_and(|word| word.trim_start().to_ascii_lowercase().starts_with("on"));
+    assert_eq!(
+        is_on,
+        evidence.finding == Finding::No(Reason::AlreadyEnrolled),
+        "enrolled is that first"
+    );
+    if !is_on {
+        of_assignment(&evidence, &said, &host["id"]);
+    }
+});
+
+/// A 404 is an answer in Fleet's own form alone.
+fn of_absent(evidence: &Evidence, body: &Value) {
+    if evidence.finding == Finding::Unknown(Reason::GarbledAnswer) {
+        return;
+    }
+    assert_eq!(evidence.finding, Finding::No(Reason::NotFound));
+    assert!(!evidence.known && evidence.as_of.is_some());
+    let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    let errors = body["errors"].as_array().expect("a 404 without errors");
+    assert!(text(&body["message"]) && body["host"].is_null() && !errors.is_empty());
+    assert!(
+        errors
+            .iter()
+            .all(|error| text(&error["name"]) && text(&error["reason"]))
+    );
+}
+
+fn of_assignment(evidence: &Evidence, said: &Value, host: &Value) {
+    let (device, listed) = (&said["dep_device"], &said["host_dep_assignment"]);
+    let named = |value: &Value| match value {
+        Value::String(text) => text.trim().to_owned(),
+        value => value.to_string(),
+    };
+    assert!(
+        said["id"].is_null()
+            || said["id"] == ""
+            || named(&said["id"]).parse::<u64>().ok() == named(host).parse().ok(),
+        "an answer about another host"
+    );
+    let serial = &device["serial_number"];
+    assert!(
+        serial.is_null()
+            || serial
+                .as_str()
+                .is_some_and(|text| text.is_empty() || text.trim().eq_ignore_ascii_case(OURS)),
+        "an answer about another device"
+    );
+    let never = |value: &Value| {
+        value.is_null()
+            || value.as_str().is_some_and(|text| {
+                text.trim().is_empty()
+                    || text.trim().starts_with(['-', '+'])
+                    || text.trim().starts_with("000")
+            })
+    };
+    if !matches!(evidence.judged(true), Finding::Ready(_)) {
+        return;
+    }
+    let returned_only = !matches!(evidence.judged(false), Finding::Ready(_));
+    let status = device["profile_status"].as_str().unwrap_or_default();
+    assert!(
+        status.eq_ignore_ascii_case("assigned")
+            || (returned_only && status.eq_ignore_ascii_case("pushed")),
+        "ready by the word {status:?}"
+    );
+    assert!(
+        listed.is_object() && never(&listed["deleted_at"]),
+        "ready and not in the list"
+    );
+    assert!(
+        never(&device["mdm_migration_deadline"]),
+        "ready and leaving"
+    );
+    let response = &listed["assign_profile_response"];
+    assert!(
+        response.is_null()
+            || ["", "SUCCESS"].contains(
+                &response
+                    .as_str()
+                    .unwrap_or("?")
+                    .to_ascii_uppercase()
+                    .as_str()
+            ),
+        "ready after {response}"
+    );
+    let error = &said["dep_device_error"];
+    assert!(error.is_null() || error == "", "ready beside an error");
+}

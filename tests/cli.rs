@@ -579,6 +579,8 @@ fn a_simulator_prints_the_part_of_a_config_that_asks_it() {
     for (service, credential) in [
         ("kandji", "kandji-token"),
         ("intune", "intune-secret"),
+        ("fleet", "fleet-token"),
+        ("zentral", "zentral-token"),
         ("apple-dep", "apple-dep-token"),
         ("apple-business", "apple-business-key"),
     ] {

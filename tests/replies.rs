@@ -32,6 +32,7 @@ use benchlight::{
         apple_business::{self as business_source, simulator as apple_business},
         apple_dep::{self as dep_source, simulator as apple_dep},
         evidence::{Evidence, Finding, Grade},
+        fleet::{self as fleet_source, simulator as fleet},
         http::{Clocks, Limits},
         intune::{self as intune_source, simulator as intune},
         kandji::{
@@ -42,6 +43,7 @@ use benchlight::{
             },
         },
         micromdm, nanodep,
+        zentral::{self as zentral_source, simulator as zentral},
     },
     reason::{Reason, Verdict},
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name},
@@ -55,6 +57,8 @@ const SERIAL: &str = "C02XK0AAJG5H";
 const ABSENT: &str = "C02NEVERSEEN";
 const INTUNE_TOKEN: &str = "/8f1c7d2e-3b4a-4c5d-9e6f-0a1b2c3d4e5f/oauth2/v2.0/token";
 const INTUNE_DEVICES: &str = "/beta/deviceManagement/depOnboardingSettings/5b9e0a3c-6d1f-4c2e-8a7b-000000000001/importedAppleDeviceIdentities";
+const FLEET_ASSIGNMENT: &str = "/api/v1/fleet/hosts/972365899/dep_assignment";
+const ZENTRAL_DEVICES: &str = "/api/mdm/dep/devices/";
 const SYNCED: ClockWatch = ClockWatch::Fixed { synced: true };
 const UNSYNCED: ClockWatch = ClockWatch::Fixed { synced: false };
 const TOTAL: Duration = Duration::from_secs(8);
@@ -67,6 +71,8 @@ enum Behind {
     Nano(nanodep::simulator::Simulator),
     Micro(micromdm::simulator::Simulator),
     Business(apple_business::Simulator),
+    Fleet(fleet::Server),
+    Zentral(zentral::Server),
 }
 
 impl Behind {
@@ -78,6 +84,8 @@ impl Behind {
             Self::Nano(server) => server,
             Self::Micro(server) => server,
             Self::Business(apple) => apple,
+            Self::Fleet(server) => server,
+            Self::Zentral(server) => server,
         }
     }
 }
@@ -98,15 +106,19 @@ enum Kind {
     Nano,
     Micro,
     Business,
+    Fleet,
+    Zentral,
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 8] = [
     Kind::Kandji,
     Kind::Intune,
     Kind::Dep,
     Kind::Nano,
     Kind::Micro,
     Kind::Business,
+    Kind::Fleet,
+    Kind::Zentral,
 ];
 
 impl Kind {
@@ -118,9 +130,9 @@ impl Kind {
     /// Its finding about [`SERIAL`].
     fn good(self) -> Finding {
         match self {
-            Self::Kandji => Finding::Ready(Grade::Relayed),
+            Self::Kandji | Self::Zentral => Finding::Ready(Grade::Relayed),
             Self::Intune => Finding::Ready(Grade::Intent),
-            Self::Dep | Self::Nano | Self::Micro => Finding::Ready(Grade::Apple),
+            Self::Dep | Self::Nano | Self::Micro | Self::Fleet => Finding::Ready(Grade::Apple),
             Self::Business => Finding::NoObjection,
         }
     }
@@ -160,6 +172,12 @@ impl Kind {
                 ),
                 ("/v1/orgDevices/C02NEVERSEEN", ABSENT),
             ],
+            Self::Fleet => &[
+                ("/api/v1/fleet/hosts/identifier/C02XK0AAJG5H", SERIAL),
+                (FLEET_ASSIGNMENT, SERIAL),
+                ("/api/v1/fleet/hosts/identifier/C02NEVERSEEN", ABSENT),
+            ],
+            Self::Zentral => &[(ZENTRAL_DEVICES, SERIAL), (ZENTRAL_DEVICES, ABSENT)],
         }
     }
 }
@@ -279,11 +297,35 @@ impl Bench {
                 });
                 (Behind::Business(apple), gateway, service)
             }
+            Kind::Fleet => {
+                let host = fleet::stock::Host::ready(SERIAL);
+                let stock = fleet::stock::Stock::of(vec![host]);
+                let server = fleet::serve(fleet::Options::new("t0ken", stock)).await;
+                let server = server.unwrap();
+                let gateway = Gateway::before(server.address()).await;
+                let service = Service::Fleet(fleet_source::Settings {
+                    token: credential("fleet-token", "t0ken"),
+                    expected: fleet_source::Expected::default(),
+                });
+                (Behind::Fleet(server), gateway, service)
+            }
+            Kind::Zentral => {
+                let device = zentral::stock::Device::ready(SERIAL);
+                let stock = zentral::stock::Stock::of(vec![device]);
+                let server = zentral::serve(zentral::Options::new("t0ken", stock)).await;
+                let server = server.unwrap();
+                let gateway = Gateway::before(server.address()).await;
+                let service = Service::Zentral(zentral_source::Settings {
+                    token: credential("zentral-token", "t0ken"),
+                    policy: zentral_source::Policy::default(),
+                });
+                (Behind::Zentral(server), gateway, service)
+            }
         };
         let path = match kind {
             Kind::Business => "/v1",
             Kind::Intune => "/beta",
-            Kind::Kandji | Kind::Dep | Kind::Nano | Kind::Micro => "",
+            Kind::Kandji | Kind::Dep | Kind::Nano | Kind::Micro | Kind::Fleet | Kind::Zentral => "",
         };
         let url = format!("http://{}{path}", gateway.address).parse().unwrap();
         let settings = Settings {
@@ -550,7 +592,13 @@ async fn a_name_given_twice_in_any_object_is_garbled() {
 #[tokio::test]
 async fn a_status_word_given_twice_is_never_green_in_either_order() {
     for order in [["removed", "assigned"], ["assigned", "removed"]] {
-        for kind in [Kind::Kandji, Kind::Dep, Kind::Nano] {
+        for kind in [
+            Kind::Kandji,
+            Kind::Dep,
+            Kind::Nano,
+            Kind::Fleet,
+            Kind::Zentral,
+        ] {
             let bench = Bench::new(kind).await;
             bench.gateway.change(move |_, reply| {
                 let text = reply.text();
@@ -943,7 +991,10 @@ async fn every_request_asks_for_an_answer_of_now_in_plain_form() {
         ask(&source, ABSENT).await;
         source.probe().await.unwrap();
         let heads = bench.gateway.heads();
-        let least = if kind == Kind::Micro { 3 } else { 4 };
+        let least = match kind {
+            Kind::Micro | Kind::Zentral => 3,
+            _ => 4,
+        };
         assert!(heads.len() >= least, "{kind:?}: {}", heads.len());
         for head in heads {
             let head = head.to_ascii_lowercase();

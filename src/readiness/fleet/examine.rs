@@ -1,6 +1,6 @@
 //! What the doctor says of a Fleet server: what the API token may read, and what its calls do not tell.
 
-use super::{Fleet, TOO_OLD, wire};
+use super::{Fleet, is_own_not_found, without_the_call};
 use crate::{
     readiness::{
         Purpose,
@@ -41,14 +41,8 @@ async fn asks_apple(fleet: &Fleet) -> Result<(), Fault> {
             Reason::GarbledAnswer,
             "Fleet answers about a host that it cannot have.",
         )),
-        Err(NoReply::Refused(refused)) if refused.status == 404 => {
-            if refused.text().contains(wire::NOT_FOUND) {
-                Ok(())
-            } else {
-                Err(refused.fault(Reason::SourceError, TOO_OLD))
-            }
-        }
-        Err(no) => Err(no.into()),
+        Err(NoReply::Refused(refused)) if is_own_not_found(&refused) => Ok(()),
+        Err(no) => Err(without_the_call(no)),
     }
 }
 

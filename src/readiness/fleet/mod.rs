@@ -17,7 +17,7 @@ use super::{
     Purpose,
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
-    http::{Allowed, Client, ClientFault, Fault, NoReply, Reply, Request, below},
+    http::{Allowed, Client, ClientFault, Fault, NoReply, Refused, Reply, Request, below},
     service::{Adapter, Endpoint, Heard, Pending, ask_each, unanswered},
     shape::Misshaped,
     token_client::TokenClient,
@@ -143,15 +143,11 @@ impl Fleet {
             .dep_assignment(host.id, purpose)
             .await
             .map_err(|no| match no {
-                NoReply::Refused(refused) if refused.status == 404 => {
-                    if refused.text().contains(wire::NOT_FOUND) {
-                        let detail = "Fleet had the host, and a moment later had not.";
-                        refused.fault(Reason::GarbledAnswer, detail)
-                    } else {
-                        refused.fault(Reason::SourceError, TOO_OLD)
-                    }
+                NoReply::Refused(refused) if is_own_not_found(&refused) => {
+                    let detail = "Fleet had the host, and a moment later had not.";
+                    refused.fault(Reason::GarbledAnswer, detail)
                 }
-                no => no.into(),
+                no => without_the_call(no),
             })?;
         let read = Assignment::read(reply.body(), host.id, serial)
             .map_err(|misshaped| garbled(&reply, &misshaped))?;
@@ -183,6 +179,21 @@ fn allowed(base: &Url) -> Vec<Allowed> {
         ),
         Allowed::get(base, "api/v1/fleet/hosts/*/dep_assignment", &[]),
     ]
+}
+
+/// Fleet's own word that there is no such host.
+fn is_own_not_found(refused: &Refused) -> bool {
+    refused.status == 404 && refused.text().contains("Resource Not Found")
+}
+
+/// Why the second call brought nothing: a server that has no such call says so in a word of its own. (A web page is another's.)
+fn without_the_call(no: NoReply) -> Fault {
+    match no {
+        NoReply::Refused(refused) if refused.status == 404 && !refused.text().is_empty() => {
+            refused.fault(Reason::SourceError, TOO_OLD)
+        }
+        no => no.into(),
+    }
 }
 
 fn garbled(reply: &Reply, misshaped: &Misshaped) -> Fault {

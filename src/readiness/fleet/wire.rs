@@ -15,9 +15,6 @@ use crate::{
     },
 };
 
-/// What a reply of status 404 says where the service itself wrote it: the beginning of its text.
-pub(super) const NOT_FOUND: &str = "Resource Not Found";
-
 const ANOTHER: &str =
     "Fleet answered with another host than the one asked for: it also looks for host names.";
 

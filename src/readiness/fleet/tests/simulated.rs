@@ -239,6 +239,34 @@ async fn a_server_without_the_second_call_is_too_old_and_never_ready() {
     );
 }
 
+/// At the second call a 404 has three meanings, and a web page is none of them.
+#[tokio::test]
+async fn a_404_of_the_second_call_is_an_old_server_a_vanished_host_or_another_page() {
+    let bench = Bench::new(one(stock::Host::ready(SERIAL))).await;
+    bench.ask(SERIAL).await;
+    let requests = bench.server.requests();
+    let second = requests[1].strip_prefix("GET ").unwrap();
+    let own =
+        "{\"message\":\"Resource Not Found\",\"errors\":[{\"name\":\"base\",\"reason\":\"x\"}]}";
+    for (text, reason, words) in [
+        ("404 page not found\n", Reason::SourceError, "too old"),
+        (own, Reason::GarbledAnswer, "a moment later had not"),
+        ("<html>blocked</html>", Reason::GarbledAnswer, "web page"),
+        ("", Reason::GarbledAnswer, "404"),
+    ] {
+        let effect = Effect::Say {
+            status: 404,
+            text: text.to_owned(),
+        };
+        bench.server.faults().path(second, effect);
+        let evidence = bench.ask(SERIAL).await;
+        assert_eq!(evidence.finding, Finding::Unknown(reason), "{text}");
+        let detail = evidence.detail.unwrap();
+        assert!(detail.contains(words), "{text}: {detail}");
+        bench.server.faults().clear();
+    }
+}
+
 #[tokio::test]
 async fn a_404_that_is_not_fleets_own_is_no_answer() {
     let bench = Bench::new(one(stock::Host::ready(SERIAL))).await;

@@ -217,8 +217,10 @@ impl Door {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
+    let mut named = headers.get_all(CONTENT_TYPE).iter();
+    named
+        .next()
+        .filter(|_| named.next().is_none())
         .and_then(|kind| kind.to_str().ok())
         .and_then(|kind| kind.split(';').next())
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     body::{Body, to_bytes},
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{
         HeaderName, HeaderValue, StatusCode, Uri,
         header::{
@@ -117,6 +117,7 @@ pub(super) fn routes(web: Web) -> Router {
             .fallback(asset);
     }
     routes
+        .method_not_allowed_fallback(async || not_so())
         .layer(from_fn_with_state(web.clone(), guard))
         .with_state(web)
 }
@@ -202,6 +203,14 @@ fn trouble(status: StatusCode, error: &str, remedy: &str) -> Response {
     (status, of_json(json(&TroubleIs { error, remedy }))).into_response()
 }
 
+fn not_so() -> Response {
+    trouble(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this is not done with that method",
+        "use POST for /api/scan, and GET for all else",
+    )
+}
+
 fn of_json(body: Vec<u8>) -> Response {
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
@@ -216,11 +225,7 @@ async fn asset(uri: Uri, headers: axum::http::HeaderMap, method: axum::http::Met
         );
     };
     if !matches!(method, axum::http::Method::GET | axum::http::Method::HEAD) {
-        return trouble(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "this is only read",
-            "use GET",
-        );
+        return not_so();
     }
     let kept: [(HeaderName, &str); 2] = [(ETAG, &asset.etag), (CACHE_CONTROL, "no-cache")];
     let known = headers
@@ -354,7 +359,8 @@ async fn text_of(request: Request) -> Result<String, Response> {
     };
     let body = body.map_err(|_| too_long())?;
     let order: Order = serde_json::from_slice(&body).map_err(|_| no_text())?;
-    if order.text.trim().is_empty() {
+    // A list would pass for an object with one field.
+    if !body.trim_ascii_start().starts_with(b"{") || order.text.trim().is_empty() {
         return Err(no_text());
     }
     if order.text.chars().count() > TEXT {
@@ -374,8 +380,9 @@ struct Why<E> {
     changes: Vec<Answer>,
 }
 
-async fn answer(State(web): State<Web>, Path(id): Path<String>) -> Response {
-    let Ok(id) = id.parse::<Uuid>() else {
+async fn answer(State(web): State<Web>, id: Result<Path<String>, PathRejection>) -> Response {
+    let id = id.ok().and_then(|Path(id)| id.parse::<Uuid>().ok());
+    let Some(id) = id else {
         return trouble(
             StatusCode::BAD_REQUEST,
             "that is no id",

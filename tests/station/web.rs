@@ -273,9 +273,19 @@ async fn another_name_another_page_and_no_page_are_refused() {
     );
     assert_eq!(post(&["Content-Type: text/plain", &own]), 415);
     assert_eq!(post(&[&own]), 415);
-    for other in ["PUT /api/scan", "DELETE /api/state", "OPTIONS /api/scan"] {
-        let status = page.ask(other, &[json, &own], b"").unwrap().status;
-        assert_eq!(status, 405, "{other}");
+    assert_eq!(post(&[json, "Content-Type: text/plain", &own]), 415);
+    for (other, status) in [
+        ("PUT /api/scan", 405),
+        ("GET /api/scan", 405),
+        ("DELETE /api/state", 405),
+        ("OPTIONS /api/scan", 405),
+        ("POST /", 405),
+        ("GET /api/answers/%ff", 400),
+        ("GET /nothing", 404),
+    ] {
+        let reply = page.ask(other, &[json, &own], b"").unwrap();
+        assert_eq!(reply.status, status, "{other}");
+        assert!(reply.json()["remedy"].is_string(), "{other}: {reply:?}");
     }
 }
 
@@ -365,6 +375,8 @@ async fn bodies_and_codes_that_are_none_are_refused_in_words() {
         (r#"{"code":"DEMOREADY001"}"#.to_owned(), 400),
         ("DEMOREADY001".to_owned(), 400),
         (r#"{"text":"DEMO"#.to_owned(), 400),
+        (r#" ["DEMOREADY001"]"#.to_owned(), 400),
+        (r#"{"text":"A","text":"B"}"#.to_owned(), 400),
     ] {
         let reply = page.post(&body, &[]);
         let shown: String = body.chars().take(40).collect();

@@ -22,7 +22,12 @@ use std::{
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use super::{CONFIG, FAILED, OK, arguments::Doctor, replica::present};
+use super::{
+    CONFIG, FAILED, OK,
+    arguments::Doctor,
+    fitted::{columns, fitted},
+    replica::present,
+};
 use crate::{
     config::{self, Problems, Readable},
     journal::survey,
@@ -203,13 +208,13 @@ fn print(lines: &[Line], json: bool) -> anyhow::Result<()> {
     } in &lines
     {
         let arrow = if remedy.is_empty() { "" } else { "  ->  " };
-        writeln!(
-            out,
-            "{:<6}  {part:<width$}  {}{arrow}{}",
+        let line = format!(
+            "{:<6}  {part:<width$}  {}{arrow}{}\n",
             state.word(),
             one_line(finding),
             one_line(remedy)
-        )?;
+        );
+        write!(out, "{}", fitted(&line, columns()))?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{FAILED, OK};
+use super::{FAILED, OK, fitted::wrapped};
 use crate::{
     config::did_you_mean,
     manual::{CAUSE, Entry, SIGNAL, VERDICT, entries},
@@ -43,10 +43,10 @@ pub(super) fn explain(word: Option<&str>) -> anyhow::Result<u8> {
 fn shown(entry: &Entry) -> String {
     let mut out = format!("{}: {}\n", entry.word, entry.kind);
     for paragraph in &entry.means {
-        out.push_str(&wrapped(paragraph, "  "));
+        out.push_str(&wrapped(paragraph, "  ", WIDTH));
     }
     if !entry.action.is_empty() {
-        out.push_str(&wrapped(&format!("Do: {}", entry.action), "  "));
+        out.push_str(&wrapped(&format!("Do: {}", entry.action), "  ", WIDTH));
     }
     out
 }
@@ -69,8 +69,9 @@ pub(super) fn lamps() -> Vec<(String, String)> {
 /// The table of the lamps, and every other word.
 fn overview(entries: &[Entry]) -> String {
     const INDENT: &str = "         ";
-    let row =
-        |title: &str, text: &str| wrapped(text, INDENT).replacen(INDENT, &format!("{title:<9}"), 1);
+    let row = |title: &str, text: &str| {
+        wrapped(text, INDENT, WIDTH).replacen(INDENT, &format!("{title:<9}"), 1)
+    };
     let mut out = String::from(
         "Green means: power this box on. Everything else: do not. No light: not checked.\n\n",
     );
@@ -120,24 +121,6 @@ fn near(word: &str, entries: &[Entry]) -> String {
         "{:?} is not the name of a lamp signal, a verdict, a reason, an alarm, a cause of a change or a health word: {hint}`benchlight explain` lists them",
         crate::runtime::visible::word(word)
     )
-}
-
-/// Lines of at most [`WIDTH`] characters, each behind `indent`.
-fn wrapped(text: &str, indent: &str) -> String {
-    let (mut out, mut line) = (String::new(), String::new());
-    for word in text.split(' ') {
-        if !line.is_empty()
-            && indent.len() + line.chars().count() + 1 + word.chars().count() > WIDTH
-        {
-            out.push_str(&format!("{indent}{line}\n"));
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    out + indent + &line + "\n"
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
 use super::{
     FAILED, OK,
     arguments::{Export, Format, Journal},
+    fitted::{columns, fitted},
 };
 use crate::{
     config,
@@ -66,7 +67,8 @@ fn why(reader: &mut Reader, code: &str) -> anyhow::Result<u8> {
         if !rows.is_empty() {
             // With and without its leading S: two boxes, two stories.
             let pause = if seen { "\n" } else { "" };
-            write!(out, "{pause}{}", story::story(serial, &rows))?;
+            let story = fitted(&story::story(serial, &rows), columns());
+            write!(out, "{pause}{story}")?;
             seen = true;
         }
     }

@@ -6,7 +6,10 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::{FAILED, OK};
+use super::{
+    FAILED, OK,
+    fitted::{columns, fitted},
+};
 use crate::{
     config::Config,
     publisher::message::Speaker,
@@ -53,7 +56,13 @@ pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow
         if !json {
             let mut out = io::stdout().lock();
             for record in &found {
-                show(&mut out, code, record, &of_code)?;
+                let mut text = Vec::new();
+                show(&mut text, code, record, &of_code, columns())?;
+                write!(
+                    out,
+                    "{}",
+                    fitted(&String::from_utf8_lossy(&text), columns())
+                )?;
             }
         }
         records.extend(found);
@@ -87,7 +96,14 @@ fn exit_code(records: &[Record]) -> u8 {
     }
 }
 
-fn show(out: &mut impl Write, code: &str, record: &Record, kept: &[KeptRow]) -> io::Result<()> {
+/// In so many columns; `None`: as many as it takes.
+fn show(
+    out: &mut impl Write,
+    code: &str,
+    record: &Record,
+    kept: &[KeptRow],
+    columns: Option<usize>,
+) -> io::Result<()> {
     let shown = record.serial.as_ref().map_or_else(
         || crate::label::visible(code.as_bytes()),
         ToString::to_string,
@@ -126,7 +142,11 @@ fn show(out: &mut impl Write, code: &str, record: &Record, kept: &[KeptRow]) -> 
         let same = kept.iter().filter(|kept| kept.is_of(evidence));
         rows.extend(same.filter_map(|kept| kept.cells()));
     }
-    table(out, &rows)?;
+    if columns.is_some_and(|columns| table_width(&rows) > columns) {
+        list(out, &rows)?;
+    } else {
+        table(out, &rows)?;
+    }
     for note in kept.iter().filter_map(|kept| kept.note()) {
         writeln!(out, "  {note}")?;
     }
@@ -138,18 +158,58 @@ fn show(out: &mut impl Write, code: &str, record: &Record, kept: &[KeptRow]) -> 
     writeln!(out)
 }
 
-fn table(out: &mut impl Write, rows: &[[String; 8]]) -> io::Result<()> {
+type Cells = [String; 8];
+
+fn width_of(rows: &[Cells], column: usize) -> usize {
+    let cells = rows.iter().filter_map(|row| row.get(column));
+    cells
+        .map(|cell| cell.chars().count())
+        .max()
+        .unwrap_or_default()
+}
+
+fn table_width(rows: &[Cells]) -> usize {
+    (0..8).map(|column| width_of(rows, column) + 2).sum()
+}
+
+fn table(out: &mut impl Write, rows: &[Cells]) -> io::Result<()> {
     for row in rows {
         write!(out, " ")?;
         for (column, cell) in row.iter().enumerate() {
-            let width = rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0);
+            let width = width_of(rows, column);
             write!(out, " {cell:width$}")?;
             write!(out, " ")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// The same where the table does not fit: each source with what it says, without the empty cells.
+fn list(out: &mut impl Write, rows: &[Cells]) -> io::Result<()> {
+    let width = width_of(rows, 1);
+    for [
+        question,
+        source,
+        says,
+        reason,
+        status,
+        assigned,
+        as_of,
+        took,
+    ] in rows.iter().skip(1)
+    {
+        write!(out, "  {source:width$}  {question}: {says}")?;
+        for (label, cell) in [
+            ("", reason),
+            ("status ", status),
+            ("assigned at ", assigned),
+            ("as of ", as_of),
+            ("", took),
+        ] {
+            if cell != "-" {
+                write!(out, ", {label}{cell}")?;
+            }
         }
         writeln!(out)?;
     }
@@ -219,8 +279,9 @@ mod tests {
             ..bare
         };
         let mut out = Vec::new();
-        show(&mut out, "C02XK0AAJG5H\u{202e}", &record, &[]).unwrap();
+        show(&mut out, "C02XK0AAJG5H\u{202e}", &record, &[], None).unwrap();
         let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("question           source  says"), "{text}");
         for words in [
             "Mac\\u{e0041}",
             "of \"HQ\\u{202e}\"",
@@ -233,5 +294,11 @@ mod tests {
             !text.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{e0041}']),
             "{text:?}"
         );
+        // Where the table is too wide, each source is one line, which may go on below.
+        let mut out = Vec::new();
+        show(&mut out, "C02XK0AAJG5H", &record, &[], Some(60)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let line = "  kandji  Status in the MDM: unknown, stale, status assigned\\u{200b}, 0 ms\n";
+        assert!(text.contains(line), "{text}");
     }
 }

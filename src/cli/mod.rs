@@ -7,6 +7,7 @@ mod credential;
 mod demo;
 mod doctor;
 mod explain;
+mod fitted;
 mod journal;
 mod lamps;
 mod log;

@@ -9,7 +9,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{OK, arguments::Replica};
+use super::{
+    OK,
+    arguments::Replica,
+    fitted::{columns, fitted},
+};
 use crate::{
     config::{self, Readable},
     journal::survey,
@@ -66,7 +70,7 @@ fn status(config: &Readable, file: &Path) -> anyhow::Result<u8> {
     };
     let mut out = io::stdout().lock();
     for line in lines(config, &survey, present()) {
-        writeln!(out, "{line}")?;
+        write!(out, "{}", fitted(&format!("{line}\n"), columns()))?;
     }
     Ok(OK)
 }

@@ -56,7 +56,8 @@ fn begin_outage(services: &[Faults], lasts: Duration) {
         faults.all(Effect::Reset);
     }
     LOG.push(
-        b"The services are dead for a minute. Boxes that the replica holds go on: their green says how old it is.\n",
+        b"The services are dead for a minute. Boxes that are ready in the copy of their\n\
+          lists (the replica) are green all the same; the rest is unknown until then.\n",
     );
     let services = services.to_vec();
     let over = move || {

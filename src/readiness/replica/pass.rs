@@ -213,7 +213,11 @@ impl Passes {
         });
         if let Some(fault) = fault.filter(|_| is_new) {
             let (reason, detail) = (fault.reason.code(), fault.detail.as_deref());
-            tracing::warn!(source = %self.source, reason, detail, "the replica is not filled");
+            let what = match self.complete {
+                Some(_) => "the replica is not brought up to date",
+                None => "the replica is not filled",
+            };
+            tracing::warn!(source = %self.source, reason, detail, "{what}");
         }
     }
 

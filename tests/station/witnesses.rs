@@ -343,6 +343,7 @@ of_each! {
     zentral Zentral,
     nanodep NanoDep,
     micromdm MicroMdm,
+    intune Intune,
 }
 
 /// Both sides of a contradiction are shown, each under its question.

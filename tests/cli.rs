@@ -182,7 +182,7 @@ fn a_usage_error_is_64_and_leaves_standard_output_alone() {
         &["replica"],
         &["replica", "clear", "kandji", "apple"],
         &["lookup"],
-        &["simulate", "jamf"],
+        &["simulate", "mosyle"],
         &["simulate", "kandji", "--fault", "gremlins"],
         &["simulate", "kandji", "--boxes", "1000001"],
     ] {

@@ -45,6 +45,8 @@ pub(super) struct Parts {
     pub(super) lamps: BTreeMap<Name, watch::Receiver<indicator::LampState>>,
     pub(super) sources: BTreeMap<Name, watch::Receiver<SourceHealth>>,
     pub(super) required: BTreeSet<Name>,
+    /// Those that answer from their last complete pass whatever the next one ends in.
+    pub(super) by_pass: BTreeSet<Name>,
     pub(super) broker: watch::Receiver<publisher::State>,
     pub(super) journal: watch::Receiver<JournalHealth>,
     pub(super) station: watch::Receiver<Report>,
@@ -188,8 +190,11 @@ impl Parts {
         let failing = sources
             .iter()
             .filter(|(name, _)| self.required.contains(name))
-            .find_map(|(_, health)| {
-                let covered = |reason: &Reason| health.rows_answer && leaves_its_place(*reason);
+            .find_map(|(name, health)| {
+                let covered = |reason: &Reason| {
+                    let speaks = self.by_pass.contains(name) || leaves_its_place(*reason);
+                    health.rows_answer && speaks
+                };
                 health.failing.filter(|reason| !covered(reason))
             });
         if let Some(reason) = failing {
@@ -386,6 +391,7 @@ mod tests {
                     .map(|(source, health)| (name(source), health.subscribe()))
                     .collect(),
                 required: [name("kandji")].into(),
+                by_pass: BTreeSet::new(),
                 broker: broker.subscribe(),
                 journal: journal.subscribe(),
                 station: station.subscribe(),

@@ -379,6 +379,13 @@ impl Wiring {
                 .filter(|source| source.required)
                 .map(|source| source.name.clone())
                 .collect(),
+            by_pass: config
+                .policy
+                .sources
+                .iter()
+                .filter(|source| source.kind.is_list_only())
+                .map(|source| source.name.clone())
+                .collect(),
             broker: from.link,
             journal: from.journal.health(),
             station: from.station.report.clone(),

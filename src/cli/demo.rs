@@ -8,12 +8,11 @@ use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::DirBuilderExt,
-    path::PathBuf,
 };
 
 use anyhow::Context;
 
-use super::run::run as run_station;
+use super::{folder::Folder, run::run as run_station};
 use crate::{
     config::demo::{self, Places},
     readiness::{evidence::SourceKind, simulate},
@@ -31,7 +30,7 @@ const PAGE_PORT: u16 = 8480;
 /// A port or a folder that cannot be had, or what `run` says.
 pub(super) async fn run(mdm: SourceKind) -> anyhow::Result<u8> {
     let folder = Folder::make().context("cannot make a folder for the demo")?;
-    let credentials = folder.0.join("credentials");
+    let credentials = folder.path().join("credentials");
     fs::DirBuilder::new().mode(0o700).create(&credentials)?;
 
     let mut simulators = Vec::new();
@@ -65,7 +64,7 @@ pub(super) async fn run(mdm: SourceKind) -> anyhow::Result<u8> {
         source_ports: &ports,
         broker_port: broker.address().port(),
         page_port: page_port().context("cannot get a port for the page")?,
-        state_dir: &folder.0.join("state"),
+        state_dir: &folder.path().join("state"),
         credentials_dir: &credentials,
     };
     let mut config = demo::config(&places)?;
@@ -75,7 +74,7 @@ pub(super) async fn run(mdm: SourceKind) -> anyhow::Result<u8> {
     let switches = simulators
         .iter()
         .map(|(_, running)| running.faults().clone());
-    let file = folder.0.join("demo.toml");
+    let file = folder.path().join("demo.toml");
     file::write_private(&file, &demo::text(&places))?;
     let screens = Screens {
         program: std::env::args().next().unwrap_or_default(),
@@ -104,23 +103,4 @@ fn page_port() -> io::Result<u16> {
     let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let listener = free(PAGE_PORT).or_else(|_| free(0))?;
     Ok(listener.local_addr()?.port())
-}
-
-/// A folder of this run alone; gone with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> io::Result<Self> {
-        // Short, because people paste its path.
-        let name = format!("benchlight-{:08x}", fastrand::u32(..));
-        let path = std::env::temp_dir().join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

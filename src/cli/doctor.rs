@@ -13,7 +13,7 @@ mod sources;
 mod web;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     path::Path,
     time::Duration,
@@ -26,6 +26,7 @@ use super::{
     CONFIG, FAILED, OK,
     arguments::Doctor,
     fitted::{columns, fitted},
+    lists,
     replica::present,
 };
 use crate::{
@@ -232,9 +233,17 @@ struct Under<T> {
 
 impl<T: Send + 'static> Under<T> {
     fn start(part: String, examination: impl Future<Output = T> + Send + 'static) -> Self {
+        Self::start_within(PATIENCE, part, examination)
+    }
+
+    fn start_within(
+        patience: Duration,
+        part: String,
+        examination: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
         Self {
             part,
-            task: tokio::spawn(tokio::time::timeout(PATIENCE, examination)),
+            task: tokio::spawn(tokio::time::timeout(patience, examination)),
         }
     }
 
@@ -285,6 +294,8 @@ struct Parts {
     scanners: Vec<(Name, Under<Line>)>,
     lamps: Under<Vec<Line>>,
     sources: Vec<(readiness::Settings, Under<sources::Seen>)>,
+    /// The lists that no running agent has.
+    lists: Vec<(Name, Under<Line>)>,
     replica: Option<Under<Result<Survey, ReadFault>>>,
     agent: bool,
     max_fetch_age: Option<Duration>,
@@ -329,6 +340,25 @@ impl Parts {
             let part = format!("source {}", settings.name);
             (settings, Under::start(part, examination))
         };
+        let is_read_here = |settings: &&readiness::Settings| {
+            let with_agent = || {
+                config
+                    .state_dir
+                    .as_deref()
+                    .is_some_and(lists::is_with_agent)
+            };
+            lists::is_list_only(settings) && !with_agent()
+        };
+        let listed = config.sources.iter().filter(is_read_here);
+        let listed: Vec<_> = listed
+            .map(|settings| {
+                let examination = sources::list(settings.clone(), clocks.clone());
+                let part = format!("source {}, list", settings.name);
+                let patience = lists::PATIENCE + PATIENCE;
+                let under = Under::start_within(patience, part, examination);
+                (settings.name.clone(), under)
+            })
+            .collect();
         let kept = |settings: &readiness::Settings| settings.replica.is_on();
         let replica = config.state_dir.as_deref().map(store::path);
         let replica = replica
@@ -343,6 +373,7 @@ impl Parts {
             scanners: config.scanners.into_iter().map(scanner).collect(),
             lamps,
             sources: config.sources.into_iter().map(source).collect(),
+            lists: listed,
             replica,
             agent: runs,
             max_fetch_age: config.max_fetch_age,
@@ -378,6 +409,7 @@ impl Parts {
             .iter()
             .map(|(settings, _)| (settings.name.clone(), settings.kind()))
             .collect();
+        let mut lists: BTreeMap<Name, Under<Line>> = self.lists.into_iter().collect();
         for (settings, source) in self.sources {
             let mut told = None;
             match source.end().await {
@@ -388,7 +420,9 @@ impl Parts {
                 }
                 Err(line) => lines.push(line),
             }
-            if let Some(survey) = &survey {
+            if let Some(list) = lists.remove(&settings.name) {
+                lines.push(list.end().await.unwrap_or_else(|line| line));
+            } else if let Some(survey) = &survey {
                 lines.extend(replica::line(
                     &settings,
                     survey,

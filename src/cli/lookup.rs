@@ -4,16 +4,18 @@ mod rows;
 
 use std::io::{self, Write};
 
+use anyhow::Context;
 use jiff::Timestamp;
 
 use super::{
     FAILED, OK,
     fitted::{columns, fitted},
+    lists::{self, OwnLists},
 };
 use crate::{
     config::Config,
     publisher::message::Speaker,
-    readiness::{Source, evidence::Evidence, http::Clocks},
+    readiness::{Settings, Source, evidence::Evidence, http::Clocks},
     reason::Verdict,
     record::Record,
     runtime::{clock::ClockWatch, name::Name, times, visible},
@@ -32,14 +34,26 @@ pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow
     let clock = ClockWatch::Kernel;
     let clocks = Clocks::reading(clock, &config.journal.state_dir);
     let store = rows::store(config);
+    let own = OwnLists::wanted(&config.sources, &config.journal.state_dir)
+        .context("cannot make a folder for the lists that are read")?;
+    let store_of = |source: &Settings| {
+        let own = own.as_ref().filter(|_| lists::is_list_only(source));
+        own.map(|own| &own.store).or(store.as_ref())
+    };
     let sources: Vec<Source> = config
         .sources
         .iter()
-        .map(|source| match &store {
+        .map(|source| match store_of(source) {
             Some(store) => Source::with_replica(source.clone(), clocks.clone(), store),
             None => Source::new(source.clone(), clocks.clone()),
         })
         .collect::<Result<_, _>>()?;
+    if own.is_some() {
+        let listed = sources.iter().filter(|source| source.kind().is_list_only());
+        for source in listed {
+            lists::read(source).await;
+        }
+    }
     let Some(lane) = config.lanes.first() else {
         anyhow::bail!("the config has no lane")
     };

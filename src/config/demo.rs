@@ -47,7 +47,9 @@ pub fn text(places: &Places<'_>) -> String {
 
 /// `text` with another MDM in Kandji's place.
 fn with_mdm(text: &str, kind: SourceKind, source: &str) -> String {
-    let replica = if kind.rows_per_page() > 0 {
+    let replica = if kind.is_list_only() {
+        "refresh = \"10s\"\n"
+    } else if kind.rows_per_page() > 0 {
         "replica = \"fallback\"\nrefresh = \"1m\"\n"
     } else {
         ""

@@ -169,8 +169,12 @@ fn read_replica(
         ("fallback", Mode::Fallback),
         ("first", Mode::First),
     ];
-    let mode = section.choice("replica", &modes, Some("off"));
-    let mode = mode.and_then(|mode| can_be(section, mode.value, kind));
+    let mode = if kind.is_some_and(|kind| kind.value.is_list_only()) {
+        only_mode(section)
+    } else {
+        let mode = section.choice("replica", &modes, Some("off"));
+        mode.and_then(|mode| can_be(section, mode.value, kind))
+    };
     let refresh = section.duration("refresh", default.refresh, SECOND * 10..=DAY);
     let max_replica_age = section.duration(
         "max_replica_age",
@@ -232,6 +236,16 @@ fn can_be(section: &Section<'_, '_>, mode: Mode, kind: Option<&Found<SourceKind>
         kind.value.code()
     );
     section.wrong("replica", message, "remove `replica`: it is asked live")
+}
+
+/// A service that can only be listed has no other mode, and so no key for it.
+fn only_mode(section: &Section<'_, '_>) -> Option<Mode> {
+    if !section.has("replica") {
+        return Some(Mode::Only);
+    }
+    let message = "`replica` is no key of this kind: the service can only be listed, so its copy always answers";
+    let remedy = "remove it; `refresh` and `max_replica_age` say how old the copy may be";
+    section.wrong("replica", message, remedy)
 }
 
 /// `max_fetch_age`: of an MDM that fetches from Apple.

@@ -11,6 +11,7 @@ mod anything;
 mod files;
 mod fleet_and_zentral;
 mod intune;
+mod jamf;
 mod rules;
 mod shipped;
 

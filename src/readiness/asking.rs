@@ -8,7 +8,7 @@ use super::{
     Purpose, Source,
     evidence::{Answer, By, Evidence, Finding, RowTerms},
     replica::{
-        Mode, Replica,
+        Mode, Replica, StoredFacts, StoredRow,
         rule::{self, Present},
         store::Held,
     },
@@ -97,6 +97,12 @@ impl Source {
 
     /// Asks the service; a row takes its place where it cannot answer.
     async fn ask_live(&self, candidates: &Candidates, terms: &RowTerms, hand: impl Fn(Answer)) {
+        let left = terms.deadline.since(Boot::now());
+        let patience = left.saturating_sub(BEFORE_DEADLINE);
+        if self.shared.kind.is_list_only() {
+            let word = self.ask_pass(candidates, Purpose::Scan, patience);
+            return hand(word.await);
+        }
         let heard = Heard::default();
         let ask = self.ask_and_note(candidates, Purpose::Scan, &heard);
         if self.shared.replica.is_none() {
@@ -111,8 +117,7 @@ impl Source {
             hand(row);
             return hand(ask.await);
         }
-        let left = terms.deadline.since(Boot::now());
-        let at = Instant::now() + left.saturating_sub(BEFORE_DEADLINE);
+        let at = Instant::now() + patience;
         tokio::select! {
             biased;
             answer = &mut ask => {
@@ -165,6 +170,10 @@ impl Source {
     /// What the rows say of the candidates, good news or not; without a row, that the service does not know it. Nobody is told of it
     /// before the service has said it too. `None`: no complete pass is young enough, or a row is struck or damaged.
     pub async fn word(&self, candidates: &Candidates, terms: &RowTerms) -> Option<Answer> {
+        if self.shared.kind.is_list_only() {
+            let word = self.ask_pass(candidates, Purpose::Recheck, Duration::ZERO);
+            return Some(word.await);
+        }
         let service_now = self.shared.adapter.client().service_now();
         let replica = self.shared.replica.as_ref()?;
         if !replica.is_young(service_now) {
@@ -183,6 +192,14 @@ impl Source {
         })
     }
 
+    pub(super) fn present(&self) -> Present {
+        Present {
+            boot_id: machine::boot_id(),
+            boot: Boot::now(),
+            service: self.shared.adapter.client().service_now(),
+        }
+    }
+
     fn not_known(&self, serial: &Serial) -> Evidence {
         let (name, kind) = (self.shared.name.clone(), self.shared.kind);
         let finding = Finding::No(kind.not_known());
@@ -196,11 +213,7 @@ impl Source {
         let listed = shared.adapter.listed()?;
         let serials: Vec<Serial> = candidates.iter().cloned().collect();
         let found = replica.look_up(&shared.name, serials).await?;
-        let now = Present {
-            boot_id: machine::boot_id(),
-            boot: Boot::now(),
-            service: shared.adapter.client().service_now(),
-        };
+        let now = self.present();
         let service = now
             .service
             .unwrap_or_else(|| found.facts.read_at.carried(now));
@@ -210,10 +223,7 @@ impl Source {
                 Held::Doubted => return Row::Doubted,
                 Held::Rows(rows) => rows,
             };
-            let ages = rows.iter().map(|row| row.read_at.age(now));
-            let age = ages
-                .chain([found.facts.read_at.age(now)])
-                .try_fold(Duration::ZERO, |oldest, age| Some(oldest.max(age?)));
+            let age = oldest(&rows, &found.facts, now);
             let judged = listed.judge(serial, &rows, &found.facts, service);
             let finding = judged.judged(terms.allow_returned);
             let proves = shared.kind.proves();
@@ -246,9 +256,16 @@ pub enum Row {
     },
 }
 
+/// The age of the oldest that an answer rests on; `None`: nobody can say.
+pub(super) fn oldest(rows: &[StoredRow], facts: &StoredFacts, now: Present) -> Option<Duration> {
+    let ages = rows.iter().map(|row| row.read_at.age(now));
+    ages.chain([facts.read_at.age(now)])
+        .try_fold(Duration::ZERO, |oldest, age| Some(oldest.max(age?)))
+}
+
 impl Replica {
     /// `None`: nothing answers.
-    async fn look_up(
+    pub(super) async fn look_up(
         &self,
         source: &Name,
         serials: Vec<Serial>,

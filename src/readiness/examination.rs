@@ -39,7 +39,7 @@ impl Remark {
     }
 
     /// What could not be done, why, and what the technician can do about it.
-    pub(super) fn of_fault(what: &str, fault: &Fault) -> Self {
+    pub fn of_fault(what: &str, fault: &Fault) -> Self {
         let words = fault.reason.message(fault.detail.as_deref());
         Self::fail(format!("{what}: {words}"), remedy(fault.reason))
     }

@@ -6,6 +6,7 @@
 
 mod budget;
 mod connections;
+mod cutter;
 mod door;
 mod fault;
 #[cfg(fuzzing)]
@@ -13,6 +14,7 @@ mod fuzzing;
 mod host_time;
 mod json;
 mod request;
+mod rows;
 
 use std::{
     path::Path,
@@ -20,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::HeaderMap;
 use url::Url;
@@ -36,6 +39,7 @@ use crate::{
 pub use budget::Quota;
 use budget::{Budget, Refusal};
 use connections::Connections;
+pub use cutter::Piece;
 use door::Came;
 pub use door::{NoReply, Refused, Reply};
 pub use fault::{CLOCK_TOLERANCE, Fault, affects_every_box, in_future, under_clock};
@@ -44,6 +48,7 @@ pub use fuzzing::judged;
 pub use host_time::Clocks;
 pub use request::{Allowed, Method, Request, below};
 use request::{built, redirected};
+pub use rows::Rows;
 
 /// Hops that a redirect may take (a trailing slash needs one).
 const MAX_HOPS: usize = 3;
@@ -201,27 +206,55 @@ impl Client {
     ) -> Result<Reply, NoReply> {
         let first = make();
         let request = format!("{first:?}");
-        let result = match tokio::time::timeout(
-            self.shared.limits.total,
-            self.follow(first, &make, purpose),
-        )
-        .await
-        {
-            Ok(result) => result,
-            Err(_) => Err(Fault::bare(Reason::Timeout).into()),
+        let answer = async {
+            let (request, headed) = self.head(first, &make, purpose).await?;
+            let Headed { response, came } = headed;
+            let (end, body) = body(response, self.shared.limits.body).await;
+            end.map_err(|reason| Fault {
+                replied_at: came.dated_at(),
+                ..self.cut(&request, reason)
+            })?;
+            Ok(came.answer(&body, &self.shared.clocks)?)
         };
-        match &result {
-            Ok(reply) => tracing::debug!(request, status = reply.status, "asked"),
-            Err(NoReply::Refused(refused)) => {
-                tracing::debug!(request, status = refused.status, "asked")
-            }
-            Err(NoReply::Fault(fault)) => tracing::debug!(
-                request,
-                reason = fault.reason.code(),
-                detail = fault.detail,
-                "asked in vain"
-            ),
-        }
+        let result = within(self.shared.limits.total, answer).await;
+        log(&request, &result, |reply| reply.status);
+        result
+    }
+
+    /// Asks for a reply that is one long list, the field `list`, and is read as it comes. Only for a list that has no pages.
+    ///
+    /// # Errors
+    /// As [`Client::send`], by the head of the reply and its first bytes.
+    pub async fn rows(
+        &self,
+        request: Request,
+        purpose: Purpose,
+        list: &'static str,
+    ) -> Result<Rows, NoReply> {
+        let shown = format!("{request:?}");
+        let make = || request.clone();
+        let opened = async {
+            let (request, headed) = self.head(make(), &make, purpose).await?;
+            let Headed { mut response, came } = headed;
+            let host = request.url.host_str().unwrap_or_default().to_owned();
+            let no = |end| Fault {
+                replied_at: came.dated_at(),
+                ..self.cut(&request, end)
+            };
+            let chunk = first_of(&mut response).await.map_err(no)?;
+            let date = came.begins(&chunk, &self.shared.clocks)?;
+            let came = came.came;
+            let opened = rows::Opened {
+                response,
+                chunk,
+                host,
+                date,
+                came,
+            };
+            Ok(Rows::new(opened, list, self.shared.limits))
+        };
+        let result = within(self.shared.limits.total * rows::SLOWER, opened).await;
+        log(&shown, &result, |_| 200);
         result
     }
 
@@ -265,12 +298,13 @@ impl Client {
         )
     }
 
-    async fn follow(
+    /// Asks until the reply is neither a redirect nor a fault nor a refusal.
+    async fn head(
         &self,
         first: Request,
         make: &(impl Fn() -> Request + Sync),
         purpose: Purpose,
-    ) -> Result<Reply, NoReply> {
+    ) -> Result<(Request, Headed), NoReply> {
         let mut next = first;
         for _ in 0..=MAX_HOPS {
             let (request, response, [sent, came]) = self.exchange(next, make, purpose).await?;
@@ -301,22 +335,21 @@ impl Client {
                 }
                 _ => {
                     let reply = Came {
-                        url: &request.url,
+                        url: request.url.clone(),
                         status,
                         headers: response.headers().clone(),
                         sent,
                         came,
                     };
-                    if !request.documented.contains(&status) {
-                        // Of a refusal that is cut there is what came of it.
-                        let text = body(response, REFUSAL_TEXT).await.1;
-                        return Err(NoReply::Refused(
-                            reply.refused(text, self.shared.clocks.own),
-                        ));
+                    if request.documented.contains(&status) {
+                        let came = reply;
+                        return Ok((request, Headed { response, came }));
                     }
-                    let (end, body) = body(response, self.shared.limits.body).await;
-                    end.map_err(|reason| no(self.cut(&request, reason)))?;
-                    return Ok(reply.answer(&body, &self.shared.clocks)?);
+                    // Of a refusal that is cut there is what came of it.
+                    let text = body(response, REFUSAL_TEXT).await.1;
+                    return Err(NoReply::Refused(
+                        reply.refused(text, self.shared.clocks.own),
+                    ));
                 }
             }
         }
@@ -327,17 +360,11 @@ impl Client {
         let host = request.url.host_str().unwrap_or_default();
         match end {
             BodyEnd::Timeout => Fault::bare(Reason::Timeout),
-            BodyEnd::Cut => Fault::with(
-                Reason::GarbledAnswer,
-                format!("{host}'s answer was cut off before its end."),
-            ),
-            BodyEnd::TooLong => Fault::with(
-                Reason::GarbledAnswer,
-                format!(
-                    "{host}'s answer is larger than {} MiB.",
-                    self.shared.limits.body / (1024 * 1024)
-                ),
-            ),
+            BodyEnd::Cut => Fault::with(Reason::GarbledAnswer, door::cut_off(host)),
+            BodyEnd::TooLong => {
+                let mebibytes = self.shared.limits.body as u64 / (1024 * 1024);
+                Fault::with(Reason::GarbledAnswer, door::too_large(host, mebibytes))
+            }
         }
     }
 
@@ -428,6 +455,50 @@ impl Client {
             _ => budget.relax(),
         });
         date
+    }
+}
+
+/// A reply whose status is documented, before its body.
+struct Headed {
+    response: reqwest::Response,
+    came: Came,
+}
+
+/// What comes of a question within `limit`.
+async fn within<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, NoReply>>,
+) -> Result<T, NoReply> {
+    tokio::time::timeout(limit, asked)
+        .await
+        .unwrap_or_else(|_| Err(Fault::bare(Reason::Timeout).into()))
+}
+
+fn log<T>(request: &str, result: &Result<T, NoReply>, status: impl Fn(&T) -> u16) {
+    match result {
+        Ok(reply) => tracing::debug!(request, status = status(reply), "asked"),
+        Err(NoReply::Refused(refused)) => {
+            tracing::debug!(request, status = refused.status, "asked");
+        }
+        Err(NoReply::Fault(fault)) => tracing::debug!(
+            request,
+            reason = fault.reason.code(),
+            detail = fault.detail,
+            "asked in vain"
+        ),
+    }
+}
+
+/// The first bytes of a body; none: it is empty.
+async fn first_of(response: &mut reqwest::Response) -> Result<Bytes, BodyEnd> {
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Ok(Bytes::new()),
+            Ok(Some(chunk)) if chunk.is_empty() => {}
+            Ok(Some(chunk)) => return Ok(chunk),
+            Err(error) if error.is_timeout() => return Err(BodyEnd::Timeout),
+            Err(_) => return Err(BodyEnd::Cut),
+        }
     }
 }
 

@@ -11,7 +11,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::http::{Fault, Quota, affects_every_box};
+use super::{
+    http::{Fault, Quota, affects_every_box},
+    kind::SourceKind,
+};
 use crate::{
     health::{ReplicaHealth, SourceHealth},
     reason::Reason,
@@ -70,6 +73,7 @@ pub(super) struct SourceFacts<'a> {
 #[derive(Debug)]
 pub(super) struct Keeper {
     source: Name,
+    kind: SourceKind,
     times: ProbeTimes,
     health: watch::Sender<SourceHealth>,
     suspected: Notify,
@@ -78,9 +82,10 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(source: Name, times: ProbeTimes) -> Self {
+    pub(super) fn new(source: Name, times: ProbeTimes, kind: SourceKind) -> Self {
         Self {
             source,
+            kind,
             times,
             health: watch::Sender::default(),
             suspected: Notify::new(),
@@ -135,7 +140,7 @@ impl Keeper {
             if !confirmed
                 && result
                     .as_ref()
-                    .is_err_and(|fault| affects_every_box(fault.reason))
+                    .is_err_and(|fault| self.meets_every_box(fault.reason))
             {
                 result = pulse.through(probe()).await;
             }
@@ -145,7 +150,7 @@ impl Keeper {
                     failed_probes = 0;
                     self.change(None, None, (facts.vitals)());
                 }
-                Err(fault) if affects_every_box(fault.reason) => {
+                Err(fault) if self.meets_every_box(fault.reason) => {
                     failed_probes = if self.health.borrow().failing.is_some() {
                         failed_probes.saturating_add(1)
                     } else {
@@ -161,6 +166,11 @@ impl Keeper {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Nobody asks a service about one box that can only be listed, so whatever is wrong with its list meets all.
+    fn meets_every_box(&self, reason: Reason) -> bool {
+        self.kind.is_list_only() || affects_every_box(reason)
     }
 
     fn next_in(&self, failed_probes: u32, facts: SourceFacts<'_>) -> Duration {
@@ -275,6 +285,7 @@ mod tests {
             let keeper = Arc::new(Keeper::new(
                 Name::new("test").unwrap(),
                 ProbeTimes::default(),
+                SourceKind::Kandji,
             ));
             let service = Arc::new(Service::default());
             let (kept, asked) = (Arc::clone(&keeper), Arc::clone(&service));

@@ -39,6 +39,7 @@ macro_rules! services {
         $expand! {
             Kandji "kandji" kandji { voice: Voice::Copy, mdm: Some(Mdm { console: "Kandji", vendor: "Kandji" }), not_known: Reason::NotFound, requests_an_hour: Some(10_000), rows_per_page: 300, proves: Some(Grade::Relayed), question: "Status in the MDM" },
             Intune "intune" intune { voice: Voice::Copy, mdm: Some(Mdm { console: "Intune", vendor: "Microsoft" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Intent), question: "Plan in the MDM" },
+            Jamf "jamf" jamf { voice: Voice::List, mdm: Some(Mdm { console: "Jamf Pro", vendor: "Jamf" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: u64::MAX, proves: Some(Grade::Relayed), question: "Status in the MDM" },
             AppleDep "apple-dep" apple_dep { voice: Voice::Apple, mdm: None, not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
             NanoDep "nanodep" nanodep { voice: Voice::PassesOn, mdm: Some(Mdm { console: "NanoDEP", vendor: "NanoDEP" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
             MicroMdm "micromdm" micromdm { voice: Voice::PassesOn, mdm: Some(Mdm { console: "MicroMDM", vendor: "MicroMDM" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Apple), question: "Profile at Apple" },
@@ -63,6 +64,8 @@ enum Voice {
     Copy,
     /// An MDM that asks Apple at each question about a device that it lists.
     Live,
+    /// Such an MDM that cannot be asked about one device: it only gives its whole list.
+    List,
 }
 
 /// How people call an MDM.
@@ -148,7 +151,12 @@ impl SourceKind {
 
     /// Whether the rule takes its `no` for an MDM's: it tells what the MDM knows.
     pub const fn speaks_for_mdm(self) -> bool {
-        matches!(self.facts().voice, Voice::Copy | Voice::Live)
+        matches!(self.facts().voice, Voice::Copy | Voice::Live | Voice::List)
+    }
+
+    /// Can it only be listed? Then nobody asks it about a box: its last complete pass is its word, the bad news included.
+    pub const fn is_list_only(self) -> bool {
+        matches!(self.facts().voice, Voice::List)
     }
 
     /// What it says of a serial number that it does not know.
@@ -158,7 +166,7 @@ impl SourceKind {
 
     /// Whether it answers from a copy, so that Apple itself may know better.
     pub const fn keeps_copy(self) -> bool {
-        matches!(self.facts().voice, Voice::Copy)
+        matches!(self.facts().voice, Voice::Copy | Voice::List)
     }
 
     /// Whether it is an MDM whose answers tell when it last fetched from Apple.
@@ -169,8 +177,8 @@ impl SourceKind {
     /// What it says for too long of a device that was released from the organisation, as the end of a sentence; `None`: it is not known to.
     pub const fn misses_releases(self) -> Option<&'static str> {
         match self {
-            // It reads only the changes of Apple's list, and Apple sends none for a release.
-            Self::Zentral => Some(
+            // They read, Jamf probably, only the changes of Apple's list, and Apple sends none for a release.
+            Self::Jamf | Self::Zentral => Some(
                 "hears nothing when a device is released from the organisation: it may call it assigned for ever",
             ),
             Self::Intune => Some(
@@ -216,6 +224,7 @@ mod tests {
         for (kind, word, is_mdm) in [
             (SourceKind::Kandji, "kandji", true),
             (SourceKind::Intune, "intune", true),
+            (SourceKind::Jamf, "jamf", true),
             (SourceKind::AppleDep, "apple-dep", false),
             (SourceKind::NanoDep, "nanodep", true),
             (SourceKind::MicroMdm, "micromdm", true),
@@ -227,6 +236,7 @@ mod tests {
                 (kind.code(), SourceKind::from_code(word), kind.is_mdm()),
                 (word, Some(kind), is_mdm)
             );
+            assert_eq!(kind.is_list_only(), word == "jamf", "{word}");
         }
         for (grade, word) in [
             (Grade::Intent, "intent"),
@@ -246,6 +256,7 @@ mod tests {
         for (kind, proof) in [
             (SourceKind::Kandji, Some(Grade::Relayed)),
             (SourceKind::Intune, Some(Grade::Intent)),
+            (SourceKind::Jamf, Some(Grade::Relayed)),
             (SourceKind::AppleDep, Some(Grade::Apple)),
             (SourceKind::NanoDep, Some(Grade::Apple)),
             (SourceKind::MicroMdm, Some(Grade::Apple)),
@@ -284,6 +295,7 @@ mod tests {
     fn the_rule_knows_whose_word_each_services_answer_is() {
         for (kind, voice) in [
             (SourceKind::Kandji, [false, false, true, true]),
+            (SourceKind::Jamf, [false, false, true, true]),
             (SourceKind::AppleDep, [true, true, false, false]),
             (SourceKind::NanoDep, [true, true, false, false]),
             (SourceKind::MicroMdm, [true, true, false, false]),
@@ -308,6 +320,9 @@ mod tests {
             .filter(|kind| kind.rows_per_page() > 0)
             .map(|kind| kind.code())
             .collect();
-        assert_eq!(listed, ["kandji", "apple-dep", "nanodep", "apple-business"]);
+        assert_eq!(
+            listed,
+            ["kandji", "jamf", "apple-dep", "nanodep", "apple-business"]
+        );
     }
 }

@@ -9,6 +9,7 @@ pub mod apple_dep;
 mod apple_hosts;
 mod as_of;
 pub mod asking;
+mod by_pass;
 mod client_credentials;
 mod compact;
 mod counted_list;
@@ -18,6 +19,7 @@ pub mod examination;
 pub mod fleet;
 pub mod http;
 pub mod intune;
+pub mod jamf;
 pub mod kandji;
 pub mod keeper;
 pub mod kind;
@@ -38,6 +40,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::SignedDuration;
@@ -66,7 +69,7 @@ use examination::Examination;
 use http::{ClientFault, Clocks, Fault, Limits};
 use keeper::{Keeper, Vitals};
 use kind::services;
-use replica::{ReadAt, Replica, rule, store::Store};
+use replica::{ReadAt, Replica, pass::Standing, rule, store::Store};
 use service::{Adapter, Endpoint, Heard, Keys, ServiceSettings};
 
 /// One `[[source]]` of the config.
@@ -259,7 +262,7 @@ impl Source {
             limits,
         };
         let adapter = settings.service.connect(endpoint)?;
-        let keeper = Keeper::new(name.clone(), keeper::ProbeTimes::default());
+        let keeper = Keeper::new(name.clone(), keeper::ProbeTimes::default(), kind);
         Ok(Self {
             shared: Arc::new(Shared {
                 name,
@@ -284,8 +287,12 @@ impl Source {
     }
 
     /// Asks about all candidates at once. Never fails: what is not known is a finding. Takes 10 s at most. Each call asks the
-    /// service: an older question may hang while the service is well again.
+    /// service: an older question may hang while the service is well again. For one that can only be listed its last complete pass
+    /// speaks.
     pub async fn ask(&self, candidates: &Candidates, purpose: Purpose) -> Answer {
+        if self.shared.kind.is_list_only() {
+            return self.ask_pass(candidates, purpose, Duration::ZERO).await;
+        }
         self.ask_and_note(candidates, purpose, &Heard::default())
             .await
     }
@@ -336,6 +343,12 @@ impl Source {
         self.shared.adapter.listed().is_some()
     }
 
+    /// What is known of its passes; `None`: it has no replica.
+    pub fn passes(&self) -> Option<watch::Receiver<Standing>> {
+        let replica = self.shared.replica.as_ref()?;
+        Some(replica.standing.clone())
+    }
+
     /// How far the service's clock was ahead of ours at its last reply; `None`: no reply with a `Date` yet.
     pub fn clock_ahead(&self) -> Option<SignedDuration> {
         self.shared.adapter.client().service_ahead()
@@ -363,12 +376,7 @@ impl Source {
         let Some(replica) = &shared.replica else {
             return;
         };
-        let passes = replica
-            .passes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let (Some(list), Some(passes)) = (shared.adapter.listed(), passes) else {
+        let (Some(list), Some(passes)) = (shared.adapter.listed(), replica.take_passes()) else {
             return;
         };
         let credential = || replica.credential.read().ok();
@@ -385,6 +393,7 @@ impl Source {
                 if is_news && now.progress.is_none() && now.health.fault.is_some() {
                     *shared.locked_fault() = now.health.fault;
                 }
+                shared.passes_tell_health(now.complete != known);
                 if now.complete != known {
                     known = now.complete;
                     // One that the file has from before was no contact, and can confirm no green of this run.
@@ -501,6 +510,9 @@ impl Shared {
     }
 
     async fn probed(&self) -> Result<(), Fault> {
+        if self.kind.is_list_only() {
+            return self.passes_probed().await;
+        }
         let result = tokio::time::timeout(self.limits.total, self.adapter.probe())
             .await
             .unwrap_or_else(|_| Err(Fault::bare(Reason::Timeout)));

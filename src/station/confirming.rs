@@ -151,14 +151,17 @@ impl Confirming {
             }
         }
         let together = rows().any(|one| one.kind.speaks_for_apple());
+        let until = now.plus(FOLLOWED.saturating_sub(age));
         let first = if together { TOGETHER } else { FIRST };
+        // Where all that it rests on can only be listed, no live question says more than the next pass.
+        let is_live = rows().any(|one| !one.kind.is_list_only());
         let green = Green {
             one: WaitingBox::new(record.clone(), serial.clone()),
             scanned: Scanned { at: now, age },
             left,
-            next: now.plus(first),
+            next: if is_live { now.plus(first) } else { until },
             interval: first,
-            until: now.plus(FOLLOWED.saturating_sub(age)),
+            until,
             asking: false,
             together,
             heard: now,

@@ -68,6 +68,7 @@ struct Times {
     early_until: Boot,
     /// As in [`RecheckTimes`].
     ride: Option<Duration>,
+    listed: bool,
     /// Passes that began since then may judge it.
     rides: Option<Boot>,
 }
@@ -149,6 +150,8 @@ pub struct RecheckTimes {
     pub recheck_for: Duration,
     /// If every source has a replica: so long after the last pass that judged a box the services are asked all the same.
     pub ride: Option<Duration>,
+    /// A source can only be listed: a pass may say more of a box however early it comes.
+    pub listed: bool,
 }
 
 impl RecheckTimes {
@@ -160,6 +163,10 @@ impl RecheckTimes {
             recheck_for: policy.recheck_for,
             // By then two passes have failed.
             ride: longest.flatten().map(|refresh| refresh.saturating_mul(2)),
+            listed: policy
+                .sources
+                .iter()
+                .any(|source| source.kind.is_list_only()),
         }
     }
 }
@@ -290,6 +297,7 @@ impl WaitingList {
             asking: false,
             early_until: now.plus(EARLY.saturating_sub(age)),
             ride: times.ride,
+            listed: times.listed,
             rides: None,
         };
         times.plan(now);
@@ -370,7 +378,8 @@ impl WaitingList {
         let entries = entries.filter_map(|(_, number)| self.boxes.get(number));
         let rides = move |entry: &&Entry| {
             let times = entry.times;
-            !times.asking && times.rides.is_some_and(|since| since <= began)
+            let rides = times.rides.is_some_and(|since| since <= began);
+            !times.asking && (times.listed || rides)
         };
         entries.filter(rides).map(|entry| &entry.one)
     }

@@ -13,7 +13,7 @@ use crate::{
 pub(super) enum Choice {
     /// The box is this candidate, by index.
     Box(usize),
-    /// A source does not know about one of them: `unknown` with that source's reason.
+    /// A source does not know about one of them, or not yet: that source's reason.
     Open(Open),
     /// The code is not a device's serial number, or it cannot be decided which of two it is.
     Rescan(Reason),
@@ -91,16 +91,25 @@ fn shown_by_length(candidates: &Candidates) -> usize {
 }
 
 fn open(asked: usize, shown: usize, all: &[(&Serial, Vec<Judged>)]) -> Choice {
-    let unknown = all
-        .get(asked)
-        .into_iter()
-        .flat_map(|(_, judged)| judged)
-        .filter(|one| one.counts)
-        .find_map(|one| match one.finding {
-            Finding::Unknown(reason) => Some((reason, one.evidence.detail.clone())),
+    let counted = || {
+        let judged = all.get(asked).into_iter().flat_map(|(_, judged)| judged);
+        judged.filter(|one| one.counts)
+    };
+    let because = |one: &Judged, reason| (reason, one.evidence.detail.clone());
+    let unknown = counted().find_map(|one| match one.finding {
+        Finding::Unknown(reason) => Some(because(one, reason)),
+        _ => None,
+    });
+    // A list that must be read again before it says that it does not have the box.
+    let waits = || {
+        counted().find_map(|one| match one.finding {
+            Finding::Wait(reason) => Some(because(one, reason)),
             _ => None,
-        });
-    let (reason, detail) = unknown.unwrap_or((Reason::StationFault, None));
+        })
+    };
+    let (reason, detail) = unknown
+        .or_else(waits)
+        .unwrap_or((Reason::StationFault, None));
     Choice::Open(Open {
         asked,
         shown,

@@ -77,7 +77,7 @@ fn says_of(kind: SourceKind, finding: Finding, serial: Serial) -> Evidence {
         evidence.assigned_at = Some(at(LONG_AGO));
     }
     match kind {
-        Kandji => {
+        Kandji | SourceKind::Jamf => {
             evidence.as_of = Some(at(FETCH));
             evidence.server_uuid = Some("AAAA".to_owned());
         }
@@ -1525,7 +1525,7 @@ fn worst_first_is_not_ready_unknown_wait_rescan_ready() {
 fn findings(kind: SourceKind) -> Vec<Evidence> {
     use Reason::*;
     let nos: &[Reason] = match kind {
-        Kandji => &[
+        Kandji | SourceKind::Jamf => &[
             AlreadyEnrolled,
             WrongServer,
             PreviouslyActivated,
@@ -1583,7 +1583,7 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
         Unknown(GarbledAnswer),
     ]);
     match kind {
-        Kandji => all.extend([
+        Kandji | SourceKind::Jamf => all.extend([
             Ready(Relayed),
             Wait(AssignmentPending),
             Wait(AssignmentThrottled),
@@ -1606,7 +1606,7 @@ fn findings(kind: SourceKind) -> Vec<Evidence> {
     let mut later = evidence.clone();
     for one in &mut later {
         match kind {
-            Kandji | Intune => one.as_of = None,
+            Kandji | Intune | SourceKind::Jamf => one.as_of = None,
             AppleDep | NanoDep | MicroMdm => {
                 (one.assigned_at, one.server_uuid) = (
                     one.assigned_at.map(|_| at(AFTER_FETCH)),

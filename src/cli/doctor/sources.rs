@@ -1,20 +1,27 @@
 //! The sources: what each service says, and whether they fit together.
 
+use std::time::Instant;
+
 use jiff::SignedDuration;
 use url::Url;
 
-use super::{Line, State};
+use super::{
+    super::lists::{self, OwnLists},
+    Line, State,
+};
 use crate::{
     readiness::{
         Settings, Source,
         evidence::SourceKind,
         examination::{MdmServer, Outcome, Remark},
         http::Clocks,
+        replica::pass::Standing,
         spelling,
     },
     runtime::{
         credential::{Credential, CredentialFault},
         name::Name,
+        times,
     },
 };
 
@@ -80,6 +87,56 @@ pub(super) async fn examine(settings: Settings, clocks: Clocks) -> Seen {
     Seen {
         lines,
         facts: Some(facts),
+    }
+}
+
+/// Reads the whole list of a source that can only be listed, as a pass of the agent does.
+pub(super) async fn list(settings: Settings, clocks: Clocks) -> Line {
+    let part = format!("source {}, list", settings.name);
+    let own = match OwnLists::make() {
+        Ok(own) => own,
+        Err(error) => {
+            let finding = format!("cannot make a folder for it: {error}");
+            return Line::new(
+                part,
+                State::Fail,
+                finding,
+                "make room in the folder for temporary files",
+            );
+        }
+    };
+    if let Err(fault) = settings.service.check_credential() {
+        return unreadable(part, &fault);
+    }
+    let source = match Source::with_replica(settings, clocks, &own.store) {
+        Ok(source) => source,
+        Err(fault) => {
+            let remedy = "check `url` and `ca_file` of this source";
+            return Line::new(part, State::Fail, fault.to_string(), remedy);
+        }
+    };
+    let begun = Instant::now();
+    lists::read(&source).await;
+    let standing = source.passes().map(|standing| standing.borrow().clone());
+    let took = times::lasted(begun.elapsed());
+    match standing {
+        Some(Standing {
+            complete: Some(_),
+            health,
+            ..
+        }) => Line::ok(part, format!("{} devices listed in {took}", health.rows)),
+        Some(Standing {
+            fault: Some(fault), ..
+        }) => {
+            let remark = Remark::of_fault("cannot read the list of all devices", &fault);
+            Line::new(part, State::Fail, remark.finding, remark.remedy)
+        }
+        _ => Line::new(
+            part,
+            State::Warn,
+            format!("the list of all devices was not read to its end within {took}"),
+            "nothing, if it is long: the agent waits for a quarter of an hour; else look at the service",
+        ),
     }
 }
 

@@ -25,7 +25,10 @@ pub(super) struct KeptRow {
 
 /// The replica's file, if a source has one that can be read.
 pub(super) fn store(config: &Config) -> Option<Store> {
-    config.sources.iter().find(|source| is_kept(source))?;
+    config
+        .sources
+        .iter()
+        .find(|source| source.replica.is_on())?;
     let path = store::path(&config.journal.state_dir);
     match Store::beside(&path) {
         Ok(store) => Some(store),
@@ -37,8 +40,9 @@ pub(super) fn store(config: &Config) -> Option<Store> {
     }
 }
 
+/// Of a source that can only be listed the row is the answer.
 fn is_kept(source: &Settings) -> bool {
-    source.replica.is_on()
+    source.replica.is_on() && !source.kind().is_list_only()
 }
 
 /// The rows of a code, of each source that keeps a replica.

@@ -351,8 +351,8 @@ fn each_rule_is_kept_and_blames_the_right_line() {
         // sources
         (
             "source kind",
-            with(&[("\"kandji\"\nurl", "\"jamf\"\nurl")]),
-            "11: \"jamf\" is not in this build",
+            with(&[("\"kandji\"\nurl", "\"mosyle\"\nurl")]),
+            "11: \"mosyle\" is not in this build",
         ),
         (
             "source kind absent",

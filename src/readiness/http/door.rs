@@ -178,29 +178,34 @@ fn fault(reason: Reason, detail: &str, clock: ClockWatch, replied_at: Option<Tim
 }
 
 /// A reply as it came from `url`, with the boot-time clock at its request and at its head.
-pub(super) struct Came<'a> {
-    pub(super) url: &'a Url,
+pub(super) struct Came {
+    pub(super) url: Url,
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) sent: Boot,
     pub(super) came: Boot,
 }
 
-impl Came<'_> {
+impl Came {
     fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 
     /// Whose time it is.
     pub(super) fn clock_of(&self) -> String {
-        clock_of(self.url)
+        clock_of(&self.url)
     }
 
     fn no(&self, reason: Reason, detail: String) -> Fault {
         Fault {
-            replied_at: self.date().ok().flatten(),
+            replied_at: self.dated_at(),
             ..Fault::with(reason, detail)
         }
+    }
+
+    /// Its `Date`, whatever else is wrong with it.
+    pub(super) fn dated_at(&self) -> Option<Timestamp> {
+        self.date().ok().flatten()
     }
 
     /// Its `Date`; `None`: there is none that can be read. `Err`: there are two.
@@ -215,7 +220,7 @@ impl Came<'_> {
             status: self.status,
             is_page,
             host: self.host().to_owned(),
-            date: self.date().ok().flatten(),
+            date: self.dated_at(),
             headers: self.headers,
             text,
             clock,
@@ -230,14 +235,7 @@ impl Came<'_> {
             .map_err(|fault| self.no(Reason::GarbledAnswer, self.no_json(fault, body)))?;
         self.says_no_error(&value)?;
         // Last, so that only what is an answer tells the host's time.
-        let dated = Dated {
-            date,
-            sent: self.sent,
-            came: self.came,
-        };
-        clocks
-            .judge(&self.clock_of(), dated)
-            .map_err(|not| self.no(Reason::Stale, self.not_of_now(not)))?;
+        self.is_of_now(date, clocks)?;
         Ok(Reply {
             status: self.status,
             date,
@@ -245,6 +243,29 @@ impl Came<'_> {
             headers: self.headers,
             clock: clocks.own,
         })
+    }
+
+    /// It has a status that the request named, and a body that begins so and is read as it comes: may it be an answer? Gives its `Date`.
+    pub(super) fn begins(&self, body: &[u8], clocks: &Clocks) -> Result<Timestamp, Fault> {
+        let date = self.dated()?;
+        self.plain(body)?;
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            let detail = self.no_json(JsonFault::NotJson, body);
+            return Err(self.no(Reason::GarbledAnswer, detail));
+        }
+        self.is_of_now(date, clocks)?;
+        Ok(date)
+    }
+
+    fn is_of_now(&self, date: Timestamp, clocks: &Clocks) -> Result<(), Fault> {
+        let dated = Dated {
+            date,
+            sent: self.sent,
+            came: self.came,
+        };
+        clocks
+            .judge(&self.clock_of(), dated)
+            .map_err(|not| self.no(Reason::Stale, self.not_of_now(not)))
     }
 
     /// Its one `Date`, if no cache has kept it for long.
@@ -323,37 +344,24 @@ impl Came<'_> {
 
     /// No service documents an error beside an answer: one of the two is not true.
     fn says_no_error(&self, value: &Value) -> Result<(), Fault> {
-        let is_error = |name: &&str| value.get(name).is_some_and(|error| !error.is_null());
-        match ["error", "errors", "detail", "message"]
-            .into_iter()
-            .find(is_error)
-            .filter(|_| matches!(self.status, 200..=299))
-        {
-            Some(name) => Err(self.no(
-                Reason::GarbledAnswer,
-                format!(
-                    "{}'s answer names an error ({name:?}) beside what it says.",
-                    self.host()
-                ),
-            )),
+        if !matches!(self.status, 200..=299) {
+            return Ok(());
+        }
+        let named = |name: &&str| value.get(name).is_some_and(|error| is_error(name, error));
+        match ERRORS.into_iter().find(named) {
+            Some(name) => Err(self.no(Reason::GarbledAnswer, names_error(self.host(), name))),
             None => Ok(()),
         }
     }
 
     fn no_json(&self, fault: JsonFault, body: &[u8]) -> String {
         let host = self.host();
-        match fault {
-            _ if is_page(&self.headers, body) => {
-                format!(
-                    "A web page came in the place of {host}'s answer: look for a web filter, a proxy or a network that wants a sign-in."
-                )
-            }
-            JsonFault::NameTwice => {
-                format!("{host}'s answer gives one name twice, so it can be taken in two ways.")
-            }
-            JsonFault::TooMuch => format!("{host}'s answer holds more than any list does."),
-            _ => format!("{host}'s answer is not JSON, or not whole."),
+        if is_page(&self.headers, body) {
+            return format!(
+                "A web page came in the place of {host}'s answer: look for a web filter, a proxy or a network that wants a sign-in."
+            );
         }
+        no_json(host, fault)
     }
 
     fn not_of_now(&self, NotOfNow { ahead, by }: NotOfNow) -> String {
@@ -378,6 +386,36 @@ impl Came<'_> {
             }
         }
     }
+}
+
+/// Fields in which services name an error.
+const ERRORS: [&str; 4] = ["error", "errors", "detail", "message"];
+
+/// Does a field of a reply name an error?
+pub(super) fn is_error(name: &str, value: &Value) -> bool {
+    ERRORS.contains(&name) && !value.is_null()
+}
+
+pub(super) fn names_error(host: &str, name: &str) -> String {
+    format!("{host}'s answer names an error ({name:?}) beside what it says.")
+}
+
+pub(super) fn no_json(host: &str, fault: JsonFault) -> String {
+    match fault {
+        JsonFault::NameTwice => {
+            format!("{host}'s answer gives one name twice, so it can be taken in two ways.")
+        }
+        JsonFault::TooMuch => format!("{host}'s answer holds more than any list does."),
+        JsonFault::NotJson => format!("{host}'s answer is not JSON, or not whole."),
+    }
+}
+
+pub(super) fn cut_off(host: &str) -> String {
+    format!("{host}'s answer was cut off before its end.")
+}
+
+pub(super) fn too_large(host: &str, mebibytes: u64) -> String {
+    format!("{host}'s answer is larger than {mebibytes} MiB.")
 }
 
 /// The value of a header that may occur once; `Err`: it occurs twice. A value that is not text reads as "".

@@ -27,7 +27,7 @@ pub fn judged(status: u16, headers: &[(&str, &str)], body: &[u8], now: Timestamp
     let [sent, came] = [Boot::now(); 2];
     let clocks = Clocks::from(ClockWatch::Fixed { synced: false });
     let came = Came {
-        url: &url,
+        url,
         status,
         headers: kept,
         sent,

@@ -164,7 +164,7 @@ fn no_debug_text_shows_a_header_or_a_body() {
         let mut headers = HeaderMap::new();
         headers.insert("date", date(Timestamp::now()).parse().unwrap());
         Came {
-            url: &request.url,
+            url: request.url.clone(),
             status,
             headers,
             sent: Boot::now(),

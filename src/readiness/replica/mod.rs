@@ -7,10 +7,14 @@ pub mod pass;
 pub mod rule;
 pub mod store;
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::{
@@ -36,6 +40,8 @@ pub enum Mode {
     Fallback,
     /// At once.
     First,
+    /// Always: the service can only be listed, so nobody else could answer.
+    Only,
 }
 
 /// A source's keys about its replica.
@@ -74,9 +80,16 @@ pub(super) struct Replica {
     pub(super) store: Store,
     pub(super) credential: Credential,
     /// `None`: they run.
-    pub(super) passes: Mutex<Option<Passes>>,
+    passes: Mutex<Option<Passes>>,
     pub(super) standing: watch::Receiver<Standing>,
+    /// Asks for a pass before its time.
+    wanted: Arc<Notify>,
+    /// The boxes that a scan has missed in a list, and when: a pass that began later says whether they are there.
+    missed: Mutex<HashMap<Serial, Boot>>,
 }
+
+/// More boxes than are missed between two passes.
+const MOST_MISSED: usize = 10_000;
 
 impl Replica {
     pub(super) fn new(
@@ -91,8 +104,49 @@ impl Replica {
             store: store.clone(),
             credential,
             standing: passes.standing(),
+            wanted: passes.wanted(),
             passes: Mutex::new(Some(passes)),
+            missed: Mutex::default(),
         }
+    }
+
+    /// What makes the passes; `None`: it was taken before.
+    pub(super) fn take_passes(&self) -> Option<Passes> {
+        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        passes.take()
+    }
+
+    /// Are passes made here? Beside a running agent it alone makes them.
+    pub(super) fn is_kept_here(&self) -> bool {
+        let passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        passes.is_none()
+    }
+
+    /// Asks for a pass, which comes within a minute if the service lets it.
+    pub(super) fn want_pass(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// A scan has missed this box in a list that is not of now.
+    pub(super) fn miss(&self, serial: &Serial) {
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        if missed.len() >= MOST_MISSED {
+            missed.clear();
+        }
+        missed.insert(serial.clone(), Boot::now());
+        drop(missed);
+        self.want_pass();
+    }
+
+    /// Has a scan missed this box since that pass began? One that was missed before it is forgotten: the pass has not found it either.
+    pub(super) fn is_missed_since(&self, serial: &Serial, pass: ReadAt) -> bool {
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_later = |at: &Boot| pass.boot_id != machine::boot_id() || pass.boot < *at;
+        let still = missed.get(serial).is_some_and(is_later);
+        if !still {
+            missed.remove(serial);
+        }
+        still
     }
 
     /// Is the last complete pass young enough for its rows to answer? `service`: the service's time now.

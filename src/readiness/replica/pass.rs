@@ -2,10 +2,13 @@
 
 mod guard;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{
     Listed, Page, ReadAt,
@@ -31,6 +34,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// Later a pass does not go on where it was: its cursor would be gone.
 const LONGEST_HOLD: Duration = Duration::from_hours(1);
+/// A pass that is asked for begins no sooner after the one before.
+const WANTED_EVERY: Duration = Duration::from_mins(1);
 /// One line in the log while the first pass runs.
 const PROGRESS_EVERY: Duration = Duration::from_mins(1);
 
@@ -41,6 +46,8 @@ pub type ReadCredential<'a> = &'a (dyn Fn() -> Option<Secret> + Send + Sync);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub health: ReplicaHealth,
+    /// Why the last pass was not complete.
+    pub fault: Option<Fault>,
     /// The start of the last complete pass.
     pub complete: Option<ReadAt>,
     /// The pass under way.
@@ -73,6 +80,8 @@ pub struct Passes {
     standing: watch::Sender<Standing>,
     /// The store's deletions.
     emptied: watch::Receiver<u64>,
+    /// Somebody asks for a pass before its time.
+    wanted: Arc<Notify>,
     /// The start of the last complete pass.
     complete: Option<ReadAt>,
     /// How many records the last pass found, if it was too short to be believed.
@@ -94,8 +103,10 @@ impl Passes {
             emptied: store.emptied(),
             store,
             refresh,
+            wanted: Arc::default(),
             standing: watch::Sender::new(Standing {
                 health,
+                fault: None,
                 complete: None,
                 progress: None,
             }),
@@ -109,31 +120,51 @@ impl Passes {
         self.standing.subscribe()
     }
 
+    /// Asks for a pass before its time.
+    pub fn wanted(&self) -> Arc<Notify> {
+        Arc::clone(&self.wanted)
+    }
+
     /// Makes a pass at each `refresh`; never ends.
     pub async fn run(mut self, list: &dyn Listed, credential: ReadCredential<'_>, pulse: &Pulse) {
         let mut wait = pulse.through(self.first_wait(credential)).await;
-        let mut failed = 0;
+        let (mut failed, mut begun) = (0, None);
         loop {
             // Nothing answers until the list has been read again: at once, unless the pass itself met that.
             if self.emptied.has_changed().unwrap_or(false) {
                 self.begin_anew();
                 self.emptied.mark_unchanged();
             }
-            let slept = tokio::time::timeout(wait, self.emptied.changed());
-            if pulse.through(slept).await.is_ok() {
+            if pulse.through(self.is_emptied_within(wait, begun)).await {
                 self.begin_anew();
             }
-            let begun = Instant::now();
+            let now = Instant::now();
+            begun = Some(now);
             let result = pulse.through(self.pass(list, credential)).await;
             failed = if result.is_ok() { 0 } else { failed + 1 };
             wait = match result {
-                Ok(()) => jittered(self.refresh, fastrand::f64()).saturating_sub(begun.elapsed()),
+                Ok(()) => jittered(self.refresh, fastrand::f64()).saturating_sub(now.elapsed()),
                 Err(fault) => {
                     let pause = FIRST_PAUSE.saturating_mul(1 << (failed - 1).min(16_u32));
                     let pause = jittered(pause.min(self.refresh), fastrand::f64());
                     pause.max(fault.retry_at.map_or(Duration::ZERO, until))
                 }
             };
+        }
+    }
+
+    /// Waits for the next pass: for `wait`, or until one is wanted, or until the store is emptied. `begun`: when the last one began.
+    async fn is_emptied_within(&mut self, wait: Duration, begun: Option<Instant>) -> bool {
+        let wanted = async {
+            self.wanted.notified().await;
+            if let Some(begun) = begun {
+                sleep_until(begun + WANTED_EVERY).await;
+            }
+        };
+        tokio::select! {
+            changed = self.emptied.changed() => changed.is_ok(),
+            () = wanted => false,
+            () = sleep(wait) => false,
         }
     }
 
@@ -199,6 +230,7 @@ impl Passes {
         self.standing.send_modify(|standing| {
             let health = &mut standing.health;
             standing.progress = None;
+            standing.fault = fault.cloned();
             health.total = None;
             is_new = health.fault != fault.map(|fault| fault.reason);
             health.fault = fault.map(|fault| fault.reason);
@@ -365,7 +397,7 @@ async fn read(list: &dyn Listed, next: Option<&str>) -> Result<(Page, Boot), Fau
             }
             _ => return Err(fault),
         };
-        tokio::time::sleep(wait).await;
+        sleep(wait).await;
     }
 }
 

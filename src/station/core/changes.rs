@@ -111,7 +111,10 @@ impl Core {
                 continue;
             }
             let decision = verdict::decide(candidates, &member.answers, &lane.policy);
-            let live = member.answers.iter().all(|one| one.by == By::Service);
+            let is_live = |one: &Answer| {
+                one.by == By::Service && one.evidence.iter().all(|one| one.row_age.is_none())
+            };
+            let live = member.answers.iter().all(is_live);
             if let Some(cause) = late_cause(before, &decision, (live, ago), &mut self.confirming) {
                 let record = scan.make_record(member, &decision, lane, now);
                 changes.push((

@@ -7,9 +7,9 @@ use crate::{
     label::{Candidates, Serial},
     readiness::{
         Passed,
-        evidence::{Answer, RowTerms},
+        evidence::{Answer, Finding, RowTerms},
     },
-    reason::Verdict,
+    reason::{Reason, Verdict},
     runtime::{clock::Boot, name::Name},
     station::waiting::WaitingBox,
     verdict::{self, Decision},
@@ -136,15 +136,34 @@ impl Core {
             return;
         };
         if !policy.all_have_answered(&said.answers) {
+            // It waits for a list that was to be read, and that is in now.
+            if one.reason == Reason::SyncPending && has_list_said_more(&said.answers) {
+                self.waiting.differs(&said.serial, one.reason, now);
+            }
             return;
         }
         let decision = verdict::decide_by_rows(&one.candidates(), &said.answers, policy);
         if decision.reason == one.reason {
-            self.waiting.rode(&said.serial, now);
+            // The other services are asked live at first, whatever their rows say.
+            if !self.waiting.is_early(&said.serial, now) {
+                self.waiting.rode(&said.serial, now);
+            }
         } else if tells_something(&decision) {
             self.waiting.differs(&said.serial, decision.reason, now);
         }
     }
+}
+
+/// Is there an answer of a list, other than that it must be read again?
+fn has_list_said_more(answers: &[Answer]) -> bool {
+    let evidence = answers.iter().flat_map(|answer| &answer.evidence);
+    let mut of_lists = evidence.filter(|one| one.kind.is_list_only());
+    of_lists.any(|one| {
+        !matches!(
+            one.finding,
+            Finding::Unknown(_) | Finding::Wait(Reason::SyncPending)
+        )
+    })
 }
 
 /// May a re-check that ends so change a box?

@@ -15,6 +15,7 @@ const TIMES: RecheckTimes = RecheckTimes {
     recheck: secs(10),
     recheck_for: secs(86_400),
     ride: None,
+    listed: false,
 };
 
 const fn secs(seconds: u64) -> Duration {

@@ -1,0 +1,347 @@
+//! Jamf Pro: an MDM that stores what Apple told it at its last sync, and that cannot be asked about one device.
+//!
+//! Reads the Automated Device Enrollment instances, their syncs and their devices, and, where the config names PreStages, the scopes:
+//! <https://developer.jamf.com/jamf-pro/reference>. A sync with Apple cannot be ordered, only awaited.
+
+mod examine;
+mod finding;
+mod listed;
+mod settings;
+#[cfg(feature = "simulate")]
+pub mod simulator;
+mod wire;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use url::Url;
+
+use super::{
+    Purpose,
+    access_token::AccessToken,
+    client_credentials::{ClientCredentials, Words},
+    evidence::{Evidence, Finding, SourceKind},
+    examination::Examination,
+    http::{Allowed, Client, ClientFault, Fault, NoReply, Refused, Reply, Request, Rows, below},
+    keeper::Vitals,
+    service::{Adapter, Endpoint, Heard, Listed, Pending},
+    shape::Misshaped,
+};
+use crate::{
+    label::{Candidates, Serial},
+    reason::Reason,
+    runtime::{
+        clock::{self, Boot},
+        credential::Secret,
+        name::Name,
+    },
+};
+pub use finding::Policy;
+use listed::Reading;
+pub use settings::Settings;
+use wire::{Instance, PrestageKind};
+
+/// Where tokens are given; older servers have the second place.
+const TOKENS: [&str; 2] = ["v1/oauth/token", "oauth/token"];
+const WORDS: Words = Words {
+    service: "Jamf Pro",
+    meanings: &[(
+        "invalid_client",
+        Reason::CredentialsRefused,
+        "Jamf Pro refuses the API client (invalid_client): check client_id and the secret, and that the client is enabled.",
+    )],
+    otherwise: "Jamf Pro gives this API client no token: check client_id and the secret, and that the client is enabled.",
+};
+const INSTANCES: &str = "v1/device-enrollments";
+/// Instances on one page; the service gives 2,000 at most.
+const PAGE: u64 = 100;
+/// More instances than that nobody has.
+const MOST_PAGES: u64 = 10;
+
+/// One Jamf Pro server.
+struct Jamf {
+    name: Name,
+    /// The server's address with `/api`.
+    base: Url,
+    client: Client,
+    token: AccessToken<ClientCredentials>,
+    policy: Policy,
+    instances: Mutex<Option<Arc<Known>>>,
+    reading: tokio::sync::Mutex<Reading>,
+}
+
+/// The instances as they were read last, with the oldest reply's `Date`.
+struct Known {
+    list: Vec<Instance>,
+    date: Timestamp,
+    asked_at: Boot,
+}
+
+impl Known {
+    /// The service's clock now.
+    fn now(&self) -> Timestamp {
+        clock::later(self.date, Boot::now().since(self.asked_at))
+    }
+}
+
+impl Adapter for Jamf {
+    /// Nobody does: the last complete pass answers.
+    fn look_up<'a>(
+        &'a self,
+        candidates: &'a Candidates,
+        _: Purpose,
+        _: &'a Heard,
+    ) -> Pending<'a, Vec<Evidence>> {
+        let unknown = |serial| Evidence {
+            detail: Some("Jamf Pro cannot be asked about one device.".to_owned()),
+            ..self.bare(serial, Reason::StationFault)
+        };
+        Box::pin(std::future::ready(candidates.iter().map(unknown).collect()))
+    }
+
+    /// What each pass reads first.
+    fn probe(&self) -> Pending<'_, Result<(), Fault>> {
+        Box::pin(async { self.instances(Purpose::Scan).await.map(drop) })
+    }
+
+    fn examine(&self) -> Pending<'_, Examination> {
+        Box::pin(examine::examine(self))
+    }
+
+    fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn vitals(&self) -> Vitals {
+        let Some(known) = self.known() else {
+            return Vitals::default();
+        };
+        let counted = self.policy.counted(&known.list);
+        Vitals {
+            as_of: finding::last_sync(&counted),
+            credential_days: finding::days_left(&counted, known.now()),
+            credential_expires: finding::expires(&counted),
+            quota: None,
+        }
+    }
+
+    fn listed(&self) -> Option<&dyn Listed> {
+        Some(self)
+    }
+}
+
+impl Jamf {
+    fn new(settings: Settings, to: Endpoint<'_>) -> Result<Self, ClientFault> {
+        let base = below(&to.url, "api");
+        let mut allow = vec![
+            Allowed::get(&base, INSTANCES, &["page", "page-size"]),
+            Allowed::get(&base, "v1/device-enrollments/*/devices", &[]),
+            Allowed::get(&base, "v1/device-enrollments/*/syncs/latest", &[]),
+            Allowed::get(&base, "v1/device-enrollments/*/syncs", &[]),
+        ];
+        allow.extend(TOKENS.map(|path| Allowed::post(&base, path)));
+        if !settings.policy.expected_prestages.is_empty() {
+            allow.extend(PrestageKind::ALL.map(|kind| Allowed::get(&base, kind.scope(), &[])));
+        }
+        let user_agent = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
+        let client = to.client(allow, user_agent, None)?;
+        let grant = ClientCredentials {
+            client_id: settings.client_id,
+            secret: settings.secret,
+            scope: None,
+            places: TOKENS.map(|path| below(&base, path)).into(),
+            words: &WORDS,
+        };
+        Ok(Self {
+            name: to.name,
+            token: AccessToken::new(client.clone(), grant),
+            client,
+            base,
+            policy: settings.policy,
+            instances: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// All instances with their newest successful sync, and the `Date` of the oldest reply.
+    async fn instances(&self, purpose: Purpose) -> Result<Arc<Known>, Fault> {
+        let asked_at = Boot::now();
+        let (mut list, date) = self.list_instances(purpose).await?;
+        for instance in &mut list {
+            instance.synced = self.last_success(&instance.id, purpose).await?;
+        }
+        let known = Arc::new(Known {
+            list,
+            date,
+            asked_at,
+        });
+        *self.locked() = Some(Arc::clone(&known));
+        Ok(known)
+    }
+
+    async fn list_instances(&self, purpose: Purpose) -> Result<(Vec<Instance>, Timestamp), Fault> {
+        let mut list: Vec<Instance> = Vec::new();
+        let mut oldest = None;
+        for page in 0..MOST_PAGES {
+            let mut url = below(&self.base, INSTANCES);
+            url.query_pairs_mut()
+                .append_pair("page", &page.to_string())
+                .append_pair("page-size", &PAGE.to_string());
+            let reply = self.get(url, purpose).await?;
+            let (instances, total) = read(&reply, wire::instances)?;
+            let date = *oldest.get_or_insert(reply.date);
+            let before = list.len();
+            for instance in instances {
+                if list
+                    .iter()
+                    .any(|one| finding::same_id(&one.id, &instance.id))
+                {
+                    let detail = "Jamf Pro lists an instance twice.";
+                    return Err(reply.fault(Reason::GarbledAnswer, detail));
+                }
+                list.push(instance);
+            }
+            let held = u64::try_from(list.len()).unwrap_or(u64::MAX);
+            if held == total {
+                return Ok((list, date));
+            }
+            if held > total || list.len() == before {
+                let detail = format!(
+                    "Jamf Pro's list of instances does not add up: it says {total}, and it holds {held}."
+                );
+                return Err(reply.fault(Reason::GarbledAnswer, &detail));
+            }
+        }
+        let detail = "Jamf Pro's list of instances has no end.";
+        Err(Fault::with(Reason::GarbledAnswer, detail))
+    }
+
+    /// The newest successful sync of an instance; `None`: it never had one.
+    async fn last_success(&self, id: &str, purpose: Purpose) -> Result<Option<Timestamp>, Fault> {
+        let latest = self.instance_url(id, "syncs/latest");
+        let latest = match self.ask(latest, purpose).await? {
+            Ok(reply) => read(&reply, wire::success)?,
+            // It was never synced.
+            Err(refused) if refused.status == 404 && is_own_error(&refused) => None,
+            Err(refused) => return Err(meaning(refused)),
+        };
+        if latest.is_some() {
+            return Ok(latest);
+        }
+        match self.ask(self.instance_url(id, "syncs"), purpose).await? {
+            Ok(reply) => read(&reply, wire::newest_success),
+            Err(refused) if refused.status == 404 && is_own_error(&refused) => Ok(None),
+            Err(refused) => Err(meaning(refused)),
+        }
+    }
+
+    fn instance_url(&self, id: &str, of: &str) -> Url {
+        let mut url = below(&self.base, INSTANCES);
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(id).extend(of.split('/'));
+        }
+        url
+    }
+
+    async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {
+        self.ask(url, purpose).await?.map_err(meaning)
+    }
+
+    async fn ask(&self, url: Url, purpose: Purpose) -> Result<Result<Reply, Refused>, Fault> {
+        self.with_token(purpose, |token| {
+            self.client.send(authorized(url.clone(), &token), purpose)
+        })
+        .await
+    }
+
+    /// A reply that is one long list, read as it comes.
+    async fn rows(&self, url: Url, list: &'static str) -> Result<Result<Rows, Refused>, Fault> {
+        let purpose = Purpose::Pass;
+        self.with_token(purpose, |token| {
+            self.client
+                .rows(authorized(url.clone(), &token), purpose, list)
+        })
+        .await
+    }
+
+    /// Asks with the token that is kept; with a new one where the server does not take it any more.
+    async fn with_token<T, A>(
+        &self,
+        purpose: Purpose,
+        ask: impl Fn(Secret) -> A,
+    ) -> Result<Result<T, Refused>, Fault>
+    where
+        A: Future<Output = Result<T, NoReply>>,
+    {
+        let mut refused: Option<Secret> = None;
+        loop {
+            let token = self.token.token(refused.as_ref(), purpose).await?;
+            match ask(token.clone()).await {
+                Ok(reply) => return Ok(Ok(reply)),
+                Err(NoReply::Fault(fault)) => return Err(fault),
+                Err(NoReply::Refused(no)) if no.status == 401 && refused.is_none() => {
+                    refused = Some(token);
+                }
+                Err(NoReply::Refused(no)) => return Ok(Err(no)),
+            }
+        }
+    }
+
+    fn known(&self) -> Option<Arc<Known>> {
+        self.locked().clone()
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Option<Arc<Known>>> {
+        self.instances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bare(&self, serial: &Serial, reason: Reason) -> Evidence {
+        Evidence::bare(
+            self.name.clone(),
+            SourceKind::Jamf,
+            serial.clone(),
+            Finding::Unknown(reason),
+        )
+    }
+}
+
+impl PrestageKind {
+    /// The path of the scopes of all PreStages of this kind.
+    const fn scope(self) -> &'static str {
+        match self {
+            Self::Computer => "v2/computer-prestages/scope",
+            Self::Mobile => "v2/mobile-device-prestages/scope",
+        }
+    }
+}
+
+fn authorized(url: Url, token: &Secret) -> Request {
+    Request::get(url)
+        .header("authorization", &format!("Bearer {}", token.reveal()))
+        .header("accept", "application/json")
+}
+
+/// What a refusal means. Jamf Pro gives its status in the body too: what has another form is not its own.
+fn meaning(refused: Refused) -> Fault {
+    match refused.status {
+        401 => refused.fault(Reason::CredentialsRefused, "Jamf Pro refused a new access token: look at the API client in Settings, System, API roles and clients."),
+        403 => refused.fault(Reason::CredentialsRefused, "The API role lacks a privilege: Read Device Enrollment Program Instances; with expected_prestages also Read Computer PreStage Enrollments and Read Mobile Device PreStage Enrollments."),
+        404 if is_own_error(&refused) => refused.fault(Reason::GarbledAnswer, "Jamf Pro does not have what it listed a moment ago: an instance was removed, and the next pass knows."),
+        _ => NoReply::Refused(refused).into(),
+    }
+}
+
+/// Is it an error as Jamf Pro writes its own?
+fn is_own_error(refused: &Refused) -> bool {
+    let text = refused.text();
+    text.contains("\"httpStatus\"") && text.contains("\"errors\"")
+}
+
+/// Reads a reply's JSON.
+fn read<T>(reply: &Reply, shape: impl FnOnce(&Value) -> Result<T, Misshaped>) -> Result<T, Fault> {
+    shape(reply.body())
+        .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))
+}

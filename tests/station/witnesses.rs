@@ -43,7 +43,7 @@ impl Court {
         let apples = SourceKind::ALL
             .iter()
             .copied()
-            .filter(|kind| !kind.is_mdm() && !(kind.speaks_for_apple() && mdm.speaks_for_apple()));
+            .filter(|kind| !(kind.is_mdm() || kind.speaks_for_apple() && mdm.speaks_for_apple()));
         let mut services = Vec::new();
         for kind in [mdm].into_iter().chain(apples) {
             let order = Order {

@@ -169,8 +169,9 @@ test("every reason of every language is shown as one sentence with its action", 
     const texts = await (await fetch(`${fake.url}lang/${code}.json`)).json();
     for (const reason of REASONS) {
       fake.answered(reason, { lasts: 9000 });
-      await until(async () => (await page.locator(".unlit .say .do").innerText()) === texts.reasons[reason][1].replace("{vendor}", "Kandji"), 3000, `${code} ${reason}`);
-      assert.equal(await page.locator(".unlit .say > p:nth-of-type(2)").innerText(), texts.reasons[reason][0]);
+      // Some reasons have the same action.
+      await until(async () => await page.locator(".unlit .say > p:nth-of-type(2)").innerText() === texts.reasons[reason][0], 3000, `${code} ${reason}`);
+      assert.equal(await page.locator(".unlit .say .do").innerText(), texts.reasons[reason][1].replace("{vendor}", "Kandji"));
     }
   }
   assert.deepEqual(page.faults, []);

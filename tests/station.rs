@@ -23,6 +23,8 @@ mod doctor;
 mod going_back;
 #[path = "station/home_assistant.rs"]
 mod home_assistant;
+#[path = "station/idle.rs"]
+mod idle;
 #[path = "station/journal.rs"]
 mod journal;
 #[path = "station/kills.rs"]

@@ -1,13 +1,19 @@
 //! The files of an open journal: private, and watched. Whoever takes one away under the agent, cuts it or writes into it is noticed.
 
+mod watch;
+
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
 use super::trouble::Trouble;
+use watch::Watch;
 
 /// The log is cut back to this length when it grew longer.
 pub(super) const LOG_LIMIT: u64 = 4 << 20;
@@ -46,6 +52,8 @@ pub(super) struct Files {
     log: File,
     log_known: Known,
     index: Option<(u64, u64)>,
+    /// `None`: it cannot be had, and they are only looked at now and then.
+    watch: Option<Watch>,
 }
 
 /// A file as it was last seen.
@@ -69,6 +77,12 @@ impl Known {
 impl Files {
     /// The files of a connection that has just been opened on `path` and has read from it.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
+        // Before they are looked at: what happens in between is told.
+        let watch = Watch::of(path, &wal_of(path)).inspect_err(|error| {
+            tracing::debug!(
+                "the journal's files cannot be watched, and are looked at now and then: {error}"
+            );
+        });
         let log = File::open(wal_of(path))?;
         let index = fs::symlink_metadata(beside(path, "-shm"))
             .ok()
@@ -80,7 +94,26 @@ impl Files {
             log,
             log_known,
             index,
+            watch: watch.ok(),
         })
+    }
+
+    /// What becomes readable when somebody touches them.
+    pub(super) fn watch(&self) -> Option<&OwnedFd> {
+        self.watch.as_ref().map(Watch::fd)
+    }
+
+    /// Did somebody touch them since this was last asked? Our own commits count, too.
+    pub(super) fn touched(&mut self) -> bool {
+        match self.watch.as_ref().map(Watch::touched) {
+            Some(Ok(touched)) => touched,
+            Some(Err(error)) => {
+                tracing::debug!("the journal's files are not watched any more: {error}");
+                self.watch = None;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Looks at the names; costs no more than asking the system for them.

@@ -2,13 +2,16 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    io,
+    os::fd::OwnedFd,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
@@ -164,6 +167,8 @@ pub(super) struct Inbox {
     pub(super) release: Vec<oneshot::Sender<u64>>,
     pub(super) flush: Vec<oneshot::Sender<()>>,
     pub(super) checked: Option<Checked>,
+    /// The mark that was on its way was written, or could not be.
+    pub(super) marked: Option<bool>,
     pub(super) seen: Option<Seen>,
     /// A reader met damage.
     pub(super) suspected: bool,
@@ -183,6 +188,7 @@ impl Inbox {
             || !self.release.is_empty()
             || !self.flush.is_empty()
             || self.checked.is_some()
+            || self.marked.is_some()
             || self.seen.is_some()
             || self.suspected
             || self.nudged
@@ -210,7 +216,8 @@ pub(super) struct Shared {
     /// Rows that the broker has settled.
     pub(super) settled: Arc<SettledRows>,
     inbox: Mutex<Inbox>,
-    woken: Condvar,
+    /// Readable while the inbox may hold something new (eventfd).
+    woken: OwnedFd,
     #[cfg(test)]
     pub(super) seam: Mutex<Seam>,
 }
@@ -231,8 +238,10 @@ impl std::fmt::Debug for Seam {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, machine: String) -> Self {
-        Self {
+    /// # Errors
+    /// The system gives no eventfd.
+    pub(super) fn new(settings: Settings, machine: String) -> io::Result<Self> {
+        Ok(Self {
             settings,
             machine,
             health: watch::Sender::new(JournalHealth::sound(Uuid::nil())),
@@ -244,10 +253,10 @@ impl Shared {
             replacing: RwLock::default(),
             settled: Arc::default(),
             inbox: Mutex::default(),
-            woken: Condvar::new(),
+            woken: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             #[cfg(test)]
             seam: Mutex::default(),
-        }
+        })
     }
 
     /// The database file.
@@ -255,12 +264,13 @@ impl Shared {
         self.settings.state_dir.join("journal.sqlite")
     }
 
-    /// Waits until there is something to do or `due` has come, and takes everything.
-    pub(super) fn wait(&self, due: Option<Instant>) -> Inbox {
-        let mut inbox = self.lock();
+    /// Waits until there is something to do, `due` has come or `files` can be read, and takes everything.
+    pub(super) fn wait(&self, due: Instant, files: Option<&OwnedFd>) -> Inbox {
+        let mut touched = false;
         loop {
-            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
-            if inbox.urgent() || left == Some(Duration::ZERO) {
+            let left = due.saturating_duration_since(Instant::now());
+            let mut inbox = self.lock();
+            if inbox.urgent() || touched || left.is_zero() {
                 let held_back = inbox.held_back + inbox.queued.scans.len();
                 let closing = inbox.closing;
                 return std::mem::replace(
@@ -272,19 +282,25 @@ impl Shared {
                     },
                 );
             }
-            inbox = match left {
-                Some(left) => {
-                    self.woken
-                        .wait_timeout(inbox, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-                None => self
-                    .woken
-                    .wait(inbox)
-                    .unwrap_or_else(PoisonError::into_inner),
-            };
+            drop(inbox);
+            touched = self.sleep(left, files);
         }
+    }
+
+    /// Sleeps until somebody tells something, the time is over or `files` can be read; `true`: they can.
+    fn sleep(&self, time: Duration, files: Option<&OwnedFd>) -> bool {
+        let time = Timespec::try_from(time).ok();
+        let mut woken = [
+            PollFd::new(&self.woken, PollFlags::IN),
+            PollFd::new(files.unwrap_or(&self.woken), PollFlags::IN),
+        ];
+        // A signal ends it early: whoever waits goes on waiting.
+        let _ = poll(&mut woken, time.as_ref());
+        let [told, touched] = woken.map(|fd| !fd.revents().is_empty());
+        if told {
+            let _ = rustix::io::read(&self.woken, &mut [0; 8]);
+        }
+        touched && files.is_some()
     }
 
     /// Is a caller waiting for the disk?
@@ -327,10 +343,9 @@ impl Shared {
     }
 
     pub(super) fn delivered(&self, rows: Vec<u64>) {
-        let many = self.settled.delivered(rows, Instant::now());
+        let news = self.settled.delivered(rows, Instant::now());
         self.tell_unsent();
-        // Else the writer finds them when it next looks up, twice a second.
-        if many {
+        if news {
             self.nudge();
         }
     }
@@ -394,6 +409,10 @@ impl Shared {
         self.tell(|inbox| inbox.checked = Some(checked));
     }
 
+    pub(super) fn marked(&self, written: bool) {
+        self.tell(|inbox| inbox.marked = Some(written));
+    }
+
     pub(super) fn suspect(&self) {
         self.tell(|inbox| inbox.suspected = true);
     }
@@ -447,7 +466,8 @@ impl Shared {
 
     fn tell(&self, say: impl FnOnce(&mut Inbox)) {
         say(&mut self.lock());
-        self.woken.notify_one();
+        // Fails only while 2^64 - 1 others have told something, too.
+        let _ = rustix::io::write(&self.woken, &1u64.to_ne_bytes());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {

@@ -34,7 +34,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Opens the journal as far as it can be, and starts the thread.
 pub(super) fn start(settings: &Settings, machine: &str) -> Result<Arc<Shared>, OpenFault> {
-    let shared = Arc::new(Shared::new(settings.clone(), machine::hashed(machine)));
+    let shared =
+        Shared::new(settings.clone(), machine::hashed(machine)).map_err(OpenFault::Thread)?;
+    let shared = Arc::new(shared);
     let mut writer = Writer::new(Arc::clone(&shared));
     match writer.open() {
         Ok(()) => writer.well(),
@@ -93,8 +95,7 @@ impl Writer {
 
     fn run(mut self) {
         while !self.closing {
-            let due = self.due();
-            let mut work = self.shared.wait(due);
+            let mut work = self.shared.wait(self.due(), self.watch());
             self.closing = work.closing;
             #[cfg(test)]
             self.shared.seam(self.state.store_mut());
@@ -121,6 +122,9 @@ impl Writer {
                 self.check();
             }
             self.look();
+            if let Some(written) = work.marked {
+                self.place_written(written);
+            }
             self.mark_place();
             self.recover();
             self.confirm();
@@ -131,7 +135,7 @@ impl Writer {
 
     fn end(mut self) {
         // A late request must not be left without its answer.
-        let left = self.shared.wait(Some(Instant::now()));
+        let left = self.shared.wait(Instant::now(), None);
         for request in left.requests {
             request.answer(Err(Fault::Broken("it is being closed".to_owned())));
         }
@@ -142,23 +146,25 @@ impl Writer {
     }
 
     /// When the thread must look up without being asked.
-    fn due(&self) -> Option<Instant> {
+    fn due(&self) -> Instant {
         let now = Instant::now();
         if !self.state.is_writable() {
-            return Some(self.state.retry().unwrap_or(now));
+            return self.state.retry().unwrap_or(now);
         }
         if !self.late.is_empty() || self.replaced.is_salvaging() {
-            return Some(now);
+            return now;
         }
         [
-            Some(self.schedule.due(self.state.changes())),
             self.replaced.due(),
             self.check.due(),
+            self.place.due(),
             self.shared.settled.due(),
+            // What the broker has heard could not be compared yet.
+            self.seen.is_some().then(|| now + RETRY),
         ]
         .into_iter()
         .flatten()
-        .min()
+        .fold(self.schedule.due(self.state.changes()), Instant::min)
     }
 }
 

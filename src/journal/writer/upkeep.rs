@@ -1,7 +1,8 @@
 //! What is done while nobody waits: watching the files, writing the place, and salvage, retention and checkpoints in small steps.
 
 use std::{
-    io,
+    os::fd::OwnedFd,
+    sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -19,8 +20,12 @@ use crate::{
 
 /// How often ages and sizes are looked at.
 const UPKEEP: Duration = Duration::from_secs(60);
-/// How often the files are looked at while no scan comes: what was taken away is saved while it is still open.
-const LOOK: Duration = Duration::from_millis(500);
+/// How long after somebody touched the files they are looked at: whoever takes them away or copies over them does it in several
+/// steps, and our own commits touch them, too.
+const TOUCHED: Duration = Duration::from_millis(100);
+/// How often they are looked at all the same. Nobody tells that a filesystem turned read-only, that a folder above was renamed, or
+/// anything at all where files cannot be watched.
+const LOOK: Duration = Duration::from_secs(30);
 /// When a mark that could not be written is tried again.
 const MARK_AGAIN: Duration = Duration::from_secs(10);
 /// Rows changed before the log is written back while nobody waits (about 4 MB of it), and after which it is done all the same. A
@@ -60,6 +65,16 @@ impl Schedule {
         self.busy_at = now;
     }
 
+    /// Somebody has touched the files.
+    fn touched(&mut self, now: Instant) {
+        self.look_at = self.look_at.min(now + TOUCHED);
+    }
+
+    /// Is a look at the files about to come?
+    fn is_look_near(&self, now: Instant) -> bool {
+        self.look_at <= now + TOUCHED
+    }
+
     /// Another file is open, whose connection has made so many changes. `unclean`: an ended process has left its log behind.
     pub(super) fn opened(&mut self, changes: u64, unclean: bool) {
         self.upkeep_at = Instant::now();
@@ -93,7 +108,7 @@ impl Schedule {
 #[derive(Default)]
 pub(super) struct PlaceMark {
     written: Option<Place>,
-    writing: Option<(Place, JoinHandle<io::Result<()>>)>,
+    writing: Option<(Place, JoinHandle<bool>)>,
     again: Option<Instant>,
 }
 
@@ -102,12 +117,32 @@ impl PlaceMark {
     pub(super) fn opened(&mut self) {
         self.again = None;
     }
+
+    /// When one is tried again. One on its way wakes the writer at its end.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.again.filter(|_| self.writing.is_none())
+    }
 }
 
 impl Writer {
+    /// What tells that somebody touched the files, unless they are looked at in a moment anyway.
+    pub(super) fn watch(&self) -> Option<&OwnedFd> {
+        self.state
+            .store()
+            .filter(|_| !self.schedule.is_look_near(Instant::now()))
+            .and_then(|store| store.files.watch())
+    }
+
     /// Notices, without a scan, what became of the files.
     pub(super) fn look(&mut self) {
         let now = Instant::now();
+        if self
+            .state
+            .store_mut()
+            .is_some_and(|store| store.files.touched())
+        {
+            self.schedule.touched(now);
+        }
         if now < self.schedule.look_at || self.closing {
             return;
         }
@@ -192,12 +227,8 @@ impl Writer {
 
     /// Writes the mark when it is time, on its own thread: no scan waits for its sync.
     pub(super) fn mark_place(&mut self) {
-        if let Some((place, marking)) = self.place.writing.take() {
-            if !marking.is_finished() {
-                self.place.writing = Some((place, marking));
-                return;
-            }
-            self.place_written(place, marking.join().is_ok_and(|written| written.is_ok()));
+        if self.place.writing.is_some() {
+            return;
         }
         let now = Instant::now();
         let place = self.here();
@@ -211,9 +242,14 @@ impl Writer {
             return;
         }
         let state_dir = self.shared.settings.state_dir.clone();
+        let shared = Arc::clone(&self.shared);
         let written = thread::Builder::new()
             .name("journal-mark".to_owned())
-            .spawn(move || mark::write(&state_dir, place));
+            .spawn(move || {
+                let written = mark::write(&state_dir, place).is_ok();
+                shared.marked(written);
+                written
+            });
         match written {
             Ok(marking) => self.place.writing = Some((place, marking)),
             Err(_) => self.place.again = Some(now + MARK_AGAIN),
@@ -223,16 +259,23 @@ impl Writer {
     /// The mark of a clean stop.
     pub(super) fn last_place(&mut self) {
         if let Some((place, marking)) = self.place.writing.take() {
-            self.place_written(place, marking.join().is_ok_and(|written| written.is_ok()));
+            self.marked(place, marking.join().is_ok_and(|written| written));
         }
         let place = self.here();
         if self.state.is_open() && self.place.written != Some(place) {
             let written = mark::write(&self.shared.settings.state_dir, place);
-            self.place_written(place, written.is_ok());
+            self.marked(place, written.is_ok());
         }
     }
 
-    fn place_written(&mut self, place: Place, written: bool) {
+    /// The mark on its way was written, or could not be.
+    pub(super) fn place_written(&mut self, written: bool) {
+        if let Some((place, _)) = self.place.writing.take() {
+            self.marked(place, written);
+        }
+    }
+
+    fn marked(&mut self, place: Place, written: bool) {
         if !written {
             if self
                 .place

@@ -292,7 +292,7 @@ mod tests {
             let line = of_releases(&asked);
             assert_eq!(line.is_some(), warns, "{kinds:?}");
             if let Some(line) = line {
-                let part = format!("source {}, releases", kinds[0].code());
+                let part = format!("source {}, releases", kinds.first().unwrap().code());
                 assert!(line.part == part && line.state == State::Warn);
                 assert!(line.remedy.contains("apple-business"), "{}", line.remedy);
             }

@@ -123,10 +123,8 @@ fn not_the_token_url(url: &Url) -> Option<(&'static str, String)> {
     }
     let of_entra = host.starts_with("login.microsoftonline")
         || host.starts_with("login.partner.microsoftonline");
-    (of_entra && !url.path().ends_with("/oauth2/v2.0/token")).then(|| {
-        (
-            "not the whole address: it ends in /oauth2/v2.0/token, with your tenant before it",
-            right,
-        )
-    })
+    (of_entra && !url.path().ends_with("/oauth2/v2.0/token")).then_some((
+        "not the whole address: it ends in /oauth2/v2.0/token, with your tenant before it",
+        right,
+    ))
 }

@@ -1,5 +1,6 @@
 //! An Intune tenant behind Microsoft Graph, and the sign-in at Entra: asked and answered as the services do.
 
+mod entra;
 pub mod stock;
 
 use std::{
@@ -13,7 +14,6 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::Bytes,
     extract::{Path, RawQuery, State},
     http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -38,7 +38,6 @@ pub const TENANT: &str = "8f1c7d2e-3b4a-4c5d-9e6f-0a1b2c3d4e5f";
 pub const CLIENT_ID: &str = "2d4f6a8c-1e3b-4d5f-8a7c-9b0d1e2f3a4b";
 /// Its client secret.
 const SECRET: &str = "sim~8Q.simulated-client-secret_0";
-const SCOPE: &str = "https://graph.microsoft.com/.default";
 /// Records in one page.
 const PAGE: usize = 1_000;
 /// Requests of an app in one tenant within 20 seconds, by Microsoft's documentation of Intune's limits.
@@ -218,7 +217,7 @@ pub async fn serve(options: Options) -> io::Result<Tenant> {
         log: log.clone(),
     };
     let routes = Router::new()
-        .route("/{tenant}/oauth2/v2.0/token", post(token))
+        .route("/{tenant}/oauth2/v2.0/token", post(entra::token))
         .route("/beta/deviceManagement/depOnboardingSettings", get(tokens))
         .route(
             "/beta/deviceManagement/depOnboardingSettings/{id}/importedAppleDeviceIdentities",
@@ -233,98 +232,6 @@ pub async fn serve(options: Options) -> io::Result<Tenant> {
         .with_state(service.clone());
     let running = simulator::serve(routes, listen, faults, log).await?;
     Ok(Tenant { running, service })
-}
-
-/// Entra's refusal of a token.
-fn refused(status: u16, error: &str, code: u32, words: &str) -> Response {
-    let trace = Uuid::now_v7();
-    let body = json!({
-        "error": error,
-        "error_description": format!("AADSTS{code}: {words} Trace ID: {trace} Correlation ID: {trace}"),
-        "error_codes": [code], "timestamp": "2026-11-23 12:00:00Z", "trace_id": trace.to_string(), "correlation_id": trace.to_string(),
-        "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
-    });
-    reply(status, &body)
-}
-
-async fn token(
-    State(service): State<Service>,
-    Path(tenant): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
-    let sent = |name: &str| form.get(name).map_or("", String::as_str);
-    let mut books = service.locked();
-    if text(&headers, header::CONTENT_TYPE) != "application/x-www-form-urlencoded" {
-        service.log.violation("a token call that is no form");
-        return refused(
-            400,
-            "invalid_request",
-            900_144,
-            "The request body must contain the following parameter: 'grant_type'.",
-        );
-    }
-    if sent("grant_type") != "client_credentials" {
-        service.log.violation("a token call of another kind");
-        return refused(
-            400,
-            "unsupported_grant_type",
-            70_003,
-            "The app requested an unsupported grant type.",
-        );
-    }
-    if tenant != TENANT {
-        return refused(
-            400,
-            "invalid_request",
-            90_002,
-            &format!("Tenant '{tenant}' not found."),
-        );
-    }
-    if sent("scope") != SCOPE {
-        return refused(
-            400,
-            "invalid_scope",
-            1_002_012,
-            "The provided value for scope is not valid.",
-        );
-    }
-    if sent("client_id") != CLIENT_ID {
-        let words = format!(
-            "Application with identifier '{}' was not found in the directory.",
-            sent("client_id")
-        );
-        return refused(400, "unauthorized_client", 700_016, &words);
-    }
-    if sent("client_secret") != books.options.secret {
-        return refused(
-            401,
-            "invalid_client",
-            7_000_215,
-            "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID.",
-        );
-    }
-    if books.secret_expired {
-        return refused(
-            401,
-            "invalid_client",
-            7_000_222,
-            "The provided client secret keys for app are expired.",
-        );
-    }
-    let token = format!(
-        "eyJ0eXAi.{}.{:016x}",
-        Uuid::now_v7().simple(),
-        fastrand::u64(..)
-    );
-    let life = books.options.token_life;
-    books.tokens.insert(token.clone(), Instant::now() + life);
-    books.granted += 1;
-    reply(
-        200,
-        &json!({"token_type": "Bearer", "expires_in": life.as_secs(), "ext_expires_in": life.as_secs(), "access_token": token}),
-    )
 }
 
 async fn tokens(
@@ -359,7 +266,7 @@ async fn profiles(
             .options
             .stock
             .profile_rows(&id)
-            .ok_or_else(not_found)?;
+            .ok_or(Refusal::NotFound)?;
         Ok(books.page(&asked, (host, &uri), &rows, ListFault::default()))
     })
 }
@@ -380,7 +287,7 @@ async fn devices(
             .options
             .stock
             .rows(&id, &serial)
-            .ok_or_else(not_found)?;
+            .ok_or(Refusal::NotFound)?;
         let fault = fault.map_or_else(ListFault::default, |fault| fault.0);
         Ok(books.page(&asked, (host, &uri), &rows, fault))
     })
@@ -397,13 +304,9 @@ async fn unknown(State(service): State<Service>, method: Method, uri: Uri) -> Re
 
 /// A question that Graph does not answer.
 enum Refusal {
-    Refused(Response),
+    NotFound,
     /// It would not have been understood.
     Misunderstood(&'static str),
-}
-
-fn not_found() -> Refusal {
-    Refusal::Refused(error(404, "ResourceNotFound", "Resource not found."))
 }
 
 /// What a query asks.
@@ -494,11 +397,7 @@ impl Books {
             .skip(page.rows.start)
             .take(page.rows.len())
             .collect();
-        let mut body = json!({
-            "@odata.context": format!("https://graph.microsoft.com/beta/$metadata#{}", uri.path().trim_start_matches("/beta/")),
-            "value": value,
-        });
-        if page.more {
+        let next = page.more.then(|| {
             let from = if fault.stuck {
                 asked.from
             } else {
@@ -508,10 +407,16 @@ impl Books {
                 .filter
                 .as_ref()
                 .map_or_else(String::new, |filter| format!("{filter}&"));
-            let place = uri.path();
-            let next = format!("http://{host}{place}?{filter}$skiptoken=from-{from}");
-            body["@odata.nextLink"] = json!(next);
-        }
+            format!("http://{host}{}?{filter}$skiptoken=from-{from}", uri.path())
+        });
+        let context = uri.path().trim_start_matches("/beta/");
+        let context = format!("https://graph.microsoft.com/beta/$metadata#{context}");
+        let body = match next {
+            Some(next) => {
+                json!({"@odata.context": context, "@odata.nextLink": next, "value": value})
+            }
+            None => json!({"@odata.context": context, "value": value}),
+        };
         reply(200, &body)
     }
 }
@@ -555,7 +460,8 @@ impl Service {
             self.log.violation("Cache-Control is not no-cache");
         }
         match answer(&mut books) {
-            Ok(response) | Err(Refusal::Refused(response)) => response,
+            Ok(response) => response,
+            Err(Refusal::NotFound) => error(404, "ResourceNotFound", "Resource not found."),
             Err(Refusal::Misunderstood(why)) => {
                 self.log.violation(why);
                 error(400, "BadRequest", why)

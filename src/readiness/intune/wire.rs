@@ -1,5 +1,6 @@
-//! Microsoft Graph's replies as they come. Almost every field may be missing; one of another type than documented makes the reply no
-//! answer. What is personal is not even read.
+//! Microsoft Graph's replies as they come.
+//!
+//! Almost every field may be missing; one of another type than documented makes the reply no answer. What is personal is not even read.
 
 use std::collections::HashSet;
 

@@ -335,10 +335,15 @@ fn rule_11_changed_since_fetch(counted: &Counted) -> Option<Ruling> {
         .iter()
         .any(|(one, _)| one.evidence.kind.ready_is_apples());
     let (business, mdm) = (counted.business()?, counted.mdm()?);
-    // An MDM that does not say when it last heard from Apple had heard of the assignment at least.
+    // An MDM that does not say when it last heard from Apple had heard of the assignment at least, or of the device. One that gives no
+    // time at all may not have heard of the change.
     let heard = mdm.evidence.as_of.or(mdm.evidence.assigned_at);
-    (!apple_is_ready && changed_after(business.evidence.updated_at, heard))
-        .then(|| (Reason::SyncPending, fetch_sentence(mdm)))
+    let heard = heard.or(mdm.evidence.device_assigned_at);
+    let is_late = match heard {
+        None => business.evidence.updated_at.is_some(),
+        heard => changed_after(business.evidence.updated_at, heard),
+    };
+    (!apple_is_ready && is_late).then(|| (Reason::SyncPending, fetch_sentence(mdm)))
 }
 
 fn rule_12_ready(counted: &Counted) -> Ruling {

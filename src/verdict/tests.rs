@@ -1094,25 +1094,34 @@ fn rules_3_and_5_take_zentral_for_a_copy_without_an_age() {
 #[test]
 fn rule_11_compares_zentral_by_the_time_of_the_assignment() {
     let policy = policy_of(&[(Zentral, true), (AppleBusiness, true)]);
-    let with_times = |assigned: Option<&str>, updated: &str| {
+    let with_all_times = |assigned: Option<&str>, given: Option<&str>, updated: Option<&str>| {
         let mut zentral = says(Zentral, Ready(Relayed));
         zentral.assigned_at = assigned.map(at);
+        zentral.device_assigned_at = given.map(at);
         let mut business = says(AppleBusiness, NoObjection);
-        business.updated_at = Some(at(updated));
+        business.updated_at = updated.map(at);
         vec![zentral, business]
     };
-    for (assigned, updated, expected) in [
-        (Some(FETCH), AFTER_FETCH, Reason::SyncPending),
-        (Some(FETCH), FETCH, Reason::Assigned),
-        (Some(FETCH), LONG_AGO, Reason::Assigned),
-        (None, AFTER_FETCH, Reason::Assigned),
+    for (assigned, given, updated, expected) in [
+        (Some(FETCH), None, Some(AFTER_FETCH), Reason::SyncPending),
+        (Some(FETCH), None, Some(FETCH), Reason::Assigned),
+        (Some(FETCH), None, Some(LONG_AGO), Reason::Assigned),
+        (Some(FETCH), None, None, Reason::Assigned),
+        // Without that time: by when the device was given to the server.
+        (None, Some(FETCH), Some(AFTER_FETCH), Reason::SyncPending),
+        (None, Some(FETCH), Some(FETCH), Reason::Assigned),
+        (Some(FETCH), Some(LONG_AGO), Some(FETCH), Reason::Assigned),
+        // Without any, it may not have heard of the change.
+        (None, None, Some(LONG_AGO), Reason::SyncPending),
+        (None, None, None, Reason::Assigned),
     ] {
         assert_eq!(
-            reason(&policy, with_times(assigned, updated)),
+            reason(&policy, with_all_times(assigned, given, updated)),
             expected,
-            "{assigned:?} {updated}"
+            "{assigned:?} {given:?} {updated:?}"
         );
     }
+    let with_times = |assigned, updated| with_all_times(assigned, None, Some(updated));
     let three = policy_of(&[(Zentral, true), (AppleDep, true), (AppleBusiness, true)]);
     let mut evidence = with_times(Some(FETCH), AFTER_FETCH);
     evidence.push(says(AppleDep, Ready(Apple)));

@@ -17,6 +17,7 @@ use crate::{
 /// Fleet reads its list from Apple every minute; what is not in it was not there so long ago.
 const LIST_AGE: Duration = Duration::from_mins(5);
 
+const NOT_AT_APPLE: &str = "Apple tells Fleet that the device is not on its MDM server.";
 const OLDER_PROFILE: &str = "An older profile is in place.";
 
 /// Which profiles make a device ready.
@@ -69,6 +70,9 @@ pub(super) fn judge(
     let Some(device) = &said.device else {
         return without_device(evidence, said.error.as_deref(), date);
     };
+    if !device.is_held {
+        return not_found(evidence, date, NOT_AT_APPLE);
+    }
     let (finding, detail) = conclude(device, listed, date, expected);
     let evidence = Evidence {
         // What is only known of a device that leaves is that it leaves.
@@ -119,8 +123,7 @@ fn without_device(evidence: Evidence, sentence: Option<&str>, date: Timestamp) -
             "Fleet cannot ask Apple until they are.",
         )
     } else if says("can't find this host in apple business") {
-        let detail = "Apple tells Fleet that the device is not on its MDM server.";
-        return not_found(evidence, date, detail);
+        return not_found(evidence, date, NOT_AT_APPLE);
     } else if says("temporarily unavailable") || says("can't retrieve data") {
         (
             Reason::SourceError,

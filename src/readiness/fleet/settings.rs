@@ -6,7 +6,7 @@ use super::{Fleet, finding::Expected};
 use crate::{
     readiness::{
         http::ClientFault,
-        service::{Adapter, Endpoint, Keys, ServiceSettings, any_text, below_its_pages},
+        service::{Adapter, Endpoint, Keys, ServiceSettings, below_its_pages},
     },
     runtime::credential::{Credential, CredentialFault},
 };
@@ -30,7 +30,7 @@ impl ServiceSettings for Settings {
     fn read(keys: &dyn Keys) -> Option<(Url, Self)> {
         let url = keys.required_url("url", EXAMPLE_URL, not_the_server);
         let token = keys.credential("token_credential", "fleet-token", Self::check);
-        let profiles = keys.texts("expected_profiles", any_text);
+        let profiles = keys.ids("expected_profiles");
         let settings = Self {
             token: token?,
             expected: Expected {

@@ -110,7 +110,10 @@ impl Assignment {
     pub(super) fn read(body: &Value, host: u64, serial: &Serial) -> Result<Self, Misshaped> {
         let answer = Object::read("Fleet's answer", body)?;
         let named = answer.id("id")?;
-        if named.is_some_and(|named| named != host.to_string()) {
+        if named
+            .as_ref()
+            .is_some_and(|named| *named != host.to_string())
+        {
             return Err(Misshaped(ANOTHER.to_owned()));
         }
         if !answer.has("host_dep_assignment") {
@@ -126,7 +129,7 @@ impl Assignment {
             None => None,
         };
         let device = match answer.value("dep_device") {
-            Some(record) => Some(Device::read(record, serial)?),
+            Some(record) => Some(Device::read(record, serial, named.is_some())?),
             None => None,
         };
         let error = answer.text("dep_device_error")?.map(str::to_owned);
@@ -146,6 +149,8 @@ impl Assignment {
 /// Apple's record of a device, as Fleet passes it on.
 #[derive(Clone, Debug)]
 pub(super) struct Device {
+    /// Apple holds it for Fleet's MDM server.
+    pub(super) is_held: bool,
     pub(super) status: Option<String>,
     /// It stays when a profile is removed: only the status proves anything.
     pub(super) profile_uuid: Option<String>,
@@ -159,22 +164,23 @@ pub(super) struct Device {
 }
 
 impl Device {
-    fn read(record: &Value, serial: &Serial) -> Result<Self, Misshaped> {
+    /// `of_host`: the reply names the host that was asked for.
+    fn read(record: &Value, serial: &Serial, of_host: bool) -> Result<Self, Misshaped> {
         let record = Object::read("Its dep_device", record)?;
-        if record
-            .text("serial_number")?
-            .is_some_and(|named| !serial.is(named))
-        {
+        let named = record.text("serial_number")?;
+        if !named.map_or(of_host, |named| serial.is(named)) {
             return Err(Misshaped(
-                "Fleet passes on Apple's answer about another device than the one asked for."
+                "Fleet passes on Apple's answer about another device than the one asked for, or about one that it does not name."
                     .to_owned(),
             ));
         }
+        let is_held = is_held(&record)?;
         let owned = |field| Ok(record.text(field)?.map(str::to_owned));
         let (description, model) = (record.shown("description")?, record.shown("model")?);
         let pushed = record.text("profile_push_time")?;
         let pushed = pushed.and_then(spelling::timestamp);
         Ok(Self {
+            is_held,
             status: owned("profile_status")?,
             profile_uuid: owned("profile_uuid")?,
             assigned_at: record.moment("profile_assign_time")?,
@@ -184,5 +190,19 @@ impl Device {
             model: description.or(model),
             family: record.shown("device_family")?,
         })
+    }
+}
+
+/// Apple's word on the question, where Fleet passes that on as well: is the record of a device that the MDM server has?
+fn is_held(record: &Object<'_>) -> Result<bool, Misshaped> {
+    let word = record.text("response_status")?.unwrap_or("SUCCESS");
+    let says = |what: &str| Err(Misshaped(what.to_owned()));
+    match word.to_ascii_uppercase().as_str() {
+        "SUCCESS" => Ok(true),
+        "NOT_ACCESSIBLE" | "NOT_FOUND" if record.text("profile_status")?.is_some() => says(
+            "Apple says that the device is not on Fleet's MDM server, and yet names its profile's state.",
+        ),
+        "NOT_ACCESSIBLE" | "NOT_FOUND" => Ok(false),
+        _ => says("Apple's response_status is none that this station knows."),
     }
 }

@@ -321,8 +321,7 @@ impl Intune {
         read(&reply, || list.profiles())
     }
 
-    /// All pages of a list, and the last reply. A further page is only followed on the same host and path: the access token must reach no
-    /// other place, and another list is no answer.
+    /// All pages of a list, and the last reply.
     async fn pages(&self, first: Url, purpose: Purpose) -> Result<(List, Reply), Fault> {
         let mut list = List::default();
         let mut url = first.clone();
@@ -331,16 +330,12 @@ impl Intune {
             let Some(next) = read(&reply, || list.take(reply.body()))? else {
                 return Ok((list, reply));
             };
-            url = next
-                .parse()
-                .ok()
-                .filter(|next: &Url| next.origin() == first.origin() && next.path() == first.path())
-                .ok_or_else(|| {
-                    reply.fault(
-                        Reason::GarbledAnswer,
-                        "Graph names the list's next page at another place than the list's own.",
-                    )
-                })?;
+            url = further(&first, &next).ok_or_else(|| {
+                reply.fault(
+                    Reason::GarbledAnswer,
+                    "Graph names the list's next page at another place than the list's own.",
+                )
+            })?;
         }
         Err(Fault::with(
             Reason::GarbledAnswer,
@@ -409,6 +404,24 @@ fn question(serial: &str) -> String {
         serial.replace('\'', "''")
     );
     format!("$filter={}", spelling::encoded(&filter))
+}
+
+/// The address of a further page of the list at `first`; `None`: the service names another place, which the access token must not reach,
+/// or another question, which is no answer to this one.
+fn further(first: &Url, next: &str) -> Option<Url> {
+    let next: Url = next.parse().ok()?;
+    let is_same = next.origin() == first.origin()
+        && next.path() == first.path()
+        && next.username().is_empty()
+        && next.password().is_none();
+    let is_paging = |name: &str| PAGING.contains(&name);
+    let asks_alike = next.query_pairs().all(|(name, value)| {
+        is_paging(&name)
+            || first
+                .query_pairs()
+                .any(|first| first == (name.clone(), value.clone()))
+    });
+    (is_same && asks_alike).then_some(next)
 }
 
 /// The audience of an access token for the API at `base`.

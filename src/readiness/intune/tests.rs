@@ -129,6 +129,38 @@ fn a_question_is_percent_encoded_and_its_quotes_are_doubled() {
 }
 
 #[test]
+fn a_further_page_is_of_the_same_list_and_of_the_same_question() {
+    let mut first: Url = format!("{BASE}/{TOKENS}/{ID}/{DEVICES}").parse().unwrap();
+    first.set_query(Some(&question(SERIAL)));
+    let list = format!("{BASE}/{TOKENS}/{ID}/{DEVICES}");
+    let asked = question(SERIAL);
+    let other = question("TESTINTUN002");
+    for (next, is_followed) in [
+        (format!("{list}?$skiptoken=a%27b"), true),
+        (format!("{list}?{asked}&$skip=300"), true),
+        (format!("{list}?{}&$top=1", asked.replace("%20", "+")), true),
+        (format!("{list}?{other}&$skip=300"), false),
+        (format!("{list}?$select=id&$skiptoken=x"), false),
+        (format!("{list}?$expand=x"), false),
+        (format!("{list}?$orderby=serialNumber"), false),
+        (list.replace("127.0.0.1:9", "127.0.0.1:10"), false),
+        (list.replace("127.0.0.1", "a:b@127.0.0.1"), false),
+        (list.replace("http:", "https:"), false),
+        (list.replace("/beta/", "/v1.0/"), false),
+        (list.replace(DEVICES, PROFILES), false),
+        ("/beta".to_owned(), false),
+        ("?$skiptoken=x".to_owned(), false),
+        (String::new(), false),
+    ] {
+        assert_eq!(further(&first, &next).is_some(), is_followed, "{next}");
+    }
+    // A list without a filter gets none on its way.
+    let tokens: Url = format!("{BASE}/{TOKENS}").parse().unwrap();
+    let filtered = format!("{BASE}/{TOKENS}?$filter=x");
+    assert_eq!(further(&tokens, &filtered), None);
+}
+
+#[test]
 fn each_cloud_is_its_own_audience() {
     for (url, audience) in [
         ("https://graph.microsoft.com/beta", "graph.microsoft.com"),
@@ -170,16 +202,16 @@ fn only_a_good_answer_is_ready_whichever_field_is_changed() {
     for (path, kind, optional) in [
         ("/0/@odata.count", "count", true),
         ("/0/value", "list", false),
-        ("/0/value/0/id", "needed", false),
+        ("/0/value/0/id", "id", false),
         ("/0/value/0/tokenName", "text", true),
         ("/0/value/0/tokenExpirationDateTime", "time", true),
         ("/0/value/0/lastSuccessfulSyncDateTime", "time", false),
         ("/0/value/0/lastSyncErrorCode", "count", true),
         ("/1/@odata.count", "count", true),
         ("/1/value", "list", false),
-        ("/1/value/0/id", "text", true),
+        ("/1/value/0/id", "id", true),
         ("/1/value/0/serialNumber", "needed", false),
-        ("/1/value/0/requestedEnrollmentProfileId", "text", false),
+        ("/1/value/0/requestedEnrollmentProfileId", "id", false),
         (
             "/1/value/0/requestedEnrollmentProfileAssignmentDateTime",
             "time",
@@ -210,10 +242,10 @@ fn only_a_good_answer_is_ready_whichever_field_is_changed() {
             *changed.pointer_mut(path).unwrap() = value.clone();
             let good_still = match of {
                 "null" => optional,
-                of => of == kind && of == "text",
+                // Another id is another token, record or profile, and as good.
+                "number" => kind == "id",
+                of => of == "text" && ["text", "id"].contains(&kind),
             };
-            // A token whose id is another text is another token, and as good.
-            let good_still = good_still || (path == "/0/value/0/id" && of == "text");
             assert_eq!(finding(&changed) == READY, good_still, "{path} is {value}");
         }
     }

@@ -2,12 +2,13 @@
 //!
 //! Almost every field may be missing; one of another type than documented makes the reply no answer. What is personal is not even read.
 
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::readiness::shape::{Misshaped, Object};
+use crate::readiness::{
+    counted_list::none_twice,
+    shape::{Misshaped, Object},
+};
 
 /// The records of a list that comes in pages.
 #[derive(Debug, Default)]
@@ -23,7 +24,9 @@ impl List {
         let page = Object::read("Graph's list", page)?;
         self.records.extend_from_slice(page.list("value")?);
         self.count = page.number("@odata.count", 0..=i64::MAX)?.or(self.count);
-        Ok(page.text("@odata.nextLink")?.map(str::to_owned))
+        // An empty one is no address, and not the end of the list either.
+        let next = page.typed("@odata.nextLink", "text", Value::as_str)?;
+        Ok(next.map(str::to_owned))
     }
 
     /// All records, when the last page was taken.
@@ -34,18 +37,8 @@ impl List {
                 "Graph's list does not add up: its count is {count}, it holds {held} records."
             )));
         }
-        // A record that comes twice stands in the place of one that does not come. One without an id is compared as a whole.
-        let mut seen = HashSet::new();
-        let key = |record: &Value| {
-            record
-                .get("id")
-                .and_then(Value::as_str)
-                .map_or_else(|| record.to_string(), str::to_ascii_lowercase)
-        };
-        if self.records.iter().all(|record| seen.insert(key(record))) {
-            return Ok(&self.records);
-        }
-        Err(Misshaped("Graph's list holds a record twice.".to_owned()))
+        none_twice("Graph's list", &self.records, "id")?;
+        Ok(&self.records)
     }
 
     pub(super) fn tokens(&self) -> Result<Vec<Token>, Misshaped> {
@@ -91,7 +84,7 @@ pub(super) struct Token {
 impl Token {
     fn read(value: &Value) -> Result<Self, Misshaped> {
         let token = Object::read("Intune's ADE token", value)?;
-        let id = token.needed_text("id")?;
+        let id = token.id("id")?.ok_or_else(|| token.lacks("id"))?;
         // It stands in the path of the next question.
         if !id
             .bytes()
@@ -103,7 +96,7 @@ impl Token {
             ));
         }
         Ok(Self {
-            id: id.to_owned(),
+            id,
             name: token.shown("tokenName")?,
             expires_at: token.moment("tokenExpirationDateTime")?,
             synced_at: token.moment("lastSuccessfulSyncDateTime")?,
@@ -125,7 +118,7 @@ impl Profile {
     fn read(value: &Value) -> Result<Self, Misshaped> {
         let profile = Object::read("Intune's enrollment profile", value)?;
         Ok(Self {
-            id: profile.needed_text("id")?.to_owned(),
+            id: profile.id("id")?.ok_or_else(|| profile.lacks("id"))?,
             name: profile.shown("displayName")?,
         })
     }
@@ -149,10 +142,10 @@ impl Row {
     fn read(value: &Value) -> Result<Self, Misshaped> {
         let row = Object::read("Intune's record", value)?;
         let owned = |field| Ok(row.text(field)?.map(str::to_owned));
-        row.text("id")?;
+        row.id("id")?;
         Ok(Self {
             assigned_at: row.moment("requestedEnrollmentProfileAssignmentDateTime")?,
-            profile: owned("requestedEnrollmentProfileId")?,
+            profile: row.id("requestedEnrollmentProfileId")?,
             state: owned("enrollmentState")?,
             is_deleted: row.flag("isDeleted")?.unwrap_or(false),
             platform: owned("platform")?,

@@ -159,6 +159,49 @@ fn a_reply_about_another_host_or_device_is_garbled() {
 }
 
 #[test]
+fn a_second_reply_that_names_nobody_is_nobodys() {
+    let without = |names: &[(&str, &str)]| {
+        let mut reply = assignment(json!("assigned"), json!("SUCCESS"));
+        for (parent, name) in names {
+            let fields = reply.pointer_mut(parent).unwrap().as_object_mut();
+            fields.unwrap().remove(*name);
+        }
+        said(&reply).finding
+    };
+    let (host, serial) = (("", "id"), ("/dep_device", "serial_number"));
+    assert_eq!(without(&[host]), READY);
+    assert_eq!(without(&[serial]), READY);
+    assert_eq!(
+        without(&[host, serial]),
+        Finding::Unknown(Reason::GarbledAnswer)
+    );
+}
+
+#[test]
+fn apples_own_word_on_the_question_counts_where_fleet_passes_it_on() {
+    let garbled = Finding::Unknown(Reason::GarbledAnswer);
+    let not_found = Finding::No(Reason::NotFound);
+    for (status, word, finding) in [
+        ("assigned", json!("SUCCESS"), READY),
+        ("assigned", json!("success"), READY),
+        ("assigned", json!(""), READY),
+        ("assigned", json!(null), READY),
+        ("", json!("NOT_ACCESSIBLE"), not_found),
+        ("", json!("not_found"), not_found),
+        ("assigned", json!("NOT_ACCESSIBLE"), garbled),
+        ("empty", json!("NOT_ACCESSIBLE"), garbled),
+        ("assigned", json!("FAILED"), garbled),
+        ("", json!("MAYBE"), garbled),
+        ("assigned", json!(7), garbled),
+    ] {
+        let reply = assignment(json!(status), json!("SUCCESS"));
+        let evidence = said(&with(reply, "/dep_device/response_status", word.clone()));
+        assert_eq!(evidence.finding, finding, "{status} {word}");
+        assert_eq!(evidence.as_of.is_some(), finding == not_found);
+    }
+}
+
+#[test]
 fn what_is_not_in_fleets_list_from_apple_is_not_found() {
     let ready = assignment(json!("assigned"), json!("SUCCESS"));
     let never = with(

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
     os::fd::AsFd,
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -50,8 +51,12 @@ pub(super) fn take_out(services: Vec<Faults>, list: String, help: String) -> io:
     Ok(())
 }
 
+/// Outages that were begun. One that begins during another ends when its own time is over.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+
 /// The services reset every connection, until the time is over. The faults that single boxes are there to show stay.
 fn begin_outage(services: &[Faults], lasts: Duration) {
+    let nth = BEGUN.fetch_add(1, Ordering::Relaxed) + 1;
     for faults in services {
         faults.all(Effect::Reset);
     }
@@ -62,6 +67,9 @@ fn begin_outage(services: &[Faults], lasts: Duration) {
     let services = services.to_vec();
     let over = move || {
         thread::sleep(lasts);
+        if BEGUN.load(Ordering::Relaxed) > nth {
+            return;
+        }
         services.iter().for_each(Faults::clear);
         LOG.push(b"The services are back.\n");
     };
@@ -115,10 +123,11 @@ mod tests {
         };
         let before = [Some(200), Some(500), Some(403)];
         assert_eq!(said(), before);
-        begin_outage(
-            &[service.running.faults().clone()],
-            Duration::from_millis(300),
-        );
+        // Typed twice, it is one that lasts longer.
+        let services = [service.running.faults().clone()];
+        begin_outage(&services, Duration::from_millis(100));
+        begin_outage(&services, Duration::from_millis(800));
+        thread::sleep(Duration::from_millis(300));
         assert_eq!(status(address, token, "DEMOREADY001"), None);
         let end = Instant::now() + Duration::from_secs(10);
         while status(address, token, "DEMOREADY001").is_none() {

@@ -1,5 +1,6 @@
-//! A list that comes in pages and says how many records it has: `count`, `next`, `previous`, `results`. Its links are never
-//! followed: they name another host, so the pages are counted.
+//! A list that comes in pages and says how many records it has.
+//!
+//! `count`, `next`, `previous`, `results`. Its links are never followed: they name another host, so the pages are counted.
 
 use std::collections::HashSet;
 

@@ -30,25 +30,21 @@ pub struct Expected {
 /// A finding, and what to add to its reason's sentence.
 type Judgement = (Finding, Option<String>);
 
-/// What the first call alone says, at that `date`; `Err`: the second call has to tell about that host.
-pub(super) fn of_host(
-    evidence: Evidence,
-    host: Option<Host>,
-    date: Timestamp,
-) -> Result<Evidence, (Evidence, Host)> {
+/// What the first call says, at that `date`. About a host that is not enrolled it leaves the finding to [`judge`].
+pub(super) fn of_host(evidence: Evidence, host: Option<&Host>, date: Timestamp) -> Evidence {
     let evidence = Evidence {
         replied_at: Some(date),
         known: host.is_some(),
         ..evidence
     };
     match host {
-        None => Ok(not_found(evidence, date, "Fleet does not list it.")),
-        Some(host) if host.is_enrolled() => Ok(Evidence {
+        None => not_found(evidence, date, "Fleet does not list it."),
+        Some(host) if host.is_enrolled() => Evidence {
             finding: Finding::No(Reason::AlreadyEnrolled),
             status: host.status(),
             ..evidence
-        }),
-        Some(host) => Err((evidence, host)),
+        },
+        Some(_) => evidence,
     }
 }
 

@@ -112,9 +112,9 @@ impl Fleet {
             Ok(host) => host,
             Err(misshaped) => return unanswered(bare, &garbled(&reply, &misshaped)),
         };
-        let (known, host) = match finding::of_host(bare, host, reply.date) {
-            Ok(evidence) => return evidence,
-            Err(asked) => asked,
+        let known = finding::of_host(bare, host.as_ref(), reply.date);
+        let Some(host) = host.filter(|host| !host.is_enrolled()) else {
+            return known;
         };
         match self.assignment(&host, serial, purpose).await {
             Ok((assignment, date)) => finding::judge(known, &assignment, date, &self.expected),
@@ -219,12 +219,13 @@ pub fn judged(
     let Ok(host) = Host::read(status, &json(host), serial) else {
         return bare;
     };
-    match finding::of_host(bare, host, date) {
-        Ok(evidence) => evidence,
-        Err((known, host)) => match Assignment::read(&json(assignment), host.id, serial) {
-            Ok(said) => finding::judge(known, &said, date, &Expected::default()),
-            Err(_) => known,
-        },
+    let known = finding::of_host(bare, host.as_ref(), date);
+    let Some(host) = host.filter(|host| !host.is_enrolled()) else {
+        return known;
+    };
+    match Assignment::read(&json(assignment), host.id, serial) {
+        Ok(said) => finding::judge(known, &said, date, &Expected::default()),
+        Err(_) => known,
     }
 }
 

@@ -1,5 +1,6 @@
-//! Zentral's list of devices from Apple as it comes. Almost every field may be missing; one of another type than documented makes
-//! the reply no answer. What is personal is not even read.
+//! Zentral's list of devices from Apple as it comes.
+//!
+//! Almost every field may be missing; one of another type than documented makes the reply no answer. What is personal is not even read.
 //!
 //! Not on a page of Zentral's documents, but in its source: that a row is kept for a device that left (`last_op_type` "deleted"), and
 //! the words of `profile_status`. `updated_at` is not read: unchanged devices are not written any more, so it tells no age.

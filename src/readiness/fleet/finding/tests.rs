@@ -54,12 +54,13 @@ fn judged(status: u16, host: &Value, assignment: &Value) -> Evidence {
     let Ok(host) = Host::read(status, host, &serial()) else {
         return bare();
     };
-    match of_host(bare(), host, now()) {
-        Ok(evidence) => evidence,
-        Err((known, host)) => match Assignment::read(assignment, host.id, &serial()) {
-            Ok(said) => judge(known, &said, now(), &Expected::default()),
-            Err(_) => known,
-        },
+    let known = of_host(bare(), host.as_ref(), now());
+    let Some(host) = host.filter(|host| !host.is_enrolled()) else {
+        return known;
+    };
+    match Assignment::read(assignment, host.id, &serial()) {
+        Ok(said) => judge(known, &said, now(), &Expected::default()),
+        Err(_) => known,
     }
 }
 

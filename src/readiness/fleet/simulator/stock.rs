@@ -92,7 +92,7 @@ impl Host {
             .first_asked
             .get_or_insert_with(|| (Instant::now(), Timestamp::now()));
         let (device, error) = match self.apple {
-            Apple::Says(dep) if dep == Dep::NotAccessible => (Value::Null, Some(NOT_ON_SERVER)),
+            Apple::Says(Dep::NotAccessible) => (Value::Null, Some(NOT_ON_SERVER)),
             Apple::Says(dep) => (self.dep_device(dep, since, at), None),
             Apple::Fails(sentence) => (Value::Null, sentence),
         };

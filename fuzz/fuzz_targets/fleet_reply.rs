@@ -79,7 +79,7 @@ fn of_assignment(evidence: &Evidence, said: &Value, host: &Value) {
     };
     assert!(
         said["id"].is_null()
-            || said["id"] == ""
+            || named(&said["id"]).is_empty()
             || named(&said["id"]).parse::<u64>().ok() == named(host).parse().ok(),
         "an answer about another host"
     );

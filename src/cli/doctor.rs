@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     config::{self, Problems, Readable},
-    journal::survey,
+    journal::{Stored, survey},
     readiness::{
         self,
         http::Clocks,
@@ -403,12 +403,9 @@ impl Parts {
             Some(replica) => replica.end().await.map_err(|line| lines.push(line)).ok(),
             None => None,
         };
-        let mut facts = Vec::new();
-        let asked: Vec<_> = self
-            .sources
-            .iter()
-            .map(|(settings, _)| (settings.name.clone(), settings.kind()))
-            .collect();
+        let (mut facts, asked) = (Vec::new(), self.sources.iter());
+        let asked = asked.map(|(settings, _)| (&settings.name, settings.kind()));
+        let releases = sources::of_releases(asked);
         let mut lists: BTreeMap<Name, Under<Line>> = self.lists.into_iter().collect();
         for (settings, source) in self.sources {
             let mut told = None;
@@ -431,16 +428,11 @@ impl Parts {
                     present(),
                 ));
             }
-            if let (true, Some(records), Some(max_fetch_age)) = (
-                settings.kind().tells_fetch(),
-                &journal.records,
-                self.max_fetch_age,
-            ) {
-                lines.push(rhythm::line(&settings.name, records, max_fetch_age));
-            }
+            let records = journal.records.as_deref();
+            lines.extend(rhythm_of(&settings, records, self.max_fetch_age));
         }
         lines.extend(sources::across(&facts));
-        lines.extend(sources::of_releases(&asked));
+        lines.extend(releases);
         if let Some(broker) = self.broker {
             let line = broker.end().await.unwrap_or_else(|line| line);
             lines.push(broker::with_delivery(line, journal.waits));
@@ -453,6 +445,19 @@ impl Parts {
             .collect();
         lines.push(clock::clock(ClockWatch::Kernel.synced(), &ahead));
         lines
+    }
+}
+
+/// How often an MDM fetches from Apple, if its answers tell.
+fn rhythm_of(
+    settings: &readiness::Settings,
+    records: Option<&[Stored]>,
+    max_fetch_age: Option<Duration>,
+) -> Option<Line> {
+    if settings.kind().tells_fetch() {
+        Some(rhythm::line(&settings.name, records?, max_fetch_age?))
+    } else {
+        None
     }
 }
 

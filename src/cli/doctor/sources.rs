@@ -246,14 +246,15 @@ pub(super) fn across(all: &[(Name, Facts)]) -> Vec<Line> {
 }
 
 /// Warns where nobody who is asked would know that a device was released.
-pub(super) fn of_releases(asked: &[(Name, SourceKind)]) -> Option<Line> {
+pub(super) fn of_releases<'a>(
+    asked: impl Iterator<Item = (&'a Name, SourceKind)> + Clone,
+) -> Option<Line> {
     let (name, why) = asked
-        .iter()
+        .clone()
         .find_map(|(name, kind)| Some((name, kind.misses_releases()?)))?;
-    let knows = |(_, kind): &(Name, SourceKind)| {
-        kind.speaks_for_apple() || *kind == SourceKind::AppleBusiness
-    };
-    (!asked.iter().any(knows)).then(|| {
+    let knows = |kind: SourceKind| kind.speaks_for_apple() || kind == SourceKind::AppleBusiness;
+    let nobody_knows = !asked.clone().any(|(_, kind)| knows(kind));
+    nobody_knows.then(|| {
         let finding = format!("this MDM {why}, and the lamp would be green");
         let remedy = "add a [[source]] of kind \"apple-business\": it knows of releases at once";
         Line::new(
@@ -267,7 +268,11 @@ pub(super) fn of_releases(asked: &[(Name, SourceKind)]) -> Option<Line> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
 
@@ -289,7 +294,7 @@ mod tests {
                 .iter()
                 .map(|kind| (Name::new(kind.code()).unwrap(), *kind))
                 .collect();
-            let line = of_releases(&asked);
+            let line = of_releases(asked.iter().map(|(name, kind)| (name, *kind)));
             assert_eq!(line.is_some(), warns, "{kinds:?}");
             if let Some(line) = line {
                 let part = format!("source {}, releases", kinds.first().unwrap().code());

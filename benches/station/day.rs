@@ -12,6 +12,7 @@ use std::{
 use benchlight::{
     readiness::{
         apple_business::simulator::{self as business, Simulator},
+        jamf::simulator as jamf,
         kandji::simulator::{
             self as kandji, Tenant,
             stock::{Device, Enrollment, HQ, Stock},
@@ -105,10 +106,20 @@ async fn both(report: &mut Report) {
             STATIONS,
             "off",
         ),
+        (
+            "Jamf Pro, and Apple Business with replica = \"first\"",
+            1,
+            "first",
+        ),
     ] {
         report.note(&format!("{what}; {stations} stations"));
         let begun = Instant::now();
-        let world = World::new(Box::new(Kandji::new().await), stations).await;
+        let mdm: Box<dyn Mdm> = if stations == 1 {
+            Box::new(Jamf::new().await)
+        } else {
+            Box::new(Kandji::new().await)
+        };
+        let world = World::new(mdm, stations).await;
         let told = world.live(replica, scans).await;
         told.judge(report, &world, replica == "first");
         report.figure(
@@ -188,6 +199,53 @@ impl Mdm for Kandji {
             given_at: Timestamp::now(),
             ..device
         });
+    }
+}
+
+struct Jamf(jamf::Server);
+
+impl Jamf {
+    async fn new() -> Self {
+        let mut stock = jamf::stock::Stock::of(Vec::new());
+        stock.fleet = Fleet::of(devices());
+        Self(jamf::serve(jamf::Options::new(stock)).await.unwrap())
+    }
+
+    fn device(&self, serial: &str) -> Option<jamf::stock::Device> {
+        self.0.stock(|stock| stock.fleet.get(serial))
+    }
+}
+
+impl Mdm for Jamf {
+    fn running(&self) -> &Running {
+        &self.0
+    }
+
+    fn source(&self, _: &str) -> (String, (&'static str, String)) {
+        let source = format!(
+            "[[source]]\nname = \"jamf\"\nkind = \"jamf\"\nurl = \"{}\"\nclient_id = \"{}\"\nsecret_credential = \"jamf-secret\"",
+            self.0.base(),
+            self.0.client_id()
+        );
+        (source, ("jamf-secret", self.0.secret()))
+    }
+
+    fn is_ready(&self, serial: &str) -> bool {
+        self.device(serial)
+            .is_some_and(|device| device.status == "ASSIGNED")
+    }
+
+    fn remove_profile(&self, serial: &str) {
+        let mut device = self.device(serial).unwrap();
+        "REMOVED".clone_into(&mut device.status);
+        self.0.stock(|stock| stock.put(device));
+    }
+
+    fn enrol(&self, serial: &str) {
+        let mut device = self.device(serial).unwrap();
+        "PUSHED".clone_into(&mut device.status);
+        device.pushed_at = Some(Timestamp::now());
+        self.0.stock(|stock| stock.put(device));
     }
 }
 

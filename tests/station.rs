@@ -25,6 +25,8 @@ mod going_back;
 mod home_assistant;
 #[path = "station/idle.rs"]
 mod idle;
+#[path = "station/jamf.rs"]
+mod jamf;
 #[path = "station/journal.rs"]
 mod journal;
 #[path = "station/kills.rs"]

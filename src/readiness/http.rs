@@ -137,6 +137,17 @@ pub fn json(text: &[u8]) -> Option<serde_json::Value> {
     json::whole(text).ok()
 }
 
+/// A reply that is one long list as [`Client::rows`] reads it: its parts, and whether it has the list; `None`: it is not whole.
+#[cfg(any(test, fuzzing))]
+pub fn pieces(text: &[u8], list: &'static str) -> Option<(Vec<Piece>, bool)> {
+    let mut cutter = cutter::Cutter::new(list);
+    let mut pieces = Vec::new();
+    for byte in text {
+        pieces.extend(cutter.take(*byte).ok()?);
+    }
+    cutter.is_whole().then(|| (pieces, cutter.has_list()))
+}
+
 /// A source's way to its service. Cheap to clone; the clones share limits and connections.
 #[derive(Clone, Debug)]
 pub struct Client {

@@ -47,6 +47,11 @@ pub mod readiness {
         mod finding;
     }
     #[cfg(feature = "readiness")]
+    pub mod jamf {
+        mod finding;
+        mod wire;
+    }
+    #[cfg(feature = "readiness")]
     pub mod intune {
         mod finding;
         mod wire;

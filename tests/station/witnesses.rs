@@ -280,8 +280,11 @@ async fn a_healthy_box_under_faults_is_only_ever_unknown(mdm: SourceKind) {
                 let serial = healthy.next().unwrap();
                 station.scan(serial.as_bytes());
                 let answer = answer_about(&mut station, &serial);
+                // Of an MDM that can only be listed nobody asks about a box: its last complete pass is its word.
+                let is_untouched = mdm.is_list_only() && (first, second) == (0, 0);
+                let expected = if is_untouched { "ready" } else { "unknown" };
                 assert_eq!(
-                    answer.verdict, "unknown",
+                    answer.verdict, expected,
                     "services {first} and {second}, {effect:?} and {other:?}: {answer:?}"
                 );
                 for service in &faults {
@@ -344,6 +347,7 @@ of_each! {
     nanodep NanoDep,
     micromdm MicroMdm,
     intune Intune,
+    jamf Jamf,
 }
 
 /// Both sides of a contradiction are shown, each under its question.

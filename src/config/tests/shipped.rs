@@ -65,6 +65,18 @@ source kandji    replica "off"
 source kandji    refresh "10m"
 source kandji    max_replica_age "30m"
 source kandji    quota_share 1.0
+source jamf    name -
+source jamf    kind -
+source jamf    url -
+source jamf    client_id -
+source jamf    secret_credential "jamf-secret"
+source jamf    instances []
+source jamf    expected_prestages []
+source jamf    ca_file -
+source jamf    reads_per_minute 0
+source jamf    refresh "10m"
+source jamf    max_replica_age "30m"
+source jamf    quota_share 1.0
 source fleet    name -
 source fleet    kind -
 source fleet    url -
@@ -362,6 +374,11 @@ fn the_examples_pass_and_do_what_their_comments_say() {
 #[test]
 fn the_examples_of_other_mdms_pass_and_have_apple_business_beside_them() {
     for (text, kind, grade) in [
+        (
+            include_str!("../../../config/examples/jamf.toml"),
+            SourceKind::Jamf,
+            Grade::Relayed,
+        ),
         (
             include_str!("../../../config/examples/fleet.toml"),
             SourceKind::Fleet,

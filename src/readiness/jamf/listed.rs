@@ -56,8 +56,13 @@ pub(super) struct Reading {
 
 /// A list that is being read.
 struct Open {
-    list: List,
+    reader: Reader,
     rows: Rows,
+}
+
+/// What has come of a list.
+struct Reader {
+    list: List,
     /// How many records it has, as it says itself; of a scope: nothing.
     says: Option<u64>,
     came: u64,
@@ -65,7 +70,11 @@ struct Open {
 
 /// What comes next of a list.
 enum Step {
-    Row(ListedRow),
+    Row {
+        id: String,
+        serial: Serial,
+        kept: Kept,
+    },
     /// A record that no code on a box can name.
     Unasked,
     End,
@@ -149,10 +158,13 @@ impl Jamf {
             let step = open.step().await;
             date = Some(open.rows.now());
             match step {
-                Ok(Step::Row(row)) => rows.push(row),
+                Ok(Step::Row { id, serial, kept }) => {
+                    let body = compact::written(FORM, &kept)?;
+                    rows.push(ListedRow { id, serial, body });
+                }
                 Ok(Step::Unasked) => reading.unasked += 1,
                 Ok(Step::End) => {
-                    reading.total += open.total();
+                    reading.total += open.reader.total();
                     reading.open = None;
                 }
                 // What came before is used up: the pass begins anew.
@@ -177,16 +189,18 @@ impl Jamf {
         let (None, Some(list)) = (&reading.open, reading.lists.last()) else {
             return Ok(());
         };
-        let (url, field) = match list {
-            List::Devices(id) => (self.instance_url(id, "devices"), "results"),
-            List::Scope(kind) => (below(&self.base, kind.scope()), "serialsByPrestageId"),
+        let url = match list {
+            List::Devices(id) => self.instance_url(id, "devices"),
+            List::Scope(kind) => below(&self.base, kind.scope()),
         };
-        let rows = self.rows(url, field).await?.map_err(meaning)?;
-        reading.open = reading.lists.pop().map(|list| Open {
-            list,
+        let rows = self
+            .rows(url, Reader::field(list))
+            .await?
+            .map_err(meaning)?;
+        let list = reading.lists.pop();
+        reading.open = list.map(|list| Open {
+            reader: Reader::new(list),
             rows,
-            says: None,
-            came: 0,
         });
         Ok(())
     }
@@ -201,7 +215,7 @@ impl Reading {
     fn total(&self) -> Option<u64> {
         let open = match &self.open {
             None => Some(0),
-            Some(open) => open.says,
+            Some(open) => open.reader.says,
         };
         let total = self.total.saturating_add(open?);
         self.lists
@@ -213,63 +227,83 @@ impl Reading {
 impl Open {
     async fn step(&mut self) -> Result<Step, Fault> {
         loop {
-            let Some(piece) = self.rows.next().await? else {
-                return match (&self.list, self.says) {
-                    _ if !self.rows.has_list() => {
-                        Err(self.garbled("Jamf Pro's answer has no list."))
-                    }
-                    (List::Devices(_), None) => {
-                        Err(self.garbled("Jamf Pro's list of devices has no totalCount."))
-                    }
-                    _ => Ok(Step::End),
-                };
+            let step = match self.rows.next().await? {
+                None => self.reader.end(self.rows.has_list()).map(Some),
+                Some(piece) => self.reader.take(piece),
             };
-            let misshaped = |rows: &Rows, fault: Misshaped| rows.garbled(&fault.to_string());
-            match (&self.list, piece) {
-                (List::Devices(_), Piece::Field(name, value)) if name == "totalCount" => {
-                    let total = wire::total_count(value);
-                    self.says = Some(total.map_err(|fault| misshaped(&self.rows, fault))?);
-                }
-                (_, Piece::Field(..)) => {}
-                (List::Devices(instance), Piece::Record(value)) => {
-                    let read = Device::read(&value, instance);
-                    let (serial, id, device) =
-                        read.map_err(|fault| misshaped(&self.rows, fault))?;
-                    return self.row(&serial, id, Kept::Device(device));
-                }
-                (List::Scope(kind), Piece::Named(serial, value)) => {
-                    let read = Prestage::of(*kind, &value);
-                    let prestage = read.map_err(|fault| misshaped(&self.rows, fault))?;
-                    let id = format!(
-                        "scope/{}/{}",
-                        kind.code(),
-                        serial.trim().to_ascii_uppercase()
-                    );
-                    return self.row(&serial, id, Kept::Scope(prestage));
-                }
-                (_, Piece::Record(_) | Piece::Named(..)) => {
-                    return Err(self.garbled("Jamf Pro's list is not of the documented form."));
-                }
+            let garbled = |misshaped: Misshaped| self.rows.garbled(&misshaped.to_string());
+            match step.map_err(garbled)? {
+                Some(step) => return Ok(step),
+                None => {}
             }
         }
     }
+}
 
-    fn row(&mut self, serial: &str, id: String, kept: Kept) -> Result<Step, Fault> {
+impl Reader {
+    const fn new(list: List) -> Self {
+        Self {
+            list,
+            says: None,
+            came: 0,
+        }
+    }
+
+    /// The name of the list in the reply.
+    const fn field(list: &List) -> &'static str {
+        match list {
+            List::Devices(_) => "results",
+            List::Scope(_) => "serialsByPrestageId",
+        }
+    }
+
+    fn take(&mut self, piece: Piece) -> Result<Option<Step>, Misshaped> {
+        match (&self.list, piece) {
+            (List::Devices(_), Piece::Field(name, value)) if name == "totalCount" => {
+                self.says = Some(wire::total_count(value)?);
+                Ok(None)
+            }
+            (_, Piece::Field(..)) => Ok(None),
+            (List::Devices(instance), Piece::Record(value)) => {
+                let (serial, id, device) = Device::read(&value, instance)?;
+                Ok(Some(self.row(&serial, id, Kept::Device(device))))
+            }
+            (List::Scope(kind), Piece::Named(serial, value)) => {
+                let prestage = Prestage::of(*kind, &value)?;
+                let id = format!(
+                    "scope/{}/{}",
+                    kind.code(),
+                    serial.trim().to_ascii_uppercase()
+                );
+                Ok(Some(self.row(&serial, id, Kept::Scope(prestage))))
+            }
+            (_, Piece::Record(_) | Piece::Named(..)) => Err(Misshaped(
+                "Jamf Pro's list is not of the documented form.".to_owned(),
+            )),
+        }
+    }
+
+    fn row(&mut self, serial: &str, id: String, kept: Kept) -> Step {
         self.came += 1;
-        let Some(serial) = Serial::new(&serial.trim().to_ascii_uppercase()) else {
-            return Ok(Step::Unasked);
+        match Serial::new(&serial.trim().to_ascii_uppercase()) {
+            Some(serial) => Step::Row { id, serial, kept },
+            None => Step::Unasked,
+        }
+    }
+
+    /// The reply has come to its end. `has_list`: it has the list, even an empty one.
+    fn end(&self, has_list: bool) -> Result<Step, Misshaped> {
+        let lacks = match (&self.list, self.says) {
+            _ if !has_list => "Jamf Pro's answer has no list.",
+            (List::Devices(_), None) => "Jamf Pro's list of devices has no totalCount.",
+            _ => return Ok(Step::End),
         };
-        let body = compact::written(FORM, &kept)?;
-        Ok(Step::Row(ListedRow { id, serial, body }))
+        Err(Misshaped(lacks.to_owned()))
     }
 
     /// How many records it should have brought.
     fn total(&self) -> u64 {
         self.says.unwrap_or(self.came)
-    }
-
-    fn garbled(&self, detail: &str) -> Fault {
-        self.rows.garbled(detail)
     }
 }
 
@@ -303,6 +337,71 @@ pub(super) fn judge(
         replied_at: judged.replied_at.or(Some(read_at)),
         ..judged
     }
+}
+
+/// What the bodies of Jamf Pro's replies (instances, the latest sync of each, the devices of the first, and, unless it is empty, the
+/// computers' scope, where `computer:1` is expected) say about one serial number at the service's time `now`.
+#[cfg(any(test, fuzzing))]
+pub fn judged(
+    [instances, sync, devices, scope]: [&[u8]; 4],
+    now: Timestamp,
+    bare: Evidence,
+) -> Evidence {
+    let kept = |body: &[u8], list: List| {
+        let (field, mut reader) = (Reader::field(&list), Reader::new(list));
+        let (pieces, has_list) = crate::readiness::http::pieces(body, field)?;
+        let mut kept = Vec::new();
+        for piece in pieces {
+            if let Some(Step::Row {
+                serial, kept: row, ..
+            }) = reader.take(piece).ok()?
+                && serial == bare.serial
+            {
+                kept.push(row);
+            }
+        }
+        reader.end(has_list).ok()?;
+        (reader.total() == reader.came).then_some(kept)
+    };
+    let all = || {
+        let json = crate::readiness::http::json;
+        let (mut instances, total) = wire::instances(&json(instances)?).ok()?;
+        let synced = wire::success(&json(sync)?).ok()?;
+        for instance in &mut instances {
+            instance.synced = synced;
+        }
+        let whole = u64::try_from(instances.len()).ok() == Some(total);
+        let first = instances.first().filter(|_| whole)?.id.clone();
+        let mut rows = kept(devices, List::Devices(first))?;
+        let prestage = Prestage::read("computer:1").filter(|_| !scope.is_empty());
+        if prestage.is_some() {
+            rows.extend(kept(scope, List::Scope(PrestageKind::Computer))?);
+        }
+        let (mut devices, mut scopes) = (Vec::new(), Vec::new());
+        for row in rows {
+            match row {
+                Kept::Device(device) => devices.push(device),
+                Kept::Scope(prestage) => scopes.push(prestage),
+            }
+        }
+        Some((instances, devices, scopes, prestage))
+    };
+    let Some((instances, devices, scopes, prestage)) = all() else {
+        return bare;
+    };
+    let records = Records {
+        devices: &devices,
+        scopes: &scopes,
+        instances: &instances,
+        now,
+        read_at: now,
+    };
+    let policy = Policy {
+        instances: Vec::new(),
+        max_fetch_age: std::time::Duration::from_hours(24),
+        expected_prestages: prestage.into_iter().collect(),
+    };
+    finding::judge(bare.clone(), &records, &policy)
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ use crate::{
 };
 pub use finding::Policy;
 use listed::Reading;
+#[cfg(any(test, fuzzing))]
+pub use listed::judged;
 pub use settings::Settings;
 use wire::{Instance, PrestageKind};
 

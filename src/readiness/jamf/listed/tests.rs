@@ -543,3 +543,33 @@ async fn rows_of_the_same_serial_number_are_judged_together() {
         Finding::Unknown(Reason::GarbledAnswer)
     );
 }
+
+/// What the fuzz target drives comes to what its seeds are named by.
+#[test]
+fn the_seeds_of_the_fuzz_target_are_answers() {
+    for (seed, finding) in [
+        ("assigned", Finding::Ready(Grade::Relayed)),
+        ("in_scope", Finding::Ready(Grade::Relayed)),
+        ("removed", Finding::No(Reason::ProfileRemoved)),
+        ("absent", Finding::No(Reason::NotFound)),
+    ] {
+        let path = format!(
+            "{}/fuzz/seeds/jamf_reply/{seed}",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let input = std::fs::read(path).unwrap();
+        let mut bodies = input.splitn(4, |byte| *byte == 0x1e);
+        let bodies = [(); 4].map(|()| bodies.next().unwrap_or_default());
+        let (name, serial) = (Name::new("jamf").unwrap(), Serial::new(READY).unwrap());
+        let kind = crate::readiness::evidence::SourceKind::Jamf;
+        let bare = Evidence::bare(name, kind, serial, Finding::Unknown(Reason::Stale));
+        let now = "2026-11-23T09:41:07Z".parse().unwrap();
+        assert_eq!(judged(bodies, now, bare.clone()).finding, finding, "{seed}");
+        // Cut anywhere, the devices are no list any more.
+        for end in 0..bodies[2].len() {
+            let [instances, sync, devices, scope] = bodies;
+            let cut = judged([instances, sync, &devices[..end], scope], now, bare.clone());
+            assert_eq!(cut.finding, Finding::Unknown(Reason::Stale), "{seed} {end}");
+        }
+    }
+}

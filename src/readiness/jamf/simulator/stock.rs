@@ -355,12 +355,16 @@ impl Stock {
             .fleet
             .serials(LISTED, behind(places.start)..behind(places.end));
         let generated = generated.iter().filter_map(|serial| self.fleet.get(serial));
-        let own = self
-            .devices
-            .iter()
-            .skip(places.start)
-            .take(places.len())
-            .cloned();
+        // An object has each name once, though a device may be listed twice.
+        let is_first = |place: usize, serial: &str| {
+            let mut before = self.devices.iter().take(place);
+            !before.any(|other| other.serial == serial)
+        };
+        let own = self.devices.iter().enumerate();
+        let own = own.skip(places.start).take(places.len());
+        let own = own
+            .filter(|(place, device)| is_first(*place, &device.serial))
+            .map(|(_, device)| device.clone());
         let scope = |device: Device| {
             let (of, id) = device.prestage.as_deref()?.split_once(':')?;
             (of == kind).then(|| (device.serial.clone(), id.to_owned()))

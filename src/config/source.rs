@@ -220,7 +220,7 @@ fn read_replica(
         let message = "`max_replica_age` is less than twice `refresh`: rows would be too old before the next pass has read them again";
         return section.wrong(key, message, remedy);
     }
-    let fetches = kind.is_some_and(|kind| kind.value.keeps_copy());
+    let fetches = kind.is_some_and(|kind| kind.value.tells_fetch());
     warn_of_old_rows(section, settings, rules.max_fetch_age.filter(|_| fetches));
     Some(settings)
 }

@@ -183,6 +183,7 @@ impl ScanInProgress {
             raw: (decision.reason.verdict() == Verdict::Rescan)
                 .then(|| label::visible(&self.raw.bytes)),
             message: message(decision),
+            action: decision.action(),
             grade: decision.grade,
             model: decision.model.clone(),
             family: decision.family.clone(),

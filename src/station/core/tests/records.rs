@@ -51,6 +51,17 @@ impl Bench {
 }
 
 #[test]
+fn the_record_of_a_scan_names_the_mdm_in_its_next_action() {
+    let mut bench = Bench::new();
+    bench.scan(READY);
+    bench.tell(&told(READY, Finding::No(Reason::ProfileRemoved)));
+    assert_eq!(
+        bench.recording().action,
+        "Assign the enrollment profile again in Kandji."
+    );
+}
+
+#[test]
 fn the_record_of_a_scan_holds_all_that_was_found_out() {
     let mut bench = Bench::new();
     bench.clock_synced = false;

@@ -68,15 +68,8 @@ pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow
         let of_code = rows::of(code, &config.sources, &sources, &lane.policy).await;
         let found = look_up(code, lane.clone(), &scanner, &sources, clock).await;
         if !json {
-            let mut out = io::stdout().lock();
             for record in &found {
-                let mut text = Vec::new();
-                show(&mut text, code, record, &of_code, columns())?;
-                write!(
-                    out,
-                    "{}",
-                    fitted(&String::from_utf8_lossy(&text), columns())
-                )?;
+                print(code, record, &of_code)?;
             }
         }
         records.extend(found);
@@ -93,6 +86,14 @@ pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow
         writeln!(out)?;
     }
     Ok(exit_code(&records))
+}
+
+/// Shows one record on standard output, in its columns.
+fn print(code: &str, record: &Record, kept: &[KeptRow]) -> io::Result<()> {
+    let (mut text, columns) = (Vec::new(), columns());
+    show(&mut text, code, record, kept, columns)?;
+    let text = fitted(&String::from_utf8_lossy(&text), columns);
+    io::stdout().lock().write_all(text.as_bytes())
 }
 
 fn exit_code(records: &[Record]) -> u8 {

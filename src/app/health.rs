@@ -237,7 +237,8 @@ impl Parts {
 /// Keeps health and the lamps' *unable* true; never ends. `unended` is given each scanner whose codes begin or cease to arrive without
 /// an end key.
 ///
-/// Whether the clock is synchronised and how many lines were dropped can only be looked at, once in [`pulse::EVERY`].
+/// Whether the clock is synchronised is looked at with each sign of life, because the kernel tells nobody (a timer that ends when the clock is
+/// set does not tell of one that is right already), and how many lines were dropped, too: to be woken for each would wake more often, not less.
 pub(super) async fn run(
     mut parts: Parts,
     unended: impl Fn(&Name, bool),

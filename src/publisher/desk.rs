@@ -123,7 +123,7 @@ impl Desk {
                 && link.session.has_room()
                 && !self.delivery.must_be_alone()
                 && !self.delivery.waits_to_be_alone(now);
-            let wake = self.wake_at(&link, now).min(now + pulse::EVERY);
+            let wake = self.wake_at(&link, now).min(pulse::next());
             tokio::select! {
                 event = link.session.next() => if let Some(fault) = self.happened(&mut link, event) {
                     return End::Gone(fault, link.since.elapsed());
@@ -479,7 +479,7 @@ impl Desk {
         // What is due already waits for room, and an acknowledgement brings that.
         .filter(|at| *at > now)
         .min()
-        .unwrap_or(now + pulse::EVERY)
+        .unwrap_or_else(pulse::next)
     }
 
     /// Tells health how the way to the broker is.

@@ -14,7 +14,7 @@ use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{Reporter, ScanSender, ScannerState, framing::Framer};
@@ -102,7 +102,7 @@ pub(super) async fn serve(
                 continue;
             }
             () = scan_sender.closed() => return,
-            () = sleep(pulse::EVERY) => continue,
+            () = sleep_until(pulse::next()) => continue,
         };
         peers.retain(|peer| !peer.task.is_finished());
         if peers.len() >= CONNECTIONS && !close_quietest(&mut peers) {

@@ -565,4 +565,4 @@ pub fn http_date(text: &str) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -127,7 +127,9 @@ pub(super) trait ServiceSettings: Sized {
     fn credential(&self) -> &Credential;
 
     /// Whether the credential is there and of the form that the service wants. Only the service knows whether it accepts it.
-    fn check(credential: &Credential) -> Result<(), CredentialFault>;
+    fn check(credential: &Credential) -> Result<(), CredentialFault> {
+        credential.read_token().map(drop)
+    }
 
     fn connect(self, to: Endpoint<'_>) -> Result<Box<dyn Adapter>, ClientFault>;
 }

@@ -312,34 +312,15 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::{
-        readiness::http::{ClientSettings, Limits},
-        runtime::clock::ClockWatch,
-    };
+    use crate::readiness::http::tests::sent;
 
     /// Nothing listens there: the reason shows whether a request was sent or refused.
     const BASE: &str = "http://127.0.0.1:9/v1";
     const TOKEN: &str = "http://127.0.0.1:9/auth/oauth2/token";
 
     async fn reason(request: Request) -> Reason {
-        let settings = ClientSettings {
-            allow: allowed(&BASE.parse().unwrap(), &TOKEN.parse().unwrap()),
-            user_agent: USER_AGENT,
-            ca_file: None,
-            reads_per_minute: 0,
-            quota_share: 1.0,
-            quota: None,
-            clocks: ClockWatch::Fixed { synced: true }.into(),
-            limits: Limits::default(),
-        };
-        Fault::from(
-            Client::new(settings)
-                .unwrap()
-                .send(request, Purpose::Scan)
-                .await
-                .unwrap_err(),
-        )
-        .reason
+        let allow = allowed(&BASE.parse().unwrap(), &TOKEN.parse().unwrap());
+        sent(allow, request).await
     }
 
     #[tokio::test]

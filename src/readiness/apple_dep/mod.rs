@@ -104,11 +104,11 @@ mod tests {
     use super::*;
     use crate::{
         readiness::{
-            device_assignment::{
-                JSON,
+            device_assignment::JSON,
+            http::{
+                Request, below,
                 tests::{NOBODY, sent},
             },
-            http::{Request, below},
         },
         reason::Reason,
     };

@@ -473,32 +473,7 @@ pub(in crate::readiness) mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::{finding::tests as table, *};
-    use crate::{
-        readiness::{
-            evidence::Grade,
-            http::{ClientSettings, Limits},
-        },
-        runtime::clock::ClockWatch,
-    };
-
-    /// Nothing listens there: the reason shows whether a request was sent or refused.
-    pub(in crate::readiness) const NOBODY: &str = "http://127.0.0.1:9";
-
-    /// What comes of a request to [`NOBODY`] by a client that may ask `allow`.
-    pub(in crate::readiness) async fn sent(allow: Vec<Allowed>, request: Request) -> Reason {
-        let settings = ClientSettings {
-            allow,
-            user_agent: "test",
-            ca_file: None,
-            reads_per_minute: 0,
-            quota_share: 1.0,
-            quota: None,
-            clocks: ClockWatch::Fixed { synced: true }.into(),
-            limits: Limits::default(),
-        };
-        let client = Client::new(settings).unwrap();
-        Fault::from(client.send(request, Purpose::Scan).await.unwrap_err()).reason
-    }
+    use crate::readiness::evidence::Grade;
 
     /// Every row of the table, as it comes in the body of that way's reply.
     pub(in crate::readiness) fn every_row_is_judged_alike<W: Way>(

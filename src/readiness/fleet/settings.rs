@@ -8,7 +8,7 @@ use crate::{
         http::ClientFault,
         service::{Adapter, Endpoint, Keys, ServiceSettings, below_its_pages},
     },
-    runtime::credential::{Credential, CredentialFault},
+    runtime::credential::Credential,
 };
 
 const EXAMPLE_URL: &str = "https://fleet.example";
@@ -42,10 +42,6 @@ impl ServiceSettings for Settings {
 
     fn credential(&self) -> &Credential {
         &self.token
-    }
-
-    fn check(credential: &Credential) -> Result<(), CredentialFault> {
-        credential.read_token().map(drop)
     }
 
     fn connect(self, to: Endpoint<'_>) -> Result<Box<dyn Adapter>, ClientFault> {

@@ -11,6 +11,25 @@ use super::*;
 use crate::readiness::shape::Object;
 use crate::runtime::clock::ClockWatch;
 
+/// Nothing listens there: the reason shows whether a request was sent or refused.
+pub(in crate::readiness) const NOBODY: &str = "http://127.0.0.1:9";
+
+/// What comes of a request to [`NOBODY`] by a client that may ask `allow`.
+pub(in crate::readiness) async fn sent(allow: Vec<Allowed>, request: Request) -> Reason {
+    let settings = ClientSettings {
+        allow,
+        user_agent: "test",
+        ca_file: None,
+        reads_per_minute: 0,
+        quota_share: 1.0,
+        quota: None,
+        clocks: ClockWatch::Fixed { synced: true }.into(),
+        limits: Limits::default(),
+    };
+    let client = Client::new(settings).unwrap();
+    Fault::from(client.send(request, Purpose::Scan).await.unwrap_err()).reason
+}
+
 fn url(text: &str) -> Url {
     text.parse().unwrap()
 }

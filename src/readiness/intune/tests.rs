@@ -8,13 +8,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    readiness::{
-        evidence::Grade,
-        http::{ClientSettings, Limits},
-    },
-    runtime::clock::ClockWatch,
-};
+use crate::readiness::{evidence::Grade, http::tests::sent};
 
 const SERIAL: &str = "TESTINTUN001";
 const READY: Finding = Finding::Ready(Grade::Intent);
@@ -25,18 +19,8 @@ const TOKEN: &str = "http://127.0.0.1:9/tenant/oauth2/v2.0/token";
 const ID: &str = "5b9e0a3c-6d1f-4c2e-8a7b-000000000001";
 
 async fn reason(request: Request) -> Reason {
-    let settings = ClientSettings {
-        allow: allowed(&BASE.parse().unwrap(), &TOKEN.parse().unwrap()),
-        user_agent: "test",
-        ca_file: None,
-        reads_per_minute: 0,
-        quota_share: 1.0,
-        quota: None,
-        clocks: ClockWatch::Fixed { synced: true }.into(),
-        limits: Limits::default(),
-    };
-    let client = Client::new(settings).unwrap();
-    Fault::from(client.send(request, Purpose::Scan).await.unwrap_err()).reason
+    let allow = allowed(&BASE.parse().unwrap(), &TOKEN.parse().unwrap());
+    sent(allow, request).await
 }
 
 fn get(path: &str) -> Request {

@@ -8,7 +8,7 @@ use crate::{
         http::ClientFault,
         service::{Adapter, Endpoint, Keys, ServiceSettings, WEB_PAGE, Wrong},
     },
-    runtime::credential::{Credential, CredentialFault},
+    runtime::credential::Credential,
 };
 
 const EXAMPLE_URL: &str = "https://acme.jamfcloud.com";
@@ -48,10 +48,6 @@ impl ServiceSettings for Settings {
 
     fn credential(&self) -> &Credential {
         &self.secret
-    }
-
-    fn check(credential: &Credential) -> Result<(), CredentialFault> {
-        credential.read_token().map(drop)
     }
 
     fn connect(self, to: Endpoint<'_>) -> Result<Box<dyn Adapter>, ClientFault> {

@@ -123,8 +123,9 @@ mod tests {
 
     use super::*;
     use crate::readiness::{
-        device_assignment::tests::{NOBODY, every_row_is_judged_alike, sent},
+        device_assignment::tests::every_row_is_judged_alike,
         evidence::{Finding, Grade},
+        http::tests::{NOBODY, sent},
     };
 
     async fn reason(request: Request) -> Reason {

@@ -107,11 +107,11 @@ mod tests {
     use super::*;
     use crate::{
         readiness::{
-            device_assignment::{
-                JSON,
-                tests::{NOBODY, every_row_is_judged_alike, sent},
+            device_assignment::{JSON, tests::every_row_is_judged_alike},
+            http::{
+                Method, Request,
+                tests::{NOBODY, sent},
             },
-            http::{Method, Request},
             micromdm,
         },
         reason::Reason,

@@ -9,27 +9,13 @@
 mod simulated;
 
 use super::*;
-use crate::{
-    readiness::http::{ClientSettings, Limits},
-    runtime::clock::ClockWatch,
-};
+use crate::readiness::http::tests::sent;
 
 /// Nothing listens there: the reason shows whether a request was sent or refused.
 const BASE: &str = "http://127.0.0.1:9";
 
 async fn reason(request: Request) -> Reason {
-    let settings = ClientSettings {
-        allow: allowed(&BASE.parse().unwrap()),
-        user_agent: "test",
-        ca_file: None,
-        reads_per_minute: 0,
-        quota_share: 1.0,
-        quota: None,
-        clocks: ClockWatch::Fixed { synced: true }.into(),
-        limits: Limits::default(),
-    };
-    let client = Client::new(settings).unwrap();
-    Fault::from(client.send(request, Purpose::Scan).await.unwrap_err()).reason
+    sent(allowed(&BASE.parse().unwrap()), request).await
 }
 
 #[tokio::test]

@@ -14,9 +14,10 @@ use crate::{
             Options, Server, introduce, serve,
             stock::{self, Apple, Stock},
         },
+        http::Limits,
         replica,
     },
-    runtime::credential::CredentialStore,
+    runtime::{clock::ClockWatch, credential::CredentialStore},
     simulator::{
         Order,
         faults::Effect,

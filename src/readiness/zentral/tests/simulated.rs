@@ -10,13 +10,14 @@ use crate::{
         Service, Source,
         evidence::Grade,
         examination::Outcome,
+        http::Limits,
         replica,
         zentral::simulator::{
             Options, Server, introduce, serve,
             stock::{self, OURS, Stock},
         },
     },
-    runtime::credential::CredentialStore,
+    runtime::{clock::ClockWatch, credential::CredentialStore},
     simulator::{Order, faults::Effect, stock::DEMO},
 };
 

@@ -327,11 +327,12 @@ async fn pages_are_followed_up_to_five_on_the_same_host_and_path_alone() {
         six.finding(asked).await,
         Finding::Unknown(Reason::GarbledAnswer)
     );
-    // A list that never ends, a page that is lost, and a next page at another place.
+    // A list that never ends, a page that is lost, and a next page at another place or of another question.
     for effect in [
         "list:stuck",
         "replace:\"@odata.nextLink\":\"http://127>\"@odata.nextLink\":\"http://128",
         "replace:importedAppleDeviceIdentities?>enrollmentProfiles?",
+        "replace:importedAppleDeviceIdentities?>importedAppleDeviceIdentities?$select=id&",
         "replace:http://>https://",
     ] {
         let bench = Bench::with(options(2), &[], &[]).await;

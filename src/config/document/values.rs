@@ -217,7 +217,10 @@ impl<'t> Section<'_, 't> {
     /// A list of ids: texts, or whole numbers as some services show them.
     pub(in crate::config) fn ids(&self, key: &'static str) -> Option<Vec<Found<&'t str>>> {
         self.list(key, |item| match item {
-            DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str()),
+            // No service writes the sign.
+            DeValue::Integer(number) if number.radix() == 10 => {
+                Some(number.as_str().trim_start_matches('+'))
+            }
             _ => None,
         })
     }

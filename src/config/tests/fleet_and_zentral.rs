@@ -19,21 +19,21 @@ fn with(kind: &str, more: &str) -> String {
 
 #[test]
 fn each_has_keys_of_its_own() {
-    let text = with("fleet", "expected_profiles = [\"762C4D36\"]\n");
+    let text = with("fleet", "expected_profiles = [\"762C4D36\", 12]\n");
     match &good(&text).sources[0].service {
         Service::Fleet(settings) => {
-            assert_eq!(settings.expected.profiles, ["762C4D36"]);
+            assert_eq!(settings.expected.profiles, ["762C4D36", "12"]);
             assert_eq!(settings.token.name(), "fleet-token");
         }
         other => panic!("{other:?}"),
     }
     let text = with(
         "zentral",
-        "servers = [7, \"8\"]\ntoken_credential = \"z\"\n",
+        "servers = [7, \"8\", +9]\ntoken_credential = \"z\"\n",
     );
     match &good(&text).sources[0].service {
         Service::Zentral(settings) => {
-            assert_eq!(settings.policy.servers, ["7", "8"]);
+            assert_eq!(settings.policy.servers, ["7", "8", "9"]);
             assert_eq!(settings.token.name(), "z");
         }
         other => panic!("{other:?}"),

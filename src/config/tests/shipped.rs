@@ -385,6 +385,11 @@ fn the_examples_of_other_mdms_pass_and_have_apple_business_beside_them() {
             Grade::Apple,
         ),
         (
+            include_str!("../../../config/examples/micromdm.toml"),
+            SourceKind::MicroMdm,
+            Grade::Apple,
+        ),
+        (
             include_str!("../../../config/examples/zentral.toml"),
             SourceKind::Zentral,
             Grade::Relayed,

@@ -175,7 +175,12 @@ impl Device {
             profile_uuid: owned("profile_uuid")?,
             assigned_at: record.moment("profile_assign_time")?,
             device_assigned_at: record.moment("device_assigned_date")?,
-            migrating: record.text("mdm_migration_deadline")?.is_some(),
+            // One that cannot be read is a deadline all the same; a program with fixed fields writes the year 1 for none.
+            migrating: record
+                .text("mdm_migration_deadline")?
+                .is_some_and(|deadline| {
+                    !spelling::timestamp(deadline).is_some_and(spelling::is_never)
+                }),
             // A time that cannot be read counts as none.
             pushed_at: record
                 .text("profile_push_time")?
@@ -333,7 +338,9 @@ fn unexpected(
     let wrong = |detail: String| Some((Finding::No(Reason::WrongProfile), Some(detail)));
     let uuid = device.profile_uuid.as_deref().unwrap_or("");
     let is_one = |all: &[String], one: &str| all.iter().any(|all| all.eq_ignore_ascii_case(one));
-    if !expected.profiles.is_empty() && !is_one(&expected.profiles, uuid) {
+    // Consoles show a uuid with dashes, Apple writes none.
+    let is_expected = |one: &String| spelling::same_uuid(one, uuid);
+    if !expected.profiles.is_empty() && !expected.profiles.iter().any(is_expected) {
         let named = if uuid.is_empty() {
             "not named".to_owned()
         } else {

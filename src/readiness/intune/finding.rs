@@ -237,7 +237,8 @@ fn of_row(row: &Row, date: Timestamp, policy: &Policy) -> Judgement {
 
 fn of_profile(row: &Row, date: Timestamp, policy: &Policy) -> Judgement {
     let Some(profile) = row.profile.as_deref().filter(|id| !is_none(id)) else {
-        return (Finding::No(Reason::NoProfile), None);
+        let detail = "Intune means to give it none.".to_owned();
+        return (Finding::No(Reason::NoProfile), Some(detail));
     };
     let expected = &policy.expected_profiles;
     if !expected.is_empty() && !expected.iter().any(|one| same_profile(one, profile)) {

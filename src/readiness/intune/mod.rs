@@ -90,14 +90,14 @@ const WORDS: Words = Words {
             "Entra has no such app in this tenant (AADSTS700016): check client_id and tenant.",
         ),
         (
-            "AADSTS90002",
-            Reason::CredentialsRefused,
-            "Entra has no such tenant (AADSTS90002): check tenant.",
-        ),
-        (
             "AADSTS900023",
             Reason::CredentialsRefused,
             "Entra takes this for no tenant (AADSTS900023): check tenant.",
+        ),
+        (
+            "AADSTS90002",
+            Reason::CredentialsRefused,
+            "Entra has no such tenant (AADSTS90002): check tenant.",
         ),
         (
             "AADSTS7000112",

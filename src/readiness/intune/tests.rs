@@ -145,6 +145,17 @@ fn a_further_page_is_of_the_same_list_and_of_the_same_question() {
 }
 
 #[test]
+fn no_word_of_entras_hides_another_that_it_begins() {
+    for (place, (word, ..)) in WORDS.meanings.iter().enumerate() {
+        let first = WORDS
+            .meanings
+            .iter()
+            .position(|(one, ..)| word.contains(one));
+        assert_eq!(first, Some(place), "{word}");
+    }
+}
+
+#[test]
 fn each_cloud_is_its_own_audience() {
     for (url, audience) in [
         ("https://graph.microsoft.com/beta", "graph.microsoft.com"),

@@ -69,6 +69,11 @@ pub(in super::super) fn table() -> Vec<(Value, Finding, bool)> {
         ),
         (json!({"mdm_migration_deadline": ""}), ready, true),
         (
+            json!({"mdm_migration_deadline": "0001-01-01T00:00:00Z"}),
+            ready,
+            true,
+        ),
+        (
             json!({"mdm_migration_deadline": "2026-12-24T00:00:00Z"}),
             Finding::No(Reason::MigrationPending),
             true,
@@ -422,6 +427,13 @@ fn only_an_expected_profile_is_ready() {
     assert_eq!(
         judge(json!(UUID), &["0000", &UUID.to_lowercase()]),
         Finding::Ready(Grade::Apple)
+    );
+    let (first, rest) = UUID.split_at(8);
+    let with_dashes = format!(" {first}-{rest} ");
+    assert_eq!(
+        judge(json!(UUID), &[&with_dashes]),
+        Finding::Ready(Grade::Apple),
+        "as a console may show it"
     );
     assert_eq!(
         judge(json!(UUID), &["0000"]),

@@ -363,7 +363,10 @@ fn no_profile_and_another_profile_are_told_apart() {
     ] {
         Given::record(json!({"requestedEnrollmentProfileId": none}))
             .policy(|policy| policy.expected_profiles = vec![PROFILE.to_owned()])
-            .is(Finding::No(Reason::NoProfile), "");
+            .is(
+                Finding::No(Reason::NoProfile),
+                "Intune means to give it none.",
+            );
     }
     let expects = |there: &str, expected: &str| {
         Given::record(json!({"requestedEnrollmentProfileId": there}))

@@ -225,8 +225,8 @@ pub(super) struct Demo {
 #[derive(Debug, Args)]
 #[command(next_line_help = true)]
 pub(super) struct Simulate {
-    /// The service
-    #[arg(value_parser = source_kind())]
+    /// The service, by the kind of its [[source]]; another word shows all
+    #[arg(value_parser = source_kind(), hide_possible_values = true)]
     pub(super) kind: SourceKind,
     /// A loopback address; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]

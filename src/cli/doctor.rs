@@ -289,6 +289,24 @@ async fn examine(config: Readable) -> Vec<Line> {
     Parts::start(config).end().await
 }
 
+/// The lists of sources that can only be listed, where no running agent has them.
+fn lists_read_here(
+    settings: &[readiness::Settings],
+    state_dir: Option<&Path>,
+    clocks: &Clocks,
+) -> Vec<(Name, Under<Line>)> {
+    let is_read_here = |settings: &&readiness::Settings| {
+        lists::is_list_only(settings) && !state_dir.is_some_and(lists::is_with_agent)
+    };
+    let start = |settings: &readiness::Settings| {
+        let examination = sources::list(settings.clone(), clocks.clone());
+        let part = format!("source {}, list", settings.name);
+        let under = Under::start_within(lists::PATIENCE + PATIENCE, part, examination);
+        (settings.name.clone(), under)
+    };
+    settings.iter().filter(is_read_here).map(start).collect()
+}
+
 /// All parts under examination, side by side.
 struct Parts {
     scanners: Vec<(Name, Under<Line>)>,
@@ -340,25 +358,7 @@ impl Parts {
             let part = format!("source {}", settings.name);
             (settings, Under::start(part, examination))
         };
-        let is_read_here = |settings: &&readiness::Settings| {
-            let with_agent = || {
-                config
-                    .state_dir
-                    .as_deref()
-                    .is_some_and(lists::is_with_agent)
-            };
-            lists::is_list_only(settings) && !with_agent()
-        };
-        let listed = config.sources.iter().filter(is_read_here);
-        let listed: Vec<_> = listed
-            .map(|settings| {
-                let examination = sources::list(settings.clone(), clocks.clone());
-                let part = format!("source {}, list", settings.name);
-                let patience = lists::PATIENCE + PATIENCE;
-                let under = Under::start_within(patience, part, examination);
-                (settings.name.clone(), under)
-            })
-            .collect();
+        let listed = lists_read_here(&config.sources, config.state_dir.as_deref(), &clocks);
         let kept = |settings: &readiness::Settings| settings.replica.is_on();
         let replica = config.state_dir.as_deref().map(store::path);
         let replica = replica

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Config,
     publisher::message::Speaker,
-    readiness::{Settings, Source, evidence::Evidence, http::Clocks},
+    readiness::{Source, evidence::Evidence, http::Clocks, replica::store::Store},
     reason::Verdict,
     record::Record,
     runtime::{clock::ClockWatch, name::Name, times, visible},
@@ -36,24 +36,7 @@ pub(super) async fn run(config: &Config, codes: &[String], json: bool) -> anyhow
     let store = rows::store(config);
     let own = OwnLists::wanted(&config.sources, &config.journal.state_dir)
         .context("cannot make a folder for the lists that are read")?;
-    let store_of = |source: &Settings| {
-        let own = own.as_ref().filter(|_| lists::is_list_only(source));
-        own.map(|own| &own.store).or(store.as_ref())
-    };
-    let sources: Vec<Source> = config
-        .sources
-        .iter()
-        .map(|source| match store_of(source) {
-            Some(store) => Source::with_replica(source.clone(), clocks.clone(), store),
-            None => Source::new(source.clone(), clocks.clone()),
-        })
-        .collect::<Result<_, _>>()?;
-    if own.is_some() {
-        let listed = sources.iter().filter(|source| source.kind().is_list_only());
-        for source in listed {
-            lists::read(source).await;
-        }
-    }
+    let sources = sources(config, &clocks, store.as_ref(), own.as_ref()).await?;
     let Some(lane) = config.lanes.first() else {
         anyhow::bail!("the config has no lane")
     };
@@ -94,6 +77,28 @@ fn print(code: &str, record: &Record, kept: &[KeptRow]) -> io::Result<()> {
     show(&mut text, code, record, kept, columns)?;
     let text = fitted(&String::from_utf8_lossy(&text), columns);
     io::stdout().lock().write_all(text.as_bytes())
+}
+
+/// The sources; those that can only be listed have been read, where `own` has a place for their lists.
+async fn sources(
+    config: &Config,
+    clocks: &Clocks,
+    store: Option<&Store>,
+    own: Option<&OwnLists>,
+) -> anyhow::Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for settings in &config.sources {
+        let own = own.filter(|_| lists::is_list_only(settings));
+        let source = match own.map(|own| &own.store).or(store) {
+            Some(store) => Source::with_replica(settings.clone(), clocks.clone(), store),
+            None => Source::new(settings.clone(), clocks.clone()),
+        }?;
+        if own.is_some() {
+            lists::read(&source).await;
+        }
+        sources.push(source);
+    }
+    Ok(sources)
 }
 
 fn exit_code(records: &[Record]) -> u8 {

@@ -164,17 +164,7 @@ fn read_replica(
     const DAY: Duration = Duration::from_hours(24);
     const SECOND: Duration = Duration::from_secs(1);
     let default = replica::Settings::default();
-    let modes = [
-        ("off", Mode::Off),
-        ("fallback", Mode::Fallback),
-        ("first", Mode::First),
-    ];
-    let mode = if kind.is_some_and(|kind| kind.value.is_list_only()) {
-        only_mode(section)
-    } else {
-        let mode = section.choice("replica", &modes, Some("off"));
-        mode.and_then(|mode| can_be(section, mode.value, kind))
-    };
+    let mode = read_mode(section, kind);
     let refresh = section.duration("refresh", default.refresh, SECOND * 10..=DAY);
     let max_replica_age = section.duration(
         "max_replica_age",
@@ -223,6 +213,19 @@ fn read_replica(
     let fetches = kind.is_some_and(|kind| kind.value.tells_fetch());
     warn_of_old_rows(section, settings, rules.max_fetch_age.filter(|_| fetches));
     Some(settings)
+}
+
+fn read_mode(section: &Section<'_, '_>, kind: Option<&Found<SourceKind>>) -> Option<Mode> {
+    if kind.is_some_and(|kind| kind.value.is_list_only()) {
+        return only_mode(section);
+    }
+    let modes = [
+        ("off", Mode::Off),
+        ("fallback", Mode::Fallback),
+        ("first", Mode::First),
+    ];
+    let mode = section.choice("replica", &modes, Some("off"))?;
+    can_be(section, mode.value, kind)
 }
 
 /// The mode, where a service of that kind can have it.

@@ -480,9 +480,10 @@ async fn within<T>(
     limit: Duration,
     asked: impl Future<Output = Result<T, NoReply>>,
 ) -> Result<T, NoReply> {
-    tokio::time::timeout(limit, asked)
-        .await
-        .unwrap_or_else(|_| Err(Fault::bare(Reason::Timeout).into()))
+    match tokio::time::timeout(limit, asked).await {
+        Ok(result) => result,
+        Err(_) => Err(Fault::bare(Reason::Timeout).into()),
+    }
 }
 
 fn log<T>(request: &str, result: &Result<T, NoReply>, status: impl Fn(&T) -> u16) {

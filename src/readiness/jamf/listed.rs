@@ -232,9 +232,8 @@ impl Open {
                 Some(piece) => self.reader.take(piece),
             };
             let garbled = |misshaped: Misshaped| self.rows.garbled(&misshaped.to_string());
-            match step.map_err(garbled)? {
-                Some(step) => return Ok(step),
-                None => {}
+            if let Some(step) = step.map_err(garbled)? {
+                return Ok(step);
             }
         }
     }

@@ -214,7 +214,7 @@ fn a_pushed_device_is_ready_only_where_returned_ones_are() {
         profile_pushed: Some(at(SYNCED)),
         ..device("pushed")
     };
-    let judged = of(&[pushed.clone()]).judged();
+    let judged = of(std::slice::from_ref(&pushed)).judged();
     assert_eq!(
         judged.judged(false),
         Finding::No(Reason::PreviouslyActivated)

@@ -413,8 +413,10 @@ fn stamped(moment: Timestamp) -> String {
 }
 
 /// A number for a serial number, the same whatever else is listed.
-fn id_of(serial: &str) -> u32 {
-    serial.bytes().fold(7, |sum: u32, byte| {
-        sum.wrapping_mul(131).wrapping_add(u32::from(byte))
-    })
+fn id_of(serial: &str) -> u64 {
+    serial
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
 }

@@ -301,6 +301,7 @@ fn the_help_of_every_command_fits_the_smallest_terminal() {
     let commands = [
         "",
         "run",
+        "demo",
         "lookup",
         "check",
         "doctor",

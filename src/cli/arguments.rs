@@ -216,8 +216,8 @@ pub(super) struct ImportAppleToken {
 #[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// The MDM that the station asks
     #[arg(long, value_name = "KIND", default_value = "kandji", value_parser = mdm_kind())]
+    #[arg(help = mdm_help(), hide_default_value = true, hide_possible_values = true)]
     pub(super) mdm: SourceKind,
 }
 
@@ -272,6 +272,16 @@ pub(super) struct Simulate {
 pub(super) struct Completions {
     /// The shell
     pub(super) shell: clap_complete::Shell,
+}
+
+#[cfg(feature = "demo")]
+fn mdm_help() -> String {
+    let mdms = SourceKind::ALL.iter().filter(|kind| kind.is_mdm());
+    let words: Vec<&str> = mdms.map(|kind| kind.code()).collect();
+    format!(
+        "The MDM that the station asks, if not kandji. One of\n{}",
+        words.join(", ")
+    )
 }
 
 #[cfg(feature = "demo")]

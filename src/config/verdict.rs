@@ -206,7 +206,7 @@ const fn too_weak(best: Grade) -> (&'static str, &'static str) {
     match best {
         Grade::Intent => (
             "the required MDM tells only what it means to do, and not whether Apple has the profile: no lamp would ever be green",
-            "require a source of kind `apple-dep` as well; or, if the MDM's plan is enough for a green, write min_grade = \"intent\"",
+            "require a source of kind `apple-dep` as well; or, if the MDM's plan is enough for a green, write min_grade = \"intent\" in [verdict]",
         ),
         Grade::Relayed | Grade::Apple => (
             "min_grade = \"apple\" needs Apple's own word, and no required source has it: no lamp would ever be green",

@@ -87,7 +87,9 @@ impl From<Remark> for Examination {
 
 fn remedy(reason: Reason) -> &'static str {
     match reason {
-        Reason::Offline => "check the network, the name service and `url`",
+        Reason::Offline => {
+            "check the network, the name service, `url` and, if the source has one, `token_url`"
+        }
         Reason::Timeout => "check the network and the service's status page, then try again",
         Reason::SourceError => "look at the service's status page, then try again",
         Reason::RateLimited => {

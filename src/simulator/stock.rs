@@ -140,7 +140,7 @@ pub enum Business {
 /// The MDM's server at Apple, in all three services.
 pub const SERVER_UUID: &str = "1F97349736CF4614A94F624E705841AD";
 /// Its name.
-pub const SERVER_NAME: &str = "Kandji";
+pub const SERVER_NAME: &str = "New MDM";
 /// Another MDM server of the organisation.
 pub const OTHER_SERVER_UUID: &str = "7C0DE5A1B2F34C6D8E9FA0B1C2D3E4F5";
 /// Its name.

@@ -69,7 +69,7 @@ impl Screens {
         format!(
             "Type a serial number and press Enter. Each line is a scan, except:\n\
              \x20 {LIST:<8} all boxes, and what the lamp says first\n\
-             \x20 {OUTAGE:<8} the services die for a minute; the copy of their lists answers\n\
+             \x20 {OUTAGE:<8} the services die for a minute; copies of their lists answer, if any\n\
              \x20 {HELP:<8} this text\n\
              Ctrl-D or Ctrl-C ends. What a lamp, a verdict or a reason means:\n\
              \x20 {} explain not_found\n\

@@ -61,8 +61,8 @@ fn begin_outage(services: &[Faults], lasts: Duration) {
         faults.all(Effect::Reset);
     }
     LOG.push(
-        b"The services are dead for a minute. Boxes that are ready in the copy of their\n\
-          lists (the replica) are green all the same; the rest is unknown until then.\n",
+        b"The services are dead for a minute. If each has a local copy of its list (a\n\
+          replica), boxes that are ready in all of them stay green; the rest is unknown.\n",
     );
     let services = services.to_vec();
     let over = move || {

@@ -73,6 +73,12 @@ fn introduce(order: &Simulate, introduction: &Introduction) -> anyhow::Result<()
             story.expected, story.story
         )?;
     }
+    if !order.kind.is_mdm() {
+        writeln!(
+            out,
+            "# the reasons below are those of a station that asks Kandji and both of Apple's services"
+        )?;
+    }
     writeln!(out, "# boxes to scan:")?;
     for (serial, reason, words) in &introduction.boxes {
         writeln!(out, "#   {serial:<14} {reason:<20} {words}")?;

@@ -65,7 +65,17 @@ fn folder_of_credentials() -> TempDir {
         .self_signed(&key)
         .unwrap()
         .pem();
-    write_private(&folder.path().join("kandji-token"), "made-for-this-test\n");
+    for name in [
+        "kandji-token",
+        "fleet-token",
+        "zentral-token",
+        "intune-secret",
+        "jamf-secret",
+        "nanodep-key",
+        "micromdm-key",
+    ] {
+        write_private(&folder.path().join(name), "made-for-this-test\n");
+    }
     write_private(&folder.path().join("mqtt-password"), "made for this test\n");
     let token = r#"{"consumer_key":"CK","consumer_secret":"CS","access_token":"AT","access_secret":"AS","access_token_expiry":"2999-01-01T00:00:00Z"}"#;
     write_private(&folder.path().join("apple-dep-token"), token);

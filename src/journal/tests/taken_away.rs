@@ -138,18 +138,21 @@ async fn a_file_emptied_while_running_is_salvaged_from_its_log_also_where_that_i
         let dir = TempDir::new().unwrap();
         let journal = open(&dir);
         let mut answered = record_some(&journal, 0..60).await;
-        // By another process: ours would drop SQLite's locks.
+        // By another process: ours would drop SQLite's locks. At once, for the journal notices each of the two.
+        let both = if log_too {
+            "truncate -s 0 \"$1\" && rm \"$2\""
+        } else {
+            "truncate -s 0 \"$1\""
+        };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", both, "sh"]).arg(file(&dir));
         assert!(
-            Command::new("truncate")
-                .args(["-s", "0"])
-                .arg(file(&dir))
+            shell
+                .arg(files::wal_of(&file(&dir)))
                 .status()
                 .unwrap()
                 .success()
         );
-        if log_too {
-            fs::remove_file(files::wal_of(&file(&dir))).unwrap();
-        }
         alarm(&journal).await;
         answered.extend(record_some(&journal, 60..61).await);
         assert_eq!(answered[60].seq, 1);

@@ -75,6 +75,11 @@ impl Replaced {
         self.salvage.is_some()
     }
 
+    /// Is it of a file that has lost its name, and ends with this process?
+    pub(super) fn is_salvaging_open(&self) -> bool {
+        self.salvage.as_ref().is_some_and(Salvage::is_of_open)
+    }
+
     /// When the next salvage is to begin.
     pub(super) fn due(&self) -> Option<Instant> {
         self.salvage_due

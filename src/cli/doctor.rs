@@ -296,7 +296,8 @@ fn lists_read_here(
     clocks: &Clocks,
 ) -> Vec<(Name, Under<Line>)> {
     let is_read_here = |settings: &&readiness::Settings| {
-        lists::is_list_only(settings) && !state_dir.is_some_and(lists::is_with_agent)
+        let is_with_agent = |dir| lists::is_with_agent(settings, dir);
+        lists::is_list_only(settings) && !state_dir.is_some_and(is_with_agent)
     };
     let start = |settings: &readiness::Settings| {
         let examination = sources::list(settings.clone(), clocks.clone());

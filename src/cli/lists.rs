@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, interval, sleep_until},
 };
 
-use super::folder::Folder;
+use super::{folder::Folder, replica::present};
 use crate::{
     journal::survey,
     readiness::{
@@ -38,12 +38,13 @@ pub(super) struct OwnLists {
 }
 
 impl OwnLists {
-    /// `None`: no source needs it, or a running agent has the lists and this command may read them.
+    /// `None`: no source needs it, or a running agent has the lists.
     ///
     /// # Errors
     /// There is no place for them.
     pub(super) fn wanted(settings: &[Settings], state_dir: &Path) -> io::Result<Option<Self>> {
-        if !settings.iter().any(is_list_only) || is_with_agent(state_dir) {
+        let is_read_here = |one: &Settings| is_list_only(one) && !is_with_agent(one, state_dir);
+        if !settings.iter().any(is_read_here) {
             return Ok(None);
         }
         Self::make().map(Some)
@@ -58,9 +59,17 @@ impl OwnLists {
     }
 }
 
-/// Does a running agent have the lists, and may this command read them?
-pub(super) fn is_with_agent(state_dir: &Path) -> bool {
-    matches!(survey::in_use(state_dir), Ok(true)) && Store::beside(&store::path(state_dir)).is_ok()
+/// Does a running agent have the list of this source, young enough to answer, and may this command read it? Why the agent has none,
+/// only the service can tell.
+pub(super) fn is_with_agent(settings: &Settings, state_dir: &Path) -> bool {
+    if !matches!(survey::in_use(state_dir), Ok(true)) {
+        return false;
+    }
+    let found = store::survey(&store::path(state_dir)).ok();
+    let status = found.and_then(|found| found.sources.get(&settings.name).copied());
+    let complete = status.and_then(|status| status.complete);
+    let age = complete.and_then(|(start, _)| start.age(present()));
+    age.is_some_and(|age| age <= settings.replica.max_replica_age)
 }
 
 pub(super) fn is_list_only(settings: &Settings) -> bool {

@@ -364,3 +364,22 @@ async fn lookup_and_doctor_read_the_list_themselves_or_take_the_agents() {
         "{lines:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lookup_and_doctor_say_why_the_agent_has_no_list() {
+    let world = World::new().await;
+    let home = world.home(SELDOM);
+    let list = "/api/v1/device-enrollments/1/devices";
+    world.server.faults().path(list, Effect::Status(403));
+    let mut station = home.start();
+    assert_eq!(scanned(&mut station, READY).reason, "credentials_refused");
+    let lookup = home.command(&["lookup", "--json", READY]).output().unwrap();
+    let found: Value = serde_json::from_slice(&lookup.stdout).unwrap();
+    assert_eq!(found[0]["reason"], "credentials_refused", "{found}");
+    let doctor = home.command(&["doctor", "--json"]).output().unwrap();
+    let lines: Vec<Value> = serde_json::from_slice(&doctor.stdout).unwrap();
+    let line = lines
+        .iter()
+        .find(|line| line["part"] == "source jamf, list");
+    assert_eq!(line.unwrap()["state"], "fail", "{lines:?}");
+}

@@ -41,6 +41,8 @@ mod metrics;
 mod node_red;
 #[path = "station/replica/mod.rs"]
 mod replica;
+#[path = "station/rows/mod.rs"]
+mod rows;
 #[path = "station/scanners.rs"]
 mod scanners;
 #[path = "station/scans.rs"]

@@ -1,0 +1,153 @@
+//! The faults of the way and their reasons, for every service.
+
+use std::{net::SocketAddr, time::Duration};
+
+use benchlight::{
+    readiness::{
+        evidence::{Grade, SourceKind},
+        simulate,
+    },
+    simulator::{Introduction, Order, faults::Effect, fleet as generated},
+};
+
+use super::{AROUND, Asks, Exhibition, Shows};
+
+/// Generated boxes besides the demo's.
+const BOXES: u32 = 200;
+
+async fn simulated(kind: SourceKind) -> Introduction {
+    let order = Order {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        boxes: BOXES,
+        limits: false,
+    };
+    simulate(kind, order).await.unwrap()
+}
+
+/// A station that asks this service, beside another where it cannot prove a profile.
+fn asks(service: &Introduction, kind: SourceKind, beside: Option<&Introduction>) -> Asks {
+    let mut asks = Asks::default();
+    for one in [service].into_iter().chain(beside) {
+        asks = asks.and(one.source.clone(), one.credential.clone());
+        let told = one.source.lines();
+        let mut told = told.filter_map(|line| line.strip_prefix("# and in [verdict]: "));
+        if let Some(line) = told.next() {
+            asks = asks.under(line);
+        }
+    }
+    if kind.proves() == Some(Grade::Intent) {
+        asks = asks.under("min_grade = \"intent\"");
+    }
+    asks
+}
+
+fn header(name: &str, value: &str) -> Effect {
+    let [name, value] = [name, value].map(str::to_owned);
+    Effect::Header { name, value }
+}
+
+fn effects() -> Vec<(Effect, &'static str)> {
+    let old = "Sun, 06 Nov 1994 08:49:37 GMT";
+    vec![
+        (Effect::Reset, "offline"),
+        (Effect::Drop, "offline"),
+        (Effect::Status(500), "source_error"),
+        (Effect::Status(503), "source_error"),
+        (Effect::TooMany { retry_after: None }, "rate_limited"),
+        (Effect::Status(401), "credentials_refused"),
+        (Effect::Status(403), "credentials_refused"),
+        (Effect::Date(old.to_owned()), "stale"),
+        (Effect::Date("yesterday".to_owned()), "stale"),
+        (header("Age", "61"), "stale"),
+        (header("Age", "soon"), "stale"),
+        (header("Date", old), "garbled_answer"),
+        (header("Content-Encoding", "gzip"), "garbled_answer"),
+        (
+            Effect::Redirect("http://127.0.0.1:9".to_owned()),
+            "garbled_answer",
+        ),
+        (Effect::CutBody, "garbled_answer"),
+        (Effect::CutJson, "garbled_answer"),
+        (Effect::Huge { bytes: 9_000_000 }, "garbled_answer"),
+        (Effect::Html, "garbled_answer"),
+        (Effect::As(206), "garbled_answer"),
+        (Effect::Status(404), "garbled_answer"),
+        (Effect::Status(418), "garbled_answer"),
+    ]
+}
+
+async fn every_fault_of_the_way(kind: SourceKind) {
+    let mut all = Exhibition::new().await;
+    let service = simulated(kind).await;
+    let beside = match kind.proves() {
+        Some(_) => None,
+        None => Some(simulated(SourceKind::Kandji).await),
+    };
+    let asks = asks(&service, kind, beside.as_ref());
+    let healthy = |number: &u32| generated::story(*number).expected == "assigned";
+    let mut healthy = (0..BOXES).filter(healthy).map(generated::serial);
+    let mut next = |reason| Shows {
+        row: AROUND,
+        serial: healthy.next().unwrap(),
+        reason,
+        words: "",
+    };
+
+    let faults = service.running.faults();
+    let mut shows = vec![next("assigned")];
+    for (effect, reason) in effects() {
+        shows.push(next(reason));
+        faults.serial(&shows.last().unwrap().serial, effect);
+    }
+    shows.push(next("assigned"));
+    all.show(asks.clone(), &shows).await;
+
+    let silent = next("timeout");
+    faults.serial(&silent.serial, Effect::Silence(Duration::from_secs(8)));
+    all.show(asks.clone().under("deadline = \"500ms\""), &[silent])
+        .await;
+
+    let (told, within) = (next("rate_limited"), next("rate_limited"));
+    let retry_after = Some("600".to_owned());
+    faults.serial(&told.serial, Effect::TooMany { retry_after });
+    let mut room = all.open(asks.clone());
+    room.show(&told).await;
+    let answer = room.scanned(&within.serial);
+    assert_eq!(answer.reason, within.reason, "{answer:?}");
+    drop(room);
+
+    service.running.stop();
+    all.show(asks, &[next("offline")]).await;
+    assert_eq!(all.wrong, [""; 0], "{}", kind.code());
+}
+
+macro_rules! of_each {
+    ($($name:ident $kind:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                every_fault_of_the_way(SourceKind::$kind).await;
+            }
+        )*
+
+        /// Nobody asks a service about a box that can only be listed: its table shows the faults of its list.
+        #[test]
+        fn every_service_is_tried() {
+            let tried = [$(SourceKind::$kind,)*];
+            for kind in SourceKind::ALL {
+                assert!(tried.contains(kind) != kind.is_list_only(), "{}", kind.code());
+            }
+        }
+    };
+}
+
+of_each! {
+    kandji Kandji,
+    intune Intune,
+    fleet Fleet,
+    zentral Zentral,
+    nanodep NanoDep,
+    micromdm MicroMdm,
+    apple_dep AppleDep,
+    apple_business AppleBusiness,
+}

@@ -1,0 +1,382 @@
+//! Each row of the tables of `docs/verdict.md`, scanned: the result line, the message at the broker and `lookup` say the same.
+//!
+//! A row of a table is named by its beginning. Whatever row, or reason in it, no scan has shown fails the test of its table.
+
+mod beside;
+mod device_assignment;
+mod faults;
+mod fleet;
+mod intune;
+mod jamf;
+mod kandji;
+mod zentral;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    time::{Duration, Instant},
+};
+
+use benchlight::reason::{Reason, Verdict};
+use serde_json::Value;
+
+use crate::support::{
+    dashboard::{Dashboard, Received},
+    mosquitto::{DASHBOARD, Mosquitto, STATION},
+    station::{Home, ResultLine, Station},
+};
+
+/// For one answer or message, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest that a station may be told to wait: a busy machine makes no `timeout`.
+const UNHURRIED: &str = "deadline = \"10s\"";
+/// What belongs to no row of a table, but to the words around it.
+const AROUND: &str = "";
+
+/// A box that shows a row of a table.
+#[derive(Clone, Debug)]
+struct Shows {
+    /// How the row begins.
+    row: &'static str,
+    serial: String,
+    reason: &'static str,
+    /// Words that the message has.
+    words: &'static str,
+}
+
+/// Boxes with what a service holds of each.
+struct Boxes<D> {
+    prefix: &'static str,
+    ready: fn(&str) -> D,
+    shows: Vec<Shows>,
+    held: Vec<D>,
+}
+
+impl<D> Boxes<D> {
+    /// `ready`: what the service holds of a new box that is in order. `prefix`: eight characters for all serial numbers.
+    const fn new(prefix: &'static str, ready: fn(&str) -> D) -> Self {
+        Self {
+            prefix,
+            ready,
+            shows: Vec::new(),
+            held: Vec::new(),
+        }
+    }
+
+    /// One that the service does not have.
+    fn absent(&mut self, row: &'static str, reason: &'static str, words: &'static str) -> String {
+        let serial = format!("{}{:04}", self.prefix, self.shows.len() + 1);
+        self.shows.push(Shows {
+            row,
+            serial: serial.clone(),
+            reason,
+            words,
+        });
+        serial
+    }
+
+    /// One that is in order but for that change.
+    fn add(
+        &mut self,
+        row: &'static str,
+        reason: &'static str,
+        words: &'static str,
+        change: impl FnOnce(&mut D),
+    ) {
+        let serial = self.absent(row, reason, words);
+        let mut device = (self.ready)(&serial);
+        change(&mut device);
+        self.held.push(device);
+    }
+
+    /// One with two records, each with its change.
+    fn twice(
+        &mut self,
+        reason: &'static str,
+        words: &'static str,
+        first: impl FnOnce(&mut D),
+        second: impl FnOnce(&mut D),
+    ) {
+        self.add(AROUND, reason, words, first);
+        let serial = &self.shows.last().unwrap().serial;
+        let mut device = (self.ready)(serial);
+        second(&mut device);
+        self.held.push(device);
+    }
+}
+
+/// The services of a station, and its policy.
+#[derive(Clone, Default)]
+struct Asks {
+    /// A `[[source]]` each.
+    sources: Vec<String>,
+    credentials: Vec<(&'static str, String)>,
+    /// Lines of `[verdict]` besides [`UNHURRIED`].
+    verdict: String,
+}
+
+impl Asks {
+    fn one(source: String, credential: (&'static str, String)) -> Self {
+        Self::default().and(source, credential)
+    }
+
+    fn and(mut self, source: String, credential: (&'static str, String)) -> Self {
+        self.sources.push(source);
+        self.credentials.push(credential);
+        self
+    }
+
+    fn under(mut self, line: &str) -> Self {
+        self.verdict.extend([line, "\n"]);
+        self
+    }
+}
+
+/// A broker, and what was shown so far.
+struct Exhibition {
+    mosquitto: Mosquitto,
+    dashboard: Dashboard,
+    shown: BTreeSet<(&'static str, &'static str)>,
+    wrong: Vec<String>,
+}
+
+impl Exhibition {
+    async fn new() -> Self {
+        let mosquitto = Mosquitto::start();
+        Self {
+            dashboard: Dashboard::connect(mosquitto.plain, DASHBOARD, "benchlight/#").await,
+            mosquitto,
+            shown: BTreeSet::new(),
+            wrong: Vec::new(),
+        }
+    }
+
+    fn open(&mut self, asks: Asks) -> Room<'_> {
+        let mqtt = format!(
+            "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
+            self.mosquitto.plain, STATION.0
+        );
+        let mut verdict = format!(
+            "[verdict]\nsettle = \"0s\"\nrecheck = \"15m\"\n{}",
+            asks.verdict
+        );
+        if !verdict.contains("deadline") {
+            verdict.push_str(UNHURRIED);
+        }
+        let home = Home::new(false, &asks.sources.join("\n\n"), &mqtt, &verdict);
+        for (name, secret) in &asks.credentials {
+            home.credential(name, secret);
+        }
+        home.credential("mqtt-password", STATION.1);
+        Room {
+            station: home.start(),
+            home,
+            all: self,
+        }
+    }
+
+    /// Starts a station for these boxes alone.
+    async fn show(&mut self, asks: Asks, shows: &[Shows]) {
+        let mut room = self.open(asks);
+        for one in shows {
+            room.show(one).await;
+        }
+    }
+
+    /// Was each row of the table under that heading shown, with each of its reasons? `elsewhere`: those that other tests show.
+    fn is_whole(self, heading: &str, elsewhere: &[(&'static str, &'static str)]) {
+        let shown: BTreeSet<_> = self.shown.iter().chain(elsewhere).copied().collect();
+        let shown = || shown.iter().filter(|(row, _)| *row != AROUND);
+        let mut wrong = self.wrong;
+        let table = table(heading);
+        assert!(table.len() > 4, "{heading}");
+        for row in &table {
+            let of_row = shown().filter(|(one, _)| row.text.starts_with(one));
+            let found: BTreeSet<&str> = of_row.map(|(_, reason)| *reason).collect();
+            if found.is_empty() {
+                wrong.push(format!("no box shows the row {:?}", row.text));
+            }
+            let missing = row
+                .reasons
+                .iter()
+                .filter(|one| !found.contains(one.as_str()));
+            wrong
+                .extend(missing.map(|one| format!("no box shows {one} of the row {:?}", row.text)));
+        }
+        for (one, reason) in shown() {
+            let of_one = table.iter().filter(|row| row.text.starts_with(one));
+            let of_one: Vec<&Row> = of_one.collect();
+            if !matches!(of_one.as_slice(), [row] if row.may_say(reason)) {
+                wrong.push(format!("the row {one:?} does not say {reason}: {of_one:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{heading}:\n{}", wrong.join("\n"));
+    }
+}
+
+/// A row of a table.
+#[derive(Debug)]
+struct Row {
+    /// What its left cell says, and the line behind it, because one row may begin as another does.
+    text: String,
+    /// The reasons that its right cell names.
+    reasons: BTreeSet<String>,
+    /// Its right cell names others by what they are of: "with its fault".
+    is_open: bool,
+}
+
+impl Row {
+    fn may_say(&self, reason: &str) -> bool {
+        self.is_open || self.reasons.is_empty() || self.reasons.contains(reason)
+    }
+}
+
+/// The table under that heading.
+fn table(heading: &str) -> Vec<Row> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/verdict.md");
+    let text = fs::read_to_string(path).unwrap();
+    let (_, below) = text.split_once(&format!("\n**{heading}**")).expect(heading);
+    let lines = below.lines().skip_while(|line| !line.starts_with('|'));
+    let lines = lines.take_while(|line| line.starts_with('|')).skip(2);
+    let row = |line: &str| {
+        let (left, right) = line.trim_matches(['|', ' ']).split_once(" | ").expect(line);
+        Row {
+            text: format!("{left} |"),
+            reasons: reasons(right),
+            is_open: right.contains("fault"),
+        }
+    };
+    lines.map(row).collect()
+}
+
+fn reasons(cell: &str) -> BTreeSet<String> {
+    // What such a lane says has a reason of its own.
+    let cell = cell.replace("judged as `assigned`", "");
+    let words: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+    let named = words
+        .iter()
+        .filter(|word| Reason::from_code(word).is_some());
+    let mut reasons: BTreeSet<String> = named.map(|word| (*word).to_owned()).collect();
+    if words.contains(&"ready") {
+        reasons.insert("assigned".to_owned());
+    }
+    if cell.contains("returned devices") {
+        reasons.insert("returned_stock".to_owned());
+    }
+    reasons
+}
+
+/// A running station.
+struct Room<'a> {
+    all: &'a mut Exhibition,
+    home: Home,
+    station: Station,
+}
+
+impl Room<'_> {
+    async fn show(&mut self, one: &Shows) {
+        let verdict = Reason::from_code(one.reason).unwrap().verdict();
+        let expected = (verdict.code(), one.reason);
+        let answer = self.scanned(&one.serial);
+        let said = format!("{answer:?}");
+        let found = (&*answer.verdict, &*answer.reason);
+        self.expect(one, "result line", found, expected, &answer.message, &said);
+        if let Some(event) = self.at_the_broker(&answer.id).await {
+            let (data, said) = (&event["data"], event.to_string());
+            let found = (text(&data["verdict"]), text(&data["reason"]));
+            self.expect(
+                one,
+                "broker",
+                found,
+                expected,
+                text(&data["message"]),
+                &said,
+            );
+        } else {
+            self.all
+                .wrong
+                .push(format!("{}: not at the broker", one.serial));
+        }
+        let (code, data) = self.looked_up(&one.serial);
+        let found = (text(&data["verdict"]), text(&data["reason"]));
+        self.expect(
+            one,
+            "lookup",
+            found,
+            expected,
+            text(&data["message"]),
+            &data.to_string(),
+        );
+        let exit = match verdict {
+            Verdict::Ready => 0,
+            Verdict::NotReady | Verdict::Wait => 1,
+            Verdict::Unknown | Verdict::Rescan => 2,
+        };
+        if code != Some(exit) {
+            self.all.wrong.push(format!(
+                "{}: lookup ends with {code:?}, not with {exit}",
+                one.serial
+            ));
+        }
+        self.all.shown.insert((one.row, one.reason));
+    }
+
+    fn expect(
+        &mut self,
+        one: &Shows,
+        place: &str,
+        found: (&str, &str),
+        expected: (&str, &str),
+        message: &str,
+        said: &str,
+    ) {
+        if found != expected || !message.contains(one.words) {
+            let wanted = format!("{} / {}, {:?}", expected.0, expected.1, one.words);
+            self.all
+                .wrong
+                .push(format!("{:?}, {place}: not {wanted}: {said}", one.row));
+        }
+    }
+
+    fn scanned(&mut self, serial: &str) -> ResultLine {
+        self.station.scan(serial.as_bytes());
+        let begun = Instant::now();
+        loop {
+            let answer = self.station.answer_within(PATIENCE);
+            let answer =
+                answer.unwrap_or_else(|| panic!("{serial} is not answered: {}", self.home.log()));
+            if !answer.change && answer.serial == serial {
+                return answer;
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{serial} is not answered: {}",
+                self.home.log()
+            );
+        }
+    }
+
+    async fn at_the_broker(&self, id: &str) -> Option<Value> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let scans = self.all.dashboard.on("scan");
+            let mut events = scans.iter().rev().map(Received::json);
+            if let Some(event) = events.find(|event| event["id"] == id) {
+                return Some(event);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        None
+    }
+
+    fn looked_up(&self, serial: &str) -> (Option<i32>, Value) {
+        let mut lookup = self.home.command(&["lookup", "--json", serial]);
+        let output = lookup.output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), found[0].clone())
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

@@ -266,10 +266,19 @@ impl WaitingList {
         self.since_start = Restoring::Done;
     }
 
+    /// Is this what an older scan ends in, while the box waits for a newer one?
+    fn is_of_older_scan(&self, record: &Record) -> bool {
+        let held = record.serial.as_ref().and_then(|serial| self.entry(serial));
+        record.change.is_some() && held.is_some_and(|entry| entry.one.scan != record.scan())
+    }
+
     fn replace(&mut self, record: Record, times: RecheckTimes, now: Boot, age: Duration) {
         let Some(serial) = record.serial.clone() else {
             return;
         };
+        if self.is_of_older_scan(&record) {
+            return;
+        }
         self.take(&serial);
         if !is_asked_again(record.reason) {
             return;
@@ -338,6 +347,10 @@ impl WaitingList {
 
     /// A re-check changed the box: something moves, so its re-checks begin anew, within the time that it had left. Or it leaves the list.
     pub fn changed(&mut self, serial: &Serial, record: Record, times: RecheckTimes, now: Boot) {
+        let is_of_it = |entry: &Entry| entry.one.scan == record.scan();
+        if !self.entry(serial).is_some_and(is_of_it) {
+            return;
+        }
         let Some(before) = self.take(serial) else {
             return;
         };

@@ -15,6 +15,8 @@ const LONGEST_HOLD: Duration = Duration::from_hours(24);
 /// not this one; the probes of an idle source read it anew long before.
 const WINDOW: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
+/// Our own minute is longer than the service's by this: it counts requests when they arrive, and they do not all take as long.
+const ON_THE_WAY: Duration = Duration::from_secs(1);
 /// After a 429 that does not say for how long, whatever is not a scan rests for so long, and twice as long after each further one ..
 const STRAIN: Duration = Duration::from_secs(1);
 /// .. up to this.
@@ -57,7 +59,7 @@ impl Refusal {
 #[derive(Debug)]
 struct Window {
     length: Duration,
-    sent: VecDeque<Boot>,
+    sent: VecDeque<(Boot, Purpose)>,
 }
 
 impl Window {
@@ -70,19 +72,61 @@ impl Window {
 
     /// How many of them were sent.
     fn used(&mut self, now: Boot) -> usize {
-        let gone = |sent: &Boot| now.since(*sent) >= self.length;
+        let gone = |(sent, _): &(Boot, Purpose)| now.since(*sent) >= self.length;
         while self.sent.front().is_some_and(gone) {
             self.sent.pop_front();
         }
         self.sent.len()
     }
 
-    /// How long until one more may be sent of `allowed`; `None`: one may.
-    fn wait(&mut self, allowed: usize, now: Boot) -> Option<Duration> {
-        let too_many = self.used(now).checked_sub(allowed)?;
-        let first = self.sent.get(too_many).copied().unwrap_or(now);
+    /// How long until one more of `limit` may be sent for this purpose; `None`: one may. Whatever is not a scan leaves a fifth
+    /// for scans, and while a pass is under way, whatever is not a pass leaves a fifth for that: rows that grow too old
+    /// would cost more requests than the pass.
+    fn wait(
+        &mut self,
+        limit: usize,
+        purpose: Purpose,
+        pass_is_under_way: bool,
+        now: Boot,
+    ) -> Option<Duration> {
+        let fifth = limit.div_ceil(5);
+        let for_pass = fifth.min(limit / 2);
+        let most = match purpose {
+            Purpose::Scan => limit,
+            _ => limit - fifth,
+        };
+        let of_most = self.wait_of(most, |_| true, now);
+        match purpose {
+            Purpose::Pass => {
+                let of_limit = self.wait_of(limit, |_| true, now);
+                let of_own = self.wait_of(for_pass, is_pass, now);
+                of_most.min(of_limit.max(of_own))
+            }
+            _ if pass_is_under_way => {
+                let most = most.saturating_sub(for_pass);
+                of_most.max(self.wait_of(most, |purpose| !is_pass(purpose), now))
+            }
+            _ => of_most,
+        }
+    }
+
+    /// How long until one more may be sent where `allowed` of the counted ones may.
+    fn wait_of(
+        &mut self,
+        allowed: usize,
+        counts: impl Fn(Purpose) -> bool,
+        now: Boot,
+    ) -> Option<Duration> {
+        self.used(now);
+        let counted = || self.sent.iter().filter(|(_, purpose)| counts(*purpose));
+        let too_many = counted().count().checked_sub(allowed)?;
+        let first = counted().nth(too_many).map_or(now, |(sent, _)| *sent);
         Some(self.length.saturating_sub(now.since(first)))
     }
+}
+
+fn is_pass(purpose: Purpose) -> bool {
+    purpose == Purpose::Pass
 }
 
 /// What one source may still ask. Pure: the time is given.
@@ -98,6 +142,8 @@ pub(super) struct Budget {
     /// 429 without `Retry-After`: how long everybody but a scan rests, and until when.
     strained: Option<(Duration, Boot)>,
     quota: Option<(Quota, Boot)>,
+    /// A pass that asks, or is to ask again, counts as under way until then.
+    pass_until: Option<Boot>,
 }
 
 impl Budget {
@@ -105,11 +151,12 @@ impl Budget {
         Self {
             reads_per_minute: usize::try_from(reads_per_minute).unwrap_or(usize::MAX),
             share,
-            minute: Window::of(MINUTE),
+            minute: Window::of(MINUTE.saturating_add(ON_THE_WAY)),
             hour: Window::of(WINDOW),
             held_until: None,
             strained: None,
             quota: None,
+            pass_until: None,
         }
     }
 
@@ -131,30 +178,27 @@ impl Budget {
             return Err(Refusal::KeptForScans(wait));
         }
         let (minute, hour) = (self.minute_limit(), self.hour_limit());
-        let scan = purpose == Purpose::Scan;
-        let allowed = |limit: usize| {
-            if scan {
-                limit
-            } else {
-                limit - limit.div_ceil(5)
-            }
-        };
-        if let Some(limit) = hour
-            && let Some(wait) = self.hour.wait(allowed(limit), now)
-        {
-            return Err(kept_unless(scan, Refusal::Share(wait)));
+        let pass_is_under_way = self.pass_until.is_some_and(|until| now < until);
+        let share = hour.and_then(|limit| self.hour.wait(limit, purpose, pass_is_under_way, now));
+        let own = minute.and_then(|limit| self.minute.wait(limit, purpose, pass_is_under_way, now));
+        if is_pass(purpose) {
+            let next = share.max(own).unwrap_or_default();
+            self.pass_until = Some(now.plus(next).plus(MINUTE));
         }
-        if let Some(limit) = minute
-            && let Some(wait) = self.minute.wait(allowed(limit), now)
-        {
-            return Err(kept_unless(scan, Refusal::OwnLimit(wait)));
+        match (purpose, share, own) {
+            (_, None, None) => {}
+            (Purpose::Scan, Some(wait), _) => return Err(Refusal::Share(wait)),
+            (Purpose::Scan, None, Some(wait)) => return Err(Refusal::OwnLimit(wait)),
+            (_, share, own) => {
+                return Err(Refusal::KeptForScans(share.max(own).unwrap_or_default()));
+            }
         }
         if minute.is_some() {
-            self.minute.sent.push_back(now);
+            self.minute.sent.push_back((now, purpose));
         }
         if self.is_shared() {
             self.hour.used(now);
-            self.hour.sent.push_back(now);
+            self.hour.sent.push_back((now, purpose));
         }
         Ok(())
     }
@@ -247,14 +291,6 @@ fn part(limit: u64, share: f64) -> u64 {
     }
     // A limit has far fewer than the 53 bits that a float holds exactly; the fraction is dropped.
     ((limit as f64 * share) as u64).max(1)
-}
-
-fn kept_unless(scan: bool, refusal: Refusal) -> Refusal {
-    if scan {
-        refusal
-    } else {
-        Refusal::KeptForScans(refusal.wait())
-    }
 }
 
 /// Reads a `Retry-After`: seconds, or a date that is counted from the reply's own `Date` (else from our clock).
@@ -368,10 +404,10 @@ mod tests {
         );
         assert_eq!(
             budget.take(Purpose::Scan, at(10)),
-            Err(Refusal::OwnLimit(Duration::from_secs(50)))
+            Err(Refusal::OwnLimit(Duration::from_secs(51)))
         );
-        assert_eq!(budget.take(Purpose::Scan, at(60)), Ok(()));
-        assert!(budget.take(Purpose::Scan, at(60)).is_err());
+        assert_eq!(budget.take(Purpose::Scan, at(61)), Ok(()));
+        assert!(budget.take(Purpose::Scan, at(61)).is_err());
     }
 
     const HOURLY: Quota = Quota {
@@ -403,6 +439,61 @@ mod tests {
     }
 
     #[test]
+    fn while_a_pass_is_under_way_a_fifth_is_kept_for_it() {
+        let mut budget = Budget::new(10, 1.0);
+        assert_eq!(budget.take(Purpose::Pass, at(0)), Ok(()));
+        for second in 1..=8 {
+            assert_eq!(budget.take(Purpose::Scan, at(second)), Ok(()));
+        }
+        assert_eq!(
+            budget.take(Purpose::Scan, at(9)),
+            Err(Refusal::OwnLimit(Duration::from_secs(53))),
+            "the tenth is the pass's"
+        );
+        assert_eq!(budget.take(Purpose::Pass, at(9)), Ok(()));
+        assert_eq!(
+            budget.take(Purpose::Pass, at(10)),
+            Err(Refusal::KeptForScans(Duration::from_secs(51)))
+        );
+        // Scans that come all the time do not keep it from its next page.
+        for second in 61..=70 {
+            let pass = budget.take(Purpose::Pass, at(second));
+            let _ = budget.take(Purpose::Scan, at(second));
+            let is_free = second == 61 || second == 70;
+            assert_eq!(pass.is_ok(), is_free, "{second}");
+        }
+        // A minute after its last page it is over.
+        let mut over = Budget::new(10, 1.0);
+        assert_eq!(over.take(Purpose::Pass, at(0)), Ok(()));
+        for second in 61..71 {
+            assert_eq!(over.take(Purpose::Scan, at(second)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn rechecks_leave_a_pass_its_fifth_too() {
+        let mut budget = Budget::new(10, 1.0);
+        assert_eq!(budget.take(Purpose::Pass, at(0)), Ok(()));
+        for second in 1..=6 {
+            assert_eq!(budget.take(Purpose::Recheck, at(second)), Ok(()));
+        }
+        assert!(budget.take(Purpose::Confirmation, at(7)).is_err());
+        assert_eq!(budget.take(Purpose::Pass, at(7)), Ok(()));
+        // And so by the hour, where that is limited.
+        let mut shared = Budget::new(0, 0.01);
+        shared.note_quota(HOURLY, at(0));
+        assert_eq!(shared.take(Purpose::Pass, at(0)), Ok(()));
+        for second in 1..=8 {
+            assert_eq!(shared.take(Purpose::Scan, at(second)), Ok(()));
+        }
+        assert!(matches!(
+            shared.take(Purpose::Scan, at(9)),
+            Err(Refusal::Share(_))
+        ));
+        assert_eq!(shared.take(Purpose::Pass, at(9)), Ok(()));
+    }
+
+    #[test]
     fn a_share_outlives_what_the_service_told() {
         let mut budget = Budget::new(0, 0.001);
         budget.note_quota(HOURLY, at(0));
@@ -429,9 +520,9 @@ mod tests {
         assert!(budget.take(Purpose::Pass, at(8)).is_err());
         assert_eq!(budget.take(Purpose::Scan, at(8)), Ok(()));
         assert_eq!(budget.take(Purpose::Scan, at(9)), Ok(()));
-        let used_up = Err(Refusal::OwnLimit(Duration::from_secs(50)));
+        let used_up = Err(Refusal::OwnLimit(Duration::from_secs(51)));
         assert_eq!(budget.take(Purpose::Scan, at(10)), used_up);
-        assert_eq!(budget.take(Purpose::Scan, at(60)), Ok(()));
+        assert_eq!(budget.take(Purpose::Scan, at(61)), Ok(()));
         // With a limit of the service the station's own counts whole.
         let mut told = Budget::new(20, 0.5);
         told.note_quota(HOURLY, at(0));

@@ -280,6 +280,21 @@ fn change(before: &Record, reason: Reason) -> Record {
 }
 
 #[test]
+fn what_an_older_scan_ends_in_leaves_the_newer_one_waiting() {
+    let mut list = waiting(&[(FIRST, Reason::NotFound)]);
+    let older = list.due(at(10)).unwrap();
+    let newer = record(FIRST, Reason::SyncPending);
+    list.settle(newer.clone(), TIMES, at(11));
+    // Its re-check, and an answer that came late, were recorded after the newer scan.
+    let end = change(&older.before(), Reason::AssignmentPending);
+    list.changed(&serial(FIRST), end.clone(), TIMES, at(12));
+    list.settle(end, TIMES, at(12));
+    let due = list.due(at(21)).map(|one| (one.record, one.reason));
+    assert_eq!(due, Some((newer.id, Reason::SyncPending)));
+    assert_eq!(list.count(), 1);
+}
+
+#[test]
 fn a_changed_box_begins_anew_within_the_time_that_it_had_left() {
     let mut list = waiting(&[(FIRST, Reason::NotFound)]);
     asked_at(&mut list, 1_000);

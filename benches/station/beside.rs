@@ -19,6 +19,12 @@ use crate::{
 /// The service that the script and the station ask.
 const SERVICE: Duration = Duration::from_millis(300);
 
+/// How long a service takes for a reply that is still much faster than any real one. Its pages come about as fast as a replica
+/// promises to take them.
+const FAST: Duration = Duration::from_millis(10);
+/// Scans of each kind.
+const SCANS: u32 = 300;
+
 /// Scans with a list of a million devices: while it is read for the first time, and when it is there.
 pub async fn a_million_rows(report: &mut Report) {
     let devices = env::var("BENCHLIGHT_DEVICES").map_or(1_000_000, |text| text.parse().unwrap());
@@ -29,26 +35,44 @@ pub async fn a_million_rows(report: &mut Report) {
         let health = dashboard.on("health").last().map(|health| health.json());
         health.is_some_and(|health| health["sources"]["kandji"]["replica"]["pass_at"].is_string())
     };
-    report.note(&format!(
-        "{devices} devices; a service that answers at once"
-    ));
+    report.note(&format!("{devices} devices"));
+    rig.kandji.faults().all(Effect::Delay(FAST));
     let mut station = OnTerminal::start(&rig);
     let mut beside_a_pass = Measured::default();
-    while !is_filled() && beside_a_pass.lines.count() < 2_000 {
-        beside_a_pass.scan(&mut station);
+    (0..SCANS).for_each(|_| beside_a_pass.scan(&mut station));
+    assert!(!is_filled(), "all were made beside the pass");
+    beside_a_pass.tell(
+        report,
+        &format!(
+            "asked live, {} ms each, beside the first pass",
+            FAST.as_millis()
+        ),
+    );
+    rig.kandji.faults().clear();
+    let mut beside_all = Measured::default();
+    while !is_filled() && beside_all.lines.count() < 2_000 {
+        beside_all.scan(&mut station);
     }
-    beside_a_pass.tell(report, "asked live, beside the first pass");
+    beside_all.tell(
+        report,
+        "asked live, at once, beside a first pass as fast as it can be",
+    );
     while !is_filled() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    rig.kandji.faults().all(Effect::Delay(FAST));
     let mut without = Measured::default();
-    (0..300).for_each(|_| without.scan(&mut station));
-    without.tell(report, "asked live, beside none");
+    (0..SCANS).for_each(|_| without.scan(&mut station));
+    without.tell(
+        report,
+        &format!("asked live, {} ms each, beside none", FAST.as_millis()),
+    );
+    rig.kandji.faults().clear();
     report.figure(
         "  result line p99, times as long as beside none",
         beside_a_pass.lines.percentile(99) / without.lines.percentile(99),
         "",
-        Promise::Nothing,
+        Promise::Under(1.5),
     );
     drop(station);
     set(&rig, "first");

@@ -457,6 +457,7 @@ impl OnTerminal {
 
     /// Scans a box; how long it took to the result line and to the green lamp.
     pub fn scan(&mut self, nth: u64) -> (Duration, Duration) {
+        while self.greens.try_recv().is_ok() {}
         let begun = Instant::now();
         writeln!(self.stdin, "{}", serial(nth)).unwrap();
         let (line, read) = self.lines.recv_timeout(Duration::from_secs(10)).unwrap();

@@ -14,8 +14,9 @@ use super::{AROUND, Asks, Exhibition, Shows};
 
 /// Generated boxes besides the demo's.
 const BOXES: u32 = 200;
+const ABSENT: &str = "R0WFLTC00001";
 
-async fn simulated(kind: SourceKind) -> Introduction {
+pub(super) async fn simulated(kind: SourceKind) -> Introduction {
     let order = Order {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         boxes: BOXES,
@@ -25,7 +26,11 @@ async fn simulated(kind: SourceKind) -> Introduction {
 }
 
 /// A station that asks this service, beside another where it cannot prove a profile.
-fn asks(service: &Introduction, kind: SourceKind, beside: Option<&Introduction>) -> Asks {
+pub(super) fn asks(
+    service: &Introduction,
+    kind: SourceKind,
+    beside: Option<&Introduction>,
+) -> Asks {
     let mut asks = Asks::default();
     for one in [service].into_iter().chain(beside) {
         asks = asks.and(one.source.clone(), one.credential.clone());
@@ -100,6 +105,19 @@ async fn every_fault_of_the_way(kind: SourceKind) {
         faults.serial(&shows.last().unwrap().serial, effect);
     }
     shows.push(next("assigned"));
+    if matches!(kind, SourceKind::Kandji | SourceKind::Zentral) {
+        for (serial, from, to) in [
+            (ABSENT, "\"count\":0", "\"count\":3"),
+            (&*generated::serial(0), "\"count\":1", "\"count\":2"),
+        ] {
+            let [from, to] = [from, to].map(str::to_owned);
+            faults.serial(serial, Effect::Replace { from, to });
+            shows.push(Shows {
+                serial: serial.to_owned(),
+                ..next("garbled_answer")
+            });
+        }
+    }
     all.show(asks.clone(), &shows).await;
 
     let silent = next("timeout");
@@ -115,6 +133,13 @@ async fn every_fault_of_the_way(kind: SourceKind) {
     let answer = room.scanned(&within.serial);
     assert_eq!(answer.reason, within.reason, "{answer:?}");
     drop(room);
+
+    // Apple's own credentials have a form of their own.
+    if kind.is_mdm() {
+        let mut others = asks.clone();
+        others.credentials[0].1 = "another-secret-than-the-services".to_owned();
+        all.show(others, &[next("credentials_refused")]).await;
+    }
 
     service.running.stop();
     all.show(asks, &[next("offline")]).await;

@@ -213,6 +213,12 @@ async fn every_row_of_jamf_pros_table() {
         service.faults().path(LIST, effect);
         all.show(asks(&service, &[HQ]), &boxes.shows).await;
     }
+    let mut boxes = Boxes::new("R0WJAMD0", Device::ready);
+    boxes.add(PASS, "credentials_refused", "", |_| {});
+    let service = server(boxes.held).await;
+    let mut others = asks(&service, &[HQ]);
+    others.credentials[0].1 = "another-secret".to_owned();
+    all.show(others, &boxes.shows).await;
     let elsewhere = [(PASS, "stale"), (NOWHERE, "sync_pending")];
     all.is_whole("Jamf Pro", &elsewhere);
 }

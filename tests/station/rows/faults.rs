@@ -11,6 +11,11 @@ use benchlight::{
 };
 
 use super::{AROUND, Asks, Exhibition, Shows};
+use crate::support::{
+    certificates::{Authority, Validity},
+    install_crypto,
+    tls_terminator::TlsTerminator,
+};
 
 /// Generated boxes besides the demo's.
 const BOXES: u32 = 200;
@@ -140,6 +145,18 @@ async fn every_fault_of_the_way(kind: SourceKind) {
         others.credentials[0].1 = "another-secret-than-the-services".to_owned();
         all.show(others, &[next("credentials_refused")]).await;
     }
+
+    // Somebody in between, with a certificate of nobody.
+    install_crypto();
+    let certificate = Authority::new("nobody").server("localhost", Validity::Now);
+    let between = TlsTerminator::start(service.running.address(), &certificate).await;
+    let (base, tls) = (
+        service.running.base(),
+        format!("https://localhost:{}", between.port),
+    );
+    let mut others = asks.clone();
+    others.sources[0] = others.sources[0].replace(&base, &tls);
+    all.show(others, &[next("tls_untrusted")]).await;
 
     service.running.stop();
     all.show(asks, &[next("offline")]).await;

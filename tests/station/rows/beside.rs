@@ -428,7 +428,7 @@ async fn every_rule(kind: SourceKind) {
         all.show(asks, &boxes.shows).await;
     }
     if kind.keeps_copy() {
-        all.is_whole("Apple Business and School Manager", &[]);
+        all.must_be_whole("Apple Business and School Manager", &[]);
     } else {
         assert_eq!(all.wrong, [""; 0], "{}", kind.code());
     }

@@ -281,7 +281,7 @@ async fn every_row_of_apples_table() {
         all.show(asks.clone(), &boxes.shows).await;
         service.faults().clear();
     }
-    all.is_whole(HEADING, &[]);
+    all.must_be_whole(HEADING, &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -330,7 +330,7 @@ async fn every_row_of_apples_table_by_nanodep() {
     put(apple, boxes.held);
     let other = Asks::one(other, asks.credentials[0].clone());
     all.show(other, &boxes.shows).await;
-    all.is_whole(HEADING, &[]);
+    all.must_be_whole(HEADING, &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -350,5 +350,5 @@ async fn every_row_of_apples_table_by_micromdm() {
         (Failure::NoToken, "source_error", "no server token"),
     ];
     fail_in_turn(&mut all, asks.clone(), apple, calls().chain(own)).await;
-    all.is_whole(HEADING, &[(MIGRATION, "migration_pending")]);
+    all.must_be_whole(HEADING, &[(MIGRATION, "migration_pending")]);
 }

@@ -244,5 +244,5 @@ async fn every_row_of_fleets_table() {
     };
     let service = serve(options).await.unwrap();
     all.show(asks(&service), &boxes.shows).await;
-    all.is_whole("Fleet", &[]);
+    all.must_be_whole("Fleet", &[]);
 }

@@ -185,5 +185,5 @@ async fn every_row_of_intunes_table() {
     );
     service.faults().path(&list, Effect::Status(500));
     all.show(asks(&service, &[HQ, OTHER]), &boxes.shows).await;
-    all.is_whole("Intune", &[]);
+    all.must_be_whole("Intune", &[]);
 }

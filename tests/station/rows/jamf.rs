@@ -220,5 +220,5 @@ async fn every_row_of_jamf_pros_table() {
     others.credentials[0].1 = "another-secret".to_owned();
     all.show(others, &boxes.shows).await;
     let elsewhere = [(PASS, "stale"), (NOWHERE, "sync_pending")];
-    all.is_whole("Jamf Pro", &elsewhere);
+    all.must_be_whole("Jamf Pro", &elsewhere);
 }

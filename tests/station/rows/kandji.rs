@@ -283,5 +283,5 @@ async fn every_row_of_kandjis_table() {
         service.faults().path(path, Effect::Status(500));
         all.show(asks(&service, &[HQ]), &boxes.shows).await;
     }
-    all.is_whole("Kandji", &[]);
+    all.must_be_whole("Kandji", &[]);
 }

@@ -185,7 +185,7 @@ impl Exhibition {
     }
 
     /// Was each row of the table under that heading shown, with each of its reasons? `elsewhere`: those that other tests show.
-    fn is_whole(self, heading: &str, elsewhere: &[(&'static str, &'static str)]) {
+    fn must_be_whole(self, heading: &str, elsewhere: &[(&'static str, &'static str)]) {
         let shown: BTreeSet<_> = self.shown.iter().chain(elsewhere).copied().collect();
         let shown = || shown.iter().filter(|(row, _)| *row != AROUND);
         let mut wrong = self.wrong;

@@ -127,5 +127,5 @@ async fn every_row_of_zentrals_table() {
         let service = serve(options).await.unwrap();
         all.show(asks(&service, secret), &boxes.shows).await;
     }
-    all.is_whole("Zentral", &[]);
+    all.must_be_whole("Zentral", &[]);
 }

@@ -10,8 +10,11 @@ use benchlight::{
         kandji::simulator::stock as of_kandji, micromdm, nanodep,
         zentral::simulator::stock as of_zentral,
     },
-    simulator::stock::{
-        Business, CONFIGURATOR_NAME, Dep, OTHER_SERVER_NAME, OTHER_SERVER_UUID, SERVER_UUID,
+    simulator::{
+        faults::Effect,
+        stock::{
+            Business, CONFIGURATOR_NAME, Dep, OTHER_SERVER_NAME, OTHER_SERVER_UUID, SERVER_UUID,
+        },
     },
 };
 use serde_json::{Value, json};
@@ -49,6 +52,8 @@ struct Said {
     dep: Dep,
     business: Option<Business>,
     attributes: Option<Value>,
+    /// In the place of Apple's answer to which server it is assigned.
+    linkage: Option<&'static str>,
 }
 
 fn said(serial: &str) -> Said {
@@ -58,6 +63,7 @@ fn said(serial: &str) -> Said {
         dep: TWO_DAYS,
         business: Some(Business::Ours),
         attributes: None,
+        linkage: None,
     }
 }
 
@@ -177,6 +183,11 @@ async fn apple_business(all: &[Said]) -> Served {
         if let Some(attributes) = &one.attributes {
             service.overlay(&one.serial, attributes.clone());
         }
+        if let Some(text) = one.linkage {
+            let path = format!("/v1/orgDevices/{}/relationships/assignedServer", one.serial);
+            let (status, text) = (200, text.to_owned());
+            service.faults().path(&path, Effect::Say { status, text });
+        }
     }
     let source = format!(
         "[[source]]\nname = \"business\"\nkind = \"apple-business\"\nurl = \"{}\"\ntoken_url = \"{}\"\nclient_id = \"{}\"\nkey_id = \"{}\"\nkey_credential = \"apple-business-key\"\nexpected_servers = [\"{SERVER_UUID}\"]",
@@ -275,6 +286,21 @@ fn of_business(boxes: &mut Boxes<Said>, kind: SourceKind) {
             "status",
             attributes(json!({ "status": word })),
         );
+    }
+    for (linkage, row, reason) in [
+        (r#"{"data":null}"#, SERVER, "sync_pending"),
+        (
+            r#"{"data":{"type":"mdmServers","id":""}}"#,
+            SERVER,
+            "sync_pending",
+        ),
+        (
+            r#"{"data":{"type":"orgDevices","id":"1"}}"#,
+            AROUND,
+            "garbled_answer",
+        ),
+    ] {
+        boxes.add(row, reason, "", |said| said.linkage = Some(linkage));
     }
     boxes.add(OURS, "assigned", "", |_| {});
     // It changed after the MDM last heard from Apple: rule 11, but where Apple itself says ready.

@@ -18,7 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benchlight::reason::{Reason, Verdict};
+use benchlight::{
+    readiness::evidence::SourceKind,
+    reason::{Reason, Verdict},
+};
 use serde_json::Value;
 
 use crate::support::{
@@ -304,6 +307,7 @@ impl Room<'_> {
     fn expect(&mut self, one: &Shows, verdict: Verdict, told: &Told) {
         let is_right = (&*told.verdict, &*told.reason) == (verdict.code(), one.reason)
             && told.message.contains(one.words)
+            && told.has_best_grade
             // What is no serial number has none.
             && (verdict == Verdict::Rescan || told.serial == one.serial);
         if !is_right {
@@ -360,6 +364,8 @@ struct Told {
     verdict: String,
     reason: String,
     message: String,
+    /// Its grade is the best one of the sources that say `ready`.
+    has_best_grade: bool,
     #[expect(dead_code, reason = "shown where it is wrong")]
     evidence: Value,
 }
@@ -379,6 +385,7 @@ impl Told {
             verdict,
             reason,
             message,
+            has_best_grade: true,
             evidence: Value::Null,
         }
     }
@@ -391,7 +398,17 @@ impl Told {
             verdict: text("verdict"),
             reason: text("reason"),
             message: text("message"),
+            has_best_grade: data["grade"].as_str() == best_grade(&data["evidence"]),
             evidence: data["evidence"].clone(),
         }
     }
+}
+
+fn best_grade(evidence: &Value) -> Option<&'static str> {
+    let ready = evidence
+        .as_array()?
+        .iter()
+        .filter(|one| one["says"] == "ready");
+    let kinds = ready.filter_map(|one| SourceKind::from_code(one["kind"].as_str()?));
+    Some(kinds.filter_map(SourceKind::proves).max()?.code())
 }

@@ -1,14 +1,18 @@
 //! Reads what services write loosely: timestamps in their several spellings, and texts that a person will see; and writes what stands in a URL.
 
+use std::borrow::Cow;
+
 use jiff::{Timestamp, civil, tz::TimeZone};
 
 /// A service's text as it may be shown.
 pub use crate::runtime::visible::word as shown;
 
-/// A moment as services write it: `T` or a space between date and time, `Z`, an offset, or none at all (then UTC), any fraction.
+/// A moment as services write it: `T` or a space between date and time, `Z`, an offset, or none at all (then UTC), a fraction of any
+/// length. What is below a nanosecond is dropped.
 pub fn timestamp(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let text = text.strip_suffix("UTC").map_or(text, str::trim_end);
+    let text = to_nanoseconds(text);
     if let Ok(moment) = text.parse::<Timestamp>() {
         return Some(moment);
     }
@@ -16,6 +20,19 @@ pub fn timestamp(text: &str) -> Option<Timestamp> {
     let has_time = text.contains(':');
     let civil = text.parse::<civil::DateTime>().ok().filter(|_| has_time)?;
     TimeZone::UTC.to_timestamp(civil).ok()
+}
+
+/// RFC 3339 sets no limit to the digits of a fraction; nine are all that can be kept.
+fn to_nanoseconds(text: &str) -> Cow<'_, str> {
+    const DIGITS: usize = 9;
+    let cut = || {
+        let (whole, rest) = text.split_once('.')?;
+        let length = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (fraction, zone) = rest.split_at_checked(length)?;
+        let kept = fraction.get(..DIGITS).filter(|_| length > DIGITS)?;
+        Some(format!("{whole}.{kept}{zone}"))
+    };
+    cut().map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// In some services the year 1 stands for a moment that never was.
@@ -73,6 +90,45 @@ mod tests {
             timestamp("2026-01-09T22:01:10.123456Z").map(Timestamp::as_microsecond),
             Some(expected.as_microsecond() + 123_456)
         );
+    }
+
+    /// .NET writes seven digits and Go nine; RFC 3339 permits any number.
+    #[test]
+    fn a_fraction_of_any_length_is_read_and_cut_to_nanoseconds() {
+        let nanosecond = |text: &str| timestamp(text).map(Timestamp::subsec_nanosecond);
+        let long = "9".repeat(300);
+        for (text, expected) in [
+            ("2026-01-09T22:01:10.1Z", 100_000_000),
+            ("2026-01-09T22:01:10.1234567Z", 123_456_700),
+            ("2026-01-09T22:01:10.123456789Z", 123_456_789),
+            ("2026-01-09T22:01:10.1234567890Z", 123_456_789),
+            ("2026-01-09T22:01:10.1234567899+02:00", 123_456_789),
+            ("2026-01-09T22:01:10.123456789999999+0000", 123_456_789),
+            ("2026-01-09 22:01:10.000000000001 UTC", 0),
+            (&format!("2026-01-09T22:01:10.{long}Z"), 999_999_999),
+            (&format!("2026-01-09T22:01:10.{long}"), 999_999_999),
+        ] {
+            assert_eq!(nanosecond(text), Some(expected), "{text}");
+        }
+        for text in ["2026-01-09T22:01:10.Z", "2026-01-09T22:01:10.12345678901x"] {
+            assert_eq!(timestamp(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn whatever_rfc_3339_permits_is_read() {
+        let expected = timestamp("2016-12-31T23:59:59Z");
+        assert!(expected.is_some());
+        for text in [
+            "2016-12-31t23:59:59z",
+            "2016-12-31T23:59:59-00:00",
+            "2016-12-31T18:29:59-05:30",
+            // A leap second.
+            "2016-12-31T23:59:60Z",
+            "2016-12-31T15:59:60-08:00",
+        ] {
+            assert_eq!(timestamp(text), expected, "{text}");
+        }
     }
 
     #[test]

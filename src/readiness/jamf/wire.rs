@@ -12,9 +12,6 @@ use crate::readiness::{
     spelling,
 };
 
-/// Times before the year 2: Jamf Pro writes the year 1 for "never".
-const NEVER: i64 = -62_104_060_800;
-
 /// One record of the service's list: a device, or in which PreStage's scope it is.
 ///
 /// The replica keeps both in this form, without the serial number.
@@ -52,15 +49,10 @@ impl Device {
             None => None,
         };
         let id = id(&row, "id")?.unwrap_or_else(|| serial.to_ascii_uppercase());
-        let moment = |field| {
-            Ok(row
-                .moment(field)?
-                .filter(|moment| moment.as_second() > NEVER))
-        };
         let device = Self {
-            device_assigned: moment("deviceAssignedDate")?,
-            profile_assigned: moment("profileAssignTime")?,
-            profile_pushed: moment("profilePushTime")?,
+            device_assigned: row.moment("deviceAssignedDate")?,
+            profile_assigned: row.moment("profileAssignTime")?,
+            profile_pushed: row.moment("profilePushTime")?,
             status: row.text("profileStatus")?.map(str::to_ascii_lowercase),
             failures: failures.unwrap_or(0),
             model: row.shown("model")?,
@@ -145,7 +137,7 @@ impl Expiry {
             .and_then(|date| date.parse::<civil::Date>().ok());
         let midnight = date.map(|date| date.at(0, 0, 0, 0));
         match midnight.and_then(|moment| TimeZone::UTC.to_timestamp(moment).ok()) {
-            Some(moment) if moment.as_second() > NEVER => Self::On(moment),
+            Some(moment) if !spelling::is_never(moment) => Self::On(moment),
             Some(_) => Self::Absent,
             None => Self::Garbled,
         }
@@ -219,7 +211,7 @@ pub(super) fn success(sync: &Value) -> Result<Option<Timestamp>, Misshaped> {
         .text("syncState")?
         .is_some_and(|word| word.eq_ignore_ascii_case("SUCCESSFUL"));
     let at = sync.moment("timestamp")?;
-    Ok(at.filter(|moment| is_success && moment.as_second() > NEVER))
+    Ok(at.filter(|_| is_success))
 }
 
 /// The newest successful one of all syncs of an instance.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     readiness::{
         Service, Settings,
-        evidence::SourceKind,
+        evidence::{SourceKind, without_source},
         replica::{self, Mode},
         service::{CheckText, CheckUrl, Keys, Wrong},
     },
@@ -102,7 +102,7 @@ fn one(section: Section<'_, '_>, rules: &MdmRules, files: &Files) -> Source {
         .map(|kind| (kind.code(), *kind))
         .collect();
     let name = section.required("name", section.name("name", "kandji"), "\"kandji\"");
-    let kind = section.required("kind", section.choice("kind", &choices, None), "\"kandji\"");
+    let kind = section.required("kind", read_kind(&section, &choices), "\"kandji\"");
     let ca_file = files.trust_anchors(&section, "ca_file");
     let reads_per_minute = section.optional(
         "reads_per_minute",
@@ -151,6 +151,16 @@ fn one(section: Section<'_, '_>, rules: &MdmRules, files: &Files) -> Source {
         name,
         kind,
         settings,
+    }
+}
+
+fn read_kind(
+    section: &Section<'_, '_>,
+    choices: &[(&'static str, SourceKind)],
+) -> Option<Found<SourceKind>> {
+    match section.string("kind").and_then(without_source) {
+        Some((message, remedy)) => section.wrong("kind", message, remedy),
+        None => section.choice("kind", choices, None),
     }
 }
 

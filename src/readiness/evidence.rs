@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use super::kind::{Grade, SourceKind};
+pub use super::kind::{Grade, SourceKind, without_source};
 use crate::{
     label::Serial,
     reason::Reason,

@@ -214,9 +214,69 @@ impl SourceKind {
     }
 }
 
+/// MDMs that no source can ask: a word by which each is recognised, its name, and whether its API is known to lack the answer (else it
+/// is documented nowhere). docs/sources.md says what works for them today.
+const WITHOUT_SOURCE: [(&str, &str, bool); 7] = [
+    ("mosyle", "Mosyle", true),
+    ("addigy", "Addigy", true),
+    ("meraki", "Meraki Systems Manager", true),
+    ("nanomdm", "NanoMDM", true),
+    ("simplemdm", "SimpleMDM", false),
+    ("workspaceone", "Workspace ONE", false),
+    ("jumpcloud", "JumpCloud", false),
+];
+
+/// Why there is no source of this kind, and what to do; `None`: the word is no MDM that is known here.
+pub fn without_source(word: &str) -> Option<(String, &'static str)> {
+    let letters = word.chars().filter(char::is_ascii_alphanumeric);
+    let word: String = letters.map(|letter| letter.to_ascii_lowercase()).collect();
+    let (_, name, lacks) = WITHOUT_SOURCE
+        .into_iter()
+        .find(|(known, ..)| word.contains(known))?;
+    let why = if lacks {
+        "the API cannot answer: it does not tell whether Apple has a profile for a serial number"
+    } else {
+        "the API's documents name no field that tells whether Apple has a profile for a serial number"
+    };
+    let remedy = if name == "NanoMDM" {
+        "where NanoDEP runs beside it: kind = \"nanodep\"; else see docs/sources.md, \"MDMs whose APIs cannot answer\""
+    } else {
+        "see docs/sources.md, \"MDMs whose APIs cannot answer\": `apple-dep` where you hold the server token, `apple-business` beside it"
+    };
+    Some((format!("{name}: {why}"), remedy))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_mdm_that_cannot_be_asked_is_known_by_name_and_the_manual_has_a_place_for_it() {
+        let manual = include_str!("../../docs/sources.md");
+        let section = manual
+            .split_once("## MDMs whose APIs cannot answer")
+            .and_then(|(_, rest)| rest.split_once("\n## "))
+            .map_or("", |(section, _)| section);
+        for (word, name, _) in WITHOUT_SOURCE {
+            assert!(section.contains(&format!("**{name}**")), "{name}");
+            let said = without_source(word).map(|(message, _)| message);
+            assert!(said.is_some_and(|said| said.starts_with(name)), "{name}");
+        }
+        for (word, known) in [
+            ("Workspace ONE", true),
+            ("Meraki-SM", true),
+            ("cisco_meraki", true),
+            ("SimpleMDM", true),
+            ("kandij", false),
+            ("", false),
+            ("mdm", false),
+        ] {
+            assert_eq!(without_source(word).is_some(), known, "{word}");
+        }
+        for kind in SourceKind::ALL {
+            assert_eq!(without_source(kind.code()), None, "{}", kind.code());
+        }
+    }
 
     /// Journals, messages and configs hold these words.
     #[test]

@@ -351,8 +351,18 @@ fn each_rule_is_kept_and_blames_the_right_line() {
         // sources
         (
             "source kind",
+            with(&[("\"kandji\"\nurl", "\"intue\"\nurl")]),
+            "11: \"intue\" is not in this build",
+        ),
+        (
+            "an MDM whose API cannot answer",
             with(&[("\"kandji\"\nurl", "\"mosyle\"\nurl")]),
-            "11: \"mosyle\" is not in this build",
+            "11: Mosyle: the API cannot answer: it does not tell whether Apple has a profile for a serial number",
+        ),
+        (
+            "an MDM whose API documents no answer",
+            with(&[("\"kandji\"\nurl", "\"Workspace-One\"\nurl")]),
+            "11: Workspace ONE: the API's documents name no field that tells whether Apple has a profile for a serial number",
         ),
         (
             "source kind absent",

@@ -44,6 +44,9 @@ pub(super) trait Grant: Send + Sync + 'static {
     /// Where tokens are given. The next place is asked where one answers 404.
     fn places(&self) -> &[Url];
 
+    /// The key of the config that says where.
+    fn config_key(&self) -> &'static str;
+
     fn form<'a>(&'a self, secret: &'a Secret) -> Result<MakeForm<'a>, Fault>;
 
     /// What a refusal (400, 401 or 403) means for the technician. Its text may repeat what was sent: only words that are known
@@ -243,30 +246,58 @@ impl<G: Grant> Shared<G> {
             .skip(known)
             .take(places.len())
         {
-            let request = || {
-                Request::post(
-                    place.clone(),
-                    "application/x-www-form-urlencoded",
-                    form().into_bytes(),
-                )
-                .header("accept", "application/json")
-            };
-            match self.client.send_made(request, purpose).await {
-                Ok(reply) => {
+            let fault = match self.ask_at(place, &form, purpose).await {
+                Ok(granted) => {
                     self.place.store(index, Ordering::Relaxed);
-                    return granted(&reply, self.grant.service());
+                    return Ok(granted);
                 }
                 Err(NoReply::Refused(refused)) if refused.status == 404 => {
-                    absent = NoReply::Refused(refused).into();
+                    absent = self.at(place, NoReply::Refused(refused).into());
+                    continue;
                 }
                 Err(NoReply::Refused(refused)) if matches!(refused.status, 400 | 401 | 403) => {
                     let (reason, detail) = self.grant.refused(&refused);
-                    return Err(refused.fault(reason, detail));
+                    refused.fault(reason, detail)
                 }
-                Err(no) => return Err(no.into()),
-            }
+                Err(no) => no.into(),
+            };
+            return Err(self.at(place, fault));
         }
         Err(absent)
+    }
+
+    async fn ask_at(
+        &self,
+        place: &Url,
+        form: &MakeForm<'_>,
+        purpose: Purpose,
+    ) -> Result<Granted, NoReply> {
+        let request = || {
+            Request::post(
+                place.clone(),
+                "application/x-www-form-urlencoded",
+                form().into_bytes(),
+            )
+            .header("accept", "application/json")
+        };
+        let reply = self.client.send_made(request, purpose).await?;
+        Ok(granted(&reply, self.grant.service())?)
+    }
+
+    /// The fault with the address that it came from: the source's other requests go to another one, which may be well.
+    fn at(&self, place: &Url, fault: Fault) -> Fault {
+        let has_not_left = matches!(fault.reason, Reason::RateLimited | Reason::StationFault)
+            && fault.replied_at.is_none();
+        if has_not_left {
+            return fault;
+        }
+        let mut detail = fault.detail.map_or_else(String::new, |said| said + " ");
+        let key = self.grant.config_key();
+        detail += &format!("That was the token endpoint {place} (key `{key}`).");
+        Fault {
+            detail: Some(detail),
+            ..fault
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {

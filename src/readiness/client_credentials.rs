@@ -20,6 +20,8 @@ pub(super) struct ClientCredentials {
     pub(super) scope: Option<&'static str>,
     /// Where tokens are given. The next place is asked where one answers 404.
     pub(super) places: Vec<Url>,
+    /// The key of the config that says where.
+    pub(super) config_key: &'static str,
     pub(super) words: &'static Words,
 }
 
@@ -49,6 +51,10 @@ impl Grant for ClientCredentials {
 
     fn places(&self) -> &[Url] {
         &self.places
+    }
+
+    fn config_key(&self) -> &'static str {
+        self.config_key
     }
 
     fn form<'a>(&'a self, secret: &'a Secret) -> Result<MakeForm<'a>, Fault> {

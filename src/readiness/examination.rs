@@ -110,7 +110,9 @@ fn remedy(reason: Reason) -> &'static str {
         Reason::ClockUnsynced => {
             "let the station reach a time server: `timedatectl` shows the state"
         }
-        Reason::GarbledAnswer => "check `url`: what answers there is not this service's API",
+        Reason::GarbledAnswer => {
+            "check `url` and, if the source has one, `token_url`: what answers there is not this service's API"
+        }
         other => other.action(),
     }
 }

@@ -165,6 +165,7 @@ async fn bench(expires_in: Value) -> Bench {
         secret: CredentialStore::new(folder.path()).credential("acme"),
         scope: Some("read"),
         places,
+        config_key: "token_url",
         words: &WORDS,
     };
     Bench {
@@ -305,13 +306,15 @@ async fn the_secret_is_read_for_each_token_and_a_refused_one_rests_until_it_chan
         .acme
         .with(|books| "another".clone_into(&mut books.secret));
     let fault = bench.token().await.unwrap_err();
-    assert_eq!(
-        (fault.reason, fault.detail.as_deref()),
-        (
-            Reason::CredentialsRefused,
-            Some("Acme does not know the client (ACME2).")
-        )
+    let said = format!(
+        "Acme does not know the client (ACME2). That was the token endpoint {}/token (key `token_url`).",
+        bench.running.base()
     );
+    assert_eq!(
+        (fault.reason, fault.detail),
+        (Reason::CredentialsRefused, Some(said))
+    );
+    let fault = bench.token().await.unwrap_err();
     assert!(!format!("{fault:?}").contains(SECRET));
     bench.running.forget();
     assert_eq!(bench.token().await.unwrap_err(), fault);
@@ -416,6 +419,12 @@ async fn every_refusal_and_fault_of_the_endpoint_has_its_reason() {
         bench.running.faults().clear();
         bench.running.faults().path("/token", effect.clone());
         bench.running.faults().path("/older/token", effect.clone());
-        assert_eq!(bench.token().await.unwrap_err().reason, reason, "{effect}");
+        let fault = bench.token().await.unwrap_err();
+        assert_eq!(fault.reason, reason, "{effect}");
+        // The doctor's technician looks at the right address.
+        let detail = fault.detail.unwrap();
+        let endpoint = format!("the token endpoint {}/", bench.running.base());
+        assert!(detail.contains(&endpoint), "{detail}");
+        assert!(detail.ends_with("/token (key `token_url`)."), "{detail}");
     }
 }

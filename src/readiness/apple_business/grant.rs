@@ -30,6 +30,10 @@ impl Grant for Identity {
         std::slice::from_ref(&self.token_url)
     }
 
+    fn config_key(&self) -> &'static str {
+        "token_url"
+    }
+
     fn form<'a>(&'a self, pem: &'a Secret) -> Result<MakeForm<'a>, Fault> {
         let key = ApiKey::read(pem.reveal()).map_err(|fault| unusable(&fault.of(&self.key)))?;
         // An assertion is used once.

@@ -236,6 +236,7 @@ impl Intune {
             secret: settings.secret,
             scope: Some(scope(&to.url)),
             places: vec![settings.token_url],
+            config_key: "token_url",
             words: &WORDS,
         };
         Ok(Self {

@@ -153,6 +153,7 @@ impl Jamf {
             secret: settings.secret,
             scope: None,
             places: TOKENS.map(|path| below(&base, path)).into(),
+            config_key: "url",
             words: &WORDS,
         };
         Ok(Self {

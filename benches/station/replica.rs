@@ -108,6 +108,10 @@ impl Listed for Scripted {
         })
     }
 
+    fn reads(&self) -> u64 {
+        0
+    }
+
     fn judge(&self, _: &Serial, _: &[StoredRow], _: &StoredFacts, _: Timestamp) -> Evidence {
         panic!("nothing is judged here")
     }

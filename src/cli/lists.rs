@@ -68,7 +68,7 @@ pub(super) fn is_with_agent(settings: &Settings, state_dir: &Path) -> bool {
     let found = store::survey(&store::path(state_dir)).ok();
     let status = found.and_then(|found| found.sources.get(&settings.name).copied());
     let complete = status.and_then(|status| status.complete);
-    let age = complete.and_then(|(start, _)| start.age(present()));
+    let age = complete.and_then(|pass| pass.start.age(present()));
     age.is_some_and(|age| age <= settings.replica.max_replica_age)
 }
 

@@ -124,7 +124,8 @@ pub(super) struct Copy {
     short: Option<u64>,
     refresh: Duration,
     max_age: Duration,
-    pub(super) cost: Cost,
+    /// `None`: no pass was complete yet.
+    cost: Option<Cost>,
 }
 
 impl Copy {
@@ -136,14 +137,13 @@ impl Copy {
         now: Present,
     ) -> Self {
         let complete = status.and_then(|status| status.complete);
-        let rows = status.map_or(0, |status| status.rows);
         Self {
-            rows,
-            complete: complete.map(|(start, _)| (start.date, start.age(now))),
+            rows: status.map_or(0, |status| status.rows),
+            complete: complete.map(|pass| (pass.start.date, pass.start.age(now))),
             short: status.and_then(|status| status.short),
             refresh: settings.replica.refresh,
             max_age: settings.replica.max_replica_age,
-            cost: Cost::new(settings, rows, told),
+            cost: complete.map(|pass| Cost::new(settings, pass.reads, told)),
         }
     }
 
@@ -154,6 +154,11 @@ impl Copy {
 
     pub(super) const fn was_filled(&self) -> bool {
         self.complete.is_some()
+    }
+
+    /// Passes stop at 80 % of the limit: are they not done in time?
+    pub(super) fn costs_too_much(&self) -> bool {
+        self.cost.is_some_and(Cost::is_too_much)
     }
 
     /// As health says it.
@@ -184,11 +189,9 @@ impl Copy {
                 format!("last complete pass {} ({age})", times::moment(date))
             }
         };
-        let cost = if rows == 0 {
-            String::new()
-        } else {
-            format!("; {}", self.cost)
-        };
+        let cost = self
+            .cost
+            .map_or_else(String::new, |cost| format!("; {cost}"));
         let short = self.short.map_or_else(String::new, |found| {
             format!("; the newest pass found only {found}, and the next one must confirm that")
         });
@@ -196,9 +199,9 @@ impl Copy {
     }
 }
 
-/// What the passes of a source cost.
+/// What the passes of a source cost, by the last complete one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cost {
+struct Cost {
     reads: u64,
     an_hour: u64,
     /// Requests an hour that this station may make; `None`: no limit is known.
@@ -206,15 +209,12 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    fn new(settings: &Settings, rows: u64, told: Option<u64>) -> Self {
-        let kind = settings.kind();
-        // One more than the pages: the list of tokens or servers, or the account.
-        let reads = rows.div_ceil(kind.rows_per_page().max(1)).max(1) + 1;
+    fn new(settings: &Settings, reads: u64, told: Option<u64>) -> Self {
         let refresh = settings.replica.refresh.as_secs().max(1);
         let share = settings.replica.quota_share;
         let own = u64::from(settings.reads_per_minute) * 60;
         // The share is of what the service tells, else of our own limit.
-        let limits = match told.or_else(|| kind.requests_an_hour()) {
+        let limits = match told.or_else(|| settings.kind().requests_an_hour()) {
             Some(told) => [Some(part(told, share)), (own > 0).then_some(own)],
             None => [None, (own > 0).then(|| part(own, share))],
         };
@@ -225,8 +225,7 @@ impl Cost {
         }
     }
 
-    /// Passes stop at 80 %, so they are not done in time.
-    pub(super) fn is_too_much(self) -> bool {
+    fn is_too_much(self) -> bool {
         self.limit
             .is_some_and(|limit| self.an_hour.saturating_mul(5) > limit.saturating_mul(4))
     }
@@ -244,7 +243,7 @@ impl std::fmt::Display for Cost {
             an_hour,
             limit,
         } = self;
-        write!(out, "a pass takes about {reads} reads, {an_hour} an hour: ")?;
+        write!(out, "a pass takes {reads} reads, {an_hour} an hour: ")?;
         match *limit {
             None => out.write_str("no limit of this service is known"),
             Some(limit) => {
@@ -356,7 +355,7 @@ mod tests {
             short: None,
             refresh: Duration::from_mins(10),
             max_age: Duration::from_mins(30),
-            cost: cost(35, 210, Some(10_000)),
+            cost: Some(cost(35, 210, Some(10_000))),
         };
         let young = copy(Some(4));
         assert_eq!((young.word(), young.is_too_old()), ("ok", false));
@@ -383,6 +382,7 @@ mod tests {
         let never = Copy {
             rows: 0,
             complete: None,
+            cost: None,
             ..young
         };
         assert_eq!((never.word(), never.is_too_old()), ("filling", true));
@@ -396,11 +396,11 @@ mod tests {
     fn a_cost_is_said_as_a_part_of_the_limit_and_passes_must_leave_a_fifth_to_scans() {
         assert_eq!(
             cost(35, 210, Some(10_000)).to_string(),
-            "a pass takes about 35 reads, 210 an hour: 2.1 % of the 10000 that this station may make"
+            "a pass takes 35 reads, 210 an hour: 2.1 % of the 10000 that this station may make"
         );
         assert_eq!(
             cost(11, 66, None).to_string(),
-            "a pass takes about 11 reads, 66 an hour: no limit of this service is known"
+            "a pass takes 11 reads, 66 an hour: no limit of this service is known"
         );
         assert!(cost(2, 0, Some(0)).to_string().contains("0.0 %"));
         assert!(!cost(1, 80, Some(100)).is_too_much() && cost(1, 81, Some(100)).is_too_much());

@@ -49,7 +49,7 @@ pub fn text(places: &Places<'_>) -> String {
 fn with_mdm(text: &str, kind: SourceKind, source: &str) -> String {
     let replica = if kind.is_list_only() {
         "refresh = \"10s\"\n"
-    } else if kind.rows_per_page() > 0 {
+    } else if kind.has_list() {
         "replica = \"fallback\"\nrefresh = \"1m\"\n"
     } else {
         ""

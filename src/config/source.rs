@@ -240,7 +240,7 @@ fn read_mode(section: &Section<'_, '_>, kind: Option<&Found<SourceKind>>) -> Opt
 
 /// The mode, where a service of that kind can have it.
 fn can_be(section: &Section<'_, '_>, mode: Mode, kind: Option<&Found<SourceKind>>) -> Option<Mode> {
-    let unlisted = kind.filter(|kind| kind.value.rows_per_page() == 0);
+    let unlisted = kind.filter(|kind| !kind.value.has_list());
     let Some(kind) = unlisted.filter(|_| mode != Mode::Off) else {
         return Some(mode);
     };

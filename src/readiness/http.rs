@@ -18,7 +18,10 @@ mod rows;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -162,6 +165,7 @@ struct Shared {
     clocks: Clocks,
     limits: Limits,
     budget: Mutex<Budget>,
+    reads_of_passes: AtomicU64,
     ahead: Mutex<Option<SignedDuration>>,
 }
 
@@ -191,6 +195,7 @@ impl Client {
             clocks: settings.clocks,
             limits: settings.limits,
             budget: Mutex::new(Budget::new(settings.reads_per_minute, settings.quota_share)),
+            reads_of_passes: AtomicU64::new(0),
             ahead: Mutex::default(),
         };
         Ok(Self {
@@ -267,6 +272,11 @@ impl Client {
         let result = within(self.shared.limits.total * rows::SLOWER, opened).await;
         log(&shown, &result, |_| 200);
         result
+    }
+
+    /// How many requests for passes have left.
+    pub fn reads_of_passes(&self) -> u64 {
+        self.shared.reads_of_passes.load(Ordering::Relaxed)
     }
 
     /// How long no request may leave because of the service's `Retry-After`; `None`: one may.
@@ -405,7 +415,11 @@ impl Client {
                     Refusal::KeptForScans(_) => "What is left of the limit is kept for scans.",
                 };
                 rate_limited(why, Some(refusal.wait()))
-            })
+            })?;
+        if purpose == Purpose::Pass {
+            self.shared.reads_of_passes.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Sends the request, and once more on a new connection where a kept one died before a head came.

@@ -37,15 +37,15 @@ impl Grade {
 macro_rules! services {
     ($expand:ident) => {
         $expand! {
-            Kandji "kandji" kandji { voice: Voice::Copy, mdm: Some(Mdm { console: "Kandji", vendor: "Kandji" }), not_known: Reason::NotFound, requests_an_hour: Some(10_000), rows_per_page: 300, proves: Some(Grade::Relayed), question: "Status in the MDM" },
-            Intune "intune" intune { voice: Voice::Copy, mdm: Some(Mdm { console: "Intune", vendor: "Microsoft" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Intent), question: "Plan in the MDM" },
-            Jamf "jamf" jamf { voice: Voice::List, mdm: Some(Mdm { console: "Jamf Pro", vendor: "Jamf" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: u64::MAX, proves: Some(Grade::Relayed), question: "Status in the MDM" },
-            AppleDep "apple-dep" apple_dep { voice: Voice::Apple, mdm: None, not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple" },
-            NanoDep "nanodep" nanodep { voice: Voice::PassesOn, mdm: Some(Mdm { console: "NanoDEP", vendor: "NanoDEP" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 1_000, proves: Some(Grade::Apple), question: "Profile at Apple, by NanoDEP" },
-            MicroMdm "micromdm" micromdm { voice: Voice::PassesOn, mdm: Some(Mdm { console: "MicroMDM", vendor: "MicroMDM" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Apple), question: "Profile at Apple, by MicroMDM" },
-            AppleBusiness "apple-business" apple_business { voice: Voice::Organisation, mdm: None, not_known: Reason::NotInOrg, requests_an_hour: None, rows_per_page: 1_000, proves: None, question: "MDM server at Apple" },
-            Fleet "fleet" fleet { voice: Voice::Live, mdm: Some(Mdm { console: "Fleet", vendor: "Fleet" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Apple), question: "Profile at Apple, by Fleet" },
-            Zentral "zentral" zentral { voice: Voice::Copy, mdm: Some(Mdm { console: "Zentral", vendor: "Zentral" }), not_known: Reason::NotFound, requests_an_hour: None, rows_per_page: 0, proves: Some(Grade::Relayed), question: "Status in the MDM" },
+            Kandji "kandji" kandji { voice: Voice::Copy, mdm: Some(Mdm { console: "Kandji", vendor: "Kandji" }), not_known: Reason::NotFound, requests_an_hour: Some(10_000), has_list: true, proves: Some(Grade::Relayed), question: "Status in the MDM" },
+            Intune "intune" intune { voice: Voice::Copy, mdm: Some(Mdm { console: "Intune", vendor: "Microsoft" }), not_known: Reason::NotFound, requests_an_hour: None, has_list: false, proves: Some(Grade::Intent), question: "Plan in the MDM" },
+            Jamf "jamf" jamf { voice: Voice::List, mdm: Some(Mdm { console: "Jamf Pro", vendor: "Jamf" }), not_known: Reason::NotFound, requests_an_hour: None, has_list: true, proves: Some(Grade::Relayed), question: "Status in the MDM" },
+            AppleDep "apple-dep" apple_dep { voice: Voice::Apple, mdm: None, not_known: Reason::NotFound, requests_an_hour: None, has_list: true, proves: Some(Grade::Apple), question: "Profile at Apple" },
+            NanoDep "nanodep" nanodep { voice: Voice::PassesOn, mdm: Some(Mdm { console: "NanoDEP", vendor: "NanoDEP" }), not_known: Reason::NotFound, requests_an_hour: None, has_list: true, proves: Some(Grade::Apple), question: "Profile at Apple, by NanoDEP" },
+            MicroMdm "micromdm" micromdm { voice: Voice::PassesOn, mdm: Some(Mdm { console: "MicroMDM", vendor: "MicroMDM" }), not_known: Reason::NotFound, requests_an_hour: None, has_list: false, proves: Some(Grade::Apple), question: "Profile at Apple, by MicroMDM" },
+            AppleBusiness "apple-business" apple_business { voice: Voice::Organisation, mdm: None, not_known: Reason::NotInOrg, requests_an_hour: None, has_list: true, proves: None, question: "MDM server at Apple" },
+            Fleet "fleet" fleet { voice: Voice::Live, mdm: Some(Mdm { console: "Fleet", vendor: "Fleet" }), not_known: Reason::NotFound, requests_an_hour: None, has_list: false, proves: Some(Grade::Apple), question: "Profile at Apple, by Fleet" },
+            Zentral "zentral" zentral { voice: Voice::Copy, mdm: Some(Mdm { console: "Zentral", vendor: "Zentral" }), not_known: Reason::NotFound, requests_an_hour: None, has_list: false, proves: Some(Grade::Relayed), question: "Status in the MDM" },
         }
     };
 }
@@ -90,7 +90,7 @@ struct Facts {
     mdm: Option<Mdm>,
     not_known: Reason,
     requests_an_hour: Option<u64>,
-    rows_per_page: u64,
+    has_list: bool,
     proves: Option<Grade>,
     question: &'static str,
 }
@@ -198,9 +198,9 @@ impl SourceKind {
         self.facts().requests_an_hour
     }
 
-    /// The most records that one page of its whole list has; 0: it has no such list, and so no replica.
-    pub const fn rows_per_page(self) -> u64 {
-        self.facts().rows_per_page
+    /// Whether it gives a list of all its devices, which a replica needs.
+    pub const fn has_list(self) -> bool {
+        self.facts().has_list
     }
 
     /// The best proof of an assigned profile that it can give; `None`: it knows nothing of profiles.
@@ -343,11 +343,6 @@ mod tests {
         assert!(SourceKind::AppleDep.speaks_for_apple() && !SourceKind::AppleDep.is_mdm());
         let business = SourceKind::AppleBusiness;
         assert!(!business.speaks_for_apple() && !business.speaks_for_mdm() && !business.is_mdm());
-        assert_eq!(SourceKind::MicroMdm.rows_per_page(), 0);
-        assert_eq!(
-            SourceKind::NanoDep.rows_per_page(),
-            SourceKind::AppleDep.rows_per_page()
-        );
     }
 
     /// Whose word it is: all of it Apple's, its `ready` Apple's, its `no` an MDM's, a copy that may be late.
@@ -377,7 +372,7 @@ mod tests {
     fn what_cannot_list_its_devices_has_no_replica() {
         let listed: Vec<&str> = SourceKind::ALL
             .iter()
-            .filter(|kind| kind.rows_per_page() > 0)
+            .filter(|kind| kind.has_list())
             .map(|kind| kind.code())
             .collect();
         assert_eq!(

@@ -42,7 +42,7 @@ pub(super) fn line(
         (true, true) => {
             "sources.NAME.replica in health, and journalctl -u benchlight, say why no pass was complete"
         }
-        (false, _) if copy.cost.is_too_much() => {
+        (false, _) if copy.costs_too_much() => {
             "passes stop at 80 % of what this station may use: set a longer `refresh`, or a larger `quota_share`"
         }
         (false, _) => return Some(Line::ok(part, copy.said())),
@@ -62,7 +62,10 @@ mod tests {
     use super::*;
     use crate::{
         config::{self, Options},
-        readiness::replica::{ReadAt, store::Status},
+        readiness::replica::{
+            ReadAt,
+            store::{Complete, Status},
+        },
         runtime::clock::Boot,
     };
 
@@ -90,7 +93,11 @@ mod tests {
         };
         let status = Status {
             rows: 10_000,
-            complete: Some((start, 10_000)),
+            complete: Some(Complete {
+                start,
+                rows: 10_000,
+                reads: 35,
+            }),
             short: None,
         };
         let mut survey = Survey::default();

@@ -26,7 +26,7 @@ use crate::{
 pub(super) const FORM: u8 = 1;
 
 /// The most that Apple gives in one page.
-const LIMIT: u64 = SourceKind::AppleBusiness.rows_per_page();
+const LIMIT: u64 = 1_000;
 
 /// What is kept of a serial number: the organisation's record, and a row for each server that lists it.
 #[derive(Serialize, Deserialize)]
@@ -58,6 +58,10 @@ impl Listed for AppleBusiness {
 
     fn page<'a>(&'a self, next: Option<&'a str>) -> Pending<'a, Result<Page, Fault>> {
         Box::pin(self.list_page(next))
+    }
+
+    fn reads(&self) -> u64 {
+        self.client.reads_of_passes()
     }
 
     fn judge(

@@ -14,7 +14,7 @@ use crate::{
     label::Serial,
     readiness::{
         Pending, Purpose, compact,
-        evidence::{Evidence, SourceKind},
+        evidence::Evidence,
         http::{Fault, affects_every_box, below},
         replica::{Facts, Listed, ListedRow, Page, StoredFacts, StoredRow, of_copy},
         shape::{Misshaped, Object},
@@ -27,7 +27,7 @@ use crate::{
 pub(super) const FORM: u8 = 1;
 
 /// The most devices that Apple gives in one page.
-pub(super) const LIMIT: u64 = SourceKind::AppleDep.rows_per_page();
+pub(super) const LIMIT: u64 = 1_000;
 
 /// So many profiles are read in one pass. A box with another one is asked about live.
 const MOST_PROFILES: usize = 20;
@@ -42,6 +42,10 @@ impl<W: Way> Listed for DeviceAssignment<W> {
 
     fn page<'a>(&'a self, next: Option<&'a str>) -> Pending<'a, Result<Page, Fault>> {
         Box::pin(self.shared.list_page(next))
+    }
+
+    fn reads(&self) -> u64 {
+        self.way().client().reads_of_passes()
     }
 
     fn judge(

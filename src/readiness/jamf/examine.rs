@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{Jamf, Known, PrestageKind, finding, meaning, wire::Instance};
 use crate::{
     readiness::{
+        Purpose,
         examination::{Examination, MdmServer, Remark, SOON_DAYS},
         http::{Fault, below},
         spelling,
@@ -15,7 +16,7 @@ use crate::{
 
 pub(super) async fn examine(jamf: &Jamf) -> Examination {
     let host = jamf.base.host_str().unwrap_or_default();
-    let known = match jamf.instances(crate::readiness::Purpose::Scan).await {
+    let known = match jamf.instances(Purpose::Scan).await {
         Ok(known) => known,
         Err(fault) => {
             let what = format!("cannot read the Automated Device Enrollment instances of {host}");
@@ -56,7 +57,7 @@ async fn privileges(jamf: &Jamf, host: &str, known: &Known) -> Remark {
     }
     let mut read = vec!["the instances".to_owned()];
     for (what, url, list) in calls {
-        let opened: Result<_, Fault> = match jamf.rows(url, list).await {
+        let opened: Result<_, Fault> = match jamf.rows(url, list, Purpose::Scan).await {
             Ok(opened) => opened.map_err(meaning),
             Err(fault) => Err(fault),
         };

@@ -109,6 +109,10 @@ impl Listed for Jamf {
         })
     }
 
+    fn reads(&self) -> u64 {
+        self.client.reads_of_passes()
+    }
+
     fn judge(
         &self,
         serial: &Serial,
@@ -194,7 +198,7 @@ impl Jamf {
             List::Scope(kind) => below(&self.base, kind.scope()),
         };
         let rows = self
-            .rows(url, Reader::field(list))
+            .rows(url, Reader::field(list), Purpose::Pass)
             .await?
             .map_err(meaning)?;
         let list = reading.lists.pop();

@@ -259,8 +259,12 @@ impl Jamf {
     }
 
     /// A reply that is one long list, read as it comes.
-    async fn rows(&self, url: Url, list: &'static str) -> Result<Result<Rows, Refused>, Fault> {
-        let purpose = Purpose::Pass;
+    async fn rows(
+        &self,
+        url: Url,
+        list: &'static str,
+        purpose: Purpose,
+    ) -> Result<Result<Rows, Refused>, Fault> {
         self.with_token(purpose, |token| {
             self.client
                 .rows(authorized(url.clone(), &token), purpose, list)

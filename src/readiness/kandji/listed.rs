@@ -41,6 +41,10 @@ impl Listed for Kandji {
         Box::pin(self.list_page(next))
     }
 
+    fn reads(&self) -> u64 {
+        self.reads.client.reads_of_passes()
+    }
+
     fn judge(
         &self,
         serial: &Serial,

@@ -244,6 +244,9 @@ pub trait Listed: Send + Sync {
     /// page a fault.
     fn page<'a>(&'a self, next: Option<&'a str>) -> Pending<'a, Result<Page, Fault>>;
 
+    /// How many requests passes have made so far.
+    fn reads(&self) -> u64;
+
     /// What the service's rule says of one serial number by all of its rows, at the service's time `now`.
     fn judge(
         &self,

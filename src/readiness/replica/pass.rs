@@ -173,7 +173,7 @@ impl Passes {
         let Ok(Some(status)) = self.store.status(&self.source).await else {
             return Duration::ZERO;
         };
-        let Some((start, rows)) = status.complete else {
+        let Some(store::Complete { start, rows, .. }) = status.complete else {
             return Duration::ZERO;
         };
         let this_boot = start.boot_id == machine::boot_id();
@@ -267,7 +267,7 @@ impl Passes {
         credential: ReadCredential<'_>,
     ) -> Result<Ended, Fault> {
         let secret = credential();
-        let asked = Boot::now();
+        let (asked, reads) = (Boot::now(), list.reads());
         let facts = list.facts().await?;
         // The service's time at the request, so that nothing is taken for younger than it is.
         let start = ReadAt {
@@ -306,7 +306,12 @@ impl Passes {
             pass.shrunken(distinct).await?;
             return Ok(Ended::Shrunken);
         }
-        self.finish(pass, facts.body, (start, distinct)).await?;
+        let complete = store::Complete {
+            start,
+            rows: distinct,
+            reads: list.reads().saturating_sub(reads),
+        };
+        self.finish(pass, facts.body, complete).await?;
         Ok(Ended::Complete)
     }
 
@@ -338,9 +343,9 @@ impl Passes {
         &mut self,
         pass: store::Pass,
         facts: Vec<u8>,
-        (start, rows): (ReadAt, u64),
+        store::Complete { start, rows, reads }: store::Complete,
     ) -> Result<(), Fault> {
-        let deleted = pass.finish(facts).await?;
+        let deleted = pass.finish(facts, reads).await?;
         if self.complete.is_none() {
             tracing::info!(source = %self.source, rows, "the replica is filled");
         } else {

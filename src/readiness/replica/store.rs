@@ -109,17 +109,27 @@ pub enum Held {
 pub struct Status {
     /// Rows in the file.
     pub rows: u64,
-    /// The last complete pass: its start, and how many records it found. `None`: there was none yet.
-    pub complete: Option<(ReadAt, u64)>,
+    /// The last complete pass; `None`: there was none yet.
+    pub complete: Option<Complete>,
     /// How many records a later pass has found, if they were too few to be believed.
     pub short: Option<u64>,
+}
+
+/// A complete pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Complete {
+    pub start: ReadAt,
+    /// Records that it found.
+    pub rows: u64,
+    /// Requests that it took.
+    pub reads: u64,
 }
 
 impl Status {
     fn of(source: &OfSource) -> Self {
         Self {
             rows: source.held.count(),
-            complete: source.mark.map(|mark| (mark.start, mark.rows)),
+            complete: source.mark.map(|mark| mark.of),
             short: source.short,
         }
     }
@@ -345,15 +355,17 @@ impl Pass {
         self.store.ask(shrunken).await
     }
 
-    /// All pages were read: deletes the rows that none of them brought, and then confirms the rest. Returns how many were deleted.
+    /// All pages were read, in `reads` requests: deletes the rows that none of them brought, and then confirms the rest. Returns how many
+    /// were deleted.
     ///
     /// # Errors
     /// [`StoreFault`]: the pass confirms nothing.
-    pub async fn finish(mut self, facts: Vec<u8>) -> Result<u64, StoreFault> {
+    pub async fn finish(mut self, facts: Vec<u8>, reads: u64) -> Result<u64, StoreFault> {
         self.is_over = true;
         let finish = |reply| Request::Finish {
             which: self.which.clone(),
             facts,
+            reads,
             reply,
         };
         self.store.ask(finish).await

@@ -131,7 +131,7 @@ mod like_live {
     };
     use crate::{
         readiness::{
-            evidence::{Finding, Grade},
+            evidence::{Finding, Grade, SourceKind},
             replica::ReadAt,
         },
         runtime::{clock::Boot, name::Name},

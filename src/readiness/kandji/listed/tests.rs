@@ -181,6 +181,7 @@ async fn the_whole_list_comes_in_pages_that_the_station_counts_itself() {
         bench.tenant.requests(),
         [1, 2, 3].map(|number| format!("GET {PATH}?page={number}"))
     );
+    assert_eq!(bench.kandji.reads(), 3);
     assert_eq!(bench.tenant.violations(), Vec::<String>::new());
     let rows: Vec<_> = pages.iter().flat_map(|page| &page.rows).collect();
     let ids: std::collections::BTreeSet<_> = rows.iter().map(|row| &row.id).collect();

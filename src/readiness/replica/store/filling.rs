@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     super::{ListedRow, ReadAt},
-    Shared,
+    Complete, Shared,
     bitmap::Bitmap,
     opened::{LARGEST_ROW, Mark, OfSource, Opened, row_number, sum_of_source, sum_of_strike},
     schema::{self, Place},
@@ -75,7 +75,7 @@ impl Opened {
             seen: Bitmap::default(),
             is_written: false,
         };
-        Ok((filling, mark.map(|mark| mark.rows)))
+        Ok((filling, mark.map(|mark| mark.of.rows)))
     }
 
     fn put_source(
@@ -166,20 +166,26 @@ impl Opened {
         &mut self,
         name: &Name,
         filling: &Filling,
-        facts: &[u8],
+        (facts, reads): (&[u8], u64),
         shared: &Shared,
     ) -> Result<u64, Trouble> {
         let deleted = self.delete_unseen(name, &filling.seen)?;
         let Some(number) = self.sources.get(name).map(|known| known.number) else {
             return Err(Trouble::Discard("a source is missing".into()));
         };
-        let (pass, start, rows) = (filling.pass, filling.start, filling.seen.count());
-        let mark = Mark { pass, start, rows };
+        let mark = Mark {
+            pass: filling.pass,
+            of: Complete {
+                start: filling.start,
+                rows: filling.seen.count(),
+                reads,
+            },
+        };
         self.at_once(|conn| put_mark(conn, number, &mark, facts))?;
         if let Some(of_source) = self.sources.get_mut(name) {
             (of_source.mark, of_source.short) = (Some(mark), None);
         }
-        shared.strikes().complete(name, pass);
+        shared.strikes().complete(name, mark.pass);
         Ok(deleted)
     }
 
@@ -367,18 +373,19 @@ fn put_pass(conn: &Connection, source: i64, filling: &Filling) -> rusqlite::Resu
 }
 
 fn put_mark(conn: &Connection, source: i64, mark: &Mark, facts: &[u8]) -> rusqlite::Result<()> {
-    let rows = mark.rows.cast_signed();
+    let Complete { start, rows, reads } = &mark.of;
     conn.execute(
-        "INSERT OR REPLACE INTO mark (source, pass, boot_id, boot, date, rows, facts, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT OR REPLACE INTO mark (source, pass, boot_id, boot, date, rows, reads, facts, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             source,
             mark.pass,
-            mark.start.boot_id.as_bytes(),
-            schema::nanos_of_boot(mark.start.boot),
-            schema::nanos_of(mark.start.date),
-            rows,
+            start.boot_id.as_bytes(),
+            schema::nanos_of_boot(start.boot),
+            schema::nanos_of(start.date),
+            rows.cast_signed(),
+            reads.cast_signed(),
             facts,
-            schema::sum_of_moment(&[source, mark.pass, rows], &mark.start, facts)
+            mark.sum(source, facts)
         ],
     )?;
     conn.execute("DELETE FROM short WHERE source = ?1", [source])?;

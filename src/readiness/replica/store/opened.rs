@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use rustix::fs::statvfs;
 
 use super::{
-    super::ReadAt,
+    Complete,
     bitmap::Bitmap,
     files::{self, Files},
     schema::{self, Found, Place},
@@ -37,8 +37,16 @@ const LEFT_FREE: u64 = 64 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) pass: i64,
-    pub(super) start: ReadAt,
-    pub(super) rows: u64,
+    pub(super) of: Complete,
+}
+
+impl Mark {
+    /// Its seal, as that of `source`, with what it read besides the rows.
+    pub(super) fn sum(&self, source: i64, facts: &[u8]) -> i64 {
+        let Complete { start, rows, reads } = &self.of;
+        let what = [source, self.pass, rows.cast_signed(), reads.cast_signed()];
+        schema::sum_of_moment(&what, start, facts)
+    }
 }
 
 /// A source as the file has it.
@@ -216,7 +224,7 @@ pub(super) fn load(conn: &Connection) -> rusqlite::Result<InFile> {
             return Err(schema::damaged());
         }
         let name = Name::new(&name).map_err(|_| schema::damaged())?;
-        let mark = mark(conn, number)?;
+        let mark = mark(conn, number)?.map(|(mark, _)| mark);
         let strikes = strikes(conn, number)?;
         let newest = newest(conn, number)?
             .max(mark.map_or(0, |mark| mark.pass))
@@ -268,20 +276,28 @@ pub(super) fn row_number(row: i64) -> rusqlite::Result<u32> {
         .ok_or_else(schema::damaged)
 }
 
-fn mark(conn: &Connection, source: i64) -> rusqlite::Result<Option<Mark>> {
-    let sql = "SELECT pass, boot_id, boot, date, rows, facts, sum FROM mark WHERE source = ?1";
+/// The last complete pass of a source, and what it read besides the rows.
+pub(super) fn mark(conn: &Connection, source: i64) -> rusqlite::Result<Option<(Mark, Vec<u8>)>> {
+    let sql =
+        "SELECT pass, boot_id, boot, date, rows, reads, facts, sum FROM mark WHERE source = ?1";
     let mut statement = conn.prepare(sql)?;
     let mut found = statement.query([source])?;
     let Some(row) = found.next()? else {
         return Ok(None);
     };
-    let (pass, rows): (i64, i64) = (row.get(0)?, row.get(4)?);
-    let (start, facts): (ReadAt, Vec<u8>) = (schema::moment(row, 1)?, row.get(5)?);
-    if row.get::<_, i64>(6)? != schema::sum_of_moment(&[source, pass, rows], &start, &facts) {
+    let mark = Mark {
+        pass: row.get(0)?,
+        of: Complete {
+            start: schema::moment(row, 1)?,
+            rows: row.get::<_, i64>(4)?.cast_unsigned(),
+            reads: row.get::<_, i64>(5)?.cast_unsigned(),
+        },
+    };
+    let facts: Vec<u8> = row.get(6)?;
+    if row.get::<_, i64>(7)? != mark.sum(source, &facts) {
         return Err(schema::damaged());
     }
-    let rows = rows.cast_unsigned();
-    Ok(Some(Mark { pass, start, rows }))
+    Ok(Some((mark, facts)))
 }
 
 fn short(conn: &Connection, source: i64) -> rusqlite::Result<Option<u64>> {

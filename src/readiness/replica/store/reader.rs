@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
 use super::{
     super::{ReadAt, StoredFacts, StoredRow},
     files::Files,
+    opened,
     schema::{self, Place},
 };
 use crate::{label::Serial, runtime::name::Name};
@@ -112,14 +113,10 @@ impl Reader {
 }
 
 fn facts_of(conn: &Connection, source: i64) -> rusqlite::Result<StoredFacts> {
-    let sql = "SELECT pass, boot_id, boot, date, rows, facts, sum FROM mark WHERE source = ?1";
-    conn.query_row(sql, [source], |row| {
-        let (pass, rows): (i64, i64) = (row.get(0)?, row.get(4)?);
-        let (read_at, body): (ReadAt, Vec<u8>) = (schema::moment(row, 1)?, row.get(5)?);
-        if row.get::<_, i64>(6)? != schema::sum_of_moment(&[source, pass, rows], &read_at, &body) {
-            return Err(schema::damaged());
-        }
-        Ok(StoredFacts { body, read_at })
+    let (mark, body) = opened::mark(conn, source)?.ok_or_else(schema::damaged)?;
+    Ok(StoredFacts {
+        body,
+        read_at: mark.of.start,
     })
 }
 

@@ -17,10 +17,11 @@ use crate::runtime::clock::Boot;
 pub(super) const APPLICATION_ID: i32 = 0x424c_5265;
 
 /// A file of any other schema is deleted: it is filled again in one pass.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 /// - `meta` has one row. `key` is drawn with the file: accounts and credentials are kept as keyed hashes only.
-/// - `mark` is there once a pass of the source was complete: its number, its start and what it read besides the rows.
+/// - `mark` is there once a pass of the source was complete: its number, its start, how many requests it took, and what it read besides
+///   the rows.
 /// - `short`: so many records a later pass has found, too few to be believed. It decides nothing that is answered, so it has no `sum`.
 /// - `pass` has those later than the mark that wrote rows.
 /// - `row.key` is a hash of source and id, half as long as most ids; `row.pass` and `row.ms` are the request of the page that brought the row as it is.
@@ -33,7 +34,7 @@ CREATE TABLE source (
 ) STRICT;
 CREATE TABLE mark (
   source INTEGER PRIMARY KEY, pass INTEGER NOT NULL, boot_id BLOB NOT NULL, boot INTEGER NOT NULL, date INTEGER NOT NULL,
-  rows INTEGER NOT NULL, facts BLOB NOT NULL, sum INTEGER NOT NULL
+  rows INTEGER NOT NULL, reads INTEGER NOT NULL, facts BLOB NOT NULL, sum INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE short (source INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;
 CREATE TABLE pass (

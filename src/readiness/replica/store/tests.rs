@@ -83,7 +83,7 @@ impl Rig {
     pub(super) async fn fill(&self, second: u64, rows: &[ListedRow]) -> u64 {
         let mut pass = self.begin(second).await;
         pass.page(rows.to_vec(), at(second, 1)).await.unwrap();
-        pass.finish(b"facts".to_vec()).await.unwrap()
+        pass.finish(b"facts".to_vec(), 3).await.unwrap()
     }
 
     fn found(&self, serials: &[&str]) -> Option<Found> {
@@ -195,7 +195,7 @@ async fn a_row_answers_after_the_first_complete_pass_with_the_moment_it_was_read
     assert_eq!((counts.distinct, counts.changed), (2, 2));
     rig.store.commit().await.unwrap();
     assert_eq!(rig.found(&["C000000001"]), None);
-    assert_eq!(pass.finish(b"facts".to_vec()).await, Ok(0));
+    assert_eq!(pass.finish(b"facts".to_vec(), 3).await, Ok(0));
     let found = rig
         .found(&["C000000002", "C000000003", "C000000001"])
         .unwrap();
@@ -210,7 +210,11 @@ async fn a_row_answers_after_the_first_complete_pass_with_the_moment_it_was_read
         ]
     );
     let status = rig.store.status(&Name::new("kandji").unwrap()).await;
-    let complete = Some((read_at(10, 0), 2));
+    let complete = Some(Complete {
+        start: read_at(10, 0),
+        rows: 2,
+        reads: 3,
+    });
     let short = None;
     assert_eq!(
         status,
@@ -267,7 +271,7 @@ async fn only_changed_rows_are_written() {
     let mut pass = rig.begin(30).await;
     let counts = pass.page(list, at(30, 1)).await.unwrap();
     assert_eq!((counts.distinct, counts.changed), (20_000, 1));
-    pass.finish(Vec::new()).await.unwrap();
+    pass.finish(Vec::new(), 1).await.unwrap();
     assert!(length() < 60_000, "{}", length());
     assert_eq!(rig.held("C000000007"), held("pushed", read_at(30, 1)));
 }
@@ -287,10 +291,10 @@ async fn rows_are_deleted_at_the_end_of_a_complete_pass_and_never_before() {
     // A second pass replaces one under way, which then cannot confirm anything.
     let first = rig.begin(40).await;
     let mut second = rig.begin(50).await;
-    assert_eq!(first.finish(Vec::new()).await, Err(StoreFault::Lost));
+    assert_eq!(first.finish(Vec::new(), 1).await, Err(StoreFault::Lost));
     assert_eq!(rig.held("C000000001"), held("assigned", read_at(30, 0)));
     second.page(rows(1), at(50, 1)).await.unwrap();
-    assert_eq!(second.finish(Vec::new()).await, Ok(1));
+    assert_eq!(second.finish(Vec::new(), 1).await, Ok(1));
     assert_eq!(rig.held("C000000001"), Held::Nothing);
 }
 
@@ -301,7 +305,7 @@ async fn what_a_kill_between_rows_and_mark_leaves_is_an_earlier_state() {
     pass.page(rows(500), at(10, 1)).await.unwrap();
     rig.store.commit().await.unwrap();
     let killed = rig.copy();
-    pass.finish(Vec::new()).await.unwrap();
+    pass.finish(Vec::new(), 1).await.unwrap();
     killed.settled().await;
     assert_eq!(killed.found(&["C000000001"]), None);
     // The same in a later pass, which has changed one row and would delete another.
@@ -311,7 +315,7 @@ async fn what_a_kill_between_rows_and_mark_leaves_is_an_earlier_state() {
     pass.page(list, at(20, 5)).await.unwrap();
     rig.store.commit().await.unwrap();
     let killed = rig.copy();
-    pass.finish(Vec::new()).await.unwrap();
+    pass.finish(Vec::new(), 1).await.unwrap();
     killed.settled().await;
     assert_eq!(killed.held("C000000003"), held("pushed", read_at(20, 5)));
     assert_eq!(killed.held("C000000004"), held("assigned", read_at(10, 1)));
@@ -438,7 +442,7 @@ async fn a_row_whose_sum_does_not_fit_answers_for_none_of_its_serial_number() {
         let mut pass = rig.begin(20).await;
         let counts = pass.page(list.to_vec(), at(20, 3)).await.unwrap();
         assert_eq!((counts.distinct, counts.changed), (3, 1), "{sql}");
-        pass.finish(Vec::new()).await.unwrap();
+        pass.finish(Vec::new(), 1).await.unwrap();
         let Held::Rows(found) = rig.held("C000000001") else {
             panic!("{sql}");
         };
@@ -452,7 +456,7 @@ async fn another_account_finds_nothing_of_the_one_before() {
     rig.fill(10, &rows(25_000)).await;
     let mut other = rig.begin_of("jamf", 10).await;
     other.page(rows(2), at(10, 1)).await.unwrap();
-    other.finish(Vec::new()).await.unwrap();
+    other.finish(Vec::new(), 1).await.unwrap();
     rig.checkpoint();
     let full = fs::metadata(rig.path()).unwrap().len();
     rig.account = "https://other.example ";
@@ -461,7 +465,7 @@ async fn another_account_finds_nothing_of_the_one_before() {
     pass.page(rows(1), at(20, 1)).await.unwrap();
     rig.store.commit().await.unwrap();
     assert_eq!(rig.found(&["C000000000"]), None);
-    pass.finish(Vec::new()).await.unwrap();
+    pass.finish(Vec::new(), 1).await.unwrap();
     assert_eq!(rig.held("C000000001"), Held::Nothing);
     let jamf = Name::new("jamf").unwrap();
     let found = rig
@@ -512,7 +516,7 @@ async fn a_struck_row_answers_again_when_a_later_request_brings_it() {
     pass.page(rows(3), at(20, 502)).await.unwrap();
     rig.store.commit().await.unwrap();
     assert_eq!(rig.held("C000000001"), held("assigned", read_at(20, 502)));
-    pass.finish(Vec::new()).await.unwrap();
+    pass.finish(Vec::new(), 1).await.unwrap();
     assert_eq!(rig.held("C000000001"), held("assigned", read_at(20, 502)));
 }
 
@@ -522,7 +526,7 @@ async fn a_complete_pass_does_not_end_a_strike_that_came_after_its_page() {
     let mut pass = rig.begin(10).await;
     pass.page(rows(3), at(10, 1)).await.unwrap();
     rig.struck("C000000001", at(10, 400));
-    pass.finish(Vec::new()).await.unwrap();
+    pass.finish(Vec::new(), 1).await.unwrap();
     assert_eq!(rig.held("C000000001"), Held::Doubted);
     rig.fill(20, &rows(3)).await;
     assert_eq!(rig.held("C000000001"), held("assigned", read_at(20, 1)));
@@ -576,7 +580,7 @@ async fn a_record_that_changes_its_serial_number_is_one_record() {
     let page = vec![row("1", "C000000001", "a"), row("1", "C000000002", "a")];
     let counts = pass.page(page, at(20, 1)).await.unwrap();
     assert_eq!((counts.distinct, counts.changed), (1, 1));
-    pass.finish(Vec::new()).await.unwrap();
+    pass.finish(Vec::new(), 1).await.unwrap();
     assert_eq!(rig.held("C000000001"), Held::Nothing);
     assert_eq!(rig.held("C000000002"), held("a", read_at(20, 1)));
 }
@@ -593,7 +597,7 @@ async fn a_full_disk_ends_the_pass_and_nothing_is_found_until_there_is_room() {
     assert_eq!(many, Err(StoreFault::Full));
     assert_eq!(rig.found(&["C000000001"]), None);
     assert_eq!(pass.page(rows(1), at(20, 2)).await, Err(StoreFault::Full));
-    assert_eq!(pass.finish(Vec::new()).await, Err(StoreFault::Full));
+    assert_eq!(pass.finish(Vec::new(), 1).await, Err(StoreFault::Full));
     // What was committed before is still there.
     rig.fill(30, &rows(200)).await;
     assert_eq!(rig.held("C000000001"), held("assigned", read_at(30, 0)));
@@ -711,7 +715,7 @@ async fn a_cleared_source_is_gone_and_can_be_filled_again() {
     rig.store.clear(&kandji).await.unwrap();
     assert_eq!(rig.found(&["C000000001"]), None);
     assert_eq!(rig.store.status(&kandji).await, Ok(None));
-    assert_eq!(pass.finish(Vec::new()).await, Err(StoreFault::Lost));
+    assert_eq!(pass.finish(Vec::new(), 1).await, Err(StoreFault::Lost));
     rig.fill(30, &rows(3)).await;
     assert_eq!(rig.held("C000000001"), held("assigned", read_at(30, 1)));
 }
@@ -725,7 +729,7 @@ async fn only_the_rows_of_sources_that_have_a_replica_are_kept() {
         .page(vec![row("1", "C02XK0AAJG5H", "b")], at(1, 1))
         .await
         .unwrap();
-    apple.finish(b"facts".to_vec()).await.unwrap();
+    apple.finish(b"facts".to_vec(), 3).await.unwrap();
     let name = |text| Name::new(text).unwrap();
     rig.stop();
     rig.store = Store::of(&rig.path(), [name("apple")].into()).unwrap();

@@ -49,6 +49,7 @@ pub(super) enum Request {
     Finish {
         which: Which,
         facts: Vec<u8>,
+        reads: u64,
         reply: Reply<u64>,
     },
     Abandon(Which),
@@ -147,9 +148,10 @@ impl Writer {
             Request::Finish {
                 which,
                 facts,
+                reads,
                 reply,
             } => {
-                let _ = reply.send(self.finish(&which, &facts));
+                let _ = reply.send(self.finish(&which, (&facts, reads)));
             }
             Request::Abandon(which) => self.abandon(&which),
             Request::Status(source, reply) => {
@@ -228,11 +230,11 @@ impl Writer {
         })
     }
 
-    fn finish(&mut self, which: &Which, facts: &[u8]) -> Result<u64, StoreFault> {
+    fn finish(&mut self, which: &Which, read: (&[u8], u64)) -> Result<u64, StoreFault> {
         self.try_work(|open, fillings, shared| {
             match fillings.get(&which.source) {
                 Some(filling) if filling.pass == which.pass => {
-                    let deleted = open.finish(&which.source, filling, facts, shared)?;
+                    let deleted = open.finish(&which.source, filling, read, shared)?;
                     fillings.remove(&which.source);
                     Ok(deleted)
                 }

@@ -106,6 +106,8 @@ async fn all_devices_and_the_devices_of_each_server_are_read_and_say_what_the_li
     let bench = bench(1500).await;
     let (pages, facts) = bench.pass().await;
     assert_eq!(bench.apple.violations(), Vec::<String>::new());
+    let requests = bench.apple.requests();
+    assert_eq!(bench.source.reads(), requests.len() as u64, "{requests:?}");
     let cursors: BTreeSet<_> = pages.iter().map(|page| &page.next).collect();
     assert_eq!(cursors.len(), pages.len(), "no cursor comes twice");
     let rows: Vec<_> = pages.iter().flat_map(|page| &page.rows).collect();

@@ -208,8 +208,9 @@ async fn the_whole_list_is_read_to_its_end_and_each_row_says_what_the_live_quest
         let ids: BTreeSet<_> = rows.iter().map(|row| &row.id).collect();
         assert_eq!(ids.len(), rows.len(), "each device once");
         assert!(rows.len() > 2000, "{}", rows.len());
-        let pages = bench.running().requests();
-        let pages = pages
+        let requests = bench.running().requests();
+        assert_eq!(bench.list().reads(), requests.len() as u64, "{requests:?}");
+        let pages = requests
             .iter()
             .filter(|one| one.starts_with("POST ") && one.ends_with("/server/devices"));
         assert_eq!(pages.count(), rows.len().div_ceil(1000));

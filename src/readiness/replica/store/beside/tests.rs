@@ -22,7 +22,7 @@ async fn a_survey_and_a_look_up_beside_the_agent_see_what_it_holds_and_change_no
     let before = fs::read(rig.path()).unwrap();
     let found = survey(&rig.path()).unwrap();
     let of_kandji = found.sources.get(&name("kandji")).unwrap();
-    assert_eq!((of_kandji.rows, of_kandji.complete.unwrap().1), (2, 2));
+    assert_eq!((of_kandji.rows, of_kandji.complete.unwrap().rows), (2, 2));
     assert!(found.bytes > 0);
     let beside = Store::beside(&rig.path()).unwrap();
     let serials = ["C02XK0AAJG5H", "C02XK0AAJG6J", "C02XK0AAJG7K"].map(serial);
@@ -48,7 +48,7 @@ async fn one_source_is_cleared_and_the_others_stay() {
     rig.fill(10, &rows(3)).await;
     let mut pass = rig.begin_of("apple", 10).await;
     pass.page(rows(2), at(10, 1)).await.unwrap();
-    pass.finish(Vec::new()).await.unwrap();
+    pass.finish(Vec::new(), 1).await.unwrap();
     rig.stop();
     clear(&rig.path(), &name("kandji")).unwrap();
     assert!(!rig.log().exists(), "the file alone holds all");

@@ -6,6 +6,7 @@
 
 mod budget;
 mod connections;
+mod cookies;
 mod cutter;
 mod door;
 mod fault;
@@ -42,6 +43,7 @@ use crate::{
 pub use budget::Quota;
 use budget::{Budget, Refusal};
 use connections::Connections;
+use cookies::Cookies;
 pub use cutter::Piece;
 use door::Came;
 pub use door::{NoReply, Refused, Reply};
@@ -166,6 +168,7 @@ struct Shared {
     limits: Limits,
     budget: Mutex<Budget>,
     reads_of_passes: AtomicU64,
+    cookies: Cookies,
     ahead: Mutex<Option<SignedDuration>>,
 }
 
@@ -196,6 +199,7 @@ impl Client {
             limits: settings.limits,
             budget: Mutex::new(Budget::new(settings.reads_per_minute, settings.quota_share)),
             reads_of_passes: AtomicU64::new(0),
+            cookies: Cookies::default(),
             ahead: Mutex::default(),
         };
         Ok(Self {
@@ -272,6 +276,11 @@ impl Client {
         let result = within(self.shared.limits.total * rows::SLOWER, opened).await;
         log(&shown, &result, |_| 200);
         result
+    }
+
+    /// From now on replies' cookies are sent back, beginning with none. Only for a client that asks one host.
+    pub fn begin_cookies(&self) {
+        self.shared.cookies.begin();
     }
 
     /// How many requests for passes have left.
@@ -430,18 +439,18 @@ impl Client {
         purpose: Purpose,
     ) -> Result<(Request, reqwest::Response, [Boot; 2]), Fault> {
         let failed = |error: &reqwest::Error| fault::of_exchange(error, self.shared.clocks.own);
-        let connections = &self.shared.connections;
+        let (connections, cookies) = (&self.shared.connections, &self.shared.cookies);
         let kept = connections.kept();
         self.may_leave(&request, purpose)?;
         let sent = Boot::now();
-        match connections.ask(&kept, built(&request)?).await {
+        match connections.ask(&kept, built(&request, cookies)?).await {
             Ok(response) => Ok((request, response, [sent, Boot::now()])),
             Err(error) if !error.is_connect() && failed(&error).reason == Reason::Offline => {
                 let fresh = connections.fresh().map_err(|error| failed(&error))?;
                 let request = make().at(request.url);
                 self.may_leave(&request, purpose)?;
                 let sent = Boot::now();
-                let result = fresh.execute(built(&request)?).await;
+                let result = fresh.execute(built(&request, cookies)?).await;
                 connections.give_up(&kept, Some(fresh));
                 Ok((
                     request,
@@ -458,6 +467,7 @@ impl Client {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let number = |name: &str| text(name).and_then(|text| text.trim().parse::<u64>().ok());
         let date = text("date").and_then(http_date);
+        self.shared.cookies.note(headers);
         if let Some(date) = date {
             *self
                 .shared

@@ -5,7 +5,7 @@ use std::fmt;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::fault::Fault;
+use super::{cookies::Cookies, fault::Fault};
 use crate::{reason::Reason, runtime::credential::Secret};
 
 /// Sent with every request: no cached answer, no compression.
@@ -180,13 +180,14 @@ impl fmt::Debug for Request {
     }
 }
 
-pub(super) fn built(request: &Request) -> Result<reqwest::Request, Fault> {
+pub(super) fn built(request: &Request, cookies: &Cookies) -> Result<reqwest::Request, Fault> {
     let method = match request.method {
         Method::Get => reqwest::Method::GET,
         Method::Post => reqwest::Method::POST,
     };
     let mut built = reqwest::Request::new(method, request.url.clone());
-    for (name, value) in &request.headers {
+    let cookies = cookies.sent().map(|text| ("cookie", Secret::new(&text)));
+    for (name, value) in request.headers.iter().chain(&cookies) {
         let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| {
             Fault::with(
                 Reason::StationFault,

@@ -168,7 +168,10 @@ impl Jamf {
     }
 
     /// All instances with their newest successful sync, and the `Date` of the oldest reply.
+    ///
+    /// What is read after them comes from the same node: its own load balancer leads by cookies, and other nodes may know less.
     async fn instances(&self, purpose: Purpose) -> Result<Arc<Known>, Fault> {
+        self.client.begin_cookies();
         let asked_at = Boot::now();
         let (mut list, date) = self.list_instances(purpose).await?;
         for instance in &mut list {

@@ -29,7 +29,11 @@ use crate::{
     readiness::{
         Passed, Service, Settings, Source,
         evidence::{Finding, Grade},
-        replica::{self, Mode, pass::Standing, store::Store},
+        replica::{
+            self, Mode,
+            pass::Standing,
+            store::{self, Store},
+        },
     },
     runtime::{clock::ClockWatch, credential::CredentialStore, name::Name, pulse::Pulse},
     simulator::faults::Effect,
@@ -45,7 +49,7 @@ struct Bench {
     source: Source,
     passes: JoinHandle<()>,
     passed: mpsc::Receiver<Passed>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 fn stock() -> Stock {
@@ -127,7 +131,7 @@ impl Bench {
             source,
             passes,
             passed,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -209,6 +213,21 @@ async fn a_complete_pass_is_the_word_of_the_source_the_bad_news_included() {
     let confirmed = bench.evidence(READY, Purpose::Confirmation).await.finding;
     assert_eq!(confirmed, Finding::Unknown(Reason::RateLimited));
     assert!(bench.source.probe().await.is_ok());
+}
+
+#[tokio::test]
+async fn all_reads_of_a_pass_go_to_the_node_that_answered_first() {
+    let server = simulator::serve(options()).await.unwrap();
+    let mut bench = Bench::of(server, &["computer:1"], Duration::from_secs(3));
+    // A token, the instances, two syncs, two lists and two scopes; a second pass has the token.
+    for (pass, reads) in [(1, 8), (2, 7)] {
+        bench.passed.recv().await.unwrap();
+        let requests = bench.server.requests();
+        let held = store::survey(&bench.folder.path().join("replica.sqlite")).unwrap();
+        let complete = held.sources.values().next().unwrap().complete.unwrap();
+        assert_eq!(complete.reads, reads, "{requests:?}");
+        assert_eq!(bench.server.led_anywhere(), pass);
+    }
 }
 
 #[tokio::test]

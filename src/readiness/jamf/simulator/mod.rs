@@ -108,6 +108,11 @@ impl Server {
     pub fn client_id(&self) -> String {
         locked(&self.books).client_id.clone()
     }
+
+    /// How many requests came without the load balancer's cookie, so that any node could have answered.
+    pub fn led_anywhere(&self) -> u64 {
+        locked(&self.books).led_anywhere
+    }
 }
 
 impl Deref for Server {
@@ -129,6 +134,7 @@ struct Books {
     /// Each token and when it ends.
     tokens: HashMap<String, Instant>,
     given: u64,
+    led_anywhere: u64,
 }
 
 fn locked(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
@@ -204,6 +210,7 @@ pub async fn serve(options: Options) -> io::Result<Server> {
         stock: options.stock,
         tokens: HashMap::new(),
         given: 0,
+        led_anywhere: 0,
     }));
     let desk = Desk {
         books: Arc::clone(&books),
@@ -275,7 +282,24 @@ async fn answer(State(desk): State<Desk>, request: Request) -> Response {
         let allowed = authorized(&mut locked(&desk.books), &parts.headers);
         allowed.and_then(|()| dispatch(&desk.books, &parts.method, &path, &parts.uri, fault))
     };
-    result.unwrap_or_else(|refusal| refusal.noted(&desk.log, &parts.uri))
+    let mut response = result.unwrap_or_else(|refusal| refusal.noted(&desk.log, &parts.uri));
+    lead_back(&mut locked(&desk.books), &parts.headers, &mut response);
+    response
+}
+
+/// As Jamf Cloud's load balancer, which leads a client that sends this cookie to the same node.
+fn lead_back(books: &mut Books, headers: &HeaderMap, response: &mut Response) {
+    if text(headers, header::COOKIE).contains("APBALANCEID=") {
+        return;
+    }
+    books.led_anywhere += 1;
+    let cookie = format!(
+        "APBALANCEID=node-{}; Path=/; HttpOnly; Secure",
+        books.led_anywhere
+    );
+    if let Ok(cookie) = cookie.parse() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> &str {

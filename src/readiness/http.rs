@@ -485,7 +485,7 @@ impl Client {
         let wait =
             text("retry-after").and_then(|text| budget::retry_after(text, date, Timestamp::now()));
         self.budget(|budget| match (status, wait) {
-            (429 | 503, Some(wait)) => budget.hold(wait, now),
+            (429 | 500..=599, Some(wait)) => budget.hold(wait, now),
             (429, None) => budget.strain(now),
             _ => budget.relax(),
         });

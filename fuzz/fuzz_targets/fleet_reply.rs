@@ -1,32 +1,23 @@
 //! Any two bodies as the host and as Apple's word about it: `cargo +nightly fuzz run fleet_reply`.
 #![no_main]
 
+#[path = "../mdm_promises.rs"]
+mod mdm_promises;
+
 use benchlight::{
-    label::Serial,
     readiness::{
         evidence::{Evidence, Finding},
         fleet,
     },
     reason::Reason,
-    runtime::name::Name,
 };
+use mdm_promises::{asked, bodies, is_never, is_ours, is_ready_by_word, json};
 use serde_json::Value;
 
-const OURS: &str = "C02XK0AAJG5H";
-
-// The record separator, which never appears unescaped in JSON, separates the bodies.
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let (Some(serial), Ok(source), Ok(date)) = (
-        Serial::new(OURS),
-        Name::new("fleet"),
-        "2026-11-23T09:41:07Z".parse(),
-    ) else {
-        return;
-    };
-    let mut bodies = input.splitn(2, |byte| *byte == 0x1e);
-    let bodies = [(); 2].map(|()| bodies.next().unwrap_or_default());
-    let read = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap_or_default();
-    let [host, said] = bodies.map(read);
+    let (serial, source, date) = asked("fleet");
+    let bodies = bodies::<2>(input);
+    let [host, said] = bodies.map(json);
     let absent = fleet::judged(404, bodies, date, &serial, source.clone());
     of_absent(&absent, &host);
     let evidence = fleet::judged(200, bodies, date, &serial, source);
@@ -34,10 +25,8 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         assert_eq!(evidence.finding, Finding::Unknown(Reason::GarbledAnswer));
         return;
     }
-    // Checked on the JSON itself, not with our own types.
     let host = &host["host"];
-    let is_ours = |value: &Value| value.as_str().is_some_and(|text| serial.is(text));
-    assert!(is_ours(&host["hardware_serial"]), "another host");
+    assert!(is_ours(host, "hardware_serial"), "another host");
     if matches!(evidence.finding, Finding::Unknown(_)) && !evidence.returned {
         return;
     }
@@ -85,36 +74,19 @@ fn of_assignment(evidence: &Evidence, said: &Value, host: &Value) {
     );
     let serial = &device["serial_number"];
     assert!(
-        serial.is_null()
-            || serial
-                .as_str()
-                .is_some_and(|text| text.is_empty() || text.trim().eq_ignore_ascii_case(OURS)),
+        serial.is_null() || serial == "" || is_ours(device, "serial_number"),
         "an answer about another device"
     );
-    let never = |value: &Value| {
-        value.is_null()
-            || value.as_str().is_some_and(|text| {
-                text.trim().is_empty()
-                    || text.trim().starts_with(['-', '+'])
-                    || text.trim().starts_with("000")
-            })
-    };
     if !matches!(evidence.judged(true), Finding::Ready(_)) {
         return;
     }
-    let returned_only = !matches!(evidence.judged(false), Finding::Ready(_));
-    let status = device["profile_status"].as_str().unwrap_or_default();
+    is_ready_by_word(evidence, device, "profile_status");
     assert!(
-        status.eq_ignore_ascii_case("assigned")
-            || (returned_only && status.eq_ignore_ascii_case("pushed")),
-        "ready by the word {status:?}"
-    );
-    assert!(
-        listed.is_object() && never(&listed["deleted_at"]),
+        listed.is_object() && is_never(&listed["deleted_at"]),
         "ready and not in the list"
     );
     assert!(
-        never(&device["mdm_migration_deadline"]),
+        is_never(&device["mdm_migration_deadline"]),
         "ready and leaving"
     );
     let response = &listed["assign_profile_response"];

@@ -1,38 +1,25 @@
 //! Any two bodies as the ADE tokens and the first one's devices: `cargo +nightly fuzz run intune_reply`.
 #![no_main]
 
-use std::collections::HashSet;
+#[path = "../mdm_promises.rs"]
+mod mdm_promises;
 
 use benchlight::{
-    label::Serial,
     readiness::{evidence::Finding, intune},
     reason::Reason,
-    runtime::name::Name,
 };
-use jiff::Timestamp;
+use mdm_promises::{are_distinct, asked, bodies, contains_ours, is_ours, json};
 use serde_json::Value;
 
-const OURS: &str = "C02XK0AAJG5H";
-const NOW: &str = "2026-11-23T09:41:07Z";
-
-// The record separator, which never appears unescaped in JSON, separates the bodies.
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let (Some(serial), Ok(source), Ok(now)) = (
-        Serial::new(OURS),
-        Name::new("intune"),
-        NOW.parse::<Timestamp>(),
-    ) else {
-        return;
-    };
-    let mut bodies = input.splitn(2, |byte| *byte == 0x1e);
-    let [tokens, rows] = [(); 2].map(|()| bodies.next().unwrap_or_default());
+    let (serial, source, now) = asked("intune");
+    let [tokens, rows] = bodies(input);
     let evidence = intune::judged([tokens, rows], now, &serial, source);
     if matches!(evidence.finding, Finding::Unknown(_)) {
         return;
     }
-    // Every finding but unknown rests on whole lists that answer the question. Checked on the JSON itself, not with our own types.
-    let read = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap_or_default();
-    let [tokens, rows] = [read(tokens), read(rows)].map(|page| {
+    // Every finding but unknown rests on whole lists that answer the question.
+    let [tokens, rows] = [tokens, rows].map(json).map(|page| {
         let next = &page["@odata.nextLink"];
         assert!(
             next.is_null() || next == "",
@@ -44,24 +31,17 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             count.is_null() || count.as_u64() == u64::try_from(list.len()).ok(),
             "a count that does not add up"
         );
-        let id = |record: &Value| {
-            record["id"]
-                .as_str()
-                .map_or_else(|| record.to_string(), str::to_ascii_lowercase)
-        };
-        let distinct: HashSet<String> = list.iter().map(id).collect();
-        assert_eq!(distinct.len(), list.len(), "a record twice");
+        are_distinct(&list);
         list
     });
     let text = |record: &Value, field: &str| record[field].as_str().map(str::to_owned);
     assert!(
-        rows.iter().all(|row| text(row, "serialNumber")
-            .is_some_and(|serial| serial.to_ascii_uppercase().contains(OURS))),
+        rows.iter().all(|row| contains_ours(row, "serialNumber")),
         "a device that was not asked for"
     );
     let ours: Vec<&Value> = rows
         .iter()
-        .filter(|row| text(row, "serialNumber").is_some_and(|text| serial.is(&text)))
+        .filter(|row| is_ours(row, "serialNumber"))
         .collect();
     let first = tokens.first().expect("an answer without a token");
     assert!(
@@ -95,9 +75,9 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             "ready without a profile"
         );
         assert!(
-            text(row, "discoverySource")
-                .is_none_or(|from| from.is_empty()
-                    || from.eq_ignore_ascii_case("deviceEnrollmentProgram")),
+            text(row, "discoverySource").is_none_or(
+                |from| from.is_empty() || from.eq_ignore_ascii_case("deviceEnrollmentProgram")
+            ),
             "ready though typed in by hand"
         );
     }

@@ -1,29 +1,19 @@
 //! Any three bodies as the ADE device list, the ADE tokens and the devices: `cargo +nightly fuzz run kandji_reply`.
 #![no_main]
 
-use std::collections::HashSet;
+#[path = "../mdm_promises.rs"]
+mod mdm_promises;
 
 use benchlight::{
-    label::Serial,
     readiness::{evidence::Finding, kandji},
     reason::Reason,
-    runtime::name::Name,
 };
+use mdm_promises::{are_distinct, asked, bodies, contains_ours, is_ours, json};
 use serde_json::Value;
 
-const OURS: &str = "C02XK0AAJG5H";
-
-// The record separator, which never appears unescaped in JSON, separates the bodies.
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let (Some(serial), Ok(source), Ok(now)) = (
-        Serial::new(OURS),
-        Name::new("kandji"),
-        "2026-11-23T09:41:07Z".parse(),
-    ) else {
-        return;
-    };
-    let mut bodies = input.splitn(3, |byte| *byte == 0x1e);
-    let [rows, tokens, devices] = [(); 3].map(|()| bodies.next().unwrap_or_default());
+    let (serial, source, now) = asked("kandji");
+    let [rows, tokens, devices] = bodies(input);
     let evidence = kandji::judged([rows, tokens, devices], Some(now), &serial, source.clone());
     let undated = kandji::judged([rows, tokens, devices], None, &serial, source);
     assert!(
@@ -33,14 +23,9 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     if matches!(evidence.finding, Finding::Unknown(_)) && !evidence.returned {
         return;
     }
-    // Every finding but unknown rests on a complete list that matches the request. Checked on the JSON itself, not with our own types.
-    let read = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap_or_default();
-    let (rows, tokens, devices) = (read(rows), read(tokens), read(devices));
-    let about_us = |record: &Value| {
-        record["serial_number"]
-            .as_str()
-            .is_some_and(|text| text.to_ascii_uppercase().contains(OURS))
-    };
+    // Every finding but unknown rests on a complete list that matches the request.
+    let [rows, tokens, devices] = [rows, tokens, devices].map(json);
+    let about_us = |record: &Value| contains_ours(record, "serial_number");
     let list = rows["results"].as_array().expect("an answer without rows");
     assert_eq!(
         rows["count"].as_u64(),
@@ -56,22 +41,10 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         list.iter().all(about_us),
         "a row that does not answer the question"
     );
-    let distinct: HashSet<String> = list
-        .iter()
-        .map(|row| {
-            row["id"]
-                .as_str()
-                .map_or_else(|| row.to_string(), str::to_ascii_lowercase)
-        })
-        .collect();
-    assert_eq!(distinct.len(), list.len(), "a row twice");
+    are_distinct(list);
     let ours: Vec<&Value> = list
         .iter()
-        .filter(|row| {
-            row["serial_number"]
-                .as_str()
-                .is_some_and(|text| serial.is(text))
-        })
+        .filter(|row| is_ours(row, "serial_number"))
         .collect();
     if ours.is_empty() {
         let enrolled: Vec<&Value> = devices

@@ -38,11 +38,19 @@ class Target:
             f"CARGO_TARGET_{upper}_LINKER": f"{self.gcc}-gcc",
             f"CC_{lower}": f"{self.gcc}-gcc",
             f"AR_{lower}": f"{self.gcc}-ar",
-            f"CARGO_TARGET_{upper}_RUNNER": f"{self.qemu} -L {self.loader}",
+            f"CARGO_TARGET_{upper}_RUNNER": " ".join(self._emulated()),
         }
         if std:
             env[f"CARGO_TARGET_{upper}_RUSTFLAGS"] = f"--sysroot={std}"
         return env
+
+    def _emulated(self):
+        return [self.qemu, "-L", self.loader]
+
+    def emulator(self):
+        """Install QEMU's user mode; return the words that run a program of this target here."""
+        apt.install(["qemu-user-static"], [self.qemu], f"programs for {self.architecture}", suite=apt.emulators())
+        return self._emulated()
 
 
 TARGETS = {

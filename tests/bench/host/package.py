@@ -1,52 +1,30 @@
-"""The Debian package, which cargo-deb makes from the metadata in Cargo.toml."""
+"""The Debian package: what systemd/debian/install names and the program, packed by dpkg-deb."""
 
 import functools
 import gzip
 import io
 import os
-import shutil
+import re
 import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
 
 from . import apt
-from .cache import CACHE, PROJECT, alone
-from .cross import PACKAGED, SIMULATORS, TARGETS, NotBuilt, apart, newest_glibc, packaged
+from .cache import PROJECT, alone
+from .cross import PACKAGED, TARGETS, NotBuilt, newest_glibc, packaged
 
-# A fixed version, so that the package does not change with the tool.
-CARGO_DEB = "3.8.0"
-# What is packaged, without the optimisation over all crates.
-RELEASE = ["build", "--release", "--locked", "--no-default-features"]
-
-
-def _cargo_deb():
-    """cargo-deb, from the machine or built once into the bench's cache."""
-    found = shutil.which("cargo-deb")
-    own = CACHE / "tools/bin/cargo-deb"
-    if found:
-        return found
-    if not own.exists():
-        with alone():
-            _build_cargo_deb(own)
-    return str(own)
-
-
-def _build_cargo_deb(own):
-    if not own.exists():
-        print(f"building cargo-deb {CARGO_DEB}", flush=True)
-        done = subprocess.run(["nice", "-n", "10", "cargo", "install", "--quiet", "--locked", f"cargo-deb@{CARGO_DEB}", "--root", str(CACHE / "tools")])
-        if done.returncode:
-            raise apt.Unavailable("cargo-deb cannot be built; cargo install cargo-deb says why")
+DEBIAN = PROJECT / "systemd/debian"
+SCRIPTS = ("postinst", "prerm", "postrm")
 
 
 @functools.cache
 def with_simulators():
-    """Build the program with `benchlight simulate` for this machine; return its path. BENCHLIGHT names another binary, for work on the bench."""
+    """Build the program of `cargo run --release` for this machine; return its path. BENCHLIGHT names another binary, for work on the bench."""
     if os.environ.get("BENCHLIGHT"):
         return Path(os.environ["BENCHLIGHT"]).resolve()
     with alone():
-        return apart(_own([*RELEASE, *SIMULATORS]) / "release/benchlight", "native")
+        return _own(["build", "--release", "--locked"]) / "release/benchlight"
 
 
 def _own(arguments):
@@ -57,38 +35,75 @@ def _own(arguments):
     return PROJECT / "target"
 
 
-def _pages(program):
-    """The manual page and the completions for the packages."""
-    into = PROJECT / "target/package"
-    into.mkdir(parents=True, exist_ok=True)
-    for words, name in ((["man"], "benchlight.1"), (["completions", "bash"], "benchlight.bash"),
-                        (["completions", "zsh"], "_benchlight"), (["completions", "fish"], "benchlight.fish")):
-        (into / name).write_bytes(subprocess.run([program, *words], check=True, stdout=subprocess.PIPE).stdout)
-
-
 def build(architecture, revision=1, out=PROJECT / "target/debian"):
     """Build the package for `arm64`, `armhf` or `native` in `out`; return its path. Another `revision` contains the same program, for upgrades."""
-    program = _cargo_deb()
     out.mkdir(parents=True, exist_ok=True)
-    arguments = ["--profile", "dist"]
     # Another build would replace the program before it is packed.
-    with alone():
-        if architecture != "native":
-            own = _own(RELEASE) / "release/benchlight"
-            packaged(TARGETS[architecture])
-            arguments += ["--target", TARGETS[architecture].triple]
-        else:
-            own = _own(PACKAGED) / "dist/benchlight"
+    with alone(), tempfile.TemporaryDirectory(prefix="benchlight-package-") as folder:
+        if architecture == "native":
+            program, emulator = _own(PACKAGED) / "dist/benchlight", []
             architecture = apt.machine_architecture()
-        _pages(own)
-        # The profile strips already, and this machine's strip cannot read the Pi's binaries.
-        done = subprocess.run(
-            [program, "deb", "--no-build", "--no-strip", "--locked", "--deb-revision", str(revision), "--output", str(out), *arguments],
-            cwd=PROJECT, env=dict(os.environ, PATH=f"{CACHE}/tools/bin:{os.environ['PATH']}"), capture_output=True, text=True,
-        )
+        else:
+            target = TARGETS[architecture]
+            program, emulator = packaged(target), target.emulator()
+        version = f"{_version()}-{revision}"
+        deb = out / f"benchlight_{version}_{architecture}.deb"
+        _lay_out(Path(folder), program, emulator)
+        _describe(Path(folder), version, architecture)
+        # Not this machine's usual compression: Debian's dpkg has to read it.
+        done = subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", folder, deb], capture_output=True, text=True)
     if done.returncode:
-        raise NotBuilt(f"cargo-deb: {done.stderr.strip()}")
-    return max(out.glob(f"benchlight_*-{revision}_{architecture}.deb"), key=lambda path: path.stat().st_mtime)
+        raise NotBuilt(f"dpkg-deb: {done.stderr.strip()}")
+    return deb
+
+
+def _version():
+    """The version in Cargo.toml as Debian sorts it: a pre-release comes before its release."""
+    return re.search(r'^version = "(.+)"$', (PROJECT / "Cargo.toml").read_text(), re.MULTILINE)[1].replace("-", "~")
+
+
+def _lay_out(folder, program, emulator):
+    """The package's files in `folder`, as they will be on the Pi."""
+
+    def put(place, content, mode=0o644):
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(mode)
+
+    def said(*words):
+        return subprocess.run([*emulator, program, *words], check=True, stdout=subprocess.PIPE).stdout
+
+    for line in (DEBIAN / "install").read_text().splitlines():
+        pattern, place = line.split()
+        found = [path for path in PROJECT.glob(pattern) if path.is_file()]
+        if not found:
+            raise NotBuilt(f"systemd/debian/install names {pattern}, which is not there")
+        for path in found:
+            put(f"{place}/{path.name}", path.read_bytes())
+    put("usr/bin/benchlight", program.read_bytes(), 0o755)
+    put("usr/share/man/man1/benchlight.1.gz", gzip.compress(said("man"), mtime=0))
+    put("usr/share/bash-completion/completions/benchlight", said("completions", "bash"))
+    put("usr/share/zsh/vendor-completions/_benchlight", said("completions", "zsh"))
+    put("usr/share/fish/vendor_completions.d/benchlight.fish", said("completions", "fish"))
+
+
+def _describe(folder, version, architecture):
+    """What dpkg wants to know of the files in `folder`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    size = sum(-(-path.stat().st_size // 1024) for path in files)
+    control = folder / "DEBIAN"
+    control.mkdir()
+    more = f"Version: {version}\nArchitecture: {architecture}\nInstalled-Size: {size}\n"
+    (control / "control").write_text((DEBIAN / "control").read_text() + more)
+    (control / "conffiles").write_text("".join(f"/{path.relative_to(folder)}\n" for path in files if path.is_relative_to(folder / "etc")))
+    for script in SCRIPTS:
+        (control / script).write_bytes((DEBIAN / script).read_bytes())
+        (control / script).chmod(0o755)
+    # Whatever this machine's umask is.
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o755)
 
 
 # Every file of the package, with its mode. All are owned by root.
@@ -155,7 +170,7 @@ def _inspect(deb, work, check):
     subprocess.run(["dpkg-deb", "-e", deb, work / "control"], check=True)
     conffiles = (work / "control/conffiles").read_text().split()
     said("what is in /etc is a conffile, kept at an upgrade", conffiles == ["/" + name for name in files if name.startswith("etc/")], conffiles)
-    for script in ("postinst", "prerm", "postrm"):
+    for script in SCRIPTS:
         path = work / "control" / script
         text = path.read_text()
         syntax = subprocess.run(["sh", "-n", path], capture_output=True, text=True)

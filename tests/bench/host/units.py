@@ -19,7 +19,8 @@ SECONDS = 7200
 
 def units(targets, std, results):
     """Run them and add libtest's counts to `results`."""
-    apt.install(["qemu-user-static"], [target.qemu for target in targets], "running the unit tests on the target", suite=apt.emulators())
+    for target in targets:
+        target.emulator()
     for name, what in EMULATOR_LACKS.items():
         print(f"  left out: {name}: QEMU's user mode has not {what}", flush=True)
     words = ["--test-threads", "2", *(word for name in EMULATOR_LACKS for word in ("--skip", name))]

@@ -462,7 +462,7 @@ impl Desk {
             .state
             .borrow()
             .session_taken_over
-            .then(|| link.since + self.timing.takeover_quiet);
+            .then(|| link.since + self.timing.takeovers.quiet);
         let backfills = self.backfills.as_ref();
         [
             Some(self.delivery.aside_due(&self.timing, link.since)),
@@ -486,7 +486,7 @@ impl Desk {
     fn tell(&self, link: &Connection) {
         let facts = self.facts();
         let refused_topic = self.presence.refused_topic(&facts);
-        let quiet = link.since.elapsed() >= self.timing.takeover_quiet;
+        let quiet = link.since.elapsed() >= self.timing.takeovers.quiet;
         self.state.send_if_modified(|state| {
             let next = State {
                 link: Link::Connected,

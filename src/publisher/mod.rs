@@ -17,6 +17,7 @@ mod retained;
 #[cfg(test)]
 mod samples;
 mod session;
+mod timing;
 mod tls;
 
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
@@ -35,6 +36,7 @@ use pacing::Reconnect;
 use session::{ClientId, FaultKind, Session, SessionEvent};
 
 pub use reach::reach;
+pub use timing::{HealthTimes, ReconnectTimes, RowTimes, SilenceTimes, TakeoverTimes, Timing};
 
 /// `[mqtt]`, with the station's names.
 #[derive(Clone, Debug)]
@@ -142,78 +144,6 @@ pub struct Inputs {
     pub pulse: Pulse,
 }
 
-/// How long things take. The defaults are the product's; tests are quicker.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// First delay before offering a refused row again.
-    pub backoff_first: Duration,
-    /// Longest of these delays.
-    pub backoff_most: Duration,
-    /// A lost link is tried again within this time, a failed try ..
-    pub reconnect_first: Duration,
-    /// .. within this time ..
-    pub reconnect: Duration,
-    /// .. until the broker has been away for this long. Then the time doubles ..
-    pub reconnect_often: Duration,
-    /// .. up to this.
-    pub reconnect_most: Duration,
-    /// A link that lasted this long ends an outage.
-    pub stable: Duration,
-    /// Name, connection, TLS and CONNACK together get this long at least ..
-    pub connect_least: Duration,
-    /// .. and this long at most.
-    pub connect_most: Duration,
-    /// A message without its PUBACK for this long: the link is given up.
-    pub unacknowledged: Duration,
-    /// Nothing heard for twice the keep-alive and this: the link is given up.
-    pub grace: Duration,
-    /// Health goes out at most once in this time when it changes ..
-    pub health_least: Duration,
-    /// .. and at least once in this time.
-    pub health_most: Duration,
-    /// While nobody listens, one row is offered this often.
-    pub probe: Duration,
-    /// Rows set aside are offered again this often.
-    pub aside: Duration,
-    /// How long the first row of a start waits for what the broker has retained of this station.
-    pub kept: Duration,
-    /// Two sessions taken over within this time raise the alarm; a link that lasts this long ends it.
-    pub takeover_quiet: Duration,
-    /// Back-off under that alarm.
-    pub takeover_backoff: Duration,
-    /// Somebody else's `offline` is answered with `online` after this time.
-    pub say_online_again: Duration,
-    /// Clean stop: how long to wait for outstanding PUBACKs.
-    pub stop: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            backoff_first: Duration::from_secs(1),
-            backoff_most: Duration::from_secs(120),
-            reconnect_first: Duration::from_millis(500),
-            reconnect: Duration::from_secs(4),
-            reconnect_often: Duration::from_secs(120),
-            reconnect_most: Duration::from_secs(60),
-            stable: Duration::from_secs(60),
-            connect_least: Duration::from_secs(2),
-            connect_most: Duration::from_secs(10),
-            unacknowledged: Duration::from_secs(60),
-            grace: Duration::from_secs(5),
-            health_least: Duration::from_secs(5),
-            health_most: Duration::from_secs(60),
-            probe: Duration::from_secs(60),
-            aside: Duration::from_secs(3_600),
-            kept: Duration::from_secs(2),
-            takeover_quiet: Duration::from_secs(600),
-            takeover_backoff: Duration::from_secs(300),
-            say_online_again: Duration::from_secs(1),
-            stop: Duration::from_secs(2),
-        }
-    }
-}
-
 /// Publishes until `inputs.stop` is true; then says `offline` and returns, within 3 s.
 pub async fn run(settings: Settings, inputs: Inputs, state: watch::Sender<State>) {
     run_with(settings, inputs, state, Timing::default()).await;
@@ -228,7 +158,7 @@ pub async fn run_with(
 ) {
     let (mut stop, pulse) = (inputs.stop.clone(), inputs.pulse.clone());
     let mut desk = Desk::new(&settings, inputs, state.clone(), timing);
-    let mut reconnect = Reconnect::new(timing);
+    let mut reconnect = Reconnect::new(timing.reconnect);
     let mut takeovers = VecDeque::new();
     loop {
         let begun = Instant::now();
@@ -252,7 +182,7 @@ pub async fn run_with(
             }
         };
         let taken_over = fault.kind == FaultKind::TakenOver
-            && again_and_again(&mut takeovers, Instant::now(), timing.takeover_quiet);
+            && again_and_again(&mut takeovers, Instant::now(), timing.takeovers.quiet);
         state.send_if_modified(|state| {
             let next = State { link: Link::Away(fault.words.clone()), session_taken_over: state.session_taken_over || taken_over, ..state.clone() };
             let changed = *state != next;
@@ -263,7 +193,11 @@ pub async fn run_with(
             changed
         });
         let again = if taken_over {
-            Instant::now() + timing.takeover_backoff.mul_f64(0.5 + 0.5 * fastrand::f64())
+            Instant::now()
+                + timing
+                    .takeovers
+                    .backoff
+                    .mul_f64(0.5 + 0.5 * fastrand::f64())
         } else {
             again
         };
@@ -293,9 +227,14 @@ pub async fn probe(settings: &Settings) -> Result<Probed, String> {
     /// How long to wait for a retained message; the broker never says there is none.
     const LISTEN: Duration = Duration::from_secs(1);
     let timing = Timing::default();
-    let mut session = Session::open(settings, &timing, timing.connect_most, ClientId::Doctor)
-        .await
-        .map_err(|fault| fault.words)?;
+    let mut session = Session::open(
+        settings,
+        &timing,
+        timing.reconnect.connect_most,
+        ClientId::Doctor,
+    )
+    .await
+    .map_err(|fault| fault.words)?;
     let availability = message::Topics::new(settings).availability;
     session.subscribe_retained(&availability);
     let heard = tokio::time::timeout(LISTEN, async {

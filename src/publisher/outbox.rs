@@ -57,26 +57,6 @@ pub(super) enum Ack {
     Refused(&'static str),
 }
 
-/// How long things take; see [`super::Timing`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Delays {
-    pub(super) row_first: Duration,
-    pub(super) row_most: Duration,
-    pub(super) probe: Duration,
-    pub(super) stable: Duration,
-}
-
-impl Delays {
-    pub(super) const fn of(timing: &Timing) -> Self {
-        Self {
-            row_first: timing.backoff_first,
-            row_most: timing.backoff_most,
-            probe: timing.probe,
-            stable: timing.stable,
-        }
-    }
-}
-
 /// What the broker has decided about a row, for the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
@@ -115,15 +95,15 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(delays: Delays, no_subscriber: NoSubscriber, now: Instant) -> Self {
-        let backoff = Backoff::new(delays.row_first, delays.row_most);
+    pub(super) fn new(timing: &Timing, no_subscriber: NoSubscriber, now: Instant) -> Self {
+        let backoff = Backoff::new(timing.rows.first, timing.rows.most);
         Self {
             no_subscriber,
-            probe: delays.probe,
+            probe: timing.rows.probe,
             queues: Queues::new(),
             in_flight: BTreeMap::new(),
             refusals: Refusals::new(backoff, now),
-            suspects: Suspects::new(delays.row_first, delays.stable, now),
+            suspects: Suspects::new(timing.rows.first, timing.reconnect.stable, now),
             next_probe: None,
             busy: Busy {
                 until: None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Timing;
+use super::ReconnectTimes;
 
 /// A delay that doubles from `first` to `most`.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ impl Backoff {
 /// Each pause is anything up to its ceiling (full jitter): stations that lost one broker together come back spread, by their mean of 2 s.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reconnect {
-    timing: Timing,
+    times: ReconnectTimes,
     /// Since when the broker is away, or no link lasts.
     outage: Option<Instant>,
     /// Pauses since trying often has ended.
@@ -51,9 +51,9 @@ pub(super) struct Reconnect {
 }
 
 impl Reconnect {
-    pub(super) const fn new(timing: Timing) -> Self {
+    pub(super) const fn new(times: ReconnectTimes) -> Self {
         Self {
-            timing,
+            times,
             outage: None,
             seldom: 0,
         }
@@ -61,8 +61,8 @@ impl Reconnect {
 
     /// A link is gone that had been up for so long. A stable one ends the outage before it.
     pub(super) fn lost(&mut self, lasted: Duration) {
-        if lasted >= self.timing.stable {
-            *self = Self::new(self.timing);
+        if lasted >= self.times.stable {
+            *self = Self::new(self.times);
         }
     }
 
@@ -70,15 +70,15 @@ impl Reconnect {
     fn ceiling(&mut self, now: Instant) -> Duration {
         let Some(since) = self.outage else {
             self.outage = Some(now);
-            return self.timing.reconnect_first;
+            return self.times.first;
         };
-        if now.saturating_duration_since(since) >= self.timing.reconnect_often {
+        if now.saturating_duration_since(since) >= self.times.often {
             self.seldom = self.seldom.saturating_add(1);
         }
-        self.timing
-            .reconnect
+        self.times
+            .next
             .saturating_mul(2_u32.saturating_pow(self.seldom))
-            .min(self.timing.reconnect_most)
+            .min(self.times.most)
     }
 
     /// The next pause.
@@ -88,7 +88,7 @@ impl Reconnect {
 
     /// How long a try may take whose failure leads to that pause. One that hangs must not add to it: the pause is counted from its beginning.
     pub(super) fn patience(&self, pause: Duration) -> Duration {
-        pause.clamp(self.timing.connect_least, self.timing.connect_most)
+        pause.clamp(self.times.connect_least, self.times.connect_most)
     }
 }
 
@@ -131,6 +131,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publisher::Timing;
 
     #[test]
     fn a_backoff_doubles_up_to_its_end_and_starts_anew_after_a_reset() {
@@ -148,7 +149,7 @@ mod tests {
     fn the_broker_is_tried_at_once_then_every_few_seconds_and_after_two_minutes_seldom() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let mut reconnect = Reconnect::new(Timing::default());
+        let mut reconnect = Reconnect::new(Timing::default().reconnect);
         let mut ceilings = |seconds: &[u64]| -> Vec<f64> {
             seconds
                 .iter()
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_try_that_hangs_takes_no_longer_than_its_pause() {
-        let reconnect = Reconnect::new(Timing::default());
+        let reconnect = Reconnect::new(Timing::default().reconnect);
         let seconds = |pause: f64| {
             reconnect
                 .patience(Duration::from_secs_f64(pause))
@@ -193,7 +194,7 @@ mod tests {
         let start = Instant::now();
         let mut pauses = Vec::new();
         let returns = (0..stations).map(|_| {
-            let mut reconnect = Reconnect::new(Timing::default());
+            let mut reconnect = Reconnect::new(Timing::default().reconnect);
             let mut now = start + reconnect.pause(start);
             loop {
                 let seconds = (now - start).as_secs_f64();

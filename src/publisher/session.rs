@@ -204,8 +204,8 @@ impl Session {
             events,
             notices: FuturesUnordered::new(),
             watchdog: Watchdog::new(
-                2 * settings.keep_alive + timing.grace,
-                timing.unacknowledged,
+                2 * settings.keep_alive + timing.silence.grace,
+                timing.silence.unacknowledged,
                 Instant::now(),
             ),
             limits: Limits {
@@ -250,10 +250,11 @@ impl Session {
         if let Some(seconds) = properties.server_keep_alive {
             // 0: nobody pings. Then a broker that lives is heard when it acknowledges health.
             let keep_alive = match seconds {
-                0 => timing.health_most,
+                0 => timing.health.most,
                 seconds => Duration::from_secs(u64::from(seconds)),
             };
-            self.watchdog.allow_silence(2 * keep_alive + timing.grace);
+            self.watchdog
+                .allow_silence(2 * keep_alive + timing.silence.grace);
         }
         self.limits.retain = properties.retain_available != Some(0);
         if properties.max_qos == Some(0) {

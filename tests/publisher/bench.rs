@@ -6,7 +6,10 @@ use benchlight::{
     health::{Health, JournalHealth, LinkCondition},
     journal::{self, Journal},
     label::Serial,
-    publisher::{self, Inputs, Link, NoSubscriber, Settings, State, Timing, message::Meta},
+    publisher::{
+        self, HealthTimes, Inputs, Link, NoSubscriber, ReconnectTimes, RowTimes, Settings,
+        SilenceTimes, State, TakeoverTimes, Timing, message::Meta,
+    },
     readiness::evidence::{Evidence, Finding, Grade, SourceKind},
     reason::{Reason, Signal},
     record::{Cause, Change, Record, Recorded},
@@ -26,24 +29,34 @@ pub fn name(text: &str) -> Name {
 /// The product's times, shortened where a test would have to wait.
 pub fn quick() -> Timing {
     Timing {
-        backoff_first: Duration::from_millis(50),
-        backoff_most: Duration::from_millis(400),
-        reconnect_first: Duration::from_millis(50),
-        reconnect: Duration::from_millis(200),
-        reconnect_often: Duration::from_secs(10),
-        reconnect_most: Duration::from_millis(400),
-        stable: Duration::from_millis(500),
-        connect_least: Duration::from_secs(3),
-        connect_most: Duration::from_secs(3),
-        unacknowledged: Duration::from_secs(2),
-        grace: Duration::from_millis(200),
-        health_least: Duration::from_millis(200),
-        health_most: Duration::from_secs(1),
-        probe: Duration::from_millis(300),
-        aside: Duration::from_secs(3_600),
+        reconnect: ReconnectTimes {
+            first: Duration::from_millis(50),
+            next: Duration::from_millis(200),
+            often: Duration::from_secs(10),
+            most: Duration::from_millis(400),
+            stable: Duration::from_millis(500),
+            connect_least: Duration::from_secs(3),
+            connect_most: Duration::from_secs(3),
+        },
+        silence: SilenceTimes {
+            unacknowledged: Duration::from_secs(2),
+            grace: Duration::from_millis(200),
+        },
+        rows: RowTimes {
+            first: Duration::from_millis(50),
+            most: Duration::from_millis(400),
+            probe: Duration::from_millis(300),
+            aside: Duration::from_secs(3_600),
+        },
+        health: HealthTimes {
+            least: Duration::from_millis(200),
+            most: Duration::from_secs(1),
+        },
+        takeovers: TakeoverTimes {
+            quiet: Duration::from_secs(5),
+            backoff: Duration::from_millis(800),
+        },
         kept: Duration::from_millis(500),
-        takeover_quiet: Duration::from_secs(5),
-        takeover_backoff: Duration::from_millis(800),
         say_online_again: Duration::from_millis(100),
         stop: Duration::from_secs(2),
     }

@@ -510,10 +510,8 @@ async fn a_journal_made_anew_while_the_broker_is_away_is_no_second_station() {
     let proxy = Proxy::start(mosquitto.plain).await;
     let dashboard = Dashboard::connect(mosquitto.plain, DASHBOARD, ALL).await;
     let mut bench = Bench::new();
-    let timing = Timing {
-        reconnect_first: Duration::from_millis(400),
-        ..quick()
-    };
+    let mut timing = quick();
+    timing.reconnect.first = Duration::from_millis(400);
     let mut running = bench.publish_with(bench.settings(proxy.port), timing);
     running.connected().await;
     introduced(&dashboard, bench.journal.epoch()).await;

@@ -202,11 +202,9 @@ async fn a_row_that_alone_is_refused_is_set_aside_after_ten_times_and_the_rest_f
     .await;
     let mut bench = Bench::new();
     bench.scan(5).await;
-    let timing = Timing {
-        backoff_first: Duration::from_millis(10),
-        backoff_most: Duration::from_millis(50),
-        ..quick()
-    };
+    let mut timing = quick();
+    timing.rows.first = Duration::from_millis(10);
+    timing.rows.most = Duration::from_millis(50);
     let mut running = running_with(&bench, &broker, timing).await;
     until_set_aside(&bench, 3, "payload_format_invalid").await;
     assert_eq!(broker.times(3), 10);
@@ -231,12 +229,10 @@ async fn what_was_set_aside_is_offered_again_at_the_start_and_later_on_a_stable_
     .await;
     let mut bench = Bench::new();
     bench.scan(3).await;
-    let timing = Timing {
-        backoff_first: Duration::from_millis(10),
-        backoff_most: Duration::from_millis(20),
-        aside: Duration::from_millis(800),
-        ..quick()
-    };
+    let mut timing = quick();
+    timing.rows.first = Duration::from_millis(10);
+    timing.rows.most = Duration::from_millis(20);
+    timing.rows.aside = Duration::from_millis(800);
     let running = running_with(&bench, &broker, timing).await;
     until_set_aside(&bench, 2, "payload_format_invalid").await;
     // The 11th and 12th refusal each put it back at once; the next time the broker accepts it.
@@ -349,11 +345,9 @@ async fn rights_that_are_taken_away_later_cost_no_row() {
     .await;
     let mut bench = Bench::new();
     bench.scan(30).await;
-    let timing = Timing {
-        backoff_first: Duration::from_millis(5),
-        backoff_most: Duration::from_millis(40),
-        ..quick()
-    };
+    let mut timing = quick();
+    timing.rows.first = Duration::from_millis(5);
+    timing.rows.most = Duration::from_millis(40);
     let running = running_with(&bench, &broker, timing).await;
     bench.all_sent(SOON).await;
     assert!(complete(&broker, 30));
@@ -410,10 +404,8 @@ async fn a_row_that_the_broker_never_answers_does_not_hold_the_others_for_ever()
     .await;
     let mut bench = Bench::new();
     bench.scan(6).await;
-    let timing = Timing {
-        unacknowledged: Duration::from_millis(300),
-        ..quick()
-    };
+    let mut timing = quick();
+    timing.silence.unacknowledged = Duration::from_millis(300);
     let running = running_with(&bench, &broker, timing).await;
     eventually("the others are through", Duration::from_secs(2), || {
         bench.unsent() == 1
@@ -456,10 +448,8 @@ async fn a_broker_that_hangs_up_on_every_record_or_answers_none_has_no_row_set_a
             .record(vec![crate::bench::change(&recorded[0])])
             .await
             .unwrap();
-        let timing = Timing {
-            unacknowledged: Duration::from_millis(100),
-            ..quick()
-        };
+        let mut timing = quick();
+        timing.silence.unacknowledged = Duration::from_millis(100);
         let running = running_with(&bench, &broker, timing).await;
         eventually("it is well again", Duration::from_secs(60), || {
             assert_eq!(set_aside(&bench), [], "{reaction:?}");
@@ -506,10 +496,8 @@ async fn a_broker_that_goes_away_by_itself_blames_no_row() {
     .await;
     let mut bench = Bench::new();
     bench.scan(12).await;
-    let timing = Timing {
-        reconnect: Duration::from_millis(60),
-        ..quick()
-    };
+    let mut timing = quick();
+    timing.reconnect.next = Duration::from_millis(60);
     let running = running_with(&bench, &broker, timing).await;
     bench.all_sent(SOON).await;
     assert!(complete(&broker, 12));
@@ -677,11 +665,9 @@ async fn whatever_the_broker_names_as_its_limits_a_quiet_link_stays_and_every_ro
         let mut bench = Bench::new();
         bench.scan(40).await;
         // Otherwise idle: no health in between.
-        let timing = Timing {
-            health_least: Duration::from_secs(60),
-            health_most: Duration::from_secs(60),
-            ..quick()
-        };
+        let mut timing = quick();
+        timing.health.least = Duration::from_secs(60);
+        timing.health.most = Duration::from_secs(60);
         let mut settings = bench.settings(broker.port);
         settings.keep_alive = Duration::from_secs(10);
         let mut running = bench.publish_with(settings, timing);
@@ -795,10 +781,8 @@ async fn nothing_that_a_broker_sends_ends_the_publisher_or_costs_a_row() {
         bench.scan(2).await;
         let mut settings = bench.settings(broker.port);
         settings.commands = true;
-        let timing = Timing {
-            reconnect: Duration::from_millis(20),
-            ..quick()
-        };
+        let mut timing = quick();
+        timing.reconnect.next = Duration::from_millis(20);
         let running = bench.publish_with(settings, timing);
         eventually(&said, SOON, || bench.unsent() == 0).await;
         assert_eq!(

@@ -6,7 +6,7 @@ use super::event_message;
 use crate::publisher::{
     NoSubscriber, Timing,
     message::{Queue, Speaker},
-    outbox::{Ack, Delays, Key, Outbox, Page, Settled, Want},
+    outbox::{Ack, Key, Outbox, Page, Settled, Want},
     pacing::Pace,
     session::{FaultKind, Message},
 };
@@ -38,7 +38,7 @@ impl Delivery {
     ) -> Self {
         Self {
             speaker,
-            outbox: Outbox::new(Delays::of(timing), no_subscriber, now),
+            outbox: Outbox::new(timing, no_subscriber, now),
             pace: Pace::new(replay_per_second, now),
             replayed: false,
             aside: AsideOffers {
@@ -130,7 +130,7 @@ impl Delivery {
         let due = self.aside_due(timing, since) <= now;
         if due {
             self.aside = AsideOffers {
-                at: now + timing.aside,
+                at: now + timing.rows.aside,
                 once: true,
             };
         }
@@ -139,7 +139,7 @@ impl Delivery {
 
     pub(super) fn aside_due(&self, timing: &Timing, since: Instant) -> Instant {
         if self.aside.once {
-            self.aside.at.max(since + timing.stable)
+            self.aside.at.max(since + timing.reconnect.stable)
         } else {
             self.aside.at
         }

@@ -273,9 +273,9 @@ impl Presence {
     /// When health is due; `None`: it has not been said on this link.
     fn health_due(&self) -> Option<Instant> {
         let pause = if self.health.differs {
-            self.timing.health_least
+            self.timing.health.least
         } else {
-            self.timing.health_most
+            self.timing.health.most
         };
         self.health.at.map(|at| at + pause)
     }

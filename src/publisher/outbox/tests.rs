@@ -18,13 +18,6 @@ use crate::{
     },
 };
 
-const DELAYS: Delays = Delays {
-    row_first: Duration::from_secs(1),
-    row_most: Duration::from_secs(120),
-    probe: Duration::from_secs(60),
-    stable: Duration::from_secs(60),
-};
-
 fn row(key: Key) -> Row {
     Row {
         key,
@@ -46,7 +39,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let now = Instant::now();
-        let outbox = Outbox::new(DELAYS, NoSubscriber::Keep, now);
+        let outbox = Outbox::new(&Timing::default(), NoSubscriber::Keep, now);
         Self {
             outbox,
             pace: Pace::new(0, now),
@@ -308,7 +301,7 @@ fn backlog_that_was_read_before_a_live_row_went_unheard_is_not_forgotten() {
 #[test]
 fn where_rules_take_everything_an_unheard_row_is_delivered() {
     let mut bench = Bench::new();
-    bench.outbox = Outbox::new(DELAYS, NoSubscriber::Accept, bench.now);
+    bench.outbox = Outbox::new(&Timing::default(), NoSubscriber::Accept, bench.now);
     bench.record(40).link_up().run(|_| Ack::Unheard);
     assert!(bench.unsent.is_empty() && !bench.outbox.nobody_listens());
 }

@@ -162,7 +162,7 @@ mod tests {
         assert!(stream.nodelay().unwrap());
         // The longest wait for a repetition is half of it; then comes the first try.
         let given_up = Duration::from_millis(u64::from(tcp_user_timeout(&stream).unwrap()));
-        let first = Timing::default().reconnect_first;
+        let first = Timing::default().reconnect.first;
         assert!(
             !given_up.is_zero() && given_up / 2 + first < Duration::from_secs(5),
             "{given_up:?}"

@@ -115,21 +115,36 @@ impl<G: Grant> AccessToken<G> {
 
     /// Asks with the token; when that is refused (401), once more with a new one.
     pub(super) async fn send(&self, request: Request, purpose: Purpose) -> Result<Reply, NoReply> {
+        let client = &self.0.client;
+        self.with(&request, purpose, |request| client.send(request, purpose))
+            .await
+    }
+
+    /// As [`AccessToken::send`], where `ask` sends the request.
+    pub(super) async fn with<T, A>(
+        &self,
+        request: &Request,
+        purpose: Purpose,
+        ask: impl Fn(Request) -> A,
+    ) -> Result<T, NoReply>
+    where
+        A: Future<Output = Result<T, NoReply>>,
+    {
+        let bearing = |token: &Secret| {
+            let bearer = format!("Bearer {}", token.reveal());
+            request.clone().header("authorization", &bearer)
+        };
         let token = self.token(None, purpose).await?;
-        match self.send_with(&request, &token, purpose).await {
+        match ask(bearing(&token)).await {
             Err(NoReply::Refused(refused)) if refused.status == 401 => {}
             result => return result,
         }
         let token = self.token(Some(&token), purpose).await?;
-        self.send_with(&request, &token, purpose).await
+        ask(bearing(&token)).await
     }
 
     /// The token to use; `refused` is one that the service does not take any more. One that ends soon is used, and renewed meanwhile.
-    pub(super) async fn token(
-        &self,
-        refused: Option<&Secret>,
-        purpose: Purpose,
-    ) -> Result<Secret, Fault> {
+    async fn token(&self, refused: Option<&Secret>, purpose: Purpose) -> Result<Secret, Fault> {
         let live = {
             let mut state = self.0.locked();
             state
@@ -164,17 +179,6 @@ impl<G: Grant> AccessToken<G> {
         let state = self.0.locked();
         let live = state.live.as_ref()?;
         Some(live.renew_at.saturating_duration_since(Instant::now()))
-    }
-
-    async fn send_with(
-        &self,
-        request: &Request,
-        token: &Secret,
-        purpose: Purpose,
-    ) -> Result<Reply, NoReply> {
-        let bearer = format!("Bearer {}", token.reveal());
-        let request = request.clone().header("authorization", &bearer);
-        self.0.client.send(request, purpose).await
     }
 }
 
@@ -329,17 +333,15 @@ impl Granted {
 
 /// A token that can be sent back.
 fn granted(reply: &Reply, service: &str) -> Result<Granted, Fault> {
-    let garbled = |words: &str| reply.fault(Reason::GarbledAnswer, words);
-    let granted =
-        Granted::read(reply.body()).map_err(|misshaped| garbled(&misshaped.to_string()))?;
+    let granted = reply.read(Granted::read)?;
     if !http::is_word(&granted.access_token) {
-        return Err(garbled(&format!(
+        return Err(reply.garbled(&format!(
             "{service}'s token cannot be used: it is empty, or not one line without spaces."
         )));
     }
     let other = |kind: &String| !kind.eq_ignore_ascii_case("bearer");
     if granted.token_type.as_ref().is_some_and(other) {
-        return Err(garbled(&format!(
+        return Err(reply.garbled(&format!(
             "{service}'s token is of another type than Bearer."
         )));
     }

@@ -25,6 +25,12 @@ use crate::{
     },
 };
 
+/// What a client calls itself.
+pub(super) const USER_AGENT: &str = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
+
+/// Asked by a probe: too long for a serial number, so that it finds nothing and costs little.
+pub(super) const NO_SERIAL: &str = "BENCHLIGHT0PROBE";
+
 /// Why a value cannot be used, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {

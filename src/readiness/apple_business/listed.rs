@@ -7,7 +7,7 @@ use url::Url;
 use super::{
     AppleBusiness, both_named,
     finding::{self, Device, Linked, Said},
-    wire::{self, ListPage, Server},
+    wire::{self, Server},
 };
 use crate::{
     label::Serial,
@@ -17,7 +17,6 @@ use crate::{
         evidence::{Evidence, Finding, SourceKind},
         http::{self, Fault, Reply, Request},
         replica::{Facts, Listed, ListedRow, Page, StoredFacts, StoredRow, of_copy},
-        shape::Misshaped,
     },
     reason::Reason,
 };
@@ -101,7 +100,7 @@ impl AppleBusiness {
 
     async fn devices_page(&self, cursor: Option<String>) -> Result<Page, Fault> {
         let reply = self.list("orgDevices", cursor).await?;
-        let page = read(&reply, wire::devices)?;
+        let page = reply.read(wire::devices)?;
         let mut rows = Vec::with_capacity(page.records.len());
         for (serial, device) in page.records {
             rows.extend(row(
@@ -127,7 +126,7 @@ impl AppleBusiness {
             .ok_or_else(|| Fault::bare(Reason::StationFault))?;
         let path = format!("mdmServers/{server}/relationships/devices");
         let reply = self.list(&path, cursor).await?;
-        let page = read(&reply, wire::links)?;
+        let page = reply.read(wire::links)?;
         let mut rows = Vec::with_capacity(page.records.len());
         for serial in page.records {
             let id = format!("server:{server}:{serial}");
@@ -161,14 +160,6 @@ impl AppleBusiness {
         }
         self.get(Request::get(url), Purpose::Pass).await
     }
-}
-
-fn read<T>(
-    reply: &Reply,
-    page: impl FnOnce(&serde_json::Value) -> Result<ListPage<T>, Misshaped>,
-) -> Result<ListPage<T>, Fault> {
-    page(reply.body())
-        .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))
 }
 
 /// `None`: no code on a box names it.

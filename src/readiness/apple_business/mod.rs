@@ -28,7 +28,7 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
     http::{self, Allowed, Client, ClientFault, Fault, Reply, Request},
-    service::{Adapter, Endpoint, Heard, Listed, Pending, ask_each, unanswered},
+    service::{Adapter, Endpoint, Heard, Listed, Pending, USER_AGENT, ask_each, unanswered},
     spelling,
 };
 use crate::{
@@ -40,7 +40,6 @@ use finding::{Linked, Said};
 pub use settings::{Identity, Settings};
 use wire::Server;
 
-const USER_AGENT: &str = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
 /// Servers in one page; an organisation has a handful.
 const PAGE: &str = "100";
 /// More pages than this are a service that goes in circles.
@@ -126,8 +125,7 @@ impl AppleBusiness {
             let reply = self.get(Request::get(url), purpose).await?;
             let date = *date.get_or_insert(reply.date);
             // The links name whole addresses: only the cursor is followed, on the configured host.
-            cursor = Server::read_page(reply.body(), &mut servers)
-                .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))?;
+            cursor = reply.read(|page| Server::read_page(page, &mut servers))?;
             if cursor.is_none() {
                 self.keep(asked_at, &servers);
                 return Ok((servers, date));

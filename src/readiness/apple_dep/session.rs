@@ -182,14 +182,10 @@ impl Session {
                 }
                 no => no.into(),
             })?;
-        let made = made(reply.body())
-            .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))?;
+        let made = reply.read(made)?;
         let word = reply.header(SESSION_HEADER).map_or(made, str::to_owned);
         if !http::is_word(&word) {
-            return Err(reply.fault(
-                Reason::GarbledAnswer,
-                "Apple's session has no token that can be used.",
-            ));
+            return Err(reply.garbled("Apple's session has no token that can be used."));
         }
         let mut state = self.locked();
         // While this one hung another was made, and is in use.

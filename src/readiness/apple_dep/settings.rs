@@ -8,14 +8,14 @@ use crate::{
         apple_hosts,
         http::ClientFault,
         service::{
-            Adapter, Endpoint, Keys, ServiceSettings, WEB_PAGE, Wrong, any_text, not_a_host,
+            Adapter, Endpoint, Keys, ServiceSettings, USER_AGENT, WEB_PAGE, Wrong, any_text,
+            not_a_host,
         },
     },
     runtime::credential::{Credential, CredentialFault},
 };
 
 const URL: &str = "https://mdmenrollment.apple.com";
-const USER_AGENT: &str = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
 
 /// The settings of one server token's view.
 #[derive(Clone, Debug)]

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::{
     DeviceAssignment, Question, Shared, Way,
     finding::{self, Device, Expected, Profile, Said},
-    garbled,
 };
 use crate::{
     label::Serial,
@@ -82,7 +81,7 @@ impl<W: Way> Shared<W> {
     async fn list_page(&self, next: Option<&str>) -> Result<Page, Fault> {
         let asked = self.way.ask(Question::Page(next), Purpose::Pass);
         let reply = asked.await?;
-        let page = ListPage::read(reply.body()).map_err(|misshaped| garbled(&reply, &misshaped))?;
+        let page = reply.read(ListPage::read)?;
         if next.is_none() {
             self.known().listed_hosts.clear();
         }

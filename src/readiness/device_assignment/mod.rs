@@ -23,7 +23,7 @@ use super::{
     examination::{Examination, MdmServer},
     http::{Allowed, Client, Fault, Reply, Request, below},
     keeper::Vitals,
-    service::{Adapter, Heard, Listed, Pending},
+    service::{Adapter, Heard, Listed, NO_SERIAL, Pending},
     shape::{Misshaped, Object},
 };
 use crate::{
@@ -48,9 +48,6 @@ const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
 
 /// How long look-ups do not retry after the account could not be read.
 const ACCOUNT_PAUSE: Duration = Duration::from_mins(1);
-
-/// Asked by a probe where nothing cheaper can be: too long for a serial number.
-const NO_SERIAL: &str = "BENCHLIGHT0PROBE";
 
 /// One question to the Device Assignment Services. All of them read.
 #[derive(Clone, Copy, Debug)]
@@ -378,15 +375,10 @@ pub(super) fn judged<W: Way>(
     evidence
 }
 
-fn garbled(reply: &Reply, misshaped: &Misshaped) -> Fault {
-    reply.fault(Reason::GarbledAnswer, &misshaped.to_string())
-}
-
 impl<W: Way> Shared<W> {
     async fn devices(&self, serials: &[&str], purpose: Purpose) -> Outcome {
         let reply = self.way.ask(Question::Devices(serials), purpose).await?;
-        let read = Devices::read(reply.body(), serials, W::NOTHING)
-            .map_err(|misshaped| garbled(&reply, &misshaped))?;
+        let read = reply.read(|body| Devices::read(body, serials, W::NOTHING))?;
         Ok((read, Some(reply.date)))
     }
 
@@ -424,8 +416,7 @@ impl<W: Way> Shared<W> {
     async fn account(&self, purpose: Purpose) -> Result<(Account, Timestamp), Fault> {
         let secret = self.way.secret()?;
         let reply = self.way.ask(Question::Account, purpose).await?;
-        let account =
-            Account::read(reply.body()).map_err(|misshaped| garbled(&reply, &misshaped))?;
+        let account = reply.read(Account::read)?;
         self.known().account = Some((secret, account.clone()));
         Ok((account, reply.date))
     }
@@ -455,7 +446,7 @@ impl<W: Way> Shared<W> {
 
     async fn host_of(&self, uuid: &str, purpose: Purpose) -> Result<String, Fault> {
         let reply = self.way.ask(Question::Profile(uuid), purpose).await?;
-        finding::host_of(reply.body(), uuid).map_err(|misshaped| garbled(&reply, &misshaped))
+        reply.read(|body| finding::host_of(body, uuid))
     }
 
     fn bare(&self, serial: &Serial, reason: Reason) -> Evidence {

@@ -1,13 +1,10 @@
 //! What the doctor says of a Fleet server: what the API token may read, and what its calls do not tell.
 
 use super::{Fleet, is_own_not_found, without_the_call};
-use crate::{
-    readiness::{
-        Purpose,
-        examination::{Examination, Remark},
-        http::{Fault, NoReply},
-    },
-    reason::Reason,
+use crate::readiness::{
+    Purpose,
+    examination::{Examination, Remark},
+    http::{Fault, NoReply},
 };
 
 /// No host has it: Fleet counts from 1.
@@ -37,10 +34,7 @@ pub(super) async fn examine(fleet: &Fleet) -> Examination {
 /// Has this server the call that asks Apple, and may the token use it? About a host that is not there, so Apple is not asked.
 async fn asks_apple(fleet: &Fleet) -> Result<(), Fault> {
     match fleet.dep_assignment(NO_HOST, Purpose::Scan).await {
-        Ok(reply) => Err(reply.fault(
-            Reason::GarbledAnswer,
-            "Fleet answers about a host that it cannot have.",
-        )),
+        Ok(reply) => Err(reply.garbled("Fleet answers about a host that it cannot have.")),
         Err(NoReply::Refused(refused)) if is_own_not_found(&refused) => Ok(()),
         Err(no) => Err(without_the_call(no)),
     }

@@ -18,8 +18,7 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, NoReply, Refused, Reply, Request, below},
-    service::{Adapter, Endpoint, Heard, Pending, ask_each, unanswered},
-    shape::Misshaped,
+    service::{Adapter, Endpoint, Heard, NO_SERIAL, Pending, USER_AGENT, ask_each, unanswered},
     token_client::TokenClient,
 };
 use crate::{
@@ -33,8 +32,6 @@ use wire::{Assignment, Host};
 
 const HOST: &str = "api/v1/fleet/hosts/identifier";
 const HOSTS: &str = "api/v1/fleet/hosts";
-/// Asked by a probe: too long for a serial number, so that it finds nothing.
-const NO_SERIAL: &str = "BENCHLIGHT0PROBE";
 
 const REFUSED: &str =
     "Fleet refused the API token, or its user may not read hosts: the role Observer is enough.";
@@ -78,10 +75,9 @@ impl Adapter for Fleet {
 
 impl Fleet {
     fn new(settings: Settings, to: Endpoint<'_>) -> Result<Self, ClientFault> {
-        let user_agent = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
         Ok(Self {
             reads: TokenClient {
-                client: to.client(allowed(&to.url), user_agent, None)?,
+                client: to.client(allowed(&to.url), USER_AGENT, None)?,
                 credential: settings.token,
                 scheme: "Bearer",
                 refused: REFUSED,
@@ -108,9 +104,9 @@ impl Fleet {
             heard: true,
             ..bare
         };
-        let host = match Host::read(reply.status, reply.body(), serial) {
+        let host = match reply.read(|body| Host::read(reply.status, body, serial)) {
             Ok(host) => host,
-            Err(misshaped) => return unanswered(bare, &garbled(&reply, &misshaped)),
+            Err(fault) => return unanswered(bare, &fault),
         };
         let known = finding::of_host(bare, host.as_ref(), reply.date);
         let Some(host) = host.filter(|host| !host.is_enrolled()) else {
@@ -149,8 +145,7 @@ impl Fleet {
                 }
                 no => without_the_call(no),
             })?;
-        let read = Assignment::read(reply.body(), host.id, serial)
-            .map_err(|misshaped| garbled(&reply, &misshaped))?;
+        let read = reply.read(|body| Assignment::read(body, host.id, serial))?;
         Ok((read, reply.date))
     }
 
@@ -163,7 +158,7 @@ impl Fleet {
         let reply = self.host(NO_SERIAL, Purpose::Scan).await?;
         // A host of that very name is an answer as well.
         if reply.status == 404 {
-            wire::not_found(reply.body()).map_err(|misshaped| garbled(&reply, &misshaped))?;
+            reply.read(wire::not_found)?;
         }
         Ok(())
     }
@@ -194,10 +189,6 @@ fn without_the_call(no: NoReply) -> Fault {
         }
         no => no.into(),
     }
-}
-
-fn garbled(reply: &Reply, misshaped: &Misshaped) -> Fault {
-    reply.fault(Reason::GarbledAnswer, &misshaped.to_string())
 }
 
 /// What the bodies of Fleet's two replies (the host under `status`, and Apple's word), both dated `date`, say about one serial number.

@@ -50,9 +50,25 @@ impl Reply {
         &self.body
     }
 
+    /// What `shape` makes of the body.
+    ///
+    /// # Errors
+    /// `garbled_answer` with its words where it cannot.
+    pub fn read<T, E: fmt::Display>(
+        &self,
+        shape: impl FnOnce(&Value) -> Result<T, E>,
+    ) -> Result<T, Fault> {
+        shape(&self.body).map_err(|wrong| self.garbled(&wrong.to_string()))
+    }
+
     /// A fault that this reply stands for, under the rule of the clock.
     pub fn fault(&self, reason: Reason, detail: &str) -> Fault {
         fault(reason, detail, self.clock, Some(self.date))
+    }
+
+    /// It has not the form of an answer to this question.
+    pub fn garbled(&self, detail: &str) -> Fault {
+        self.fault(Reason::GarbledAnswer, detail)
     }
 }
 

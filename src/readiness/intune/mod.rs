@@ -28,8 +28,7 @@ use super::{
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, NoReply, Reply, Request, below},
     keeper::Vitals,
-    service::{Adapter, Endpoint, Heard, Pending},
-    shape::Misshaped,
+    service::{Adapter, Endpoint, Heard, NO_SERIAL, Pending, USER_AGENT},
     spelling,
 };
 use crate::{
@@ -58,8 +57,6 @@ const MAX_PAGES: usize = 5;
 /// What the address of a further page may ask besides.
 const PAGING: &[&str] = &["$skiptoken", "$skip", "$top", "$count"];
 const FILTER_AND_PAGING: &[&str] = &["$filter", "$skiptoken", "$skip", "$top", "$count"];
-/// Asked by a probe: too long for a serial number, so that it finds nothing and costs little.
-const NO_SERIAL: &str = "BENCHLIGHT0PROBE";
 /// The API's hosts besides the global one; each is its own audience of a token.
 const NATIONAL_CLOUDS: [&str; 3] = [
     "graph.microsoft.us",
@@ -229,8 +226,7 @@ type Rows = (Vec<Row>, Timestamp);
 
 impl Intune {
     fn new(settings: Settings, to: Endpoint<'_>) -> Result<Self, ClientFault> {
-        let user_agent = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
-        let client = to.client(allowed(&to.url, &settings.token_url), user_agent, None)?;
+        let client = to.client(allowed(&to.url, &settings.token_url), USER_AGENT, None)?;
         let grant = ClientCredentials {
             client_id: settings.client_id,
             secret: settings.secret,
@@ -313,13 +309,13 @@ impl Intune {
         url.set_query(Some(&question(filter)));
         let (list, reply) = self.pages(url, purpose).await?;
         heard.note();
-        Ok((read(&reply, || list.rows(filter))?, reply.date))
+        Ok((reply.read(|_| list.rows(filter))?, reply.date))
     }
 
     async fn profiles(&self, token: &Token) -> Result<Vec<Profile>, Fault> {
         let url = below(&self.base, &format!("{TOKENS}/{}/{PROFILES}", token.id));
         let (list, reply) = self.pages(url, Purpose::Scan).await?;
-        read(&reply, || list.profiles())
+        reply.read(|_| list.profiles())
     }
 
     /// All pages of a list, and the last reply.
@@ -328,12 +324,11 @@ impl Intune {
         let mut url = first.clone();
         for _ in 0..MAX_PAGES {
             let reply = self.get(url.clone(), purpose).await?;
-            let Some(next) = read(&reply, || list.take(reply.body()))? else {
+            let Some(next) = reply.read(|page| list.take(page))? else {
                 return Ok((list, reply));
             };
             url = further(&first, &next).ok_or_else(|| {
-                reply.fault(
-                    Reason::GarbledAnswer,
+                reply.garbled(
                     "Graph names the list's next page at another place than the list's own.",
                 )
             })?;
@@ -356,7 +351,7 @@ impl Intune {
         let asked_at = Boot::now();
         let (list, reply) = self.pages(below(&self.base, TOKENS), purpose).await?;
         let tokens = Arc::new(TokenList {
-            list: read(&reply, || list.tokens())?,
+            list: reply.read(|_| list.tokens())?,
             date: reply.date,
             asked_at,
         });
@@ -433,11 +428,6 @@ fn scope(base: &Url) -> &'static str {
         "microsoftgraph.chinacloudapi.cn" => "https://microsoftgraph.chinacloudapi.cn/.default",
         _ => "https://graph.microsoft.com/.default",
     }
-}
-
-/// Reads what a reply completes.
-fn read<T>(reply: &Reply, shape: impl FnOnce() -> Result<T, Misshaped>) -> Result<T, Fault> {
-    shape().map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))
 }
 
 /// Everything that may be asked. With more rights than it needs the app could assign profiles and wipe devices.

@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{Jamf, Known, PrestageKind, finding, meaning, wire::Instance};
+use super::{Jamf, Known, PrestageKind, finding, wire::Instance};
 use crate::{
     readiness::{
         Purpose,
         examination::{Examination, MdmServer, Remark, SOON_DAYS},
-        http::{Fault, below},
+        http::below,
         spelling,
     },
     reason::Reason,
@@ -57,11 +57,7 @@ async fn privileges(jamf: &Jamf, host: &str, known: &Known) -> Remark {
     }
     let mut read = vec!["the instances".to_owned()];
     for (what, url, list) in calls {
-        let opened: Result<_, Fault> = match jamf.rows(url, list, Purpose::Scan).await {
-            Ok(opened) => opened.map_err(meaning),
-            Err(fault) => Err(fault),
-        };
-        if let Err(fault) = opened {
+        if let Err(fault) = jamf.rows(url, list, Purpose::Scan).await {
             return Remark::of_fault(&format!("cannot read {what} of {host}"), &fault);
         }
         read.push(what);

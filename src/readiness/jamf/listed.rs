@@ -9,7 +9,6 @@ use url::Url;
 use super::{
     Jamf,
     finding::{self, Policy, Records},
-    meaning,
     wire::{self, Device, Instance, Kept, Prestage, PrestageKind},
 };
 use crate::{
@@ -197,10 +196,7 @@ impl Jamf {
             List::Devices(id) => self.instance_url(id, "devices"),
             List::Scope(kind) => below(&self.base, kind.scope()),
         };
-        let rows = self
-            .rows(url, Reader::field(list), Purpose::Pass)
-            .await?
-            .map_err(meaning)?;
+        let rows = self.rows(url, Reader::field(list), Purpose::Pass).await?;
         let list = reading.lists.pop();
         reading.open = list.map(|list| Open {
             reader: Reader::new(list),

@@ -14,7 +14,6 @@ mod wire;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use serde_json::Value;
 use url::Url;
 
 use super::{
@@ -25,15 +24,13 @@ use super::{
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, NoReply, Refused, Reply, Request, Rows, below},
     keeper::Vitals,
-    service::{Adapter, Endpoint, Heard, Listed, Pending},
-    shape::Misshaped,
+    service::{Adapter, Endpoint, Heard, Listed, Pending, USER_AGENT},
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
     runtime::{
         clock::{self, Boot},
-        credential::Secret,
         name::Name,
     },
 };
@@ -146,8 +143,7 @@ impl Jamf {
         if !settings.policy.expected_prestages.is_empty() {
             allow.extend(PrestageKind::ALL.map(|kind| Allowed::get(&base, kind.scope(), &[])));
         }
-        let user_agent = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
-        let client = to.client(allow, user_agent, None)?;
+        let client = to.client(allow, USER_AGENT, None)?;
         let grant = ClientCredentials {
             client_id: settings.client_id,
             secret: settings.secret,
@@ -195,7 +191,7 @@ impl Jamf {
                 .append_pair("page", &page.to_string())
                 .append_pair("page-size", &PAGE.to_string());
             let reply = self.get(url, purpose).await?;
-            let (instances, total) = read(&reply, wire::instances)?;
+            let (instances, total) = reply.read(wire::instances)?;
             let date = *oldest.get_or_insert(reply.date);
             let before = list.len();
             for instance in instances {
@@ -204,7 +200,7 @@ impl Jamf {
                     .any(|one| finding::same_id(&one.id, &instance.id))
                 {
                     let detail = "Jamf Pro lists an instance twice.";
-                    return Err(reply.fault(Reason::GarbledAnswer, detail));
+                    return Err(reply.garbled(detail));
                 }
                 list.push(instance);
             }
@@ -216,7 +212,7 @@ impl Jamf {
                 let detail = format!(
                     "Jamf Pro's list of instances does not add up: it says {total}, and it holds {held}."
                 );
-                return Err(reply.fault(Reason::GarbledAnswer, &detail));
+                return Err(reply.garbled(&detail));
             }
         }
         let detail = "Jamf Pro's list of instances has no end.";
@@ -226,19 +222,19 @@ impl Jamf {
     /// The newest successful sync of an instance; `None`: it never had one.
     async fn last_success(&self, id: &str, purpose: Purpose) -> Result<Option<Timestamp>, Fault> {
         let latest = self.instance_url(id, "syncs/latest");
-        let latest = match self.ask(latest, purpose).await? {
-            Ok(reply) => read(&reply, wire::success)?,
+        let latest = match self.ask(latest, purpose).await {
+            Ok(reply) => reply.read(wire::success)?,
             // It was never synced.
-            Err(refused) if refused.status == 404 && is_own_error(&refused) => None,
-            Err(refused) => return Err(meaning(refused)),
+            Err(NoReply::Refused(refused)) if is_own_not_found(&refused) => None,
+            Err(no) => return Err(meaning(no)),
         };
         if latest.is_some() {
             return Ok(latest);
         }
-        match self.ask(self.instance_url(id, "syncs"), purpose).await? {
-            Ok(reply) => read(&reply, wire::newest_success),
-            Err(refused) if refused.status == 404 && is_own_error(&refused) => Ok(None),
-            Err(refused) => Err(meaning(refused)),
+        match self.ask(self.instance_url(id, "syncs"), purpose).await {
+            Ok(reply) => reply.read(wire::newest_success),
+            Err(NoReply::Refused(refused)) if is_own_not_found(&refused) => Ok(None),
+            Err(no) => Err(meaning(no)),
         }
     }
 
@@ -251,51 +247,18 @@ impl Jamf {
     }
 
     async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {
-        self.ask(url, purpose).await?.map_err(meaning)
+        self.ask(url, purpose).await.map_err(meaning)
     }
 
-    async fn ask(&self, url: Url, purpose: Purpose) -> Result<Result<Reply, Refused>, Fault> {
-        self.with_token(purpose, |token| {
-            self.client.send(authorized(url.clone(), &token), purpose)
-        })
-        .await
+    async fn ask(&self, url: Url, purpose: Purpose) -> Result<Reply, NoReply> {
+        self.token.send(wanting_json(url), purpose).await
     }
 
     /// A reply that is one long list, read as it comes.
-    async fn rows(
-        &self,
-        url: Url,
-        list: &'static str,
-        purpose: Purpose,
-    ) -> Result<Result<Rows, Refused>, Fault> {
-        self.with_token(purpose, |token| {
-            self.client
-                .rows(authorized(url.clone(), &token), purpose, list)
-        })
-        .await
-    }
-
-    /// Asks with the token that is kept; with a new one where the server does not take it any more.
-    async fn with_token<T, A>(
-        &self,
-        purpose: Purpose,
-        ask: impl Fn(Secret) -> A,
-    ) -> Result<Result<T, Refused>, Fault>
-    where
-        A: Future<Output = Result<T, NoReply>>,
-    {
-        let mut refused: Option<Secret> = None;
-        loop {
-            let token = self.token.token(refused.as_ref(), purpose).await?;
-            match ask(token.clone()).await {
-                Ok(reply) => return Ok(Ok(reply)),
-                Err(NoReply::Fault(fault)) => return Err(fault),
-                Err(NoReply::Refused(no)) if no.status == 401 && refused.is_none() => {
-                    refused = Some(token);
-                }
-                Err(NoReply::Refused(no)) => return Ok(Err(no)),
-            }
-        }
+    async fn rows(&self, url: Url, list: &'static str, purpose: Purpose) -> Result<Rows, Fault> {
+        let ask = |request| self.client.rows(request, purpose, list);
+        let rows = self.token.with(&wanting_json(url), purpose, ask).await;
+        rows.map_err(meaning)
     }
 
     fn known(&self) -> Option<Arc<Known>> {
@@ -328,30 +291,25 @@ impl PrestageKind {
     }
 }
 
-fn authorized(url: Url, token: &Secret) -> Request {
-    Request::get(url)
-        .header("authorization", &format!("Bearer {}", token.reveal()))
-        .header("accept", "application/json")
+fn wanting_json(url: Url) -> Request {
+    Request::get(url).header("accept", "application/json")
 }
 
 /// What a refusal means. Jamf Pro gives its status in the body too: what has another form is not its own.
-fn meaning(refused: Refused) -> Fault {
+fn meaning(no: NoReply) -> Fault {
+    let NoReply::Refused(refused) = no else {
+        return no.into();
+    };
     match refused.status {
         401 => refused.fault(Reason::CredentialsRefused, "Jamf Pro refused a new access token: look at the API client in Settings, System, API roles and clients."),
         403 => refused.fault(Reason::CredentialsRefused, "The API role lacks a privilege: Read Device Enrollment Program Instances; with expected_prestages also Read Computer PreStage Enrollments and Read Mobile Device PreStage Enrollments."),
-        404 if is_own_error(&refused) => refused.fault(Reason::GarbledAnswer, "Jamf Pro does not have what it listed a moment ago: an instance was removed, and the next pass knows."),
+        404 if is_own_not_found(&refused) => refused.fault(Reason::GarbledAnswer, "Jamf Pro does not have what it listed a moment ago: an instance was removed, and the next pass knows."),
         _ => NoReply::Refused(refused).into(),
     }
 }
 
-/// Is it an error as Jamf Pro writes its own?
-fn is_own_error(refused: &Refused) -> bool {
+/// Does Jamf Pro itself say that it has no such thing, in the form of its errors?
+fn is_own_not_found(refused: &Refused) -> bool {
     let text = refused.text();
-    text.contains("\"httpStatus\"") && text.contains("\"errors\"")
-}
-
-/// Reads a reply's JSON.
-fn read<T>(reply: &Reply, shape: impl FnOnce(&Value) -> Result<T, Misshaped>) -> Result<T, Fault> {
-    shape(reply.body())
-        .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))
+    refused.status == 404 && text.contains("\"httpStatus\"") && text.contains("\"errors\"")
 }

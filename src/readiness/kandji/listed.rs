@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::{
     ADE_DEVICES, Kandji,
     finding::{self, Policy, Records, Tokens},
-    read,
     wire::{ListPage, Row, Token},
 };
 use crate::{
@@ -89,7 +88,7 @@ impl Kandji {
         url.query_pairs_mut()
             .append_pair("page", &number.to_string());
         let reply = self.get(url, Purpose::Pass).await?;
-        let page = read(&reply, |page| ListPage::read(page, number == 1))?;
+        let page = reply.read(|page| ListPage::read(page, number == 1))?;
         let mut unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner);
         if number == 1 {
             unasked.clear();

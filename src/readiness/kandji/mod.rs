@@ -18,7 +18,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::Value;
 use url::Url;
 
 use super::{
@@ -28,8 +27,7 @@ use super::{
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, QuotaHeaders, Reply, Request, below},
     keeper::Vitals,
-    service::{Adapter, Endpoint, Heard, Listed, Pending, unanswered},
-    shape::Misshaped,
+    service::{Adapter, Endpoint, Heard, Listed, NO_SERIAL, Pending, USER_AGENT, unanswered},
     token_client::TokenClient,
 };
 use crate::{
@@ -57,8 +55,6 @@ const TOKENS_REFRESHED: Duration = Duration::from_mins(10);
 const MAX_PAGES: u32 = 5;
 /// The most that one call to the device list gives.
 const DEVICES_LIMIT: usize = 300;
-/// Asked by a probe: too long for a serial number, so that it finds nothing and costs little.
-const NO_SERIAL: &str = "BENCHLIGHT0PROBE";
 
 /// The names of the hourly quota; the one by the second is never the narrower one for a bench.
 const QUOTA: QuotaHeaders = QuotaHeaders {
@@ -156,10 +152,9 @@ impl Kandji {
             Allowed::get(&to.url, ADE_TOKENS, &[]),
             Allowed::get(&to.url, DEVICES, &["serial_number", "limit"]),
         ];
-        let user_agent = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
         Ok(Self {
             reads: TokenClient {
-                client: to.client(allow, user_agent, Some(QUOTA))?,
+                client: to.client(allow, USER_AGENT, Some(QUOTA))?,
                 credential: settings.token,
                 scheme: "Bearer",
                 refused: REFUSED,
@@ -236,11 +231,9 @@ impl Kandji {
             }
             let reply = self.get(url, purpose).await?;
             heard.note();
-            if !read(&reply, |page| list.take(page))? {
-                return Ok((
-                    wire::rows(&list, filter).map_err(|misshaped| garbled(&reply, &misshaped))?,
-                    Some(reply.date),
-                ));
+            if !reply.read(|page| list.take(page))? {
+                let rows = reply.read(|_| wire::rows(&list, filter))?;
+                return Ok((rows, Some(reply.date)));
             }
         }
         Err(Fault::with(
@@ -255,12 +248,10 @@ impl Kandji {
             .append_pair("serial_number", filter)
             .append_pair("limit", &DEVICES_LIMIT.to_string());
         let reply = self.get(url, purpose).await?;
-        let devices = read(&reply, |list| wire::devices(list, filter))?;
+        let devices = reply.read(|list| wire::devices(list, filter))?;
         if devices.len() >= DEVICES_LIMIT {
-            return Err(reply.fault(
-                Reason::GarbledAnswer,
-                "Kandji lists more devices for this serial number than can be its own.",
-            ));
+            return Err(reply
+                .garbled("Kandji lists more devices for this serial number than can be its own."));
         }
         Ok(devices)
     }
@@ -276,7 +267,7 @@ impl Kandji {
     async fn fetch_tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
         let asked_at = Boot::now();
         let reply = self.get(below(&self.base, ADE_TOKENS), purpose).await?;
-        let list = read(&reply, wire::tokens)?;
+        let list = reply.read(wire::tokens)?;
         let tokens = Arc::new(TokenList {
             list,
             date: reply.date,
@@ -319,15 +310,6 @@ impl Kandji {
     fn unknown(&self, serial: &Serial, fault: &Fault) -> Evidence {
         unanswered(self.bare(serial, fault.reason), fault)
     }
-}
-
-/// Reads a reply's JSON.
-fn read<T>(reply: &Reply, shape: impl FnOnce(&Value) -> Result<T, Misshaped>) -> Result<T, Fault> {
-    shape(reply.body()).map_err(|misshaped| garbled(reply, &misshaped))
-}
-
-fn garbled(reply: &Reply, misshaped: &Misshaped) -> Fault {
-    reply.fault(Reason::GarbledAnswer, &misshaped.to_string())
 }
 
 /// What the bodies of Kandji's replies (ADE device list, ADE tokens, devices), all dated `now`, say about one serial number

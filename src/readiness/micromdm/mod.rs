@@ -19,12 +19,11 @@ use super::{
     evidence::SourceKind,
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, NoReply, Reply, Request, below},
-    service::{Endpoint, Pending},
+    service::{Endpoint, Pending, USER_AGENT},
 };
 use crate::{reason::Reason, runtime::credential::Secret};
 pub use settings::Settings;
 
-const USER_AGENT: &str = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
 const DEVICES: &str = "v1/dep/devices";
 
 /// What Apple says to the token that MicroMDM has.

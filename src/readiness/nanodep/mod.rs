@@ -20,14 +20,12 @@ use super::{
     evidence::SourceKind,
     examination::Examination,
     http::{Client, ClientFault, Fault, NoReply, Reply, below},
-    service::{Endpoint, Pending},
+    service::{Endpoint, Pending, USER_AGENT},
 };
 use crate::runtime::credential::Secret;
 #[cfg(fuzzing)]
 use crate::{label::Serial, runtime::name::Name};
 pub use settings::Settings;
-
-const USER_AGENT: &str = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
 
 /// What Apple says to the token that NanoDEP has under one DEP name.
 type NanoDep = DeviceAssignment<Proxy>;

@@ -18,7 +18,7 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, Request, below},
-    service::{Adapter, Endpoint, Heard, Pending, ask_each, unanswered},
+    service::{Adapter, Endpoint, Heard, NO_SERIAL, Pending, USER_AGENT, ask_each, unanswered},
     token_client::TokenClient,
 };
 use crate::{
@@ -32,8 +32,6 @@ use wire::Row;
 
 /// With the slash at its end: without it Zentral redirects.
 const DEVICES: &str = "api/mdm/dep/devices/";
-/// Asked by a probe: too long for a serial number, so that it finds nothing.
-const NO_SERIAL: &str = "BENCHLIGHT0PROBE";
 
 const REFUSED: &str = "Zentral refused the API token, or its service account lacks the permission mdm.view_depdevice.";
 
@@ -74,10 +72,9 @@ impl Adapter for Zentral {
 
 impl Zentral {
     fn new(settings: Settings, to: Endpoint<'_>) -> Result<Self, ClientFault> {
-        let user_agent = concat!("benchlight/", env!("CARGO_PKG_VERSION"));
         Ok(Self {
             reads: TokenClient {
-                client: to.client(allowed(&to.url), user_agent, None)?,
+                client: to.client(allowed(&to.url), USER_AGENT, None)?,
                 credential: settings.token,
                 scheme: "Token",
                 refused: REFUSED,
@@ -117,8 +114,7 @@ impl Zentral {
         url.query_pairs_mut().append_pair("serial_number", filter);
         let reply = self.reads.send(Request::get(url), purpose).await?;
         heard.note();
-        let rows = wire::rows(reply.body(), filter)
-            .map_err(|misshaped| reply.fault(Reason::GarbledAnswer, &misshaped.to_string()))?;
+        let rows = reply.read(|body| wire::rows(body, filter))?;
         Ok((rows, reply.date))
     }
 

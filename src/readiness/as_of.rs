@@ -1,4 +1,4 @@
-//! How old an MDM's own word may be: its last sync with Apple, by the dates of its replies and never by our clock. Pure.
+//! How old an MDM's own word may be, and what is dated ahead: by the dates of its replies and never by our clock. Pure.
 
 use std::time::Duration;
 
@@ -24,6 +24,18 @@ pub(super) fn doubt(
         } else {
             http::in_future(as_of, date).then_some(Doubt::Ahead(as_of))
         }
+    })
+}
+
+/// The sentence about the first of these moments that lies in the future at `now`, or that nothing tells not to.
+pub(super) fn dated_ahead<const N: usize>(
+    moments: [(&str, Option<Timestamp>); N],
+    now: Option<Timestamp>,
+) -> Option<String> {
+    let is_ahead = |moment: &Timestamp| now.is_none_or(|now| http::in_future(*moment, now));
+    moments.into_iter().find_map(|(what, moment)| {
+        let moment = times::moment(moment.filter(is_ahead)?);
+        Some(format!("The {what} is dated {moment}, in the future."))
     })
 }
 
@@ -100,6 +112,29 @@ mod tests {
             doubt(Some(Timestamp::MIN), [Timestamp::MAX], Duration::MAX),
             None
         );
+    }
+
+    #[test]
+    fn the_first_moment_ahead_is_named_and_a_little_ahead_is_none() {
+        let now = at("2026-11-23T12:00:00Z");
+        let ahead = |first: &str, second: &str, now| {
+            dated_ahead(
+                [("first", Some(at(first))), ("second", Some(at(second)))],
+                now,
+            )
+        };
+        let (past, near, far) = (
+            "2026-11-23T10:00:00Z",
+            "2026-11-23T12:05:00Z",
+            "2026-11-23T12:05:01Z",
+        );
+        assert_eq!(ahead(past, near, Some(now)), None);
+        assert_eq!(dated_ahead([("first", None)], None), None);
+        let said = ahead(near, far, Some(now));
+        let sentence = "The second is dated 2026-11-23 12:05 UTC, in the future.";
+        assert_eq!(said.as_deref(), Some(sentence));
+        let said = ahead(past, far, None).unwrap_or_default();
+        assert!(said.starts_with("The first is"), "without a date: {said}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod keeper;
 pub mod kind;
 pub mod micromdm;
 pub mod nanodep;
+mod newest;
 pub mod replica;
 pub mod service;
 pub mod shape;

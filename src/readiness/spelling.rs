@@ -65,6 +65,19 @@ pub fn same_uuid(one: &str, other: &str) -> bool {
     bare_uuid(one) == bare_uuid(other)
 }
 
+/// The sentence about a profile's uuid that is none of those that count; "": it is not named. No list: any counts.
+pub fn unexpected_profile(uuid: &str, expected: &[String]) -> Option<String> {
+    if expected.is_empty() || expected.iter().any(|one| same_uuid(one, uuid)) {
+        return None;
+    }
+    let named = if uuid.is_empty() {
+        "not named".to_owned()
+    } else {
+        shown(uuid)
+    };
+    Some(format!("The profile on it is {named}."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,5 +188,22 @@ mod tests {
             " 1f97349736cf4614a94f624e705841ad"
         ));
         assert!(!same_uuid("1F973497", "1F973498") && !same_uuid("HQ", ""));
+    }
+
+    #[test]
+    fn a_profile_counts_by_its_uuid_in_any_spelling_or_where_any_does() {
+        let expected = ["88FC4E37-8B4B-4E3B-9E7C-5E0C9B7E5E6B".to_owned()];
+        let ours = "88fc4e378b4b4e3b9e7c5e0c9b7e5e6b";
+        assert_eq!(unexpected_profile(ours, &expected), None);
+        assert_eq!(unexpected_profile("other", &[]), None);
+        for (uuid, sentence) in [
+            ("other", "The profile on it is other."),
+            ("", "The profile on it is not named."),
+        ] {
+            assert_eq!(
+                unexpected_profile(uuid, &expected).as_deref(),
+                Some(sentence)
+            );
+        }
     }
 }

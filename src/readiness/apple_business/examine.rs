@@ -9,7 +9,7 @@ use crate::readiness::{
 
 pub(super) async fn examine(apple: &AppleBusiness) -> Examination {
     match apple.servers(Purpose::Scan).await {
-        Ok((servers, _)) => of_servers(&servers, &apple.expected).into(),
+        Ok(known) => of_servers(&known.list, &apple.expected).into(),
         Err(fault) => {
             let host = apple.base.host_str().unwrap_or_default();
             Remark::of_fault(

@@ -46,11 +46,11 @@ enum Place {
 impl Listed for AppleBusiness {
     fn facts(&self) -> Pending<'_, Result<Facts, Fault>> {
         Box::pin(async {
-            let (servers, date) = self.servers(Purpose::Pass).await?;
+            let servers = self.servers(Purpose::Pass).await?;
             Ok(Facts {
                 account: format!("{} {}", self.base, self.token.grant().client_id),
-                body: compact::written(FORM, &servers)?,
-                date,
+                body: compact::written(FORM, &servers.list)?,
+                date: servers.date,
             })
         })
     }
@@ -77,8 +77,10 @@ impl Listed for AppleBusiness {
             Finding::Unknown(Reason::Stale),
         );
         // As this process has read them last, for a scan or in a pass, they are never older than those of a complete pass.
-        let newest = self.known().as_ref().map(|(_, servers)| servers.clone());
-        let servers = newest.or_else(|| compact::read(FORM, &facts.body));
+        if let Some(servers) = self.servers.last() {
+            return judge(bare, rows, &self.expected, &servers.list);
+        }
+        let servers: Option<Vec<Server>> = compact::read(FORM, &facts.body);
         judge(bare, rows, &self.expected, &servers.unwrap_or_default())
     }
 }
@@ -141,12 +143,15 @@ impl AppleBusiness {
 
     /// The first page of the servers' devices, by the list of servers that this pass has read; `None`: there is no server.
     async fn links_of_all(&self) -> Result<Option<Place>, Fault> {
-        let known = self.known().clone();
-        let servers = match known {
-            Some((_, servers)) => servers,
-            None => self.servers(Purpose::Pass).await?.0,
+        let servers = match self.servers.last() {
+            Some(servers) => servers,
+            None => self.servers(Purpose::Pass).await?,
         };
-        let ids: Vec<String> = servers.into_iter().map(|server| server.id).collect();
+        let ids: Vec<String> = servers
+            .list
+            .iter()
+            .map(|server| server.id.clone())
+            .collect();
         Ok((!ids.is_empty()).then_some(Place::Links(ids, None)))
     }
 

@@ -13,13 +13,9 @@ mod settings;
 pub mod simulator;
 mod wire;
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 use url::Url;
 
 use super::{
@@ -28,6 +24,7 @@ use super::{
     evidence::{Evidence, Finding, SourceKind},
     examination::Examination,
     http::{self, Allowed, Client, ClientFault, Fault, Reply, Request},
+    newest::{Known, Newest},
     service::{Adapter, Endpoint, Heard, Listed, Pending, USER_AGENT, ask_each, unanswered},
     spelling,
 };
@@ -56,8 +53,7 @@ struct AppleBusiness {
     client: Client,
     token: AccessToken<Identity>,
     expected: Vec<String>,
-    /// As last read, whoever read them, and when they were asked for.
-    servers: Mutex<Option<(Instant, Vec<Server>)>>,
+    servers: Newest<Server>,
 }
 
 impl Adapter for AppleBusiness {
@@ -102,7 +98,7 @@ impl AppleBusiness {
             token: AccessToken::new(client.clone(), settings.identity),
             client,
             expected: settings.expected_servers,
-            servers: Mutex::default(),
+            servers: Newest::default(),
         })
     }
 
@@ -110,12 +106,15 @@ impl AppleBusiness {
         ask_each(candidates, |serial| self.one(serial, purpose, heard)).await
     }
 
-    /// The organisation's MDM servers, read from Apple, and the first reply's `Date`.
-    async fn servers(&self, purpose: Purpose) -> Result<(Vec<Server>, Timestamp), Fault> {
+    /// The organisation's MDM servers, read from Apple.
+    async fn servers(&self, purpose: Purpose) -> Result<Arc<Known<Server>>, Fault> {
+        self.servers.read(self.read_servers(purpose)).await
+    }
+
+    async fn read_servers(&self, purpose: Purpose) -> Result<(Vec<Server>, Timestamp), Fault> {
         let mut servers: Vec<Server> = Vec::new();
         let mut cursor: Option<String> = None;
         let mut date = None;
-        let asked_at = Instant::now();
         for _ in 0..MOST_PAGES {
             let mut url = http::below(&self.base, "mdmServers");
             url.query_pairs_mut().append_pair("limit", PAGE);
@@ -127,7 +126,6 @@ impl AppleBusiness {
             // The links name whole addresses: only the cursor is followed, on the configured host.
             cursor = reply.read(|page| Server::read_page(page, &mut servers))?;
             if cursor.is_none() {
-                self.keep(asked_at, &servers);
                 return Ok((servers, date));
             }
         }
@@ -200,15 +198,12 @@ impl AppleBusiness {
 
     /// The servers whose names are known or can be had quickly.
     async fn names(&self, serial: &Serial, id: &str, purpose: Purpose) -> Vec<Server> {
-        let kept = self.known().clone();
-        let mut servers = match kept {
-            Some((read_at, servers)) if read_at.elapsed() < NAMES_KEPT => servers,
-            _ if purpose == Purpose::Scan => match self.servers(purpose).await {
-                Ok((servers, _)) => servers,
-                Err(_) => Vec::new(),
-            },
-            kept => kept.map_or_else(Vec::new, |(_, servers)| servers),
+        let known = match self.servers.last() {
+            Some(known) if known.age() < NAMES_KEPT => Some(known),
+            _ if purpose == Purpose::Scan => self.servers(purpose).await.ok(),
+            known => known,
         };
+        let mut servers = known.map_or_else(Vec::new, |known| known.list.clone());
         // A server that the list does not hold is named by the device's own record.
         if !servers.iter().any(|server| server.is(id))
             && let Ok(reply) = self
@@ -233,18 +228,6 @@ impl AppleBusiness {
     async fn get(&self, request: Request, purpose: Purpose) -> Result<Reply, Fault> {
         let request = request.header("accept", "application/json");
         Ok(self.token.send(request, purpose).await?)
-    }
-
-    /// A reading that hung may end after a later one.
-    fn keep(&self, asked_at: Instant, servers: &[Server]) {
-        let mut known = self.known();
-        if known.as_ref().is_none_or(|(newest, _)| *newest <= asked_at) {
-            *known = Some((asked_at, servers.to_vec()));
-        }
-    }
-
-    fn known(&self) -> MutexGuard<'_, Option<(Instant, Vec<Server>)>> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,14 +13,13 @@ use url::Url;
 use crate::{
     label::Serial,
     readiness::{
-        compact,
+        as_of, compact,
         evidence::{Evidence, Finding, Grade},
-        http,
         shape::{Misshaped, Object},
         spelling,
     },
     reason::Reason,
-    runtime::{clock::Boot, times},
+    runtime::clock::Boot,
 };
 
 /// Which profiles make a device ready.
@@ -311,22 +310,17 @@ fn conclude(
             Some("Apple's answer carries no date to count its age from.".to_owned()),
         );
     };
-    for (what, moment) in [
+    let moments = [
         ("profile's assignment", device.assigned_at),
         (
             "device's assignment to its MDM server",
             device.device_assigned_at,
         ),
-    ] {
-        if let Some(moment) = moment.filter(|moment| http::in_future(*moment, replied_at)) {
-            let detail = format!(
-                "Apple dates the {what} {}, in the future.",
-                times::moment(moment)
-            );
-            return (Finding::Unknown(Reason::GarbledAnswer), Some(detail));
-        }
+    ];
+    match as_of::dated_ahead(moments, Some(replied_at)) {
+        Some(detail) => (Finding::Unknown(Reason::GarbledAnswer), Some(detail)),
+        None => (Finding::Ready(Grade::Apple), None),
     }
-    (Finding::Ready(Grade::Apple), None)
 }
 
 /// Why the profile on it is not one that counts.
@@ -338,15 +332,8 @@ fn unexpected(
     let wrong = |detail: String| Some((Finding::No(Reason::WrongProfile), Some(detail)));
     let uuid = device.profile_uuid.as_deref().unwrap_or("");
     let is_one = |all: &[String], one: &str| all.iter().any(|all| all.eq_ignore_ascii_case(one));
-    // Consoles show a uuid with dashes, Apple writes none.
-    let is_expected = |one: &String| spelling::same_uuid(one, uuid);
-    if !expected.profiles.is_empty() && !expected.profiles.iter().any(is_expected) {
-        let named = if uuid.is_empty() {
-            "not named".to_owned()
-        } else {
-            spelling::shown(uuid)
-        };
-        return wrong(format!("The profile on it is {named}."));
+    if let Some(detail) = spelling::unexpected_profile(uuid, &expected.profiles) {
+        return wrong(detail);
     }
     if expected.hosts.is_empty() {
         return None;

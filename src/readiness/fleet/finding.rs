@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use super::wire::{Assignment, Device, Host, Listed};
 use crate::{
     readiness::{
+        as_of,
         evidence::{Evidence, Finding, Grade},
-        http, spelling,
+        spelling,
     },
     reason::Reason,
-    runtime::times,
 };
 
 /// Fleet reads its list from Apple every minute; what is not in it was not there so long ago.
@@ -182,34 +182,20 @@ fn of_response(listed: &Listed, is_assigned: bool) -> Option<Judgement> {
 
 fn of_assigned(device: &Device, date: Timestamp, expected: &Expected) -> Judgement {
     let uuid = device.profile_uuid.as_deref().unwrap_or_default();
-    let is_expected = |one: &String| spelling::same_uuid(one, uuid);
-    if !expected.profiles.is_empty() && !expected.profiles.iter().any(is_expected) {
-        let named = if uuid.is_empty() {
-            "not named".to_owned()
-        } else {
-            spelling::shown(uuid)
-        };
-        return (
-            Finding::No(Reason::WrongProfile),
-            Some(format!("The profile on it is {named}.")),
-        );
+    if let Some(detail) = spelling::unexpected_profile(uuid, &expected.profiles) {
+        return (Finding::No(Reason::WrongProfile), Some(detail));
     }
-    for (what, moment) in [
+    let moments = [
         ("profile's assignment", device.assigned_at),
         (
             "device's assignment to its MDM server",
             device.device_assigned_at,
         ),
-    ] {
-        if let Some(moment) = moment.filter(|moment| http::in_future(*moment, date)) {
-            let moment = times::moment(moment);
-            return (
-                Finding::Unknown(Reason::GarbledAnswer),
-                Some(format!("The {what} is dated {moment}, in the future.")),
-            );
-        }
+    ];
+    match as_of::dated_ahead(moments, Some(date)) {
+        Some(detail) => (Finding::Unknown(Reason::GarbledAnswer), Some(detail)),
+        None => (Finding::Ready(Grade::Apple), None),
     }
-    (Finding::Ready(Grade::Apple), None)
 }
 
 fn unknown_word(field: &str) -> Judgement {

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::{
-    Intune, NO_SERIAL, PERMISSION, TokenList, finding,
+    Intune, NO_SERIAL, PERMISSION, finding,
     wire::{Profile, Token},
 };
 use crate::{
@@ -30,15 +30,16 @@ pub(super) async fn examine(intune: &Intune) -> Examination {
     };
     let heard = Heard::default();
     let (rows, profiles) = tokio::join!(
-        intune.rows_of_all(&tokens, NO_SERIAL, Purpose::Scan, &heard),
+        intune.rows_of_all(&tokens.list, NO_SERIAL, Purpose::Scan, &heard),
         join_all(
-            tokens
-                .counted(&intune.policy)
+            intune
+                .policy
+                .counted(&tokens.list)
                 .map(|token| intune.profiles(token))
         )
     );
     let mut remarks = vec![of_lists(host, &rows), of_its_nature()];
-    remarks.extend(of_missing(intune, &tokens));
+    remarks.extend(of_missing(&intune.policy.tokens, &tokens.list));
     let mut counted = rows.iter().zip(&profiles);
     for token in &tokens.list {
         let read = intune
@@ -53,7 +54,7 @@ pub(super) async fn examine(intune: &Intune) -> Examination {
             tokens.now(),
         ));
     }
-    let servers = tokens.counted(&intune.policy).map(|token| MdmServer {
+    let servers = intune.policy.counted(&tokens.list).map(|token| MdmServer {
         name: token.name.clone().unwrap_or_else(|| token.id.clone()),
         uuid: None,
     });
@@ -82,15 +83,13 @@ fn of_its_nature() -> Remark {
 }
 
 /// Tokens that the config names and the tenant does not have; or no token at all.
-fn of_missing(intune: &Intune, tokens: &TokenList) -> Vec<Remark> {
-    let wanted = &intune.policy.tokens;
-    if tokens.list.is_empty() && wanted.is_empty() {
+fn of_missing(wanted: &[String], tokens: &[Token]) -> Vec<Remark> {
+    if tokens.is_empty() && wanted.is_empty() {
         let remedy = "an administrator must connect Intune to Apple: Devices, Enrollment, Apple, Enrollment program tokens";
         let finding = "Intune has no ADE token: it hears nothing from Apple";
         return vec![Remark::fail(finding, remedy).about("ADE token")];
     }
     let listed: Vec<String> = tokens
-        .list
         .iter()
         .map(|token| format!("{} ({})", token.shown(), token.id))
         .collect();
@@ -101,10 +100,7 @@ fn of_missing(intune: &Intune, tokens: &TokenList) -> Vec<Remark> {
     };
     let is_there = |id: &&String| {
         let id = id.trim();
-        tokens
-            .list
-            .iter()
-            .any(|token| token.id.eq_ignore_ascii_case(id))
+        tokens.iter().any(|token| token.id.eq_ignore_ascii_case(id))
     };
     wanted
         .iter()

@@ -10,7 +10,7 @@ use crate::{
     readiness::{
         as_of,
         evidence::{Evidence, Finding, Grade},
-        http::{self, Fault},
+        http::Fault,
         spelling,
     },
     reason::{Reason, Verdict},
@@ -249,14 +249,10 @@ fn of_profile(row: &Row, date: Timestamp, policy: &Policy) -> Judgement {
         );
         return (Finding::No(Reason::WrongProfile), Some(detail));
     }
-    if let Some(at) = row.assigned_at.filter(|at| http::in_future(*at, date)) {
-        let detail = format!(
-            "The assignment is dated {}, in the future.",
-            times::moment(at)
-        );
-        return unknown(Reason::GarbledAnswer, detail);
+    match as_of::dated_ahead([("assignment", row.assigned_at)], Some(date)) {
+        Some(detail) => unknown(Reason::GarbledAnswer, detail),
+        None => (Finding::Ready(Grade::Intent), None),
     }
-    (Finding::Ready(Grade::Intent), None)
 }
 
 /// The table's rows for a serial number without a record.
@@ -290,6 +286,10 @@ impl Policy {
     /// Is this token asked?
     pub(super) fn counts(&self, id: &str) -> bool {
         self.tokens.is_empty() || self.tokens.iter().any(|counted| same_id(counted, id))
+    }
+
+    pub(super) fn counted<'a>(&'a self, list: &'a [Token]) -> impl Iterator<Item = &'a Token> {
+        list.iter().filter(|token| self.counts(&token.id))
     }
 }
 

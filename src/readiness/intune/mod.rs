@@ -11,10 +11,7 @@ mod settings;
 pub mod simulator;
 mod wire;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -28,16 +25,14 @@ use super::{
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, NoReply, Reply, Request, below},
     keeper::Vitals,
+    newest::{Known, Newest},
     service::{Adapter, Endpoint, Heard, NO_SERIAL, Pending, USER_AGENT},
     spelling,
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
-    runtime::{
-        clock::{self, Boot},
-        name::Name,
-    },
+    runtime::name::Name,
 };
 pub use finding::Policy;
 use finding::{Asked, Records};
@@ -48,10 +43,6 @@ const TOKENS: &str = "deviceManagement/depOnboardingSettings";
 const DEVICES: &str = "importedAppleDeviceIdentities";
 const PROFILES: &str = "enrollmentProfiles";
 
-/// The token list is not used when it is older.
-const TOKENS_KEPT: Duration = Duration::from_mins(15);
-/// It is refreshed in the background when it is older, so that no scan has to wait for it.
-const TOKENS_REFRESHED: Duration = Duration::from_mins(10);
 /// A filter that matches more records than fit on this many pages is not a serial number.
 const MAX_PAGES: usize = 5;
 /// What the address of a further page may ask besides.
@@ -127,7 +118,7 @@ struct Intune {
     client: Client,
     token: AccessToken<ClientCredentials>,
     policy: Policy,
-    tokens: Mutex<Option<Arc<TokenList>>>,
+    tokens: Newest<Token>,
 }
 
 impl Adapter for Intune {
@@ -146,7 +137,7 @@ impl Adapter for Intune {
             let tokens = self.fetch_tokens(Purpose::Scan).await?;
             let heard = Heard::default();
             let read = self
-                .rows_of_all(&tokens, NO_SERIAL, Purpose::Scan, &heard)
+                .rows_of_all(&tokens.list, NO_SERIAL, Purpose::Scan, &heard)
                 .await;
             read.into_iter().try_for_each(|rows| rows.map(drop))
         })
@@ -161,11 +152,12 @@ impl Adapter for Intune {
     }
 
     fn vitals(&self) -> Vitals {
-        let Some(tokens) = self.kept_tokens() else {
+        let Some(tokens) = self.tokens.kept() else {
             return Vitals::default();
         };
-        let expires = tokens
-            .counted(&self.policy)
+        let expires = self
+            .policy
+            .counted(&tokens.list)
             .filter_map(|token| token.expires_at)
             .min();
         let days = |expires: Timestamp| {
@@ -175,8 +167,9 @@ impl Adapter for Intune {
                 .div_euclid(86_400)
         };
         Vitals {
-            as_of: tokens
-                .counted(&self.policy)
+            as_of: self
+                .policy
+                .counted(&tokens.list)
                 .map(|token| token.synced_at)
                 .min()
                 .flatten(),
@@ -187,37 +180,12 @@ impl Adapter for Intune {
     }
 
     fn refresh_in(&self) -> Option<Duration> {
-        let tokens = self.kept_tokens().map_or(Duration::ZERO, |tokens| {
-            TOKENS_REFRESHED.saturating_sub(tokens.age())
-        });
+        let tokens = self.tokens.refresh_in();
         Some(
             self.token
                 .renew_in()
                 .map_or(tokens, |renew| tokens.min(renew)),
         )
-    }
-}
-
-/// The ADE tokens as last read.
-struct TokenList {
-    list: Vec<Token>,
-    date: Timestamp,
-    asked_at: Boot,
-}
-
-impl TokenList {
-    fn age(&self) -> Duration {
-        Boot::now().since(self.asked_at)
-    }
-
-    /// The service's clock now, by the list's own `Date`.
-    fn now(&self) -> Timestamp {
-        clock::later(self.date, self.age())
-    }
-
-    /// The tokens that are asked.
-    fn counted<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a Token> {
-        self.list.iter().filter(|token| policy.counts(&token.id))
     }
 }
 
@@ -241,7 +209,7 @@ impl Intune {
             token: AccessToken::new(client.clone(), grant),
             client,
             policy: settings.policy,
-            tokens: Mutex::default(),
+            tokens: Newest::default(),
         })
     }
 
@@ -260,10 +228,11 @@ impl Intune {
         // The filter is a *contains*: the shorter candidate finds the records of both.
         let shorter = candidates.stripped.as_ref().unwrap_or(&candidates.scanned);
         let read = self
-            .rows_of_all(&tokens, shorter.as_str(), purpose, heard)
+            .rows_of_all(&tokens.list, shorter.as_str(), purpose, heard)
             .await;
-        let asked: Vec<Asked<'_>> = tokens
-            .counted(&self.policy)
+        let asked: Vec<Asked<'_>> = self
+            .policy
+            .counted(&tokens.list)
             .zip(&read)
             .map(|(token, rows)| Asked {
                 token,
@@ -287,13 +256,14 @@ impl Intune {
     /// Every token that counts is asked, side by side; in the order of the list.
     async fn rows_of_all(
         &self,
-        tokens: &TokenList,
+        tokens: &[Token],
         filter: &str,
         purpose: Purpose,
         heard: &Heard,
     ) -> Vec<Result<Rows, Fault>> {
-        let asked = tokens
-            .counted(&self.policy)
+        let asked = self
+            .policy
+            .counted(tokens)
             .map(|token| self.rows(token, filter, purpose, heard));
         join_all(asked).await
     }
@@ -339,33 +309,19 @@ impl Intune {
         ))
     }
 
-    /// The token list, at most 15 minutes old. Each caller reads it for itself: another's read may hang.
-    async fn tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
-        match self.kept_tokens() {
+    async fn tokens(&self, purpose: Purpose) -> Result<Arc<Known<Token>>, Fault> {
+        match self.tokens.kept() {
             Some(tokens) => Ok(tokens),
             None => self.fetch_tokens(purpose).await,
         }
     }
 
-    async fn fetch_tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
-        let asked_at = Boot::now();
-        let (list, reply) = self.pages(below(&self.base, TOKENS), purpose).await?;
-        let tokens = Arc::new(TokenList {
-            list: reply.read(|_| list.tokens())?,
-            date: reply.date,
-            asked_at,
-        });
-        let mut kept = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        // A read that hung may end after a later one.
-        if kept.as_ref().is_none_or(|kept| kept.asked_at <= asked_at) {
-            *kept = Some(Arc::clone(&tokens));
-        }
-        Ok(tokens)
-    }
-
-    fn kept_tokens(&self) -> Option<Arc<TokenList>> {
-        let kept = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.clone().filter(|tokens| tokens.age() < TOKENS_KEPT)
+    async fn fetch_tokens(&self, purpose: Purpose) -> Result<Arc<Known<Token>>, Fault> {
+        let read = async {
+            let (list, reply) = self.pages(below(&self.base, TOKENS), purpose).await?;
+            Ok((reply.read(|_| list.tokens())?, reply.date))
+        };
+        self.tokens.read(read).await
     }
 
     async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Jamf, Known, PrestageKind, finding, wire::Instance};
+use super::{Jamf, PrestageKind, finding, wire::Instance};
 use crate::{
     readiness::{
         Purpose,
@@ -23,7 +23,7 @@ pub(super) async fn examine(jamf: &Jamf) -> Examination {
             return Remark::of_fault(&what, &fault).into();
         }
     };
-    let mut remarks = vec![privileges(jamf, host, &known).await];
+    let mut remarks = vec![privileges(jamf, host, &known.list).await];
     remarks.extend(of_missing(&jamf.policy.instances, &known.list));
     remarks.extend(
         known
@@ -43,9 +43,9 @@ pub(super) async fn examine(jamf: &Jamf) -> Examination {
 }
 
 /// Can it read all that a pass reads? Of the lists only the beginning is read.
-async fn privileges(jamf: &Jamf, host: &str, known: &Known) -> Remark {
+async fn privileges(jamf: &Jamf, host: &str, instances: &[Instance]) -> Remark {
     let mut calls = Vec::new();
-    if let Some(instance) = known.list.first() {
+    if let Some(instance) = instances.first() {
         let url = jamf.instance_url(&instance.id, "devices");
         calls.push(("the devices of an instance".to_owned(), url, "results"));
     }

@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::wire::{Device, Expiry, Instance, Prestage};
 use crate::{
     readiness::{
+        as_of::{self, Doubt},
         evidence::{Evidence, Finding, Grade},
-        http, spelling,
+        spelling,
     },
     reason::{Reason, Verdict},
     runtime::times,
@@ -174,19 +175,14 @@ fn of_assigned(row: &Device, records: &Records<'_>, policy: &Policy) -> Judgemen
         let detail = format!("{there} This station expects {}.", shown(expected));
         return (Finding::No(Reason::WrongProfile), Some(detail));
     }
-    for (what, moment) in [
+    let moments = [
         ("assignment", row.profile_assigned),
         ("device's assignment to its MDM server", row.device_assigned),
-    ] {
-        if let Some(moment) = moment.filter(|moment| http::in_future(*moment, records.now)) {
-            let detail = format!(
-                "The {what} is dated {}, in the future.",
-                times::moment(moment)
-            );
-            return unknown(Reason::GarbledAnswer, detail);
-        }
+    ];
+    match as_of::dated_ahead(moments, Some(records.now)) {
+        Some(detail) => unknown(Reason::GarbledAnswer, detail),
+        None => (Finding::Ready(Grade::Relayed), None),
     }
-    (Finding::Ready(Grade::Relayed), None)
 }
 
 fn shown(prestages: &[Prestage]) -> String {
@@ -255,23 +251,21 @@ pub(super) fn trouble(instance: &Instance, now: Timestamp, policy: &Policy) -> O
         }
         Expiry::On(_) | Expiry::Absent => {}
     }
-    let Some(synced) = instance.synced else {
-        let detail = format!("The instance {name} never had a successful sync with Apple.");
-        return Some(unknown(Reason::MdmLinkBroken, detail));
-    };
-    let age = now.duration_since(synced);
-    let limit = SignedDuration::try_from(policy.max_fetch_age).unwrap_or(SignedDuration::MAX);
-    let at = times::moment(synced);
-    if age > limit {
-        let ago = times::length(age);
-        let detail =
-            format!("The last successful sync of the instance {name} was at {at}, {ago} ago.");
-        return Some(unknown(Reason::Stale, detail));
-    }
-    http::in_future(synced, now).then(|| {
-        let detail =
-            format!("The last successful sync of the instance {name}, {at}, lies in the future.");
-        unknown(Reason::Stale, detail)
+    let doubt = as_of::doubt(instance.synced, [now], policy.max_fetch_age)?;
+    let last = format!("The last successful sync of the instance {name}");
+    Some(match doubt {
+        Doubt::Never => unknown(
+            Reason::MdmLinkBroken,
+            format!("The instance {name} never had a successful sync with Apple."),
+        ),
+        Doubt::TooOld(at, age) => {
+            let (at, ago) = (times::moment(at), times::length(age));
+            unknown(Reason::Stale, format!("{last} was at {at}, {ago} ago."))
+        }
+        Doubt::Ahead(at) => {
+            let at = times::moment(at);
+            unknown(Reason::Stale, format!("{last}, {at}, lies in the future."))
+        }
     })
 }
 

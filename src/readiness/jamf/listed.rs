@@ -148,7 +148,7 @@ impl Jamf {
             return Err(Fault::bare(Reason::StationFault));
         }
         let mut rows = Vec::new();
-        let mut date = self.known().map(|known| known.now());
+        let mut date = self.instances.last().map(|known| known.now());
         while rows.len() < PAGE {
             match self.open_next(reading).await {
                 // What has come is a page; whether the list can be had, the next one sees.

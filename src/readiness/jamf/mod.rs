@@ -11,7 +11,7 @@ mod settings;
 pub mod simulator;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use url::Url;
@@ -24,15 +24,13 @@ use super::{
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, NoReply, Refused, Reply, Request, Rows, below},
     keeper::Vitals,
+    newest::{Known, Newest},
     service::{Adapter, Endpoint, Heard, Listed, Pending, USER_AGENT},
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
-    runtime::{
-        clock::{self, Boot},
-        name::Name,
-    },
+    runtime::name::Name,
 };
 pub use finding::Policy;
 use listed::Reading;
@@ -66,22 +64,8 @@ struct Jamf {
     client: Client,
     token: AccessToken<ClientCredentials>,
     policy: Policy,
-    instances: Mutex<Option<Arc<Known>>>,
+    instances: Newest<Instance>,
     reading: tokio::sync::Mutex<Reading>,
-}
-
-/// The instances as they were read last, with the oldest reply's `Date`.
-struct Known {
-    list: Vec<Instance>,
-    date: Timestamp,
-    asked_at: Boot,
-}
-
-impl Known {
-    /// The service's clock now.
-    fn now(&self) -> Timestamp {
-        clock::later(self.date, Boot::now().since(self.asked_at))
-    }
 }
 
 impl Adapter for Jamf {
@@ -113,7 +97,7 @@ impl Adapter for Jamf {
     }
 
     fn vitals(&self) -> Vitals {
-        let Some(known) = self.known() else {
+        let Some(known) = self.instances.last() else {
             return Vitals::default();
         };
         let counted = self.policy.counted(&known.list);
@@ -158,7 +142,7 @@ impl Jamf {
             client,
             base,
             policy: settings.policy,
-            instances: Mutex::default(),
+            instances: Newest::default(),
             reading: tokio::sync::Mutex::default(),
         })
     }
@@ -166,20 +150,16 @@ impl Jamf {
     /// All instances with their newest successful sync, and the `Date` of the oldest reply.
     ///
     /// What is read after them comes from the same node: its own load balancer leads by cookies, and other nodes may know less.
-    async fn instances(&self, purpose: Purpose) -> Result<Arc<Known>, Fault> {
+    async fn instances(&self, purpose: Purpose) -> Result<Arc<Known<Instance>>, Fault> {
         self.client.begin_cookies();
-        let asked_at = Boot::now();
-        let (mut list, date) = self.list_instances(purpose).await?;
-        for instance in &mut list {
-            instance.synced = self.last_success(&instance.id, purpose).await?;
-        }
-        let known = Arc::new(Known {
-            list,
-            date,
-            asked_at,
-        });
-        *self.locked() = Some(Arc::clone(&known));
-        Ok(known)
+        let read = async {
+            let (mut list, date) = self.list_instances(purpose).await?;
+            for instance in &mut list {
+                instance.synced = self.last_success(&instance.id, purpose).await?;
+            }
+            Ok((list, date))
+        };
+        self.instances.read(read).await
     }
 
     async fn list_instances(&self, purpose: Purpose) -> Result<(Vec<Instance>, Timestamp), Fault> {
@@ -259,16 +239,6 @@ impl Jamf {
         let ask = |request| self.client.rows(request, purpose, list);
         let rows = self.token.with(&wanting_json(url), purpose, ask).await;
         rows.map_err(meaning)
-    }
-
-    fn known(&self) -> Option<Arc<Known>> {
-        self.locked().clone()
-    }
-
-    fn locked(&self) -> std::sync::MutexGuard<'_, Option<Arc<Known>>> {
-        self.instances
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn bare(&self, serial: &Serial, reason: Reason) -> Evidence {

@@ -73,7 +73,7 @@ pub(super) async fn examine(kandji: &Kandji) -> Examination {
 
 async fn ade_tokens(kandji: &Kandji) -> Result<Vec<AdeToken>, Fault> {
     let tokens = kandji.fetch_tokens(Purpose::Scan).await?;
-    let now = tokens.now();
+    let now = Some(tokens.now());
     let shown = |token: &Token| {
         let trouble = finding::trouble(token, [now, now], &kandji.policy);
         let last_fetch = token.last_device_sync.known();

@@ -10,7 +10,7 @@ use crate::{
     readiness::{
         as_of,
         evidence::{Evidence, Finding, Grade},
-        http::{self, Fault},
+        http::Fault,
         spelling,
     },
     reason::Reason,
@@ -244,26 +244,17 @@ fn of_assigned(row: &Row, now: Option<Timestamp>, policy: &Policy) -> Judgement 
             return (Finding::No(Reason::WrongBlueprint), Some(there));
         }
     }
-    for (what, moment) in [
+    let moments = [
         ("assignment", row.profile_assign_time),
         (
             "device's assignment to its MDM server",
             row.device_assigned_date,
         ),
-    ] {
-        if let Some(moment) =
-            moment.filter(|moment| now.is_none_or(|now| http::in_future(*moment, now)))
-        {
-            return unknown(
-                Reason::GarbledAnswer,
-                format!(
-                    "The {what} is dated {}, in the future.",
-                    times::moment(moment)
-                ),
-            );
-        }
+    ];
+    match as_of::dated_ahead(moments, now) {
+        Some(detail) => unknown(Reason::GarbledAnswer, detail),
+        None => (Finding::Ready(Grade::Relayed), None),
     }
-    (Finding::Ready(Grade::Relayed), None)
 }
 
 fn without_row(evidence: Evidence, records: &Records<'_>, policy: &Policy) -> Evidence {

@@ -53,7 +53,7 @@ impl Listed for Kandji {
     ) -> Evidence {
         let bare = self.bare(serial, Reason::Stale);
         // As this process has read it last, for a scan or in a pass, it is never older than the one of a complete pass.
-        if let Some(tokens) = self.last_tokens() {
+        if let Some(tokens) = self.tokens.last() {
             return judge(bare, rows, &tokens.list, now, &self.policy);
         }
         match compact::read::<Vec<Token>>(FORM, &facts.body) {

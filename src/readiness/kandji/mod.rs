@@ -13,7 +13,7 @@ mod wire;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -27,16 +27,14 @@ use super::{
     examination::Examination,
     http::{Allowed, Client, ClientFault, Fault, QuotaHeaders, Reply, Request, below},
     keeper::Vitals,
+    newest::{Known, Newest},
     service::{Adapter, Endpoint, Heard, Listed, NO_SERIAL, Pending, USER_AGENT, unanswered},
     token_client::TokenClient,
 };
 use crate::{
     label::{Candidates, Serial},
     reason::Reason,
-    runtime::{
-        clock::{self, Boot},
-        name::Name,
-    },
+    runtime::name::Name,
 };
 pub use finding::Policy;
 use finding::{Records, Tokens};
@@ -47,10 +45,6 @@ const ADE_DEVICES: &str = "api/v1/integrations/apple/ade/devices";
 const ADE_TOKENS: &str = "api/v1/integrations/apple/ade";
 const DEVICES: &str = "api/v1/devices";
 
-/// The token list is not used when it is older.
-const TOKENS_KEPT: Duration = Duration::from_mins(15);
-/// It is refreshed in the background when it is older, so that no scan has to wait for it.
-const TOKENS_REFRESHED: Duration = Duration::from_mins(10);
 /// A filter that matches more rows than fit on this many pages is not a serial number.
 const MAX_PAGES: u32 = 5;
 /// The most that one call to the device list gives.
@@ -72,7 +66,7 @@ struct Kandji {
     base: Url,
     reads: TokenClient,
     policy: Policy,
-    tokens: Mutex<Option<Arc<TokenList>>>,
+    tokens: Newest<Token>,
     /// The ids of the records in the present pass that no code on a box can name. They count in the list's total.
     unasked: Mutex<HashSet<String>>,
 }
@@ -104,44 +98,24 @@ impl Adapter for Kandji {
     }
 
     fn vitals(&self) -> Vitals {
-        let Some(tokens) = self.kept_tokens() else {
+        let Some(tokens) = self.tokens.kept() else {
             return Vitals::default();
         };
         let counted = self.policy.counted(&tokens.list);
         Vitals {
             as_of: finding::last_fetch(&counted),
-            credential_days: finding::days_left(&counted, tokens.now()),
+            credential_days: finding::days_left(&counted, Some(tokens.now())),
             credential_expires: finding::expires(&counted),
             quota: None,
         }
     }
 
     fn refresh_in(&self) -> Option<Duration> {
-        Some(self.kept_tokens().map_or(Duration::ZERO, |tokens| {
-            TOKENS_REFRESHED.saturating_sub(tokens.age())
-        }))
+        Some(self.tokens.refresh_in())
     }
 
     fn listed(&self) -> Option<&dyn Listed> {
         Some(self)
-    }
-}
-
-/// The ADE tokens as last read.
-struct TokenList {
-    list: Vec<Token>,
-    date: Timestamp,
-    asked_at: Boot,
-}
-
-impl TokenList {
-    fn age(&self) -> Duration {
-        Boot::now().since(self.asked_at)
-    }
-
-    /// The service's clock now, by the list's own `Date`.
-    fn now(&self) -> Option<Timestamp> {
-        Some(clock::later(self.date, self.age()))
     }
 }
 
@@ -162,7 +136,7 @@ impl Kandji {
             name: to.name,
             base: to.url,
             policy: settings.policy,
-            tokens: Mutex::default(),
+            tokens: Newest::default(),
             unasked: Mutex::default(),
         })
     }
@@ -193,7 +167,7 @@ impl Kandji {
             now,
             tokens: tokens.as_ref().map(|tokens| Tokens {
                 list: &tokens.list,
-                now: tokens.now(),
+                now: Some(tokens.now()),
             }),
             devices: devices.as_deref(),
         };
@@ -256,42 +230,19 @@ impl Kandji {
         Ok(devices)
     }
 
-    /// The token list, at most 15 minutes old. Each caller reads it for itself: another's read may hang.
-    async fn tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
-        match self.kept_tokens() {
+    async fn tokens(&self, purpose: Purpose) -> Result<Arc<Known<Token>>, Fault> {
+        match self.tokens.kept() {
             Some(tokens) => Ok(tokens),
             None => self.fetch_tokens(purpose).await,
         }
     }
 
-    async fn fetch_tokens(&self, purpose: Purpose) -> Result<Arc<TokenList>, Fault> {
-        let asked_at = Boot::now();
-        let reply = self.get(below(&self.base, ADE_TOKENS), purpose).await?;
-        let list = reply.read(wire::tokens)?;
-        let tokens = Arc::new(TokenList {
-            list,
-            date: reply.date,
-            asked_at,
-        });
-        let mut kept = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        // A read that hung may end after a later one.
-        if kept.as_ref().is_none_or(|kept| kept.asked_at <= asked_at) {
-            *kept = Some(Arc::clone(&tokens));
-        }
-        Ok(tokens)
-    }
-
-    fn kept_tokens(&self) -> Option<Arc<TokenList>> {
-        self.last_tokens()
-            .filter(|tokens| tokens.age() < TOKENS_KEPT)
-    }
-
-    /// The token list as last read, of whatever age.
-    fn last_tokens(&self) -> Option<Arc<TokenList>> {
-        self.tokens
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    async fn fetch_tokens(&self, purpose: Purpose) -> Result<Arc<Known<Token>>, Fault> {
+        let read = async {
+            let reply = self.get(below(&self.base, ADE_TOKENS), purpose).await?;
+            Ok((reply.read(wire::tokens)?, reply.date))
+        };
+        self.tokens.read(read).await
     }
 
     async fn get(&self, url: Url, purpose: Purpose) -> Result<Reply, Fault> {

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use super::wire::Row;
 use crate::{
     readiness::{
+        as_of,
         evidence::{Evidence, Finding, Grade},
-        http, spelling,
+        spelling,
     },
     reason::Reason,
-    runtime::times,
 };
 
 /// What the config says of a Zentral source.
@@ -116,19 +116,17 @@ fn of_status(row: &Row, date: Timestamp) -> Judgement {
     if !is_word(row, "assigned") && !is_word(row, "pushed") {
         return garbled("Its profile_status is none that this station knows.".to_owned());
     }
-    for (what, moment) in [
+    let moments = [
         ("profile's assignment", row.profile_assign_time),
         (
             "device's assignment to its MDM server",
             row.device_assigned_date,
         ),
-    ] {
-        if let Some(moment) = moment.filter(|moment| http::in_future(*moment, date)) {
-            let moment = times::moment(moment);
-            return garbled(format!("The {what} is dated {moment}, in the future."));
-        }
+    ];
+    match as_of::dated_ahead(moments, Some(date)) {
+        Some(detail) => garbled(detail),
+        None => (Finding::Ready(Grade::Relayed), None),
     }
-    (Finding::Ready(Grade::Relayed), None)
 }
 
 #[cfg(test)]

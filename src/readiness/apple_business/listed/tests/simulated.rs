@@ -251,9 +251,17 @@ async fn the_newest_list_of_servers_counts_for_rows_and_live_whoever_read_it() {
 
     // A pass reads what a live answer names, and an older reading that ends later counts less.
     faults.clear();
-    let before = tokio::time::Instant::now();
-    bench.source.facts().await.unwrap();
-    bench.source.keep(before, &[]);
+    let (end, hanging) = tokio::sync::oneshot::channel();
+    let older = bench.source.servers.read(async {
+        hanging.await.unwrap();
+        Ok((Vec::new(), Timestamp::now()))
+    });
+    let newer = async {
+        bench.source.facts().await.unwrap();
+        end.send(()).unwrap();
+    };
+    let (older, ()) = tokio::join!(older, newer);
+    assert!(older.unwrap().list.is_empty());
     assert_eq!(said(healthy).finding, Finding::NoObjection);
     let candidates = Candidates::one(Serial::new(moved).unwrap());
     let heard = Heard::default();

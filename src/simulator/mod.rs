@@ -7,6 +7,7 @@
 //! understood ([`Running::violations`]). Any fault of the way can be switched on, for everything, for one path or
 //! for one serial number: by flag, through the handle, or by `PUT /_simulator/faults` while it runs.
 
+pub mod books;
 pub mod device_assignment;
 pub mod faults;
 pub mod fleet;

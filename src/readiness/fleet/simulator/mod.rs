@@ -5,20 +5,19 @@ pub mod stock;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{HeaderName, Method, StatusCode, Uri, header},
+    http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
 
 use crate::simulator::{
-    self, Introduction, Log, Order, Running,
+    Introduction, Log, Order,
+    books::{Desk, Served, serve_from, text, wrong_with},
     faults::{Faults, Switch},
     fleet::Fleet,
     stock as bench,
@@ -39,7 +38,7 @@ pub struct Options {
     pub token: String,
     /// What it holds.
     pub stock: Stock,
-    /// The faults that belong to single boxes. Others are switched by [`Running::faults`].
+    /// The faults that belong to single boxes. Others are switched by [`crate::simulator::Running::faults`].
     pub switches: Vec<Switch>,
     /// Without it the server has no call that asks Apple, as older ones.
     pub asks_apple: bool,
@@ -67,60 +66,39 @@ impl Options {
 }
 
 /// A server that serves until it is dropped.
-#[derive(Debug)]
-pub struct Server {
-    running: Running,
-    books: Arc<Mutex<Books>>,
-}
+pub type Server = Served<Books>;
 
-impl Server {
+impl Served<Books> {
     /// Changes what the server holds.
     pub fn stock<T>(&self, change: impl FnOnce(&mut Stock) -> T) -> T {
-        change(&mut locked(&self.books).stock)
+        change(&mut self.books().stock)
     }
 
     /// From now on only this API token is accepted.
     pub fn accept(&self, token: &str) {
-        token.clone_into(&mut locked(&self.books).token);
+        token.clone_into(&mut self.books().token);
     }
 }
 
-impl Deref for Server {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
-    }
-}
-
+/// What it holds and knows.
 #[derive(Debug)]
-struct Books {
+pub struct Books {
     token: String,
     stock: Stock,
     asks_apple: bool,
 }
 
-fn locked(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
-    books.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[derive(Clone)]
-struct Desk {
-    books: Arc<Mutex<Books>>,
-    log: Log,
-}
-
 /// Serves the demo's server.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`simulator::serve`](crate::simulator::serve).
 pub async fn introduce(order: Order) -> io::Result<Introduction> {
     let mut options = Options {
         listen: order.listen,
         ..Options::demo()
     };
     options.stock.generated = Fleet::of(order.boxes);
-    let running = serve(options).await?.running;
+    let running = serve(options).await?.into_running();
     let source = format!(
         "[[source]]\nname = \"fleet\"\nkind = \"fleet\"\nurl = \"{}\"\ntoken_credential = \"fleet-token\"\nexpected_profiles = [\"{}\"]",
         running.base(),
@@ -151,7 +129,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
 /// Serves a Fleet server.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`simulator::serve`](crate::simulator::serve).
 pub async fn serve(options: Options) -> io::Result<Server> {
     let Options {
         listen,
@@ -160,23 +138,17 @@ pub async fn serve(options: Options) -> io::Result<Server> {
         switches,
         asks_apple,
     } = options;
-    let books = Arc::new(Mutex::new(Books {
+    let books = Books {
         token,
         stock,
         asks_apple,
-    }));
-    let desk = Desk {
-        books: Arc::clone(&books),
-        log: Log::default(),
     };
-    let log = desk.log.clone();
-    let service = Router::new().fallback(answer).with_state(desk);
-    let running = simulator::serve(service, listen, Faults::new(switches), log).await?;
-    Ok(Server { running, books })
+    let routes = Router::new().fallback(answer);
+    serve_from(books, routes, listen, Faults::new(switches)).await
 }
 
-async fn answer(State(desk): State<Desk>, request: Request) -> Response {
-    let mut books = locked(&desk.books);
+async fn answer(State(desk): State<Desk<Books>>, request: Request) -> Response {
+    let mut books = desk.books();
     let asked = request.uri().clone();
     authorized(&books, &request)
         .and_then(|()| dispatch(&mut books, request.method(), &asked))
@@ -215,13 +187,8 @@ fn failed(status: StatusCode, message: &str, reason: &str) -> Response {
 }
 
 fn authorized(books: &Books, request: &Request) -> Result<(), Refusal> {
-    let text = |name: HeaderName| {
-        let value = request.headers().get(name);
-        value
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
-    let Some(token) = text(header::AUTHORIZATION).strip_prefix("Bearer ") else {
+    let headers = request.headers();
+    let Some(token) = text(headers, header::AUTHORIZATION).strip_prefix("Bearer ") else {
         return Err(Refusal::Misunderstood(
             StatusCode::UNAUTHORIZED,
             "no bearer token",
@@ -234,14 +201,10 @@ fn authorized(books: &Books, request: &Request) -> Result<(), Refusal> {
             "Authentication required",
         ));
     }
-    let misunderstood = |why| Err(Refusal::Misunderstood(StatusCode::BAD_REQUEST, why));
-    if text(header::ACCEPT) != "application/json" {
-        return misunderstood("Accept is not application/json");
+    match wrong_with(headers) {
+        Some((status, why)) => Err(Refusal::Misunderstood(status, why)),
+        None => Ok(()),
     }
-    if !text(header::CACHE_CONTROL).starts_with("no-cache") {
-        return misunderstood("Cache-Control is not no-cache");
-    }
-    Ok(())
 }
 
 const NO_HOST: Refusal = Refusal::Refused(

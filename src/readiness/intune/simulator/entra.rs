@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Books, CLIENT_ID, Service, TENANT, reply, text};
-use crate::simulator::Log;
+use super::{Books, CLIENT_ID, Service, TENANT, reply};
+use crate::simulator::{Log, books::text};
 
 const SCOPE: &str = "https://graph.microsoft.com/.default";
 
@@ -25,7 +25,7 @@ pub(super) async fn token(
 ) -> Response {
     let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
     let sent = |name: &str| form.get(name).map_or("", String::as_str);
-    let mut books = service.locked();
+    let mut books = service.books();
     if let Err(no) =
         misunderstood(&headers, sent, &service.log).and_then(|()| refused(&books, &tenant, sent))
     {

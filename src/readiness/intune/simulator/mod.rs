@@ -7,15 +7,13 @@ use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr},
-    ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use axum::{
     Json, Router,
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -24,7 +22,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::simulator::{
-    self, Introduction, Limit, Log, Order, Running,
+    Introduction, Limit, Order,
+    books::{Desk, Served, serve_from, text, wrong_with},
     faults::{Faults, Switch},
     fleet::Fleet,
     listing::ListFault,
@@ -55,7 +54,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// What it holds.
     pub stock: Stock,
-    /// The faults that belong to single boxes. Others are switched by [`Running::faults`].
+    /// The faults that belong to single boxes. Others are switched by [`crate::simulator::Running::faults`].
     pub switches: Vec<Switch>,
     /// The client secret that is accepted.
     pub secret: String,
@@ -91,13 +90,9 @@ impl Options {
 }
 
 /// A tenant that serves until it is dropped.
-#[derive(Debug)]
-pub struct Tenant {
-    running: Running,
-    service: Service,
-}
+pub type Tenant = Served<Books>;
 
-impl Tenant {
+impl Served<Books> {
     /// The API's base URL.
     pub fn api(&self) -> String {
         format!("{}/beta", self.base())
@@ -110,51 +105,43 @@ impl Tenant {
 
     /// The client secret that the demo's tenant accepts.
     pub fn secret(&self) -> String {
-        self.service.locked().options.secret.clone()
+        self.books().options.secret.clone()
     }
 
     /// From now on another client secret is accepted. Access tokens live on.
     pub fn accept(&self, secret: &str) {
-        secret.clone_into(&mut self.service.locked().options.secret);
+        secret.clone_into(&mut self.books().options.secret);
     }
 
     /// From now on the client secret counts as expired.
     pub fn expire_secret(&self) {
-        self.service.locked().secret_expired = true;
+        self.books().secret_expired = true;
     }
 
     /// Is the app allowed to read what it asks?
     pub fn permit(&self, permitted: bool) {
-        self.service.locked().permitted = permitted;
+        self.books().permitted = permitted;
     }
 
     /// All access tokens end: the next read meets 401.
     pub fn end_tokens(&self) {
-        self.service.locked().tokens.clear();
+        self.books().tokens.clear();
     }
 
     /// Access tokens given out so far.
     pub fn tokens_granted(&self) -> u64 {
-        self.service.locked().granted
+        self.books().granted
     }
 
     /// Changes what the tenant holds.
     pub fn stock<T>(&self, change: impl FnOnce(&mut Stock) -> T) -> T {
-        change(&mut self.service.locked().options.stock)
+        change(&mut self.books().options.stock)
     }
 }
 
-/// It can do what every simulator can.
-impl Deref for Tenant {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
-    }
-}
-
+/// What it holds and knows.
 #[derive(Debug)]
-struct Books {
+pub struct Books {
     options: Options,
     secret_expired: bool,
     permitted: bool,
@@ -164,16 +151,12 @@ struct Books {
     recent: Limit,
 }
 
-#[derive(Clone, Debug)]
-struct Service {
-    books: Arc<Mutex<Books>>,
-    log: Log,
-}
+type Service = Desk<Books>;
 
 /// Serves the demo's tenant.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`simulator::serve`](crate::simulator::serve).
 pub async fn introduce(order: Order) -> io::Result<Introduction> {
     let mut options = Options {
         listen: order.listen,
@@ -189,7 +172,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
     );
     Ok(Introduction {
         credential: ("intune-secret", tenant.secret()),
-        running: tenant.running,
+        running: tenant.into_running(),
         source,
         lists: &[],
         boxes: stock::ALONE.to_vec(),
@@ -200,9 +183,8 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
 /// Serves a tenant.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`simulator::serve`](crate::simulator::serve).
 pub async fn serve(options: Options) -> io::Result<Tenant> {
-    let log = Log::default();
     let (listen, faults) = (options.listen, Faults::new(options.switches.clone()));
     let books = Books {
         recent: Limit::new(options.limit, LIMIT.1),
@@ -211,10 +193,6 @@ pub async fn serve(options: Options) -> io::Result<Tenant> {
         permitted: true,
         tokens: HashMap::new(),
         granted: 0,
-    };
-    let service = Service {
-        books: Arc::new(Mutex::new(books)),
-        log: log.clone(),
     };
     let routes = Router::new()
         .route("/{tenant}/oauth2/v2.0/token", post(entra::token))
@@ -228,10 +206,8 @@ pub async fn serve(options: Options) -> io::Result<Tenant> {
             get(profiles),
         )
         .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
-        .with_state(service.clone());
-    let running = simulator::serve(routes, listen, faults, log).await?;
-    Ok(Tenant { running, service })
+        .method_not_allowed_fallback(unknown);
+    serve_from(books, routes, listen, faults).await
 }
 
 async fn tokens(
@@ -422,17 +398,13 @@ impl Books {
 }
 
 impl Service {
-    fn locked(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The reply to a read with an access token.
     fn read(
         &self,
         headers: &HeaderMap,
         answer: impl FnOnce(&mut Books) -> Result<Response, Refusal>,
     ) -> Response {
-        let mut books = self.locked();
+        let mut books = self.books();
         if books.recent.take().is_err() {
             // It may tell when to come back, and may not.
             return error(429, "TooManyRequests", "Too many requests.");
@@ -453,11 +425,8 @@ impl Service {
                 "Application is not authorized to perform this operation. Application must have one of the following scopes: DeviceManagementServiceConfig.Read.All, DeviceManagementServiceConfig.ReadWrite.All",
             );
         }
-        if text(headers, header::ACCEPT) != "application/json" {
-            self.log.violation("Accept is not application/json");
-        }
-        if !text(headers, header::CACHE_CONTROL).starts_with("no-cache") {
-            self.log.violation("Cache-Control is not no-cache");
+        if let Some((_, why)) = wrong_with(headers) {
+            self.log.violation(why);
         }
         match answer(&mut books) {
             Ok(response) => response,
@@ -468,11 +437,6 @@ impl Service {
             }
         }
     }
-}
-
-fn text(headers: &HeaderMap, name: HeaderName) -> &str {
-    let value = headers.get(name).and_then(|value| value.to_str().ok());
-    value.unwrap_or_default()
 }
 
 /// As Graph writes its errors.

@@ -6,8 +6,7 @@ use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr},
-    ops::{Deref, Range},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    ops::Range,
     time::Duration,
 };
 
@@ -15,7 +14,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
@@ -23,7 +22,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::simulator::{
-    self, Introduction, Log, Order, Running, faults::Faults, listing::ListFault, stock::DEMO,
+    Introduction, Log, Order,
+    books::{Desk, Served, query, serve_from, text, wrong_with},
+    faults::Faults,
+    listing::ListFault,
+    stock::DEMO,
 };
 use stock::Stock;
 
@@ -76,55 +79,44 @@ impl Options {
 }
 
 /// A server that serves until it is dropped.
-#[derive(Debug)]
-pub struct Server {
-    running: Running,
-    books: Arc<Mutex<Books>>,
-}
+pub type Server = Served<Books>;
 
-impl Server {
+impl Served<Books> {
     /// Changes what the server holds.
     pub fn stock<T>(&self, change: impl FnOnce(&mut Stock) -> T) -> T {
-        change(&mut locked(&self.books).stock)
+        change(&mut self.books().stock)
     }
 
     /// No token that was given out is good any more.
     pub fn end_tokens(&self) {
-        locked(&self.books).tokens.clear();
+        self.books().tokens.clear();
     }
 
     /// From now on only this secret is accepted.
     pub fn accept(&self, secret: &str) {
-        let mut books = locked(&self.books);
+        let mut books = self.books();
         secret.clone_into(&mut books.secret);
         books.tokens.clear();
     }
 
     /// The secret of the API client.
     pub fn secret(&self) -> String {
-        locked(&self.books).secret.clone()
+        self.books().secret.clone()
     }
 
     pub fn client_id(&self) -> String {
-        locked(&self.books).client_id.clone()
+        self.books().client_id.clone()
     }
 
     /// How many requests came without the load balancer's cookie, so that any node could have answered.
     pub fn led_anywhere(&self) -> u64 {
-        locked(&self.books).led_anywhere
+        self.books().led_anywhere
     }
 }
 
-impl Deref for Server {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
-    }
-}
-
+/// What it holds and knows.
 #[derive(Debug)]
-struct Books {
+pub struct Books {
     client_id: String,
     secret: String,
     token_lasts: Duration,
@@ -137,26 +129,16 @@ struct Books {
     led_anywhere: u64,
 }
 
-fn locked(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
-    books.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[derive(Clone)]
-struct Desk {
-    books: Arc<Mutex<Books>>,
-    log: Log,
-}
-
 /// Serves the demo's server.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`simulator::serve`](crate::simulator::serve).
 pub async fn introduce(order: Order) -> io::Result<Introduction> {
     let options = Options {
         listen: order.listen,
         ..Options::new(Stock::demo(order.boxes))
     };
-    let running = serve(options).await?.running;
+    let running = serve(options).await?.into_running();
     let source = format!(
         "[[source]]\nname = \"jamf\"\nkind = \"jamf\"\nurl = \"{}\"\nclient_id = \"{CLIENT_ID}\"\nsecret_credential = \"jamf-secret\"\ninstances = [\"{}\"]\nexpected_prestages = [\"{}\"]",
         running.base(),
@@ -198,10 +180,10 @@ const DIFFERS: [(&str, &str); 14] = [
 /// Serves a server.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`simulator::serve`](crate::simulator::serve).
 pub async fn serve(options: Options) -> io::Result<Server> {
     let listen = options.listen;
-    let books = Arc::new(Mutex::new(Books {
+    let books = Books {
         client_id: options.client_id,
         secret: options.secret,
         token_lasts: options.token_lasts,
@@ -211,15 +193,9 @@ pub async fn serve(options: Options) -> io::Result<Server> {
         tokens: HashMap::new(),
         given: 0,
         led_anywhere: 0,
-    }));
-    let desk = Desk {
-        books: Arc::clone(&books),
-        log: Log::default(),
     };
-    let log = desk.log.clone();
-    let service = Router::new().fallback(answer).with_state(desk);
-    let running = simulator::serve(service, listen, Faults::default(), log).await?;
-    Ok(Server { running, books })
+    let routes = Router::new().fallback(answer);
+    serve_from(books, routes, listen, Faults::default()).await
 }
 
 /// A question that the service does not answer. A misunderstanding is noted; a refusal is part of normal life.
@@ -259,7 +235,7 @@ impl Refusal {
     }
 }
 
-async fn answer(State(desk): State<Desk>, request: Request) -> Response {
+async fn answer(State(desk): State<Desk<Books>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, 64 * 1024).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
@@ -276,14 +252,19 @@ async fn answer(State(desk): State<Desk>, request: Request) -> Response {
         .unwrap_or_default()
         .to_owned();
     let result = if matches!(path.as_str(), "v1/oauth/token" | "oauth/token") {
-        let books = &mut locked(&desk.books);
-        token(books, &path, &parts.method, &parts.headers, &body)
+        token(
+            &mut desk.books(),
+            &path,
+            &parts.method,
+            &parts.headers,
+            &body,
+        )
     } else {
-        let allowed = authorized(&mut locked(&desk.books), &parts.headers);
-        allowed.and_then(|()| dispatch(&desk.books, &parts.method, &path, &parts.uri, fault))
+        let allowed = authorized(&mut desk.books(), &parts.headers);
+        allowed.and_then(|()| dispatch(&desk, &parts.method, &path, &parts.uri, fault))
     };
     let mut response = result.unwrap_or_else(|refusal| refusal.noted(&desk.log, &parts.uri));
-    lead_back(&mut locked(&desk.books), &parts.headers, &mut response);
+    lead_back(&mut desk.books(), &parts.headers, &mut response);
     response
 }
 
@@ -300,13 +281,6 @@ fn lead_back(books: &mut Books, headers: &HeaderMap, response: &mut Response) {
     if let Ok(cookie) = cookie.parse() {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
-}
-
-fn text(headers: &HeaderMap, name: HeaderName) -> &str {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
 }
 
 fn token(
@@ -356,23 +330,14 @@ fn authorized(books: &mut Books, headers: &HeaderMap) -> Result<(), Refusal> {
     if !books.tokens.contains_key(token) {
         return Err(refused(StatusCode::UNAUTHORIZED, "INVALID_TOKEN"));
     }
-    if text(headers, header::ACCEPT) != "application/json" {
-        return Err(misunderstood(
-            StatusCode::NOT_ACCEPTABLE,
-            "Accept is not application/json",
-        ));
+    match wrong_with(headers) {
+        Some((status, why)) => Err(misunderstood(status, why)),
+        None => Ok(()),
     }
-    if !text(headers, header::CACHE_CONTROL).starts_with("no-cache") {
-        return Err(misunderstood(
-            StatusCode::BAD_REQUEST,
-            "Cache-Control is not no-cache",
-        ));
-    }
-    Ok(())
 }
 
 fn dispatch(
-    books: &Arc<Mutex<Books>>,
+    desk: &Desk<Books>,
     method: &Method,
     path: &str,
     uri: &Uri,
@@ -384,10 +349,7 @@ fn dispatch(
             "the station only reads",
         ));
     }
-    let query: HashMap<String, String> =
-        url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
-            .into_owned()
-            .collect();
+    let query: HashMap<String, String> = query(uri).into_iter().collect();
     let segments: Vec<&str> = path.split('/').collect();
     if segments.as_slice() != ["v1", "device-enrollments"] && !query.is_empty() {
         return Err(misunderstood(
@@ -395,24 +357,24 @@ fn dispatch(
             "unknown query parameter",
         ));
     }
-    let may = |privilege| match locked(books).privileges.contains(&privilege) {
+    let may = |privilege| match desk.books().privileges.contains(&privilege) {
         true => Ok(()),
         false => Err(refused(StatusCode::FORBIDDEN, "INVALID_PRIVILEGE")),
     };
     match segments.as_slice() {
         ["v1", "device-enrollments"] => {
             may(INSTANCES)?;
-            instances(&locked(books).stock, &query)
+            instances(&desk.books().stock, &query)
         }
         ["v1", "device-enrollments", id, rest @ ..] => {
             may(INSTANCES)?;
-            if locked(books).stock.instance(id).is_none() {
+            if desk.books().stock.instance(id).is_none() {
                 return Err(refused(StatusCode::NOT_FOUND, "INVALID_ID"));
             }
             match rest {
-                ["devices"] => Ok(devices(Arc::clone(books), id, fault)),
-                ["syncs"] => Ok(Json(syncs(&locked(books).stock, id)).into_response()),
-                ["syncs", "latest"] => match syncs(&locked(books).stock, id).into_iter().next() {
+                ["devices"] => Ok(devices(desk.clone(), id, fault)),
+                ["syncs"] => Ok(Json(syncs(&desk.books().stock, id)).into_response()),
+                ["syncs", "latest"] => match syncs(&desk.books().stock, id).into_iter().next() {
                     Some(sync) => Ok(Json(sync).into_response()),
                     None => Err(refused(StatusCode::NOT_FOUND, "INVALID_ID")),
                 },
@@ -421,11 +383,11 @@ fn dispatch(
         }
         ["v2", "computer-prestages", "scope"] => {
             may(COMPUTER_PRESTAGES)?;
-            Ok(scope(Arc::clone(books), "computer"))
+            Ok(scope(desk.clone(), "computer"))
         }
         ["v2", "mobile-device-prestages", "scope"] => {
             may(MOBILE_PRESTAGES)?;
-            Ok(scope(Arc::clone(books), "mobile"))
+            Ok(scope(desk.clone(), "mobile"))
         }
         _ => Err(misunderstood(StatusCode::NOT_FOUND, "no such path")),
     }
@@ -471,21 +433,21 @@ fn instances(stock: &Stock, query: &HashMap<String, String>) -> Result<Response,
 }
 
 /// All devices of an instance, written while they are read.
-fn devices(books: Arc<Mutex<Books>>, id: &str, fault: ListFault) -> Response {
+fn devices(desk: Desk<Books>, id: &str, fault: ListFault) -> Response {
     let id = id.to_owned();
-    let page = fault.page(0, usize::MAX, locked(&books).stock.count(&id));
+    let page = fault.page(0, usize::MAX, desk.books().stock.count(&id));
     let head = format!("{{\"totalCount\":{},\"results\":[", page.total);
     written(head, "]}", page.rows, move |places| {
-        let rows = locked(&books).stock.rows(&id, places);
+        let rows = desk.books().stock.rows(&id, places);
         rows.iter().map(Value::to_string).collect()
     })
 }
 
-fn scope(books: Arc<Mutex<Books>>, kind: &'static str) -> Response {
-    let all = locked(&books).stock.all();
+fn scope(desk: Desk<Books>, kind: &'static str) -> Response {
+    let all = desk.books().stock.all();
     let head = "{\"serialsByPrestageId\":{".to_owned();
     written(head, "}}", 0..all, move |places| {
-        let scopes = locked(&books).stock.scopes(kind, places);
+        let scopes = desk.books().stock.scopes(kind, places);
         scopes
             .iter()
             .map(|(serial, id)| format!("{}:{}", json!(serial), json!(id)))

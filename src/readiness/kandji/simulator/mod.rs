@@ -6,8 +6,6 @@ pub mod stock;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -21,7 +19,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::simulator::{
-    self, Introduction, Limit, Log, Order, Running,
+    Introduction, Limit, Log, Order,
+    books::{Desk, Served, query, serve_from, text, wrong_with},
     faults::{Faults, Switch},
     fleet::Fleet,
     listing::{ListFault, Page},
@@ -62,7 +61,7 @@ pub struct Options {
     pub token: String,
     /// What it holds.
     pub stock: Stock,
-    /// The faults that belong to single boxes. Others are switched by [`Running::faults`].
+    /// The faults that belong to single boxes. Others are switched by [`crate::simulator::Running::faults`].
     pub switches: Vec<Switch>,
     /// The slash at the end of a path.
     pub slash: Slash,
@@ -89,39 +88,28 @@ impl Options {
 }
 
 /// A tenant that serves until it is dropped.
-#[derive(Debug)]
-pub struct Tenant {
-    running: Running,
-    books: Arc<Mutex<Books>>,
-}
+pub type Tenant = Served<Books>;
 
-impl Tenant {
+impl Served<Books> {
     /// Changes what the tenant holds.
     pub fn stock<T>(&self, change: impl FnOnce(&mut Stock) -> T) -> T {
-        change(&mut locked(&self.books).stock)
+        change(&mut self.books().stock)
     }
 
     /// From now on only this API token is accepted.
     pub fn accept(&self, token: &str) {
-        token.clone_into(&mut locked(&self.books).token);
+        token.clone_into(&mut self.books().token);
     }
 
     /// Sets what is left of this hour's requests.
     pub fn set_quota_left(&self, left: u64) {
-        locked(&self.books).quota_left = left;
+        self.books().quota_left = left;
     }
 }
 
-impl Deref for Tenant {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
-    }
-}
-
+/// What it holds and knows.
 #[derive(Debug)]
-struct Books {
+pub struct Books {
     token: String,
     stock: Stock,
     slash: Slash,
@@ -155,20 +143,10 @@ impl Books {
     }
 }
 
-fn locked(books: &Mutex<Books>) -> std::sync::MutexGuard<'_, Books> {
-    books.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[derive(Clone)]
-struct Desk {
-    books: Arc<Mutex<Books>>,
-    log: Log,
-}
-
 /// Serves the demo's tenant.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`simulator::serve`](crate::simulator::serve).
 pub async fn introduce(order: Order) -> io::Result<Introduction> {
     let mut demo = demo::demo_stock();
     demo.stock.fleet = Fleet::of(order.boxes);
@@ -178,7 +156,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
         by_second: if order.limits { BY_SECOND } else { 0 },
         ..Options::new(TOKEN, demo.stock)
     };
-    let running = serve(options).await?.running;
+    let running = serve(options).await?.into_running();
     let source = format!(
         "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = {:?}\n# and in [verdict]: expected_blueprints = {:?}",
         running.base(),
@@ -202,7 +180,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
 /// Serves a tenant.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`simulator::serve`](crate::simulator::serve).
 pub async fn serve(options: Options) -> io::Result<Tenant> {
     let Options {
         listen,
@@ -213,26 +191,20 @@ pub async fn serve(options: Options) -> io::Result<Tenant> {
         quota_left,
         by_second,
     } = options;
-    let books = Arc::new(Mutex::new(Books {
+    let books = Books {
         token,
         stock,
         slash,
         quota_left,
         hour_began: Instant::now(),
         by_second: Limit::new(by_second, Duration::from_secs(1)),
-    }));
-    let desk = Desk {
-        books: Arc::clone(&books),
-        log: Log::default(),
     };
-    let log = desk.log.clone();
-    let service = Router::new().fallback(answer).with_state(desk);
-    let running = simulator::serve(service, listen, Faults::new(switches), log).await?;
-    Ok(Tenant { running, books })
+    let routes = Router::new().fallback(answer);
+    serve_from(books, routes, listen, Faults::new(switches)).await
 }
 
-async fn answer(State(desk): State<Desk>, request: Request) -> Response {
-    let mut books = locked(&desk.books);
+async fn answer(State(desk): State<Desk<Books>>, request: Request) -> Response {
+    let mut books = desk.books();
     let mut response = if let Err(seconds) = books.within_limits() {
         let retry_after = [(header::RETRY_AFTER, HeaderValue::from(seconds))];
         (
@@ -288,13 +260,7 @@ impl Refusal {
 }
 
 fn authorized(books: &Books, headers: &HeaderMap) -> Result<(), Refusal> {
-    let text = |name: HeaderName| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
-    let Some(token) = text(header::AUTHORIZATION).strip_prefix("Bearer ") else {
+    let Some(token) = text(headers, header::AUTHORIZATION).strip_prefix("Bearer ") else {
         return Err(Refusal::Misunderstood(
             StatusCode::UNAUTHORIZED,
             "no bearer token",
@@ -306,19 +272,10 @@ fn authorized(books: &Books, headers: &HeaderMap) -> Result<(), Refusal> {
             json!({"detail": "Invalid token."}),
         ));
     }
-    if text(header::ACCEPT) != "application/json" {
-        return Err(Refusal::Misunderstood(
-            StatusCode::NOT_ACCEPTABLE,
-            "Accept is not application/json",
-        ));
+    match wrong_with(headers) {
+        Some((status, why)) => Err(Refusal::Misunderstood(status, why)),
+        None => Ok(()),
     }
-    if !text(header::CACHE_CONTROL).starts_with("no-cache") {
-        return Err(Refusal::Misunderstood(
-            StatusCode::BAD_REQUEST,
-            "Cache-Control is not no-cache",
-        ));
-    }
-    Ok(())
 }
 
 fn dispatch(books: &mut Books, request: &Request) -> Result<Response, Refusal> {
@@ -330,10 +287,7 @@ fn dispatch(books: &mut Books, request: &Request) -> Result<Response, Refusal> {
     }
     let uri = request.uri();
     slash(books.slash, uri)?;
-    let query: Vec<(String, String)> =
-        url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
-            .into_owned()
-            .collect();
+    let query = query(uri);
     let value = |wanted: &str| {
         query
             .iter()

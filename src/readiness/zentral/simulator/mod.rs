@@ -5,20 +5,19 @@ pub mod stock;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{HeaderName, Method, StatusCode, Uri, header},
+    http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
 
 use crate::simulator::{
-    self, Introduction, Log, Order, Running,
+    Introduction, Log, Order,
+    books::{Desk, Served, query, serve_from, text, wrong_with},
     faults::{Faults, Switch},
     fleet::Fleet,
     stock as bench,
@@ -43,7 +42,7 @@ pub struct Options {
     pub may_view: bool,
     /// What it holds.
     pub stock: Stock,
-    /// The faults that belong to single boxes. Others are switched by [`Running::faults`].
+    /// The faults that belong to single boxes. Others are switched by [`crate::simulator::Running::faults`].
     pub switches: Vec<Switch>,
 }
 
@@ -69,60 +68,39 @@ impl Options {
 }
 
 /// A Zentral that serves until it is dropped.
-#[derive(Debug)]
-pub struct Server {
-    running: Running,
-    books: Arc<Mutex<Books>>,
-}
+pub type Server = Served<Books>;
 
-impl Server {
+impl Served<Books> {
     /// Changes what it holds.
     pub fn stock<T>(&self, change: impl FnOnce(&mut Stock) -> T) -> T {
-        change(&mut locked(&self.books).stock)
+        change(&mut self.books().stock)
     }
 
     /// From now on only this API token is accepted.
     pub fn accept(&self, token: &str) {
-        token.clone_into(&mut locked(&self.books).token);
+        token.clone_into(&mut self.books().token);
     }
 }
 
-impl Deref for Server {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
-    }
-}
-
+/// What it holds and knows.
 #[derive(Debug)]
-struct Books {
+pub struct Books {
     token: String,
     may_view: bool,
     stock: Stock,
 }
 
-fn locked(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
-    books.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[derive(Clone)]
-struct Desk {
-    books: Arc<Mutex<Books>>,
-    log: Log,
-}
-
 /// Serves the demo's Zentral.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`simulator::serve`](crate::simulator::serve).
 pub async fn introduce(order: Order) -> io::Result<Introduction> {
     let mut options = Options {
         listen: order.listen,
         ..Options::demo()
     };
     options.stock.generated = Fleet::of(order.boxes);
-    let running = serve(options).await?.running;
+    let running = serve(options).await?.into_running();
     let source = format!(
         "[[source]]\nname = \"zentral\"\nkind = \"zentral\"\nurl = \"{}\"\ntoken_credential = \"zentral-token\"\nservers = [{OURS}]",
         running.base(),
@@ -158,7 +136,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
 /// Serves a Zentral.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`simulator::serve`](crate::simulator::serve).
 pub async fn serve(options: Options) -> io::Result<Server> {
     let Options {
         listen,
@@ -167,23 +145,17 @@ pub async fn serve(options: Options) -> io::Result<Server> {
         stock,
         switches,
     } = options;
-    let books = Arc::new(Mutex::new(Books {
+    let books = Books {
         token,
         may_view,
         stock,
-    }));
-    let desk = Desk {
-        books: Arc::clone(&books),
-        log: Log::default(),
     };
-    let log = desk.log.clone();
-    let service = Router::new().fallback(answer).with_state(desk);
-    let running = simulator::serve(service, listen, Faults::new(switches), log).await?;
-    Ok(Server { running, books })
+    let routes = Router::new().fallback(answer);
+    serve_from(books, routes, listen, Faults::new(switches)).await
 }
 
-async fn answer(State(desk): State<Desk>, request: Request) -> Response {
-    let mut books = locked(&desk.books);
+async fn answer(State(desk): State<Desk<Books>>, request: Request) -> Response {
+    let mut books = desk.books();
     let asked = request.uri().clone();
     let elsewhere = format!("{}/", asked.path());
     if elsewhere == DEVICES {
@@ -217,13 +189,8 @@ impl Refusal {
 }
 
 fn authorized(books: &Books, request: &Request) -> Result<(), Refusal> {
-    let text = |name: HeaderName| {
-        let value = request.headers().get(name);
-        value
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
-    let Some(token) = text(header::AUTHORIZATION).strip_prefix("Token ") else {
+    let headers = request.headers();
+    let Some(token) = text(headers, header::AUTHORIZATION).strip_prefix("Token ") else {
         return Err(Refusal::Misunderstood(
             StatusCode::UNAUTHORIZED,
             "Authentication credentials were not provided.",
@@ -238,14 +205,10 @@ fn authorized(books: &Books, request: &Request) -> Result<(), Refusal> {
             "You do not have permission to perform this action.",
         ));
     }
-    let misunderstood = |why| Err(Refusal::Misunderstood(StatusCode::BAD_REQUEST, why));
-    if text(header::ACCEPT) != "application/json" {
-        return misunderstood("Accept is not application/json");
+    match wrong_with(headers) {
+        Some((status, why)) => Err(Refusal::Misunderstood(status, why)),
+        None => Ok(()),
     }
-    if !text(header::CACHE_CONTROL).starts_with("no-cache") {
-        return misunderstood("Cache-Control is not no-cache");
-    }
-    Ok(())
 }
 
 fn dispatch(books: &mut Books, method: &Method, uri: &Uri) -> Result<Response, Refusal> {
@@ -261,10 +224,7 @@ fn dispatch(books: &mut Books, method: &Method, uri: &Uri) -> Result<Response, R
             "no such path",
         ));
     }
-    let query: Vec<(String, String)> =
-        url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
-            .into_owned()
-            .collect();
+    let query = query(uri);
     let [(name, filter)] = query.as_slice() else {
         return Err(Refusal::Misunderstood(
             StatusCode::BAD_REQUEST,

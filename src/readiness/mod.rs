@@ -30,6 +30,8 @@ pub mod replica;
 pub mod service;
 pub mod shape;
 pub mod spelling;
+#[cfg(test)]
+mod testing;
 mod token_client;
 mod turn;
 pub mod zentral;

@@ -8,7 +8,11 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::readiness::{evidence::Grade, http::tests::sent};
+use crate::readiness::{
+    evidence::Grade,
+    http::tests::sent,
+    testing::{spoilt, without},
+};
 
 const SERIAL: &str = "TESTINTUN001";
 const READY: Finding = Finding::Ready(Grade::Intent);
@@ -217,24 +221,12 @@ fn only_a_good_answer_is_ready_whichever_field_is_changed() {
         ("/1/value/0/enrollmentState", "needed", false),
         ("/1/value/0/platform", "text", true),
     ] {
-        let (parent, name) = path.rsplit_once('/').unwrap();
-        let mut without = good.clone();
-        let fields = without.pointer_mut(parent).unwrap().as_object_mut();
-        fields.unwrap().remove(name);
-        assert_eq!(finding(&without) == READY, optional, "without {path}");
-        for (value, of) in [
-            (json!(null), "null"),
-            (json!(true), "flag"),
-            (json!(7), "number"),
-            (json!(7.5), "fraction"),
-            (json!(u64::MAX), "fraction"),
-            (json!("x"), "text"),
-            (json!([]), "list"),
-            (json!([[]]), "list"),
-            (json!({}), "object"),
-        ] {
-            let mut changed = good.clone();
-            *changed.pointer_mut(path).unwrap() = value.clone();
+        assert_eq!(
+            finding(&without(&good, path)) == READY,
+            optional,
+            "without {path}"
+        );
+        for (changed, value, of) in spoilt(&good, path) {
             let good_still = match of {
                 "null" => optional,
                 // Another id is another token, record or profile, and as good.

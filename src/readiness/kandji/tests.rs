@@ -5,10 +5,13 @@
     reason = "a test fails by panicking"
 )]
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::readiness::evidence::Grade;
+use crate::readiness::{
+    evidence::Grade,
+    testing::{spoilt, without},
+};
 
 const SERIAL: &str = "TESTKANDJ001";
 const READY: Finding = Finding::Ready(Grade::Relayed);
@@ -67,28 +70,12 @@ fn only_a_good_answer_is_ready_whichever_field_is_changed() {
         ("/1/0/last_device_sync", "time", false),
     ];
     for (path, kind, optional) in fields {
-        let (parent, name) = path.rsplit_once('/').unwrap();
-        let mut without = good.clone();
-        without
-            .pointer_mut(parent)
-            .unwrap()
-            .as_object_mut()
-            .unwrap()
-            .remove(name);
-        assert_eq!(finding(&without) == READY, optional, "without {path}");
-        for (value, of) in [
-            (json!(null), "null"),
-            (json!(true), "flag"),
-            (json!(7), "number"),
-            (json!(7.5), "fraction"),
-            (json!(u64::MAX), "fraction"),
-            (json!("x"), "text"),
-            (json!([]), "list"),
-            (json!([[]]), "list"),
-            (json!({}), "object"),
-        ] {
-            let mut changed = good.clone();
-            *changed.pointer_mut(path).unwrap() = value.clone();
+        assert_eq!(
+            finding(&without(&good, path)) == READY,
+            optional,
+            "without {path}"
+        );
+        for (changed, value, of) in spoilt(&good, path) {
             let good_still = match of {
                 "null" => optional,
                 // Another count does not add up; an empty mdm_device is still a device; an empty dep_account names no token.

@@ -8,7 +8,14 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{label::Serial, readiness::evidence::SourceKind, runtime::name::Name};
+use crate::{
+    label::Serial,
+    readiness::{
+        evidence::SourceKind,
+        testing::{spoilt, without},
+    },
+    runtime::name::Name,
+};
 
 const SERIAL: &str = "TESTFLEET001";
 const NOW: &str = "2026-11-23T09:41:07Z";
@@ -495,27 +502,12 @@ fn only_a_good_answer_is_ready_whichever_field_is_changed() {
         ("/1/host_dep_assignment/deleted_at", "", true),
     ];
     for (path, kind, optional) in fields {
-        let (parent, name) = path.rsplit_once('/').unwrap();
-        let mut without = good.clone();
-        without
-            .pointer_mut(parent)
-            .unwrap()
-            .as_object_mut()
-            .unwrap()
-            .remove(name);
-        assert_eq!(finding(&without) == READY, optional, "without {path}");
-        for (value, of) in [
-            (json!(null), "null"),
-            (json!(true), "flag"),
-            (json!(7), "number"),
-            (json!(7.5), "fraction"),
-            (json!(u64::MAX), "fraction"),
-            (json!("x"), "text"),
-            (json!([]), "list"),
-            (json!([[]]), "list"),
-            (json!({}), "object"),
-        ] {
-            let changed = with(good.clone(), path, value.clone());
+        assert_eq!(
+            finding(&without(&good, path)) == READY,
+            optional,
+            "without {path}"
+        );
+        for (changed, value, of) in spoilt(&good, path) {
             let good_still = match of {
                 "null" => optional,
                 // The second reply names the host by its number: another one is another host.

@@ -8,7 +8,14 @@
 use serde_json::{Value, json};
 
 use super::{super::wire, *};
-use crate::{label::Serial, readiness::evidence::SourceKind, runtime::name::Name};
+use crate::{
+    label::Serial,
+    readiness::{
+        evidence::SourceKind,
+        testing::{spoilt, without},
+    },
+    runtime::name::Name,
+};
 
 const SERIAL: &str = "TESTZENTRL01";
 const NOW: &str = "2026-11-23T09:41:07Z";
@@ -316,28 +323,12 @@ fn only_a_good_answer_is_ready_whichever_field_is_changed() {
         ("/results/0/device_family", &["text"], true, true),
     ];
     for (path, kinds, absent, null) in fields {
-        let (parent, name) = path.rsplit_once('/').unwrap();
-        let mut without = good.clone();
-        without
-            .pointer_mut(parent)
-            .unwrap()
-            .as_object_mut()
-            .unwrap()
-            .remove(name);
-        assert_eq!(said(&without).finding == READY, absent, "without {path}");
-        for (value, of) in [
-            (json!(null), "null"),
-            (json!(true), "flag"),
-            (json!(7), "number"),
-            (json!(7.5), "fraction"),
-            (json!(u64::MAX), "fraction"),
-            (json!("x"), "text"),
-            (json!([]), "list"),
-            (json!([[]]), "list"),
-            (json!({}), "object"),
-        ] {
-            let mut changed = good.clone();
-            *changed.pointer_mut(path).unwrap() = value.clone();
+        assert_eq!(
+            said(&without(&good, path)).finding == READY,
+            absent,
+            "without {path}"
+        );
+        for (changed, value, of) in spoilt(&good, path) {
             let good_still = if of == "null" {
                 null
             } else {

@@ -49,19 +49,25 @@ pub(super) const WEB_PAGE: &str = "the address of a web page for people, not of 
 
 /// For the URL of a server: is it the address of one of its pages, or calls? `pages`: the first parts of their paths.
 pub(super) fn below_its_pages(url: &Url, pages: &[&str]) -> Option<(&'static str, String)> {
-    let parts: Vec<&str> = url.path().split('/').collect();
-    let first = parts.iter().position(|part| pages.contains(part))?;
-    let mut right = url.clone();
-    right.set_path(&parts.get(..first)?.join("/"));
-    right.set_query(None);
-    right.set_fragment(None);
-    let right = right.as_str().trim_end_matches('/').to_owned();
-    let what = if parts.get(first) == Some(&"api") {
+    let (right, first) = base_before(url, pages)?;
+    let what = if first == "api" {
         "the address of one of its calls, not of the server"
     } else {
         "the address of a web page for people, not of the server"
     };
     Some((what, right))
+}
+
+/// For an address that goes on behind the server's base with one of these words, the first part of its own paths: the base, and the word.
+pub(super) fn base_before<'a>(url: &'a Url, first: &[&str]) -> Option<(String, &'a str)> {
+    let parts: Vec<&str> = url.path().split('/').collect();
+    let place = parts.iter().position(|part| first.contains(part))?;
+    let mut base = url.clone();
+    base.set_path(&parts.get(..place)?.join("/"));
+    base.set_query(None);
+    base.set_fragment(None);
+    let base = base.as_str().trim_end_matches('/').to_owned();
+    Some((base, parts.get(place)?))
 }
 
 /// For a text of any form.
@@ -274,5 +280,34 @@ pub(super) trait Adapter: Send + Sync {
     /// Its list of all devices; `None`: it cannot have a replica.
     fn listed(&self) -> Option<&dyn Listed> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn the_base_is_found_in_the_address_of_a_call() {
+        let base = |url: &str| {
+            let url = url.parse().unwrap();
+            base_before(&url, &["proxy", "v1"]).map(|(base, _)| base)
+        };
+        for (url, wanted) in [
+            ("https://a.example/proxy/x/devices?y#z", "https://a.example"),
+            ("https://a.example:8443/v1", "https://a.example:8443"),
+            ("https://a.example/hub/v1/tokens", "https://a.example/hub"),
+        ] {
+            assert_eq!(base(url).as_deref(), Some(wanted), "{url}");
+        }
+        for url in [
+            "https://a.example",
+            "https://a.example/hub/",
+            "https://v1.example",
+        ] {
+            assert_eq!(base(url), None, "{url}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What Apple's Device Assignment Services hold of the boxes, for the simulators of Apple itself and of those that pass its word on.
 
 mod list;
+pub mod passed_on;
 
 use std::{
     collections::{HashMap, HashSet},

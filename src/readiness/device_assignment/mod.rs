@@ -337,17 +337,6 @@ impl<W: Way> DeviceAssignment<W> {
     }
 }
 
-/// For an address that goes on behind the server's base with one of these words, the first part of its own paths: the base.
-pub(super) fn base_of_call(url: &Url, first: &[&str]) -> Option<String> {
-    let parts: Vec<&str> = url.path().split('/').collect();
-    let place = parts.iter().position(|part| first.contains(part))?;
-    let mut base = url.clone();
-    base.set_path(&parts.get(..place)?.join("/"));
-    base.set_query(None);
-    base.set_fragment(None);
-    Some(base.as_str().trim_end_matches('/').to_owned())
-}
-
 /// What the body of a reply of that `Date` to the question about devices says about one serial number, without a policy.
 #[cfg(any(test, fuzzing))]
 pub(super) fn judged<W: Way>(
@@ -515,25 +504,6 @@ pub(in crate::readiness) mod tests {
             let evidence = judged::<W>(body.as_bytes(), table::now(), &serial, name.clone());
             let garbled = Finding::Unknown(Reason::GarbledAnswer);
             assert_eq!(evidence.finding, garbled, "{body}");
-        }
-    }
-
-    #[test]
-    fn the_base_is_found_in_the_address_of_a_call() {
-        let base = |url: &str| base_of_call(&url.parse().unwrap(), &["proxy", "v1"]);
-        for (url, wanted) in [
-            ("https://a.example/proxy/x/devices?y#z", "https://a.example"),
-            ("https://a.example:8443/v1", "https://a.example:8443"),
-            ("https://a.example/hub/v1/tokens", "https://a.example/hub"),
-        ] {
-            assert_eq!(base(url).as_deref(), Some(wanted), "{url}");
-        }
-        for url in [
-            "https://a.example",
-            "https://a.example/hub/",
-            "https://v1.example",
-        ] {
-            assert_eq!(base(url), None, "{url}");
         }
     }
 }

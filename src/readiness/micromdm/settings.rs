@@ -5,9 +5,8 @@ use url::Url;
 use super::{Expected, Key, connected};
 use crate::{
     readiness::{
-        device_assignment::base_of_call,
         http::ClientFault,
-        service::{Adapter, Endpoint, Keys, ServiceSettings},
+        service::{Adapter, Endpoint, Keys, ServiceSettings, base_before},
     },
     runtime::credential::{Credential, CredentialFault},
 };
@@ -64,6 +63,6 @@ impl ServiceSettings for Settings {
 
 /// People copy the address of one call.
 fn not_the_base(url: &Url) -> Option<(&'static str, String)> {
-    base_of_call(url, &["v1", "version"])
-        .map(|base| ("the address of one call, not MicroMDM's base", base))
+    base_before(url, &["v1", "version"])
+        .map(|(base, _)| ("the address of one call, not MicroMDM's base", base))
 }

@@ -6,9 +6,8 @@ use super::{Expected, Key, connected};
 use crate::{
     readiness::{
         apple_hosts,
-        device_assignment::base_of_call,
         http::ClientFault,
-        service::{Adapter, Endpoint, Keys, ServiceSettings, Wrong, not_a_host},
+        service::{Adapter, Endpoint, Keys, ServiceSettings, Wrong, base_before, not_a_host},
     },
     runtime::credential::{Credential, CredentialFault},
 };
@@ -76,8 +75,8 @@ fn not_the_base(url: &Url) -> Option<(&'static str, String)> {
         let what = "Apple's own Device Assignment Services, another source (kind = \"apple-dep\")";
         return Some((what, EXAMPLE_URL.to_owned()));
     }
-    base_of_call(url, &["proxy", "v1", "version"])
-        .map(|base| ("the address of one call, not NanoDEP's base", base))
+    base_before(url, &["proxy", "v1", "version"])
+        .map(|(base, _)| ("the address of one call, not NanoDEP's base", base))
 }
 
 /// A name is one part of a path.

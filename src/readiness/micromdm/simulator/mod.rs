@@ -2,24 +2,25 @@
 //!
 //! Written from `dep/devices.go`, `dep/client.go`, `platform/dep/get_dep_device.go` and `pkg/httputil/httputil.go` of its source.
 
-use std::{io, net::SocketAddr, ops::Deref};
+use std::{io, net::SocketAddr};
 
 use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
+pub use crate::simulator::device_assignment::passed_on::Simulator;
 use crate::simulator::{
-    self, Introduction, Log, Order, Running,
-    device_assignment::{self, Apple, Code, Failure, basic},
-    faults::Faults,
-    stock,
+    Introduction, Order,
+    device_assignment::{
+        Code, Failure, basic,
+        passed_on::{self, Server, Service},
+    },
 };
 
 /// The user of its API.
@@ -50,48 +51,19 @@ const TIMES: [&str; 4] = [
     "op_date",
 ];
 
-/// A simulator that serves until it is dropped.
-#[derive(Debug)]
-pub struct Simulator {
-    running: Running,
-    service: Service,
-}
-
-/// It can do what every simulator can.
-impl Deref for Simulator {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Service {
-    key: String,
-    apple: Apple,
-    log: Log,
-}
-
 /// Starts the simulator with the demo's boxes.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`serve`].
 pub async fn introduce(order: Order) -> io::Result<Introduction> {
     let simulator = serve(order.listen, order.boxes).await?;
-    let source = format!(
-        "[[source]]\nname = \"micromdm\"\nkind = \"micromdm\"\nurl = \"{}\"\nkey_credential = \"micromdm-key\"\nexpected_profiles = [\"{}\"]",
-        simulator.base(),
-        stock::PROFILE_UUID,
-    );
-    Ok(Introduction {
-        credential: ("micromdm-key", simulator.key().to_owned()),
+    Ok(simulator.introduced(Server {
+        kind: "micromdm",
+        keys: "",
+        credential: "micromdm-key",
         lists: &[],
-        running: simulator.running,
-        source,
-        boxes: device_assignment::boxes(false),
-        differs: device_assignment::DIFFERS,
-    })
+        sees_migrations: false,
+    }))
 }
 
 /// Starts the simulator with the demo's boxes and so many generated ones.
@@ -99,32 +71,8 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
 /// # Errors
 /// When the address cannot be bound, or is not a loopback one.
 pub async fn serve(listen: SocketAddr, boxes: u32) -> io::Result<Simulator> {
-    let log = Log::default();
-    let service = Service {
-        key: Uuid::now_v7().simple().to_string(),
-        apple: Apple::of_an_mdm(boxes),
-        log: log.clone(),
-    };
-    let faults = Faults::new(stock::switches());
-    let routes = Router::new()
-        .route("/v1/dep/devices", post(devices))
-        .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
-        .with_state(service.clone());
-    let running = simulator::serve(routes, listen, faults, log).await?;
-    Ok(Simulator { running, service })
-}
-
-impl Simulator {
-    /// What Apple holds.
-    pub fn apple(&self) -> &Apple {
-        &self.service.apple
-    }
-
-    /// Its API key.
-    pub fn key(&self) -> &str {
-        &self.service.key
-    }
+    let routes = Router::new().route("/v1/dep/devices", post(devices));
+    passed_on::serve(routes, listen, boxes).await
 }
 
 async fn devices(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Response {
@@ -196,10 +144,4 @@ fn own_fields(record: &Value) -> Value {
     let others = others.map(|name| (name.to_owned(), json!(text(name))));
     let times = TIMES.map(|name| (name.to_owned(), time(name)));
     Value::Object(texts.into_iter().chain(others).chain(times).collect())
-}
-
-/// A call that the station has no business to make.
-async fn unknown(State(service): State<Service>, method: Method, uri: Uri) -> Response {
-    service.log.violation(format!("{method} {}", uri.path()));
-    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }

@@ -2,25 +2,26 @@
 //!
 //! Written from `cmd/depserver/main.go`, `proxy/proxy.go` and `client/transport.go` of its source.
 
-use std::{collections::HashMap, io, net::SocketAddr, ops::Deref};
+use std::{collections::HashMap, io, net::SocketAddr};
 
 use axum::{
     Extension, Router,
     body::{Body, Bytes},
     extract::{Path, Query, State},
-    http::{HeaderMap, Method, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::Value;
-use uuid::Uuid;
 
+pub use crate::simulator::device_assignment::passed_on::Simulator;
 use crate::simulator::{
-    self, Introduction, Log, Order, Running,
-    device_assignment::{self, Apple, Code, Failure, JSON, basic},
-    faults::Faults,
+    Introduction, Order,
+    device_assignment::{
+        Apple, Code, Failure, JSON, basic,
+        passed_on::{self, Server, Service},
+    },
     listing::ListFault,
-    stock,
 };
 
 /// The user of its API.
@@ -28,48 +29,21 @@ const USER: &str = "depserver";
 /// The DEP name under which it has a server token.
 pub const DEP_NAME: &str = "mdmserver1";
 
-/// A simulator that serves until it is dropped.
-#[derive(Debug)]
-pub struct Simulator {
-    running: Running,
-    service: Service,
-}
-
-/// It can do what every simulator can.
-impl Deref for Simulator {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Service {
-    key: String,
-    apple: Apple,
-    log: Log,
-}
-
 /// Starts the simulator with the demo's boxes.
 ///
 /// # Errors
-/// As [`simulator::serve`].
+/// As [`serve`].
 pub async fn introduce(order: Order) -> io::Result<Introduction> {
-    let simulator = serve(order.listen, order.boxes).await?;
-    let source = format!(
-        "[[source]]\nname = \"nanodep\"\nkind = \"nanodep\"\nurl = \"{}\"\ndep_name = \"{DEP_NAME}\"\nkey_credential = \"nanodep-key\"\nexpected_profiles = [\"{}\"]",
-        simulator.base(),
-        stock::PROFILE_UUID,
-    );
-    Ok(Introduction {
-        credential: ("nanodep-key", simulator.key().to_owned()),
+    let dep_name = format!("dep_name = \"{DEP_NAME}\"\n");
+    let server = Server {
+        kind: "nanodep",
+        keys: &dep_name,
+        credential: "nanodep-key",
         lists: &["POST /proxy/mdmserver1/server/devices with {\"limit\":1000,\"cursor\":\"..\"}"],
-        running: simulator.running,
-        source,
-        boxes: device_assignment::boxes(true),
-        differs: device_assignment::DIFFERS,
-    })
+        sees_migrations: true,
+    };
+    let simulator = serve(order.listen, order.boxes).await?;
+    Ok(simulator.introduced(server))
 }
 
 /// Starts the simulator with the demo's boxes and so many generated ones.
@@ -77,39 +51,13 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
 /// # Errors
 /// When the address cannot be bound, or is not a loopback one.
 pub async fn serve(listen: SocketAddr, boxes: u32) -> io::Result<Simulator> {
-    let log = Log::default();
-    let service = Service {
-        key: Uuid::now_v7().simple().to_string(),
-        apple: Apple::of_an_mdm(boxes),
-        log: log.clone(),
-    };
-    let faults = Faults::new(stock::switches());
-    let running = simulator::serve(routes(service.clone()), listen, faults, log).await?;
-    Ok(Simulator { running, service })
-}
-
-impl Simulator {
-    /// What Apple holds.
-    pub fn apple(&self) -> &Apple {
-        &self.service.apple
-    }
-
-    /// Its API key.
-    pub fn key(&self) -> &str {
-        &self.service.key
-    }
-}
-
-fn routes(service: Service) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/version", get(|| async { r#"{"version":"v0.7.0"}"# }))
         .route("/proxy/{name}/account", get(account))
         .route("/proxy/{name}/devices", post(devices))
         .route("/proxy/{name}/server/devices", post(all_devices))
-        .route("/proxy/{name}/profile", get(profile))
-        .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
-        .with_state(service)
+        .route("/proxy/{name}/profile", get(profile));
+    passed_on::serve(routes, listen, boxes).await
 }
 
 impl Service {
@@ -217,10 +165,4 @@ async fn profile(
 ) -> Response {
     let uuid = query.get("profile_uuid").map(String::as_str);
     service.proxied(&name, &headers, |_| Apple::profile(uuid))
-}
-
-/// A call that the station has no business to make.
-async fn unknown(State(service): State<Service>, method: Method, uri: Uri) -> Response {
-    service.log.violation(format!("{method} {}", uri.path()));
-    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }

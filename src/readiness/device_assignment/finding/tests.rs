@@ -58,172 +58,63 @@ pub(in super::super) fn with(fields: &Value) -> Evidence {
 
 /// The record, the finding with returned devices allowed, and whether the device is known.
 pub(in super::super) fn table() -> Vec<(Value, Finding, bool)> {
-    let ready = Finding::Ready(Grade::Apple);
-    vec![
-        (json!({}), ready, true),
-        (json!({"profile_assign_time": ""}), ready, true),
-        (
+    let of = |finding, known, records: &[Value]| -> Vec<(Value, Finding, bool)> {
+        let row = |record: &Value| (record.clone(), finding, known);
+        records.iter().map(row).collect()
+    };
+    let garbled = Finding::Unknown(Reason::GarbledAnswer);
+    [
+        of(Finding::Ready(Grade::Apple), true, &[
+            json!({}),
+            json!({"profile_assign_time": ""}),
             json!({"profile_assign_time": null, "device_assigned_date": null}),
-            ready,
-            true,
-        ),
-        (json!({"mdm_migration_deadline": ""}), ready, true),
-        (
+            json!({"mdm_migration_deadline": ""}),
             json!({"mdm_migration_deadline": "0001-01-01T00:00:00Z"}),
-            ready,
-            true,
-        ),
-        (
-            json!({"mdm_migration_deadline": "2026-12-24T00:00:00Z"}),
-            Finding::No(Reason::MigrationPending),
-            true,
-        ),
-        (
-            json!({"profile_status": "removed"}),
-            Finding::No(Reason::ProfileRemoved),
-            true,
-        ),
-        (
-            json!({"profile_status": "empty"}),
-            Finding::No(Reason::NoProfile),
-            true,
-        ),
-        (
-            json!({"profile_status": ""}),
-            Finding::No(Reason::NoProfile),
-            true,
-        ),
-        (
-            json!({"profile_status": null}),
-            Finding::No(Reason::NoProfile),
-            true,
-        ),
-        (
-            json!({"profile_status": "ASSIGNED"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            true,
-        ),
-        (
-            json!({"profile_status": "reassigned"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            true,
-        ),
-        (
-            json!({"profile_status": "assigned\u{7}"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            true,
-        ),
-        (
-            json!({"profile_status": 1}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
             json!({"profile_assign_time": "2026-01-09 22:01:10"}),
-            ready,
-            true,
-        ),
-        (
-            json!({"profile_assign_time": 7}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
-            json!({"profile_assign_time": "yesterday"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
             json!({"device_assigned_date": "2026-11-23T09:46:07Z"}),
-            ready,
-            true,
-        ),
-        (
-            json!({"device_assigned_date": "2026-11-23T09:46:08Z"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            true,
-        ),
-        (
-            json!({"device_assigned_date": "yesterday"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
-            json!({"mdm_migration_deadline": "soon"}),
-            Finding::No(Reason::MigrationPending),
-            true,
-        ),
-        (
-            json!({"mdm_migration_deadline": false}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
-            json!({"profile_uuid": 7}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
-            json!({"profile_status": "removed", "mdm_migration_deadline": "2026-12-24T00:00:00Z"}),
-            Finding::No(Reason::ProfileRemoved),
-            true,
-        ),
-        (
             json!({"profile_assign_time": "2026-11-23T09:46:07Z"}),
-            ready,
-            true,
-        ),
-        (
+        ]),
+        of(Finding::No(Reason::MigrationPending), true, &[
+            json!({"mdm_migration_deadline": "2026-12-24T00:00:00Z"}),
+            json!({"mdm_migration_deadline": "soon"}),
+        ]),
+        of(Finding::No(Reason::ProfileRemoved), true, &[
+            json!({"profile_status": "removed"}),
+            json!({"profile_status": "removed", "mdm_migration_deadline": "2026-12-24T00:00:00Z"}),
+        ]),
+        of(Finding::No(Reason::NoProfile), true, &[
+            json!({"profile_status": "empty"}),
+            json!({"profile_status": ""}),
+            json!({"profile_status": null}),
+        ]),
+        of(garbled, true, &[
+            json!({"profile_status": "ASSIGNED"}),
+            json!({"profile_status": "reassigned"}),
+            json!({"profile_status": "assigned\u{7}"}),
+            json!({"device_assigned_date": "2026-11-23T09:46:08Z"}),
             json!({"profile_assign_time": "2026-11-23T09:46:08Z"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            true,
-        ),
-        (
+        ]),
+        of(garbled, false, &[
+            json!({"profile_status": 1}),
+            json!({"profile_assign_time": 7}),
+            json!({"profile_assign_time": "yesterday"}),
+            json!({"device_assigned_date": "yesterday"}),
+            json!({"mdm_migration_deadline": false}),
+            json!({"profile_uuid": 7}),
             json!({"serial_number": "C02XK0AAJG5J"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
             json!({"serial_number": "c02xk0aajg5h"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
             json!({"serial_number": null}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
             json!({"response_status": "NOT_ACCESSIBLE"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
-            json!({"response_status": "NOT_ACCESSIBLE", "profile_status": ""}),
-            Finding::No(Reason::NotFound),
-            false,
-        ),
-        (
-            json!({"response_status": "NOT_FOUND", "profile_status": null}),
-            Finding::No(Reason::NotFound),
-            false,
-        ),
-        (
             json!({"response_status": "NOT_FOUND", "profile_status": null, "serial_number": "C02XK0AAJG5J"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
             json!({"response_status": "FAILED"}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
-        (
             json!({"response_status": null}),
-            Finding::Unknown(Reason::GarbledAnswer),
-            false,
-        ),
+        ]),
+        of(Finding::No(Reason::NotFound), false, &[
+            json!({"response_status": "NOT_ACCESSIBLE", "profile_status": ""}),
+            json!({"response_status": "NOT_FOUND", "profile_status": null}),
+        ]),
     ]
+    .concat()
 }
 
 #[test]

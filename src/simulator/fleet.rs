@@ -123,6 +123,23 @@ pub trait Held: Clone {
     fn is_on(&self, list: usize) -> bool;
 }
 
+/// Puts a box in: a generated one in its place, another one in the place of those of the same serial number in `others`.
+pub(crate) fn put<T: Held>(
+    fleet: &mut Fleet<T>,
+    others: &mut Vec<T>,
+    serial_of: fn(&T) -> &str,
+    held: T,
+) {
+    let serial = serial_of(&held).to_owned();
+    if fleet.has(&serial) {
+        return fleet.put(&serial, Some(held));
+    }
+    let is_same = |other: &T| serial_of(other) == serial;
+    let place = others.iter().position(is_same);
+    others.retain(|other| !is_same(other));
+    others.insert(place.unwrap_or(others.len()), held);
+}
+
 impl Held for Dep {
     const LISTS: usize = 1;
 

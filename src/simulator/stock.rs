@@ -137,6 +137,25 @@ pub enum Business {
     Released,
 }
 
+/// When the profile was assigned, where a service says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssignedAt {
+    Never,
+    At(Timestamp),
+    /// A second before the device was asked for first.
+    JustNow,
+}
+
+impl AssignedAt {
+    /// The same where it was asked for first at that moment.
+    pub(crate) fn asked(self, first: Timestamp) -> Self {
+        match self {
+            Self::JustNow => Self::At(first.checked_sub(Duration::from_secs(1)).unwrap_or(first)),
+            other => other,
+        }
+    }
+}
+
 /// The MDM's server at Apple, in all three services.
 pub const SERVER_UUID: &str = "1F97349736CF4614A94F624E705841AD";
 /// Its name.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub use crate::simulator::stock::AssignedAt;
 use crate::simulator::{
     fleet::{Fleet, Held},
     stock::{self, DEMO, DemoBox, Dep, Mdm, Own, written},
@@ -24,16 +25,6 @@ pub const OTHER_PROFILE: &str =
     "5b9e0a3c-6d1f-4c2e-8a7b-000000000001_c7f2a1d4-9b3e-4f60-8c5d-0000000000a2";
 
 const DAY: Duration = Duration::from_hours(24);
-
-/// When the profile was assigned in Intune.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AssignedAt {
-    /// As the service writes it: year 1.
-    Never,
-    At(Timestamp),
-    /// A second before the device was asked for first.
-    JustNow,
-}
 
 /// One record of a device.
 #[derive(Clone, Debug)]
@@ -95,9 +86,7 @@ impl Device {
         let (since, at) = *self
             .first_asked
             .get_or_insert_with(|| (Instant::now(), Timestamp::now()));
-        if self.assigned_at == AssignedAt::JustNow {
-            self.assigned_at = AssignedAt::At(at.checked_sub(Duration::from_secs(1)).unwrap_or(at));
-        }
+        self.assigned_at = self.assigned_at.asked(at);
         if self
             .ready_after
             .is_some_and(|after| since.elapsed() >= after)

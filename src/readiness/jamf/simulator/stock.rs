@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::simulator::{
-    fleet::{Fleet, Held},
+    fleet::{self, Fleet, Held},
     overlay,
     stock::{DEMO, DemoBox, Mdm, OTHER_SERVER_NAME, OTHER_SERVER_UUID, Own, SERVER_UUID},
 };
@@ -175,6 +175,10 @@ impl Device {
         }]
     }
 
+    fn serial(&self) -> &str {
+        &self.serial
+    }
+
     fn moved_on(&self) -> Self {
         let is_ready = self
             .ready_after
@@ -285,15 +289,7 @@ impl Stock {
 
     /// Puts a device in, in the place of those of the same serial number.
     pub fn put(&mut self, device: Device) {
-        if self.fleet.has(&device.serial) {
-            let serial = device.serial.clone();
-            return self.fleet.put(&serial, Some(device));
-        }
-        let same = |other: &Device| other.serial == device.serial;
-        let place = self.devices.iter().position(same);
-        self.devices.retain(|other| !same(other));
-        let place = place.unwrap_or(self.devices.len());
-        self.devices.insert(place, device);
+        fleet::put(&mut self.fleet, &mut self.devices, Device::serial, device);
     }
 
     /// Takes a device out.

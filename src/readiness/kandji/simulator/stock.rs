@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+pub use crate::simulator::stock::AssignedAt;
 use crate::simulator::{
-    fleet::{Fleet, Held},
+    fleet::{self, Fleet, Held},
     stock::{DemoBox, Dep, Mdm, SERVER_NAME, SERVER_UUID, written},
 };
 
@@ -29,17 +30,6 @@ pub enum Enrollment {
     Enrolled,
     /// Once enrolled, its record removed.
     Removed,
-}
-
-/// When the profile was assigned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AssignedAt {
-    /// Null.
-    Never,
-    /// At that moment.
-    At(Timestamp),
-    /// A second before the device was asked for first.
-    JustNow,
 }
 
 /// One device of the tenant.
@@ -122,6 +112,10 @@ impl Device {
         Self::of(demo, demo.serial, Timestamp::now())
     }
 
+    fn serial(&self) -> &str {
+        &self.serial
+    }
+
     /// Notes the first question, and moves on with the time.
     fn asked(&mut self) {
         self.first_asked
@@ -134,9 +128,7 @@ impl Device {
         let Some((since, at)) = self.first_asked else {
             return;
         };
-        if self.assigned_at == AssignedAt::JustNow {
-            self.assigned_at = AssignedAt::At(at.checked_sub(Duration::from_secs(1)).unwrap_or(at));
-        }
+        self.assigned_at = self.assigned_at.asked(at);
         if self
             .ready_after
             .is_some_and(|after| since.elapsed() >= after)
@@ -329,15 +321,7 @@ impl Stock {
 
     /// Puts a device in, in the place of those of the same serial number.
     pub fn put(&mut self, device: Device) {
-        if self.fleet.has(&device.serial) {
-            let serial = device.serial.clone();
-            return self.fleet.put(&serial, Some(device));
-        }
-        let same = |other: &Device| other.serial == device.serial;
-        let place = self.devices.iter().position(same);
-        self.devices.retain(|other| !same(other));
-        let place = place.unwrap_or(self.devices.len());
-        self.devices.insert(place, device);
+        fleet::put(&mut self.fleet, &mut self.devices, Device::serial, device);
     }
 
     /// Takes a device out.

@@ -16,7 +16,7 @@ use crate::support::{
     dashboard::{Dashboard, Received},
     eventually,
     mosquitto::{DASHBOARD, Mosquitto, STATION},
-    station::{Home, ResultLine, Station},
+    station::{Home, scanned},
 };
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -57,10 +57,7 @@ impl World {
             self.server.base(),
             self.server.client_id()
         );
-        let mqtt = format!(
-            "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
-            self.mosquitto.plain, STATION.0
-        );
+        let mqtt = self.mosquitto.section();
         let home = Home::new(false, &source, &mqtt, "[verdict]\nsettle = \"0s\"\n");
         home.credential("jamf-secret", &self.server.secret());
         home.credential("mqtt-password", STATION.1);
@@ -110,17 +107,6 @@ impl World {
         };
         eventually("the scan is on the broker", PATIENCE, || find().is_some()).await;
         find().unwrap()["data"]["evidence"][0].clone()
-    }
-}
-
-fn scanned(station: &mut Station, serial: &str) -> ResultLine {
-    station.scan(serial.as_bytes());
-    loop {
-        let answer = station.answer();
-        if !answer.change {
-            assert_eq!(answer.serial, serial);
-            return answer;
-        }
     }
 }
 

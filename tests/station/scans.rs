@@ -52,10 +52,7 @@ impl World {
             self.kandji.base(),
             self.demo.tokens
         );
-        let mqtt = format!(
-            "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
-            self.mosquitto.plain, STATION.0
-        );
+        let mqtt = self.mosquitto.section();
         let verdict = format!(
             "[verdict]\nexpected_blueprints = {:?}\nsettle = \"2s\"\n",
             self.demo.expected_blueprints

@@ -64,10 +64,7 @@ impl Court {
     fn home(&self, asked: usize, exit_at_eof: bool) -> Home {
         let services = &self.services[..asked];
         let sources: Vec<&str> = services.iter().map(|one| one.source.as_str()).collect();
-        let mqtt = format!(
-            "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
-            self.mosquitto.plain, STATION.0
-        );
+        let mqtt = self.mosquitto.section();
         let mut verdict = "[verdict]\nsettle = \"2s\"\n".to_owned();
         if self.mdm == SourceKind::Kandji {
             // As its simulator tells in a comment.

@@ -59,6 +59,14 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
+    /// The station's `[mqtt]`, with its password in the credential `mqtt-password`.
+    pub fn section(&self) -> String {
+        format!(
+            "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
+            self.plain, STATION.0
+        )
+    }
+
     /// Starts it with its own certificate authority and a certificate for `localhost`.
     pub fn start() -> Self {
         Self::start_with(Differences::default())

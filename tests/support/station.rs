@@ -298,6 +298,18 @@ impl Station {
     }
 }
 
+/// The answer to a scan of a box; changes of others before it are passed over.
+pub fn scanned(station: &mut Station, serial: &str) -> ResultLine {
+    station.scan(serial.as_bytes());
+    loop {
+        let answer = station.answer();
+        if !answer.change {
+            assert_eq!(answer.serial, serial);
+            return answer;
+        }
+    }
+}
+
 /// The memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {

@@ -31,7 +31,7 @@ use crate::support::{
     dashboard::Dashboard,
     eventually,
     mosquitto::{DASHBOARD, Mosquitto, STATION},
-    station::{Home, ResultLine, Station},
+    station::{Home, ResultLine, Station, scanned},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -88,10 +88,7 @@ impl World {
             "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\n{replica}\n",
             self.kandji.base()
         );
-        let mqtt = format!(
-            "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
-            self.mosquitto.plain, STATION.0
-        );
+        let mqtt = self.mosquitto.section();
         let verdict = format!("[verdict]\nsettle = \"0s\"\n{more}\n");
         let home = Home::new(false, &source, &mqtt, &verdict);
         home.credential("kandji-token", TOKEN);
@@ -261,18 +258,6 @@ impl World {
 fn scan(station: &mut Station, serial: &str) -> (String, String) {
     let answer = scanned(station, serial);
     (answer.verdict, answer.reason)
-}
-
-/// Scans a box; its answer. Changes of earlier boxes are left out.
-fn scanned(station: &mut Station, serial: &str) -> ResultLine {
-    station.scan(serial.as_bytes());
-    loop {
-        let answer = station.answer();
-        if !answer.change {
-            assert_eq!(answer.serial, serial);
-            return answer;
-        }
-    }
 }
 
 /// The pair that `scan` returns.

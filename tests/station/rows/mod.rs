@@ -156,10 +156,7 @@ impl Exhibition {
     }
 
     fn open(&mut self, asks: Asks) -> Room<'_> {
-        let mqtt = format!(
-            "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusername = \"{}\"\npassword_credential = \"mqtt-password\"\n",
-            self.mosquitto.plain, STATION.0
-        );
+        let mqtt = self.mosquitto.section();
         let mut verdict = format!(
             "[verdict]\nsettle = \"0s\"\nrecheck = \"15m\"\n{}",
             asks.verdict

@@ -89,8 +89,6 @@ impl Stream {
             self.miss(&mut queue, lines);
         } else {
             queue.waiting.extend_from_slice(lines);
-            // Unlocked first: the thread that it wakes must not have to wait for the lock.
-            drop(queue);
             self.changed.notify_all();
         }
     }

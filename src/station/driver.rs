@@ -121,7 +121,6 @@ pub async fn run(mut core: Core, mut ends: Ends) {
     let (events, mut happened) = mpsc::channel::<Event>(1024);
     let mut places: HashMap<Uuid, OwnedSemaphorePermit> = HashMap::new();
     let (mut scans_open, mut restoring) = (true, true);
-    let mut clock = Clock::new(ends.clock);
     loop {
         ends.pulse.beat();
         ends.report.send_if_modified(|report| report.update(&core));
@@ -158,7 +157,10 @@ pub async fn run(mut core: Core, mut ends: Ends) {
             Some(passed) = ends.passes.recv() => Event::Passed(passed),
             () = sleep_until(wake) => Event::Timer,
         };
-        let now = clock.at(&event);
+        let now = Now {
+            moment: Moment::now(),
+            clock_synced: ends.clock.synced(),
+        };
         for action in core.handle(event, now) {
             match &action {
                 Action::Finished(id) => _ = places.remove(id),
@@ -172,35 +174,6 @@ pub async fn run(mut core: Core, mut ends: Ends) {
         }
         if let Some((caller, id)) = caller {
             let _ = caller.send(id);
-        }
-    }
-}
-
-/// Whether the wall clock is synchronised. Nobody tells of a change, so the kernel is asked with each sign of life: then it need not
-/// be asked while a scan waits.
-struct Clock {
-    watch: ClockWatch,
-    synced: bool,
-    asked: Boot,
-}
-
-impl Clock {
-    fn new(watch: ClockWatch) -> Self {
-        Self {
-            watch,
-            synced: watch.synced(),
-            asked: Boot::now(),
-        }
-    }
-
-    fn at(&mut self, event: &Event) -> Now {
-        let moment = Moment::now();
-        if matches!(event, Event::Timer) || moment.boot.since(self.asked) > pulse::EVERY {
-            (self.synced, self.asked) = (self.watch.synced(), moment.boot);
-        }
-        Now {
-            moment,
-            clock_synced: self.synced,
         }
     }
 }

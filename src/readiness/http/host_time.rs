@@ -202,11 +202,13 @@ impl Clocks {
 
     /// Believes the `Date` of a reply of `host` (name and port), or says why not.
     pub(super) fn judge(&self, host: &str, reply: Dated) -> Result<(), NotOfNow> {
+        let own = self.own.synced().then(Timestamp::now);
         let mut hosts = self.locked();
-        let time = hosts.times.entry(host.to_owned()).or_default();
-        // Of a host that was heard our own clock says nothing more.
-        let own = time.heard.is_none() && self.own.synced();
-        let result = time.judge(reply, own.then(Timestamp::now));
+        let result = hosts
+            .times
+            .entry(host.to_owned())
+            .or_default()
+            .judge(reply, own);
         if let Some((path, text)) = hosts.due(reply.came) {
             // A disk that hangs must not keep an answer back, nor the end of the process.
             let written = std::thread::Builder::new().name("host times".to_owned()).spawn(move || {

@@ -31,12 +31,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A port on which nothing listens. The kernel gives none of these to anybody, so one is still free when a broker comes back to it.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = (0..1_000).map(|_| fastrand::u16(10_000..32_000));
+    ports.find(is_free).unwrap()
 }
 
 /// What `tests/dashboards/install NAME` has installed; `tests/run` calls it.

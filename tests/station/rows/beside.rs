@@ -487,26 +487,8 @@ async fn an_apple_token_for_another_server_is_said_so() {
     assert_eq!(all.wrong, [""; 0]);
 }
 
-macro_rules! of_each {
-    ($($name:ident $kind:ident,)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                every_rule(SourceKind::$kind).await;
-            }
-        )*
-
-        #[test]
-        fn every_mdm_is_tried() {
-            let tried = [$(SourceKind::$kind,)*];
-            for kind in SourceKind::ALL {
-                assert_eq!(tried.contains(kind), kind.is_mdm(), "{}", kind.code());
-            }
-        }
-    };
-}
-
 of_each! {
+    every_rule, SourceKind::is_mdm =>
     kandji Kandji,
     jamf Jamf,
     intune Intune,

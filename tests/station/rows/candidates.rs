@@ -60,26 +60,8 @@ async fn every_way_to_read_a_code(kind: SourceKind) {
     assert_eq!(all.wrong, [""; 0], "{}", kind.code());
 }
 
-macro_rules! of_each {
-    ($($name:ident $kind:ident,)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                every_way_to_read_a_code(SourceKind::$kind).await;
-            }
-        )*
-
-        #[test]
-        fn every_service_is_tried() {
-            let tried = [$(SourceKind::$kind,)*];
-            for kind in SourceKind::ALL {
-                assert_eq!(tried.contains(kind), kind.proves().is_some(), "{}", kind.code());
-            }
-        }
-    };
-}
-
 of_each! {
+    every_way_to_read_a_code, |kind| kind.proves().is_some() =>
     kandji Kandji,
     jamf Jamf,
     intune Intune,

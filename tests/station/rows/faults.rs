@@ -163,27 +163,9 @@ async fn every_fault_of_the_way(kind: SourceKind) {
     assert_eq!(all.wrong, [""; 0], "{}", kind.code());
 }
 
-macro_rules! of_each {
-    ($($name:ident $kind:ident,)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                every_fault_of_the_way(SourceKind::$kind).await;
-            }
-        )*
-
-        /// Nobody asks a service about a box that can only be listed: its table shows the faults of its list.
-        #[test]
-        fn every_service_is_tried() {
-            let tried = [$(SourceKind::$kind,)*];
-            for kind in SourceKind::ALL {
-                assert!(tried.contains(kind) != kind.is_list_only(), "{}", kind.code());
-            }
-        }
-    };
-}
-
+// Nobody asks a service about a box that can only be listed: its table shows the faults of its list.
 of_each! {
+    every_fault_of_the_way, |kind| !kind.is_list_only() =>
     kandji Kandji,
     intune Intune,
     fleet Fleet,

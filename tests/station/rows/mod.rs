@@ -2,6 +2,27 @@
 //!
 //! A row of a table is named by its beginning. Whatever row, or reason in it, no scan has shown fails the test of its table.
 
+/// A test of `$check` for each kind, and one that those kinds are all of which `$wanted` is true.
+macro_rules! of_each {
+    ($check:ident, $wanted:expr => $($name:ident $kind:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                $check(SourceKind::$kind).await;
+            }
+        )*
+
+        #[test]
+        fn every_kind_is_tried() {
+            let tried = [$(SourceKind::$kind,)*];
+            let wanted: fn(SourceKind) -> bool = $wanted;
+            for kind in SourceKind::ALL {
+                assert_eq!(tried.contains(kind), wanted(*kind), "{}", kind.code());
+            }
+        }
+    };
+}
+
 mod beside;
 mod candidates;
 mod device_assignment;

@@ -89,6 +89,8 @@ impl Stream {
             self.miss(&mut queue, lines);
         } else {
             queue.waiting.extend_from_slice(lines);
+            // Unlocked first: otherwise the thread would wake up only to wait for the lock.
+            drop(queue);
             self.changed.notify_all();
         }
     }

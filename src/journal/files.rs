@@ -103,9 +103,9 @@ impl Files {
         self.watch.as_ref().map(Watch::fd)
     }
 
-    /// Did somebody touch them since this was last asked? Our own commits count, too.
-    pub(super) fn touched(&mut self) -> bool {
-        match self.watch.as_ref().map(Watch::touched) {
+    /// Did somebody else touch them since this was last asked? `committed`: we have written to the log ourselves.
+    pub(super) fn touched(&mut self, committed: bool) -> bool {
+        match self.watch.as_ref().map(|watch| watch.touched(committed)) {
             Some(Ok(touched)) => touched,
             Some(Err(error)) => {
                 tracing::debug!("the journal's files are not watched any more: {error}");

@@ -264,10 +264,14 @@ impl Store {
         batch: &Batch<'_>,
         wanted: impl FnOnce() -> bool,
     ) -> Result<Written, Trouble> {
-        self.still_there()?;
-        // Scans alone need not be safe from a power cut, only from a dying process; without the sync the record that
-        // follows within a blink need not queue behind it. A later synced commit covers earlier ones.
-        self.sync(!batch.groups.is_empty())
+        // Scans alone need not be safe from a power cut, only from a dying process: without the sync the record that follows within a
+        // blink need not queue behind it, and a later synced commit covers earlier ones. Nor are the files looked at for them. The
+        // record's commit looks, and what went into a file that was taken away is read from there.
+        let has_records = !batch.groups.is_empty();
+        if has_records {
+            self.still_there()?;
+        }
+        self.sync(has_records)
             .map_err(|error| self.trouble(&error))?;
         self.write_inner(batch, wanted)
             .map_err(|error| self.trouble(&error))

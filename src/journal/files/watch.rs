@@ -1,15 +1,19 @@
 //! The kernel's word that somebody touched the files of an open journal (inotify): nobody has to look again and again.
 
-use std::{io, os::fd::OwnedFd, path::Path};
+use std::{io, mem::MaybeUninit, os::fd::OwnedFd, path::Path};
 
 use rustix::{
-    fs::inotify::{self, CreateFlags, WatchFlags},
+    fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
     io::Errno,
 };
 
 /// Tells that something happened to a journal's files or to their folder, not what.
 #[derive(Debug)]
-pub(super) struct Watch(OwnedFd);
+pub(super) struct Watch {
+    inotify: OwnedFd,
+    /// What events about the log are marked with.
+    log: i32,
+}
 
 impl Watch {
     /// Watches the journal at `path` and its `log`, which are there, and the names in their folder.
@@ -32,26 +36,30 @@ impl Watch {
         inotify::add_watch(&inotify, folder, names)?;
         // Of the folder's other files, the replica and the mark are written often, and not the journal's.
         inotify::add_watch(&inotify, path, WatchFlags::MODIFY)?;
-        inotify::add_watch(&inotify, log, WatchFlags::MODIFY)?;
-        Ok(Self(inotify))
+        let log = inotify::add_watch(&inotify, log, WatchFlags::MODIFY)?;
+        Ok(Self { inotify, log })
     }
 
     /// What becomes readable when something happened.
     pub(super) const fn fd(&self) -> &OwnedFd {
-        &self.0
+        &self.inotify
     }
 
-    /// Did something happen since this was last asked? Our own commits count, too.
+    /// Did something happen since this was last asked? With `committed` we have written to the log ourselves, and a log that was
+    /// only written to does not count.
     ///
     /// # Errors
     /// It can tell nothing any more.
-    pub(super) fn touched(&self) -> io::Result<bool> {
+    pub(super) fn touched(&self, committed: bool) -> io::Result<bool> {
         let mut touched = false;
-        let mut events = [0; 4096];
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&self.inotify, &mut buffer);
         loop {
-            match rustix::io::read(&self.0, &mut events) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => touched = true,
+            match events.next() {
+                Ok(event) => {
+                    let log_written = event.wd() == self.log && event.events() == ReadFlags::MODIFY;
+                    touched |= !(committed && log_written);
+                }
                 Err(Errno::AGAIN) => return Ok(touched),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -64,7 +72,7 @@ impl Watch {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use std::fs;
+    use std::{fs, io::Write};
 
     use super::*;
 
@@ -79,13 +87,23 @@ mod tests {
         }
         let watch = Watch::of(&at("journal.sqlite"), &at("journal.sqlite-wal")).unwrap();
         let told = |what: &str| {
-            assert!(watch.touched().unwrap(), "{what}");
-            assert!(!watch.touched().unwrap(), "{what}: once");
+            assert!(watch.touched(true).unwrap(), "{what}");
+            assert!(!watch.touched(false).unwrap(), "{what}: once");
         };
-        assert!(!watch.touched().unwrap(), "nothing happened yet");
+        let log_written = || {
+            let log = fs::File::options()
+                .append(true)
+                .open(at("journal.sqlite-wal"));
+            log.unwrap().write_all(b"a page").unwrap();
+        };
+        assert!(!watch.touched(false).unwrap(), "nothing happened yet");
         fs::write(at("replica.sqlite"), "something else").unwrap();
         fs::read(at("journal.sqlite")).unwrap();
-        assert!(!watch.touched().unwrap(), "not about the journal");
+        assert!(!watch.touched(false).unwrap(), "not about the journal");
+        log_written();
+        assert!(watch.touched(false).unwrap(), "somebody wrote to the log");
+        log_written();
+        assert!(!watch.touched(true).unwrap(), "that was our commit");
         fs::write(at("journal.sqlite"), "something else").unwrap();
         told("written");
         fs::File::options()
@@ -94,7 +112,7 @@ mod tests {
             .unwrap()
             .set_len(0)
             .unwrap();
-        told("the log cut");
+        assert!(watch.touched(false).unwrap(), "the log cut");
         fs::write(at("journal.sqlite-shm"), "").unwrap();
         told("a file made");
         fs::rename(at("journal.sqlite-shm"), at("elsewhere")).unwrap();

@@ -21,7 +21,7 @@ use crate::{
 /// How often ages and sizes are looked at.
 const UPKEEP: Duration = Duration::from_secs(60);
 /// How long after somebody touched the files they are looked at: whoever takes them away or copies over them does it in several
-/// steps, and our own commits touch them, too.
+/// steps.
 const TOUCHED: Duration = Duration::from_millis(100);
 /// How often they are looked at all the same. Nobody tells that a filesystem turned read-only, that a folder above was renamed, or
 /// anything at all where files cannot be watched.
@@ -43,6 +43,8 @@ pub(super) struct Schedule {
     busy_at: Instant,
     /// When the files are looked at again.
     look_at: Instant,
+    /// Rows changed by the connection when it was last asked who touched the files.
+    asked: u64,
     /// Rows changed by the connection at the last checkpoint.
     checkpointed: u64,
     /// What else is in the log, in changes: pages that retention moved, and what the process before left behind.
@@ -55,6 +57,7 @@ impl Schedule {
             upkeep_at: now,
             busy_at: now,
             look_at: now,
+            asked: 0,
             checkpointed: 0,
             unwritten_before: 0,
         }
@@ -68,6 +71,11 @@ impl Schedule {
     /// Somebody has touched the files.
     fn touched(&mut self, now: Instant) {
         self.look_at = self.look_at.min(now + TOUCHED);
+    }
+
+    /// Has the connection committed something since this was last asked? `changes`: rows changed by it.
+    fn committed(&mut self, changes: u64) -> bool {
+        std::mem::replace(&mut self.asked, changes) != changes
     }
 
     /// Is a look at the files about to come?
@@ -136,10 +144,11 @@ impl Writer {
     /// Notices, without a scan, what became of the files.
     pub(super) fn look(&mut self) {
         let now = Instant::now();
+        let committed = self.schedule.committed(self.state.changes());
         if self
             .state
             .store_mut()
-            .is_some_and(|store| store.files.touched())
+            .is_some_and(|store| store.files.touched(committed))
         {
             self.schedule.touched(now);
         }

@@ -242,6 +242,12 @@ impl Journal {
         self.shared.health.borrow().epoch
     }
 
+    /// The rows behind `after`, if they are those of the newest commit and `limit` at most: then nobody need read them from the file.
+    /// They are given out once.
+    pub fn at_hand(&self, after: u64, limit: usize) -> Option<Unsent> {
+        self.shared.settled.at_hand(after, limit)
+    }
+
     /// The reading side, with a connection of its own that is opened at the first question.
     pub fn reader(&self) -> Reader {
         Reader::of(Arc::clone(&self.shared))

@@ -1,7 +1,8 @@
 //! Rows that the broker has settled, taken or refused for good, where the file does not say so yet.
 //!
 //! This is the only place, beside the file, that knows which rows are delivered or set aside: [`Reading`] applies it to what is read
-//! from the file. It is memory only. A kill loses it, and those rows are sent once more.
+//! from the file. It is memory only. A kill loses it, and those rows are sent once more. It also keeps the rows of the newest commit,
+//! so that a publisher that has everything before them need not read them from the file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +18,10 @@ use super::row::Stored;
 pub(super) const BATCH: usize = 256;
 /// So many go with a record's commit. A scan waits for that commit, so not all of a backlog.
 pub(super) const RIDING: usize = 32;
-/// They wait for the next record, which rewrites most of their pages anyway, and at most this long.
+/// Rows of a commit that are kept for the publisher, at most: of a scan or a group, not of a burst.
+const AT_HAND: usize = 32;
+/// They wait for the next record, which rewrites most of their pages anyway, and at most this long. Not shorter than the time after
+/// which the journal's thread looks at its files all the same (`upkeep::LOOK`): it then learns when they are due.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// What became of one row.
@@ -43,18 +47,28 @@ struct Known {
     readings: usize,
     /// Rows that wait for the broker, as the file says.
     in_file: u64,
+    /// The rows of the newest commit, until somebody takes them.
+    newest: Option<NewestCommit>,
+}
+
+#[derive(Debug)]
+struct NewestCommit {
+    /// The row before them.
+    after: u64,
+    /// In the order of their keys.
+    rows: Vec<Stored>,
 }
 
 impl SettledRows {
-    /// Takes note of acknowledged rows. `true`: there is now a time to write them, or it has come.
+    /// Takes note of acknowledged rows. `true`: they are many, and must be written now. Otherwise the journal's thread finds them when
+    /// it looks at its files next, which is before they are due.
     pub(super) fn delivered(&self, rows: Vec<u64>, now: Instant) -> bool {
         let (mut known, at) = (self.lock(), Timestamp::now());
         known
             .waiting
             .extend(rows.into_iter().map(|row| (row, Settled::Delivered(at))));
-        let first = known.due.is_none();
         known.due.get_or_insert(now + IDLE);
-        first || known.waiting.len() >= BATCH
+        known.waiting.len() >= BATCH
     }
 
     /// Takes note of a row that the broker will not take. An acknowledgement counts more.
@@ -105,14 +119,30 @@ impl SettledRows {
         }
     }
 
-    /// So many more rows in the file wait for the broker.
-    pub(super) fn recorded(&self, rows: u64) {
-        self.lock().in_file += rows;
+    /// These rows were committed, and wait for the broker. `after`: the newest row before them.
+    pub(super) fn recorded(&self, after: u64, rows: Vec<Stored>) {
+        let mut known = self.lock();
+        known.in_file += rows.len() as u64;
+        known.newest = (rows.len() <= AT_HAND).then_some(NewestCommit { after, rows });
     }
 
-    /// The file was counted.
+    /// The rows behind `after`, if they are those of the newest commit, and `limit` at most. They are given out once.
+    pub(super) fn at_hand(self: &Arc<Self>, after: u64, limit: usize) -> Option<Unsent> {
+        let fits = |newest: &mut NewestCommit| newest.after == after && newest.rows.len() <= limit;
+        let newest = self.lock().newest.take_if(fits)?;
+        Some(Unsent {
+            after: newest.rows.last().map_or(after, |stored| stored.row),
+            rows: newest.rows,
+            more: false,
+            reading: Some(self.reading()),
+        })
+    }
+
+    /// The file was counted, perhaps another one than before.
     pub(super) fn counted(&self, unsent: u64) {
-        self.lock().in_file = unsent;
+        let mut known = self.lock();
+        known.in_file = unsent;
+        known.newest = None;
     }
 
     /// Completes a row that was read from the file.
@@ -168,7 +198,7 @@ impl Drop for Reading {
     }
 }
 
-/// Rows of the outbox as they were read from the file.
+/// Rows of the outbox as they were read from the file, or as they were written to it.
 #[derive(Debug)]
 pub struct Unsent {
     pub(super) rows: Vec<Stored>,
@@ -192,21 +222,71 @@ impl Unsent {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use uuid::Uuid;
+
     use super::*;
+    use crate::{
+        reason::Reason,
+        record::{Record, Recorded},
+        runtime::name::Name,
+    };
 
     #[test]
     fn they_wait_for_the_next_record_for_half_a_minute_at_most() {
         let (rows, now) = (SettledRows::default(), Instant::now());
         assert!(!rows.is_due(now + IDLE) && rows.due().is_none());
-        assert!(
-            rows.delivered(vec![1, 2], now),
+        assert!(!rows.delivered(vec![1, 2], now));
+        assert!(!rows.delivered(vec![3], now + IDLE / 2));
+        assert_eq!(
+            rows.due(),
+            Some(now + IDLE),
             "whoever writes them learns when"
         );
-        assert!(!rows.delivered(vec![3], now + IDLE / 2));
         assert!(!rows.is_due(now + IDLE - Duration::from_millis(1)));
         assert!(rows.is_due(now + IDLE), "counted from the first");
         rows.written(&rows.first(RIDING), 3);
         assert!(rows.is_empty() && rows.due().is_none());
+    }
+
+    #[test]
+    fn the_rows_of_the_newest_commit_are_given_out_once_to_who_has_all_before_them() {
+        let (known, now) = (Arc::new(SettledRows::default()), Instant::now());
+        let rows = |keys: std::ops::Range<u64>| keys.map(stored).collect::<Vec<_>>();
+        known.recorded(4, rows(5..6));
+        known.recorded(5, rows(6..8));
+        assert!(known.at_hand(4, 9).is_none(), "it lacks the row before");
+        assert!(known.at_hand(5, 1).is_none(), "they are two");
+        let unsent = known.at_hand(5, 2).unwrap();
+        assert_eq!((unsent.after, unsent.more), (7, false));
+        assert!(known.at_hand(5, 2).is_none(), "once");
+        known.delivered(vec![6], now);
+        let left: Vec<u64> = unsent.rows().iter().map(|stored| stored.row).collect();
+        assert_eq!(left, [7], "what was settled meanwhile is left out");
+        known.recorded(7, rows(8..8 + AT_HAND as u64 + 1));
+        assert!(
+            known.at_hand(7, 99).is_none(),
+            "a burst is read from the file"
+        );
+        known.recorded(99, rows(100..101));
+        known.counted(1);
+        assert!(
+            known.at_hand(99, 9).is_none(),
+            "of a file that was replaced"
+        );
+        assert_eq!(known.unsent(), 0);
+    }
+
+    fn stored(row: u64) -> Stored {
+        let lane = Name::new("main").unwrap();
+        let record = Record::bare(Uuid::nil(), Timestamp::UNIX_EPOCH, lane, Reason::NotFound);
+        Stored {
+            row,
+            recorded: Recorded::committed(Uuid::nil(), row, record),
+            delivered_at: None,
+            set_aside: None,
+        }
     }
 
     #[test]

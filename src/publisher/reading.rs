@@ -1,4 +1,5 @@
-//! Reads the journal beside the session: one question at a time, on a thread that may wait for the disk.
+//! Reads the journal beside the session: one question at a time, on a thread that may wait for the disk. What was recorded just now
+//! is at hand, and no thread is needed.
 
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub(super) struct JournalReading {
     journal: Journal,
     reader: Option<Reader>,
     running: Option<JoinHandle<(Reader, Result<Read, ReadFault>)>>,
+    /// What no thread had to read.
+    at_hand: Option<Read>,
     not_before: Instant,
     /// The last reading failed.
     failing: bool,
@@ -107,6 +110,7 @@ impl JournalReading {
             journal,
             reader: None,
             running: None,
+            at_hand: None,
             not_before: Instant::now(),
             failing: false,
         }
@@ -114,12 +118,12 @@ impl JournalReading {
 
     /// May a question be asked?
     pub(super) fn is_free(&self, now: Instant) -> bool {
-        self.running.is_none() && self.not_before <= now
+        !self.is_running() && self.not_before <= now
     }
 
     /// Is an answer on its way?
     pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
+        self.running.is_some() || self.at_hand.is_some()
     }
 
     /// When a question may be asked again, if the last one failed.
@@ -128,6 +132,12 @@ impl JournalReading {
     }
 
     pub(super) fn ask(&mut self, question: Question) {
+        if let Question::Unsent(want) = question
+            && let Some(unsent) = self.journal.at_hand(want.after, want.limit)
+        {
+            self.at_hand = Some(Read::Unsent(want, unsent));
+            return;
+        }
         let mut reader = self.reader.take().unwrap_or_else(|| self.journal.reader());
         self.running = Some(tokio::task::spawn_blocking(move || {
             let read = read(&mut reader, question);
@@ -138,6 +148,9 @@ impl JournalReading {
     /// What was found; `None`: the journal cannot be read, and the question may be asked again after a while. May be dropped and
     /// called again.
     pub(super) async fn found(&mut self) -> Option<Found> {
+        if let Some(read) = self.at_hand.take() {
+            return Some(read.into());
+        }
         let Some(running) = self.running.as_mut() else {
             return std::future::pending().await;
         };

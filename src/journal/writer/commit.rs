@@ -167,11 +167,12 @@ impl Writer {
 
     /// Counts new rows for health and the publisher, without waking them; `false`: there are none.
     fn count(&self, groups: &[Group]) -> bool {
-        let rows = || groups.iter().flatten().flatten().map(|stored| stored.row);
-        let Some(newest) = rows().max() else {
+        let rows: Vec<Stored> = groups.iter().flatten().flatten().cloned().collect();
+        let Some(newest) = rows.last().map(|stored| stored.row) else {
             return false;
         };
-        self.shared.settled.recorded(rows().count() as u64);
+        let after = *self.shared.newest.borrow();
+        self.shared.settled.recorded(after, rows);
         self.shared.health.send_if_modified(|health| {
             health.unsent = self.shared.settled.unsent();
             health.seq = schema::seq_of(newest.cast_signed());

@@ -1,6 +1,6 @@
 //! Benchlight's benchmarks: `cargo bench --bench station [-- NAME..]`.
 //!
-//! Each figure comes from the release binary in its own process (or from the named part alone), with a real broker and SQLite on the
+//! Each figure comes from the optimised program in its own process (or from the named part alone), with a real broker and SQLite on the
 //! checkout's disk, and is printed with its promised limit. A limit that is not met on this machine is reported, but
 //! does not fail the run, because the machine may be the reason.
 #![allow(

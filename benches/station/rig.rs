@@ -1,4 +1,4 @@
-//! What is measured: the release binary with a simulated Kandji and a real broker, and a typical record.
+//! What is measured: the optimised program with a simulated Kandji and a real broker, and a typical record.
 
 use std::{
     env,

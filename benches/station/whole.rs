@@ -304,13 +304,14 @@ pub async fn drain(report: &mut Report) {
 }
 
 pub async fn size(report: &mut Report) {
-    report.note("cargo build --release --no-default-features --target-dir target/packaged (the first time takes minutes)");
+    report.note("cargo build --profile dist --no-default-features --target-dir target/packaged (the first time takes minutes)");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = Command::new(cargo)
         .args([
             "build",
             "--quiet",
-            "--release",
+            "--profile",
+            "dist",
             "--no-default-features",
             "--bin",
             "benchlight",
@@ -322,7 +323,7 @@ pub async fn size(report: &mut Report) {
     assert!(build.unwrap().success());
     let packaged = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/target/packaged/release/benchlight"
+        "/target/packaged/dist/benchlight"
     );
     report.figure(
         "packaged binary, without the demo's broker",

@@ -123,7 +123,7 @@ class Boot:
             for path in libraries(program):
                 shutil.copy(path, folder)
             apt.install(["e2fsprogs"], ["/usr/sbin/mkfs.ext4"], "the disks of the virtual station")
-            subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", folder, self.disk, "64M"],
+            subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", folder, self.disk, "128M"],
                            check=True, stdout=subprocess.DEVNULL)
 
     def remove(self):

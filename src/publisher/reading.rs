@@ -1,5 +1,6 @@
-//! Reads the journal beside the session: one question at a time, on a thread that may wait for the disk. What was recorded just now
-//! is at hand, and no thread is needed.
+//! Reads the journal beside the session: one question at a time, on a thread that may wait for the disk.
+//!
+//! The rows of the newest commit are at hand, and no thread is needed for them.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use std::{
 
 use benchlight::{
     config,
-    readiness::{Source, replica::store::Store},
+    readiness::{Source, evidence::SourceKind, replica::store::Store},
     runtime::{clock::ClockWatch, pulse::Pulse},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -587,14 +587,22 @@ impl Drop for Simulated {
 
 #[test]
 fn a_simulator_prints_the_part_of_a_config_that_asks_it() {
-    for (service, credential) in [
+    let services = [
         ("kandji", "kandji-token"),
+        ("jamf", "jamf-secret"),
         ("intune", "intune-secret"),
         ("fleet", "fleet-token"),
         ("zentral", "zentral-token"),
+        ("nanodep", "nanodep-key"),
+        ("micromdm", "micromdm-key"),
         ("apple-dep", "apple-dep-token"),
         ("apple-business", "apple-business-key"),
-    ] {
+    ];
+    for kind in SourceKind::ALL {
+        let tried = services.iter().any(|(service, _)| *service == kind.code());
+        assert!(tried, "{} is tried", kind.code());
+    }
+    for (service, credential) in services {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().to_str().unwrap();
         let simulated = Simulated::start(&["simulate", service, "--credentials", place]);

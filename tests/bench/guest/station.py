@@ -13,6 +13,8 @@ from hardware import until
 from results import note
 
 AGENT = os.environ.get("BENCHLIGHT", "")
+# Which program stands in for the services.
+SIMULATORS = os.environ.get("SIMULATORS", AGENT)
 TOKEN = "simulated-token"
 
 # Boxes that the simulated Kandji knows, by the station's answer.
@@ -144,11 +146,11 @@ class Broker:
 
 
 class Services:
-    """The simulated Kandji from the program under test."""
+    """The simulated Kandji."""
 
     def __init__(self, folder, port=8801, extra=()):
         self.base = f"http://127.0.0.1:{port}"
-        self._command = [AGENT, "simulate", "kandji", "--listen", f"127.0.0.1:{port}", *extra]
+        self._command = [SIMULATORS, "simulate", "kandji", "--listen", f"127.0.0.1:{port}", *extra]
         self._log = Path(folder) / "kandji.log"
         self.process = None
 

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 
-from . import apt, guests, package
+from . import apt, cross, guests, package
 from .card import disk
 from .cache import CACHE, PROJECT
 
@@ -20,6 +20,8 @@ def systemd(results):
     folder.mkdir(parents=True)
     for revision in (1, 2):
         package.build("arm64", revision, folder)
+    # The package has no simulators.
+    shutil.copy(cross.with_simulators(cross.TARGETS["arm64"]), folder / "with-simulators")
     shutil.copy(PROJECT / "docs/install.md", folder)
     card, data = disk("pi-card.img", 1024), CACHE / "pi-data.img"
     data.unlink(missing_ok=True)

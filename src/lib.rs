@@ -5,7 +5,7 @@
 //! ```text
 //! person ─▶ scanner ──Scan──▶ station ◀──Answer── readiness ◀── MDM server, Apple
 //!                              │ │ ▲
-//!                              │ │ └─Recorded: on disk─┐
+//!                              │ │ └─Recorded: synced──┐
 //!                              │ └──────Record──────▶ journal ──unsent rows──▶ publisher ─▶ MQTT broker
 //!                              │
 //!                              └──LaneStatus──▶ indicator ─▶ lamps
@@ -22,7 +22,7 @@ pub mod reason;
 // The tables of the manual: what each word means and what to do. Pure.
 pub mod manual;
 
-// The state of every part of the station, in one value.
+// The state of every part of the station, in one value. Pure.
 pub mod health;
 
 // What the bytes of a barcode mean. Pure.
@@ -38,10 +38,10 @@ pub mod readiness;
 // The rule that turns their evidence into one verdict. Pure.
 pub mod verdict;
 
-// What is remembered, shown and published of one scan. Pure.
+// What is stored, shown and published about one scan. Pure.
 pub mod record;
 
-// Keeps records: an SQLite thread that commits each one before its lamp is lit.
+// Stores records: an SQLite thread that commits each one before its lamp is lit.
 pub mod journal;
 
 // Where bytes come from: keyboard-type and serial scanners, standard input, TCP.

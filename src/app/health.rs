@@ -31,7 +31,7 @@ use crate::{
         stream::{LOG, RESULTS},
     },
     scanner::ScannerState,
-    station::{driver::Report, lamp_feed::LampFeed, ring::Ring},
+    station::{driver::Report, lamp_feed::LampFeed, unrecorded::Unrecorded},
 };
 
 /// What changes within this time is gathered together. A lamp that says *unable* may be this late.
@@ -53,7 +53,7 @@ pub(super) struct Parts {
     pub(super) today: watch::Receiver<Option<Arc<Day>>>,
     pub(super) web: Option<watch::Receiver<WebCondition>>,
     pub(super) clock: ClockWatch,
-    pub(super) faulted: Ring,
+    pub(super) faulted: Unrecorded,
     /// Lanes that two scanners share.
     pub(super) shared_lanes: bool,
 }
@@ -399,7 +399,7 @@ mod tests {
                 today: watch::channel(None).1,
                 web: None,
                 clock: ClockWatch::Fixed { synced: true },
-                faulted: Ring::new(1),
+                faulted: Unrecorded::new(1),
                 shared_lanes: false,
             };
             Self {
@@ -487,7 +487,7 @@ mod tests {
         assert_eq!(bench.reason(), None, "it is not required");
         bench
             .broker
-            .send_modify(|broker| broker.link = publisher::Link::Away("refused".to_owned()));
+            .send_modify(|broker| broker.link = publisher::LinkState::Away("refused".to_owned()));
         assert_eq!(
             bench.reason(),
             None,

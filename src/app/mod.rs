@@ -49,8 +49,8 @@ use crate::{
         driver::{self, Report},
         lamp_feed::LampFeed,
         news::Announcer,
-        ring::Ring,
         tally::Tally,
+        unrecorded::Unrecorded,
     },
     web,
 };
@@ -174,7 +174,7 @@ struct Lamps {
 struct Station {
     scans: mpsc::Sender<Scan>,
     report: watch::Receiver<Report>,
-    faulted: Ring,
+    faulted: Unrecorded,
     news: Announcer,
     tally: Arc<Tally>,
 }
@@ -304,7 +304,7 @@ impl Wiring {
         );
         core.restore_proven(&proven(config, journal).await);
         let (report, reported) = watch::channel(Report::of(&core));
-        let faulted = Ring::new(FAULTED);
+        let faulted = Unrecorded::new(FAULTED);
         let news = Announcer::default();
         let tally = Arc::new(tally(config));
         let ends = driver::Ends {
@@ -420,7 +420,7 @@ impl Wiring {
         &mut self,
         journal: &Journal,
         health: watch::Receiver<Health>,
-        faulted: Ring,
+        faulted: Unrecorded,
         link: watch::Sender<publisher::State>,
     ) {
         let inputs = publisher::Inputs {
@@ -492,7 +492,7 @@ impl Wiring {
     async fn stop(&mut self, journal: &Journal, link: watch::Receiver<publisher::State>) {
         self.stop_scanners.send_replace(true);
         self.tasks.end("station", ANSWER_AT_STOP).await;
-        if link.borrow().link == publisher::Link::Connected {
+        if link.borrow().link == publisher::LinkState::Connected {
             let _ = timeout(
                 SEND_AT_STOP,
                 journal.health().wait_for(|journal| journal.unsent == 0),

@@ -15,7 +15,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::{Fault, Settings, mark::Place, settled::SettledRows, store::Fate};
+use super::{Fault, Settings, mark::Position, settled::SettledRows, store::Fate};
 use crate::{
     health::{JournalCondition, JournalHealth},
     record::{RawScan, Record, Recorded},
@@ -119,7 +119,7 @@ pub(super) struct Checked {
 /// What the broker has heard of this journal, as far as anybody knows.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) heard: Option<Place>,
+    pub(super) heard: Option<Position>,
     pub(super) answer: Option<oneshot::Sender<()>>,
 }
 
@@ -209,7 +209,7 @@ pub(super) struct Shared {
     /// Counts the files: another number means that readers must open the file again.
     pub(super) generation: AtomicU64,
     /// The journal goes on in an epoch of an earlier process, and it has not been compared with what the broker has heard.
-    unconfirmed: AtomicBool,
+    awaits_comparison: AtomicBool,
     /// Held for writing while the file is replaced. A connection opens database and log by name, one after the other: in
     /// between they must not become another file's.
     pub(super) replacing: RwLock<()>,
@@ -249,7 +249,7 @@ impl Shared {
             backlog: watch::Sender::new(0),
             ended: watch::Sender::new(false),
             generation: AtomicU64::new(0),
-            unconfirmed: AtomicBool::new(false),
+            awaits_comparison: AtomicBool::new(false),
             replacing: RwLock::default(),
             settled: Arc::default(),
             inbox: Mutex::default(),
@@ -382,27 +382,27 @@ impl Shared {
         flushed.await.ok()
     }
 
-    pub(super) async fn seen(&self, heard: Option<Place>) -> Option<()> {
-        let (done, confirmed) = oneshot::channel();
+    pub(super) async fn seen(&self, heard: Option<Position>) -> Option<()> {
+        let (done, compared) = oneshot::channel();
         self.tell(|inbox| {
             inbox.seen = Some(Seen {
                 heard,
                 answer: Some(done),
             })
         });
-        confirmed.await.ok()
+        compared.await.ok()
     }
 
-    pub(super) fn unconfirmed(&self) {
-        self.unconfirmed.store(true, Ordering::Release);
+    pub(super) fn await_comparison(&self) {
+        self.awaits_comparison.store(true, Ordering::Release);
     }
 
-    pub(super) fn confirmed(&self) {
-        self.unconfirmed.store(false, Ordering::Release);
+    pub(super) fn compared(&self) {
+        self.awaits_comparison.store(false, Ordering::Release);
     }
 
-    pub(super) fn is_unconfirmed(&self) -> bool {
-        self.unconfirmed.load(Ordering::Acquire)
+    pub(super) fn awaits_comparison(&self) -> bool {
+        self.awaits_comparison.load(Ordering::Acquire)
     }
 
     pub(super) fn checked(&self, checked: Checked) {

@@ -17,7 +17,7 @@ pub(super) const EVERY: u64 = 256;
 
 /// An epoch, and the highest `seq` that was given out in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) epoch: Uuid,
     pub(super) seq: u64,
 }
@@ -30,7 +30,7 @@ pub(super) enum Mark {
     /// It cannot be read, or not understood.
     Damaged,
     /// A good one.
-    At(Place),
+    At(Position),
 }
 
 /// Reads the mark of `state_dir`.
@@ -49,24 +49,24 @@ pub(super) fn read(state_dir: &Path) -> Mark {
 ///
 /// # Errors
 /// What the system says; the mark before is still there then.
-pub(super) fn write(state_dir: &Path, place: Place) -> io::Result<()> {
-    file::write_private(&state_dir.join(NAME), &text_of(place))
+pub(super) fn write(state_dir: &Path, position: Position) -> io::Result<()> {
+    file::write_private(&state_dir.join(NAME), &text_of(position))
 }
 
-fn text_of(Place { epoch, seq }: Place) -> String {
+fn text_of(Position { epoch, seq }: Position) -> String {
     let said = format!("{epoch} {seq}");
     let check = check_of(&said);
     format!("{said} {check}\n")
 }
 
-fn place_of(text: &str) -> Option<Place> {
+fn place_of(text: &str) -> Option<Position> {
     let (said, check) = text.strip_suffix('\n')?.rsplit_once(' ')?;
     let (epoch, seq) = said.split_once(' ')?;
-    let place = Place {
+    let position = Position {
         epoch: epoch.parse().ok()?,
         seq: seq.parse().ok()?,
     };
-    (check == check_of(said) && place.seq <= schema::SEQ_MAX).then_some(place)
+    (check == check_of(said) && position.seq <= schema::SEQ_MAX).then_some(position)
 }
 
 /// Damage on a card must not pass for a number.
@@ -100,12 +100,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read(folder.path()), Mark::Absent);
         for seq in [0, 1, 256, schema::SEQ_MAX] {
-            let place = Place {
+            let position = Position {
                 epoch: Uuid::now_v7(),
                 seq,
             };
-            write(folder.path(), place).unwrap();
-            assert_eq!(read(folder.path()), Mark::At(place));
+            write(folder.path(), position).unwrap();
+            assert_eq!(read(folder.path()), Mark::At(position));
         }
         assert_eq!(
             fs::metadata(folder.path().join(NAME))
@@ -129,23 +129,23 @@ mod tests {
         fs::write(&other, "mine").unwrap();
         symlink(&other, folder.path().join("journal.mark.new")).unwrap();
         symlink(&other, folder.path().join(NAME)).unwrap();
-        let place = Place {
+        let position = Position {
             epoch: Uuid::now_v7(),
             seq: 7,
         };
-        write(folder.path(), place).unwrap();
+        write(folder.path(), position).unwrap();
         assert_eq!(
             (
                 read(folder.path()),
                 fs::read_to_string(&other).unwrap().as_str()
             ),
-            (Mark::At(place), "mine")
+            (Mark::At(position), "mine")
         );
     }
 
     #[test]
     fn every_bit_that_turns_over_and_every_absurd_number_is_damage() {
-        let good = text_of(Place {
+        let good = text_of(Position {
             epoch: Uuid::now_v7(),
             seq: 1_234,
         });

@@ -195,20 +195,20 @@ impl Journal {
         self.shared.note(format!("unended {scanner}"), unended);
     }
 
-    /// Goes this journal on in an epoch of an earlier process, without [`Journal::heard`] since? Until then no row may leave: the
-    /// journal may be an older copy, and its numbers given out before.
-    pub fn is_unconfirmed(&self) -> bool {
-        self.shared.is_unconfirmed()
+    /// Does this journal continue an epoch of an earlier process, without a call of [`Journal::heard`] since? Until then no row may be
+    /// sent: the journal may be an older copy, and its numbers may have been used.
+    pub fn awaits_comparison(&self) -> bool {
+        self.shared.awaits_comparison()
     }
 
     /// Holds the newest epoch and `seq` that the broker has heard of this station (`None`: it has none) against the journal. If later
     /// records are known there than the journal had when this process began, it goes on in a new epoch: what was recorded since
     /// moves over. Resolves when rows may leave.
     pub async fn heard(&self, newest: Option<(Uuid, u64)>) {
-        let place = newest
+        let position = newest
             .filter(|(_, seq)| *seq <= schema::SEQ_MAX)
-            .map(|(epoch, seq)| mark::Place { epoch, seq });
-        let _ = self.shared.seen(place).await;
+            .map(|(epoch, seq)| mark::Position { epoch, seq });
+        let _ = self.shared.seen(position).await;
     }
 
     /// Offers every row that was set aside again. Returns how many there were; 0 too when the journal cannot be written.

@@ -1,4 +1,4 @@
-//! Rows that the broker has settled, taken or refused for good, where the file does not say so yet.
+//! Rows that are delivered or set aside, where the file does not say so yet.
 //!
 //! This is the only place, beside the file, that knows which rows are delivered or set aside: [`Reading`] applies it to what is read
 //! from the file. It is memory only. A kill loses it, and those rows are sent once more. It also keeps the rows of the newest commit,
@@ -27,26 +27,26 @@ const IDLE: Duration = Duration::from_secs(30);
 /// What became of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// It has acknowledged the row, then.
+    /// The broker acknowledged the row at this time.
     Delivered(Timestamp),
-    /// It will not take the row, and why.
+    /// The broker refuses the row for now, and why.
     Aside(String),
 }
 
-/// The rows that the file still names as unsent, and how many wait for the broker.
+/// What became of rows, as far as the file does not hold it yet, and how many rows are unsent.
 #[derive(Debug, Default)]
 pub(super) struct SettledRows(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    waiting: BTreeMap<u64, Settled>,
+    unwritten: BTreeMap<u64, Settled>,
     /// When they are to be written at the latest.
     due: Option<Instant>,
     /// Rows settled in the file while somebody reads it, perhaps as it was before.
     written: BTreeSet<u64>,
     readings: usize,
-    /// Rows that wait for the broker, as the file says.
-    in_file: u64,
+    /// Unsent rows, as the file says.
+    unsent_in_file: u64,
     /// The rows of the newest commit, until somebody takes them.
     newest: Option<NewestCommit>,
 }
@@ -65,16 +65,16 @@ impl SettledRows {
     pub(super) fn delivered(&self, rows: Vec<u64>, now: Instant) -> bool {
         let (mut known, at) = (self.lock(), Timestamp::now());
         known
-            .waiting
+            .unwritten
             .extend(rows.into_iter().map(|row| (row, Settled::Delivered(at))));
         known.due.get_or_insert(now + IDLE);
-        known.waiting.len() >= BATCH
+        known.unwritten.len() >= BATCH
     }
 
-    /// Takes note of a row that the broker will not take. An acknowledgement counts more.
+    /// Takes note of a row that the broker refuses for now. An acknowledgement counts more.
     pub(super) fn set_aside(&self, row: u64, why: String, now: Instant) {
         let mut known = self.lock();
-        known.waiting.entry(row).or_insert(Settled::Aside(why));
+        known.unwritten.entry(row).or_insert(Settled::Aside(why));
         known.due = Some(known.due.map_or(now, |due| due.min(now)));
     }
 
@@ -86,43 +86,43 @@ impl SettledRows {
     /// Is it time to write them?
     pub(super) fn is_due(&self, now: Instant) -> bool {
         let known = self.lock();
-        known.waiting.len() >= BATCH || known.due.is_some_and(|due| due <= now)
+        known.unwritten.len() >= BATCH || known.due.is_some_and(|due| due <= now)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().waiting.is_empty()
+        self.lock().unwritten.is_empty()
     }
 
     /// The first `limit` of them. They stay until [`SettledRows::written`].
     pub(super) fn first(&self, limit: usize) -> Vec<(u64, Settled)> {
         let known = self.lock();
-        let first = known.waiting.iter().take(limit);
+        let first = known.unwritten.iter().take(limit);
         first
             .map(|(row, settled)| (*row, settled.clone()))
             .collect()
     }
 
-    /// The file holds these now; with them `fewer` rows wait for the broker.
+    /// The file holds these now, and has `fewer` unsent rows.
     pub(super) fn written(&self, rows: &[(u64, Settled)], fewer: u64) {
         let mut known = self.lock();
         for (row, settled) in rows {
-            if known.waiting.get(row) == Some(settled) {
-                known.waiting.remove(row);
+            if known.unwritten.get(row) == Some(settled) {
+                known.unwritten.remove(row);
             }
             if known.readings > 0 {
                 known.written.insert(*row);
             }
         }
-        known.in_file = known.in_file.saturating_sub(fewer);
-        if known.waiting.is_empty() {
+        known.unsent_in_file = known.unsent_in_file.saturating_sub(fewer);
+        if known.unwritten.is_empty() {
             known.due = None;
         }
     }
 
-    /// These rows were committed, and wait for the broker. `after`: the newest row before them.
+    /// These rows were committed, and are unsent. `after`: the newest row before them.
     pub(super) fn recorded(&self, after: u64, rows: Vec<Stored>) {
         let mut known = self.lock();
-        known.in_file += rows.len() as u64;
+        known.unsent_in_file += rows.len() as u64;
         known.newest = (rows.len() <= AT_HAND).then_some(NewestCommit { after, rows });
     }
 
@@ -141,13 +141,13 @@ impl SettledRows {
     /// The file was counted, perhaps another one than before.
     pub(super) fn counted(&self, unsent: u64) {
         let mut known = self.lock();
-        known.in_file = unsent;
+        known.unsent_in_file = unsent;
         known.newest = None;
     }
 
     /// Completes a row that was read from the file.
     pub(super) fn complete(&self, stored: &mut Stored) {
-        match self.lock().waiting.get(&stored.row) {
+        match self.lock().unwritten.get(&stored.row) {
             Some(Settled::Delivered(at)) => {
                 stored.delivered_at = Some(*at);
                 stored.set_aside = None;
@@ -157,10 +157,12 @@ impl SettledRows {
         }
     }
 
-    /// Rows that wait for the broker.
+    /// How many rows are unsent.
     pub(super) fn unsent(&self) -> u64 {
         let known = self.lock();
-        known.in_file.saturating_sub(known.waiting.len() as u64)
+        known
+            .unsent_in_file
+            .saturating_sub(known.unwritten.len() as u64)
     }
 
     /// Begins to read rows from the file. To be called before the first look into it.
@@ -183,7 +185,7 @@ impl Reading {
     pub(super) fn apply(self, rows: &mut Vec<Stored>) {
         let known = self.0.lock();
         rows.retain(|stored| {
-            !known.waiting.contains_key(&stored.row) && !known.written.contains(&stored.row)
+            !known.unwritten.contains_key(&stored.row) && !known.written.contains(&stored.row)
         });
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     record::{RawScan, Record, Recorded},
 };
 
-pub(super) use epoch::{HAS_MARK, UNCONFIRMED, next_seq, note_loss};
+pub(super) use epoch::{COMPARE_FROM, HAS_MARK, next_seq, note_loss};
 
 /// How long SQLite itself waits for another process that writes; the writer looks at its callers' time in between.
 pub(super) const BUSY: Duration = Duration::from_millis(50);

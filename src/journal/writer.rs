@@ -27,7 +27,7 @@ use super::{
 use crate::record::Record;
 use file::{Blocked, PageCheck, Replaced};
 use state::FileState;
-use upkeep::{PlaceMark, Schedule};
+use upkeep::{MarkFile, Schedule};
 
 /// How often a journal that cannot be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ struct Writer {
     seen: Option<Seen>,
     replaced: Replaced,
     check: PageCheck,
-    place: PlaceMark,
+    mark: MarkFile,
     schedule: Schedule,
     closing: bool,
 }
@@ -87,7 +87,7 @@ impl Writer {
             seen: None,
             replaced: Replaced::default(),
             check: PageCheck::Idle,
-            place: PlaceMark::default(),
+            mark: MarkFile::default(),
             schedule: Schedule::new(Instant::now()),
             closing: false,
         }
@@ -123,11 +123,11 @@ impl Writer {
             }
             self.look();
             if let Some(written) = work.marked {
-                self.place_written(written);
+                self.mark_written(written);
             }
-            self.mark_place();
+            self.write_mark();
             self.recover();
-            self.confirm();
+            self.compare_with_broker();
             self.upkeep();
         }
         self.end();
@@ -139,7 +139,7 @@ impl Writer {
         for request in left.requests {
             request.answer(Err(Fault::Broken("it is being closed".to_owned())));
         }
-        self.last_place();
+        self.write_last_mark();
         if let Some(mut store) = self.state.close() {
             let _ = store.checkpoint(true);
         }
@@ -157,7 +157,7 @@ impl Writer {
         [
             self.replaced.due(),
             self.check.due(),
-            self.place.due(),
+            self.mark.due(),
             self.shared.settled.due(),
             // What the broker has heard could not be compared yet.
             self.seen.is_some().then(|| now + RETRY),

@@ -4,9 +4,9 @@
 //! sent next and what an answer means; this file does it.
 
 mod backfills;
-mod connection;
 mod delivery;
 mod discovery;
+mod link;
 mod presence;
 
 use std::time::Duration;
@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Inputs, Link, Settings, State, Timing,
+    Inputs, LinkState, Settings, State, Timing,
     command::Reply,
     message::{Queue, Speaker, Topics},
-    outbox::{Ack, Settled},
-    reading::{Found, JournalNews, JournalReading, News, Question},
+    outbox::{Ack, Outcome},
+    reading::{Found, JournalReading, NewRow, NewRows, Question},
     retained::Retained,
     session::{Arrival, Fault, Message, Session, SessionEvent},
     stopped,
@@ -30,12 +30,12 @@ use crate::{
         machine,
         pulse::{self, Pulse},
     },
-    station::ring::Ring,
+    station::unrecorded::Unrecorded,
 };
 use backfills::Backfills;
-use connection::{Connection, InFlight};
 pub(super) use delivery::Delivery;
 use discovery::Discovery;
+use link::{InFlight, Link};
 use presence::{Facts, Presence};
 
 /// How a link ended.
@@ -51,9 +51,9 @@ pub(super) struct Desk {
     timing: Timing,
     journal: Journal,
     reading: JournalReading,
-    news: JournalNews,
+    new_rows: NewRows,
     /// Records that could not be written to the journal.
-    faulted: Ring,
+    faulted: Unrecorded,
     stop: watch::Receiver<bool>,
     pulse: Pulse,
     state: watch::Sender<State>,
@@ -97,7 +97,7 @@ impl Desk {
                 .then(|| Backfills::new(topics(), settings.no_subscriber)),
             retained: Retained::new(timing.kept, now),
             reading: JournalReading::new(inputs.journal.clone()),
-            news: JournalNews::new(&inputs.journal),
+            new_rows: NewRows::new(&inputs.journal),
             journal: inputs.journal,
             faulted: inputs.faulted,
             stop: inputs.stop,
@@ -129,11 +129,11 @@ impl Desk {
                     return End::Gone(fault, link.since.elapsed());
                 },
                 // What it had numbered may have other places now.
-                () = self.retained.reported(), if self.retained.is_reporting() => self.delivery.link_up(self.news.newest(), Instant::now()),
-                found = self.reading.found(), if self.reading.is_running() => self.found(found),
-                news = self.news.next() => match news {
-                    News::Newer(newest) => self.delivery.newest(newest),
-                    News::Older => self.delivery.start_over(),
+                () = self.retained.reported(), if self.retained.is_reporting() => self.delivery.link_up(self.new_rows.newest(), Instant::now()),
+                found = self.reading.found(), if self.reading.is_answering() => self.found(found),
+                new = self.new_rows.next() => match new {
+                    NewRow::Newest(newest) => self.delivery.newest(newest),
+                    NewRow::Older => self.delivery.start_over(),
                 },
                 () = self.presence.health_changed() => {}
                 record = self.faulted.next(), if room => self.unrecorded(&mut link, &record),
@@ -146,12 +146,12 @@ impl Desk {
         }
     }
 
-    fn link_up(&mut self, session: Session) -> Connection {
+    fn link_up(&mut self, session: Session) -> Link {
         let now = Instant::now();
-        let mut link = Connection::new(session, now);
+        let mut link = Link::new(session, now);
         let topics = self.speaker.topics();
         self.presence.link_up(now);
-        self.delivery.link_up(self.news.link_up(), now);
+        self.delivery.link_up(self.new_rows.link_up(), now);
         link.session.subscribe(&topics.availability);
         link.hears_health = self.retained.link_up(&self.journal, now);
         if self.presence.is_introduced() || link.hears_health {
@@ -167,11 +167,11 @@ impl Desk {
     }
 
     /// Looks at what may have changed without an event of this link.
-    fn look(&mut self, link: &mut Connection, now: Instant) {
+    fn look(&mut self, link: &mut Link, now: Instant) {
         self.presence.look(&self.facts(), now);
         self.retained.step(&self.journal, now);
-        let confirmed = !self.journal.epoch().is_nil() && !self.journal.is_unconfirmed();
-        if link.hears_health && confirmed {
+        let compared = !self.journal.epoch().is_nil() && !self.journal.awaits_comparison();
+        if link.hears_health && compared {
             link.hears_health = false;
             link.session.unsubscribe(&self.speaker.topics().health);
         }
@@ -197,7 +197,7 @@ impl Desk {
     }
 
     /// Asks the journal for what is to be sent next.
-    fn ask(&mut self, link: &Connection, now: Instant) {
+    fn ask(&mut self, link: &Link, now: Instant) {
         if self.delivery.offers_aside(&self.timing, link.since, now) {
             let journal = self.journal.clone();
             tokio::spawn(async move { journal.release_set_aside().await });
@@ -225,7 +225,7 @@ impl Desk {
     }
 
     /// Sends as long as there is room and something to say, the most urgent first.
-    fn fill(&mut self, link: &mut Connection, now: Instant) {
+    fn fill(&mut self, link: &mut Link, now: Instant) {
         while link.session.has_room() && !self.delivery.must_be_alone() {
             if self.delivery.waits_to_be_alone(now) && link.session.in_flight() > 0 && link.born {
                 return;
@@ -248,7 +248,7 @@ impl Desk {
         }
     }
 
-    fn next(&mut self, link: &Connection, now: Instant) -> Option<(InFlight, Message)> {
+    fn next(&mut self, link: &Link, now: Instant) -> Option<(InFlight, Message)> {
         if let Some(online) = self.presence.availability(now) {
             return Some(online);
         }
@@ -278,7 +278,7 @@ impl Desk {
         self.next_record(link, now)
     }
 
-    fn next_record(&mut self, link: &Connection, now: Instant) -> Option<(InFlight, Message)> {
+    fn next_record(&mut self, link: &Link, now: Instant) -> Option<(InFlight, Message)> {
         if self.delivery.replayed && !self.delivery.has_live() {
             let backfill = self.next_of_backfill(now);
             if backfill.is_some() {
@@ -314,7 +314,7 @@ impl Desk {
     }
 
     /// Sends a record that could not be written, at best once.
-    fn unrecorded(&mut self, link: &mut Connection, record: &Record) {
+    fn unrecorded(&mut self, link: &mut Link, record: &Record) {
         let payload = self.speaker.unrecorded(record);
         let message = Message::event(self.speaker.topics().of(record), payload, record.id);
         if link.session.takes(&message) {
@@ -323,7 +323,7 @@ impl Desk {
     }
 
     /// Something happened on the link. Why it is gone, if it is.
-    fn happened(&mut self, link: &mut Connection, event: SessionEvent) -> Option<Fault> {
+    fn happened(&mut self, link: &mut Link, event: SessionEvent) -> Option<Fault> {
         match event {
             SessionEvent::Acked(ticket, ack) => self.acked(link, ticket, ack),
             SessionEvent::Arrived(arrival) => self.arrived(arrival),
@@ -345,15 +345,15 @@ impl Desk {
         None
     }
 
-    fn acked(&mut self, link: &mut Connection, ticket: u64, ack: Ack) {
+    fn acked(&mut self, link: &mut Link, ticket: u64, ack: Ack) {
         let Some(sent) = link.answered(ticket) else {
             return;
         };
         link.born |= sent == InFlight::Availability;
         match sent {
             InFlight::Row(key) => {
-                if let Some(settled) = self.delivery.acked(key, ack, Instant::now()) {
-                    self.settle(settled);
+                if let Some(outcome) = self.delivery.acked(key, ack, Instant::now()) {
+                    self.settle(outcome);
                 }
             }
             InFlight::Backfill(seq) => {
@@ -378,10 +378,10 @@ impl Desk {
     }
 
     /// Reports a row to the journal, which knows from then on what became of it.
-    fn settle(&self, settled: Settled) {
-        match settled {
-            Settled::Delivered(key) => self.journal.delivered(vec![key]),
-            Settled::Aside(key, why) => {
+    fn settle(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Delivered(key) => self.journal.delivered(vec![key]),
+            Outcome::Aside(key, why) => {
                 tracing::warn!(
                     row = key,
                     why,
@@ -420,16 +420,16 @@ impl Desk {
         }
     }
 
-    fn link_down(&mut self, link: &Connection, fault: &Fault) {
+    fn link_down(&mut self, link: &Link, fault: &Fault) {
         let ignored = fault.ignored().and_then(|ticket| match link.sent(ticket) {
             Some(InFlight::Row(key)) => Some(*key),
             _ => None,
         });
-        let settled = self
+        let outcomes = self
             .delivery
             .link_down(fault.kind, ignored, link.born, Instant::now());
-        for settled in settled {
-            self.settle(settled);
+        for outcome in outcomes {
+            self.settle(outcome);
         }
         if let Some(backfills) = &mut self.backfills {
             backfills.link_down();
@@ -437,7 +437,7 @@ impl Desk {
     }
 
     /// Clean stop: `offline` by our own word, so that the broker keeps the will to itself.
-    async fn say_goodbye(&mut self, mut link: Connection) {
+    async fn say_goodbye(&mut self, mut link: Link) {
         let deadline = Instant::now() + self.timing.stop;
         let mut said = false;
         loop {
@@ -457,7 +457,7 @@ impl Desk {
     }
 
     /// When there is something to do without an event.
-    fn wake_at(&self, link: &Connection, now: Instant) -> Instant {
+    fn wake_at(&self, link: &Link, now: Instant) -> Instant {
         let quiet = self
             .state
             .borrow()
@@ -483,13 +483,13 @@ impl Desk {
     }
 
     /// Tells health how the way to the broker is.
-    fn tell(&self, link: &Connection) {
+    fn tell(&self, link: &Link) {
         let facts = self.facts();
         let refused_topic = self.presence.refused_topic(&facts);
         let quiet = link.since.elapsed() >= self.timing.takeovers.quiet;
         self.state.send_if_modified(|state| {
             let next = State {
-                link: Link::Connected,
+                link: LinkState::Connected,
                 nobody_listens: facts.nobody_listens,
                 session_taken_over: state.session_taken_over && !quiet,
                 refused_topic,

@@ -13,7 +13,7 @@ use super::{
     command::{Backfill, ReplyTo},
     desk::Delivery,
     message::{Speaker, Topics},
-    outbox::{Page, Row, Settled},
+    outbox::{Outcome, Page, Row},
     session::{self, FaultKind},
 };
 use crate::record::Recorded;
@@ -132,11 +132,11 @@ impl Play {
         }
     }
 
-    fn settle(&mut self, settled: impl IntoIterator<Item = Settled>) {
-        for settled in settled {
-            let (key, sent) = match settled {
-                Settled::Delivered(key) => (key, true),
-                Settled::Aside(key, _) => (key, false),
+    fn settle(&mut self, outcomes: impl IntoIterator<Item = Outcome>) {
+        for outcome in outcomes {
+            let (key, sent) = match outcome {
+                Outcome::Delivered(key) => (key, true),
+                Outcome::Aside(key, _) => (key, false),
             };
             self.journal.remove(&key);
             self.heard.push((key, sent));

@@ -89,12 +89,12 @@ impl Topics {
     }
 }
 
-/// The two ways in which a record leaves.
+/// The two queues in which rows wait on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
-    /// Recorded since the link is up, and sent for the first time.
+    /// Rows recorded since the link is up, sent for the first time: `"replay": false`.
     Live,
-    /// The backlog, a repeat or a backfill: `"replay": true`.
+    /// The backlog, which is all older rows, and repeats and backfills: `"replay": true`.
     Replay,
 }
 

@@ -29,7 +29,7 @@ use crate::{
     health::{Health, LinkCondition},
     journal::Journal,
     runtime::{credential::Credential, name::Name, pulse::Pulse, visible},
-    station::ring::Ring,
+    station::unrecorded::Unrecorded,
 };
 use desk::{Desk, End};
 use pacing::Reconnect;
@@ -84,7 +84,7 @@ pub enum NoSubscriber {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// Connected or not, and why not.
-    pub link: Link,
+    pub link: LinkState,
     /// The broker says that nobody listens, and rows are kept.
     pub nobody_listens: bool,
     /// Another client took the session over again and again: two stations with one name.
@@ -97,7 +97,7 @@ impl State {
     /// Before the first try.
     pub const fn starting() -> Self {
         Self {
-            link: Link::Starting,
+            link: LinkState::Starting,
             nobody_listens: false,
             session_taken_over: false,
             refused_topic: None,
@@ -107,7 +107,7 @@ impl State {
 
 /// The link to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum LinkState {
     /// Not tried yet.
     Starting,
     /// Connected.
@@ -116,7 +116,7 @@ pub enum Link {
     Away(String),
 }
 
-impl Link {
+impl LinkState {
     /// What health says of it.
     pub const fn condition(&self) -> LinkCondition {
         match self {
@@ -137,7 +137,7 @@ pub struct Inputs {
     /// What the station is. Its epoch is taken from the journal at each birth, and when a salvage draws a new one.
     pub meta: message::Meta,
     /// Records that could not be written to the journal: sent at best once.
-    pub faulted: Ring,
+    pub faulted: Unrecorded,
     /// True: stop.
     pub stop: watch::Receiver<bool>,
     /// The sign of life of the publisher's loop.
@@ -184,7 +184,7 @@ pub async fn run_with(
         let taken_over = fault.kind == FaultKind::TakenOver
             && again_and_again(&mut takeovers, Instant::now(), timing.takeovers.quiet);
         state.send_if_modified(|state| {
-            let next = State { link: Link::Away(fault.words.clone()), session_taken_over: state.session_taken_over || taken_over, ..state.clone() };
+            let next = State { link: LinkState::Away(fault.words.clone()), session_taken_over: state.session_taken_over || taken_over, ..state.clone() };
             let changed = *state != next;
             if changed {
                 tracing::warn!(why = %fault.words, "the broker is away; records wait in the journal");

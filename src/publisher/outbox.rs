@@ -1,6 +1,6 @@
-//! Which record leaves next, and what becomes of it: two queues, refusals, suspects, rows set aside. Pure: the time is handed in.
+//! Which row is sent next, and what the broker's answer means for it. Pure: the time is handed in.
 //!
-//! The journal knows what is delivered. What stands here is only which rows are under way on this link, and why some wait; all of it
+//! The outbox itself, the unsent rows, is in the journal, which knows what is delivered. What stands here is only which rows are under way on this link, and why some wait; all of it
 //! may be forgotten at any moment, and the worst that follows is a repeat.
 
 mod queues;
@@ -57,12 +57,11 @@ pub(super) enum Ack {
     Refused(&'static str),
 }
 
-/// What the broker has decided about a row, for the journal.
+/// What became of a row, for the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
-    /// Delivered.
+pub(super) enum Outcome {
     Delivered(Key),
-    /// Set aside: the broker will not take it.
+    /// The broker refuses it for now: set aside, with the reason.
     Aside(Key, &'static str),
 }
 
@@ -122,7 +121,7 @@ impl Outbox {
     }
 
     /// The link is down. `suspicious`: what was in flight may be why.
-    pub(super) fn link_down(&mut self, suspicious: bool, now: Instant) -> Vec<Settled> {
+    pub(super) fn link_down(&mut self, suspicious: bool, now: Instant) -> Vec<Outcome> {
         self.suspects.link_down(suspicious, now);
         let mut settled = Vec::new();
         for (key, Flight { row, alone }) in std::mem::take(&mut self.in_flight) {
@@ -144,7 +143,7 @@ impl Outbox {
     }
 
     /// One row was not acknowledged although later ones were, and the link was given up for it.
-    pub(super) fn ignored(&mut self, key: Key, now: Instant) -> Vec<Settled> {
+    pub(super) fn ignored(&mut self, key: Key, now: Instant) -> Vec<Outcome> {
         self.in_flight.retain(|other, _| *other == key);
         self.link_down(true, now)
     }
@@ -240,13 +239,13 @@ impl Outbox {
     }
 
     /// A row is larger than the broker takes.
-    pub(super) fn too_large(&mut self, key: Key) -> Settled {
+    pub(super) fn too_large(&mut self, key: Key) -> Outcome {
         self.in_flight.remove(&key);
         self.set_aside(key, "packet_too_large")
     }
 
     /// The broker answered for a row.
-    pub(super) fn acked(&mut self, key: Key, ack: Ack, now: Instant) -> Option<Settled> {
+    pub(super) fn acked(&mut self, key: Key, ack: Ack, now: Instant) -> Option<Outcome> {
         let row = self.in_flight.remove(&key)?.row;
         match ack {
             Ack::Unheard if self.no_subscriber == NoSubscriber::Keep => {
@@ -259,7 +258,7 @@ impl Outbox {
             Ack::Taken | Ack::Unheard => {
                 self.forget(key);
                 self.accepted(key, row.topic());
-                Some(Settled::Delivered(key))
+                Some(Outcome::Delivered(key))
             }
             Ack::Busy => {
                 self.busy.until = Some(now + self.busy.backoff.next());
@@ -348,10 +347,10 @@ impl Outbox {
         }
     }
 
-    fn set_aside(&mut self, key: Key, why: &'static str) -> Settled {
+    fn set_aside(&mut self, key: Key, why: &'static str) -> Outcome {
         self.forget(key);
         self.suspects.set_aside(key, why);
-        Settled::Aside(key, why)
+        Outcome::Aside(key, why)
     }
 
     fn forget(&mut self, key: Key) {

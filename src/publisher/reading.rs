@@ -31,23 +31,23 @@ pub(super) enum Question {
     Range { epoch: Uuid, from: u64, to: u64 },
 }
 
-/// What is new in the journal.
+/// Rows that the publisher has not seen yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum NewRow {
     /// The newest row.
-    Newer(Key),
+    Newest(Key),
     /// Older rows wait again.
     Older,
 }
 
-/// How the publisher hears of news in the journal.
+/// How the publisher hears of new rows in the journal.
 #[derive(Debug)]
-pub(super) struct JournalNews {
+pub(super) struct NewRows {
     newest: watch::Receiver<u64>,
     backlog: watch::Receiver<u64>,
 }
 
-impl JournalNews {
+impl NewRows {
     pub(super) fn new(journal: &Journal) -> Self {
         Self {
             newest: journal.newest(),
@@ -55,7 +55,7 @@ impl JournalNews {
         }
     }
 
-    /// The newest row. Whatever came before this call is not reported as news.
+    /// The newest row. Rows from before this call are not reported as new.
     pub(super) fn newest(&mut self) -> Key {
         *self.newest.borrow_and_update()
     }
@@ -66,11 +66,11 @@ impl JournalNews {
         self.newest()
     }
 
-    /// Resolves when there is something new. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> News {
+    /// Resolves when there are new rows. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> NewRow {
         tokio::select! {
-            Ok(()) = self.newest.changed() => News::Newer(*self.newest.borrow_and_update()),
-            Ok(()) = self.backlog.changed() => News::Older,
+            Ok(()) = self.newest.changed() => NewRow::Newest(*self.newest.borrow_and_update()),
+            Ok(()) = self.backlog.changed() => NewRow::Older,
             else => std::future::pending().await,
         }
     }
@@ -119,11 +119,11 @@ impl JournalReading {
 
     /// May a question be asked?
     pub(super) fn is_free(&self, now: Instant) -> bool {
-        !self.is_running() && self.not_before <= now
+        !self.is_answering() && self.not_before <= now
     }
 
     /// Is an answer on its way?
-    pub(super) fn is_running(&self) -> bool {
+    pub(super) fn is_answering(&self) -> bool {
         self.running.is_some() || self.at_hand.is_some()
     }
 

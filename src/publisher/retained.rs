@@ -48,7 +48,7 @@ impl Retained {
 
     /// A link is up. `true`: subscribe to what is retained there.
     pub(super) fn link_up(&mut self, journal: &Journal, now: Instant) -> bool {
-        if !journal.is_unconfirmed() && !journal.epoch().is_nil() {
+        if !journal.awaits_comparison() && !journal.epoch().is_nil() {
             return false;
         }
         self.links += 1;
@@ -74,7 +74,7 @@ impl Retained {
 
     /// Reports to the journal once there is nothing left to wait for.
     pub(super) fn step(&mut self, journal: &Journal, now: Instant) {
-        if !journal.is_unconfirmed()
+        if !journal.awaits_comparison()
             || self.reporting.is_some()
             || (self.until > now && !self.is_complete())
         {
@@ -90,7 +90,7 @@ impl Retained {
 
     /// Must the rows wait?
     pub(super) fn holds_rows(&self, journal: &Journal) -> bool {
-        journal.is_unconfirmed() || self.reporting.is_some()
+        journal.awaits_comparison() || self.reporting.is_some()
     }
 
     /// Is the report to the journal under way?
@@ -108,12 +108,14 @@ impl Retained {
 
     /// Until when health and meta wait at most: they would overwrite what is retained.
     pub(super) fn state_waits_until(&self, journal: &Journal) -> Option<Instant> {
-        journal.is_unconfirmed().then(|| self.until + self.listen)
+        journal
+            .awaits_comparison()
+            .then(|| self.until + self.listen)
     }
 
     /// When to look again.
     pub(super) fn wake_at(&self, journal: &Journal) -> Option<Instant> {
-        (journal.is_unconfirmed() && self.reporting.is_none()).then_some(self.until)
+        (journal.awaits_comparison() && self.reporting.is_none()).then_some(self.until)
     }
 
     fn is_complete(&self) -> bool {

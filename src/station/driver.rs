@@ -17,8 +17,8 @@ use super::{
     core::{Action, BoxToCompare, Core, Event, Look, NewScan, Now, RowsSay, ScannerRecord},
     lamp_feed::LampFeed,
     news::{Announcer, News},
-    ring::Ring,
     tally::Tally,
+    unrecorded::Unrecorded,
 };
 use crate::{
     journal::Journal,
@@ -63,7 +63,7 @@ pub struct Ends {
     /// What was answered, in numbers.
     pub tally: Arc<Tally>,
     /// Scans that could not be recorded, on their way to the publisher.
-    pub faulted: Ring,
+    pub faulted: Unrecorded,
     /// What the station knows of itself.
     pub report: watch::Sender<Report>,
     /// Who says whether the clock is synchronised.

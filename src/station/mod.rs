@@ -6,7 +6,7 @@ pub mod driver;
 pub mod lamp_feed;
 pub mod look_up;
 pub mod news;
-pub mod ring;
 pub mod status;
 pub mod tally;
+pub mod unrecorded;
 pub mod waiting;

@@ -7,14 +7,14 @@ use benchlight::{
     journal::{self, Journal},
     label::Serial,
     publisher::{
-        self, HealthTimes, Inputs, Link, NoSubscriber, ReconnectTimes, RowTimes, Settings,
+        self, HealthTimes, Inputs, LinkState, NoSubscriber, ReconnectTimes, RowTimes, Settings,
         SilenceTimes, State, TakeoverTimes, Timing, message::Meta,
     },
     readiness::evidence::{Evidence, Finding, Grade, SourceKind},
     reason::{Reason, Signal},
     record::{Cause, Change, Record, Recorded},
     runtime::{credential::CredentialStore, name::Name, pulse::Pulse},
-    station::ring::Ring,
+    station::unrecorded::Unrecorded,
 };
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
@@ -180,7 +180,7 @@ fn journal_in(folder: &Path) -> Journal {
 pub struct Running {
     pub state: watch::Receiver<State>,
     pub health: watch::Sender<Health>,
-    pub faulted: Ring,
+    pub faulted: Unrecorded,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -236,13 +236,13 @@ impl Bench {
 
     pub fn publish_with(&self, settings: Settings, timing: Timing) -> Running {
         let (state, watched) = watch::channel(State {
-            link: Link::Starting,
+            link: LinkState::Starting,
             nobody_listens: false,
             session_taken_over: false,
             refused_topic: None,
         });
         let (health, health_seen) = watch::channel(well());
-        let faulted = Ring::new(256);
+        let faulted = Unrecorded::new(256);
         let (stop, stopped) = watch::channel(false);
         let meta = Meta {
             version: "0.1.0".to_owned(),
@@ -299,16 +299,16 @@ impl Running {
     }
 
     pub async fn connected(&mut self) {
-        self.until("connected", |state| state.link == Link::Connected)
+        self.until("connected", |state| state.link == LinkState::Connected)
             .await;
     }
 
     /// Waits until the link is away, and returns the reason.
     pub async fn away(&mut self) -> String {
-        self.until("away", |state| matches!(state.link, Link::Away(_)))
+        self.until("away", |state| matches!(state.link, LinkState::Away(_)))
             .await;
         match self.state.borrow().link.clone() {
-            Link::Away(words) => words,
+            LinkState::Away(words) => words,
             other => panic!("{other:?}"),
         }
     }

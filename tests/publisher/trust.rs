@@ -112,7 +112,7 @@ async fn the_way_to_the_broker_is_tried_as_far_as_tls_beside_the_stations_sessio
         ..over_tls(&bench, &mosquitto)
     };
     assert!(reach(swapped).await.is_err());
-    assert!(running.state.borrow().link == benchlight::publisher::Link::Connected);
+    assert!(running.state.borrow().link == benchlight::publisher::LinkState::Connected);
     assert_eq!(
         dashboard
             .on("availability")

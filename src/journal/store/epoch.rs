@@ -6,16 +6,16 @@ use uuid::Uuid;
 
 use super::Store;
 use crate::journal::{
-    mark::{Mark, Place},
+    mark::{Mark, Position},
     row, schema,
     trouble::Trouble,
 };
 
 /// The journal has had a mark: without one it is not to be trusted any more.
 pub(in crate::journal) const HAS_MARK: &str = "has_mark";
-/// The highest `seq` when a process began whose word the broker had not been held against yet: an older copy would give out numbers
-/// behind it a second time.
-pub(in crate::journal) const UNCONFIRMED: &str = "unconfirmed_from";
+/// The highest `seq` at the start of a process that has not been compared with the broker yet. If the broker knows of later ones, the
+/// journal is an older copy, and would give out those numbers a second time.
+pub(in crate::journal) const COMPARE_FROM: &str = "unconfirmed_from";
 
 impl Store {
     /// Is every number one that this product can have written? What follows from others has no end: rows that are never read,
@@ -90,7 +90,7 @@ impl Store {
             let transaction =
                 Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
             let id = draw_epoch(&transaction, number, machine)?;
-            transaction.execute("DELETE FROM counter WHERE name = ?1", [UNCONFIRMED])?;
+            transaction.execute("DELETE FROM counter WHERE name = ?1", [COMPARE_FROM])?;
             note_loss(&transaction, cause, lost)?;
             transaction.commit()?;
             self.epoch = (number, id);
@@ -107,11 +107,11 @@ impl Store {
         Ok(match mark {
             Mark::Absent => self.fact(HAS_MARK)?.map(|_| ("its mark is gone", None)),
             Mark::Damaged => Some(("its mark is damaged", None)),
-            Mark::At(Place { epoch, seq }) if epoch == self.epoch.1 => {
+            Mark::At(Position { epoch, seq }) if epoch == self.epoch.1 => {
                 let missing = seq.saturating_sub(self.seq()?);
                 (missing > 0).then_some(("an older copy took its place", Some(missing)))
             }
-            Mark::At(Place { epoch, .. }) => {
+            Mark::At(Position { epoch, .. }) => {
                 let known = self
                     .conn
                     .prepare("SELECT 1 FROM epoch WHERE id = ?1")?
@@ -172,7 +172,7 @@ impl Store {
                 "UPDATE epoch SET next_seq = ?2 WHERE number = ?1",
                 params![old, from.cast_signed() + 1],
             )?;
-            transaction.execute("DELETE FROM counter WHERE name = ?1", [UNCONFIRMED])?;
+            transaction.execute("DELETE FROM counter WHERE name = ?1", [COMPARE_FROM])?;
             note_loss(
                 &transaction,
                 "the broker has heard of records that are not in it",
@@ -193,13 +193,13 @@ impl Store {
         })
     }
 
-    /// The broker knows of nothing that is not here. Synced: health names later numbers next, and after a power cut they must not be held
-    /// against where an earlier process began.
-    pub(in crate::journal) fn confirmed(&mut self) -> Result<(), Trouble> {
+    /// The broker knows of no later record. Synced: the next health names later numbers, and after a power cut they must not be compared
+    /// with the start of an earlier process.
+    pub(in crate::journal) fn compared(&mut self) -> Result<(), Trouble> {
         self.sync(true).map_err(|error| self.trouble(&error))?;
         let forgotten = self
             .conn
-            .execute("DELETE FROM counter WHERE name = ?1", [UNCONFIRMED]);
+            .execute("DELETE FROM counter WHERE name = ?1", [COMPARE_FROM]);
         forgotten.map(|_| ()).map_err(|error| self.trouble(&error))
     }
 }

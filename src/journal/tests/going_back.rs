@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, fs::File, io::Write, os::unix::fs::PermissionsE
 use super::*;
 
 /// Waits for a mark that says so much.
-async fn marked(dir: &TempDir, wanted: impl Fn(mark::Place) -> bool) {
+async fn marked(dir: &TempDir, wanted: impl Fn(mark::Position) -> bool) {
     let began = Instant::now();
-    while !matches!(mark::read(dir.path()), mark::Mark::At(place) if wanted(place)) {
+    while !matches!(mark::read(dir.path()), mark::Mark::At(position) if wanted(position)) {
         assert!(
             began.elapsed() < Duration::from_secs(20),
             "the mark stays {:?}",
@@ -21,7 +21,7 @@ async fn marked(dir: &TempDir, wanted: impl Fn(mark::Place) -> bool) {
 async fn killed(dir: &TempDir, serials: std::ops::Range<usize>) -> (TempDir, Vec<Recorded>) {
     let journal = open(dir);
     let recorded = record_some(&journal, serials).await;
-    marked(dir, |place| place.epoch == journal.epoch()).await;
+    marked(dir, |position| position.epoch == journal.epoch()).await;
     let left = copy(dir);
     (left, recorded)
 }
@@ -122,7 +122,7 @@ async fn a_copy_from_before_the_last_256_records_is_noticed_after_a_kill() {
     for chunk in rows.chunks(50) {
         journal.record(chunk.to_vec()).await.unwrap();
     }
-    marked(&dir, |place| place.seq >= mark::EVERY).await;
+    marked(&dir, |position| position.seq >= mark::EVERY).await;
     let left = copy(&dir);
     fs::remove_file(files::wal_of(&file(&left))).unwrap();
     fs::write(file(&left), old).unwrap();
@@ -188,7 +188,7 @@ async fn a_station_without_a_mark_is_upgraded_without_an_alarm() {
         (before[0].epoch, false)
     );
     assert_eq!(record_some(&journal, 3..4).await[0].seq, 4);
-    marked(&dir, |place| place.epoch == journal.epoch()).await;
+    marked(&dir, |position| position.epoch == journal.epoch()).await;
     journal.close().await;
     assert_eq!(open(&dir).epoch(), before[0].epoch);
 }
@@ -329,7 +329,7 @@ async fn the_files_are_private_also_where_they_were_not() {
     }
     let again = open(&left);
     record_some(&again, 3..4).await;
-    marked(&left, |place| place.epoch == again.epoch()).await;
+    marked(&left, |position| position.epoch == again.epoch()).await;
     for dir in [&dir, &left] {
         marked(dir, |_| true).await;
         let modes = modes(dir);
@@ -541,14 +541,14 @@ async fn what_the_broker_has_heard_shows_an_older_copy_that_the_mark_cannot() {
     let journal = open(&dir);
     let first = record_some(&journal, 0..10).await;
     assert!(
-        !journal.is_unconfirmed(),
+        !journal.awaits_comparison(),
         "nobody can have numbers of an epoch that was drawn now"
     );
     journal.close().await;
     // The whole folder is put back, mark and all, and 20 later records are known elsewhere.
     let start = || async {
         let journal = open(&dir);
-        assert!(journal.is_unconfirmed());
+        assert!(journal.awaits_comparison());
         journal
     };
     let journal = start().await;
@@ -559,7 +559,7 @@ async fn what_the_broker_has_heard_shows_an_older_copy_that_the_mark_cannot() {
     since.extend(record_some(&journal, 15..18).await);
     assert_eq!(since[0].epoch, first[0].epoch);
     journal.heard(Some((first[0].epoch, 13))).await;
-    assert!(!journal.is_unconfirmed());
+    assert!(!journal.awaits_comparison());
     alarm(&journal).await;
     assert_eq!(journal.health().borrow().lost_rows, Some(3));
     let unsent: Vec<Recorded> = journal
@@ -612,13 +612,13 @@ async fn what_the_broker_says_of_others_or_of_the_past_changes_nothing() {
         Some((epoch, 1 << 63)),
     ] {
         let journal = open(&dir);
-        assert!(journal.is_unconfirmed());
+        assert!(journal.awaits_comparison());
         record_some(&journal, 20..21).await;
         journal.heard(heard).await;
         assert_eq!(
             (
                 journal.epoch(),
-                journal.is_unconfirmed(),
+                journal.awaits_comparison(),
                 journal.health().borrow().salvaged
             ),
             (epoch, false, false),

@@ -19,7 +19,7 @@ use crate::journal::{
     inbox::{Checked, Shared},
     mark::{self, Mark},
     salvage::{self, Salvage, TakenAway},
-    store::{Fate, Store, UNCONFIRMED, note_loss},
+    store::{COMPARE_FROM, Fate, Store, note_loss},
     survey,
     trouble::Trouble,
 };
@@ -209,11 +209,11 @@ impl Writer {
             let seq = store.seq().map_err(|error| store.trouble(&error))?;
             if !store.drawn
                 && store
-                    .fact(UNCONFIRMED)
+                    .fact(COMPARE_FROM)
                     .map_err(|error| store.trouble(&error))?
                     .is_none()
             {
-                store.remember(UNCONFIRMED, seq)?;
+                store.remember(COMPARE_FROM, seq)?;
             }
         }
         let newest = store.newest()?;
@@ -224,9 +224,9 @@ impl Writer {
         let mut health = self.shared.health.borrow().clone();
         store.tell(&mut health, alarm_since())?;
         if store.drawn {
-            self.shared.confirmed();
+            self.shared.compared();
         } else if !self.interrupted_closed {
-            self.shared.unconfirmed();
+            self.shared.await_comparison();
         }
         self.state.opened(store);
         self.told(health);
@@ -237,7 +237,7 @@ impl Writer {
         self.next_salvage();
         self.interrupted_closed = true;
         self.place.opened();
-        self.mark_place();
+        self.write_mark();
         // A check of a big journal keeps a card busy for many seconds: never while the station starts.
         let wait = if unclean { CHECK_UNCLEAN } else { CHECK };
         self.check.opened(Instant::now() + wait);

@@ -1,4 +1,4 @@
-//! What is done while nobody waits: watching the files, writing the place, and salvage, retention and checkpoints in small steps.
+//! What is done while no caller waits: watching the files, writing the mark, and salvage, retention and checkpoints in small steps.
 
 use std::{
     os::fd::OwnedFd,
@@ -11,31 +11,30 @@ use super::{Trouble, Writer, file::Blocked};
 use crate::{
     journal::{
         files::{Tampered, is_same},
-        mark::{self, Place},
+        mark::{self, Position},
         retention::{self, Step},
-        store::{HAS_MARK, UNCONFIRMED},
+        store::{COMPARE_FROM, HAS_MARK},
     },
     runtime::clock::ClockWatch,
 };
 
 /// How often ages and sizes are looked at.
 const UPKEEP: Duration = Duration::from_secs(60);
-/// How long after somebody touched the files they are looked at: whoever takes them away or copies over them does it in several
-/// steps.
+/// How long after somebody else touched the files they are looked at: removing or overwriting them takes several steps.
 const TOUCHED: Duration = Duration::from_millis(100);
-/// How often they are looked at all the same. Nobody tells that a filesystem turned read-only, that a folder above was renamed, or
-/// anything at all where files cannot be watched.
+/// How often they are looked at without a sign. The kernel does not report that a filesystem turned read-only or that a folder above
+/// was renamed, and where files cannot be watched it reports nothing.
 const LOOK: Duration = Duration::from_secs(30);
 /// When a mark that could not be written is tried again.
 const MARK_AGAIN: Duration = Duration::from_secs(10);
-/// Rows changed before the log is written back while nobody waits (about 4 MB of it), and after which it is done all the same. A
-/// scan that comes just then waits for it: much more at once took a busy disk over a second.
+/// Rows changed before a checkpoint (SQLite writes its log back into the file): while no caller comes, and in any case. 4,000 rows
+/// are about 4 MB of log. A scan that comes meanwhile waits for it; much more at once took a busy disk over a second.
 const CHECKPOINT_IDLE: u64 = 4_000;
 const CHECKPOINT_NOW: u64 = 6_000;
-/// How long nobody must have come before the log is written back.
+/// How long no caller must have come before a checkpoint.
 const IDLE: Duration = Duration::from_millis(300);
 
-/// When what can wait is done.
+/// The times of the work that can wait.
 pub(super) struct Schedule {
     /// When ages and sizes are looked at again.
     upkeep_at: Instant,
@@ -47,7 +46,7 @@ pub(super) struct Schedule {
     asked: u64,
     /// Rows changed by the connection at the last checkpoint.
     checkpointed: u64,
-    /// What else is in the log, in changes: pages that retention moved, and what the process before left behind.
+    /// What else is in SQLite's log, counted as changes: pages that retention moved, and what an earlier process left behind.
     unwritten_before: u64,
 }
 
@@ -68,7 +67,7 @@ impl Schedule {
         self.busy_at = now;
     }
 
-    /// Somebody has touched the files.
+    /// Somebody else has touched the files.
     fn touched(&mut self, now: Instant) {
         self.look_at = self.look_at.min(now + TOUCHED);
     }
@@ -83,7 +82,7 @@ impl Schedule {
         self.look_at <= now + TOUCHED
     }
 
-    /// Another file is open, whose connection has made so many changes. `unclean`: an ended process has left its log behind.
+    /// Another file was opened; its connection has made `changes`. `unclean`: an ended process has left its log behind.
     pub(super) fn opened(&mut self, changes: u64, unclean: bool) {
         self.upkeep_at = Instant::now();
         self.checkpointed = changes;
@@ -100,7 +99,7 @@ impl Schedule {
         }
     }
 
-    /// Rows changed since the log was written back.
+    /// Rows changed since the last checkpoint.
     fn unwritten(&self, changes: u64) -> u64 {
         changes.saturating_sub(self.checkpointed) + self.unwritten_before
     }
@@ -112,21 +111,21 @@ impl Schedule {
     }
 }
 
-/// The place that the mark beside the journal says, one on its way to the disk, and when one is tried again that could not be written.
+/// The mark beside the journal: the position it holds, one that is being written, and when a failed write is tried again.
 #[derive(Default)]
-pub(super) struct PlaceMark {
-    written: Option<Place>,
-    writing: Option<(Place, JoinHandle<bool>)>,
+pub(super) struct MarkFile {
+    written: Option<Position>,
+    writing: Option<(Position, JoinHandle<bool>)>,
     again: Option<Instant>,
 }
 
-impl PlaceMark {
-    /// Another file is open: nothing keeps its place from being written at once.
+impl MarkFile {
+    /// Another file was opened: its mark is written at once.
     pub(super) fn opened(&mut self) {
         self.again = None;
     }
 
-    /// When one is tried again. One on its way wakes the writer at its end.
+    /// When a failed write is tried again. A write under way wakes the writer when it ends.
     pub(super) fn due(&self) -> Option<Instant> {
         self.again.filter(|_| self.writing.is_none())
     }
@@ -141,7 +140,7 @@ impl Writer {
             .and_then(|store| store.files.watch())
     }
 
-    /// Notices, without a scan, what became of the files.
+    /// Notices, also without a scan, when the files are removed, replaced or written by others.
     pub(super) fn look(&mut self) {
         let now = Instant::now();
         let committed = self.schedule.committed(self.state.changes());
@@ -162,7 +161,7 @@ impl Writer {
             .is_some_and(|folder| !is_same(folder, &self.shared.settings.state_dir))
             && let Err(Blocked::InUse) = self.take_directory()
         {
-            // The folder was replaced, and another agent was quicker.
+            // The folder was replaced, and another agent has already taken it.
             self.state.close();
         }
         let Some(store) = self.state.store_mut() else {
@@ -185,14 +184,16 @@ impl Writer {
         }
     }
 
-    /// Compares what the broker has heard with the journal, once in the life of a process. An older copy goes on in a new epoch.
-    pub(super) fn confirm(&mut self) {
+    /// Compares the newest record that the broker knows with the journal, once in each process. An older copy continues in a new epoch.
+    pub(super) fn compare_with_broker(&mut self) {
         let Some(seen) = &self.seen else { return };
         let Some(store) = self.state.store_mut() else {
             return;
         };
-        let heard = seen.heard.filter(|place| place.epoch == store.epoch.1);
-        let from = match store.fact(UNCONFIRMED) {
+        let heard = seen
+            .heard
+            .filter(|position| position.epoch == store.epoch.1);
+        let from = match store.fact(COMPARE_FROM) {
             Ok(from) => from,
             Err(error) => {
                 return tracing::debug!("what the broker has heard is looked at later: {error}");
@@ -200,10 +201,10 @@ impl Writer {
         };
         let missing = heard
             .zip(from)
-            .map_or(0, |(place, from)| place.seq.saturating_sub(from));
+            .map_or(0, |(position, from)| position.seq.saturating_sub(from));
         let done = match from {
             Some(from) if missing > 0 => store.renew(&self.shared.machine, from, missing),
-            _ => store.confirmed(),
+            _ => store.compared(),
         };
         let trouble = done.err();
         if missing > 0 && trouble.is_none() {
@@ -216,13 +217,13 @@ impl Writer {
             }
             self.tell();
             self.shared.backlog.send_modify(|count| *count += 1);
-            self.mark_place();
+            self.write_mark();
         }
         // A number that was given out twice must not leave. Else the rows may, and only the note is written later.
         if (missing == 0 || trouble.is_none())
             && let Some(seen) = &mut self.seen
         {
-            self.shared.confirmed();
+            self.shared.compared();
             if let Some(answer) = seen.answer.take() {
                 let _ = answer.send(());
             }
@@ -235,19 +236,20 @@ impl Writer {
     }
 
     /// Writes the mark when it is time, on its own thread: no scan waits for its sync.
-    pub(super) fn mark_place(&mut self) {
-        if self.place.writing.is_some() {
+    pub(super) fn write_mark(&mut self) {
+        if self.mark.writing.is_some() {
             return;
         }
         let now = Instant::now();
-        let place = self.here();
-        let due = match self.place.written {
+        let position = self.here();
+        let due = match self.mark.written {
             Some(marked) => {
-                place.epoch != marked.epoch || place.seq >= marked.seq.saturating_add(mark::EVERY)
+                position.epoch != marked.epoch
+                    || position.seq >= marked.seq.saturating_add(mark::EVERY)
             }
             None => true,
         };
-        if !self.state.is_open() || !due || self.place.again.is_some_and(|at| now < at) {
+        if !self.state.is_open() || !due || self.mark.again.is_some_and(|at| now < at) {
             return;
         }
         let state_dir = self.shared.settings.state_dir.clone();
@@ -255,39 +257,39 @@ impl Writer {
         let written = thread::Builder::new()
             .name("journal-mark".to_owned())
             .spawn(move || {
-                let written = mark::write(&state_dir, place).is_ok();
+                let written = mark::write(&state_dir, position).is_ok();
                 shared.marked(written);
                 written
             });
         match written {
-            Ok(marking) => self.place.writing = Some((place, marking)),
-            Err(_) => self.place.again = Some(now + MARK_AGAIN),
+            Ok(marking) => self.mark.writing = Some((position, marking)),
+            Err(_) => self.mark.again = Some(now + MARK_AGAIN),
         }
     }
 
-    /// The mark of a clean stop.
-    pub(super) fn last_place(&mut self) {
-        if let Some((place, marking)) = self.place.writing.take() {
-            self.marked(place, marking.join().is_ok_and(|written| written));
+    /// Writes the mark of a clean stop.
+    pub(super) fn write_last_mark(&mut self) {
+        if let Some((position, marking)) = self.mark.writing.take() {
+            self.marked(position, marking.join().is_ok_and(|written| written));
         }
-        let place = self.here();
-        if self.state.is_open() && self.place.written != Some(place) {
-            let written = mark::write(&self.shared.settings.state_dir, place);
-            self.marked(place, written.is_ok());
-        }
-    }
-
-    /// The mark on its way was written, or could not be.
-    pub(super) fn place_written(&mut self, written: bool) {
-        if let Some((place, _)) = self.place.writing.take() {
-            self.marked(place, written);
+        let position = self.here();
+        if self.state.is_open() && self.mark.written != Some(position) {
+            let written = mark::write(&self.shared.settings.state_dir, position);
+            self.marked(position, written.is_ok());
         }
     }
 
-    fn marked(&mut self, place: Place, written: bool) {
+    /// The mark that was being written is written, or could not be.
+    pub(super) fn mark_written(&mut self, written: bool) {
+        if let Some((position, _)) = self.mark.writing.take() {
+            self.marked(position, written);
+        }
+    }
+
+    fn marked(&mut self, position: Position, written: bool) {
         if !written {
             if self
-                .place
+                .mark
                 .again
                 .replace(Instant::now() + MARK_AGAIN)
                 .is_none()
@@ -300,12 +302,12 @@ impl Writer {
             }
             return;
         }
-        (self.place.written, self.place.again) = (Some(place), None);
-        // Only now: a journal that says it has a mark is not believed without one.
+        (self.mark.written, self.mark.again) = (Some(position), None);
+        // Only now: a journal that says it has a mark is not trusted without one.
         if let Some(store) = self
             .state
             .store_mut()
-            .filter(|store| store.epoch.1 == place.epoch)
+            .filter(|store| store.epoch.1 == position.epoch)
             && store.fact(HAS_MARK).is_ok_and(|known| known.is_none())
             && let Err(trouble) = store.remember(HAS_MARK, 1)
         {
@@ -314,10 +316,10 @@ impl Writer {
         }
     }
 
-    /// Where the journal is.
-    fn here(&self) -> Place {
+    /// The journal's newest epoch and `seq`.
+    fn here(&self) -> Position {
         let health = self.shared.health.borrow();
-        Place {
+        Position {
             epoch: health.epoch,
             seq: health.seq,
         }
@@ -325,7 +327,7 @@ impl Writer {
 
     /// Salvage, retention and checkpoints, one small step at a time.
     pub(super) fn upkeep(&mut self) {
-        // What only this process can still read goes over first: a kill would lose it.
+        // First the rows of a file that only this process can still read: a kill would lose them.
         let waits = self.shared.hurried() && !self.replaced.is_salvaging_open();
         if !self.state.is_writable() || self.closing || waits {
             return;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{connection::InFlight, event_message};
+use super::{event_message, link::InFlight};
 use crate::{
     publisher::{
         NoSubscriber,

@@ -6,7 +6,7 @@ use super::event_message;
 use crate::publisher::{
     NoSubscriber, Timing,
     message::{Queue, Speaker},
-    outbox::{Ack, Key, Outbox, Page, Settled, Want},
+    outbox::{Ack, Key, Outbox, Outcome, Page, Want},
     pacing::Pace,
     session::{FaultKind, Message},
 };
@@ -60,7 +60,7 @@ impl Delivery {
         ignored: Option<Key>,
         born: bool,
         now: Instant,
-    ) -> Vec<Settled> {
+    ) -> Vec<Outcome> {
         match (kind, ignored) {
             (FaultKind::Ignored(_), Some(key)) => self.outbox.ignored(key, now),
             // Before the birth was answered, the link itself was no good.
@@ -99,7 +99,7 @@ impl Delivery {
         in_flight: usize,
         takes: impl Fn(&Message) -> bool,
         now: Instant,
-    ) -> Option<Result<Leaving, Settled>> {
+    ) -> Option<Result<Leaving, Outcome>> {
         let others = in_flight.saturating_sub(self.outbox.in_flight());
         let (row, queue) = self.outbox.next(others, &mut self.pace, now)?;
         let (key, is_scan) = (row.key, row.topic() == 0);
@@ -121,7 +121,7 @@ impl Delivery {
         key: Key,
         ack: Ack,
         now: Instant,
-    ) -> Option<Settled> {
+    ) -> Option<Outcome> {
         self.outbox.acked(key, ack, now)
     }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
-use super::{Discovery, connection::InFlight};
+use super::{Discovery, link::InFlight};
 use crate::{
     health::{Health, LinkCondition},
     publisher::{

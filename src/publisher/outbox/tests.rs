@@ -120,13 +120,13 @@ impl Bench {
         self.settle(settled);
     }
 
-    fn settle(&mut self, settled: impl IntoIterator<Item = Settled>) {
-        for settled in settled {
-            match settled {
-                Settled::Delivered(key) => {
+    fn settle(&mut self, outcomes: impl IntoIterator<Item = Outcome>) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Delivered(key) => {
                     self.unsent.remove(&key).expect("a row is delivered once");
                 }
-                Settled::Aside(key, why) => {
+                Outcome::Aside(key, why) => {
                     self.unsent.remove(&key).expect("a row that waits");
                     self.aside.insert(key, why);
                 }

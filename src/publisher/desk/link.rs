@@ -24,7 +24,7 @@ pub(super) enum InFlight {
     Backfill(u64),
 }
 
-pub(super) struct Connection {
+pub(super) struct Link {
     pub(super) session: Session,
     pub(super) since: Instant,
     /// The broker has answered for `online`: from now on rows may leave.
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     in_flight: BTreeMap<u64, InFlight>,
 }
 
-impl Connection {
+impl Link {
     pub(super) fn new(session: Session, now: Instant) -> Self {
         Self {
             session,

@@ -14,7 +14,7 @@ use crate::record::Record;
 
 /// A queue that is never too full for the newest record: the oldest makes room for it, and is counted. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Ring(Arc<Shared>);
+pub struct Unrecorded(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -24,8 +24,8 @@ struct Shared {
     came: Notify,
 }
 
-impl Ring {
-    /// A ring for `room` records.
+impl Unrecorded {
+    /// A queue for `room` records.
     pub fn new(room: usize) -> Self {
         Self(Arc::new(Shared {
             room,
@@ -96,16 +96,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_newest_stay_and_the_oldest_make_room_and_are_counted() {
-        let ring = Ring::new(256);
+        let unrecorded = Unrecorded::new(256);
         for number in 0..300 {
-            ring.push(record(number));
+            unrecorded.push(record(number));
         }
-        assert_eq!(ring.dropped(), 44);
+        assert_eq!(unrecorded.dropped(), 44);
         for number in 44..300 {
-            assert_eq!(ring.next().await.id, Uuid::from_u128(number));
+            assert_eq!(unrecorded.next().await.id, Uuid::from_u128(number));
         }
         assert!(
-            timeout(Duration::from_millis(10), ring.next())
+            timeout(Duration::from_millis(10), unrecorded.next())
                 .await
                 .is_err(),
             "nothing is left"
@@ -114,24 +114,24 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_is_woken_and_a_wait_that_is_given_up_takes_nothing() {
-        let ring = Ring::new(2);
+        let unrecorded = Unrecorded::new(2);
         assert!(
-            timeout(Duration::from_millis(10), ring.next())
+            timeout(Duration::from_millis(10), unrecorded.next())
                 .await
                 .is_err()
         );
         let taker = tokio::spawn({
-            let ring = ring.clone();
-            async move { (ring.next().await.id, ring.next().await.id) }
+            let unrecorded = unrecorded.clone();
+            async move { (unrecorded.next().await.id, unrecorded.next().await.id) }
         });
-        ring.push(record(1));
+        unrecorded.push(record(1));
         tokio::task::yield_now().await;
-        ring.push(record(2));
+        unrecorded.push(record(2));
         let taken = timeout(Duration::from_secs(10), taker)
             .await
             .unwrap()
             .unwrap();
         assert_eq!(taken, (Uuid::from_u128(1), Uuid::from_u128(2)));
-        assert_eq!(ring.dropped(), 0);
+        assert_eq!(unrecorded.dropped(), 0);
     }
 }

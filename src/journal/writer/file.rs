@@ -236,7 +236,7 @@ impl Writer {
             .send_if_modified(|known| std::mem::replace(known, newest) != newest);
         self.next_salvage();
         self.interrupted_closed = true;
-        self.place.opened();
+        self.mark.opened();
         self.write_mark();
         // A check of a big journal keeps a card busy for many seconds: never while the station starts.
         let wait = if unclean { CHECK_UNCLEAN } else { CHECK };

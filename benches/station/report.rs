@@ -33,10 +33,14 @@ impl Report {
                 println!("  {what:<58} {value:>10} {unit}", value = written(value));
                 return;
             }
-            Promise::Under(bound) => (format!("promised: under {bound} {unit}"), value < bound),
-            Promise::AtLeast(bound) => {
-                (format!("promised: {bound} {unit} or more"), value >= bound)
-            }
+            Promise::Under(bound) => (
+                format!("promised: under {} {unit}", written(bound)),
+                value < bound,
+            ),
+            Promise::AtLeast(bound) => (
+                format!("promised: {} {unit} or more", written(bound)),
+                value >= bound,
+            ),
         };
         self.promised += 1;
         self.held += usize::from(held);

@@ -11,13 +11,15 @@ use std::{
 
 use tracing::{Event, Level, Subscriber, field::Field};
 use tracing_subscriber::{
-    EnvFilter,
     field::MakeExt as _,
+    filter::{LevelFilter, Targets},
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::{Format, Full, Writer, debug_fn},
     },
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
 use crate::runtime::{
@@ -30,18 +32,19 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Starts the log; `usual` holds where `RUST_LOG` says nothing. A second start, in tests, keeps the first.
 pub(super) fn start(usual: &str) {
-    let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref(), usual);
+    let filter = filter(std::env::var("RUST_LOG").ok().as_deref(), usual);
     // What a faulty format has to say would go to standard error past the queue.
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(|| &LOG)
         .log_internal_errors(false)
         .fmt_fields(fields());
     let _ = if to_journal() {
-        log.with_ansi(false).event_format(for_journal()).try_init()
+        let log = log.with_ansi(false).event_format(for_journal());
+        log.finish().with(filter).try_init()
     } else {
-        log.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-            .try_init()
+        let log = log.with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+        log.finish().with(filter).try_init()
     };
 }
 
@@ -88,10 +91,10 @@ pub(super) fn tell_panics() {
 ///
 /// The MQTT client's warnings print whole requests, payload and all, and the demo's broker warns of everybody who leaves. What matters
 /// of them Benchlight says in its own words. Whoever wants them names the crate in `RUST_LOG`.
-fn filter(wanted: Option<&str>, usual: &str) -> EnvFilter {
+fn filter(wanted: Option<&str>, usual: &str) -> Targets {
     // All crates of both: a target is known by how it begins.
     const SILENCED: &str = "rumqttc=error,mqtt5=error";
-    let with = |level: &str| EnvFilter::try_new(format!("{SILENCED},{level}"));
+    let with = |level: &str| format!("{SILENCED},{level}").parse::<Targets>();
     wanted
         .filter(|wanted| !wanted.is_empty())
         .and_then(|wanted| with(wanted).ok())
@@ -314,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_mqtt_clients_warnings_are_silent_unless_somebody_names_it() {
-        let has = |filter: &EnvFilter, directive: &str| {
+        let has = |filter: &Targets, directive: &str| {
             filter.to_string().split(',').any(|one| one == directive)
         };
         for wanted in [None, Some("debug"), Some("not=a=filter"), Some("")] {

@@ -318,7 +318,7 @@ pub struct JournalHealth {
     pub seq: u64,
     /// Rows that wait for their PUBACK.
     pub unsent: u64,
-    /// Rows that the broker will not take: their seq and why.
+    /// Rows that are set aside: their seq and why.
     pub set_aside: Vec<(u64, String)>,
     /// Undelivered rows that were dropped for lack of space.
     pub dropped: u64,

@@ -158,7 +158,7 @@ impl Record {
     }
 }
 
-/// A record that is safe on disk, with its place in the journal. Only the journal makes one, after its commit is synced.
+/// A record that is safe on disk, with its epoch and `seq`. Only the journal makes one, after its commit is synced.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
     clippy::manual_non_exhaustive,

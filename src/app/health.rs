@@ -53,7 +53,7 @@ pub(super) struct Parts {
     pub(super) today: watch::Receiver<Option<Arc<Day>>>,
     pub(super) web: Option<watch::Receiver<WebCondition>>,
     pub(super) clock: ClockWatch,
-    pub(super) faulted: Unrecorded,
+    pub(super) unrecorded: Unrecorded,
     /// Lanes that two scanners share.
     pub(super) shared_lanes: bool,
 }
@@ -169,7 +169,7 @@ impl Parts {
             broker: broker.link.condition(),
             nobody_listens: broker.nobody_listens,
             journal,
-            unheard_faults: self.faulted.dropped(),
+            unheard_faults: self.unrecorded.dropped(),
             web: self.web.as_ref().map(|web| *web.borrow()),
             clock_synced: self.clock.synced(),
             waiting: station.waiting,
@@ -399,7 +399,7 @@ mod tests {
                 today: watch::channel(None).1,
                 web: None,
                 clock: ClockWatch::Fixed { synced: true },
-                faulted: Unrecorded::new(1),
+                unrecorded: Unrecorded::new(1),
                 shared_lanes: false,
             };
             Self {

@@ -72,7 +72,7 @@ const PARTS_AT_STOP: Duration = Duration::from_millis(1_200);
 /// The whole stop, and the last words of the log after it, take less than the 5 s that are promised.
 const STOP: Duration = Duration::from_millis(4_500);
 /// Scans that were answered `journal_fault`, kept until the broker can have them.
-const FAULTED: usize = 256;
+const UNRECORDED: usize = 256;
 
 /// Why the station stopped as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub async fn run(config: Config, asked_to_stop: impl Future<Output = ()>) -> any
         today: today.clone(),
         page: parts.config.web.is_some().then_some(page_seen),
     });
-    parts.publisher(&journal, health.clone(), station.faulted.clone(), link);
+    parts.publisher(&journal, health.clone(), station.unrecorded.clone(), link);
     // Scanners last: from here on people are answered.
     let (answered, input_box) = parts.scanners(states, &station.scans);
     parts.page(
@@ -174,7 +174,7 @@ struct Lamps {
 struct Station {
     scans: mpsc::Sender<Scan>,
     report: watch::Receiver<Report>,
-    faulted: Unrecorded,
+    unrecorded: Unrecorded,
     news: Announcer,
     tally: Arc<Tally>,
 }
@@ -304,7 +304,7 @@ impl Wiring {
         );
         core.restore_proven(&proven(config, journal).await);
         let (report, reported) = watch::channel(Report::of(&core));
-        let faulted = Unrecorded::new(FAULTED);
+        let unrecorded = Unrecorded::new(UNRECORDED);
         let news = Announcer::default();
         let tally = Arc::new(tally(config));
         let ends = driver::Ends {
@@ -321,7 +321,7 @@ impl Wiring {
             results: result_lines(config),
             news: news.clone(),
             tally: Arc::clone(&tally),
-            faulted: faulted.clone(),
+            unrecorded: unrecorded.clone(),
             report,
             clock: self.clock,
             stop: self.stop_scanners.subscribe(),
@@ -333,7 +333,7 @@ impl Wiring {
         Station {
             scans,
             report: reported,
-            faulted,
+            unrecorded,
             news,
             tally,
         }
@@ -392,7 +392,7 @@ impl Wiring {
             today: from.today,
             web: from.page,
             clock: self.clock,
-            faulted: from.station.faulted.clone(),
+            unrecorded: from.station.unrecorded.clone(),
             shared_lanes: config.lanes.iter().any(|lane| {
                 let scanners = config.scanners.iter();
                 let readers = scanners.filter(|one| one.kind != ScannerKind::Web);
@@ -420,14 +420,14 @@ impl Wiring {
         &mut self,
         journal: &Journal,
         health: watch::Receiver<Health>,
-        faulted: Unrecorded,
+        unrecorded: Unrecorded,
         link: watch::Sender<publisher::State>,
     ) {
         let inputs = publisher::Inputs {
             journal: journal.clone(),
             health,
             meta: meta(&self.config, journal),
-            faulted,
+            unrecorded,
             stop: self.stop.subscribe(),
             pulse: self.pulses.pulse("publisher"),
         };

@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Reads the day from the journal, then what is new in it; never ends. At midnight, and when rows have other places, it begins anew.
 pub(super) async fn run(journal: Journal, day: watch::Sender<Option<Arc<Day>>>, pulse: Pulse) {
-    let (mut newest, mut backlog) = (journal.newest(), journal.backlog());
+    let (mut newest, mut returned) = (journal.newest(), journal.returned());
     let mut reader = journal.reader();
     let mut known: Option<Today> = None;
     loop {
@@ -70,7 +70,7 @@ pub(super) async fn run(journal: Journal, day: watch::Sender<Option<Arc<Day>>>, 
             }
             tokio::select! {
                 Ok(()) = newest.changed(), if !news => news = true,
-                Ok(()) = backlog.changed() => { known = None; news = true; }
+                Ok(()) = returned.changed() => { known = None; news = true; }
                 () = sleep_until(pulse::next()) => {}
             }
         }

@@ -12,12 +12,14 @@ use std::{
 use tracing::{Event, Level, Subscriber, field::Field};
 use tracing_subscriber::{
     field::MakeExt as _,
-    filter::{LevelFilter, Targets},
+    filter::Targets,
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::{Format, Full, Writer, debug_fn},
+        layer,
     },
     layer::SubscriberExt as _,
+    registry,
     registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
@@ -34,17 +36,16 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 pub(super) fn start(usual: &str) {
     let filter = filter(std::env::var("RUST_LOG").ok().as_deref(), usual);
     // What a faulty format has to say would go to standard error past the queue.
-    let log = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
+    let log = layer()
         .with_writer(|| &LOG)
         .log_internal_errors(false)
         .fmt_fields(fields());
     let _ = if to_journal() {
         let log = log.with_ansi(false).event_format(for_journal());
-        log.finish().with(filter).try_init()
+        registry().with(log).with(filter).try_init()
     } else {
         let log = log.with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
-        log.finish().with(filter).try_init()
+        registry().with(log).with(filter).try_init()
     };
 }
 
@@ -94,7 +95,12 @@ pub(super) fn tell_panics() {
 fn filter(wanted: Option<&str>, usual: &str) -> Targets {
     // All crates of both: a target is known by how it begins.
     const SILENCED: &str = "rumqttc=error,mqtt5=error";
-    let with = |level: &str| format!("{SILENCED},{level}").parse::<Targets>();
+    // An empty part, as behind a comma at the end, would turn everything off but errors.
+    let with = |level: &str| {
+        let parts = level.split(',').filter(|part| !part.is_empty());
+        let parts: Vec<_> = SILENCED.split(',').chain(parts).collect();
+        parts.join(",").parse::<Targets>()
+    };
     wanted
         .filter(|wanted| !wanted.is_empty())
         .and_then(|wanted| with(wanted).ok())
@@ -325,6 +331,7 @@ mod tests {
             assert!(has(&filter, "rumqttc=error"), "{wanted:?}: {filter}");
         }
         assert!(has(&filter(Some("debug"), "info"), "debug"));
+        assert!(has(&filter(Some("warn,,a=trace,"), "info"), "warn"));
         assert!(has(&filter(Some("not=a=filter"), "info"), "info"));
         let named = filter(Some("info,rumqttc=trace"), "info");
         assert!(

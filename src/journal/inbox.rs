@@ -118,8 +118,8 @@ pub(super) struct Checked {
 
 /// What the broker has heard of this journal, as far as anybody knows.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) heard: Option<Position>,
+pub(super) struct Heard {
+    pub(super) newest: Option<Position>,
     pub(super) answer: Option<oneshot::Sender<()>>,
 }
 
@@ -167,9 +167,9 @@ pub(super) struct Inbox {
     pub(super) release: Vec<oneshot::Sender<u64>>,
     pub(super) flush: Vec<oneshot::Sender<()>>,
     pub(super) checked: Option<Checked>,
-    /// The mark that was on its way was written, or could not be.
+    /// The mark that was being written is written, or could not be.
     pub(super) marked: Option<bool>,
-    pub(super) seen: Option<Seen>,
+    pub(super) heard: Option<Heard>,
     /// A reader met damage.
     pub(super) suspected: bool,
     pub(super) closing: bool,
@@ -189,7 +189,7 @@ impl Inbox {
             || !self.flush.is_empty()
             || self.checked.is_some()
             || self.marked.is_some()
-            || self.seen.is_some()
+            || self.heard.is_some()
             || self.suspected
             || self.nudged
             || self.closing
@@ -204,7 +204,7 @@ pub(super) struct Shared {
     pub(super) health: watch::Sender<JournalHealth>,
     pub(super) newest: watch::Sender<u64>,
     /// Counts the times that older rows came into the outbox again.
-    pub(super) backlog: watch::Sender<u64>,
+    pub(super) returned: watch::Sender<u64>,
     pub(super) ended: watch::Sender<bool>,
     /// Counts the files: another number means that readers must open the file again.
     pub(super) generation: AtomicU64,
@@ -213,7 +213,7 @@ pub(super) struct Shared {
     /// Held for writing while the file is replaced. A connection opens database and log by name, one after the other: in
     /// between they must not become another file's.
     pub(super) replacing: RwLock<()>,
-    /// Rows that the broker has settled.
+    /// Rows that are settled where the file does not say so yet.
     pub(super) settled: Arc<SettledRows>,
     inbox: Mutex<Inbox>,
     /// Readable while the inbox may hold something new (eventfd).
@@ -246,7 +246,7 @@ impl Shared {
             machine,
             health: watch::Sender::new(JournalHealth::sound(Uuid::nil())),
             newest: watch::Sender::new(0),
-            backlog: watch::Sender::new(0),
+            returned: watch::Sender::new(0),
             ended: watch::Sender::new(false),
             generation: AtomicU64::new(0),
             awaits_comparison: AtomicBool::new(false),
@@ -356,7 +356,7 @@ impl Shared {
         self.nudge();
     }
 
-    /// Takes the number of rows that wait for the broker into health.
+    /// Takes the number of unsent rows into health.
     pub(super) fn tell_unsent(&self) {
         self.health.send_if_modified(|health| {
             let unsent = self.settled.unsent();
@@ -382,11 +382,11 @@ impl Shared {
         flushed.await.ok()
     }
 
-    pub(super) async fn seen(&self, heard: Option<Position>) -> Option<()> {
+    pub(super) async fn heard(&self, newest: Option<Position>) -> Option<()> {
         let (done, compared) = oneshot::channel();
         self.tell(|inbox| {
-            inbox.seen = Some(Seen {
-                heard,
+            inbox.heard = Some(Heard {
+                newest,
                 answer: Some(done),
             })
         });

@@ -38,7 +38,7 @@ pub(super) fn read(state_dir: &Path) -> Mark {
     match file::read(&state_dir.join(NAME), 256) {
         Ok((bytes, _)) => std::str::from_utf8(&bytes)
             .ok()
-            .and_then(place_of)
+            .and_then(position_of)
             .map_or(Mark::Damaged, Mark::At),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Mark::Absent,
         Err(_) => Mark::Damaged,
@@ -59,7 +59,7 @@ fn text_of(Position { epoch, seq }: Position) -> String {
     format!("{said} {check}\n")
 }
 
-fn place_of(text: &str) -> Option<Position> {
+fn position_of(text: &str) -> Option<Position> {
     let (said, check) = text.strip_suffix('\n')?.rsplit_once(' ')?;
     let (epoch, seq) = said.split_once(' ')?;
     let position = Position {
@@ -149,14 +149,14 @@ mod tests {
             epoch: Uuid::now_v7(),
             seq: 1_234,
         });
-        assert!(place_of(&good).is_some());
+        assert!(position_of(&good).is_some());
         for bit in 0..good.len() * 8 {
             let mut bytes = good.clone().into_bytes();
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(
                 std::str::from_utf8(&bytes)
                     .ok()
-                    .and_then(place_of)
+                    .and_then(position_of)
                     .is_none(),
                 "{:?}",
                 String::from_utf8_lossy(&bytes)
@@ -174,13 +174,13 @@ mod tests {
         ] {
             let said = format!("{epoch} {seq}");
             assert_eq!(
-                place_of(&format!("{said} {}\n", check_of(&said))),
+                position_of(&format!("{said} {}\n", check_of(&said))),
                 None,
                 "{seq}"
             );
         }
         for text in ["", "\n", " ", "a b c d\n"] {
-            assert_eq!(place_of(text), None);
+            assert_eq!(position_of(text), None);
         }
     }
 

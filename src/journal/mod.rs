@@ -1,4 +1,4 @@
-//! Remember: one SQLite thread that commits each record with its outbox row before the lamp answers.
+//! Stores records: one SQLite thread commits each one before the lamp answers.
 //!
 //! [`Journal`] is the writing side: a handle to the thread that owns the file. [`reader::Reader`] is the reading side, with
 //! a connection of its own. A journal that cannot be written is a state, not an error: scans are answered `journal_fault`,
@@ -118,7 +118,7 @@ impl Drop for Closing {
 impl Journal {
     /// Opens the journal in `state_dir` for the machine named `machine` (see [`crate::runtime::machine::identity`]) and starts its thread.
     ///
-    /// A file that is damaged, foreign or newer is set aside, what reads of it is salvaged, and the journal works on in a new
+    /// A file that is damaged, foreign or newer is moved away, what reads of it is salvaged, and the journal works on in a new
     /// epoch. A directory that cannot be written leaves a journal that answers [`Fault`] until it can be.
     /// Blocks for some milliseconds.
     pub fn open(settings: &Settings, machine: &str) -> Result<Self, OpenFault> {
@@ -136,7 +136,7 @@ impl Journal {
         self.shared.scanned(scan);
     }
 
-    /// Writes `records` in one transaction, each with the next `seq` and its outbox row, and syncs it to disk.
+    /// Writes `records` in one transaction, each with the next `seq`, and syncs it to disk.
     ///
     /// Resolves within one second of being called, whatever the disk does. After an error none of them counts: if the disk
     /// confirms them later all the same, each is followed by what `if_late` holds for it. So it is when this future is dropped.
@@ -184,7 +184,7 @@ impl Journal {
         self.shared.delivered(rows);
     }
 
-    /// Sets a row aside that the broker will not take: it stays, is listed in health, and is not offered until
+    /// Sets a row aside: it stays, is listed in health, and is not offered until
     /// [`Journal::release_set_aside`].
     pub fn set_aside(&self, row: u64, why: &str) {
         self.shared.set_aside(row, why);
@@ -201,14 +201,14 @@ impl Journal {
         self.shared.awaits_comparison()
     }
 
-    /// Holds the newest epoch and `seq` that the broker has heard of this station (`None`: it has none) against the journal. If later
-    /// records are known there than the journal had when this process began, it goes on in a new epoch: what was recorded since
-    /// moves over. Resolves when rows may leave.
+    /// Compares the newest epoch and `seq` that the broker has heard of this station (`None`: it has none) with the journal. If the broker
+    /// knows later records than the journal had when this process began, the journal continues in a new epoch, with what was recorded
+    /// since. Resolves when rows may be sent.
     pub async fn heard(&self, newest: Option<(Uuid, u64)>) {
         let position = newest
             .filter(|(_, seq)| *seq <= schema::SEQ_MAX)
             .map(|(epoch, seq)| mark::Position { epoch, seq });
-        let _ = self.shared.seen(position).await;
+        let _ = self.shared.heard(position).await;
     }
 
     /// Offers every row that was set aside again. Returns how many there were; 0 too when the journal cannot be written.
@@ -228,8 +228,8 @@ impl Journal {
 
     /// Changes when older rows have come into the outbox again (salvaged, or no longer set aside): a publisher then reads
     /// [`reader::Reader::unsent`] from the start once more.
-    pub fn backlog(&self) -> watch::Receiver<u64> {
-        self.shared.backlog.subscribe()
+    pub fn returned(&self) -> watch::Receiver<u64> {
+        self.shared.returned.subscribe()
     }
 
     /// The journal's health, as it changes.

@@ -220,7 +220,7 @@ impl Reader {
         )
     }
 
-    /// How many records wait for the broker, those set aside not counted, and since when the oldest of them waits.
+    /// How many records are unsent, and since when the oldest of them is.
     pub fn outbox(&mut self) -> Result<(u64, Option<Timestamp>), ReadFault> {
         self.read(|conn| {
             let sql =
@@ -234,7 +234,7 @@ impl Reader {
         })
     }
 
-    /// Records that the broker will not take: how many, and of the first hundred the seq and why.
+    /// Records that are set aside: how many, and of the first hundred the seq and why.
     pub fn aside(&mut self) -> Result<(u64, Vec<(u64, String)>), ReadFault> {
         self.read(|conn| {
             let what = "FROM record WHERE aside IS NOT NULL";

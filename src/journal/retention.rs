@@ -24,7 +24,7 @@ const LOOK: i64 = 500;
 /// Pages given back to the filesystem in one step.
 pub(super) const VACUUM_STEP: u32 = 256;
 
-/// Files set aside that are kept at most.
+/// Files moved away that are kept at most.
 const COPIES: usize = 2;
 
 /// What one step found.
@@ -94,7 +94,7 @@ pub(super) fn step(
     Ok(Step::Done)
 }
 
-/// Removes files set aside that were read: all but the newest few, or, when the disk is full, all of them.
+/// Removes files moved away that were read: all but the newest few, or, when the disk is full, all of them.
 pub(super) fn remove_copies(
     store: &Store,
     settings: &Settings,

@@ -29,7 +29,7 @@ pub(super) const INSERT: &str = "INSERT INTO record (row, epoch, id, raw_scan, s
 /// A record as the journal holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
-    /// Its place in the order of delivery over all epochs: what `delivered` and `set_aside` take, and where `unsent` goes on.
+    /// Its number, which gives the order of delivery over all epochs: what `delivered` and `set_aside` take, and where `unsent` goes on.
     pub row: u64,
     /// The record with its epoch and seq.
     pub recorded: Recorded,

@@ -1,4 +1,4 @@
-//! A file that cannot be the journal any more: set aside under a name that says so, and read for what is still there.
+//! A file that cannot be the journal any more: moved away under a name that says so, and read for what is still there.
 //!
 //! Salvage runs in small steps behind the scans, and starts again from the beginning after a restart: a record that is there
 //! already is not written twice.
@@ -30,7 +30,7 @@ use super::{
 use source::{Epoch, Finished, ScanRow, finished_in, open, raw_scan, read_counters, read_epochs};
 use walk::{Walk, passes};
 
-/// How the names of files set aside begin.
+/// How the names of files moved away begin.
 pub(super) const PREFIX: &str = "journal.corrupt-";
 
 /// Rows read and written in one step: a scan that comes meanwhile waits for a few milliseconds.
@@ -39,7 +39,7 @@ const STEP: usize = 100;
 /// An epoch number that leaves room below for epochs that turn up while an unreadable file is salvaged.
 pub(super) const UNKNOWN_FLOOR: i64 = 1024;
 
-/// What was put aside.
+/// What was moved away.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     /// The database, with the log that belongs to it; `None`: there was none.

@@ -40,9 +40,9 @@ pub(super) const PAGE_SIZE: u32 = 512;
 /// Schema 3. A released schema is never edited: add a step to [`super::upgrade`].
 ///
 /// - `record.epoch` repeats the epoch's id in each row, so that a row can be salvaged when the table `epoch` cannot be read.
-/// - `record.delivered_at` null is the outbox; `aside` says why a row is not offered to the broker for now.
+/// - `record.delivered_at` and `aside` both null: the row is unsent, and in the outbox. `aside` says why a row is not offered for now.
 /// - `at`, `created_at`, `delivered_at`, `done_at` count nanoseconds since 1970 UTC.
-/// - `epoch.unsent` counts the epoch's rows in the outbox, those set aside not among them. Triggers keep it: counting takes long.
+/// - `epoch.unsent` counts the epoch's unsent rows. Triggers keep it: counting takes long.
 /// - `record_serial` has a stretch of its own for each 16,384 rows. A scan writes into the newest stretch alone, so the pages that
 ///   a checkpoint writes lie together; an index over all rows would cost another block of the disk for each scan.
 /// - `raw_scan` holds scans without a record; `fate` null: still in progress. `number` is drawn from `id` ([`scan_number`]), so
@@ -76,7 +76,7 @@ CREATE TABLE probe (page BLOB) STRICT;
 pub(super) const RECORD_SERIAL: &str =
     "CREATE INDEX record_serial ON record(row >> 14, serial) WHERE serial IS NOT NULL;";
 
-/// Records that the broker will not take are listed by it.
+/// Records that are set aside are listed by it.
 pub(super) const RECORD_ASIDE: &str =
     "CREATE INDEX record_aside ON record(row) WHERE aside IS NOT NULL;";
 

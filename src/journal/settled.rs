@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(super) enum Settled {
     /// The broker acknowledged the row at this time.
     Delivered(Timestamp),
-    /// The broker refuses the row for now, and why.
+    /// The row is set aside, and why.
     Aside(String),
 }
 
@@ -71,7 +71,7 @@ impl SettledRows {
         known.unwritten.len() >= BATCH
     }
 
-    /// Takes note of a row that the broker refuses for now. An acknowledgement counts more.
+    /// Takes note of a row that is set aside. An acknowledgement counts more.
     pub(super) fn set_aside(&self, row: u64, why: String, now: Instant) {
         let mut known = self.lock();
         known.unwritten.entry(row).or_insert(Settled::Aside(why));
@@ -102,7 +102,7 @@ impl SettledRows {
             .collect()
     }
 
-    /// The file holds these now, and has `fewer` unsent rows.
+    /// The file holds these now. It has `fewer` unsent rows less than before.
     pub(super) fn written(&self, rows: &[(u64, Settled)], fewer: u64) {
         let mut known = self.lock();
         for (row, settled) in rows {

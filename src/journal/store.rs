@@ -72,7 +72,7 @@ pub(super) struct Batch<'a> {
 
 /// How one transaction ended.
 pub(super) enum Written {
-    /// On disk: for each group its records, or why it could not be written; and how many rows fewer wait for the broker.
+    /// On disk: for each group its records, or why it could not be written; and by how many the unsent rows became fewer.
     Committed {
         groups: Vec<Result<Vec<Stored>, String>>,
         fewer: u64,
@@ -105,7 +105,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens or makes the journal at `path`, and holds it against its mark. `Trouble::Corrupt`: it must be set aside first.
+    /// Opens or makes the journal at `path`, and compares it with its mark. `Trouble::Corrupt`: it must be moved away first.
     /// A new file's first epoch gets the number `floor`.
     pub(super) fn open(
         path: &Path,
@@ -359,7 +359,7 @@ impl Store {
         Ok(stored)
     }
 
-    /// Writes what the broker has said of rows; returns how many rows fewer wait for it.
+    /// Writes what became of rows; returns by how many the unsent rows became fewer.
     pub(super) fn settle(&mut self, rows: &[(u64, Settled)]) -> Result<u64, Trouble> {
         self.unsynced(|transaction| settle(transaction, rows))
     }

@@ -1,7 +1,7 @@
-//! The one thread that writes: requests that callers wait for, then what the broker has settled, then upkeep in small steps.
+//! The one thread that writes: requests that callers wait for, then settled rows, then upkeep in small steps.
 //!
 //! Reading order: this file is the thread's loop, `state` says whether the file can be written, `commit` writes what callers wait for,
-//! `settled` what the broker has said, `file` opens and replaces the file, `upkeep` is all that can wait.
+//! `settled` writes settled rows, `file` opens and replaces the file, `upkeep` is all that can wait.
 
 mod commit;
 mod file;
@@ -19,7 +19,7 @@ use std::{
 
 use super::{
     Fault, OpenFault, Settings,
-    inbox::{Queued, Seen, Shared},
+    inbox::{Heard, Queued, Shared},
     machine,
     store::Store,
     trouble::Trouble,
@@ -67,7 +67,7 @@ struct Writer {
     /// Changes that take back what was committed too late.
     late: VecDeque<Vec<Record>>,
     /// What the broker has heard of this journal, until it was compared with it.
-    seen: Option<Seen>,
+    heard: Option<Heard>,
     replaced: Replaced,
     check: PageCheck,
     mark: MarkFile,
@@ -84,7 +84,7 @@ impl Writer {
             interrupted_closed: false,
             queued: Queued::default(),
             late: VecDeque::new(),
-            seen: None,
+            heard: None,
             replaced: Replaced::default(),
             check: PageCheck::Idle,
             mark: MarkFile::default(),
@@ -100,8 +100,8 @@ impl Writer {
             #[cfg(test)]
             self.shared.seam(self.state.store_mut());
             self.queued.take(std::mem::take(&mut work.queued));
-            if work.seen.is_some() {
-                self.seen = work.seen.take();
+            if work.heard.is_some() {
+                self.heard = work.heard.take();
             }
             let requests = std::mem::take(&mut work.requests);
             if !requests.is_empty() {
@@ -160,7 +160,7 @@ impl Writer {
             self.mark.due(),
             self.shared.settled.due(),
             // What the broker has heard could not be compared yet.
-            self.seen.is_some().then(|| now + RETRY),
+            self.heard.is_some().then(|| now + RETRY),
         ]
         .into_iter()
         .flatten()

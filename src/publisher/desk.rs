@@ -53,7 +53,7 @@ pub(super) struct Desk {
     reading: JournalReading,
     new_rows: NewRows,
     /// Records that could not be written to the journal.
-    faulted: Unrecorded,
+    unrecorded: Unrecorded,
     stop: watch::Receiver<bool>,
     pulse: Pulse,
     state: watch::Sender<State>,
@@ -99,7 +99,7 @@ impl Desk {
             reading: JournalReading::new(inputs.journal.clone()),
             new_rows: NewRows::new(&inputs.journal),
             journal: inputs.journal,
-            faulted: inputs.faulted,
+            unrecorded: inputs.unrecorded,
             stop: inputs.stop,
             pulse: inputs.pulse,
             state,
@@ -128,7 +128,7 @@ impl Desk {
                 event = link.session.next() => if let Some(fault) = self.happened(&mut link, event) {
                     return End::Gone(fault, link.since.elapsed());
                 },
-                // What it had numbered may have other places now.
+                // Its rows may have other numbers now.
                 () = self.retained.reported(), if self.retained.is_reporting() => self.delivery.link_up(self.new_rows.newest(), Instant::now()),
                 found = self.reading.found(), if self.reading.is_answering() => self.found(found),
                 new = self.new_rows.next() => match new {
@@ -136,7 +136,7 @@ impl Desk {
                     NewRow::Older => self.delivery.start_over(),
                 },
                 () = self.presence.health_changed() => {}
-                record = self.faulted.next(), if room => self.unrecorded(&mut link, &record),
+                record = self.unrecorded.next(), if room => self.unrecorded(&mut link, &record),
                 () = tokio::time::sleep_until(wake) => {}
                 () = stopped(&mut stop) => {
                     self.say_goodbye(link).await;

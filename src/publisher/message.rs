@@ -95,7 +95,7 @@ pub enum Queue {
     /// Rows recorded since the link is up, sent for the first time: `"replay": false`.
     Live,
     /// The backlog, which is all older rows, and repeats and backfills: `"replay": true`.
-    Replay,
+    Backlog,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]

@@ -2,7 +2,7 @@
 //!
 //! The journal is the store and every MQTT session is disposable: a row is delivered only by the broker's PUBACK of that row, and
 //! only the journal remembers that it is. Reading order: [`message`] says what is sent, `outbox` which row is next and what an answer
-//! means for it, `session` speaks MQTT for the length of one link, `desk` brings them together, [`run`] makes link after link.
+//! means for it, `session` speaks MQTT on one link, `desk` brings them together, [`run`] makes link after link.
 
 mod command;
 mod desk;
@@ -137,7 +137,7 @@ pub struct Inputs {
     /// What the station is. Its epoch is taken from the journal at each birth, and when a salvage draws a new one.
     pub meta: message::Meta,
     /// Records that could not be written to the journal: sent at best once.
-    pub faulted: Unrecorded,
+    pub unrecorded: Unrecorded,
     /// True: stop.
     pub stop: watch::Receiver<bool>,
     /// The sign of life of the publisher's loop.

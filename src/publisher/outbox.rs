@@ -22,7 +22,7 @@ pub(super) use queues::{Page, Want};
 use refusals::{Follows, Refusals};
 use suspects::{Suspects, Suspicion};
 
-/// A row's place in the order of delivery, over all epochs.
+/// A row's number, which gives the order of delivery over all epochs.
 pub(super) type Key = u64;
 
 /// Rows that wait for their own next try, or to be alone. More of them than this are left in the journal until the oldest are settled.
@@ -61,7 +61,7 @@ pub(super) enum Ack {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Delivered(Key),
-    /// The broker refuses it for now: set aside, with the reason.
+    /// Set aside: not offered for now, with the reason (refused, too large, or it breaks the link).
     Aside(Key, &'static str),
 }
 
@@ -79,7 +79,7 @@ struct Busy {
     backoff: Backoff,
 }
 
-/// The rows of one link, and why some of them wait.
+/// What is under way on one link, and why some rows wait.
 #[derive(Debug)]
 pub(super) struct Outbox {
     no_subscriber: NoSubscriber,
@@ -160,7 +160,7 @@ impl Outbox {
         }
         self.queues.want(match self.next_probe {
             None => CHUNK,
-            Some(at) if at <= now && !self.queues.has(Queue::Replay) => 1,
+            Some(at) if at <= now && !self.queues.has(Queue::Backlog) => 1,
             Some(_) => 0,
         })
     }
@@ -199,7 +199,7 @@ impl Outbox {
         let (row, queue) = match self.busy.until {
             // One row tries whether the broker takes messages again.
             Some(until) if now < until || !self.in_flight.is_empty() => return None,
-            _ if alone && idle => (self.suspects.take_next()?, Queue::Replay),
+            _ if alone && idle => (self.suspects.take_next()?, Queue::Backlog),
             _ if alone => return None,
             _ => self.pick(pace, now)?,
         };
@@ -282,7 +282,7 @@ impl Outbox {
     /// The next moment at which something that waits may go on.
     /// What is blocked by anything else than time goes on with the acknowledgement or the read that it waits for.
     pub(super) fn wake_at(&self, pace: &Pace, now: Instant) -> Option<Instant> {
-        let pace = self.queues.has(Queue::Replay).then(|| pace.ready_at());
+        let pace = self.queues.has(Queue::Backlog).then(|| pace.ready_at());
         self.refusals
             .tries()
             .chain(self.suspects.due_at())
@@ -300,23 +300,23 @@ impl Outbox {
         }
         let free = |row: &Row| !self.in_flight.contains_key(&row.key) && self.may_leave(row, now);
         if let Some(row) = self.refusals.due(now, free) {
-            return Some((row, Queue::Replay));
+            return Some((row, Queue::Backlog));
         }
         if let Some(at) = self.next_probe {
             // One probe at a time: the oldest row that nobody heard.
             if now < at || !self.in_flight.is_empty() {
                 return None;
             }
-            let row = self.pop(Queue::Replay, now)?;
+            let row = self.pop(Queue::Backlog, now)?;
             self.next_probe = Some(now + self.probe);
-            return Some((row, Queue::Replay));
+            return Some((row, Queue::Backlog));
         }
         if !pace.ready(now) {
             return None;
         }
-        let row = self.pop(Queue::Replay, now)?;
+        let row = self.pop(Queue::Backlog, now)?;
         pace.take(now);
-        Some((row, Queue::Replay))
+        Some((row, Queue::Backlog))
     }
 
     /// The queue's next row that may leave; rows of a refused topic are skipped.

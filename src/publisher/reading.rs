@@ -31,27 +31,27 @@ pub(super) enum Question {
     Range { epoch: Uuid, from: u64, to: u64 },
 }
 
-/// Rows that the publisher has not seen yet.
+/// Why the journal is to be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewRow {
-    /// The newest row.
+    /// A row was recorded; this is the newest one.
     Newest(Key),
-    /// Older rows wait again.
+    /// Older rows are unsent again: salvaged, or no longer set aside.
     Older,
 }
 
-/// How the publisher hears of new rows in the journal.
+/// How the publisher hears that there is something to read.
 #[derive(Debug)]
 pub(super) struct NewRows {
     newest: watch::Receiver<u64>,
-    backlog: watch::Receiver<u64>,
+    returned: watch::Receiver<u64>,
 }
 
 impl NewRows {
     pub(super) fn new(journal: &Journal) -> Self {
         Self {
             newest: journal.newest(),
-            backlog: journal.backlog(),
+            returned: journal.returned(),
         }
     }
 
@@ -62,15 +62,15 @@ impl NewRows {
 
     /// As [`Self::newest`], on a link that reads all older rows anyway.
     pub(super) fn link_up(&mut self) -> Key {
-        self.backlog.mark_unchanged();
+        self.returned.mark_unchanged();
         self.newest()
     }
 
-    /// Resolves when there are new rows. May be dropped and called again.
+    /// Resolves when there is something to read. May be dropped and called again.
     pub(super) async fn next(&mut self) -> NewRow {
         tokio::select! {
             Ok(()) = self.newest.changed() => NewRow::Newest(*self.newest.borrow_and_update()),
-            Ok(()) = self.backlog.changed() => NewRow::Older,
+            Ok(()) = self.returned.changed() => NewRow::Older,
             else => std::future::pending().await,
         }
     }

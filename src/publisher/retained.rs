@@ -27,7 +27,7 @@ pub(super) struct Retained {
     reporting: Option<JoinHandle<()>>,
 }
 
-/// A journal's place, as a health says it.
+/// A journal's epoch and newest `seq`, as a health says them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Heard {
     epoch: Option<Uuid>,

@@ -1,4 +1,4 @@
-//! One MQTT session from CONNECT to its end, and never longer than one link. Only it and its `words` know the client crate.
+//! One MQTT session, from CONNECT to its end. From its CONNACK on it is a link. Only it and its `words` know the client crate.
 //!
 //! The client's event loop is driven to its end by one future that is never cancelled halfway; [`Session::next`] may be
 //! dropped at any point. The watchdog stands around that future, because the event loop can hang in a full socket for longer
@@ -260,7 +260,7 @@ impl Session {
         if properties.max_qos == Some(0) {
             return Err(Fault::new(
                 FaultKind::Away,
-                "the broker takes no message with QoS 1, so it cannot confirm any: allow QoS 1 there",
+                "the broker takes no message with QoS 1, so it acknowledges none: allow QoS 1 there",
             ));
         }
         if !self.takes(&smallest(settings)) {

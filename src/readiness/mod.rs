@@ -180,7 +180,7 @@ pub enum Purpose {
     Scan,
     /// A waiting box is asked again; never into a source's last 20 % of quota.
     Recheck,
-    /// A green that rests on rows is confirmed; only while over half of the source's share is left.
+    /// A green that rests on replica rows is confirmed; only while over half of the source's share is left.
     Confirmation,
     /// The whole list is read for the replica; as little of the quota as a re-check.
     Pass,

@@ -63,7 +63,7 @@ pub struct Ends {
     /// What was answered, in numbers.
     pub tally: Arc<Tally>,
     /// Scans that could not be recorded, on their way to the publisher.
-    pub faulted: Unrecorded,
+    pub unrecorded: Unrecorded,
     /// What the station knows of itself.
     pub report: watch::Sender<Report>,
     /// Who says whether the clock is synchronised.
@@ -221,7 +221,7 @@ fn carry_out(action: Action, ends: &Ends, events: &mpsc::Sender<Event>) {
             ends.tally.count(&record, took);
             ends.news.announce(|| News::Told(Arc::new(record)));
         }
-        Action::Faulted(record) => ends.faulted.push(record),
+        Action::Unrecorded(record) => ends.unrecorded.push(record),
         Action::Finished(_) | Action::Joined { .. } => {}
     }
 }

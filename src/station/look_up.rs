@@ -64,7 +64,7 @@ pub async fn look_up(
                 | Action::LookAtRows { .. }
                 | Action::Journal(_)
                 | Action::Tell { .. }
-                | Action::Faulted(_)
+                | Action::Unrecorded(_)
                 | Action::Finished(_)
                 | Action::Joined { .. } => {}
             }

@@ -175,7 +175,7 @@ pub fn decide(candidates: &Candidates, answers: &[Answer], policy: &Policy) -> D
     }
 }
 
-/// What rows say together, for what is then confirmed live. A row is `relayed`, whatever the service itself could prove.
+/// What replica rows say together, for what the services then confirm. A row is `relayed`, whatever the service itself could prove.
 pub fn decide_by_rows(candidates: &Candidates, rows: &[Answer], policy: &Policy) -> Decision {
     let policy = Policy {
         min_grade: Grade::Relayed,

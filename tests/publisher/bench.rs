@@ -180,7 +180,7 @@ fn journal_in(folder: &Path) -> Journal {
 pub struct Running {
     pub state: watch::Receiver<State>,
     pub health: watch::Sender<Health>,
-    pub faulted: Unrecorded,
+    pub unrecorded: Unrecorded,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -242,7 +242,7 @@ impl Bench {
             refused_topic: None,
         });
         let (health, health_seen) = watch::channel(well());
-        let faulted = Unrecorded::new(256);
+        let unrecorded = Unrecorded::new(256);
         let (stop, stopped) = watch::channel(false);
         let meta = Meta {
             version: "0.1.0".to_owned(),
@@ -259,7 +259,7 @@ impl Bench {
             journal: self.journal.clone(),
             health: health_seen,
             meta,
-            faulted: faulted.clone(),
+            unrecorded: unrecorded.clone(),
             stop: stopped,
             pulse: Pulse::default(),
         };
@@ -267,7 +267,7 @@ impl Bench {
         Running {
             state: watched,
             health,
-            faulted,
+            unrecorded,
             stop,
             task,
         }

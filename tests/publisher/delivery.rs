@@ -539,7 +539,7 @@ async fn a_record_that_the_disk_refused_goes_out_once_without_a_place() {
     let bench = Bench::new();
     let mut running = bench.publish(bench.settings(mosquitto.plain));
     running.connected().await;
-    running.faulted.push(scan(7));
+    running.unrecorded.push(scan(7));
     dashboard
         .wait("it", SOON, |all| all.iter().any(|m| m.channel() == "scan"))
         .await;
@@ -559,8 +559,8 @@ async fn of_more_records_that_the_disk_refused_than_are_kept_the_newest_go_out()
     let refused: Vec<_> = (0..300).map(scan).collect();
     refused
         .iter()
-        .for_each(|record| running.faulted.push(record.clone()));
-    assert_eq!(running.faulted.dropped(), 44);
+        .for_each(|record| running.unrecorded.push(record.clone()));
+    assert_eq!(running.unrecorded.dropped(), 44);
     running.connected().await;
     dashboard
         .wait("all that were kept", SOON, |all| {

@@ -13,8 +13,8 @@ use crate::journal::{
 
 /// The journal has had a mark: without one it is not to be trusted any more.
 pub(in crate::journal) const HAS_MARK: &str = "has_mark";
-/// The highest `seq` at the start of a process that has not been compared with the broker yet. If the broker knows of later ones, the
-/// journal is an older copy, and would give out those numbers a second time.
+/// The highest `seq` when the first process since the last comparison with the broker started. If the broker knows of a later one, the
+/// journal is an older copy and would give out those numbers a second time. The name in the file is older.
 pub(in crate::journal) const COMPARE_FROM: &str = "unconfirmed_from";
 
 impl Store {
@@ -163,10 +163,10 @@ impl Store {
                 )?
                 .collect::<rusqlite::Result<_>>()?;
             for row in rows {
-                let place = schema::row_of(next, next_seq(&transaction, next)?);
+                let moved_to = schema::row_of(next, next_seq(&transaction, next)?);
                 transaction
                     .prepare_cached("UPDATE record SET row = ?2, epoch = ?3 WHERE row = ?1")?
-                    .execute(params![row, place, id.as_bytes()])?;
+                    .execute(params![row, moved_to, id.as_bytes()])?;
             }
             transaction.execute(
                 "UPDATE epoch SET next_seq = ?2 WHERE number = ?1",

@@ -86,10 +86,10 @@ async fn works_on(dir: &TempDir, past: &[Stored]) -> (Vec<Stored>, JournalHealth
 }
 
 async fn salvage_done(journal: &Journal) -> JournalHealth {
-    let mut backlog = journal.backlog();
+    let mut returned = journal.returned();
     timeout(
         Duration::from_secs(20),
-        backlog.wait_for(|count| *count > 0),
+        returned.wait_for(|count| *count > 0),
     )
     .await
     .expect("salvage ends")

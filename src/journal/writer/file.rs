@@ -244,7 +244,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Sets the open file aside and goes on in a new one. What only the open connection leads to is read from it.
+    /// Moves the open file away and goes on in a new one. What only the open connection leads to is read from it.
     pub(super) fn replace(&mut self, why: &str) -> Result<(), Trouble> {
         self.take_directory().map_err(Blocked::trouble)?;
         let tampered = self

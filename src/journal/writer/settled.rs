@@ -1,4 +1,4 @@
-//! Rows that the broker has settled are written in batches, behind whoever waits for a lamp. A few go with each record, see `commit`.
+//! Settled rows are written in batches, behind whoever waits for a lamp. A few go with each record, see `commit`.
 
 use std::time::Instant;
 
@@ -34,14 +34,14 @@ impl Writer {
                 self.settled(&rows, fewer);
                 return true;
             }
-            // The rows are in the file set aside now. Those that are salvaged as unsent are delivered once more.
+            // The rows are in the file that was moved away. Those that are salvaged as unsent are delivered once more.
             Err(Trouble::Corrupt(why)) => self.replace_or_unwell(&why),
             Err(trouble) => self.unwell(&trouble),
         }
         false
     }
 
-    /// The file says so of these, and `fewer` rows less wait.
+    /// The file holds these now. It has `fewer` unsent rows less than before.
     pub(super) fn settled(&self, rows: &[(u64, Settled)], fewer: u64) {
         if rows.is_empty() {
             return;
@@ -87,7 +87,7 @@ impl Writer {
                 .unwrap_or(0);
             if released > 0 {
                 self.tell();
-                self.shared.backlog.send_modify(|count| *count += 1);
+                self.shared.returned.send_modify(|count| *count += 1);
             }
             for waiting in release {
                 let _ = waiting.send(released);

@@ -189,7 +189,7 @@ impl Writer {
         });
     }
 
-    /// Sets a damaged file aside and goes on in a new one.
+    /// Moves a damaged file away and goes on in a new one.
     pub(super) fn replace_or_unwell(&mut self, why: &str) {
         if let Err(trouble) = self.replace(why) {
             self.unwell(&trouble);

@@ -22,7 +22,7 @@ use crate::{
 const UPKEEP: Duration = Duration::from_secs(60);
 /// How long after somebody else touched the files they are looked at: removing or overwriting them takes several steps.
 const TOUCHED: Duration = Duration::from_millis(100);
-/// How often they are looked at without a sign. The kernel does not report that a filesystem turned read-only or that a folder above
+/// How often they are looked at although nothing was reported. The kernel does not report that a filesystem turned read-only or that a folder above
 /// was renamed, and where files cannot be watched it reports nothing.
 const LOOK: Duration = Duration::from_secs(30);
 /// When a mark that could not be written is tried again.
@@ -31,7 +31,7 @@ const MARK_AGAIN: Duration = Duration::from_secs(10);
 /// are about 4 MB of log. A scan that comes meanwhile waits for it; much more at once took a busy disk over a second.
 const CHECKPOINT_IDLE: u64 = 4_000;
 const CHECKPOINT_NOW: u64 = 6_000;
-/// How long no caller must have come before a checkpoint.
+/// How long no caller may have come before a checkpoint.
 const IDLE: Duration = Duration::from_millis(300);
 
 /// The times of the work that can wait.
@@ -120,7 +120,7 @@ pub(super) struct MarkFile {
 }
 
 impl MarkFile {
-    /// Another file was opened: its mark is written at once.
+    /// Another file was opened: a failed write no longer delays its mark.
     pub(super) fn opened(&mut self) {
         self.again = None;
     }
@@ -186,12 +186,12 @@ impl Writer {
 
     /// Compares the newest record that the broker knows with the journal, once in each process. An older copy continues in a new epoch.
     pub(super) fn compare_with_broker(&mut self) {
-        let Some(seen) = &self.seen else { return };
+        let Some(heard) = &self.heard else { return };
         let Some(store) = self.state.store_mut() else {
             return;
         };
-        let heard = seen
-            .heard
+        let newest = heard
+            .newest
             .filter(|position| position.epoch == store.epoch.1);
         let from = match store.fact(COMPARE_FROM) {
             Ok(from) => from,
@@ -199,7 +199,7 @@ impl Writer {
                 return tracing::debug!("what the broker has heard is looked at later: {error}");
             }
         };
-        let missing = heard
+        let missing = newest
             .zip(from)
             .map_or(0, |(position, from)| position.seq.saturating_sub(from));
         let done = match from {
@@ -216,20 +216,20 @@ impl Writer {
                 self.shared.newest.send_replace(newest);
             }
             self.tell();
-            self.shared.backlog.send_modify(|count| *count += 1);
+            self.shared.returned.send_modify(|count| *count += 1);
             self.write_mark();
         }
         // A number that was given out twice must not leave. Else the rows may, and only the note is written later.
         if (missing == 0 || trouble.is_none())
-            && let Some(seen) = &mut self.seen
+            && let Some(heard) = &mut self.heard
         {
             self.shared.compared();
-            if let Some(answer) = seen.answer.take() {
+            if let Some(answer) = heard.answer.take() {
                 let _ = answer.send(());
             }
         }
         match trouble {
-            None => self.seen = None,
+            None => self.heard = None,
             Some(Trouble::Busy) => {}
             Some(trouble) => self.unwell(&trouble),
         }
@@ -241,7 +241,7 @@ impl Writer {
             return;
         }
         let now = Instant::now();
-        let position = self.here();
+        let position = self.position();
         let due = match self.mark.written {
             Some(marked) => {
                 position.epoch != marked.epoch
@@ -272,7 +272,7 @@ impl Writer {
         if let Some((position, marking)) = self.mark.writing.take() {
             self.marked(position, marking.join().is_ok_and(|written| written));
         }
-        let position = self.here();
+        let position = self.position();
         if self.state.is_open() && self.mark.written != Some(position) {
             let written = mark::write(&self.shared.settings.state_dir, position);
             self.marked(position, written.is_ok());
@@ -317,7 +317,7 @@ impl Writer {
     }
 
     /// The journal's newest epoch and `seq`.
-    fn here(&self) -> Position {
+    fn position(&self) -> Position {
         let health = self.shared.health.borrow();
         Position {
             epoch: health.epoch,
@@ -359,7 +359,7 @@ impl Writer {
         };
         if self.replaced.step(store)? {
             self.tell();
-            self.shared.backlog.send_modify(|count| *count += 1);
+            self.shared.returned.send_modify(|count| *count += 1);
             self.next_salvage();
         }
         Ok(())

@@ -108,7 +108,7 @@ impl Backfills {
         pace.take(now);
         Some((
             recorded.seq,
-            event_message(speaker, recorded, Queue::Replay),
+            event_message(speaker, recorded, Queue::Backlog),
         ))
     }
 

@@ -107,7 +107,7 @@ impl Delivery {
         if !takes(&message) {
             return Some(Err(self.outbox.too_large(key)));
         }
-        self.replayed = queue == Queue::Replay;
+        self.replayed = queue == Queue::Backlog;
         Some(Ok(Leaving {
             key,
             live_scan: queue == Queue::Live && is_scan,

@@ -24,6 +24,7 @@ pub(super) enum InFlight {
     Backfill(u64),
 }
 
+/// One link, from its CONNACK to its end.
 pub(super) struct Link {
     pub(super) session: Session,
     pub(super) since: Instant,

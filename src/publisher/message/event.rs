@@ -66,18 +66,18 @@ impl Speaker {
         }
     }
 
-    fn envelope(&self, record: &Record, place: Option<(Uuid, u64)>, queue: Queue) -> Vec<u8> {
+    fn envelope(&self, record: &Record, position: Option<(Uuid, u64)>, queue: Queue) -> Vec<u8> {
         // What is cut is decided on the longer of the two forms ("replay":false), so that a repeat is cut in the same way.
         let fits =
-            |cut: &Cut| self.serialised(record, place, Queue::Live, *cut).len() <= PAYLOAD_MAX;
+            |cut: &Cut| self.serialised(record, position, Queue::Live, *cut).len() <= PAYLOAD_MAX;
         let cut = Cut::STEPS.iter().copied().find(fits).unwrap_or(Cut::MOST);
-        self.serialised(record, place, queue, cut)
+        self.serialised(record, position, queue, cut)
     }
 
     fn serialised(
         &self,
         record: &Record,
-        place: Option<(Uuid, u64)>,
+        position: Option<(Uuid, u64)>,
         queue: Queue,
         cut: Cut,
     ) -> Vec<u8> {
@@ -93,7 +93,7 @@ impl Speaker {
             time: milliseconds(record.at),
             subject: record.serial.as_ref().map(|serial| serial.as_str()),
             datacontenttype: JSON,
-            data: Data::of(record, place, queue, self.publish_raw, cut),
+            data: Data::of(record, position, queue, self.publish_raw, cut),
         })
     }
 }
@@ -188,7 +188,7 @@ struct Data<'a> {
 impl<'a> Data<'a> {
     fn of(
         record: &'a Record,
-        place: Option<(Uuid, u64)>,
+        position: Option<(Uuid, u64)>,
         queue: Queue,
         publish_raw: bool,
         cut: Cut,
@@ -208,9 +208,9 @@ impl<'a> Data<'a> {
             || texts.into_iter().any(|text| cut.shortens(text));
         let text = |text: &str| shortened(text, cut.text);
         Self {
-            epoch: place.map(|(epoch, _)| epoch),
-            seq: place.map(|(_, seq)| seq),
-            replay: queue == Queue::Replay,
+            epoch: position.map(|(epoch, _)| epoch),
+            seq: position.map(|(_, seq)| seq),
+            replay: queue == Queue::Backlog,
             clock: clock(record.clock_synced),
             lane: record.lane.as_str(),
             scanner: record.scanner.as_str(),

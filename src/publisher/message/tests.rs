@@ -170,7 +170,7 @@ fn a_repeat_differs_in_replay_only() {
     for record in [scan(), rescan(), change()] {
         let once =
             String::from_utf8(speaker().event(&recorded(record.clone()), Queue::Live)).unwrap();
-        let again = String::from_utf8(speaker().event(&recorded(record), Queue::Replay)).unwrap();
+        let again = String::from_utf8(speaker().event(&recorded(record), Queue::Backlog)).unwrap();
         assert_eq!(
             once.replacen("\"replay\":false", "\"replay\":true", 1),
             again
@@ -471,7 +471,7 @@ proptest! {
         let open = Speaker::new(&Settings { publish_raw: true, ..settings() });
         let once = open.event(&recorded(record.clone()), Queue::Live);
         prop_assert!(once.len() <= PAYLOAD_MAX, "{} bytes", once.len());
-        let again = open.event(&recorded(record.clone()), Queue::Replay);
+        let again = open.event(&recorded(record.clone()), Queue::Backlog);
         let (mut once, mut again) = (parsed(&once), parsed(&again));
         prop_assert_eq!(once["data"]["replay"].take(), Value::Bool(false));
         prop_assert_eq!(again["data"]["replay"].take(), Value::Bool(true));

@@ -52,8 +52,8 @@ pub(super) struct Queues {
     /// The journal's newest row.
     newest: Key,
     live: Rows,
-    replay: Rows,
-    replay_until: Key,
+    backlog: Rows,
+    backlog_until: Key,
     turn: u64,
     /// The oldest row that was passed over without being delivered.
     skipped: Option<Key>,
@@ -67,8 +67,8 @@ impl Queues {
                 at_end: true,
                 ..Rows::default()
             },
-            replay: Rows::default(),
-            replay_until: 0,
+            backlog: Rows::default(),
+            backlog_until: 0,
             turn: 0,
             skipped: None,
         }
@@ -83,7 +83,7 @@ impl Queues {
                 at_end: true,
                 ..Rows::default()
             },
-            replay_until: newest,
+            backlog_until: newest,
             turn: self.turn + 1,
             ..Self::new()
         };
@@ -109,8 +109,8 @@ impl Queues {
         if self.live.is_hungry() {
             return Some(want(Queue::Live, self.live.after, CHUNK));
         }
-        (backlog > 0 && self.replay.is_hungry())
-            .then(|| want(Queue::Replay, self.replay.after, backlog))
+        (backlog > 0 && self.backlog.is_hungry())
+            .then(|| want(Queue::Backlog, self.backlog.after, backlog))
     }
 
     /// Moves on behind a page. The rows of it that belong into that queue; none, if the page has been asked for in vain.
@@ -120,9 +120,9 @@ impl Queues {
         }
         let until = match want.queue {
             Queue::Live => Key::MAX,
-            Queue::Replay => self.replay_until,
+            Queue::Backlog => self.backlog_until,
         };
-        let complete = want.queue == Queue::Replay || want.newest == self.newest;
+        let complete = want.queue == Queue::Backlog || want.newest == self.newest;
         let rows = self.rows(want.queue);
         rows.at_end = (!page.more && complete) || page.after > until;
         rows.after = rows.after.max(page.after.min(until));
@@ -141,12 +141,12 @@ impl Queues {
     pub(super) fn has(&self, queue: Queue) -> bool {
         match queue {
             Queue::Live => !self.live.waiting.is_empty(),
-            Queue::Replay => !self.replay.waiting.is_empty(),
+            Queue::Backlog => !self.backlog.waiting.is_empty(),
         }
     }
 
     pub(super) fn contains(&self, key: Key) -> bool {
-        let mut rows = self.live.waiting.iter().chain(&self.replay.waiting);
+        let mut rows = self.live.waiting.iter().chain(&self.backlog.waiting);
         rows.any(|row| row.key == key)
     }
 
@@ -164,29 +164,29 @@ impl Queues {
             self.skipped = None;
         }
         // Rows that were read and did not leave yet go back too.
-        let read = self.replay.waiting.front().map_or(oldest, |row| row.key);
+        let read = self.backlog.waiting.front().map_or(oldest, |row| row.key);
         let before = oldest.min(read).saturating_sub(1);
-        self.replay_from(self.replay.after.min(before));
+        self.backlog_from(self.backlog.after.min(before));
     }
 
     /// Reads the backlog from its beginning.
     pub(super) fn start_over(&mut self) {
-        self.replay_from(0);
+        self.backlog_from(0);
     }
 
-    fn replay_from(&mut self, after: Key) {
-        self.replay = Rows {
+    fn backlog_from(&mut self, after: Key) {
+        self.backlog = Rows {
             after,
             ..Rows::default()
         };
-        self.replay_until = self.replay_until.max(self.live.after);
+        self.backlog_until = self.backlog_until.max(self.live.after);
         self.turn += 1;
     }
 
     fn rows(&mut self, queue: Queue) -> &mut Rows {
         match queue {
             Queue::Live => &mut self.live,
-            Queue::Replay => &mut self.replay,
+            Queue::Backlog => &mut self.backlog,
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) enum Follows {
     Waits,
     /// It is read again once its topic takes something.
     Skipped,
-    /// The broker will not take it.
+    /// The row is set aside.
     SetAside,
 }
 

@@ -1,7 +1,7 @@
 //! Rows that may be why links break: who is suspected, who is tried alone, and who is proven to be it. Pure: the time is handed in.
 //!
 //! A broker may hang up on one message and take all others; then that row must not hold the rest. Or it is ill and hangs up on every message;
-//! then no row is to blame, and none may be put aside.
+//! then no row is to blame, and none may be set aside.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -193,9 +193,9 @@ fn live_rows_leave_first_and_each_lane_keeps_its_order() {
         [
             (4, Queue::Live),
             (5, Queue::Live),
-            (1, Queue::Replay),
-            (2, Queue::Replay),
-            (3, Queue::Replay)
+            (1, Queue::Backlog),
+            (2, Queue::Backlog),
+            (3, Queue::Backlog)
         ]
     );
 }
@@ -207,7 +207,7 @@ fn a_row_in_flight_when_the_link_went_is_sent_again_as_replay() {
     assert_eq!(bench.send(1), [(1, Queue::Live)]);
     bench.outbox.link_down(false, bench.now);
     bench.link_up();
-    assert_eq!(bench.send(32), [(1, Queue::Replay), (2, Queue::Replay)]);
+    assert_eq!(bench.send(32), [(1, Queue::Backlog), (2, Queue::Backlog)]);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ fn refusal_words(code: ConnectReturnCode) -> String {
             "the broker does not speak MQTT 5: update it or switch MQTT 5 on".to_owned()
         }
         Code::RetainNotSupported => "the broker takes no retained message, and the will must be one: allow retained messages there".to_owned(),
-        Code::QoSNotSupported => "the broker takes no message with QoS 1, so it cannot confirm any: allow QoS 1 there".to_owned(),
+        Code::QoSNotSupported => "the broker takes no message with QoS 1, so it acknowledges none: allow QoS 1 there".to_owned(),
         Code::Banned => "the broker has banned this station: ask whoever runs it".to_owned(),
         Code::UseAnotherServer | Code::ServerMoved => "the broker has moved: set its new address in [mqtt] url".to_owned(),
         Code::ServiceUnavailable | Code::ServerUnavailable | Code::ServerBusy | Code::QuotaExceeded | Code::ConnectionRateExceeded => {

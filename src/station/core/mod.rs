@@ -61,7 +61,7 @@ pub enum Event {
     Recorded {
         /// What asked for it.
         batch: Uuid,
-        /// The records with their place, or `None`: not recorded (the journal says why in health and log).
+        /// The records with their epoch and `seq`, or `None`: not recorded (the journal says why in health and log).
         recorded: Option<Vec<Recorded>>,
     },
     /// A complete pass has brought all rows of a source.
@@ -124,7 +124,7 @@ pub enum Action {
         took: Option<Duration>,
     },
     /// A scan that could not be recorded: published at best once.
-    Faulted(Record),
+    Unrecorded(Record),
     /// The scan is over: its place among the scans in progress is free.
     Finished(Uuid),
     /// The scan repeats the lane's newest one and ends with that: its place is free.
@@ -233,7 +233,7 @@ impl Core {
         self.waiting.count()
     }
 
-    /// Greens that rest on rows and are not confirmed.
+    /// Greens that rest on replica rows and are not confirmed.
     pub fn unconfirmed(&self) -> usize {
         self.confirming.count()
     }
@@ -515,7 +515,7 @@ impl Core {
                 self.confirming.recorded(&record, now.moment.boot);
                 self.waiting.settle(record, times, now.moment.boot);
             } else {
-                actions.push(Action::Faulted(record));
+                actions.push(Action::Unrecorded(record));
             }
         }
         actions.push(Action::Finished(batch));

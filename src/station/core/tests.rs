@@ -46,7 +46,7 @@ struct Bench {
     told: Vec<Record>,
     /// How long the one that was told last has taken.
     took: Option<Duration>,
-    faulted: Vec<Record>,
+    unrecorded: Vec<Record>,
     finished: Vec<Uuid>,
     joined: Vec<(Uuid, Uuid)>,
     journalled: Vec<RawScan>,
@@ -104,7 +104,7 @@ impl Bench {
             lamps: BTreeMap::new(),
             told: Vec::new(),
             took: None,
-            faulted: Vec::new(),
+            unrecorded: Vec::new(),
             finished: Vec::new(),
             joined: Vec::new(),
             journalled: Vec::new(),
@@ -164,9 +164,9 @@ impl Bench {
                     self.took = took;
                     "tell"
                 }
-                Action::Faulted(record) => {
-                    self.faulted.push(record);
-                    "faulted"
+                Action::Unrecorded(record) => {
+                    self.unrecorded.push(record);
+                    "unrecorded"
                 }
                 Action::Finished(id) => {
                     self.finished.push(id);
@@ -367,10 +367,10 @@ fn point_3_a_commit_that_is_not_confirmed_shows_journal_fault_under_an_id_of_its
     bench.fail_commit();
     assert_eq!(bench.lamp(), Some(Signal::Hold));
     assert_eq!(
-        (bench.faulted[0].reason, bench.faulted[0].lamp),
+        (bench.unrecorded[0].reason, bench.unrecorded[0].lamp),
         (Reason::JournalFault, Signal::Hold)
     );
-    assert_ne!(bench.faulted[0].id, id);
+    assert_ne!(bench.unrecorded[0].id, id);
     assert_eq!(bench.finished, [id]);
 }
 

@@ -149,8 +149,8 @@ fn each_member_of_a_group_has_a_record_of_its_own() {
     assert_eq!(serials, [READY, OTHER]);
     // None of them reached the disk: each is a message by itself.
     bench.fail_commit();
-    assert_eq!(bench.faulted.len(), 2);
-    assert!(bench.faulted.iter().all(|record| record.group.is_none()));
+    assert_eq!(bench.unrecorded.len(), 2);
+    assert!(bench.unrecorded.iter().all(|record| record.group.is_none()));
 }
 
 #[test]
@@ -164,10 +164,10 @@ fn a_record_that_did_not_reach_the_disk_says_so_and_promises_nothing() {
         bench.tell(&told(READY, finding));
         let meant = bench.recording().clone();
         bench.fail_commit();
-        let faulted = bench.faulted[0].clone();
-        assert_ne!(faulted.id, meant.id);
+        let unrecorded = bench.unrecorded[0].clone();
+        assert_ne!(unrecorded.id, meant.id);
         let expected = Record {
-            id: faulted.id,
+            id: unrecorded.id,
             reason: Reason::JournalFault,
             message: Reason::JournalFault.message(None),
             action: Reason::JournalFault.action().to_owned(),
@@ -175,7 +175,7 @@ fn a_record_that_did_not_reach_the_disk_says_so_and_promises_nothing() {
             grade: None,
             ..meant
         };
-        assert_eq!(faulted, expected);
+        assert_eq!(unrecorded, expected);
         assert_eq!(bench.lamp(), Some(Signal::Hold));
     }
 }
@@ -188,7 +188,10 @@ fn a_record_that_did_not_reach_the_disk_had_the_lamp_that_it_had() {
     bench.answer(READY, no(Reason::NotFound));
     assert_eq!(bench.recording().lamp, Signal::Alarm);
     bench.fail_commit();
-    assert_eq!((bench.faulted[0].lamp, bench.alarms()), (Signal::Alarm, 1));
+    assert_eq!(
+        (bench.unrecorded[0].lamp, bench.alarms()),
+        (Signal::Alarm, 1)
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::{
 
 /// So long before the deadline a row takes the place of an answer that has not come.
 const BEFORE_DEADLINE: Duration = Duration::from_millis(100);
-/// A disk that does not give a row within this time does not answer.
+/// A disk that does not give a row within this time does not answer: the service is asked.
 const LONGEST_LOOK: Duration = Duration::from_millis(200);
 
 /// Asks `sources` about the candidates of a scan. `outside`: the sources that only may object. `hand` is given each answer, and the
@@ -212,7 +212,7 @@ impl Source {
         let replica = shared.replica.as_ref()?;
         let listed = shared.adapter.listed()?;
         let serials: Vec<Serial> = candidates.iter().cloned().collect();
-        let found = replica.look_up(&shared.name, serials).await?;
+        let found = replica.look_up(&shared.name, serials, LONGEST_LOOK).await?;
         let now = self.present();
         let service = now
             .service
@@ -264,17 +264,18 @@ pub(super) fn oldest(rows: &[StoredRow], facts: &StoredFacts, now: Present) -> O
 }
 
 impl Replica {
-    /// `None`: nothing answers.
+    /// `None`: nothing answers, or the disk takes longer than `longest`.
     pub(super) async fn look_up(
         &self,
         source: &Name,
         serials: Vec<Serial>,
+        longest: Duration,
     ) -> Option<super::replica::store::Found> {
         let (store, credential, source) =
             (self.store.clone(), self.credential.clone(), source.clone());
         let look = tokio::task::spawn_blocking(move || {
             store.look_up(&source, &credential.read().ok()?, &serials)
         });
-        timeout(LONGEST_LOOK, look).await.ok()?.ok()?
+        timeout(longest, look).await.ok()?.ok()?
     }
 }

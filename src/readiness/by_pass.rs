@@ -25,6 +25,8 @@ use crate::{
 
 /// A list is of now if its pass began no longer ago.
 const OF_NOW: Duration = Duration::from_mins(1);
+/// Nothing else can answer for such a source, so the disk may take this long. A scan waits until its own deadline at most.
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
 /// So long the first pass may take before the source fails.
 const FIRST_PASS: Duration = Duration::from_secs(2);
 
@@ -77,7 +79,7 @@ impl Source {
         }
         replica.first_pass(patience).await;
         let serials: Vec<Serial> = candidates.iter().cloned().collect();
-        let found = replica.look_up(&shared.name, serials).await;
+        let found = replica.look_up(&shared.name, serials, LONGEST_LOOK).await;
         let now = self.present();
         let found = found.ok_or_else(|| replica.silent("was not read completely yet"))?;
         let read_at = found.facts.read_at;

@@ -543,6 +543,24 @@ async fn a_list_that_has_lost_most_of_its_rows_is_not_believed_at_once() {
     );
 }
 
+/// The disk is slow: here another look-up keeps the only thread that may wait for it.
+#[test]
+fn a_row_that_a_slow_disk_gives_late_is_waited_for() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let bench = Bench::start().await;
+        bench.ended().await;
+        let slow = || std::thread::sleep(Duration::from_millis(500));
+        let slow = tokio::task::spawn_blocking(slow);
+        assert_eq!(bench.says(READY).await, Finding::Ready(Grade::Relayed));
+        slow.await.unwrap();
+    });
+}
+
 #[tokio::test]
 async fn rows_of_the_same_serial_number_are_judged_together() {
     let mut given = stock();

@@ -3,7 +3,6 @@
 use std::{
     io,
     net::SocketAddr,
-    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,37 +11,17 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, Uri, header},
 };
 
-use super::{Log, Running, faults::Faults, serve};
+use super::{Log, Served, faults::Faults, serve};
 
-/// A service that serves until it is dropped.
-#[derive(Debug)]
-pub struct Served<B> {
-    running: Running,
-    desk: Desk<B>,
-}
-
-impl<B> Served<B> {
+impl<B> Served<Desk<B>> {
     pub(crate) fn books(&self) -> MutexGuard<'_, B> {
-        self.desk.books()
-    }
-
-    pub(crate) fn into_running(self) -> Running {
-        self.running
-    }
-}
-
-/// It can do what every simulator can.
-impl<B> Deref for Served<B> {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
+        self.service.books()
     }
 }
 
 /// Where its questions are answered. Cheap to clone; the clones are one.
 #[derive(Debug)]
-pub(crate) struct Desk<B> {
+pub struct Desk<B> {
     books: Arc<Mutex<B>>,
     pub(crate) log: Log,
 }
@@ -71,14 +50,14 @@ pub(crate) async fn serve_from<B: Send + 'static>(
     routes: Router<Desk<B>>,
     listen: SocketAddr,
     faults: Faults,
-) -> io::Result<Served<B>> {
-    let desk = Desk {
+) -> io::Result<Served<Desk<B>>> {
+    let service = Desk {
         books: Arc::new(Mutex::new(books)),
         log: Log::default(),
     };
-    let service = routes.with_state(desk.clone());
-    let running = serve(service, listen, faults, desk.log.clone()).await?;
-    Ok(Served { running, desk })
+    let routes = routes.with_state(service.clone());
+    let running = serve(routes, listen, faults, service.log.clone()).await?;
+    Ok(Served { running, service })
 }
 
 /// A header's value; "": it is not there, or is no text.

@@ -19,6 +19,7 @@ use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
+    ops::Deref,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -100,6 +101,22 @@ impl Running {
     /// Stops; connections under way are cut.
     pub fn stop(&self) {
         let _ = self.stop.send(true);
+    }
+}
+
+/// A simulated service that serves until it is dropped, and what its handle can change of it.
+#[derive(Debug)]
+pub struct Served<S> {
+    pub(crate) running: Running,
+    pub(crate) service: S,
+}
+
+/// It can do what every simulator can.
+impl<S> Deref for Served<S> {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
     }
 }
 

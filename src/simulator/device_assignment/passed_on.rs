@@ -1,6 +1,6 @@
 //! A server that passes Apple's word on to whoever has its key: what its simulators share.
 
-use std::{io, net::SocketAddr, ops::Deref};
+use std::{io, net::SocketAddr};
 
 use axum::{
     Router,
@@ -11,23 +11,10 @@ use axum::{
 use uuid::Uuid;
 
 use super::{Apple, DIFFERS, boxes};
-use crate::simulator::{self, Introduction, Log, Running, faults::Faults, stock};
+use crate::simulator::{self, Introduction, Log, Served, faults::Faults, stock};
 
 /// A simulator that serves until it is dropped.
-#[derive(Debug)]
-pub struct Simulator {
-    running: Running,
-    service: Service,
-}
-
-/// It can do what every simulator can.
-impl Deref for Simulator {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
-    }
-}
+pub type Simulator = Served<Service>;
 
 /// What is peculiar to such a server.
 pub(crate) struct Server<'a> {
@@ -41,7 +28,7 @@ pub(crate) struct Server<'a> {
     pub(crate) sees_migrations: bool,
 }
 
-impl Simulator {
+impl Served<Service> {
     /// What Apple holds.
     pub fn apple(&self) -> &Apple {
         &self.service.apple
@@ -78,7 +65,7 @@ impl Simulator {
 
 /// Where its questions are answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Service {
+pub struct Service {
     pub(crate) key: String,
     pub(crate) apple: Apple,
     pub(crate) log: Log,
@@ -104,7 +91,7 @@ pub(crate) async fn serve(
         .with_state(service.clone());
     let faults = Faults::new(stock::switches());
     let running = simulator::serve(routes, listen, faults, service.log.clone()).await?;
-    Ok(Simulator { running, service })
+    Ok(Served { running, service })
 }
 
 /// A call that the station has no business to make.

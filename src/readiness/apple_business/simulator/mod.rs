@@ -10,7 +10,6 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
-    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -28,7 +27,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::simulator::{
-    self, Introduction, Limit, Log, Order, Running,
+    self, Introduction, Limit, Log, Order, Served,
     faults::{Effect, Faults, Scope, Switch},
     fleet::{Ages, Fleet},
     stock::{self, Business},
@@ -50,7 +49,7 @@ pub const SCOPE: &str = "business.api";
 pub struct Options {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The faults that belong to single boxes. Others are switched by [`Running::faults`].
+    /// The faults that belong to single boxes. Others are switched by [`simulator::Running::faults`].
     pub switches: Vec<Switch>,
     /// The devices, by serial number.
     pub devices: HashMap<String, Business>,
@@ -89,20 +88,7 @@ impl Options {
 }
 
 /// A simulator that serves until it is dropped.
-#[derive(Debug)]
-pub struct Simulator {
-    running: Running,
-    service: Service,
-}
-
-/// It can do what every simulator can.
-impl Deref for Simulator {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
-    }
-}
+pub type Simulator = Served<Service>;
 
 /// Starts the simulator with the demo's boxes.
 ///
@@ -160,10 +146,10 @@ pub async fn serve(options: Options) -> io::Result<Simulator> {
         log: log.clone(),
     };
     let running = simulator::serve(routes(service.clone()), listen, faults, log).await?;
-    Ok(Simulator { running, service })
+    Ok(Served { running, service })
 }
 
-impl Simulator {
+impl Served<Service> {
     /// The base URL of the API.
     pub fn api(&self) -> String {
         format!("{}/v1", self.base())
@@ -225,8 +211,9 @@ impl Simulator {
     }
 }
 
+/// Where its questions are answered.
 #[derive(Clone, Debug)]
-struct Service {
+pub struct Service {
     state: Arc<Mutex<Book>>,
     log: Log,
 }

@@ -9,7 +9,6 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
-    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -28,7 +27,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::simulator::{
-    self, Introduction, Limit, Log, Order, Running,
+    self, Introduction, Limit, Log, Order, Served,
     device_assignment::{Apple, Code, JSON},
     faults::{Faults, Switch},
     listing::ListFault,
@@ -43,7 +42,7 @@ const SESSION: HeaderName = HeaderName::from_static("x-adm-auth-session");
 pub struct Options {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The faults that belong to single boxes. Others are switched by [`Running::faults`].
+    /// The faults that belong to single boxes. Others are switched by [`simulator::Running::faults`].
     pub switches: Vec<Switch>,
     /// The devices, by serial number.
     pub devices: HashMap<String, Dep>,
@@ -82,20 +81,7 @@ impl Options {
 }
 
 /// A simulator that serves until it is dropped.
-#[derive(Debug)]
-pub struct Simulator {
-    running: Running,
-    service: Service,
-}
-
-/// It can do what every simulator can.
-impl Deref for Simulator {
-    type Target = Running;
-
-    fn deref(&self) -> &Running {
-        &self.running
-    }
-}
+pub type Simulator = Served<Service>;
 
 /// Starts the simulator with the demo's boxes.
 ///
@@ -131,10 +117,10 @@ pub async fn serve(options: Options) -> io::Result<Simulator> {
     let (listen, faults) = (options.listen, Faults::new(options.switches.clone()));
     let service = Service::new(options, log.clone());
     let running = simulator::serve(routes(service.clone()), listen, faults, log).await?;
-    Ok(Simulator { running, service })
+    Ok(Served { running, service })
 }
 
-impl Simulator {
+impl Served<Service> {
     /// The server token, as the station's credential holds it.
     pub fn credential(&self) -> String {
         self.service.locked().token.to_json()
@@ -201,8 +187,9 @@ impl Token {
     }
 }
 
+/// Where its questions are answered.
 #[derive(Clone, Debug)]
-struct Service {
+pub struct Service {
     apple: Apple,
     state: Arc<Mutex<Book>>,
     log: Log,

@@ -16,8 +16,8 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::simulator::{
-    Introduction, Log, Order,
-    books::{Desk, Served, serve_from, text, wrong_with},
+    Introduction, Log, Order, Served,
+    books::{Desk, serve_from, text, wrong_with},
     faults::{Faults, Switch},
     fleet::Fleet,
     stock as bench,
@@ -66,9 +66,9 @@ impl Options {
 }
 
 /// A server that serves until it is dropped.
-pub type Server = Served<Books>;
+pub type Server = Served<Desk<Books>>;
 
-impl Served<Books> {
+impl Served<Desk<Books>> {
     /// Changes what the server holds.
     pub fn stock<T>(&self, change: impl FnOnce(&mut Stock) -> T) -> T {
         change(&mut self.books().stock)
@@ -98,7 +98,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
         ..Options::demo()
     };
     options.stock.generated = Fleet::of(order.boxes);
-    let running = serve(options).await?.into_running();
+    let running = serve(options).await?.running;
     let source = format!(
         "[[source]]\nname = \"fleet\"\nkind = \"fleet\"\nurl = \"{}\"\ntoken_credential = \"fleet-token\"\nexpected_profiles = [\"{}\"]",
         running.base(),

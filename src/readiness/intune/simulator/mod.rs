@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::simulator::{
-    Introduction, Limit, Order,
-    books::{Desk, Served, serve_from, text, wrong_with},
+    Introduction, Limit, Order, Served,
+    books::{Desk, serve_from, text, wrong_with},
     faults::{Faults, Switch},
     fleet::Fleet,
     listing::ListFault,
@@ -90,9 +90,9 @@ impl Options {
 }
 
 /// A tenant that serves until it is dropped.
-pub type Tenant = Served<Books>;
+pub type Tenant = Served<Desk<Books>>;
 
-impl Served<Books> {
+impl Served<Desk<Books>> {
     /// The API's base URL.
     pub fn api(&self) -> String {
         format!("{}/beta", self.base())
@@ -172,7 +172,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
     );
     Ok(Introduction {
         credential: ("intune-secret", tenant.secret()),
-        running: tenant.into_running(),
+        running: tenant.running,
         source,
         lists: &[],
         boxes: stock::ALONE.to_vec(),

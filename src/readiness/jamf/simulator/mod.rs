@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::simulator::{
-    Introduction, Log, Order,
-    books::{Desk, Served, query, serve_from, text, wrong_with},
+    Introduction, Log, Order, Served,
+    books::{Desk, query, serve_from, text, wrong_with},
     faults::Faults,
     listing::ListFault,
     stock::DEMO,
@@ -79,9 +79,9 @@ impl Options {
 }
 
 /// A server that serves until it is dropped.
-pub type Server = Served<Books>;
+pub type Server = Served<Desk<Books>>;
 
-impl Served<Books> {
+impl Served<Desk<Books>> {
     /// Changes what the server holds.
     pub fn stock<T>(&self, change: impl FnOnce(&mut Stock) -> T) -> T {
         change(&mut self.books().stock)
@@ -138,7 +138,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
         listen: order.listen,
         ..Options::new(Stock::demo(order.boxes))
     };
-    let running = serve(options).await?.into_running();
+    let running = serve(options).await?.running;
     let source = format!(
         "[[source]]\nname = \"jamf\"\nkind = \"jamf\"\nurl = \"{}\"\nclient_id = \"{CLIENT_ID}\"\nsecret_credential = \"jamf-secret\"\ninstances = [\"{}\"]\nexpected_prestages = [\"{}\"]",
         running.base(),

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::simulator::{
-    Introduction, Limit, Log, Order,
-    books::{Desk, Served, query, serve_from, text, wrong_with},
+    Introduction, Limit, Log, Order, Served,
+    books::{Desk, query, serve_from, text, wrong_with},
     faults::{Faults, Switch},
     fleet::Fleet,
     listing::{ListFault, Page},
@@ -88,9 +88,9 @@ impl Options {
 }
 
 /// A tenant that serves until it is dropped.
-pub type Tenant = Served<Books>;
+pub type Tenant = Served<Desk<Books>>;
 
-impl Served<Books> {
+impl Served<Desk<Books>> {
     /// Changes what the tenant holds.
     pub fn stock<T>(&self, change: impl FnOnce(&mut Stock) -> T) -> T {
         change(&mut self.books().stock)
@@ -156,7 +156,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
         by_second: if order.limits { BY_SECOND } else { 0 },
         ..Options::new(TOKEN, demo.stock)
     };
-    let running = serve(options).await?.into_running();
+    let running = serve(options).await?.running;
     let source = format!(
         "[[source]]\nname = \"kandji\"\nkind = \"kandji\"\nurl = \"{}\"\ntoken_credential = \"kandji-token\"\ntokens = {:?}\n# and in [verdict]: expected_blueprints = {:?}",
         running.base(),

@@ -16,8 +16,8 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::simulator::{
-    Introduction, Log, Order,
-    books::{Desk, Served, query, serve_from, text, wrong_with},
+    Introduction, Log, Order, Served,
+    books::{Desk, query, serve_from, text, wrong_with},
     faults::{Faults, Switch},
     fleet::Fleet,
     stock as bench,
@@ -68,9 +68,9 @@ impl Options {
 }
 
 /// A Zentral that serves until it is dropped.
-pub type Server = Served<Books>;
+pub type Server = Served<Desk<Books>>;
 
-impl Served<Books> {
+impl Served<Desk<Books>> {
     /// Changes what it holds.
     pub fn stock<T>(&self, change: impl FnOnce(&mut Stock) -> T) -> T {
         change(&mut self.books().stock)
@@ -100,7 +100,7 @@ pub async fn introduce(order: Order) -> io::Result<Introduction> {
         ..Options::demo()
     };
     options.stock.generated = Fleet::of(order.boxes);
-    let running = serve(options).await?.into_running();
+    let running = serve(options).await?.running;
     let source = format!(
         "[[source]]\nname = \"zentral\"\nkind = \"zentral\"\nurl = \"{}\"\ntoken_credential = \"zentral-token\"\nservers = [{OURS}]",
         running.base(),

@@ -299,7 +299,7 @@ fn a_lamp_is_drawn_at_once_while_the_log_is_written() {
         ended.store(true, Ordering::Relaxed);
         late
     });
-    // Without the wait for room most of them are late. A busy machine may make some of them late all the same.
+    // Without the wait for room half of them are late. A busy machine may make some of them late all the same.
     assert!(
         late <= 100,
         "{late} of 500 drawings had to be offered again"

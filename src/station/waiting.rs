@@ -174,8 +174,8 @@ impl RecheckTimes {
 /// The list of boxes that wait. Each serial number stands in it once.
 #[derive(Debug, Default)]
 pub struct WaitingList {
-    /// By the order in which they came.
-    boxes: BTreeMap<u64, Entry>,
+    /// By the order in which they came. Each in its own place in memory: a tree that grows at its end is half empty.
+    boxes: BTreeMap<u64, Box<Entry>>,
     numbers: BTreeMap<Serial, u64>,
     /// Those that are not on their way, by when they are asked for and by when their time is over.
     due: BTreeSet<(Boot, u64)>,
@@ -313,13 +313,24 @@ impl WaitingList {
         self.came += 1;
         self.numbers.insert(serial.clone(), self.came);
         self.queue(self.came, times);
-        let one = WaitingBox::new(record, serial);
+        let mut one = WaitingBox::new(record, serial);
+        // One text for the same name.
+        if let Some((_, last)) = self.boxes.last_key_value() {
+            for (name, known) in [
+                (&mut one.lane, &last.one.lane),
+                (&mut one.scanner, &last.one.scanner),
+            ] {
+                if name == known {
+                    name.clone_from(known);
+                }
+            }
+        }
         let entry = Entry {
             one,
             times,
             asked_for: None,
         };
-        self.boxes.insert(self.came, entry);
+        self.boxes.insert(self.came, Box::new(entry));
     }
 
     /// The box that is due now, if one is. It is on its way until [`Self::attempted`] or [`Self::settle`] hears of it.
@@ -388,7 +399,7 @@ impl WaitingList {
             Bound::Unbounded,
         );
         let entries = self.numbers.range::<Serial, _>(behind);
-        let entries = entries.filter_map(|(_, number)| self.boxes.get(number));
+        let entries = entries.filter_map(|(_, number)| self.boxes.get(number).map(Box::as_ref));
         let rides = move |entry: &&Entry| {
             let times = entry.times;
             let rides = times.rides.is_some_and(|since| since <= began);
@@ -429,7 +440,8 @@ impl WaitingList {
     }
 
     fn entry(&self, serial: &Serial) -> Option<&Entry> {
-        self.boxes.get(self.numbers.get(serial)?)
+        let number = self.numbers.get(serial)?;
+        self.boxes.get(number).map(Box::as_ref)
     }
 
     /// When [`Self::due`] may have something.
@@ -465,7 +477,7 @@ impl WaitingList {
         let entry = self.boxes.remove(&number)?;
         self.numbers.remove(&entry.one.serial);
         self.unqueue(number, entry.times);
-        Some(entry)
+        Some(*entry)
     }
 
     fn queue(&mut self, number: u64, times: Times) {

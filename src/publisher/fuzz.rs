@@ -113,8 +113,8 @@ impl Play {
                     && let Some(place) = place.checked_rem(self.in_flight.len())
                 {
                     let key = self.in_flight.swap_remove(place);
-                    let settled = self.delivery.acked(key, ack, self.now);
-                    self.settle(settled);
+                    let outcome = self.delivery.acked(key, ack, self.now);
+                    self.settle(outcome);
                 }
             }
             Turn::Broke(suspicious) => {
@@ -124,8 +124,8 @@ impl Play {
                     FaultKind::Away
                 };
                 self.in_flight.clear();
-                let settled = self.delivery.link_down(kind, None, true, self.now);
-                self.settle(settled);
+                let outcomes = self.delivery.link_down(kind, None, true, self.now);
+                self.settle(outcomes);
                 self.delivery.link_up(self.newest, self.now);
             }
             Turn::Waited(time) => self.now += *time,

@@ -1,7 +1,7 @@
 //! Which row is sent next, and what the broker's answer means for it. Pure: the time is handed in.
 //!
-//! The outbox itself, the unsent rows, is in the journal, which knows what is delivered. What stands here is only which rows are under way on this link, and why some wait; all of it
-//! may be forgotten at any moment, and the worst that follows is a repeat.
+//! The outbox itself, the unsent rows, is in the journal, which knows what is delivered. What stands here is only which rows are under
+//! way on this link, and why some wait; all of it may be forgotten at any moment, and the worst that follows is a repeat.
 
 mod queues;
 mod refusals;
@@ -123,7 +123,7 @@ impl Outbox {
     /// The link is down. `suspicious`: what was in flight may be why.
     pub(super) fn link_down(&mut self, suspicious: bool, now: Instant) -> Vec<Outcome> {
         self.suspects.link_down(suspicious, now);
-        let mut settled = Vec::new();
+        let mut outcomes = Vec::new();
         for (key, Flight { row, alone }) in std::mem::take(&mut self.in_flight) {
             let finding = match suspicious {
                 true => self.suspects.broke(&row, alone),
@@ -131,7 +131,7 @@ impl Outbox {
                 false => Suspicion::Innocent,
             };
             match finding {
-                Suspicion::Proven => settled.push(self.set_aside(key, BREAKS_THE_LINK)),
+                Suspicion::Proven => outcomes.push(self.set_aside(key, BREAKS_THE_LINK)),
                 Suspicion::Suspect => {
                     self.refusals.forget(key);
                     self.suspects.add(row);
@@ -139,7 +139,7 @@ impl Outbox {
                 Suspicion::Innocent => {}
             }
         }
-        settled
+        outcomes
     }
 
     /// One row was not acknowledged although later ones were, and the link was given up for it.

@@ -299,9 +299,6 @@ fn a_lamp_is_drawn_at_once_while_the_log_is_written() {
         ended.store(true, Ordering::Relaxed);
         late
     });
-    // Without the wait for room half of them are late. A busy machine may make some of them late all the same.
-    assert!(
-        late <= 100,
-        "{late} of 500 drawings had to be offered again"
-    );
+    // A busy machine may make one of them wait.
+    assert!(late <= 5, "{late} of 500 drawings had to be offered again");
 }

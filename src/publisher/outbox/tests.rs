@@ -116,8 +116,8 @@ impl Bench {
     }
 
     fn ack(&mut self, key: Key, ack: Ack) {
-        let settled = self.outbox.acked(key, ack, self.now);
-        self.settle(settled);
+        let outcome = self.outbox.acked(key, ack, self.now);
+        self.settle(outcome);
     }
 
     fn settle(&mut self, outcomes: impl IntoIterator<Item = Outcome>) {
@@ -135,8 +135,8 @@ impl Bench {
     }
 
     fn break_link(&mut self) {
-        let settled = self.outbox.link_down(true, self.now);
-        self.settle(settled);
+        let outcomes = self.outbox.link_down(true, self.now);
+        self.settle(outcomes);
     }
 
     /// A broker that answers by `answer`, until nothing moves any more or an hour has passed.

@@ -270,13 +270,15 @@ async fn connection(stream: TcpStream, local: SocketAddr, web: Web) {
         request.extensions_mut().insert(came.clone());
         routes.call(request)
     });
-    let served = http1::Builder::new()
+    let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_header_size(HEAD)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        _ = served => {}
+        _ = &mut served => return,
         () = let_go.notified() => {}
     }
+    // A reset: a plain close would wait behind what the page has not taken, and might never reach it.
+    let _ = served.into_parts().io.into_inner().set_zero_linger();
 }

@@ -46,7 +46,8 @@ esac"#,
     ),
 ];
 
-/// A separate machine: its only network is its own loopback, and nothing written there is kept.
+/// A separate machine: its only network is its own loopback, and nothing written there is kept. The checkout
+/// is visible wherever it lies.
 const MACHINE: &str = r#"
 set -e
 ip link set lo up
@@ -57,10 +58,14 @@ install -d -m 0700 "$SCRATCH/etc/benchlight" "$SCRATCH/etc/benchlight/credential
 chmod 0755 "$SCRATCH/etc/benchlight"
 cp "$SCRATCH/mosquitto.conf" "$SCRATCH/etc/mosquitto/"
 chown mosquitto "$SCRATCH/lib/mosquitto"
-mount --bind "$SCRATCH/etc" /etc
-mount --bind "$SCRATCH/lib" /var/lib
-mount --bind "$SCRATCH/log" /var/log
-mount --bind "$SCRATCH/tmp" /tmp
+for bound in etc:/etc lib:/var/lib log:/var/log tmp:/tmp; do
+    from="$SCRATCH/${bound%:*}" to="${bound#*:}"
+    case "$REPOSITORY" in "$to"/*)
+        mkdir -p "$from${REPOSITORY#"$to"}"
+        mount --bind "$REPOSITORY" "$from${REPOSITORY#"$to"}" ;;
+    esac
+    mount --rbind "$from" "$to"
+done
 mount -t tmpfs tmpfs /run
 echo "127.0.0.1 broker.example" >> /etc/hosts
 "#;
@@ -157,6 +162,7 @@ fn run(scratch: &Path) -> Result<(String, bool), String> {
             "-c",
             &script,
         ])
+        .env("REPOSITORY", repository)
         .env("SCRATCH", scratch)
         .env("HOME", scratch.join("home"))
         .env("BENCHLIGHT", env!("CARGO_BIN_EXE_benchlight"))

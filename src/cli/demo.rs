@@ -7,7 +7,10 @@ mod words;
 use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    os::unix::fs::DirBuilderExt,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{fs::DirBuilderExt, net},
+    },
 };
 
 use anyhow::Context;
@@ -21,8 +24,10 @@ use crate::{
 };
 use screens::{Boxes, Screens};
 
-/// The page's port, if it is free.
+/// The page's port, if it is free ..
 const PAGE_PORT: u16 = 8480;
+/// .. and no other demo has this name, a socket's: it may not have opened its page yet.
+const FIRST_DEMO: &str = "benchlight demo with the page's usual port";
 
 /// Starts the simulated services, with that MDM among them, and the broker, says on standard error what to do, and runs the agent.
 ///
@@ -59,11 +64,12 @@ pub(super) async fn run(mdm: SourceKind) -> anyhow::Result<u8> {
         .map(|(kind, running)| (*kind, running.address().port()))
         .collect();
     let boxes = Boxes { differs };
+    let (page_port, _first_demo) = page_port().context("cannot get a port for the page")?;
     let places = Places {
         mdm: (mdm != SourceKind::Kandji).then_some((mdm, &*source)),
         source_ports: &ports,
         broker_port: broker.address().port(),
-        page_port: page_port().context("cannot get a port for the page")?,
+        page_port,
         state_dir: &folder.path().join("state"),
         credentials_dir: &credentials,
     };
@@ -80,7 +86,7 @@ pub(super) async fn run(mdm: SourceKind) -> anyhow::Result<u8> {
         program: std::env::args().next().unwrap_or_default(),
         config: file,
         broker: broker.address(),
-        page_port: places.page_port,
+        page_port,
         boxes,
     };
     words::take_out(switches.collect(), boxes.list(), screens.help())
@@ -98,9 +104,12 @@ fn asked(mdm: SourceKind) -> impl Iterator<Item = SourceKind> {
     })
 }
 
-/// The page's usual port if it is free, else another one.
-fn page_port() -> io::Result<u16> {
+/// The page's usual port if this is the first demo and it is free, else another one. Until the socket is dropped this is the first demo.
+fn page_port() -> io::Result<(u16, Option<net::UnixListener>)> {
+    let name = net::SocketAddr::from_abstract_name(FIRST_DEMO)?;
+    let first = net::UnixListener::bind_addr(&name).ok();
     let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    let listener = free(PAGE_PORT).or_else(|_| free(0))?;
-    Ok(listener.local_addr()?.port())
+    let usual = first.as_ref().and_then(|_| free(PAGE_PORT).ok());
+    let page = usual.map_or_else(|| free(0), Ok)?;
+    Ok((page.local_addr()?.port(), first))
 }

@@ -264,6 +264,24 @@ fn the_words_and_the_commands_of_the_first_screen_work() {
     assert!(child.wait().unwrap().success());
 }
 
+/// Each has its own page, though all look for the same port first.
+#[test]
+fn demos_that_start_at_once_have_a_page_each() {
+    let mut demos: Vec<Child> = (0..6).map(|_| demo()).collect();
+    // A demo whose input ends answers what was typed, and ends.
+    let screens = demos.drain(..).map(|child| {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    });
+    let mut pages = BTreeSet::new();
+    for screen in screens {
+        assert!(!screen.contains("cannot be had"), "{screen}");
+        let page = screen.lines().find(|line| line.contains("The page"));
+        assert!(pages.insert(page.unwrap().to_owned()), "{screen}");
+    }
+}
+
 /// A waiting box becomes ready without being scanned again.
 #[test]
 fn the_pending_box_turns_ready_by_itself() {

@@ -24,10 +24,10 @@ use crate::{
 };
 use screens::{Boxes, Screens};
 
-/// The page's port, if it is free ..
+/// The page's usual port.
 const PAGE_PORT: u16 = 8480;
-/// .. and no other demo has this name, a socket's: it may not have opened its page yet.
-const FIRST_DEMO: &str = "benchlight demo with the page's usual port";
+/// The abstract socket of the demo that may use it. That the port is free is not enough: a demo that has just started opens it later.
+const PAGE_CLAIM: &str = "benchlight demo page";
 
 /// Starts the simulated services, with that MDM among them, and the broker, says on standard error what to do, and runs the agent.
 ///
@@ -64,7 +64,7 @@ pub(super) async fn run(mdm: SourceKind) -> anyhow::Result<u8> {
         .map(|(kind, running)| (*kind, running.address().port()))
         .collect();
     let boxes = Boxes { differs };
-    let (page_port, _first_demo) = page_port().context("cannot get a port for the page")?;
+    let (page_port, _claim) = page_port().context("cannot get a port for the page")?;
     let places = Places {
         mdm: (mdm != SourceKind::Kandji).then_some((mdm, &*source)),
         source_ports: &ports,
@@ -104,12 +104,15 @@ fn asked(mdm: SourceKind) -> impl Iterator<Item = SourceKind> {
     })
 }
 
-/// The page's usual port if this is the first demo and it is free, else another one. Until the socket is dropped this is the first demo.
+/// The page's usual port, or another one if a demo or another program has it. The socket is the claim: it is held until the demo ends.
 fn page_port() -> io::Result<(u16, Option<net::UnixListener>)> {
-    let name = net::SocketAddr::from_abstract_name(FIRST_DEMO)?;
-    let first = net::UnixListener::bind_addr(&name).ok();
+    let name = net::SocketAddr::from_abstract_name(PAGE_CLAIM)?;
+    let claim = net::UnixListener::bind_addr(&name).ok();
     let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    let usual = first.as_ref().and_then(|_| free(PAGE_PORT).ok());
-    let page = usual.map_or_else(|| free(0), Ok)?;
-    Ok((page.local_addr()?.port(), first))
+    let listener = if claim.is_some() {
+        free(PAGE_PORT).or_else(|_| free(0))?
+    } else {
+        free(0)?
+    };
+    Ok((listener.local_addr()?.port(), claim))
 }

@@ -267,9 +267,9 @@ fn the_words_and_the_commands_of_the_first_screen_work() {
 /// Each has its own page, though all look for the same port first.
 #[test]
 fn demos_that_start_at_once_have_a_page_each() {
-    let mut demos: Vec<Child> = (0..6).map(|_| demo()).collect();
+    let demos: Vec<Child> = (0..6).map(|_| demo()).collect();
     // A demo whose input ends answers what was typed, and ends.
-    let screens = demos.drain(..).map(|child| {
+    let screens = demos.into_iter().map(|child| {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stderr).unwrap()

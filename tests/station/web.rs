@@ -560,7 +560,7 @@ async fn readers_that_do_not_read_are_let_go_and_no_scan_waits_for_them() {
     let reading = std::thread::spawn(move || while quick.next().is_some() {});
     eventually("the slow ones are let go", PATIENCE, || open() == 1).await;
     assert!(!reading.is_finished(), "who reads stays");
-    // They see at once that the station is lost.
+    // They see that the station is lost: each connection is reset.
     for mut stream in slow {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let end = stream.read_to_end(&mut Vec::new());
